@@ -1,0 +1,49 @@
+"""The data set's one currency: `Samples`, the faces of one split with their labels, votes and sources."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.labels import EIGHT
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Samples:
+    """Faces of one split.
+
+    images: uint8 (N, S, S, C), grey (C = 1) or RGB (C = 3).
+    labels: int64 (N,), an index into `label_names`.
+    sources: where each face came from (a file, or file and row).
+    votes: float32 (N, 8), raters' votes for the expressions of `labels.EIGHT`; None where there are none. A row of
+    zeros is a face for which nobody voted for any of the eight.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    label_names: tuple[str, ...]
+    sources: tuple[str, ...]
+    votes: NDArray[np.float32] | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def vote_majority(votes: NDArray[np.float32]) -> NDArray[np.int64]:
+    """For votes (N, 8): the index of the expression with more than half of each row's votes, -1 where none has."""
+    total = votes.sum(1)
+    best = votes.argmax(1)
+    clear = votes[np.arange(len(votes)), best] * 2 > total
+    return np.where(clear & (total > 0), best, -1).astype(np.int64)
+
+
+def vote_shares(votes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Votes (N, 8) as distributions; rows without a vote stay zero."""
+    total = votes.sum(1, keepdims=True)
+    return np.divide(votes, total, out=np.zeros_like(votes), where=total > 0)
+
+
+VOTE_LABELS = EIGHT
+"""What the columns of `Samples.votes` stand for."""

@@ -1,0 +1,44 @@
+"""The exception tree. Every error that a user can cause derives from `MienError`.
+
+A message names the file or key, what was expected and what to do; the command line prints it as one line.
+"""
+
+
+class MienError(Exception):
+    """Base of all errors that mien raises on purpose."""
+
+
+class PictureError(MienError):
+    """A picture can't be read: missing, empty, truncated, not a picture, or too large."""
+
+
+class DataError(MienError):
+    """A data set can't be used as it is."""
+
+
+class RecipeError(MienError):
+    """A recipe has an unknown key, an impossible value, or can't be read."""
+
+
+class ModelFileError(MienError):
+    """A model file is missing, is not mien's, or its metadata does not fit its graph."""
+
+
+class DetectorError(MienError):
+    """A face detector can't be made: unknown name, or its weights are missing or wrong."""
+
+
+class OutputError(MienError):
+    """An output can't be written where the user wants it."""
+
+
+class TrainingError(MienError):
+    """A training run can't start, go on or finish."""
+
+
+class MissingExtraError(MienError):
+    """A part of mien that was not installed is needed."""
+
+    def __init__(self, extra: str, needs: str) -> None:
+        super().__init__(f"{needs} needs the extra [{extra}]: install it with  pip install 'mien[{extra}]'")
+        self.extra = extra

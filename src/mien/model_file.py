@@ -1,0 +1,134 @@
+"""The model file: an ONNX graph from uint8 face crops to calibrated probabilities, with all that is needed to use it.
+
+Metadata (one JSON text under the key `mien`) holds the labels in order, the input's size and channels, how faces must
+be cropped, the data it was trained and measured on, its scores, licence and recipe. The reader refuses a file whose
+metadata is missing or does not fit its graph.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.crop import CropSpec
+from mien.errors import ModelFileError
+
+METADATA_KEY = "mien"
+FORMAT = 1
+DEFAULT_MODEL = "mien-small"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What a model file says of itself.
+
+    target: `votes` (probability = share of raters who would say so) or `label` (the data set's labels).
+    scores: figures on validation, as measured when the file was made. temperature: what the logits were divided by.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    size: int
+    channels: int
+    crop: CropSpec
+    target: str
+    temperature: float = 1.0
+    parameters: int = 0
+    data: str = ""
+    licence: str = ""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    recipe: str = ""
+
+    def to_json(self) -> str:
+        """The metadata as it stands in the file."""
+        return json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True)
+
+
+class ModelFile:
+    """An opened model file. Opening reads and checks it; the network itself is loaded at the first use."""
+
+    def __init__(self, path: Path, *, threads: int = 0) -> None:
+        """threads: for the network; 0 lets onnxruntime choose. Raises ModelFileError."""
+        self.path = Path(path)
+        self._threads = threads
+        self._session = self._open()
+        self.info = self._read_info()
+        self._check_graph()
+
+    def _open(self) -> Any:
+        import onnxruntime as ort
+
+        if not self.path.is_file():
+            raise ModelFileError(
+                f"{self.path}: no such model file; shipped: {', '.join(shipped_models())}; or give a path to a .onnx"
+            )
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.log_severity_level = 4
+        try:
+            return ort.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime raises many unrelated types for a bad file
+            first = str(error).splitlines()[0]
+            raise ModelFileError(f"{self.path}: not a usable ONNX file ({first})") from error
+
+    def _read_info(self) -> ModelInfo:
+        text = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        if text is None:
+            raise ModelFileError(
+                f"{self.path}: an ONNX file, but not mien's: its metadata has no '{METADATA_KEY}'; "
+                "use a file that `mien train` made"
+            )
+        try:
+            raw = json.loads(text)
+            version = raw.pop("format", None)
+            if version != FORMAT:
+                raise ModelFileError(f"{self.path}: model format {version}; this mien reads format {FORMAT}")
+            raw["crop"] = CropSpec(**raw["crop"])
+            raw["labels"] = tuple(raw["labels"])
+            return ModelInfo(**raw)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ModelFileError(f"{self.path}: its metadata is damaged ({error})") from error
+
+    def _check_graph(self) -> None:
+        info = self.info
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        found = (len(inputs), inputs[0].type, *inputs[0].shape[1:], len(outputs), outputs[0].shape[-1])
+        expected = (1, "tensor(uint8)", info.size, info.size, info.channels, 1, len(info.labels))
+        if found != expected:
+            raise ModelFileError(
+                f"{self.path}: its metadata does not fit its graph: (inputs, type, height, width, channels, outputs, "
+                f"labels) should be {expected} and are {found}"
+            )
+
+    @cached_property
+    def sha256(self) -> str:
+        """The file's checksum."""
+        return hashlib.sha256(self.path.read_bytes()).hexdigest()
+
+    def probabilities(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Face crops uint8 (N, H, W, C), RGB where C = 3 -> calibrated probabilities float32 (N, K)."""
+        if len(faces) == 0:
+            return np.zeros((0, len(self.info.labels)), np.float32)
+        name = self._session.get_inputs()[0].name
+        return self._session.run(None, {name: faces})[0]  # type: ignore[no-any-return]
+
+
+def shipped_models() -> dict[str, Path]:
+    """The models that come with mien: name -> file."""
+    folder = Path(str(resources.files("mien.models")))
+    return {path.stem: path for path in sorted(folder.glob("*.onnx"))}
+
+
+def open_model(name_or_path: str | Path, *, threads: int = 0) -> ModelFile:
+    """A shipped model by name, or a model file by path. Raises ModelFileError."""
+    shipped = shipped_models().get(str(name_or_path))
+    return ModelFile(shipped or Path(name_or_path), threads=threads)

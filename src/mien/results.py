@@ -1,0 +1,89 @@
+"""Frozen result objects: what recognition returns, and what every output (table, JSON, CSV, picture) is made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detections:
+    """Faces found in one picture, best first.
+
+    boxes: float32 (N, 4), pixels of the picture, x1, y1, x2, y2. scores: float32 (N,), 0 to 1.
+    landmarks: float32 (N, 5, 2), x, y of the eye on the picture's left, the eye on its right, nose, mouth corner on
+    its left, mouth corner on its right; None where the method has none.
+    """
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    landmarks: NDArray[np.float32] | None = None
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle in pixels of the picture: left, top, right, bottom."""
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """One face and how it appears.
+
+    probabilities: label -> the model's calibrated probability; they sum to 1. expression: the likeliest label.
+    abstained: the confidence was below what the caller asked for.
+    """
+
+    box: Box
+    detection_score: float
+    expression: str
+    confidence: float
+    probabilities: dict[str, float]
+    abstained: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it: box rounded to a tenth of a pixel, probabilities to four digits."""
+        return {
+            "box": [round(v, 1) for v in (self.box.x1, self.box.y1, self.box.x2, self.box.y2)],
+            "detection_score": round(self.detection_score, 4),
+            "expression": self.expression,
+            "confidence": round(self.confidence, 4),
+            "probabilities": {name: round(p, 4) for name, p in self.probabilities.items()},
+            "abstained": self.abstained,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ImageResult:
+    """One picture: its faces from left to right, or the reason why it could not be read.
+
+    width, height: pixels after the picture was turned upright; 0 where it could not be read.
+    """
+
+    source: str
+    width: int
+    height: int
+    faces: tuple[Face, ...] = ()
+    error: str | None = None
+    picture: NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
+    """RGB (H, W, 3), kept where the caller asked for it (drawing)."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it, without the picture."""
+        return {
+            "source": self.source,
+            "width": self.width,
+            "height": self.height,
+            "faces": [face.to_dict() for face in self.faces],
+            "error": self.error,
+        }

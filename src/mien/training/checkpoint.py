@@ -1,0 +1,104 @@
+"""Checkpoints as safetensors: everything a run needs to go on, in one file that holds no code.
+
+Tensors are named `network/...`, `ema/...` and `optimizer/<parameter>/<state>`; the epoch and the history so far are
+JSON in the file's metadata. A file is written beside its place and moved in whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from mien.errors import TrainingError
+
+
+@dataclass(slots=True)
+class TrainingState:
+    """What changes while a run goes on. `history` has a row per finished epoch, `best` the best row's score."""
+
+    network: nn.Module
+    ema: nn.Module
+    optimizer: torch.optim.Optimizer
+    epoch: int
+    step: int
+    best: float
+    history: list[dict[str, float]]
+
+
+def save_weights(network: nn.Module, path: Path) -> None:
+    """A network's parameters and buffers as safetensors, written whole or not at all."""
+    _save({k: v.contiguous() for k, v in network.state_dict().items()}, path, {})
+
+
+def load_weights(network: nn.Module, path: Path) -> None:
+    """Reads what `save_weights` wrote. Raises TrainingError for a file of another network."""
+    tensors, _ = _load(path)
+    _fill(network, tensors, path)
+
+
+def save_checkpoint(state: TrainingState, path: Path) -> None:
+    """Writes the whole state."""
+    tensors = {f"network/{k}": v.contiguous() for k, v in state.network.state_dict().items()}
+    tensors |= {f"ema/{k}": v.contiguous().clone() for k, v in state.ema.state_dict().items()}
+    numbers: dict[str, Any] = {}
+    for name, parameter in state.network.named_parameters():
+        for key, value in state.optimizer.state.get(parameter, {}).items():
+            if isinstance(value, Tensor):
+                tensors[f"optimizer/{name}/{key}"] = value.contiguous()
+            elif value is not None:
+                numbers[f"{name}/{key}"] = value
+    about = {"epoch": state.epoch, "step": state.step, "best": state.best, "history": state.history, "numbers": numbers}
+    _save(tensors, path, {"state": json.dumps(about)})
+
+
+def load_checkpoint(state: TrainingState, path: Path) -> None:
+    """Fills `state` from a file. Raises TrainingError for a damaged file or one of another network."""
+    tensors, metadata = _load(path)
+    try:
+        about = json.loads(metadata["state"])
+    except (KeyError, ValueError) as error:
+        raise TrainingError(f"{path}: not a checkpoint of a training run") from error
+    for part, module in (("network/", state.network), ("ema/", state.ema)):
+        _fill(module, {k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)}, path)
+    for name, parameter in state.network.named_parameters():
+        own = f"optimizer/{name}/"
+        slots = {k.removeprefix(own): v.to(parameter.device) for k, v in tensors.items() if k.startswith(own)}
+        slots |= {k.removeprefix(f"{name}/"): v for k, v in about["numbers"].items() if k.startswith(f"{name}/")}
+        if slots:
+            # PyTorch keeps AdamW's step counter as a tensor on the CPU, whatever the parameter's device.
+            state.optimizer.state[parameter] = {k: v.cpu() if k == "step" else v for k, v in slots.items()}
+    state.epoch, state.step, state.best = about["epoch"], about["step"], about["best"]
+    state.history = about["history"]
+
+
+def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    temporary = path.with_name(f".{path.name}.part")
+    save_file(tensors, temporary, metadata)
+    os.replace(temporary, path)
+
+
+def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {k: file.get_tensor(k) for k in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise TrainingError(f"{path}: can't read it as safetensors ({error})") from error
+
+
+def _fill(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    expected = module.state_dict()
+    wrong = sorted(
+        k for k in expected.keys() | tensors.keys()
+        if k not in expected or k not in tensors or expected[k].shape != tensors[k].shape
+    )  # fmt: skip
+    if wrong:
+        raise TrainingError(f"{path}: weights of another network; {len(wrong)} tensors differ, first {wrong[0]}")
+    module.load_state_dict(tensors)
