@@ -87,3 +87,26 @@ class ImageResult:
             "faces": [face.to_dict() for face in self.faces],
             "error": self.error,
         }
+
+    def _repr_png_(self) -> bytes | None:
+        """The picture with its faces drawn, for notebooks; None where the picture is not at hand."""
+        from mien.media.draw import notebook_png  # the one import upwards: a notebook asks the object itself
+
+        return notebook_png(self)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSummary:
+    """Which model answered: stands at the head of a JSON document and names a CSV's columns.
+
+    name: several models are joined by " + ". sha256: of each model file, in the same order.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    target: str
+    sha256: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {"name": self.name, "labels": list(self.labels), "target": self.target, "sha256": list(self.sha256)}

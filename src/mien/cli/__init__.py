@@ -1,0 +1,58 @@
+"""The command `mien`: one module per command, each a thin layer that parses, calls one library function, and prints.
+
+Command modules import nothing heavy before they run, so that `mien --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from mien import __version__
+from mien.cli.demo import demo
+from mien.cli.evaluate import evaluate
+from mien.cli.fetch import fetch
+from mien.cli.predict import predict
+from mien.cli.train import train
+from mien.errors import MienError
+
+app = typer.Typer(
+    name="mien",
+    help="Facial expression recognition: train, evaluate and recognise. "
+    "Outputs are apparent expressions as human raters label them, not what a person feels.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="markdown",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mien {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    pass
+
+
+for command in (predict, train, evaluate, fetch, demo):
+    app.command()(command)
+
+
+def main() -> None:
+    """Runs the command line. A user's mistake is one line on standard error and exit code 2, never a traceback."""
+    try:
+        app()
+    except MienError as error:
+        sys.stderr.write(f"mien: {error}\n")
+        sys.exit(2)
+    except BrokenPipeError:  # the reader of a pipe went away, as `head` does
+        sys.stderr.close()
+        sys.exit(0)

@@ -1,0 +1,1 @@
+"""Measuring model files: metrics, calibration, and the command's library function."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Literal
 
 from mien.config import from_table, with_overrides
+from mien.crop import CropSpec
 from mien.errors import RecipeError
 
 
@@ -131,16 +132,12 @@ class AugmentSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class CropSettings:
-    """How a face must be cut out of a photograph to look like the training data; travels in the model file."""
-
-    margin: float = 0.0
-    align: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Recipe:
-    """Everything that decides what a training run computes, apart from the data."""
+    """Everything that decides what a training run computes, apart from the data.
+
+    `crop` changes nothing in training: it says how faces must be cut from photographs to look like the training data,
+    and travels in the model file.
+    """
 
     name: str
     description: str = ""
@@ -151,7 +148,7 @@ class Recipe:
     distill: DistillSettings = field(default_factory=DistillSettings)
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     augment: AugmentSettings = field(default_factory=AugmentSettings)
-    crop: CropSettings = field(default_factory=CropSettings)
+    crop: CropSpec = field(default_factory=CropSpec)
 
     def __post_init__(self) -> None:
         _check(bool(self.name) and "/" not in self.name, "name: expected a name without '/'")
@@ -185,3 +182,8 @@ def load_recipe(name_or_path: str, overrides: Iterable[str] = ()) -> Recipe:
         raise RecipeError(f"{name_or_path}: not valid TOML: {error}") from error
     table.setdefault("name", path.stem)
     return from_table(Recipe, with_overrides(table, overrides), source=name_or_path)
+
+
+def same_training(one: Recipe, other: Recipe) -> bool:
+    """Whether two recipes compute the same weights: all that only describes or deploys them aside."""
+    return replace(one, description="", crop=CropSpec()) == replace(other, description="", crop=CropSpec())

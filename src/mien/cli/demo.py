@@ -1,0 +1,104 @@
+"""`mien demo`: a first look at everything, offline and in about a minute."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+FACES = (1400, 350, 350)
+"""Toy faces for training, validation and test."""
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="A new folder for what the demo makes.")] = Path("mien-demo"),
+    seed: Annotated[int, typer.Option(min=0, help="Another seed draws other faces.")] = 0,
+) -> None:
+    """Draw toy faces, train and evaluate on them, recognise a photograph; needs no network and no data.
+
+    Examples:
+
+    `mien demo`
+
+    `mien demo --out /tmp/first-look --seed 7`
+    """
+    from mien.data.toy import write_toy_folders
+    from mien.errors import MissingExtraError, OutputError
+
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise OutputError(f"{out}: exists already; remove it or give another folder with --out")
+    see = []
+    faces = out / "faces"
+    typer.echo(f"1. Drawing {sum(FACES):,} toy faces of seven expressions.")
+    train, validation, test = FACES
+    write_toy_folders(faces, train=train, validation=validation, test=test, seed=seed)
+    see.append((faces / "test", "the toy faces, a folder per expression"))
+
+    if _can_train():
+        see += _train_and_measure(faces, out)
+    else:
+        typer.echo("2. Training: skipped. " + str(MissingExtraError("train", "Training")) + ".")
+
+    see.append((_recognise(out), "the photograph with what was recognised"))
+    typer.echo("\nTo look at:")
+    for path, what in see:
+        typer.echo(f"  {path}  {what}")
+    typer.echo("Next:  mien predict YOUR-PHOTO.jpg --annotate annotated")
+
+
+def _can_train() -> bool:
+    from importlib.util import find_spec
+
+    return all(find_spec(name) is not None for name in ("torch", "safetensors", "onnx", "onnxscript", "matplotlib"))
+
+
+def _train_and_measure(faces: Path, out: Path) -> list[tuple[Path, str]]:
+    """Trains the recipe `toy`, evaluates the model on the test split; the files to look at."""
+    from mien.cli.evaluate import print_evaluation
+    from mien.data.readers import read_dataset, require_split
+    from mien.evaluation.evaluate import METRICS_FILE, PREDICTIONS_FILE, evaluate, write_evaluation
+    from mien.model_file import ModelFile
+    from mien.training.loop import Watcher
+    from mien.training.recipe import load_recipe
+    from mien.training.run import train_run
+
+    recipe = load_recipe("toy")
+    typer.echo(f"2. Training the recipe 'toy' on them for {recipe.optimizer.epochs} epochs.")
+
+    def say(row: dict[str, float]) -> None:
+        typer.echo(f"   epoch {row['epoch']:.0f}: validation accuracy {row['label_accuracy']:.3f}")
+
+    folder, measured = out / "run", out / "evaluation"
+    run = train_run(recipe, faces, folder, watcher=Watcher(on_epoch=say), warn=typer.echo)
+    typer.echo("3. Evaluating the new model on the test faces, which training never saw.")
+    model = ModelFile(run.models[0])
+    dataset = read_dataset(faces, size=model.info.size, channels=model.info.channels, splits=("test",))
+    result = evaluate([model], require_split(dataset, "test", faces), data=str(faces), split="test")
+    write_evaluation(result, measured)
+    print_evaluation(result)
+    return [
+        (folder / "curves.png", "how the training went"),
+        (run.models[0], "the model file"),
+        (measured / METRICS_FILE, "every figure of the evaluation"),
+        (measured / PREDICTIONS_FILE, "every prediction"),
+    ]
+
+
+def _recognise(out: Path) -> Path:
+    """Recognises the shipped photograph with the default model; the annotated picture."""
+    from importlib import resources
+
+    from mien.media.draw import draw_faces, write_picture
+    from mien.model_file import DEFAULT_MODEL
+    from mien.pictures import read_picture
+    from mien.recognition.recognizer import Recognizer
+
+    typer.echo(f"4. Recognising a photograph with {DEFAULT_MODEL}.")
+    photo = Path(str(resources.files("mien.examples") / "astronaut.png"))
+    result = Recognizer().predict(photo)
+    for face in result.faces:
+        typer.echo(f"   {photo.name}: {face.expression}, confidence {face.confidence:.2f}")
+    annotated = out / "astronaut.png"
+    write_picture(draw_faces(read_picture(photo), result.faces), annotated)
+    return annotated

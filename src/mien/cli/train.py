@@ -1,0 +1,118 @@
+"""`mien train`: trains a recipe on a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from mien.training.recipe import Recipe
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="A shipped recipe's name, or a TOML file.")],
+    data: Annotated[Path, typer.Option(help="Parquet file or folder of them, fer2013.csv, or class folders.")],
+    out: Annotated[Path, typer.Option(help="The run's folder.")],
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe; repeatable.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 = all.")] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the resolved recipe and stop.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Train a recipe; select and calibrate on validation; leave a model file.
+
+    Examples:
+
+    `mien train mien-small --data fer2013.csv --out runs/small --set targets.votes=0`
+
+    `mien train my.toml --data faces/ --out runs/mine --set optimizer.epochs=20`
+
+    `mien train mien-small --data fer2013/ --out runs/small --resume`
+    """
+    _need_train_extra()
+    import torch
+
+    from mien.config import to_toml
+    from mien.errors import TrainingError
+    from mien.training.loop import pick_device
+    from mien.training.recipe import load_recipe
+    from mien.training.run import train_run
+
+    settings = load_recipe(recipe, set_ or [])
+    if dry_run:
+        typer.echo(to_toml(settings), nl=False)
+        return
+    if threads:
+        torch.set_num_threads(threads)
+    try:
+        chosen = pick_device() if device == "auto" else torch.device(device)
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise TrainingError(f"--device {device}: not to be had here ({str(error).splitlines()[0]})") from error
+    with _Progress(settings, quiet=quiet) as progress:
+        run = train_run(
+            settings, data, out, resume=resume, device=chosen, watcher=progress.watcher(), warn=progress.say
+        )
+    for path in run.models:
+        typer.echo(str(path))
+
+
+def _need_train_extra() -> None:
+    from importlib.util import find_spec
+
+    from mien.errors import MissingExtraError
+
+    if any(find_spec(name) is None for name in ("torch", "safetensors", "onnx", "onnxscript", "matplotlib")):
+        raise MissingExtraError("train", "training")
+
+
+class _Progress:
+    """A bar for the epoch with images/s and the time left of the whole run; a line per epoch."""
+
+    def __init__(self, recipe: Recipe, *, quiet: bool) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        self._quiet, self._epochs = quiet, recipe.optimizer.epochs
+        self._console = Console(stderr=True, quiet=quiet)
+        self._bar = Progress(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(),
+            TextColumn("{task.fields[rate]:.0f} images/s, {task.fields[left]} left"),
+            console=self._console,
+            transient=True,
+        )
+        self._task = self._bar.add_task("", epoch=f"1/{self._epochs}", rate=0.0, left="?")
+
+    def __enter__(self) -> _Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def say(self, line: str) -> None:
+        """A line above the bar."""
+        self._bar.console.print(line, markup=False, highlight=False)
+
+    def watcher(self):  # type: ignore[no-untyped-def]  # Watcher's module imports torch
+        """What the loop reports to."""
+        from mien.training.loop import Watcher
+
+        def on_step(epoch: int, done: int, total: int, rate: float) -> None:
+            seconds = ((self._epochs - epoch) * total - done) / max(rate, 1e-9)
+            left = f"{seconds / 3600:.1f} h" if seconds > 5400 else f"{seconds / 60:.0f} min"
+            self._bar.update(
+                self._task, completed=done, total=total, rate=rate, left=left, epoch=f"{epoch + 1}/{self._epochs}"
+            )
+
+        def on_epoch(row: dict[str, float]) -> None:
+            figures = "  ".join(f"{k} {v:.4f}" for k, v in row.items() if k not in ("epoch", "learning_rate"))
+            self.say(f"{row['epoch']:3.0f}  {figures}")
+
+        return Watcher(on_step, on_epoch)

@@ -1,0 +1,199 @@
+"""MTCNN: proposal, refinement and output networks over a picture pyramid, in onnxruntime (the default, offline).
+
+Zhang, Zhang, Li, Qiao: Joint Face Detection and Alignment using Multi-task Cascaded Convolutional Networks (2016),
+arXiv:1604.02878. Boxes in here are float32 (N, 4), x1, y1, x2, y2, in pixels of the working picture.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.results import Detections
+
+Floats = NDArray[np.float32]
+Picture = NDArray[np.uint8]
+
+_CELL, _STRIDE = 12, 2  # the proposal network sees 12x12 pixels at every second pixel
+_CHUNK = 256  # patches that go through a network at once: bounds memory
+
+
+class Mtcnn:
+    """Finds faces and their five landmarks. Deterministic; not tied to a picture size."""
+
+    name = "mtcnn"
+
+    def __init__(
+        self,
+        *,
+        min_face: float = 20,
+        thresholds: tuple[float, float, float] = (0.6, 0.7, 0.8),
+        scale_factor: float = 0.709,
+        max_side: int = 1920,
+        threads: int = 0,
+    ) -> None:
+        """min_face: the smallest face to look for, pixels. thresholds: of the three networks' scores, 0 to 1.
+
+        scale_factor: from one pyramid level to the next, 0 to 1 (0.709 halves the area). max_side: a larger picture
+        is worked on at this size, which bounds time and memory; min_face then counts in the shrunk picture.
+        threads: for the networks; 0 lets onnxruntime choose. Raises ValueError for impossible values.
+        """
+        if not min_face > 0 or not 0 < scale_factor < 1 or max_side < _CELL:
+            raise ValueError("mtcnn: min_face must be above 0, scale_factor between 0 and 1, max_side at least 12")
+        self._min_face, self._thresholds = max(min_face, _CELL), thresholds
+        self._scale_factor, self._max_side = scale_factor, max_side
+        self._pnet, self._rnet, self._onet = (_session(name, threads) for name in ("pnet", "rnet", "onet"))
+
+    def detect(self, picture: Picture) -> Detections:
+        """Faces in an RGB picture (H, W, 3) of 0-255, best first, with landmarks. Boxes may reach over its border."""
+        shrink = min(1.0, self._max_side / max(picture.shape[0], picture.shape[1], 1))
+        small = _resize(picture, shrink)
+        boxes = self._propose(small)
+        boxes = self._refine(small, boxes)
+        boxes, scores, landmarks = self._finish(small, boxes)
+        grow = np.float32(1 / shrink)
+        return Detections(boxes * grow, scores, landmarks * grow)
+
+    def _propose(self, picture: Picture) -> Floats:
+        """First network, over the pyramid."""
+        all_boxes, all_scores = [_NO_BOXES], [_NO_SCORES]
+        scale = _CELL / self._min_face
+        while min(picture.shape[:2]) * scale >= _CELL:
+            offset, score = self._pnet.run(None, {"picture": _resize(picture, scale)[None]})
+            y, x = np.nonzero(score[0] > self._thresholds[0])
+            scores = score[0, y, x]
+            corner = np.stack([x, y], axis=1).astype(np.float32) * _STRIDE
+            boxes = np.hstack([corner, corner + np.float32(_CELL)]) + offset[0, y, x] * np.float32(_CELL)
+            keep = nms(boxes, scores, 0.5)
+            all_boxes.append(boxes[keep] / np.float32(scale))
+            all_scores.append(scores[keep])
+            scale *= self._scale_factor
+        boxes, scores = np.concatenate(all_boxes), np.concatenate(all_scores)
+        return boxes[nms(boxes, scores, 0.7)]
+
+    def _refine(self, picture: Picture, boxes: Floats) -> Floats:
+        """Second network: most proposals go, the rest move closer."""
+        squares = square(boxes)
+        offset, score = _run(self._rnet, patches(picture, squares, 24), ((4,), ()))
+        chosen = np.flatnonzero(score > self._thresholds[1])
+        moved = _moved(squares[chosen], offset[chosen])
+        return moved[nms(moved, score[chosen], 0.7)]
+
+    def _finish(self, picture: Picture, boxes: Floats) -> tuple[Floats, Floats, Floats]:
+        """Third network: the boxes as they are returned, scores and landmarks (N, 5, 2)."""
+        squares = square(boxes)
+        offset, points, score = self._output(patches(picture, squares, 48))
+        chosen = np.flatnonzero(score > self._thresholds[2])
+        squares, score = squares[chosen], score[chosen]
+        moved = _moved(squares, offset[chosen])
+        keep = nms(moved, score, 0.7, by_smaller=True)
+        side = (squares[:, 2] - squares[:, 0])[:, None, None]
+        landmarks = squares[:, None, :2] + points[chosen] * side
+        return moved[keep], score[keep], landmarks[keep]
+
+    def _output(self, faces: Picture) -> tuple[Floats, Floats, Floats]:
+        """Third network on patches and on their mirror images, averaged: offsets, landmarks (N, 5, 2), scores.
+
+        The mirror is not in the paper. It costs little, as few patches are left, and what only looks like a face
+        from one side falls well below the faces (docs/framing.md has the figures).
+        """
+        shapes: tuple[tuple[int, ...], ...] = ((4,), (10,), ())
+        offset, points, score = _run(self._onet, faces, shapes)
+        offset_m, points_m, score_m = _run(self._onet, np.ascontiguousarray(faces[:, :, ::-1]), shapes)
+        offset_m = offset_m[:, [2, 1, 0, 3]] * np.float32([-1, 1, -1, 1])
+        xy, xy_m = (p.reshape(-1, 2, 5).transpose(0, 2, 1) for p in (points, points_m))  # five x, then five y
+        xy_m = np.stack([1 - xy_m[..., 0], xy_m[..., 1]], axis=-1)[:, [1, 0, 2, 4, 3]]
+        return (offset + offset_m) / 2, (xy + xy_m) / 2, (score + score_m) / 2
+
+_NO_BOXES: Floats = np.zeros((0, 4), np.float32)
+_NO_SCORES: Floats = np.zeros(0, np.float32)
+
+
+def nms(boxes: Floats, scores: Floats, threshold: float, *, by_smaller: bool = False) -> NDArray[np.intp]:
+    """Greedy non-maximum suppression: the indices that stay, best score first.
+
+    boxes (N, 4), scores (N,). A box goes when its overlap with a better one that stays is above `threshold`. Overlap
+    is intersection over union, or over the smaller area (`by_smaller`: also removes a box inside another).
+    """
+    order = np.argsort(-scores, kind="stable")
+    x1, y1, x2, y2 = boxes[order].T
+    area = np.maximum(x2 - x1, 0) * np.maximum(y2 - y1, 0)
+    alive = np.ones(len(order), bool)
+    keep = []
+    for i in range(len(order)):
+        if not alive[i]:
+            continue
+        keep.append(i)
+        rest = slice(i + 1, None)
+        width = np.minimum(x2[i], x2[rest]) - np.maximum(x1[i], x1[rest])
+        height = np.minimum(y2[i], y2[rest]) - np.maximum(y1[i], y1[rest])
+        shared = np.maximum(width, 0) * np.maximum(height, 0)
+        whole = np.minimum(area[i], area[rest]) if by_smaller else area[i] + area[rest] - shared
+        alive[rest] &= shared <= threshold * whole
+    return order[keep]
+
+
+def square(boxes: Floats) -> Floats:
+    """Squares around the boxes' centres with the side of their longer edges."""
+    size = boxes[:, 2:] - boxes[:, :2]
+    centre = boxes[:, :2] + size / 2
+    half = size.max(axis=1, keepdims=True, initial=0) / 2
+    return np.hstack([centre - half, centre + half])
+
+
+def patches(picture: Picture, squares: Floats, size: int) -> Picture:
+    """The squares of the picture as uint8 (N, size, size, 3); mid-grey where they reach over the border."""
+    height, width = picture.shape[:2]
+    out = np.full((len(squares), size, size, 3), 128, np.uint8)
+    corners = np.rint(squares).astype(np.int64)
+    inside = np.clip(corners, 0, [width, height, width, height])
+    for patch, (x1, y1, x2, y2), (left, top, right, bottom) in zip(
+        out, corners.tolist(), inside.tolist(), strict=True
+    ):
+        if right <= left or bottom <= top:
+            continue
+        part = picture[top:bottom, left:right]
+        if (left, top, right, bottom) != (x1, y1, x2, y2):
+            border = (top - y1, y2 - bottom, left - x1, x2 - right)
+            part = cv2.copyMakeBorder(part, *border, cv2.BORDER_CONSTANT, value=(128, 128, 128))
+        shrinks = part.shape[0] > size
+        cv2.resize(part, (size, size), dst=patch, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return out
+
+
+def _moved(boxes: Floats, offset: Floats) -> Floats:
+    """Boxes moved by a network's offsets, which are shares of the boxes' width and height."""
+    size = boxes[:, 2:] - boxes[:, :2]
+    return boxes + offset * np.hstack([size, size])
+
+
+def _resize(picture: Picture, scale: float) -> Picture:
+    """The picture scaled, without aliasing when it shrinks."""
+    if scale == 1 or picture.size == 0:
+        return picture
+    size = tuple(max(1, round(side * scale)) for side in picture.shape[1::-1])
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)  # type: ignore[return-value]
+
+
+def _session(name: str, threads: int) -> Any:
+    """A network that is shipped with the package."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    # Pictures come in every size: the arena and the memory plans would keep the largest of each shape for good.
+    options.enable_cpu_mem_arena = False
+    options.enable_mem_pattern = False
+    weights = resources.files("mien.faces").joinpath("weights", f"{name}.onnx").read_bytes()
+    return ort.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
+
+
+def _run(session: Any, inputs: Picture, shapes: tuple[tuple[int, ...], ...]) -> list[Floats]:
+    """All patches through a network, in chunks; `shapes` are the outputs' shapes without the first axis."""
+    parts = [session.run(None, {"picture": inputs[i : i + _CHUNK]}) for i in range(0, len(inputs), _CHUNK)]
+    parts = parts or [[np.zeros((0, *shape), np.float32) for shape in shapes]]
+    return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]

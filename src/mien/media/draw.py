@@ -1,0 +1,194 @@
+"""Draws results onto pictures: boxes, labels and confidences that can be read at any size and on any background.
+
+All arrays are uint8 RGB (H, W, 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.errors import PictureError
+from mien.labels import color_rgb
+from mien.pictures import read_picture
+from mien.results import Face, ImageResult
+
+Color = tuple[int, int, int]
+Rectangle = tuple[int, int, int, int]  # x1, y1, x2, y2, pixels
+
+_FONT = cv2.FONT_HERSHEY_DUPLEX
+_FONT_SCALE = 2.0  # text is rendered large once and shrunk: OpenCV's line fonts are ragged when drawn small
+_FONT_THICKNESS = 4
+_ABSTAINED: Color = (90, 90, 90)
+_NOTEBOOK_EDGE = 1024  # pixels
+
+
+@dataclass(frozen=True, slots=True)
+class _Style:
+    """Sizes in pixels: of a box's line, of a label's plate, and of the room inside it."""
+
+    line: int
+    plate_height: int
+    padding: int
+
+
+def draw_faces(picture: NDArray[np.uint8], faces: Sequence[Face]) -> NDArray[np.uint8]:
+    """A copy of the RGB picture (H, W, 3) with each face's box, expression and confidence in percent.
+
+    An answer below the caller's threshold is grey and has a question mark. Where labels would cover each other they
+    move around their box, and then become smaller and shorter.
+    """
+    canvas = picture.copy()
+    height, width = canvas.shape[:2]
+    style = _style(width, height)
+    boxes = [_pixels(face, width, height) for face in faces]
+    for face, box in zip(faces, boxes, strict=True):
+        _draw_box(canvas, box, _color(face), style.line)
+    taken: list[Rectangle] = []
+    # Sure answers come first, so that doubtful ones make way.
+    for i in sorted(range(len(faces)), key=lambda i: -faces[i].confidence):
+        others = [box for j, box in enumerate(boxes) if j != i]
+        place, text = _place(faces[i], boxes[i], others, taken, style, (width, height))
+        _draw_plate(canvas, place, text, _color(faces[i]))
+        taken.append(place)
+    return canvas
+
+
+def encode_picture(picture: NDArray[np.uint8], suffix: str) -> bytes:
+    """An RGB picture (H, W, 3) as the bytes of a .png or .jpg file."""
+    options = [cv2.IMWRITE_JPEG_QUALITY, 92] if suffix == ".jpg" else [cv2.IMWRITE_PNG_COMPRESSION, 3]
+    done, data = cv2.imencode(suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)
+    if not done:
+        raise PictureError(f"a picture of shape {picture.shape} can't be written as {suffix}; use .png or .jpg")
+    return data.tobytes()
+
+
+def notebook_png(result: ImageResult) -> bytes | None:
+    """A result as a PNG of at most 1024 pixels a side; None where its picture is not at hand."""
+    picture = result.picture
+    if picture is None:
+        if result.error is not None:
+            return None
+        try:
+            picture = read_picture(result.source)
+        except PictureError:
+            return None
+        if picture.shape[:2] != (result.height, result.width):  # another file has taken its place
+            return None
+    drawn = draw_faces(picture, result.faces)
+    scale = _NOTEBOOK_EDGE / max(drawn.shape[:2])
+    if scale < 1:
+        size_wh = (max(1, round(drawn.shape[1] * scale)), max(1, round(drawn.shape[0] * scale)))
+        drawn = cv2.resize(drawn, size_wh, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    return encode_picture(drawn, ".png")
+
+
+def _style(width: int, height: int) -> _Style:
+    """Grows with the picture, so that it looks the same on a screen; never below what can be read."""
+    edge = (width * height) ** 0.5
+    plate = max(13, round(4 + 0.024 * edge))
+    return _Style(line=max(1, round(0.0028 * edge)), plate_height=plate, padding=max(2, plate // 5))
+
+
+def _color(face: Face) -> Color:
+    return _ABSTAINED if face.abstained else color_rgb(face.expression)
+
+
+def _ink(color: Color) -> Color:
+    """Black or white, whichever stands out more, by the contrast ratio of WCAG 2.1."""
+    linear = [(c / 255 / 12.92 if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4) for c in color]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return (0, 0, 0) if (luminance + 0.05) ** 2 > 1.05 * 0.05 else (255, 255, 255)
+
+
+def _pixels(face: Face, width: int, height: int) -> Rectangle:
+    x1, x2 = (int(np.clip(round(x), 0, width - 1)) for x in (face.box.x1, face.box.x2))
+    y1, y2 = (int(np.clip(round(y), 0, height - 1)) for y in (face.box.y1, face.box.y2))
+    return x1, y1, x2, y2
+
+
+def _draw_box(canvas: NDArray[np.uint8], box: Rectangle, color: Color, line: int) -> None:
+    """A coloured line between two thin dark ones, which set it off from any background."""
+    x1, y1, x2, y2 = box
+    rim = max(1, line // 3)
+    cv2.rectangle(canvas, (x1, y1), (x2, y2), (20, 20, 20), line + 2 * rim, cv2.LINE_8)
+    cv2.rectangle(canvas, (x1, y1), (x2, y2), color, line, cv2.LINE_8)
+
+
+def _text_mask(text: str, height: int) -> NDArray[np.uint8]:
+    """Anti-aliased text of the given height in pixels (ascenders and descenders): uint8 (height, width), 0 to 255."""
+    (text_width, above), below = cv2.getTextSize(text, _FONT, _FONT_SCALE, _FONT_THICKNESS)
+    large = np.zeros((above + below, text_width + 2 * _FONT_THICKNESS), np.uint8)
+    # Stroke width in rendered pixels such that small text keeps strokes of about one pixel.
+    thickness = max(_FONT_THICKNESS, round(0.9 * large.shape[0] / height))
+    cv2.putText(large, text, (_FONT_THICKNESS, above), _FONT, _FONT_SCALE, 255, thickness, cv2.LINE_AA)
+    width = max(1, round(large.shape[1] * height / large.shape[0]))
+    return cv2.resize(large, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+
+
+def _place(
+    face: Face,
+    box: Rectangle,
+    others: Sequence[Rectangle],
+    taken: Sequence[Rectangle],
+    style: _Style,
+    size_wh: tuple[int, int],
+) -> tuple[Rectangle, NDArray[np.uint8]]:
+    """Where a label goes, and its text as a mask: the place and size that cover least, near ones first."""
+    mark = "?" if face.abstained else ""
+    full = f"{face.expression}{mark} {100 * face.confidence:.0f}%"
+    small = max(12, round(0.75 * style.plate_height))
+    variants = ((full, style.plate_height), (full, small), (f"{face.expression}{mark}", small))
+    best: tuple[float, Rectangle, NDArray[np.uint8]] | None = None
+    for text, plate_height in variants:
+        mask = _text_mask(text, max(8, plate_height - style.padding))
+        for plate in _candidates(box, mask.shape[1] + 2 * style.padding, plate_height, style.line, size_wh):
+            # To cover another label makes both useless; to cover a face only hides a part of the picture.
+            cost = sum(4.0 * _overlap(plate, t) for t in taken) + sum(_overlap(plate, o) for o in others)
+            cost += 0.5 * _overlap(plate, box) + 4.0 * _outside(plate, size_wh)
+            cost /= (plate[2] - plate[0]) * (plate[3] - plate[1])
+            if best is None or cost < best[0] - 0.02:
+                best = (cost, plate, mask)
+        if best is not None and best[0] < 0.1:
+            break
+    assert best is not None  # there are always candidates
+    return best[1], best[2]
+
+
+def _candidates(box: Rectangle, width: int, height: int, line: int, size_wh: tuple[int, int]) -> list[Rectangle]:
+    """Plates above, below and inside a box, at its left, centre and right; moved so that they stay in the picture."""
+    x1, y1, x2, y2 = box
+    edge = (line + 1) // 2
+    left, right, middle = x1 - edge, x2 + edge + 1 - width, (x1 + x2 - width) // 2
+    tops = (y1 - edge - height, y2 + edge + 1, y1 + edge + 1, y2 - edge - height)
+    found = []
+    for y in tops:
+        for x in (left, middle, right):
+            inside_x = max(0, min(x, size_wh[0] - width))
+            inside_y = max(0, min(y, size_wh[1] - height))
+            found.append((inside_x, inside_y, inside_x + width, inside_y + height))
+    return found
+
+
+def _overlap(a: Rectangle, b: Rectangle) -> int:
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    return width * height if width > 0 and height > 0 else 0
+
+
+def _outside(plate: Rectangle, size_wh: tuple[int, int]) -> int:
+    """How much of a plate falls outside of the picture, in pixels."""
+    return (plate[2] - plate[0]) * (plate[3] - plate[1]) - _overlap(plate, (0, 0, *size_wh))
+
+
+def _draw_plate(canvas: NDArray[np.uint8], plate: Rectangle, mask: NDArray[np.uint8], color: Color) -> None:
+    x1, y1, x2, y2 = plate
+    area = canvas[y1:y2, x1:x2]  # a picture smaller than the plate cuts it off
+    area[:] = color
+    top, left = (y2 - y1 - mask.shape[0] + 1) // 2, (x2 - x1 - mask.shape[1]) // 2
+    inner = area[top : top + mask.shape[0], left : left + mask.shape[1]]
+    alpha = mask[: inner.shape[0], : inner.shape[1], None].astype(np.float32) / 255
+    inner[:] = np.rint(inner * (1 - alpha) + np.float32(_ink(color)) * alpha).astype(np.uint8)

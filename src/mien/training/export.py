@@ -1,0 +1,105 @@
+"""From trained weights to the model file: the whole road from uint8 crops to calibrated probabilities as one graph."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+from mien.errors import TrainingError
+from mien.model_file import METADATA_KEY, ModelFile, ModelInfo
+from mien.training.augment import central
+from mien.training.networks import ExpressionNetwork, normalise
+
+PARITY = 1e-3
+"""The largest difference of a probability between PyTorch and the written file that is accepted."""
+
+_HALF_FROM = 1024  # tensors of at least this many numbers are stored as float16; smaller ones aren't worth a node
+
+
+class Deployed(nn.Module):
+    """One head of a network with everything around it: uint8 (N, H, W, C) in, probabilities (N, K) out."""
+
+    def __init__(self, network: ExpressionNetwork, head: str, *, view: int, temperature: float) -> None:
+        super().__init__()
+        self.network, self.head, self.view, self.temperature = network, head, view, temperature
+
+    def forward(self, faces: Tensor) -> Tensor:
+        views = normalise(central(faces.permute(0, 3, 1, 2), self.view))
+        logits: Tensor = self.network(views)[self.head]
+        return torch.softmax(logits / self.temperature, 1)
+
+
+def export_model(
+    network: ExpressionNetwork, head: str, info: ModelInfo, path: Path, *, view: int, check: NDArray[np.uint8]
+) -> None:
+    """Writes a model file and checks it against PyTorch.
+
+    check: uint8 (N, H, W, C), real faces on which both must agree within `PARITY`, else TrainingError is raised and
+    nothing is written. Weights are stored as float16 and widened when the file is loaded: half the size, and the
+    arithmetic stays float32.
+    """
+    deployed = Deployed(network, head, view=view, temperature=info.temperature).cpu().eval()
+    model = _to_onnx(deployed, info)
+    _store_as_half(model)
+    del model.metadata_props[:]
+    helper.set_model_props(model, {METADATA_KEY: info.to_json()})
+    onnx.checker.check_model(model)
+    temporary = path.with_name(f".{path.stem}.part.onnx")
+    onnx.save(model, temporary)
+    with torch.no_grad():
+        expected = deployed(torch.from_numpy(check)).numpy()
+    difference = float(np.abs(ModelFile(temporary).probabilities(check) - expected).max())
+    if not difference <= PARITY:
+        temporary.unlink()
+        raise TrainingError(f"{path.name}: PyTorch and ONNX differ by {difference:.2g}; expected at most {PARITY}")
+    os.replace(temporary, path)
+
+
+def _to_onnx(deployed: Deployed, info: ModelInfo) -> onnx.ModelProto:
+    example = torch.zeros(2, info.size, info.size, info.channels, dtype=torch.uint8)
+    buffer = io.BytesIO()
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the exporter's deprecation notes are not the user's business
+            torch.onnx.export(
+                deployed,
+                (example,),
+                buffer,
+                input_names=["faces"],
+                output_names=["probabilities"],
+                dynamic_shapes={"faces": {0: torch.export.Dim("faces", min=1)}},
+                dynamo=True,
+                verbose=False,
+            )
+    finally:
+        logger.setLevel(level)
+    return onnx.load_from_string(buffer.getvalue())
+
+
+def _store_as_half(model: onnx.ModelProto) -> None:
+    """Turns large float32 weights into float16 with a Cast behind each; onnxruntime folds the Cast at load time."""
+    graph = model.graph
+    casts = []
+    for i, tensor in enumerate(graph.initializer):
+        values = numpy_helper.to_array(tensor)
+        if tensor.data_type == TensorProto.FLOAT and values.size >= _HALF_FROM:
+            stored = f"{tensor.name}_half"
+            casts.append(helper.make_node("Cast", [stored], [tensor.name], to=TensorProto.FLOAT))
+            graph.initializer[i].CopyFrom(numpy_helper.from_array(values.astype(np.float16), stored))
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    del graph.value_info[:]

@@ -1,0 +1,51 @@
+"""What holds for the project as a whole: light imports, import layers, documented commands."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+HEAVY = {"torch", "matplotlib", "pandas", "pyarrow", "onnx", "sklearn", "PIL"}
+
+
+def modules_after(code):
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys; print(*sorted(sys.modules))"], capture_output=True, text=True, check=True
+    )
+    return {name.partition(".")[0] for name in done.stdout.splitlines()[-1].split()}
+
+
+@pytest.mark.parametrize(
+    ("code", "also"),
+    [
+        ("import mien", {"cv2", "onnxruntime", "numpy", "rich"}),
+        ("import mien.cli", {"cv2", "onnxruntime"}),
+        ("import sys, mien.cli; sys.argv = ['mien', '--help']\ntry: mien.cli.main()\nexcept SystemExit: print()", {"cv2", "onnxruntime"}),
+        ("import mien\nmien.Recognizer().predict(mien.results.__file__.replace('results.py', 'examples/astronaut.png'))", set()),
+    ],
+)  # fmt: skip
+def test_nothing_heavy_is_imported(code, also):
+    assert not modules_after(code) & (HEAVY | also)
+
+
+def test_import_layers():
+    done = subprocess.run(["lint-imports"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_every_command_is_in_the_readme():
+    from mien.cli import app
+
+    readme = (ROOT / "README.md").read_text("utf-8")
+    for command in app.registered_commands:
+        assert f"mien {command.callback.__name__}" in readme
+
+
+def test_help_of_every_command_has_an_example():
+    from mien.cli import app
+
+    for command in app.registered_commands:
+        assert re.search(r"Examples?:", command.callback.__doc__ or ""), command.callback.__name__

@@ -1,0 +1,232 @@
+"""Training: targets, augmentation, checkpoints, resuming after SIGKILL, export, and what is refused."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from mien.data.samples import Samples
+from mien.data.toy import toy_faces, write_toy_folders
+from mien.errors import DataError, OutputError, RecipeError, TrainingError
+from mien.labels import EIGHT, FER2013
+from mien.model_file import ModelFile
+from mien.training.augment import augment, central
+from mien.training.checkpoint import TrainingState, load_checkpoint, load_weights, save_checkpoint, save_weights
+from mien.training.distill import with_teachers
+from mien.training.loop import BEST, CHECKPOINT, LAST, build_network, predict_logits
+from mien.training.networks import count_parameters
+from mien.training.recipe import AugmentSettings, DistillSettings, TargetSettings, load_recipe
+from mien.training.run import train_run
+from mien.training.targets import make_targets
+
+CPU = torch.device("cpu")
+TINY = ["network.stem=4", "network.widths=[8, 8]", "optimizer.batch_size=32", "optimizer.epochs=2",
+        "optimizer.warmup_epochs=0.5", "input.view=40"]  # fmt: skip
+NO_CHANGE = AugmentSettings(
+    flip=False, rotate_deg=0, scale=0, shift=0, brightness=0, contrast=0, erase=0
+)
+
+
+@pytest.fixture(scope="module")
+def toy_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("toy")
+    write_toy_folders(folder, train=140, validation=70, test=70, seed=1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tiny_run(toy_folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("run") / "tiny"
+    return train_run(load_recipe("toy", TINY), toy_folder, out, device=CPU)
+
+
+# Targets
+
+
+def samples_with_votes():
+    votes = np.zeros((3, 8), np.float32)
+    votes[0, EIGHT.index("happy")] = 10
+    votes[1, [EIGHT.index("sad"), EIGHT.index("contempt")]] = 5
+    images = np.zeros((3, 48, 48, 1), np.uint8)
+    return Samples(images, np.array([3, 4, 0]), FER2013, ("a", "b", "c"), votes)
+
+
+def test_vote_targets_are_shares_and_majorities():
+    (votes,) = make_targets(samples_with_votes(), TargetSettings(label=0, votes=1), source="s")
+    assert votes.labels == EIGHT
+    assert votes.truth.tolist() == [EIGHT.index("happy"), -1, -1]  # half of the votes is no majority
+    assert votes.distribution.sum(1).tolist() == [1, 1, 0]
+
+
+def test_label_targets_blend_and_smooth():
+    (label,) = make_targets(samples_with_votes(), TargetSettings(label_blend=0.5, label_smoothing=0), source="s")
+    np.testing.assert_allclose(label.distribution[1], np.eye(7)[4])  # contempt is no label: sad has all of the rest
+    np.testing.assert_allclose(label.distribution[2], np.eye(7)[0])  # nobody voted: the label alone
+    (smooth,) = make_targets(samples_with_votes(), TargetSettings(label_smoothing=0.1), source="s")
+    np.testing.assert_allclose(smooth.distribution.sum(1), 1, atol=1e-6)
+    assert smooth.distribution[0, 3] == pytest.approx(0.9 + 0.1 / 7)
+
+
+def test_votes_wanted_but_absent():
+    samples = replace(samples_with_votes(), votes=None)
+    with pytest.raises(DataError, match="no ferplus_votes"):
+        make_targets(samples, TargetSettings(votes=1), source="s")
+
+
+# Augmentation
+
+
+def test_augmentation_that_changes_nothing_is_the_central_crop():
+    faces = torch.from_numpy(toy_faces(8, seed=0).images.transpose(0, 3, 1, 2).copy())
+    views = augment(faces, NO_CHANGE, view=44, generator=torch.Generator().manual_seed(0))
+    np.testing.assert_allclose(views.numpy(), central(faces, 44).numpy(), atol=1e-2)
+
+
+def test_augmentation_is_seeded_and_in_range():
+    faces = torch.from_numpy(toy_faces(16, seed=0).images.transpose(0, 3, 1, 2).copy())
+    one, same, other = (
+        augment(faces, AugmentSettings(), view=44, generator=torch.Generator().manual_seed(s)) for s in (1, 1, 2)
+    )
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+    assert one.shape == (16, 1, 44, 44)
+    assert one.min() >= 0
+    assert one.max() <= 255
+
+
+# Runs
+
+
+def test_run_folder_is_complete(tiny_run):
+    names = {p.name for p in tiny_run.folder.iterdir()}
+    assert names == {
+        "recipe.toml", "environment.json", "history.csv", "timing.csv", "curves.png",
+        BEST, LAST, CHECKPOINT, "toy.onnx",
+    }  # fmt: skip
+    assert len(tiny_run.history) == 2
+    info = ModelFile(tiny_run.models[0]).info
+    assert info.labels == FER2013
+    assert info.target == "label"
+
+
+def test_model_file_agrees_with_pytorch(tiny_run, toy_folder):
+    recipe = load_recipe(str(tiny_run.folder / "recipe.toml"))
+    faces = toy_faces(64, seed=9).images
+    model = ModelFile(tiny_run.models[0])
+    network = build_network(recipe, {"label": 7}, CPU)
+    load_weights(network, tiny_run.folder / BEST)
+    logits = predict_logits(recipe, network, torch.from_numpy(faces.transpose(0, 3, 1, 2).copy()))["label"]
+    expected = torch.softmax(logits / model.info.temperature, 1).numpy()
+    np.testing.assert_allclose(model.probabilities(faces), expected, atol=1e-3)
+    assert model.info.parameters == count_parameters(network)
+
+
+@pytest.mark.slow
+def test_killed_run_resumes_to_the_same_weights(toy_folder, tmp_path):
+    """SIGKILL after the first epoch, then --resume: history and weights equal those of an undisturbed run."""
+    command = [sys.executable, "-m", "mien", "train", "toy", "--data", str(toy_folder), "--threads", "1", "--device",
+               "cpu", "--set", "optimizer.epochs=6", *(a for s in TINY if "epochs" not in s for a in ("--set", s))]  # fmt: skip
+    subprocess.run([*command, "--out", str(tmp_path / "whole")], check=True, capture_output=True)
+    killed = subprocess.Popen([*command, "--out", str(tmp_path / "killed")], stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    history = tmp_path / "killed" / "history.csv"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (history.exists() and len(history.read_text().splitlines()) > 2):
+        time.sleep(0.005)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    assert not (tmp_path / "killed" / LAST).exists(), "the run ended before it could be killed"
+    subprocess.run([*command, "--out", str(tmp_path / "killed"), "--resume"], check=True, capture_output=True)
+    for name in ("history.csv", BEST, LAST, CHECKPOINT):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+def test_checkpoint_holds_the_whole_state(kind, tmp_path):
+    recipe = load_recipe("toy", TINY)
+
+    def fresh():
+        network, ema = (build_network(recipe, {"label": 7}, CPU) for _ in range(2))
+        make = torch.optim.AdamW if kind == "adamw" else lambda p, lr: torch.optim.SGD(p, lr, 0.9)
+        return TrainingState(network, ema, make(network.parameters(), 0.1), 0, 0, -1.0, [])
+
+    def step(state):
+        state.optimizer.zero_grad()
+        state.network.train()(torch.ones(4, 1, 40, 40))["label"].sum().backward()
+        state.optimizer.step()
+
+    one, two = fresh(), fresh()
+    step(one)
+    one.epoch, one.history = 1, [{"epoch": 1.0}]
+    torch.manual_seed(0)
+    save_checkpoint(one, tmp_path / "c")
+    load_checkpoint(two, tmp_path / "c")
+    assert (two.epoch, two.history) == (1, [{"epoch": 1.0}])
+    for state in (one, two):
+        torch.manual_seed(0)
+        step(state)
+    for a, b in zip(one.network.parameters(), two.network.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    small = build_network(load_recipe("toy", TINY), {"label": 7}, CPU)
+    save_weights(small, tmp_path / "w")
+    with pytest.raises(TrainingError, match="weights of another network"):
+        load_weights(build_network(load_recipe("toy", TINY), {"label": 4}, CPU), tmp_path / "w")
+    (tmp_path / "broken").write_bytes(b"no safetensors")
+    with pytest.raises(TrainingError, match="can't read it as safetensors"):
+        load_weights(small, tmp_path / "broken")
+
+
+@pytest.mark.parametrize("change", [["optimizer.sam_rho=0.05"], ["augment.mixup=0.2"], ["optimizer.kind=adamw", "optimizer.learning_rate=0.01"], ["optimizer.clip_norm=1.0", "optimizer.ema=0.0"]])  # fmt: skip
+def test_every_way_of_training_learns(change, toy_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("mien.training.run._export_heads", lambda *_: ())
+    settings = load_recipe("toy", [*TINY, "optimizer.epochs=6", "optimizer.batch_size=16", *change])
+    history = train_run(settings, toy_folder, tmp_path / "r", device=CPU).history
+    assert history[-1]["train_loss"] < history[0]["train_loss"]
+
+
+def test_a_loss_that_is_no_number_stops_the_run(toy_folder, tmp_path):
+    wild = load_recipe("toy", [*TINY, "optimizer.learning_rate=1e30"])
+    with pytest.raises(TrainingError, match="lower optimizer.learning_rate"):
+        train_run(wild, toy_folder, tmp_path / "r", device=CPU)
+
+
+def test_refusals(toy_folder, tiny_run, tmp_path):
+    recipe = load_recipe("toy", TINY)
+    with pytest.raises(OutputError, match="holds a run already"):
+        train_run(recipe, toy_folder, tiny_run.folder, device=CPU)
+    with pytest.raises(TrainingError, match="another recipe"):
+        train_run(replace(recipe, seed=5), toy_folder, tiny_run.folder, resume=True, device=CPU)
+    with pytest.raises(DataError, match="batch_size"):
+        train_run(load_recipe("toy", ["optimizer.batch_size=4000"]), toy_folder, tmp_path / "r", device=CPU)
+    with pytest.raises(DataError, match="no such data set"):
+        train_run(recipe, tmp_path / "nothing", tmp_path / "r", device=CPU)
+    only_train = tmp_path / "only" / "train"
+    only_train.parent.mkdir()
+    only_train.symlink_to(toy_folder / "train")
+    with pytest.raises(DataError, match="no split 'validation'; it has train"):
+        train_run(recipe, tmp_path / "only", tmp_path / "r", device=CPU)
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(OutputError, match="can't write there"):
+        train_run(recipe, toy_folder, file / "r", device=CPU)
+    assert not (tmp_path / "r").exists()
+
+
+def test_distillation_teaches_the_head_with_the_teachers_labels(tiny_run):
+    samples = toy_faces(20, seed=3)
+    targets = make_targets(samples, TargetSettings(label_smoothing=0), source="s")
+    settings = DistillSettings(teachers=(str(tiny_run.models[0]),), weight=1.0, views=1)
+    (taught,) = with_teachers(targets, samples.images, settings)
+    expected = ModelFile(tiny_run.models[0]).probabilities(samples.images)
+    np.testing.assert_allclose(taught.distribution, expected, atol=1e-6)
+    other = replace(samples, label_names=("a", "b", "c", "d", "e", "f", "g"))
+    with pytest.raises(RecipeError, match="no head has"):
+        with_teachers(make_targets(other, TargetSettings(), source="s"), samples.images, settings)
