@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - the card's sentences stand as they are printed
 """Ships the model files of finished runs: copies them into the package, measures them, and writes their cards.
 
     python scripts/release_models.py --data ../shared/data runs/small runs/nano
@@ -99,7 +100,9 @@ def card_text(model: ModelFile, figures: dict[str, Evaluation]) -> str:
         lines.append(f"| {name} | {text(figures['votes'])} | {text(figures['label'])} |")
     lines += ["", "Recall by expression, on the ruler that the model was trained for:", "", "| expression | faces | recall | precision |", "|---|---|---|---|"]  # fmt: skip
     for c in own.per_class:
-        lines.append(f"| {c.label} | {c.support} | {'-' if c.recall is None else f'{c.recall:.3f}'} | {c.precision:.3f} |")
+        lines.append(
+            f"| {c.label} | {c.support} | {'-' if c.recall is None else f'{c.recall:.3f}'} | {c.precision:.3f} |"
+        )
     for truth, e in figures.items():
         if e.dropped_classes or e.missing_classes:
             lines.append(

@@ -28,9 +28,7 @@ from mien.training.targets import make_targets
 CPU = torch.device("cpu")
 TINY = ["network.stem=4", "network.widths=[8, 8]", "optimizer.batch_size=32", "optimizer.epochs=2",
         "optimizer.warmup_epochs=0.5", "input.view=40"]  # fmt: skip
-NO_CHANGE = AugmentSettings(
-    flip=False, rotate_deg=0, scale=0, shift=0, brightness=0, contrast=0, erase=0
-)
+NO_CHANGE = AugmentSettings(flip=False, rotate_deg=0, scale=0, shift=0, brightness=0, contrast=0, erase=0)
 
 
 @pytest.fixture(scope="module")
@@ -130,10 +128,12 @@ def test_model_file_agrees_with_pytorch(tiny_run, toy_folder):
 @pytest.mark.slow
 def test_killed_run_resumes_to_the_same_weights(toy_folder, tmp_path):
     """SIGKILL after the first epoch, then --resume: history and weights equal those of an undisturbed run."""
-    command = [sys.executable, "-m", "mien", "train", "toy", "--data", str(toy_folder), "--threads", "1", "--device",
-               "cpu", "--set", "optimizer.epochs=6", *(a for s in TINY if "epochs" not in s for a in ("--set", s))]  # fmt: skip
+    settings = ["optimizer.epochs=6", *(s for s in TINY if "optimizer.epochs" not in s)]
+    command = [sys.executable, "-m", "mien", "train", "toy", "--data", str(toy_folder), "--threads", "1"]
+    command += ["--device", "cpu", *(part for s in settings for part in ("--set", s))]
     subprocess.run([*command, "--out", str(tmp_path / "whole")], check=True, capture_output=True)
-    killed = subprocess.Popen([*command, "--out", str(tmp_path / "killed")], stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    resumed = [*command, "--out", str(tmp_path / "killed")]
+    killed = subprocess.Popen(resumed, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
     history = tmp_path / "killed" / "history.csv"
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not (history.exists() and len(history.read_text().splitlines()) > 2):
@@ -141,7 +141,7 @@ def test_killed_run_resumes_to_the_same_weights(toy_folder, tmp_path):
     os.kill(killed.pid, signal.SIGKILL)
     killed.communicate()
     assert not (tmp_path / "killed" / LAST).exists(), "the run ended before it could be killed"
-    subprocess.run([*command, "--out", str(tmp_path / "killed"), "--resume"], check=True, capture_output=True)
+    subprocess.run([*resumed, "--resume"], check=True, capture_output=True)
     for name in ("history.csv", BEST, LAST, CHECKPOINT):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
 
@@ -184,7 +184,15 @@ def test_weights_of_another_network_are_refused(tmp_path):
         load_weights(small, tmp_path / "broken")
 
 
-@pytest.mark.parametrize("change", [["optimizer.sam_rho=0.05"], ["augment.mixup=0.2"], ["optimizer.kind=adamw", "optimizer.learning_rate=0.01"], ["optimizer.clip_norm=1.0", "optimizer.ema=0.0"]])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        ["optimizer.sam_rho=0.05"],
+        ["augment.mixup=0.2"],
+        ["optimizer.kind=adamw", "optimizer.learning_rate=0.01"],
+        ["optimizer.clip_norm=1.0", "optimizer.ema=0.0"],
+    ],
+)
 def test_every_way_of_training_learns(change, toy_folder, tmp_path, monkeypatch):
     monkeypatch.setattr("mien.training.run._export_heads", lambda *_: ())
     settings = load_recipe("toy", [*TINY, "optimizer.epochs=6", "optimizer.batch_size=16", *change])
@@ -194,7 +202,7 @@ def test_every_way_of_training_learns(change, toy_folder, tmp_path, monkeypatch)
 
 def test_a_loss_that_is_no_number_stops_the_run(toy_folder, tmp_path):
     wild = load_recipe("toy", [*TINY, "optimizer.learning_rate=1e30"])
-    with pytest.raises(TrainingError, match="lower optimizer.learning_rate"):
+    with pytest.raises(TrainingError, match=r"lower optimizer\.learning_rate"):
         train_run(wild, toy_folder, tmp_path / "r", device=CPU)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -10,21 +11,100 @@ from numpy.typing import NDArray
 
 from mien.results import Detections
 
+Picture = NDArray[np.uint8]
+
 
 @dataclass(frozen=True, slots=True)
 class CropSpec:
-    """How faces are cut out. The square has the side of the box's longer edge times (1 + margin).
+    """How faces are cut out. The defaults frame a face as FER2013 does; docs/framing.md shows how they were found.
 
-    align: turn the face so that its eyes lie level, where the detector gives landmarks.
+    margin: the square has the side of the box's longer edge times (1 + margin). align: turn the face so that its eyes
+    lie level, where the detector gives landmarks. shift_y: how far the square's centre lies below the box's, as a
+    share of the side. Raises ValueError for values that frame no face.
     """
 
-    margin: float = 0.0
+    margin: float = -0.05
     align: bool = False
     shift_y: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not -0.5 <= self.margin <= 3:
+            raise ValueError(f"margin is {self.margin}; expected -0.5 to 3")
+        if not isinstance(self.align, bool):
+            raise ValueError(f"align is {self.align!r}; expected true or false")
+        if not -0.5 <= self.shift_y <= 0.5:
+            raise ValueError(f"shift_y is {self.shift_y}; expected -0.5 to 0.5")
 
 
 def crop_faces(
     picture: NDArray[np.uint8], detections: Detections, spec: CropSpec, *, size: int, channels: int
 ) -> NDArray[np.uint8]:
-    """RGB picture (H, W, 3) -> uint8 (N, size, size, channels)."""
-    raise NotImplementedError
+    """RGB picture (H, W, 3) -> uint8 face crops (N, size, size, channels), in the order of the detections.
+
+    channels: 3 for RGB, 1 for grey (luma of ITU-R BT.601). Where a square reaches over the picture's border, the
+    border's pixels are repeated. Detections that are `cropped` are only resized, whatever `spec` says.
+    Raises ValueError for other channels.
+    """
+    if channels not in (1, 3):
+        raise ValueError(f"channels is {channels}; expected 1 (grey) or 3 (RGB)")
+    crops = np.empty((len(detections), size, size, channels), np.uint8)
+    for i, box in enumerate(detections.boxes.tolist()):
+        if detections.cropped:
+            face = _resized(picture, box, size)
+        else:
+            marks = detections.landmarks
+            roll = _roll(marks[i]) if spec.align and marks is not None else 0.0
+            face = _square(picture, box, roll, spec, size)
+        crops[i] = face if channels == 3 else cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)[..., None]
+    return crops
+
+
+def _roll(landmarks: NDArray[np.float32]) -> float:
+    """The angle in radians, clockwise as seen, by which the line through the eyes is off level."""
+    dx, dy = (landmarks[1] - landmarks[0]).tolist()
+    return math.atan2(dy, dx)
+
+
+def _resized(picture: Picture, box: list[float], size: int) -> Picture:
+    x1, y1, x2, y2 = map(round, box)
+    face = picture[y1:y2, x1:x2]
+    if face.shape[:2] == (size, size):
+        return face
+    shrinks = min(face.shape[:2]) > size
+    return cv2.resize(face, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)  # type: ignore[return-value]
+
+
+def _square(picture: Picture, box: list[float], roll: float, spec: CropSpec, size: int) -> Picture:
+    """One face (size, size, 3), resampled once where it grows, and without aliasing where it shrinks."""
+    x1, y1, x2, y2 = box
+    side = max(x2 - x1, y2 - y1, 1.0) * (1 + spec.margin)
+    cos, sin = math.cos(roll), math.sin(roll)
+    down = spec.shift_y * side
+    centre_x, centre_y = (x1 + x2) / 2 - sin * down, (y1 + y2) / 2 + cos * down
+
+    # Only the part of the picture around the square is touched, first averaged down to about twice the wanted size.
+    step = side / size
+    shrink = max(1.0, step / 2)
+    reach = side / 2 * (abs(cos) + abs(sin)) + 2 * shrink + 2
+    left, right = _span(centre_x, reach, picture.shape[1])
+    top, bottom = _span(centre_y, reach, picture.shape[0])
+    part = picture[top:bottom, left:right]
+    width, height = max(1, round((right - left) / shrink)), max(1, round((bottom - top) / shrink))
+    if shrink > 1:
+        part = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+    scale = np.array([width / (right - left), height / (bottom - top)])
+
+    # Pixel centres lie at half coordinates: (u + 0.5) / n - 0.5 is a crop pixel's place in the square, -0.5 to 0.5.
+    n = size * 2 if step > 1 else size
+    turn = np.array([[cos, -sin], [sin, cos]]) * (side / n)
+    offset = np.array([centre_x - left, centre_y - top]) + turn @ np.full(2, 0.5 - n / 2)
+    matrix = np.hstack([turn * scale[:, None], (offset * scale - 0.5)[:, None]])
+    way = (cv2.INTER_LINEAR if step > 1 else cv2.INTER_CUBIC) | cv2.WARP_INVERSE_MAP
+    face = cv2.warpAffine(part, matrix, (n, n), flags=way, borderMode=cv2.BORDER_REPLICATE)
+    return face if n == size else cv2.resize(face, (size, size), interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+
+
+def _span(centre: float, reach: float, length: int) -> tuple[int, int]:
+    """First and last + 1 pixel within reach of the centre along one axis; at least one pixel of the picture."""
+    first = min(max(math.floor(centre - reach), 0), length - 1)
+    return first, min(max(math.ceil(centre + reach), first + 1), length)

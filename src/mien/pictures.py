@@ -8,7 +8,6 @@ before anything is decoded, so that a small file that unfolds to gigabytes costs
 from __future__ import annotations
 
 import io
-import os
 import stat
 import struct
 import threading
@@ -48,7 +47,7 @@ _SIGNATURES = (
 _PLAIN_PNG = {(8, 0), (8, 2)}  # (bits, colour type): grey and RGB, which OpenCV reads right
 _JPEG_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
-# Pillow reports odd files through warnings, and Python's warning filters are global: one thread at a time may bend them.
+# Pillow reports odd files through warnings. Python's warning filters are global: one thread at a time may bend them.
 _pillow_lock = threading.Lock()
 
 
@@ -60,7 +59,7 @@ def read_picture(path: str | Path, *, grey: bool = False, max_pixels: int = MAX_
     picture, or more than `max_pixels`.
     """
     try:
-        status = os.stat(path)
+        status = Path(path).stat()
         if stat.S_ISDIR(status.st_mode):
             raise PictureError(f"{path}: is a folder; expected a picture file")
         if not stat.S_ISREG(status.st_mode):
@@ -80,9 +79,7 @@ def read_picture(path: str | Path, *, grey: bool = False, max_pixels: int = MAX_
     return decode_picture(data, str(path), grey=grey, max_pixels=max_pixels)
 
 
-def decode_picture(
-    data: bytes, source: str, *, grey: bool = False, max_pixels: int = MAX_PIXELS
-) -> NDArray[np.uint8]:
+def decode_picture(data: bytes, source: str, *, grey: bool = False, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """The bytes of a picture file as an array; `source` is its name in errors. Otherwise as `read_picture`."""
     if not data:
         raise PictureError(f"{source}: is empty (0 bytes); get a whole copy of the file")
@@ -201,7 +198,7 @@ def _damage() -> tuple[type[Exception], ...]:
 
 
 def _decode_with_pillow(data: bytes, kind: str, source: str, *, grey: bool, max_pixels: int) -> NDArray[np.uint8]:
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     with _pillow_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -211,7 +208,7 @@ def _decode_with_pillow(data: bytes, kind: str, source: str, *, grey: bool, max_
                 return _from_pillow(image, source, grey=grey)
         except Image.DecompressionBombError as error:  # far above the limit, found by Pillow while opening
             raise PictureError(f"{source}: has too many pixels ({error}); make it smaller") from error
-        except Image.UnidentifiedImageError as error:
+        except UnidentifiedImageError as error:
             raise PictureError(f"{source}: is a damaged {kind}; get a whole copy of the file") from error
         except _damage() as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -15,12 +15,14 @@ class Detections:
 
     boxes: float32 (N, 4), pixels of the picture, x1, y1, x2, y2. scores: float32 (N,), 0 to 1.
     landmarks: float32 (N, 5, 2), x, y of the eye on the picture's left, the eye on its right, nose, mouth corner on
-    its left, mouth corner on its right; None where the method has none.
+    its left, mouth corner on its right; None where the method has none. cropped: the boxes are face crops already,
+    framed as a model expects them, and are not framed anew.
     """
 
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
     landmarks: NDArray[np.float32] | None = None
+    cropped: bool = False
 
     def __len__(self) -> int:
         return len(self.boxes)

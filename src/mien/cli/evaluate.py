@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
-    from mien.evaluation.evaluate import Evaluation
+    from mien.evaluation.result import Evaluation
 
 
 def evaluate(

@@ -1,0 +1,1 @@
+"""Data sets: the one currency (`samples`), readers, and toy faces."""

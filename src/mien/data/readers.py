@@ -6,6 +6,7 @@ Splits are called train, validation and test here, whatever the source calls the
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -80,10 +81,12 @@ def _read_parquet(paths: list[Path], size: int, channels: int, splits: Sequence[
             if column not in table.column_names:
                 raise DataError(f"{path}: no column '{column}'; it has {', '.join(table.column_names)}")
         usage = _parquet_usage(table, path)
+        names = _parquet_names(table, path)
         for split in splits:
             chosen = np.flatnonzero(usage == split)
             if len(chosen):
-                parts.setdefault(split, []).append(_parquet_samples(table.take(chosen), path, size, channels))
+                samples = _parquet_samples(table.take(chosen), names, path, size, channels)
+                parts.setdefault(split, []).append(samples)
     return {split: _join(same) for split, same in parts.items()}
 
 
@@ -99,7 +102,7 @@ def _parquet_usage(table: Any, path: Path) -> NDArray[np.str_]:
     raise DataError(f"{path}: can't tell its split; name it train-*, validation-*, test-*, or add a column 'usage'")
 
 
-def _parquet_samples(table: Any, path: Path, size: int, channels: int) -> Samples:
+def _parquet_samples(table: Any, names: tuple[str, ...], path: Path, size: int, channels: int) -> Samples:
     images = np.empty((table.num_rows, size, size, channels), np.uint8)
     rows = table.column("row").to_pylist() if "row" in table.column_names else range(table.num_rows)
     sources = tuple(f"{path.name}:{r}" for r in rows)
@@ -111,25 +114,39 @@ def _parquet_samples(table: Any, path: Path, size: int, channels: int) -> Sample
             images[i] = fit_face(decode_picture(data, sources[i], grey=channels == 1), size, channels)
         except PictureError as error:
             raise DataError(str(error)) from error
-    labels, names = _parquet_labels(table, path)
     votes = None
     if "ferplus_votes" in table.column_names:
-        raw = np.array(table.column("ferplus_votes").to_pylist(), np.float32)
-        if raw.ndim != 2 or raw.shape[1] != len(FERPLUS_VOTES):
-            raise DataError(f"{path}: ferplus_votes has rows of shape {raw.shape[1:]}; expected {len(FERPLUS_VOTES)}")
-        votes = ferplus_to_eight(raw)
-    return Samples(images, labels, names, sources, votes)
+        votes = ferplus_to_eight(_parquet_votes(table.column("ferplus_votes").to_pylist(), path))
+    return Samples(images, np.array(table.column("label").to_pylist(), np.int64), names, sources, votes)
 
 
-def _parquet_labels(table: Any, path: Path) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Label numbers and names; the names from the metadata that `datasets` writes, else FER2013's or FER+'s order."""
-    import json
+def _parquet_votes(rows: list[Any], path: Path) -> NDArray[np.float32]:
+    """FER+'s votes (N, 10)."""
+    expected = f"expected {len(FERPLUS_VOTES)} counts of 0 or more in each row"
+    try:
+        votes = np.array(rows, np.float32)
+    except (ValueError, TypeError) as error:
+        raise DataError(
+            f"{path}: ferplus_votes has rows of unequal length, or that hold no numbers; {expected}"
+        ) from error
+    if votes.ndim != 2 or votes.shape[1] != len(FERPLUS_VOTES) or not (votes >= 0).all():  # NaN is not >= 0
+        raise DataError(f"{path}: ferplus_votes can't be read as votes; {expected}")
+    return votes
 
-    labels = np.array(table.column("label").to_pylist(), np.int64)
+
+def _parquet_names(table: Any, path: Path) -> tuple[str, ...]:
+    """The labels' names: from the metadata that `datasets` writes, else FER2013's or FER+'s order."""
+    import pyarrow
+
+    column = table.column("label")
+    if not pyarrow.types.is_integer(column.type) or column.null_count:
+        raise DataError(f"{path}: 'label' is {column.type} with {column.null_count} empty rows; expected whole numbers")
+    labels = np.array(column.to_pylist(), np.int64)
     features = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
-    names = features.get("info", {}).get("features", {}).get("label", {}).get("names")
-    known = canonical_all(names, str(path)) if names else (FER2013 if labels.max(initial=0) < 7 else EIGHT)
-    return _checked(labels, known, str(path)), known
+    written = features.get("info", {}).get("features", {}).get("label", {}).get("names")
+    names = canonical_all(written, str(path)) if written else (FER2013 if labels.max(initial=0) < 7 else EIGHT)
+    _checked(labels, names, str(path))
+    return names
 
 
 def ferplus_to_eight(raw: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -147,7 +164,7 @@ def ferplus_to_eight(raw: NDArray[np.float32]) -> NDArray[np.float32]:
 def _read_fer2013_csv(path: Path, size: int, channels: int, splits: Sequence[str]) -> dict[str, Samples]:
     rows: dict[str, list[tuple[int, NDArray[np.uint8], str]]] = {}
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:  # Excel puts a mark in front
             reader = csv.reader(file)
             header = [h.strip().lower() for h in next(reader, [])]
             for column in ("emotion", "pixels", "usage"):
@@ -155,11 +172,13 @@ def _read_fer2013_csv(path: Path, size: int, channels: int, splits: Sequence[str
                     raise DataError(f"{path}: no column '{column}' in its header; expected emotion, pixels, Usage")
             at = {name: header.index(name) for name in header}
             for row in reader:
+                if not row:  # a blank line, often the last one
+                    continue
                 where = f"{path}:{reader.line_num}"
                 if len(row) < len(header):
                     raise DataError(f"{where}: {len(row)} columns; expected {len(header)}")
                 split = _SPLIT_NAMES.get(row[at["usage"]].strip().lower())
-                if split not in splits:
+                if split is None or split not in splits:
                     continue
                 try:
                     pixels = np.array(row[at["pixels"]].split(), np.uint8)
@@ -172,6 +191,8 @@ def _read_fer2013_csv(path: Path, size: int, channels: int, splits: Sequence[str
                 rows.setdefault(split, []).append((label, pixels.reshape(side, side), where))
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 text: {error}") from error
+    except (csv.Error, OSError) as error:
+        raise DataError(f"{path}: can't read it as CSV: {error}") from error
     result = {}
     for split, items in rows.items():
         images = np.stack([fit_face(p[..., None], size, channels) for _, p, _ in items])
@@ -186,24 +207,20 @@ def _read_fer2013_csv(path: Path, size: int, channels: int, splits: Sequence[str
 def _read_folders(
     root: Path, size: int, channels: int, splits: Sequence[str], warn: Callable[[str], None]
 ) -> dict[str, Samples]:
-    split_folders = {
-        _SPLIT_NAMES[f.name.lower()]: f for f in sorted(root.iterdir()) if f.is_dir() and f.name.lower() in _SPLIT_NAMES
-    }
-    if not split_folders:
-        raise DataError(f"{root}: no folders train, validation or test in it (each with a folder per expression)")
-    spelled = sorted({c.name for f in split_folders.values() for c in f.iterdir() if c.is_dir()})
+    split_folders = _split_folders(root)
+    spelled = sorted({c.name for f in split_folders.values() for c in _folders(f)})
     if not spelled:
         folder = next(iter(split_folders.values()))
         raise DataError(f"{folder}: no class folders in it; expected one per expression, for example {folder}/happy")
     for folder in split_folders.values():
-        canonical_all([c.name for c in sorted(folder.iterdir()) if c.is_dir()], str(folder))
+        canonical_all([c.name for c in _folders(folder)], str(folder))
     names = ordered({canonical(s) for s in spelled})
     result = {}
     for split, folder in split_folders.items():
         if split not in splits:
             continue
         images, labels, sources = [], [], []
-        for class_folder in sorted(c for c in folder.iterdir() if c.is_dir()):
+        for class_folder in _folders(folder):
             label = names.index(canonical(class_folder.name))
             files = [p for p in sorted(class_folder.rglob("*")) if p.suffix.lower() in PICTURE_SUFFIXES]
             if not files:
@@ -222,24 +239,41 @@ def _read_folders(
     return result
 
 
+def _split_folders(root: Path) -> dict[str, Path]:
+    split_folders: dict[str, Path] = {}
+    for folder in _folders(root):
+        split_name = _SPLIT_NAMES.get(folder.name.lower())
+        if split_name in split_folders:
+            raise DataError(
+                f"{root}: '{split_folders[split_name].name}' and '{folder.name}' are both {split_name}; keep one"
+            )
+        if split_name:
+            split_folders[split_name] = folder
+    if not split_folders:
+        raise DataError(f"{root}: no folders train, validation or test in it (each with a folder per expression)")
+    return split_folders
+
+
+def _folders(parent: Path) -> list[Path]:
+    """The folders in a folder, without what tools leave behind (.ipynb_checkpoints, __MACOSX)."""
+    return sorted(f for f in parent.iterdir() if f.is_dir() and not f.name.startswith((".", "__")))
+
+
 def ordered(names: Iterable[str]) -> tuple[str, ...]:
     """Label names in mien's order (that of `labels.EIGHT`), unknown ones behind, by alphabet."""
     return tuple(sorted(names, key=lambda n: (EIGHT.index(n) if n in EIGHT else len(EIGHT), n)))
 
 
-# Shared
-
-
 def fit_face(picture: NDArray[np.uint8], size: int, channels: int) -> NDArray[np.uint8]:
     """A face picture (H, W, 1 or 3) as (size, size, channels): resized by area when it shrinks, RGB -> grey by luma."""
     if picture.shape[2] == 3 and channels == 1:
-        picture = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None]
+        picture = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None].astype(np.uint8, copy=False)
     elif picture.shape[2] == 1 and channels == 3:
         picture = np.repeat(picture, 3, axis=2)
     if picture.shape[:2] != (size, size):
         shrinks = picture.shape[0] >= size and picture.shape[1] >= size
         resized = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
-        picture = resized.reshape(size, size, channels).astype(np.uint8)
+        return resized.reshape(size, size, channels).astype(np.uint8, copy=False)
     return picture
 
 

@@ -42,7 +42,9 @@ def vote_majority(votes: NDArray[np.float32]) -> NDArray[np.int64]:
 def vote_shares(votes: NDArray[np.float32]) -> NDArray[np.float32]:
     """Votes (N, 8) as distributions; rows without a vote stay zero."""
     total = votes.sum(1, keepdims=True)
-    return np.divide(votes, total, out=np.zeros_like(votes), where=total > 0)
+    shares = np.zeros_like(votes)
+    np.divide(votes, total, out=shares, where=total > 0)
+    return shares
 
 
 VOTE_LABELS = EIGHT

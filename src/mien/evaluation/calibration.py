@@ -69,7 +69,8 @@ def _distributions(targets: NDArray[Any], classes: int) -> NDArray[np.float64]:
     if targets.ndim == 1 and np.issubdtype(targets.dtype, np.integer):
         if len(targets) and (targets.min() < 0 or targets.max() >= classes):
             raise ValueError(f"labels of {targets.min()} to {targets.max()}; expected 0 to {classes - 1}")
-        return np.equal.outer(targets, np.arange(classes)).astype(np.float64)
+        one_hot: NDArray[np.float64] = np.eye(classes)[targets]
+        return one_hot
     if targets.ndim != 2 or not np.isfinite(targets).all() or (targets.size and targets.min() < 0):
         raise ValueError(f"targets are {targets.dtype} {targets.shape}; expected labels (N,) or distributions (N, K)")
     return targets.astype(np.float64)

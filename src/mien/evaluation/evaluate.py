@@ -11,9 +11,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,106 +21,11 @@ from mien.data.samples import VOTE_LABELS, Samples, vote_majority, vote_shares
 from mien.errors import DataError, OutputError
 from mien.evaluation import metrics
 from mien.evaluation.calibration import undo_temperature
+from mien.evaluation.result import ClassScore, Evaluation, Truth, UsedModel
+from mien.labels import canonical_all
 from mien.model_file import ModelFile
 
-Truth = Literal["label", "votes"]
 METRICS_FILE, PREDICTIONS_FILE = "metrics.json", "predictions.csv"
-
-
-@dataclass(frozen=True, slots=True)
-class UsedModel:
-    """A model that took part: its name, what its probabilities were divided by, its file's checksum."""
-
-    name: str
-    sha256: str
-    temperature: float
-
-
-@dataclass(frozen=True, slots=True)
-class ClassScore:
-    """One class: its samples, recall, precision and F1; recall and F1 are None where it has no samples."""
-
-    label: str
-    support: int
-    recall: float | None
-    precision: float
-    f1: float | None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Evaluation:
-    """What was measured, on what, and every prediction.
-
-    labels: the ruler's K classes in order. n: samples measured; n_left_out: samples without a truth. accuracy_95:
-    Wilson interval. ece, nll: see `metrics`; nll over the nll_n samples whose class the models can say. kl_votes: mean
-    KL(votes || model) over the kl_n samples with votes, on the expressions that raters and models share; None without
-    votes. dropped_classes: the models', which the ruler lacks; missing_classes: the ruler's, which the models lack.
-    sources: (n,); truth_index: int64 (n,); probabilities: float64 (n, K), 0 for missing classes.
-    """
-
-    models: tuple[UsedModel, ...]
-    data: str
-    split: str
-    truth: Truth
-    labels: tuple[str, ...]
-    tta: bool
-    n: int
-    n_left_out: int
-    accuracy: float
-    accuracy_95: tuple[float, float]
-    balanced_accuracy: float
-    macro_f1: float
-    ece: float
-    ece_before_temperature: float
-    nll: float | None
-    nll_n: int
-    kl_votes: float | None
-    kl_n: int
-    per_class: tuple[ClassScore, ...]
-    confusion: tuple[tuple[int, ...], ...]
-    dropped_classes: tuple[str, ...]
-    missing_classes: tuple[str, ...]
-    notes: tuple[str, ...]
-    sources: tuple[str, ...] = field(repr=False)
-    truth_index: NDArray[np.int64] = field(repr=False)
-    probabilities: NDArray[np.float64] = field(repr=False)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As metrics.json has it: everything but the single predictions, figures to six digits."""
-
-        def short(value: float | None) -> float | None:
-            return None if value is None else round(value, 6)
-
-        return {
-            "models": [{"name": m.name, "sha256": m.sha256, "temperature": m.temperature} for m in self.models],
-            "data": self.data,
-            "split": self.split,
-            "truth": self.truth,
-            "labels": list(self.labels),
-            "tta": self.tta,
-            "n": self.n,
-            "n_left_out": self.n_left_out,
-            "accuracy": short(self.accuracy),
-            "accuracy_95": [short(v) for v in self.accuracy_95],
-            "balanced_accuracy": short(self.balanced_accuracy),
-            "macro_f1": short(self.macro_f1),
-            "ece": short(self.ece),
-            "ece_before_temperature": short(self.ece_before_temperature),
-            "nll": short(self.nll),
-            "nll_n": self.nll_n,
-            "kl_votes": short(self.kl_votes),
-            "kl_n": self.kl_n,
-            "per_class": {
-                c.label: {
-                    "recall": short(c.recall), "precision": short(c.precision), "f1": short(c.f1), "support": c.support
-                }
-                for c in self.per_class
-            },
-            "confusion": [list(row) for row in self.confusion],
-            "dropped_classes": list(self.dropped_classes),
-            "missing_classes": list(self.missing_classes),
-            "notes": list(self.notes),
-        }  # fmt: skip
 
 
 def evaluate(
@@ -202,11 +105,21 @@ def write_evaluation(evaluation: Evaluation, out: Path) -> None:
     ):
         figures = [f"{p:.6f}" for p in (row[called], *row)]
         writer.writerow([source, evaluation.labels[right], evaluation.labels[called], *figures])
-    texts = {
-        METRICS_FILE: json.dumps(evaluation.to_dict(), indent=2, allow_nan=False) + "\n",
-        PREDICTIONS_FILE: table.getvalue(),
-    }
-    out = Path(out)
+    _write(Path(out), {METRICS_FILE: _metrics_text(evaluation), PREDICTIONS_FILE: table.getvalue()})
+
+
+def write_metrics(evaluation: Evaluation, path: Path) -> None:
+    """Writes metrics.json alone, to a file of any name, whole or not at all. Raises OutputError."""
+    path = Path(path)
+    _write(path.parent, {path.name: _metrics_text(evaluation)})
+
+
+def _metrics_text(evaluation: Evaluation) -> str:
+    return json.dumps(evaluation.to_dict(), indent=2, allow_nan=False) + "\n"
+
+
+def _write(out: Path, texts: dict[str, str]) -> None:
+    """Files of a folder, by name; all are written beside their places before the first is moved in."""
     parts = {out / f".{name}.part": out / name for name in texts}
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -222,16 +135,17 @@ def write_evaluation(evaluation: Evaluation, out: Path) -> None:
 
 
 def _common_labels(models: Sequence[ModelFile]) -> tuple[str, ...]:
+    """The labels of the first model in mien's spelling, which all others must have too, in any order."""
     if not models:
         raise DataError("no model to evaluate; give at least one")
-    first = models[0].info
-    for model in models[1:]:
-        if set(model.info.labels) != set(first.labels):
+    first, *others = (canonical_all(model.info.labels, str(model.path)) for model in models)
+    for model, labels in zip(models[1:], others, strict=True):
+        if set(labels) != set(first):
             raise DataError(
-                f"{model.info.name} says {', '.join(model.info.labels)} and {first.name} says "
-                f"{', '.join(first.labels)}; models can be averaged only where they have the same labels"
+                f"{model.path} says {', '.join(labels)} and {models[0].path} says {', '.join(first)}; "
+                "models can be averaged only where they have the same labels"
             )
-    return first.labels
+    return first
 
 
 def _truth_of(samples: Samples, truth: Truth, data: str) -> tuple[tuple[str, ...], NDArray[np.int64]]:
@@ -254,7 +168,8 @@ def _predict(
     share = 1 / (len(models) * (2 if tta else 1))
     for model in models:
         info = model.info
-        order = [info.labels.index(name) for name in labels]
+        own = canonical_all(info.labels, str(model.path))
+        order = [own.index(name) for name in labels]
         for start in range(0, len(images), batch_size):
             rows = slice(start, start + batch_size)
             faces = images[rows]

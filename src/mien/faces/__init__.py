@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.errors import DetectorError
 from mien.results import Detections
 
 DETECTORS = ("mtcnn", "yunet", "haar", "none")
@@ -21,3 +22,40 @@ class FaceDetector(Protocol):
     def detect(self, picture: NDArray[np.uint8]) -> Detections:
         """Faces in an RGB picture (H, W, 3) of 0-255, best first."""
         ...
+
+
+def make_detector(
+    name: str,
+    *,
+    min_face: float = 20,
+    cascade: str | Path | None = None,
+    yunet_weights: str | Path | None = None,
+    threads: int = 0,
+) -> FaceDetector:
+    """A detector by its name, one of `DETECTORS`.
+
+    min_face: the smallest face to look for, pixels. cascade: a cascade file for `haar`. yunet_weights: the weights of
+    `yunet`, where they are not in the cache. threads: for `mtcnn`'s networks; 0 lets onnxruntime choose.
+    Raises DetectorError for unknown names, an impossible min_face, and files that are missing or wrong.
+    """
+    if not min_face > 0:
+        raise DetectorError(f"min_face is {min_face}; expected a number of pixels above 0")
+    match name:
+        case "mtcnn":
+            from mien.faces.mtcnn import Mtcnn
+
+            return Mtcnn(min_face=min_face, threads=threads)
+        case "yunet":
+            from mien.faces.yunet import YuNet
+
+            return YuNet(min_face=min_face, weights=Path(yunet_weights) if yunet_weights else None)
+        case "haar":
+            from mien.faces.haar import Haar
+
+            return Haar(min_face=min_face, cascade=Path(cascade) if cascade else None)
+        case "none":
+            from mien.faces.whole import Whole
+
+            return Whole()
+        case _:
+            raise DetectorError(f"unknown face detector '{name}'; known: {', '.join(DETECTORS)}")

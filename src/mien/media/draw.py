@@ -44,8 +44,8 @@ def draw_faces(picture: NDArray[np.uint8], faces: Sequence[Face]) -> NDArray[np.
     """
     canvas = picture.copy()
     height, width = canvas.shape[:2]
-    style = _style(width, height)
     boxes = [_pixels(face, width, height) for face in faces]
+    style = _style(width, height, [box[3] - box[1] for box in boxes])
     for face, box in zip(faces, boxes, strict=True):
         _draw_box(canvas, box, _color(face), style.line)
     taken: list[Rectangle] = []
@@ -87,11 +87,17 @@ def notebook_png(result: ImageResult) -> bytes | None:
     return encode_picture(drawn, ".png")
 
 
-def _style(width: int, height: int) -> _Style:
-    """Grows with the picture, so that it looks the same on a screen; never below what can be read."""
+def _style(width: int, height: int, face_heights: Sequence[int]) -> _Style:
+    """Grows with the picture, so that it looks the same on a screen; smaller where faces are small and many.
+
+    Never below what can be read.
+    """
     edge = (width * height) ** 0.5
-    plate = max(13, round(4 + 0.024 * edge))
-    return _Style(line=max(1, round(0.0028 * edge)), plate_height=plate, padding=max(2, plate // 5))
+    plate = 4 + 0.024 * edge
+    if face_heights:
+        plate = min(plate, max(0.65 * plate, 0.5 * float(np.median(face_heights))))
+    plate_height = max(13, round(plate))
+    return _Style(line=max(2, round(0.0028 * edge)), plate_height=plate_height, padding=max(2, plate_height // 5))
 
 
 def _color(face: Face) -> Color:
@@ -112,11 +118,26 @@ def _pixels(face: Face, width: int, height: int) -> Rectangle:
 
 
 def _draw_box(canvas: NDArray[np.uint8], box: Rectangle, color: Color, line: int) -> None:
-    """A coloured line between two thin dark ones, which set it off from any background."""
-    x1, y1, x2, y2 = box
+    """A coloured line with a thin dark one around it (thick lines: on both sides), which sets it off."""
     rim = max(1, line // 3)
-    cv2.rectangle(canvas, (x1, y1), (x2, y2), (20, 20, 20), line + 2 * rim, cv2.LINE_8)
-    cv2.rectangle(canvas, (x1, y1), (x2, y2), color, line, cv2.LINE_8)
+    outer = line // 2
+    _frame(canvas, box, outer + rim, rim, (20, 20, 20))
+    _frame(canvas, box, outer, line, color)
+    if line > 2:
+        _frame(canvas, box, outer - line, rim, (20, 20, 20))
+
+
+def _frame(canvas: NDArray[np.uint8], box: Rectangle, outside: int, thickness: int, color: Color) -> None:
+    """A rectangle's outline whose outer edge lies `outside` pixels around the box, cut off at the picture's edge."""
+    x1, y1 = box[0] - outside, box[1] - outside
+    x2, y2 = box[2] + outside + 1, box[3] + outside + 1
+    for left, top, right, bottom in (
+        (x1, y1, x2, y1 + thickness),
+        (x1, y2 - thickness, x2, y2),
+        (x1, y1, x1 + thickness, y2),
+        (x2 - thickness, y1, x2, y2),
+    ):
+        canvas[max(0, top) : max(0, bottom), max(0, left) : max(0, right)] = color
 
 
 def _text_mask(text: str, height: int) -> NDArray[np.uint8]:
@@ -162,7 +183,7 @@ def _place(
 def _candidates(box: Rectangle, width: int, height: int, line: int, size_wh: tuple[int, int]) -> list[Rectangle]:
     """Plates above, below and inside a box, at its left, centre and right; moved so that they stay in the picture."""
     x1, y1, x2, y2 = box
-    edge = (line + 1) // 2
+    edge = line // 2
     left, right, middle = x1 - edge, x2 + edge + 1 - width, (x1 + x2 - width) // 2
     tops = (y1 - edge - height, y2 + edge + 1, y1 + edge + 1, y2 - edge - height)
     found = []
@@ -190,5 +211,6 @@ def _draw_plate(canvas: NDArray[np.uint8], plate: Rectangle, mask: NDArray[np.ui
     area[:] = color
     top, left = (y2 - y1 - mask.shape[0] + 1) // 2, (x2 - x1 - mask.shape[1]) // 2
     inner = area[top : top + mask.shape[0], left : left + mask.shape[1]]
-    alpha = mask[: inner.shape[0], : inner.shape[1], None].astype(np.float32) / 255
-    inner[:] = np.rint(inner * (1 - alpha) + np.float32(_ink(color)) * alpha).astype(np.uint8)
+    alpha = mask[: inner.shape[0], : inner.shape[1], None] / np.float32(255)
+    ink = np.array(_ink(color), np.float32)
+    inner[:] = np.rint(inner + (ink - inner) * alpha).astype(np.uint8)

@@ -59,7 +59,8 @@ def _is_pattern(text: str) -> bool:
 
 
 def _matches(pattern: str) -> Iterator[str]:
-    return (path for path in glob.iglob(pattern, recursive=True) if Path(path).is_file())
+    found = glob.iglob(pattern, recursive=True)  # noqa: PTH207 (Path.glob takes no absolute patterns)
+    return (path for path in found if Path(path).is_file())
 
 
 def _walk(folder: str, excluded: str | None) -> Iterator[str]:

@@ -1,0 +1,1 @@
+"""Recognising: from pictures to results."""

@@ -73,7 +73,7 @@ class Classifier:
             else:
                 answer = model.probabilities(faces)
             total += answer[:, order]
-        return total / len(self.models)
+        return total / np.float32(len(self.models))
 
 
 def ten_views(faces: NDArray[np.uint8]) -> NDArray[np.uint8]:

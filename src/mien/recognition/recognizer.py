@@ -86,7 +86,7 @@ class Recognizer:
         self.detector: FaceDetector = (
             make_detector(detector, min_face=min_face, threads=threads) if isinstance(detector, str) else detector
         )
-        self._min_face = min_face if self.detector.name != "none" else 1
+        self._min_face = min_face
         self._abstain_below = abstain_below
         self._batch_size = batch_size
         self._faces_a_call = max(1, batch_size // VIEWS) if tta else batch_size
@@ -170,7 +170,9 @@ class Recognizer:
         return _Seen(result, detections, self.classifier.crop(picture, detections) if len(detections) else ())
 
     def _select(self, found: Detections) -> Detections:
-        """Faces that are large enough, from left to right."""
+        """Faces that are large enough, from left to right; a picture that is a face already is never too small."""
+        if found.cropped:
+            return found
         edges = (found.boxes[:, 2:] - found.boxes[:, :2]).max(axis=1, initial=0)
         keep = np.flatnonzero(edges >= self._min_face)
         keep = keep[np.argsort(found.boxes[keep, 0], kind="stable")]

@@ -7,7 +7,6 @@ JSON in the file's metadata. A file is written beside its place and moved in who
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,7 +81,7 @@ def load_checkpoint(state: TrainingState, path: Path) -> None:
 def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
     temporary = path.with_name(f".{path.name}.part")
     save_file(tensors, temporary, metadata)
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

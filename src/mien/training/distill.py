@@ -57,7 +57,7 @@ def _outputs(teacher: ModelFile, images: NDArray[np.uint8], views: int) -> NDArr
         seen = _shifted(images[:, :, ::-1] if v % 2 else images, dy, dx)
         for start in range(0, len(seen), 512):
             total[start : start + 512] += teacher.probabilities(np.ascontiguousarray(seen[start : start + 512]))
-    return total / views
+    return np.asarray(total / views, np.float32)
 
 
 def _shifted(images: NDArray[np.uint8], dy: int, dx: int) -> NDArray[np.uint8]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import logging
-import os
 import warnings
 from pathlib import Path
 
@@ -34,6 +32,7 @@ class Deployed(nn.Module):
         self.network, self.head, self.view, self.temperature = network, head, view, temperature
 
     def forward(self, faces: Tensor) -> Tensor:
+        """uint8 (N, H, W, C) -> float32 (N, K)."""
         views = normalise(central(faces.permute(0, 3, 1, 2), self.view))
         logits: Tensor = self.network(views)[self.head]
         return torch.softmax(logits / self.temperature, 1)
@@ -62,22 +61,20 @@ def export_model(
     if not difference <= PARITY:
         temporary.unlink()
         raise TrainingError(f"{path.name}: PyTorch and ONNX differ by {difference:.2g}; expected at most {PARITY}")
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def _to_onnx(deployed: Deployed, info: ModelInfo) -> onnx.ModelProto:
     example = torch.zeros(2, info.size, info.size, info.channels, dtype=torch.uint8)
-    buffer = io.BytesIO()
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the exporter's deprecation notes are not the user's business
-            torch.onnx.export(
+            program = torch.onnx.export(
                 deployed,
                 (example,),
-                buffer,
                 input_names=["faces"],
                 output_names=["probabilities"],
                 dynamic_shapes={"faces": {0: torch.export.Dim("faces", min=1)}},
@@ -86,7 +83,9 @@ def _to_onnx(deployed: Deployed, info: ModelInfo) -> onnx.ModelProto:
             )
     finally:
         logger.setLevel(level)
-    return onnx.load_from_string(buffer.getvalue())
+    if program is None:
+        raise TrainingError("PyTorch exported nothing; update torch and onnxscript")
+    return program.model_proto
 
 
 def _store_as_half(model: onnx.ModelProto) -> None:

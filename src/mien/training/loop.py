@@ -191,7 +191,7 @@ def has_fast_bf16(device: torch.device) -> bool:
     """Whether the processor multiplies bfloat16 in hardware; without it autocast would only cost."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
-    return bool(torch.cpu._is_avx512_bf16_supported())
+    return bool(torch.cpu._is_avx512_bf16_supported())  # type: ignore[no-untyped-call]
 
 
 def _mixup(

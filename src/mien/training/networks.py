@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,7 @@ class Block(nn.Module):
         nn.init.zeros_(self.norm2.weight)  # a block begins as its shortcut: steadier at high learning rates
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs, H, W) -> (N, outputs, ceil(H / stride), ceil(W / stride))."""
         y = F.relu(self.norm1(self.conv1(x)), inplace=True)
         y = self.norm2(self.conv2(y))
         return F.relu(y + self.norm3(self.project(self.pool(x))), inplace=True)
@@ -43,7 +45,7 @@ class ExpressionNetwork(nn.Module):
             nn.Conv2d(channels, settings.stem, 3, 1, 1, bias=False), nn.BatchNorm2d(settings.stem), nn.ReLU(True)
         )
         widths = (settings.stem, *settings.widths)
-        self.blocks = nn.Sequential(*(Block(i, o, 2) for i, o in zip(widths[:-1], widths[1:], strict=True)))
+        self.blocks = nn.Sequential(*(Block(i, o, 2) for i, o in pairwise(widths)))
         self.dropout = nn.Dropout(settings.dropout)
         self.heads = nn.ModuleDict({name: nn.Linear(widths[-1], classes) for name, classes in heads.items()})
         for module in self.modules():
@@ -51,6 +53,7 @@ class ExpressionNetwork(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """float (N, C, H, W) -> head name -> float (N, K)."""
         features = self.blocks(self.stem(x)).mean((2, 3))
         features = self.dropout(features)
         return {name: head(features) for name, head in self.heads.items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 
@@ -29,4 +28,4 @@ def plot_curves(history: list[dict[str, float]], path: Path, *, title: str) -> N
     figure.suptitle(title)
     temporary = path.with_name(f".{path.name}.part")
     figure.savefig(temporary, dpi=110, format="png")
-    os.replace(temporary, path)
+    temporary.replace(path)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import platform
 import time
 from collections.abc import Callable
@@ -103,7 +102,9 @@ def _check_folder(recipe: Recipe, out: Path, resume: bool) -> None:
         raise OutputError(f"{out}: holds a run already; add --resume to go on with it, or give another folder")
     before = load_recipe(str(out / "recipe.toml"))
     if not same_training(before, recipe):
-        changed = [n for n, o in zip(to_toml(recipe).splitlines(), to_toml(before).splitlines(), strict=False) if n != o]
+        changed = [
+            n for n, o in zip(to_toml(recipe).splitlines(), to_toml(before).splitlines(), strict=False) if n != o
+        ]
         raise TrainingError(f"{out}: holds a run of another recipe (now: {'; '.join(changed[:3])}); give another --out")
 
 
@@ -120,7 +121,7 @@ def _make_folder(out: Path) -> None:
 def _write_text(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.part")
     temporary.write_text(text, "utf-8")
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def _recording(watcher: Watcher, out: Path) -> Watcher:

@@ -42,9 +42,7 @@ def make_targets(samples: Samples, settings: TargetSettings, *, source: str) -> 
             hard = _blend(hard, votes, samples.label_names, settings.label_blend)
         smooth = settings.label_smoothing
         soft = hard * (1 - smooth) + smooth / len(samples.label_names)
-        made.append(
-            HeadTargets("label", samples.label_names, settings.label, soft.astype(np.float32), samples.labels)
-        )
+        made.append(HeadTargets("label", samples.label_names, settings.label, soft.astype(np.float32), samples.labels))
     return tuple(made)
 
 

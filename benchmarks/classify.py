@@ -1,0 +1,82 @@
+"""Faces classified a second, in batches, beside the limit that the machine's arithmetic sets.
+
+    python benchmarks/classify.py [MODEL ...]
+
+The limit is the machine's fp32 matrix rate divided by the multiply-adds of one face, counted in the model's graph.
+Real networks stay below it: convolutions of few channels wait for memory.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import numpy_helper, shape_inference
+from page import arguments, gemm_macs_per_s, median_s, table, write_page
+
+from mien.data.toy import toy_faces
+from mien.model_file import ModelFile, open_model, shipped_models
+
+
+def macs_per_face(model: ModelFile) -> int:
+    """Multiply-adds of the graph's convolutions and matrix products for one face."""
+    graph = shape_inference.infer_shapes(onnx.load(model.path)).graph
+    weights = {t.name: numpy_helper.to_array(t).shape for t in graph.initializer}
+    for node in graph.node:  # weights stored as float16 come through a Cast
+        if node.op_type == "Cast" and node.input[0] in weights:
+            weights[node.output[0]] = weights[node.input[0]]
+    shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in (*graph.value_info, *graph.output)}
+    total = 0
+    for node in graph.node:
+        if node.op_type == "Conv":
+            height, width = shapes[node.output[0]][2:]
+            if not height * width:
+                raise SystemExit(
+                    f"{model.path}: the size of {node.output[0]} can't be told; export it with fixed sizes"
+                )
+            total += int(np.prod(weights[node.input[1]])) * height * width
+        elif node.op_type in {"Gemm", "MatMul"} and node.input[1] in weights:
+            total += int(np.prod(weights[node.input[1]]))
+    return total
+
+
+def main() -> None:
+    parser = arguments(__doc__, repeats=7)
+    parser.add_argument(
+        "models", nargs="*", default=list(shipped_models()), help="names or files; default: all shipped"
+    )
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 16, 64, 256])
+    options = parser.parse_args()
+    if not options.models:
+        parser.error("no models are shipped with this build; name model files")
+    rate = gemm_macs_per_s()
+    rows = []
+    for name in options.models:
+        model = open_model(name)
+        limit = rate / (macs := macs_per_face(model))
+        faces = toy_faces(max(options.batches), size=model.info.size, channels=model.info.channels).images
+        for batch in options.batches:
+            some, calls = faces[:batch], max(1, 256 // batch)
+
+            def work(model: ModelFile = model, some: np.ndarray = some, calls: int = calls) -> None:
+                for _ in range(calls):
+                    model.probabilities(some)
+
+            seconds, spread = median_s(work, options.repeats)
+            speed = batch * calls / seconds
+            rows.append(
+                (model.info.name, f"{macs / 1e6:.1f}", batch, f"{speed:,.0f}", f"{spread:.0%}", f"{limit:,.0f}",
+                 f"{speed / limit:.2f}")
+            )  # fmt: skip
+    header = ("model", "MMAC a face", "batch", "faces/s", "spread", "limit", "ratio")
+    about = (
+        f"fp32 matrix product: {rate / 1e9:.0f} GMAC/s on all cores; limit = that / MACs a face. "
+        f"Median of {options.repeats}."
+    )
+    write_page(
+        options.results, "classify", "Faces classified a second", [about, "", *table(header, rows)],
+        packages=("onnxruntime",),
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

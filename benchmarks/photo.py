@@ -1,0 +1,78 @@
+"""Milliseconds for a photo of 640 x 480 from file to results, for each face detector.
+
+    python benchmarks/photo.py [--yunet-weights face_detection_yunet_2023mar.onnx]
+
+The photo is ../shared/media/several-faces.jpg, cut to 4:3 and resized. `yunet` is left out without its weights.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import cv2
+from page import SHARED, arguments, median_s, table, write_page
+
+from mien.faces import make_detector
+from mien.model_file import DEFAULT_MODEL
+from mien.pictures import read_picture
+from mien.recognition.recognizer import Recognizer
+
+
+def photo_640(source: Path, place: Path) -> None:
+    """The largest 4:3 cut of the picture's middle, as a JPEG of 640 x 480."""
+    picture = cv2.imread(str(source))
+    if picture is None:
+        raise SystemExit(f"{source}: can't read it; this benchmark needs the folder `shared` beside the repository")
+    height, width = picture.shape[:2]
+    w, h = min(width, height * 4 // 3), min(height, width * 3 // 4)
+    x, y = (width - w) // 2, (height - h) // 2
+    small = cv2.resize(picture[y : y + h, x : x + w], (640, 480), interpolation=cv2.INTER_AREA)
+    cv2.imwrite(str(place), small)
+
+
+def main() -> None:
+    parser = arguments(__doc__, repeats=15)
+    parser.add_argument("--model", default=DEFAULT_MODEL)
+    parser.add_argument("--photo", type=Path, default=SHARED / "media/several-faces.jpg")
+    parser.add_argument(
+        "--yunet-weights", type=Path, default=SHARED / "models/face_detection_yunet_2023mar.onnx"
+    )  # fmt: skip
+    options = parser.parse_args()
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        photo = Path(folder) / "photo.jpg"
+        photo_640(options.photo, photo)
+        reading, _ = median_s(lambda: read_picture(photo), options.repeats, warm_up=2)
+        picture = read_picture(photo)
+        for name in ("mtcnn", "yunet", "haar"):
+            if name == "yunet" and not options.yunet_weights.exists():
+                continue
+            detector = make_detector(name, yunet_weights=options.yunet_weights if name == "yunet" else None)
+            recognizer = Recognizer(options.model, detector=detector)
+            whole, spread = median_s(lambda r=recognizer: r.predict(photo), options.repeats, warm_up=2)
+            finding, _ = median_s(lambda d=detector: d.detect(picture), options.repeats, warm_up=2)
+            faces = len(recognizer.predict(photo).faces)
+            row = (name, faces, *(f"{s * 1000:.1f}" for s in (whole, reading, finding, whole - reading - finding)))
+            rows.append((*row, f"{finding / whole:.0%}", f"{spread:.0%}"))
+    header = (
+        "detector",
+        "faces",
+        "whole ms",
+        "reading",
+        "detection",
+        "crops and model",
+        "share of detection",
+        "spread",
+    )
+    lines = [
+        f"{options.photo.name} at 640 x 480, {options.model}; median of {options.repeats}.",
+        "",
+        *table(header, rows),
+    ]
+    packages = ("onnxruntime", "opencv-python-headless")
+    write_page(options.results, "photo", "A photo of 640 x 480, end to end", lines, packages=packages)
+
+
+if __name__ == "__main__":
+    main()

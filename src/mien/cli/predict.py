@@ -1,0 +1,130 @@
+"""`mien predict`: recognises expressions in pictures and writes the answers where they are wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from mien.results import ImageResult
+
+NOT_ALL_READ = 3
+"""Exit code where some pictures could not be read."""
+
+
+class Format(str, Enum):  # noqa: UP042 (typer's oldest supported version knows no StrEnum)
+    """How answers are written."""
+
+    table = "table"
+    json = "json"
+    jsonl = "jsonl"
+    csv = "csv"
+
+
+def predict(
+    sources: Annotated[
+        list[str],
+        typer.Argument(metavar="SOURCE", help="Files, folders, quoted patterns, or - for a list on standard input."),
+    ],
+    model: Annotated[
+        list[str],
+        typer.Option("--model", "-m", help="A shipped model's name or a file; several answer with their mean."),
+    ] = ["mien-small"],  # noqa: B006 (typer copies it)
+    detector: Annotated[
+        str,
+        typer.Option("--detector", "-d", help="mtcnn, yunet, haar, or none where each picture is a face already."),
+    ] = "mtcnn",
+    cascade: Annotated[Path | None, typer.Option(metavar="FILE", help="A cascade file for the detector haar.")] = None,
+    yunet_weights: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A weights file for the detector yunet.")
+    ] = None,
+    min_face: Annotated[
+        int, typer.Option(metavar="PX", min=1, help="Leave out faces that are smaller, in pixels.")
+    ] = 20,
+    abstain_below: Annotated[
+        float, typer.Option(metavar="P", min=0.0, max=1.0, help="Call answers with less confidence unsure.")
+    ] = 0.0,
+    tta: Annotated[bool, typer.Option("--tta", help="Look at each face ten times, mirrored and shifted.")] = False,
+    format_: Annotated[Format, typer.Option("--format", "-f", help="How the answers are written.")] = Format.table,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the answers to this file.")
+    ] = None,
+    annotate: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write the pictures with boxes and labels into this folder.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Faces classified together.")] = 64,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Threads that read pictures and find faces; default: one a core, up to 4.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")] = False,
+) -> None:
+    """Recognise facial expressions in pictures.
+
+    Exit code: 0 all pictures were read, 3 some were not (each is named with its reason), 2 wrong usage.
+
+    Examples:
+
+    - `mien predict photo.jpg`
+
+    - `mien predict holiday/ --annotate drawn/ --format csv --output faces.csv`
+
+    - `find . -name '*.png' | mien predict - --format jsonl`
+    """
+    from mien.faces import make_detector
+    from mien.media.sinks import AnnotatedFolder, open_sink
+    from mien.media.sources import expand_sources
+    from mien.recognition.recognizer import Recognizer
+
+    paths: Iterable[Path] = expand_sources(sources, exclude=annotate)
+    recognizer = Recognizer(
+        model,
+        detector=make_detector(detector, min_face=min_face, cascade=cascade, yunet_weights=yunet_weights),
+        min_face=min_face,
+        abstain_below=abstain_below,
+        tta=tta,
+        batch_size=batch_size,
+        workers=workers,
+    )
+    all_read = True
+    with ExitStack() as stack:
+        sink = stack.enter_context(open_sink(format_.value, recognizer.summary(), output))
+        folder = AnnotatedFolder(annotate) if annotate is not None else None
+        total = None
+        show = not quiet and _bar_has_room(output, format_)
+        if show and "-" not in sources:
+            paths = list(paths)
+            total = len(paths)
+            show = total > 1
+        results = recognizer.stream(paths, keep_pictures=folder is not None)
+        for result in _with_progress(results, total) if show else results:
+            all_read = all_read and result.error is None
+            sink.write(result)
+            if folder is not None:
+                folder.write(result)
+    if not all_read:
+        raise typer.Exit(NOT_ALL_READ)
+
+
+def _bar_has_room(output: Path | None, format_: Format) -> bool:
+    """Whether a progress bar can be seen and does not run into answers on the same terminal."""
+    import sys
+
+    return sys.stderr.isatty() and (output is not None or format_ is Format.table or not sys.stdout.isatty())
+
+
+def _with_progress(results: Iterator[ImageResult], total: int | None) -> Iterator[ImageResult]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=total, rate="")
+        for result in results:
+            yield result
+            speed = progress.tasks[0].speed
+            progress.update(task, advance=1, rate=f"{speed:.1f} pictures/s" if speed else "")

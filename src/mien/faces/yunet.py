@@ -1,0 +1,134 @@
+"""YuNet through OpenCV's FaceDetectorYN; its weights are not shipped, but fetched on request or given by path.
+
+Wu, Peng, Yu: YuNet: A Tiny Millisecond-level Face Detector (2023), doi:10.1007/s11633-023-1423-y.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import tempfile
+import threading
+import urllib.request
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mien.errors import DetectorError
+from mien.faces.geometry import Floats, Picture, nms, shrunk
+from mien.results import Detections
+
+FILE = "face_detection_yunet_2023mar.onnx"
+URL = f"https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/{FILE}"
+SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
+
+# YuNet was trained on faces of 10 to 300 px and misses many above 600 px: a large picture is also looked at small.
+_SECOND_SIDE = 640
+
+
+class YuNet:
+    """Finds faces and their five landmarks."""
+
+    name = "yunet"
+
+    def __init__(
+        self, *, weights: Path | None = None, min_face: float = 20, threshold: float = 0.6, max_side: int = 1920
+    ) -> None:
+        """weights: an own file; without it the one that `fetch_yunet` keeps in the cache, checked by sha256.
+
+        min_face: the smallest face to report, pixels (longer edge of its box; it finds none below about 10).
+        threshold: of the score, 0 to 1. max_side: a larger picture is worked on at this size.
+        Raises DetectorError where the weights are missing or not YuNet's.
+        """
+        path = weights or cached_yunet()
+        if not path.is_file():
+            raise DetectorError(
+                f"{path}: no YuNet weights; fetch them with  mien fetch yunet  or give --yunet-weights FILE"
+            )
+        if weights is None:
+            _check(path.read_bytes(), path)
+        self._min_face, self._max_side = min_face, max_side
+        self._lock = threading.Lock()  # OpenCV's object holds the size of the picture at hand
+        try:
+            self._detector = cv2.FaceDetectorYN.create(str(path), "", (320, 320), threshold, 0.3, 5000)
+        except cv2.error as error:
+            raise DetectorError(f"{path}: not YuNet's ONNX file; fetch it with  mien fetch yunet") from error
+
+    def detect(self, picture: Picture) -> Detections:
+        """Faces in an RGB picture (H, W, 3) of 0-255, best first, with landmarks. Boxes may reach over its border."""
+        found = self._find(picture, self._max_side)
+        if max(picture.shape[:2]) > 2 * _SECOND_SIDE:
+            found = np.concatenate([found, self._find(picture, _SECOND_SIDE)])
+        size = found[:, 2:4]
+        found = found[size.max(axis=1, initial=0) >= self._min_face]
+        boxes = np.hstack([found[:, :2], found[:, :2] + found[:, 2:4]])
+        scores = np.clip(found[:, 14], 0, 1)
+        keep = nms(boxes, scores, 0.3)
+        return Detections(boxes[keep], scores[keep], found[keep, 4:14].reshape(-1, 5, 2))
+
+    def _find(self, picture: Picture, max_side: int) -> Floats:
+        """OpenCV's rows (N, 15): x, y, width, height, five landmarks x, y, score; in pixels of the picture."""
+        small, grow = shrunk(picture, max_side)
+        if min(small.shape[:2]) < 10:  # no face fits, and the network's last layers would be empty
+            return np.zeros((0, 15), np.float32)
+        with self._lock:
+            self._detector.setInputSize(small.shape[1::-1])
+            _, rows = self._detector.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
+        if rows is None:
+            return np.zeros((0, 15), np.float32)
+        return np.asarray(rows, np.float32) * np.append(np.tile(grow, 7), np.float32(1))
+
+
+def cached_yunet() -> Path:
+    """Where fetched weights lie: in $MIEN_CACHE, or else in the platform's cache folder."""
+    own = os.environ.get("MIEN_CACHE")
+    if own:
+        return Path(own) / FILE
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData/Local"))
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library/Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "mien" / FILE
+
+
+def fetch_yunet(*, url: str = URL, timeout_s: float = 30) -> Path:
+    """Downloads YuNet's weights (MIT, OpenCV Zoo, 230 kB) into the cache and returns where they lie.
+
+    Only ever called because the user asked for it. A right file that is there already stays. Raises DetectorError
+    when the download fails, what came is not the known file, or the cache can't be written.
+    """
+    path = cached_yunet()
+    if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == SHA256:
+        return path
+    try:
+        with urllib.request.urlopen(url, timeout=timeout_s) as answer:
+            data: bytes = answer.read(8 << 20)  # the file has 0.2 MB; nothing endless
+    except OSError as error:
+        raise DetectorError(
+            f"{url}: download failed ({error}); try again, or get the file elsewhere and give --yunet-weights FILE"
+        ) from error
+    _check(data, url)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".fetch-") as folder:
+            whole = Path(folder, FILE)
+            whole.write_bytes(data)
+            whole.replace(path)
+    except OSError as error:
+        raise DetectorError(
+            f"{path}: can't be written ({error.strerror}); set MIEN_CACHE to a folder to use"
+        ) from error
+    return path
+
+
+def _check(data: bytes, source: Path | str) -> None:
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != SHA256:
+        raise DetectorError(
+            f"{source}: sha256 is {digest[:16]}…, expected {SHA256[:16]}…: damaged or another file; "
+            "delete it and run  mien fetch yunet"
+        )

@@ -1,0 +1,75 @@
+"""Drawings: nothing leaves the picture, nothing touches the original, labels do not cover each other."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mien.labels import color_rgb
+from mien.media.draw import draw_faces, encode_picture, notebook_png
+from mien.pictures import decode_picture
+from mien.results import Box, Face, ImageResult
+
+
+def face(box: tuple[float, float, float, float], expression: str = "happy", *, abstained: bool = False) -> Face:
+    return Face(Box(*box), 0.9, expression, 0.8, {expression: 0.8, "sad": 0.2}, abstained)
+
+
+@pytest.mark.parametrize("size", [(120, 160), (667, 1000), (2160, 3840), (1, 1), (9, 300), (48, 48)])
+def test_any_size_and_any_box(size: tuple[int, int]) -> None:
+    height, width = size
+    picture = np.full((height, width, 3), 128, np.uint8)
+    boxes = [
+        (0.3 * width, 0.3 * height, 0.5 * width, 0.6 * height),
+        (-50, -50, 2, 2),
+        (width - 2, height - 2, 9e4, 9e4),
+    ]
+    drawn = draw_faces(picture, [face(box) for box in boxes])
+    assert drawn.shape == picture.shape
+    assert drawn.dtype == np.uint8
+    assert (picture == 128).all()
+    assert (drawn != picture).any()
+
+
+def test_no_faces_is_a_copy() -> None:
+    picture = np.zeros((10, 10, 3), np.uint8)
+    drawn = draw_faces(picture, [])
+    assert drawn is not picture
+    assert (drawn == picture).all()
+
+
+def test_colour_says_the_expression_and_grey_says_unsure() -> None:
+    picture = np.full((300, 400, 3), 200, np.uint8)
+    drawn = draw_faces(picture, [face((100, 100, 200, 220), "sad")])
+    assert drawn[160, 100].tolist() == list(color_rgb("sad"))
+    unsure = draw_faces(picture, [face((100, 100, 200, 220), "sad", abstained=True)])
+    assert len(set(unsure[160, 100].tolist())) == 1
+
+
+def test_labels_of_neighbours_do_not_cover_each_other() -> None:
+    names = ("happy", "angry", "fear", "surprise")
+    picture = np.zeros((600, 800, 3), np.uint8)
+    faces = [face((200 + 60 * i, 250, 250 + 60 * i, 310), name) for i, name in enumerate(names)]
+    together = draw_faces(picture, faces)
+    for one in faces:
+        color = np.array(color_rgb(one.expression))
+        plate = (together == color).all(axis=2).sum()
+        alone = (draw_faces(picture, [one]) == color).all(axis=2).sum()
+        assert plate > 0.45 * alone  # smaller and shorter perhaps, but there
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_encoding_keeps_the_colours(suffix: str) -> None:
+    picture = np.full((16, 16, 3), (200, 40, 10), np.uint8)
+    again = decode_picture(encode_picture(picture, suffix), "x")
+    assert np.abs(again.astype(int) - picture).max() <= 3
+
+
+def test_notebook() -> None:
+    picture = np.zeros((1500, 3000, 3), np.uint8)
+    result = ImageResult("x.png", 3000, 1500, (face((10, 10, 500, 500)),), picture=picture)
+    png = result._repr_png_()
+    assert png is not None
+    assert decode_picture(png, "x").shape == (512, 1024, 3)
+    assert notebook_png(ImageResult("gone.png", 3, 3)) is None
+    assert notebook_png(ImageResult("gone.png", 0, 0, error="gone.png: no such file")) is None
