@@ -7,8 +7,8 @@ from mien.labels import EIGHT, EXPRESSIONS, FER2013, FERPLUS_VOTES, canonical, c
 
 
 def test_orders():
-    assert FER2013 == ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
-    assert EIGHT == (*FER2013, "contempt")
+    assert ",".join(FER2013) == "angry,disgust,fear,happy,sad,surprise,neutral"
+    assert ",".join(EIGHT) == "angry,disgust,fear,happy,sad,surprise,neutral,contempt"
     assert {v for v in FERPLUS_VOTES if v} == set(EIGHT)
     assert FERPLUS_VOTES[8:] == (None, None)
 

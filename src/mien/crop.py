@@ -86,13 +86,12 @@ def _square(picture: Picture, box: list[float], roll: float, spec: CropSpec, siz
     step = side / size
     shrink = max(1.0, step / 2)
     reach = side / 2 * (abs(cos) + abs(sin)) + 2 * shrink + 2
-    left, right = _span(centre_x, reach, picture.shape[1])
-    top, bottom = _span(centre_y, reach, picture.shape[0])
-    part = picture[top:bottom, left:right]
-    width, height = max(1, round((right - left) / shrink)), max(1, round((bottom - top) / shrink))
+    part, left, top = _part(picture, centre_x, centre_y, reach)
+    full_height, full_width = part.shape[:2]
+    width, height = max(1, round(full_width / shrink)), max(1, round(full_height / shrink))
     if shrink > 1:
         part = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
-    scale = np.array([width / (right - left), height / (bottom - top)])
+    scale = np.array([width / full_width, height / full_height])
 
     # Pixel centres lie at half coordinates: (u + 0.5) / n - 0.5 is a crop pixel's place in the square, -0.5 to 0.5.
     n = size * 2 if step > 1 else size
@@ -104,7 +103,20 @@ def _square(picture: Picture, box: list[float], roll: float, spec: CropSpec, siz
     return face if n == size else cv2.resize(face, (size, size), interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
 
 
-def _span(centre: float, reach: float, length: int) -> tuple[int, int]:
-    """First and last + 1 pixel within reach of the centre along one axis; at least one pixel of the picture."""
-    first = min(max(math.floor(centre - reach), 0), length - 1)
-    return first, min(max(math.ceil(centre + reach), first + 1), length)
+def _part(picture: Picture, x: float, y: float, reach: float) -> tuple[Picture, int, int]:
+    """What lies within reach of a point, with the border's pixels repeated outside; and its left and top."""
+    left, x1, x2, right = _span(x, reach, picture.shape[1])
+    top, y1, y2, bottom = _span(y, reach, picture.shape[0])
+    part = picture[y1:y2, x1:x2]
+    border = (y1 - top, bottom - y2, x1 - left, right - x2)
+    if any(border):
+        part = cv2.copyMakeBorder(part, *border, cv2.BORDER_REPLICATE)  # type: ignore[assignment]
+    return part, left, top
+
+
+def _span(centre: float, reach: float, length: int) -> tuple[int, int, int, int]:
+    """Along one axis: the first wanted pixel, the first and last + 1 in the picture (at least one), last + 1 wanted."""
+    first, last = math.floor(centre - reach), math.ceil(centre + reach)
+    first_in = min(max(first, 0), length - 1)
+    last_in = min(max(last, first_in + 1), length)
+    return min(first, first_in), first_in, last_in, max(last, last_in)

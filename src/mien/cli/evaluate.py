@@ -89,6 +89,8 @@ def print_evaluation(result: Evaluation) -> None:
         f"macro F1           {result.macro_f1:.4f}",
         f"ECE                {result.ece:.4f}  (before temperature: {result.ece_before_temperature:.4f})",
     ]
+    if result.ece_majority is not None:
+        lines[-1] += f", against the share of raters; against the majority: {result.ece_majority:.4f}"
     if result.nll is not None:
         lines.append(f"NLL                {result.nll:.4f}")
     if result.kl_votes is not None:

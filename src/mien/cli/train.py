@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from mien.training.loop import Watcher
     from mien.training.recipe import Recipe
 
 
@@ -35,10 +36,7 @@ def train(
     `mien train mien-small --data fer2013/ --out runs/small --resume`
     """
     _need_train_extra()
-    import torch
-
     from mien.config import to_toml
-    from mien.errors import TrainingError
     from mien.training.loop import pick_device
     from mien.training.recipe import load_recipe
     from mien.training.run import train_run
@@ -47,13 +45,7 @@ def train(
     if dry_run:
         typer.echo(to_toml(settings), nl=False)
         return
-    if threads:
-        torch.set_num_threads(threads)
-    try:
-        chosen = pick_device() if device == "auto" else torch.device(device)
-        torch.empty(1, device=chosen)
-    except (RuntimeError, AssertionError) as error:
-        raise TrainingError(f"--device {device}: not to be had here ({str(error).splitlines()[0]})") from error
+    chosen = pick_device(device, threads=threads)
     with _Progress(settings, quiet=quiet) as progress:
         run = train_run(
             settings, data, out, resume=resume, device=chosen, watcher=progress.watcher(), warn=progress.say
@@ -100,7 +92,7 @@ class _Progress:
         """A line above the bar."""
         self._bar.console.print(line, markup=False, highlight=False)
 
-    def watcher(self):  # type: ignore[no-untyped-def]  # Watcher's module imports torch
+    def watcher(self) -> Watcher:
         """What the loop reports to."""
         from mien.training.loop import Watcher
 

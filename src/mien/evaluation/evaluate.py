@@ -64,6 +64,15 @@ def evaluate(
     confusion = metrics.confusion_counts(right, probabilities.argmax(1), len(names))
     sayable = np.isin(right, [i for i, name in enumerate(names) if name in labels])
     kl, kl_n = _kl_to_votes(samples, calibrated, labels)
+
+    def calibration_error(p: NDArray[np.float64]) -> float:
+        if truth == "votes" and samples.votes is not None:
+            voted = samples.votes.sum(1) > 0
+            return metrics.expected_calibration_error(
+                _mapped(p[voted], labels, names), vote_shares(samples.votes[voted])
+            )
+        return metrics.expected_calibration_error(_mapped(p[measured], labels, names), right)
+
     return Evaluation(
         models=tuple(UsedModel(m.info.name, m.sha256, m.info.temperature) for m in models),
         data=data,
@@ -77,8 +86,9 @@ def evaluate(
         accuracy_95=metrics.wilson_interval(int(np.trace(confusion)), len(measured)),
         balanced_accuracy=metrics.balanced_accuracy(confusion),
         macro_f1=metrics.macro_f1(confusion),
-        ece=metrics.expected_calibration_error(probabilities, right),
-        ece_before_temperature=metrics.expected_calibration_error(_mapped(raw[measured], labels, names), right),
+        ece=calibration_error(calibrated),
+        ece_before_temperature=calibration_error(raw),
+        ece_majority=metrics.expected_calibration_error(probabilities, right) if truth == "votes" else None,
         nll=metrics.negative_log_likelihood(probabilities[sayable], right[sayable]) if sayable.any() else None,
         nll_n=int(sayable.sum()),
         kl_votes=kl,

@@ -81,14 +81,21 @@ def negative_log_likelihood(probabilities: NDArray[Any], truth: NDArray[Any]) ->
 def expected_calibration_error(probabilities: NDArray[Any], truth: NDArray[Any], *, bins: int = 15) -> float:
     """ECE of the top label (Guo et al. 2017): |accuracy - mean confidence| of each bin, weighted by its samples.
 
-    Bins are equally wide over 0 to 1 and closed above, (0, 1/bins], ..., (1 - 1/bins, 1].
+    truth: class indices (N,), or the shares (N, K) of raters who chose each class; then a prediction is as right as
+    the share of raters who agree with it. Bins are equally wide over 0 to 1 and closed above, (0, 1/bins], ...,
+    (1 - 1/bins, 1].
     """
     p = check_probabilities(probabilities)
     _same_length(p, truth)
     if bins < 1:
         raise ValueError(f"{bins} bins; expected at least 1")
     confidence = p.max(1)
-    gap = (p.argmax(1) == truth) - confidence
+    best = p.argmax(1)
+    if truth.ndim == 2:
+        right = check_probabilities(truth, "shares")[np.arange(len(p)), best]
+    else:
+        right = (best == truth).astype(np.float64)
+    gap = right - confidence
     which = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
     return float(np.abs(np.bincount(which, gap, minlength=bins)).sum() / len(p))
 

@@ -36,10 +36,13 @@ class Evaluation:
     """What was measured, on what, and every prediction.
 
     labels: the ruler's K classes in order. n: samples measured; n_left_out: samples without a truth. accuracy_95:
-    Wilson interval. ece, nll: see `metrics`; nll over the nll_n samples whose class the models can say. kl_votes: mean
-    KL(votes || model) over the kl_n samples with votes, on the expressions that raters and models share; None without
-    votes. dropped_classes: the models', which the ruler lacks; missing_classes: the ruler's, which the models lack.
-    sources: (n,); truth_index: int64 (n,); probabilities: float64 (n, K), 0 for missing classes.
+    Wilson interval. ece: on the ruler `label`, how far confidences are from how often the label agrees; on `votes`,
+    from the share of raters who agree, over all kl_n samples with votes. ece_majority: on `votes` only, from how often
+    the majority agrees, which is more often than a single rater does. nll: over the nll_n samples whose class the
+    models can say. kl_votes: mean KL(votes || model) over the kl_n samples with votes, on the expressions that raters
+    and models share; None without votes. dropped_classes: the models', which the ruler lacks; missing_classes: the
+    ruler's, which the models lack. sources: (n,); truth_index: int64 (n,); probabilities: float64 (n, K), 0 for missing
+    classes.
     """
 
     models: tuple[UsedModel, ...]
@@ -56,6 +59,7 @@ class Evaluation:
     macro_f1: float
     ece: float
     ece_before_temperature: float
+    ece_majority: float | None
     nll: float | None
     nll_n: int
     kl_votes: float | None
@@ -86,8 +90,13 @@ class Evaluation:
             "n_left_out": self.n_left_out,
             "accuracy": short(self.accuracy),
             "accuracy_95": [short(v) for v in self.accuracy_95],
-            **{name: short(getattr(self, name)) for name in ("balanced_accuracy", "macro_f1", "ece")},
-            **{name: short(getattr(self, name)) for name in ("ece_before_temperature", "nll", "kl_votes")},
+            "balanced_accuracy": short(self.balanced_accuracy),
+            "macro_f1": short(self.macro_f1),
+            "ece": short(self.ece),
+            "ece_before_temperature": short(self.ece_before_temperature),
+            "ece_majority": short(self.ece_majority),
+            "nll": short(self.nll),
+            "kl_votes": short(self.kl_votes),
             "nll_n": self.nll_n,
             "kl_n": self.kl_n,
             "per_class": {

@@ -99,9 +99,9 @@ class Mtcnn:
     def _output(self, faces: Picture) -> tuple[Floats, Floats, Floats]:
         """Third network on patches and on their mirror images, averaged: offsets, landmarks (N, 5, 2), scores.
 
-        The mirror is not in the paper. It costs little, as few patches are left, and what only looks like a face
-        from one side falls well below the faces (on solvay-1927.jpg
-        the weakest face keeps 0.88, where the single view has 0.85; a bright hole in astronaut.png drops from 0.85 to 0.60).
+        The mirror is not in the paper. It costs little, as few patches are left, and what looks like a face in one
+        view only falls below the faces (a hole in the suit of astronaut.png from 0.85 to 0.60), which no threshold
+        on one view did.
         """
         shapes: tuple[tuple[int, ...], ...] = ((4,), (10,), ())
         offset, points, score = _run(self._onet, faces, shapes)

@@ -1,0 +1,1 @@
+"""The shipped model files; their cards are in docs/models."""

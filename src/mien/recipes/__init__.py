@@ -1,0 +1,1 @@
+"""The shipped training recipes, as TOML."""

@@ -56,9 +56,19 @@ class Faces:
         )
 
 
-def pick_device() -> torch.device:
-    """CUDA when there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def pick_device(name: str = "auto", *, threads: int = 0) -> torch.device:
+    """A device by PyTorch's name; `auto` is CUDA when there is one, else the CPU.
+
+    threads: on the CPU; 0 leaves PyTorch's choice. Raises TrainingError for a device that is not to be had.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    try:
+        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise TrainingError(f"device '{name}' is not to be had here ({str(error).splitlines()[0]})") from error
+    return device
 
 
 def build_network(recipe: Recipe, heads: dict[str, int], device: torch.device) -> ExpressionNetwork:
@@ -190,8 +200,8 @@ def _loss(network: nn.Module, views: Tensor, targets: dict[str, Tensor], weights
 def has_fast_bf16(device: torch.device) -> bool:
     """Whether the processor multiplies bfloat16 in hardware; without it autocast would only cost."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    return bool(torch.cpu._is_avx512_bf16_supported())  # type: ignore[no-untyped-call]
+        return bool(torch.cuda.is_bf16_supported())
+    return bool(torch.cpu._is_avx512_bf16_supported())
 
 
 def _mixup(
