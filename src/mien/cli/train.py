@@ -82,11 +82,11 @@ class _Progress:
         self._task = self._bar.add_task("", epoch=f"1/{self._epochs}", rate=0.0, left="?")
 
     def __enter__(self) -> _Progress:
-        self._bar.start()
-        return self
+        return self  # the bar starts with the first step: a refusal stays one line
 
     def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+        if self._bar.live.is_started:
+            self._bar.stop()
 
     def say(self, line: str) -> None:
         """A line above the bar."""
@@ -99,6 +99,8 @@ class _Progress:
         def on_step(epoch: int, done: int, total: int, rate: float) -> None:
             seconds = ((self._epochs - epoch) * total - done) / max(rate, 1e-9)
             left = f"{seconds / 3600:.1f} h" if seconds > 5400 else f"{seconds / 60:.0f} min"
+            if not self._bar.live.is_started:
+                self._bar.start()
             self._bar.update(
                 self._task, completed=done, total=total, rate=rate, left=left, epoch=f"{epoch + 1}/{self._epochs}"
             )

@@ -27,6 +27,9 @@ SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
 # YuNet was trained on faces of 10 to 300 px and misses many above 600 px: a large picture is also looked at small.
 _SECOND_SIDE = 640
 
+# OpenCV's network invents faces where its coarsest layer has a single row or column: narrow pictures are widened.
+_LEAST_SIDE = 64
+
 
 class YuNet:
     """Finds faces and their five landmarks."""
@@ -53,6 +56,8 @@ class YuNet:
         self._lock = threading.Lock()  # OpenCV's object holds the size of the picture at hand
         try:
             self._detector = cv2.FaceDetectorYN.create(str(path), "", (320, 320), threshold, 0.3, 5000)
+            if weights is not None:  # OpenCV takes any network, and fails only when it is used
+                self._find(np.zeros((320, 320, 3), np.uint8), 320)
         except cv2.error as error:
             raise DetectorError(f"{path}: not YuNet's ONNX file; fetch it with  mien fetch yunet") from error
 
@@ -71,11 +76,14 @@ class YuNet:
     def _find(self, picture: Picture, max_side: int) -> Floats:
         """OpenCV's rows (N, 15): x, y, width, height, five landmarks x, y, score; in pixels of the picture."""
         small, grow = shrunk(picture, max_side)
-        if min(small.shape[:2]) < 10:  # no face fits, and the network's last layers would be empty
+        if min(small.shape[:2]) < 10:  # no face fits
             return np.zeros((0, 15), np.float32)
+        below, beside = (max(0, _LEAST_SIDE - side) for side in small.shape[:2])
+        bgr = cv2.cvtColor(small, cv2.COLOR_RGB2BGR)
+        bgr = cv2.copyMakeBorder(bgr, 0, below, 0, beside, cv2.BORDER_CONSTANT)
         with self._lock:
-            self._detector.setInputSize(small.shape[1::-1])
-            _, rows = self._detector.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
+            self._detector.setInputSize(bgr.shape[1::-1])
+            _, rows = self._detector.detect(bgr)
         if rows is None:
             return np.zeros((0, 15), np.float32)
         return np.asarray(rows, np.float32) * np.append(np.tile(grow, 7), np.float32(1))
