@@ -1,5 +1,5 @@
 # ruff: noqa: E501 - the card's sentences stand as they are printed
-"""Ships the model files of finished runs: copies them into the package, measures them, and writes their cards.
+"""Ships the model files of finished runs: copies them into the package, measures them, writes cards and README's table.
 
     python scripts/release_models.py --data ../shared/data runs/small runs/nano
 
@@ -10,12 +10,13 @@ rulers, on the validation split (PublicTest), which also chose the epoch and the
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 from pathlib import Path
 
 from mien.data.readers import read_dataset, require_split
 from mien.evaluation.evaluate import Evaluation, evaluate, write_metrics
-from mien.model_file import ModelFile
+from mien.model_file import ModelFile, shipped_models
 
 ROOT = Path(__file__).parents[1]
 
@@ -40,6 +41,30 @@ def main() -> None:
             place = ROOT / "src/mien/models" / file.name
             shutil.copyfile(file, place)
             release(place, arguments.data)
+    write_table()
+
+
+def write_table() -> None:
+    """The README's table of models, from the committed metrics."""
+    lines = [
+        "| model | learnt | parameters | file | FER+ majority of eight: accuracy | macro recall | original label: accuracy | macro recall |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, path in sorted(shipped_models().items(), key=lambda item: ("-fer2013" in item[0], "nano" in item[0])):
+        info = ModelFile(path).info
+        cells = [f"[`{name}`](docs/models/{name}.md)", info.target, f"{info.parameters / 1e6:.2f} M"]
+        cells.append(f"{path.stat().st_size / 1e6:.1f} MB")
+        for truth in ("votes", "label"):
+            figures = json.loads((ROOT / "docs/results" / name / f"metrics-{truth}.json").read_text("utf-8"))
+            low, high = figures["accuracy_95"]
+            cells.append(f"{figures['accuracy']:.3f} ({low:.3f}-{high:.3f})")
+            cells.append(f"{figures['balanced_accuracy']:.3f}")
+        lines.append(f"| {' | '.join(cells)} |")
+    readme = ROOT / "README.md"
+    before, _, rest = readme.read_text("utf-8").partition("<!-- models table -->\n")
+    _, _, after = rest.partition("<!-- end models table -->")
+    table = "\n".join(lines)
+    readme.write_text(f"{before}<!-- models table -->\n{table}\n<!-- end models table -->{after}", "utf-8")
 
 
 def release(path: Path, data: Path) -> None:

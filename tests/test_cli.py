@@ -5,9 +5,9 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_models import make_model
 
 from mien.cli import main
+from tiny_models import make_model
 
 
 @pytest.fixture

@@ -1,11 +1,14 @@
 """What holds for the project as a whole: light imports, import layers, documented commands."""
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from mien.model_file import open_model
 
 ROOT = Path(__file__).parents[1]
 HEAVY = {"torch", "matplotlib", "pandas", "pyarrow", "onnx", "sklearn", "PIL"}
@@ -56,3 +59,18 @@ def test_help_of_every_command_has_an_example():
 
     for command in app.registered_commands:
         assert re.search(r"Examples?:", command.callback.__doc__ or ""), command.callback.__name__
+
+
+@pytest.mark.parametrize("name", ["mien-small", "mien-nano", "mien-small-fer2013", "mien-nano-fer2013"])
+def test_readme_and_card_agree_with_the_metrics(name):
+    """The README's table, the model card and the shipped file say what the committed metrics.json say."""
+    readme = (ROOT / "README.md").read_text("utf-8")
+    card = (ROOT / "docs/models" / f"{name}.md").read_text("utf-8")
+    (row,) = (line for line in readme.splitlines() if line.startswith(f"| [`{name}`]"))
+    sha256 = open_model(name).sha256
+    for truth in ("votes", "label"):
+        metrics = json.loads((ROOT / "docs/results" / name / f"metrics-{truth}.json").read_text("utf-8"))
+        assert f"{metrics['accuracy']:.3f} (" in row
+        assert f"{metrics['balanced_accuracy']:.3f}" in row
+        assert f"{metrics['accuracy']:.4f} (" in card
+        assert metrics["models"][0]["sha256"] == sha256

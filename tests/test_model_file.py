@@ -6,11 +6,11 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper
-from tiny_models import make_model
 
 from mien.crop import CropSpec
 from mien.errors import ModelFileError
 from mien.model_file import METADATA_KEY, ModelFile, ModelInfo, open_model, shipped_models
+from tiny_models import make_model
 
 
 @pytest.mark.parametrize("labels", [("happy", "sad", "neutral", "surprise"), tuple("abcdefgh")])

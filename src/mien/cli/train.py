@@ -90,7 +90,7 @@ class _Progress:
 
     def say(self, line: str) -> None:
         """A line above the bar."""
-        self._bar.console.print(line, markup=False, highlight=False)
+        self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def watcher(self) -> Watcher:
         """What the loop reports to."""
