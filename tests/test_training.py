@@ -17,7 +17,14 @@ from mien.errors import DataError, OutputError, RecipeError, TrainingError
 from mien.labels import EIGHT, FER2013
 from mien.model_file import ModelFile
 from mien.training.augment import augment, central
-from mien.training.checkpoint import TrainingState, load_checkpoint, load_weights, save_checkpoint, save_weights
+from mien.training.checkpoint import (
+    TrainingState,
+    load_checkpoint,
+    load_weights,
+    save_checkpoint,
+    save_weights,
+    start_from,
+)
 from mien.training.distill import with_teachers
 from mien.training.loop import BEST, CHECKPOINT, LAST, build_network, predict_logits
 from mien.training.networks import count_parameters
@@ -174,6 +181,26 @@ def test_checkpoint_holds_the_whole_state(kind, tmp_path):
         assert torch.equal(a, b)
 
 
+def test_starting_weights_may_differ_in_heads_only(tmp_path):
+    def network(heads, *more):
+        return build_network(load_recipe("toy", [*TINY, *more]), heads, CPU)
+
+    both = network({"label": 7, "votes": 8}, "seed=1")
+    save_weights(both, tmp_path / "both")
+    one = network({"label": 7}, "seed=2")
+    start_from(one, tmp_path / "both")
+    assert torch.equal(one.heads["label"].weight, both.heads["label"].weight)
+    assert torch.equal(one.stem[0].weight, both.stem[0].weight)
+    save_weights(one, tmp_path / "one")
+    other = network({"label": 7, "votes": 8}, "seed=3")
+    fresh = other.heads["votes"].weight.clone()
+    start_from(other, tmp_path / "one")
+    assert torch.equal(other.heads["votes"].weight, fresh)
+    assert torch.equal(other.stem[0].weight, both.stem[0].weight)
+    with pytest.raises(TrainingError, match="weights of another network"):
+        start_from(network({"label": 7}, "network.widths=[8, 16]"), tmp_path / "both")
+
+
 def test_weights_of_another_network_are_refused(tmp_path):
     small = build_network(load_recipe("toy", TINY), {"label": 7}, CPU)
     save_weights(small, tmp_path / "w")
@@ -198,6 +225,17 @@ def test_every_way_of_training_learns(change, toy_folder, tmp_path, monkeypatch)
     settings = load_recipe("toy", [*TINY, "optimizer.epochs=6", "optimizer.batch_size=16", *change])
     history = train_run(settings, toy_folder, tmp_path / "r", device=CPU).history
     assert history[-1]["train_loss"] < history[0]["train_loss"]
+
+
+def test_training_starts_from_given_weights(tiny_run, toy_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("mien.training.run._export_heads", lambda *_: ())
+    given = [f'network.weights="{tiny_run.folder / LAST}"', "optimizer.learning_rate=1e-9"]
+    train_run(load_recipe("toy", [*TINY, *given]), toy_folder, tmp_path / "r", device=CPU)
+    start, end = (build_network(load_recipe("toy", TINY), {"label": 7}, CPU) for _ in range(2))
+    load_weights(start, tiny_run.folder / LAST)
+    load_weights(end, tmp_path / "r" / LAST)
+    for a, b in zip(start.parameters(), end.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
 
 
 def test_a_loss_that_is_no_number_stops_the_run(toy_folder, tmp_path):

@@ -99,9 +99,9 @@ class Mtcnn:
     def _output(self, faces: Picture) -> tuple[Floats, Floats, Floats]:
         """Third network on patches and on their mirror images, averaged: offsets, landmarks (N, 5, 2), scores.
 
-        The mirror is not in the paper. It costs little, as few patches are left, and what looks like a face in one
-        view only falls below the faces (a hole in the suit of astronaut.png from 0.85 to 0.60), which no threshold
-        on one view did.
+        The mirror is not in the paper. It costs little, as few patches are left, and parts faces from the rest: on
+        three photographs at five sizes, faces had 0.78 and more and other things up to 0.81 in one view; 0.79 and
+        more against 0.74 in both.
         """
         shapes: tuple[tuple[int, ...], ...] = ((4,), (10,), ())
         offset, points, score = _run(self._onet, faces, shapes)

@@ -43,6 +43,18 @@ def load_weights(network: nn.Module, path: Path) -> None:
     _fill(network, tensors, path)
 
 
+def start_from(network: nn.Module, path: Path) -> None:
+    """Fills a network from another run's weights: the trunk must be equal, heads may come and go.
+
+    A head that the file lacks stays as it is; one that the network lacks is left out. Raises TrainingError.
+    """
+    tensors, _ = _load(path)
+    own = network.state_dict()
+    trunk = {k: v for k, v in tensors.items() if k in own or not k.startswith("heads.")}
+    fresh = {k: v for k, v in own.items() if k.startswith("heads.") and k not in tensors}
+    _fill(network, {**fresh, **trunk}, path)
+
+
 def save_checkpoint(state: TrainingState, path: Path) -> None:
     """Writes the whole state."""
     tensors = {f"network/{k}": v.contiguous() for k, v in state.network.state_dict().items()}

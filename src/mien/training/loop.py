@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from mien.data.samples import Samples
 from mien.errors import TrainingError
 from mien.training.augment import augment, central
-from mien.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint, save_weights
+from mien.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint, save_weights, start_from
 from mien.training.networks import ExpressionNetwork, normalise
 from mien.training.recipe import OptimizerSettings, Recipe
 from mien.training.targets import HeadTargets
@@ -95,6 +95,8 @@ def fit(
     device = train.images.device
     settings = recipe.optimizer
     network = build_network(recipe, {head: t.shape[1] for head, t in train.targets.items()}, device)
+    if recipe.network.weights:
+        start_from(network, Path(recipe.network.weights))
     optimizer = _optimizer(network, settings)
     state = TrainingState(network, copy.deepcopy(network), optimizer, epoch=0, step=0, best=-math.inf, history=[])
     if resume and (out / CHECKPOINT).exists():

@@ -34,12 +34,16 @@ class InputSettings:
 
 @dataclass(frozen=True, slots=True)
 class NetworkSettings:
-    """A residual network: a 3x3 stem at full resolution, then one block per width, each at half the resolution."""
+    """A residual network: a 3x3 stem at full resolution, then one block per width, each at half the resolution.
+
+    `weights`: a safetensors file to start from, of a network that is equal but for its heads; empty starts afresh.
+    """
 
     kind: Literal["resnet"] = "resnet"
     stem: int = 16
     widths: tuple[int, ...] = (48, 96, 128, 256)
     dropout: float = 0.2
+    weights: str = ""
 
     def __post_init__(self) -> None:
         _check(self.stem >= 1, f"stem is {self.stem}; expected at least 1")
