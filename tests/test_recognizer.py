@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hostile_pictures import UNREADABLE, make_hostile_folder, scene
-from mien.crop import CropSpec
+from mien.crop import CropSpec, ten_views
 from mien.errors import ModelFileError, PictureError
 from mien.labels import FER2013
 from mien.model_file import ModelFile
-from mien.recognition.classifier import Classifier, ten_views
+from mien.recognition.classifier import Classifier
 from mien.recognition.recognizer import Recognizer
 from mien.results import Detections, ImageResult
 from tiny_models import make_model

@@ -13,6 +13,11 @@ from mien.results import Detections
 
 Picture = NDArray[np.uint8]
 
+VIEWS = 10
+"""How many views `ten_views` makes."""
+
+_CUT = 12  # a shifted view leaves out 1/12 of the face's edge: 4 of 48 pixels
+
 
 @dataclass(frozen=True, slots=True)
 class CropSpec:
@@ -57,6 +62,24 @@ def crop_faces(
             face = _square(picture, box, roll, spec, size)
         crops[i] = face if channels == 3 else cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)[..., None]
     return crops
+
+
+def ten_views(faces: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """uint8 (N, H, W, C) -> (N * 10, H, W, C): each face, four cuts towards its corners, and the five mirrored.
+
+    The ten-crop test of Krizhevsky et al., "ImageNet Classification with Deep Convolutional Neural Networks" (2012),
+    with the whole face instead of the centre cut.
+    """
+    count, height, width, channels = faces.shape
+    views = np.empty((count, VIEWS, height, width, channels), np.uint8)
+    dy, dx = max(1, height // _CUT), max(1, width // _CUT)
+    views[:, 0] = faces
+    for view, (top, left) in enumerate(((0, 0), (0, dx), (dy, 0), (dy, dx)), start=1):
+        for i, face in enumerate(faces):
+            cut = face[top : top + height - dy, left : left + width - dx]
+            views[i, view] = cv2.resize(cut, (width, height), interpolation=cv2.INTER_LINEAR).reshape(face.shape)
+    views[:, VIEWS // 2 :] = views[:, : VIEWS // 2, :, ::-1]
+    return views.reshape(count * VIEWS, height, width, channels)
 
 
 def _roll(landmarks: NDArray[np.float32]) -> float:

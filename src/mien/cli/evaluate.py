@@ -22,7 +22,7 @@ def evaluate(
         Literal["label", "votes"] | None,
         typer.Option(help="The data's labels, or the majority of FER+'s raters. [default: as the model was trained]"),
     ] = None,
-    tta: Annotated[bool, typer.Option("--tta", help="Average each face with its mirror image.")] = False,
+    tta: Annotated[bool, typer.Option("--tta", help="Look at each face ten times, mirrored and shifted.")] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Faces classified together.")] = 256,
     format_: Annotated[Literal["table", "json"], typer.Option("--format", help="What to print.")] = "table",
 ) -> None:

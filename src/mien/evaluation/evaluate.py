@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.crop import VIEWS, ten_views
 from mien.data.readers import fit_face
 from mien.data.samples import VOTE_LABELS, Samples, vote_majority, vote_shares
 from mien.errors import DataError, OutputError
@@ -41,7 +42,7 @@ def evaluate(
     """Measures one model, or several whose probabilities are averaged.
 
     truth: the ruler; None takes what the first model was trained for, or the labels where the data have no votes.
-    tta: averages each face with its mirror image. data, split: said in the result as they are.
+    tta: averages ten views of each face, see `crop.ten_views`. data, split: said in the result as they are.
     Raises DataError where nothing can be measured: no samples, no votes, or no label in common.
     """
     labels = _common_labels(models)
@@ -175,7 +176,7 @@ def _predict(
         raise DataError(f"batch size {batch_size}; expected at least 1")
     calibrated = np.zeros((len(images), len(labels)))
     raw = np.zeros_like(calibrated)
-    share = 1 / (len(models) * (2 if tta else 1))
+    views = VIEWS if tta else 1
     for model in models:
         info = model.info
         own = canonical_all(info.labels, str(model.path))
@@ -185,11 +186,10 @@ def _predict(
             faces = images[rows]
             if faces.shape[1:] != (info.size, info.size, info.channels):
                 faces = np.stack([fit_face(face, info.size, info.channels) for face in faces])
-            views = (faces, np.ascontiguousarray(faces[:, :, ::-1])) if tta else (faces,)
-            for view in views:
-                p = metrics.check_probabilities(model.probabilities(view), f"{info.name}: its probabilities")[:, order]
-                calibrated[rows] += share * p
-                raw[rows] += share * undo_temperature(p, info.temperature)
+            seen = model.probabilities(ten_views(faces) if tta else faces)
+            p = metrics.check_probabilities(seen, f"{info.name}: its probabilities")[:, order]
+            for total, each in ((calibrated, p), (raw, undo_temperature(p, info.temperature))):
+                total[rows] += each.reshape(len(faces), views, len(labels)).mean(1) / len(models)
     return calibrated, raw
 
 

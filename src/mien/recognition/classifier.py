@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.crop import CropSpec, crop_faces
+from mien.crop import VIEWS, CropSpec, crop_faces, ten_views
 from mien.errors import ModelFileError
 from mien.labels import canonical_all
 from mien.model_file import ModelFile
@@ -15,9 +15,6 @@ from mien.results import Detections, ModelSummary
 
 Crops = tuple[NDArray[np.uint8], ...]
 """The faces of one picture, once for each way in which the models want them cut: uint8 (N, H, W, C) each."""
-
-VIEWS = 10
-_CUT = 12  # a shifted view leaves out 1/12 of the face's edge: 4 of 48 pixels
 
 
 class Classifier:
@@ -74,23 +71,3 @@ class Classifier:
                 answer = model.probabilities(faces)
             total += answer[:, order]
         return total / np.float32(len(self.models))
-
-
-def ten_views(faces: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """uint8 (N, H, W, C) -> (N * 10, H, W, C): each face, four cuts towards its corners, and the five mirrored.
-
-    The ten-crop test of Krizhevsky et al., "ImageNet Classification with Deep Convolutional Neural Networks" (2012),
-    with the whole face instead of the centre cut.
-    """
-    import cv2
-
-    count, height, width, channels = faces.shape
-    views = np.empty((count, VIEWS, height, width, channels), np.uint8)
-    dy, dx = max(1, height // _CUT), max(1, width // _CUT)
-    views[:, 0] = faces
-    for view, (top, left) in enumerate(((0, 0), (0, dx), (dy, 0), (dy, dx)), start=1):
-        for i, face in enumerate(faces):
-            cut = face[top : top + height - dy, left : left + width - dx]
-            views[i, view] = cv2.resize(cut, (width, height), interpolation=cv2.INTER_LINEAR).reshape(face.shape)
-    views[:, VIEWS // 2 :] = views[:, : VIEWS // 2, :, ::-1]
-    return views.reshape(count * VIEWS, height, width, channels)

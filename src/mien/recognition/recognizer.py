@@ -17,11 +17,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.crop import VIEWS
 from mien.errors import MienError
 from mien.faces import FaceDetector, make_detector
 from mien.model_file import DEFAULT_MODEL, ModelFile, open_model
 from mien.pictures import as_picture, is_pillow_image, read_picture
-from mien.recognition.classifier import VIEWS, Classifier, Crops
+from mien.recognition.classifier import Classifier, Crops
 from mien.results import Box, Detections, Face, ImageResult, ModelSummary
 
 Model = str | Path | ModelFile
