@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import tomllib
 from pathlib import Path
 
 from mien.data.readers import read_dataset, require_split
@@ -86,6 +87,7 @@ def release(path: Path, data: Path) -> None:
 def card_text(model: ModelFile, figures: dict[str, Evaluation]) -> str:
     """The model card as Markdown."""
     info, own = model.info, figures[model.info.target]
+    recipe = tomllib.loads(info.recipe)["name"]
     lines = [
         f"# {info.name}",
         "",
@@ -95,8 +97,8 @@ def card_text(model: ModelFile, figures: dict[str, Evaluation]) -> str:
         f"- **Network**: {info.parameters / 1e6:.3f} M parameters; input {info.size}x{info.size}x{info.channels} uint8; "
         f"labels: {', '.join(info.labels)}",
         f"- **Crop**: margin {info.crop.margin}, align {info.crop.align} ([how it was found](../framing.md))",
-        f"- **Recipe**: [`{info.name.removesuffix('-fer2013')}`](../../src/mien/recipes/"
-        f"{info.name.removesuffix('-fer2013')}.toml), one seed; the resolved recipe is in the file's metadata",
+        f"- **Recipe**: [`{recipe}`](../../src/mien/recipes/{recipe}.toml), one seed, on a processor in float32; the resolved "
+        "recipe is in the file's metadata",
         "- **Data**: FER2013's Training split (28,709 faces) with FER+ votes. Epoch and temperature "
         f"({info.temperature:.3f}) were chosen on PublicTest (3,589 faces).",
         "- **Licence**: weights MIT. The training pictures were collected from the web and their licence is unsettled, "

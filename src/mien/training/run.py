@@ -138,6 +138,8 @@ def _recording(watcher: Watcher, out: Path) -> Watcher:
         lines = [",".join(row), *(",".join(repr(v) for v in r.values()) for r in rows)]
         _write_text(out / "history.csv", "\n".join(lines) + "\n")
         with (out / "timing.csv").open("a", encoding="utf-8") as file:
+            if file.tell() == 0:
+                file.write("epoch,seconds\n")
             file.write(f"{row['epoch']:.0f},{time.monotonic() - started:.2f}\n")
         started = time.monotonic()
         watcher.on_epoch(row)
