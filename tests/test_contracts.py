@@ -1,5 +1,6 @@
 """What holds for the project as a whole: light imports, import layers, documented commands."""
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mien.model_file import open_model
+from mien.training.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
 HEAVY = {"torch", "matplotlib", "pandas", "pyarrow", "onnx", "sklearn", "PIL"}
@@ -74,3 +76,22 @@ def test_readme_and_card_agree_with_the_metrics(name):
         assert f"{metrics['balanced_accuracy']:.3f}" in row
         assert f"{metrics['accuracy']:.4f} (" in card
         assert metrics["models"][0]["sha256"] == sha256
+
+
+def test_readme_python_block_runs():
+    readme = (ROOT / "README.md").read_text("utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", readme, re.S)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("happy 0.")
+
+
+def test_every_recipe_key_is_documented():
+    page = (ROOT / "docs/training.md").read_text("utf-8")
+    for table in dataclasses.fields(Recipe):
+        settings = table.default_factory
+        if settings is dataclasses.MISSING or not dataclasses.is_dataclass(settings):
+            continue
+        assert f"`[{table.name}]`" in page
+        for key in dataclasses.fields(settings):
+            assert f"`{key.name}`" in page, f"{table.name}.{key.name}"
