@@ -91,7 +91,8 @@ def train_run(
         watcher=_recording(watcher, out),
     )
     plot_curves(history, out / "curves.png", title=recipe.name)
-    models = _export_heads(recipe, out, data, validation, validation_faces, validation_targets)
+    about = f"{data.resolve().name}: {len(train)} faces to train on, {len(validation)} to validate"
+    models = _export_heads(recipe, out, about, validation, validation_faces, validation_targets)
     return Run(out, history, models)
 
 
@@ -163,7 +164,7 @@ def environment(device: torch.device) -> dict[str, object]:
 def _export_heads(
     recipe: Recipe,
     out: Path,
-    data: Path,
+    data: str,
     validation: Samples,
     faces: Faces,
     targets: tuple[HeadTargets, ...],
@@ -198,7 +199,7 @@ def _export_heads(
             target=target.head,
             temperature=temperature,
             parameters=networks_parameters + count_parameters(network.heads[target.head]),
-            data=data.resolve().name,
+            data=data,
             licence="MIT; trained on data for research use",
             scores={"validation_accuracy": round(accuracy, 4), "validation_n": float(known.sum())},
             recipe=to_toml(recipe),
