@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from mien.data.samples import Samples
 from mien.data.toy import toy_faces, write_toy_folders
@@ -26,7 +27,8 @@ from mien.training.checkpoint import (
     start_from,
 )
 from mien.training.distill import with_teachers
-from mien.training.loop import BEST, CHECKPOINT, LAST, build_network, predict_logits
+from mien.training.interpolate import interpolate_with_start
+from mien.training.loop import BEST, CHECKPOINT, LAST, Faces, build_network, predict_logits
 from mien.training.networks import count_parameters
 from mien.training.recipe import AugmentSettings, DistillSettings, TargetSettings, load_recipe
 from mien.training.run import train_run
@@ -236,6 +238,27 @@ def test_training_starts_from_given_weights(tiny_run, toy_folder, tmp_path, monk
     load_weights(end, tmp_path / "r" / LAST)
     for a, b in zip(start.parameters(), end.parameters(), strict=True):
         torch.testing.assert_close(a, b)
+
+
+def test_interpolation_takes_the_best_point(tiny_run, toy_folder, tmp_path, monkeypatch):
+    recipe = load_recipe("toy", [*TINY, f'network.weights="{tiny_run.folder / LAST}"', "network.interpolate=true"])
+    network = build_network(recipe, {"label": 7}, CPU)
+    start = {k: v.clone() for k, v in load_file(tiny_run.folder / LAST).items()}
+    end = {k: v.clone() for k, v in network.state_dict().items()}
+    tried = []
+
+    def fake(_recipe, now, _validation):
+        tried.append(now.stem[0].weight.clone())
+        return {"label_accuracy": 1.0 if len(tried) in (4, 7) else 0.5}  # shares 0.7 and 0.4
+
+    monkeypatch.setattr("mien.training.interpolate.validate", fake)
+    assert interpolate_with_start(recipe, network, Faces(torch.empty(0), {"label": torch.empty(0)}, {})) == 0.7
+    assert torch.equal(tried[0], end["stem.0.weight"])
+    assert torch.equal(tried[-1], start["stem.0.weight"])
+    expected = 0.3 * start["stem.0.weight"] + 0.7 * end["stem.0.weight"]
+    torch.testing.assert_close(network.stem[0].weight.detach(), expected)
+    with pytest.raises(RecipeError, match="names no file"):
+        load_recipe("toy", ["network.interpolate=true"])
 
 
 def test_a_loss_that_is_no_number_stops_the_run(toy_folder, tmp_path):

@@ -37,6 +37,7 @@ class NetworkSettings:
     """A residual network: a 3x3 stem at full resolution, then one block per width, each at half the resolution.
 
     `weights`: a safetensors file to start from, of a network that is equal but for its heads; empty starts afresh.
+    `interpolate`: after training, take the best point between those weights and the new ones, by validation accuracy.
     """
 
     kind: Literal["resnet"] = "resnet"
@@ -44,12 +45,14 @@ class NetworkSettings:
     widths: tuple[int, ...] = (48, 96, 128, 256)
     dropout: float = 0.2
     weights: str = ""
+    interpolate: bool = False
 
     def __post_init__(self) -> None:
         _check(self.stem >= 1, f"stem is {self.stem}; expected at least 1")
         _check(1 <= len(self.widths) <= 5, f"widths has {len(self.widths)} entries; expected 1 to 5")
         _check(all(w >= 1 for w in self.widths), "widths: each must be at least 1")
         _check(0 <= self.dropout < 1, f"dropout is {self.dropout}; expected 0 <= dropout < 1")
+        _check(bool(self.weights) or not self.interpolate, "interpolate is true, but weights names no file")
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,5 +192,9 @@ def load_recipe(name_or_path: str, overrides: Iterable[str] = ()) -> Recipe:
 
 
 def same_training(one: Recipe, other: Recipe) -> bool:
-    """Whether two recipes compute the same weights: all that only describes or deploys them aside."""
-    return replace(one, description="", crop=CropSpec()) == replace(other, description="", crop=CropSpec())
+    """Whether two recipes take the same steps: all that only describes, or comes after the last step, aside."""
+
+    def steps(recipe: Recipe) -> Recipe:
+        return replace(recipe, description="", crop=CropSpec(), network=replace(recipe.network, interpolate=False))
+
+    return steps(one) == steps(other)

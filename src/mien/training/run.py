@@ -1,7 +1,7 @@
 """A training run from recipe and data to a folder with everything that came of it.
 
 The folder holds: recipe.toml (resolved), environment.json, history.csv, timing.csv, curves.png, best.safetensors,
-last.safetensors, checkpoint.safetensors, and a model file per target.
+last.safetensors, checkpoint.safetensors, interpolated.safetensors (where the recipe asks), and a model file per target.
 """
 
 from __future__ import annotations
@@ -27,14 +27,17 @@ from mien.errors import DataError, OutputError, TrainingError
 from mien.evaluation.calibration import fit_temperature
 from mien.labels import FER2013
 from mien.model_file import ModelInfo
-from mien.training.checkpoint import load_weights
+from mien.training.checkpoint import load_weights, save_weights
 from mien.training.distill import with_teachers
 from mien.training.export import export_model
+from mien.training.interpolate import interpolate_with_start
 from mien.training.loop import BEST, CHECKPOINT, Faces, Watcher, build_network, fit, pick_device, predict_logits
 from mien.training.networks import count_parameters
 from mien.training.plots import plot_curves
 from mien.training.recipe import Recipe, load_recipe, same_training
 from mien.training.targets import HeadTargets, make_targets
+
+INTERPOLATED = "interpolated.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +175,10 @@ def _export_heads(
     """Fits each head's temperature on validation and writes its model file."""
     network = build_network(recipe, {t.head: len(t.labels) for t in targets}, faces.images.device)
     load_weights(network, out / BEST)
+    share = 1.0
+    if recipe.network.interpolate:
+        share = interpolate_with_start(recipe, network, faces)
+        save_weights(network, out / INTERPOLATED)
     logits = predict_logits(recipe, network, faces.images)
     networks_parameters = count_parameters(network.stem) + count_parameters(network.blocks)
     paths = []
@@ -201,7 +208,11 @@ def _export_heads(
             parameters=networks_parameters + count_parameters(network.heads[target.head]),
             data=data,
             licence="MIT; trained on data for research use",
-            scores={"validation_accuracy": round(accuracy, 4), "validation_n": float(known.sum())},
+            scores={
+                "validation_accuracy": round(accuracy, 4),
+                "validation_n": float(known.sum()),
+                "share_of_new_weights": share,
+            },
             recipe=to_toml(recipe),
         )
         export_model(

@@ -1,0 +1,44 @@
+"""Between the weights a run started from and those it ended with (WiSE-FT: Wortsman et al. 2022, arXiv:2109.01903).
+
+A fine-tuned network and its starting point lie in one valley of the loss; a point between them often generalises
+better than either. Which one is chosen on validation.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from mien.training.checkpoint import start_from
+from mien.training.loop import Faces, validate
+from mien.training.recipe import Recipe
+
+SHARES = tuple(round(0.1 * i, 1) for i in range(10, -1, -1))
+"""The shares of the new weights that are tried; of equal scores the larger share wins."""
+
+
+def interpolate_with_start(recipe: Recipe, network: nn.Module, validation: Faces) -> float:
+    """Moves `network` to the best of eleven points between it and `recipe.network.weights`; the share it keeps.
+
+    Best is the highest mean validation accuracy of the heads. Batch statistics are averaged like weights.
+    """
+    first = copy.deepcopy(network)
+    start_from(first, Path(recipe.network.weights))
+    before, after = first.state_dict(), copy.deepcopy(network.state_dict())
+    scores = {}
+    for share in SHARES:
+        _mix(network, before, after, share)
+        row = validate(recipe, network, validation)
+        scores[share] = float(np.mean([row[f"{head}_accuracy"] for head in validation.targets]))
+    best = max(SHARES, key=lambda share: scores[share])
+    _mix(network, before, after, best)
+    return best
+
+
+def _mix(network: nn.Module, before: dict[str, torch.Tensor], after: dict[str, torch.Tensor], share: float) -> None:
+    mixed = {k: torch.lerp(before[k], after[k], share) if after[k].dtype.is_floating_point else after[k] for k in after}
+    network.load_state_dict(mixed)
