@@ -14,6 +14,10 @@ from PIL import Image
 UNREADABLE = ("empty.png", "huge.png", "text.jpg", "truncated.jpg")
 
 
+PEAK_MB = "next(int(line.split()[1]) // 1024 for line in open('/proc/self/status') if line.startswith('VmHWM'))"
+"""The process's own peak memory as an expression; `ru_maxrss` would count what the parent held when it forked."""
+
+
 def write_png_of_zeros(path: Path, width: int, height: int, *, bits: int = 8) -> None:
     """A valid black PNG of any size at once: 30,000 x 30,000 are 1 MB of file."""
 
