@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from mien.cli.train import can_train
+
 FACES = (1400, 350, 350)
 """Toy faces for training, validation and test."""
 
@@ -35,7 +37,7 @@ def demo(
     write_toy_folders(faces, train=train, validation=validation, test=test, seed=seed)
     see.append((faces / "test", "the toy faces, a folder per expression"))
 
-    if _can_train():
+    if can_train():
         see += _train_and_measure(faces, out)
     else:
         typer.echo("2. Training: skipped. " + str(MissingExtraError("train", "Training")) + ".")
@@ -45,12 +47,6 @@ def demo(
     for path, what in see:
         typer.echo(f"  {path}  {what}")
     typer.echo("Next:  mien predict YOUR-PHOTO.jpg --annotate annotated")
-
-
-def _can_train() -> bool:
-    from importlib.util import find_spec
-
-    return all(find_spec(name) is not None for name in ("torch", "safetensors", "onnx", "onnxscript", "matplotlib"))
 
 
 def _train_and_measure(faces: Path, out: Path) -> list[tuple[Path, str]]:

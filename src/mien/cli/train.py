@@ -35,7 +35,10 @@ def train(
 
     `mien train mien-small --data fer2013/ --out runs/small --resume`
     """
-    _need_train_extra()
+    from mien.errors import MissingExtraError
+
+    if not can_train():
+        raise MissingExtraError("train", "training")
     from mien.config import to_toml
     from mien.training.loop import pick_device
     from mien.training.recipe import load_recipe
@@ -54,13 +57,11 @@ def train(
         typer.echo(str(path))
 
 
-def _need_train_extra() -> None:
+def can_train() -> bool:
+    """Whether the extra [train] is installed; looks for its packages without importing them."""
     from importlib.util import find_spec
 
-    from mien.errors import MissingExtraError
-
-    if any(find_spec(name) is None for name in ("torch", "safetensors", "onnx", "onnxscript", "matplotlib")):
-        raise MissingExtraError("train", "training")
+    return all(find_spec(name) is not None for name in ("torch", "safetensors", "onnx", "onnxscript", "matplotlib"))
 
 
 class _Progress:
