@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from mien.crop import VIEWS, ten_views
 from mien.data.readers import fit_face
 from mien.data.samples import VOTE_LABELS, Samples, vote_majority, vote_shares
-from mien.errors import DataError, OutputError
+from mien.errors import DataError
 from mien.evaluation import metrics
 from mien.evaluation.calibration import undo_temperature
 from mien.evaluation.result import ClassScore, Evaluation, Truth, UsedModel
+from mien.files import make_folder, write_text
 from mien.labels import canonical_all
 from mien.model_file import ModelFile
 
@@ -116,33 +117,15 @@ def write_evaluation(evaluation: Evaluation, out: Path) -> None:
     ):
         figures = [f"{p:.6f}" for p in (row[called], *row)]
         writer.writerow([source, evaluation.labels[right], evaluation.labels[called], *figures])
-    _write(Path(out), {METRICS_FILE: _metrics_text(evaluation), PREDICTIONS_FILE: table.getvalue()})
+    out = Path(out)
+    make_folder(out)
+    write_text(out / PREDICTIONS_FILE, table.getvalue())
+    write_metrics(evaluation, out / METRICS_FILE)
 
 
 def write_metrics(evaluation: Evaluation, path: Path) -> None:
     """Writes metrics.json alone, to a file of any name, whole or not at all. Raises OutputError."""
-    path = Path(path)
-    _write(path.parent, {path.name: _metrics_text(evaluation)})
-
-
-def _metrics_text(evaluation: Evaluation) -> str:
-    return json.dumps(evaluation.to_dict(), indent=2, allow_nan=False) + "\n"
-
-
-def _write(out: Path, texts: dict[str, str]) -> None:
-    """Files of a folder, by name; all are written beside their places before the first is moved in."""
-    parts = {out / f".{name}.part": out / name for name in texts}
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for part, text in zip(parts, texts.values(), strict=True):
-            part.write_text(text, "utf-8")
-        for part, place in parts.items():
-            part.replace(place)
-    except OSError as error:
-        for part in parts:
-            if part.is_file():
-                part.unlink()
-        raise OutputError(f"{out}: can't write the results there ({error.strerror}); give another folder") from error
+    write_text(Path(path), json.dumps(evaluation.to_dict(), indent=2, allow_nan=False) + "\n")
 
 
 def _common_labels(models: Sequence[ModelFile]) -> tuple[str, ...]:

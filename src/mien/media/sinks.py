@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 from mien.errors import OutputError
+from mien.files import atomic_text, write_bytes
 from mien.labels import color_rgb
 from mien.results import Face, ImageResult, ModelSummary
 
@@ -158,7 +158,7 @@ def open_sink(format_name: str, model: ModelSummary, output: Path | None = None)
     """
     if format_name not in _SINKS:
         raise OutputError(f"format '{format_name}' is unknown; choose one of {', '.join(FORMATS)}")
-    with _standard_output() if output is None else _atomic_text(output) as file:
+    with _standard_output() if output is None else atomic_text(output) as file:
         sink = _SINKS[format_name](file, model)
         yield sink
         sink.finish()
@@ -192,8 +192,7 @@ class AnnotatedFolder:
         suffix = ".jpg" if source.suffix.lower() in {".jpg", ".jpeg", ".jfif"} else ".png"
         path = self.folder / self._unique(source.stem, suffix)
         data = encode_picture(draw_faces(result.picture, result.faces), suffix)
-        with _atomic(path) as temporary:
-            temporary.write_bytes(data)
+        write_bytes(path, data)
         return path
 
     def _unique(self, stem: str, suffix: str) -> str:
@@ -202,51 +201,6 @@ class AnnotatedFolder:
             name, number = f"{stem}-annotated-{number}{suffix}", number + 1
         self._taken.add(name.casefold())
         return name
-
-
-@contextmanager
-def _atomic_text(path: Path) -> Iterator[TextIO]:
-    """A text file (UTF-8) that appears under its name when the block ends well, and not at all where it fails."""
-    # Names that are not UTF-8 are escaped instead of ending the run.
-    with _atomic(path) as place, place.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-        yield file
-
-
-@contextmanager
-def _atomic(path: Path) -> Iterator[Path]:
-    """A temporary file's path beside `path`, moved onto it when the block ends well; OSError becomes OutputError.
-
-    Devices and pipes (/dev/null) are written directly.
-    """
-    if path.exists() and not path.is_file() and not path.is_dir():
-        yield path  # a device or a pipe: to replace it would destroy it
-        return
-    try:
-        if path.is_dir():
-            raise OutputError(f"{path}: is a folder; expected the name of a file to write")
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.", suffix=".part")
-        os.close(handle)
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o666 & ~_umask())  # mkstemp's files are for their owner only
-        temporary.replace(path)
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _cannot_write(path: Path, error: OSError) -> OutputError:
-    return OutputError(f"{path}: can't be written ({error.strerror or error}); choose another place")
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
 
 
 @contextmanager

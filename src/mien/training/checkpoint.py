@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mien.errors import TrainingError
+from mien.files import atomic_path
 
 
 @dataclass(slots=True)
@@ -91,9 +92,8 @@ def load_checkpoint(state: TrainingState, path: Path) -> None:
 
 
 def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-    temporary = path.with_name(f".{path.name}.part")
-    save_file(tensors, temporary, metadata)
-    temporary.replace(path)
+    with atomic_path(path) as place:
+        save_file(tensors, place, metadata)
 
 
 def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

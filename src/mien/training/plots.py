@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mien.files import atomic_path
+
 
 def plot_curves(history: list[dict[str, float]], path: Path, *, title: str) -> None:
     """Loss and validation accuracy over epochs, one line per column of the history, as a PNG."""
@@ -26,6 +28,5 @@ def plot_curves(history: list[dict[str, float]], path: Path, *, title: str) -> N
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
     figure.suptitle(title)
-    temporary = path.with_name(f".{path.name}.part")
-    figure.savefig(temporary, dpi=110, format="png")
-    temporary.replace(path)
+    with atomic_path(path) as place:
+        figure.savefig(place, dpi=110, format="png")

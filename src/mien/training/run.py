@@ -25,6 +25,7 @@ from mien.data.readers import read_dataset, require_split
 from mien.data.samples import Samples, vote_shares
 from mien.errors import DataError, OutputError, TrainingError
 from mien.evaluation.calibration import fit_temperature
+from mien.files import make_folder, write_text
 from mien.labels import FER2013
 from mien.model_file import ModelInfo
 from mien.training.checkpoint import load_weights, save_weights
@@ -81,9 +82,9 @@ def train_run(
     if recipe.distill.teachers:
         train_targets = with_teachers(train_targets, train.images, recipe.distill)
 
-    _make_folder(out)
-    _write_text(out / "recipe.toml", to_toml(recipe))
-    _write_text(out / "environment.json", json.dumps(environment(device), indent=2) + "\n")
+    make_folder(out)
+    write_text(out / "recipe.toml", to_toml(recipe))
+    write_text(out / "environment.json", json.dumps(environment(device), indent=2) + "\n")
     history = fit(
         recipe,
         Faces.on(device, train, train_targets),
@@ -112,22 +113,6 @@ def _check_folder(recipe: Recipe, out: Path, resume: bool) -> None:
         raise TrainingError(f"{out}: holds a run of another recipe (now: {'; '.join(changed[:3])}); give another --out")
 
 
-def _make_folder(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        probe = out / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise OutputError(f"{out}: can't write there ({error.strerror}); give another --out") from error
-
-
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(text, "utf-8")
-    temporary.replace(path)
-
-
 def _recording(watcher: Watcher, out: Path) -> Watcher:
     """Keeps history.csv whole after every epoch; wall times go to a file of their own, so that histories compare."""
     rows: list[dict[str, float]] = []
@@ -140,7 +125,7 @@ def _recording(watcher: Watcher, out: Path) -> Watcher:
         nonlocal started, rows
         rows = [r for r in rows if r["epoch"] < row["epoch"]] + [row]
         lines = [",".join(row), *(",".join(repr(v) for v in r.values()) for r in rows)]
-        _write_text(out / "history.csv", "\n".join(lines) + "\n")
+        write_text(out / "history.csv", "\n".join(lines) + "\n")
         with (out / "timing.csv").open("a", encoding="utf-8") as file:
             if file.tell() == 0:
                 file.write("epoch,seconds\n")
