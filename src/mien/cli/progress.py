@@ -1,0 +1,31 @@
+"""Progress bars of long commands: how many are done, at what rate, and how long the rest takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def progress_bar(what: str, *, unit: str, quiet: bool = False) -> Iterator[Callable[[int, int | None], None]]:
+    """A bar on standard error, to be told how many are done and of how many; it goes when the block ends.
+
+    what: a word for the work. unit: what is counted, in the plural. Where standard error is no terminal there is none.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True, quiet=quiet)
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None, rate="")
+
+        def update(done: int, total: int | None) -> None:
+            speed = bar.tasks[0].speed
+            rate = f"{speed:,.0f} {unit}/s" if speed else ""
+            bar.update(task, completed=done, total=total, rate=rate)
+
+        yield update

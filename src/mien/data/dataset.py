@@ -1,0 +1,332 @@
+"""The data road's currency: a `Dataset` (a manifest and pixels), and a `Source`, which yields samples in chunks.
+
+A reader of some layout is a source, a transformation of another source is one, and a `Dataset` is one too. `collect`
+turns a source into a `Dataset`; `mien.data.arrays` keeps one on disk.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.data.samples import Samples
+from mien.errors import DataError
+
+SPLITS = ("train", "validation", "test")
+"""What splits are called in mien. A sample of no split has the split ''."""
+
+CHUNK = 512
+"""How many records a source reads at a time: what is lost at most when a run is killed."""
+
+Columns = Mapping[str, NDArray[Any]]
+Progress = Callable[[int, int | None], None]
+"""Told how many records are done, and of how many (None: not known)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A record that could not be used: where it stands (a file, or file and line), and why."""
+
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chunk:
+    """Consecutive records of a source: those that could be read, and the problems of those that could not.
+
+    pictures: uint8 (H, W, C) each, grey (C = 1) or RGB (C = 3). columns: arrays as long as `pictures`; always `source`
+    and `split` (text) and `label` (int64, an index into the source's label names, -1 for none). Others as the source
+    has them, the same in each of its chunks: `votes` (float32 (n, 8), of `labels.EIGHT`), `identity`, `box`, ...
+    consumed: how many records of the source this chunk stands for.
+    """
+
+    pictures: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
+    columns: Columns
+    problems: tuple[Problem, ...]
+    consumed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What was done to a data set: the command, its settings, mien's version, and the counts before and after."""
+
+    command: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    version: str = ""
+    samples_in: int = 0
+    samples_out: int = 0
+    problems: int = 0
+
+
+class Source(Protocol):
+    """Yields samples in chunks, always in the same order.
+
+    total: how many records there are, None where only reading tells. fingerprint: changes when the records do (sizes
+    and times of files): work on one source is never gone on with on another.
+    """
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """What the labels are called."""
+        ...
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """What was done to the samples before."""
+        ...
+
+    @property
+    def total(self) -> int | None:
+        """How many records there are."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """A text that changes with the records."""
+        ...
+
+    def chunks(self, start: int = 0) -> Iterator[Chunk]:
+        """The records from `start` on."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dataset:
+    """Samples of all splits: a manifest with a row per sample, and their pixels, memory-mapped where they are many.
+
+    columns: as in `Chunk`, each of length N. pixels: uint8, flat. offsets: int64 (N,), where in `pixels` each picture
+    begins. shapes: int32 (N, 3), height, width, channels. name: for messages. It is a `Source`.
+    """
+
+    label_names: tuple[str, ...]
+    columns: Columns
+    pixels: NDArray[np.uint8]
+    offsets: NDArray[np.int64]
+    shapes: NDArray[np.int32]
+    steps: tuple[Step, ...] = ()
+    name: str = "the data set"
+    fingerprint: str = ""
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    @property
+    def total(self) -> int | None:
+        """How many samples there are."""
+        return len(self)
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """int64 (N,), an index into `label_names`; -1 where a sample has no label."""
+        return self.columns["label"]
+
+    @property
+    def splits(self) -> NDArray[Any]:
+        """Text (N,): train, validation, test, or ''."""
+        return self.columns["split"]
+
+    @property
+    def sources(self) -> NDArray[Any]:
+        """Text (N,): the file, or file and row, that each sample came from."""
+        return self.columns["source"]
+
+    @property
+    def votes(self) -> NDArray[np.float32] | None:
+        """float32 (N, 8), raters' votes for `labels.EIGHT`; zeros where nobody voted; None where there are none."""
+        return self.columns.get("votes")
+
+    def picture(self, row: int) -> NDArray[np.uint8]:
+        """One sample's picture, uint8 (H, W, C); a view of the pixels."""
+        shape = tuple(int(n) for n in self.shapes[row])
+        start = int(self.offsets[row])
+        return self.pixels[start : start + shape[0] * shape[1] * shape[2]].reshape(shape)
+
+    def faces(self, rows: NDArray[np.intp] | None = None, *, size: int, channels: int) -> NDArray[np.uint8]:
+        """Those rows (None: all) as one array uint8 (n, size, size, channels), resized and converted where they differ.
+
+        Where they lie in one piece and fit already, this is a view of the pixels and costs no memory.
+        """
+        rows = np.arange(len(self)) if rows is None else np.asarray(rows)
+        length = size * size * channels
+        if (
+            len(rows)
+            and (self.shapes[rows] == (size, size, channels)).all()
+            and not (self.offsets[rows] % length).any()
+        ):
+            places = self.offsets[rows] // length
+            every = self.pixels[: len(self.pixels) // length * length].reshape(-1, size, size, channels)
+            whole = bool((np.diff(places) == 1).all())
+            return every[places[0] : places[-1] + 1] if whole else every[places]
+        faces = np.empty((len(rows), size, size, channels), np.uint8)
+        for i, row in enumerate(rows.tolist()):
+            faces[i] = fit_face(self.picture(row), size, channels)
+        return faces
+
+    def samples(self, split: str, *, size: int, channels: int) -> Samples:
+        """One split as training and evaluation take it. Raises DataError where a sample of it has no label."""
+        rows = np.flatnonzero(self.splits == split)
+        labels = self.labels[rows]
+        if (labels < 0).any():
+            unlabelled = self.sources[rows[labels < 0][0]]
+            raise DataError(
+                f"{self.name}: {int((labels < 0).sum())} faces of {split} have no label, first {unlabelled}"
+            )
+        votes = self.votes
+        return Samples(
+            self.faces(rows, size=size, channels=channels),
+            labels.astype(np.int64),
+            self.label_names,
+            tuple(self.sources[rows].tolist()),
+            None if votes is None else votes[rows],
+        )
+
+    def take(self, rows: NDArray[Any]) -> Dataset:
+        """The data set of these rows alone, in this order; the pixels are shared."""
+        return replace(
+            self,
+            columns={name: values[rows] for name, values in self.columns.items()},
+            offsets=self.offsets[rows],
+            shapes=self.shapes[rows],
+        )
+
+    def with_columns(self, **columns: NDArray[Any]) -> Dataset:
+        """The same samples with columns added or replaced."""
+        return replace(self, columns={**self.columns, **columns})
+
+    def with_step(self, step: Step) -> Dataset:
+        """The same samples with one more step in their history."""
+        return replace(self, steps=(*self.steps, step))
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """split -> label -> how many samples, splits in the usual order; unlabelled ones count under ''."""
+        found: dict[str, dict[str, int]] = {}
+        names = (*self.label_names, "")
+        pairs = Counter(zip(self.splits.tolist(), self.labels.tolist(), strict=True))
+        for split in sorted(set(self.splits.tolist()), key=split_rank):
+            found[split] = {names[label]: pairs[split, label] for label in (*range(len(self.label_names)), -1)}
+            if not found[split][""]:
+                del found[split][""]
+        return found
+
+    def chunks(self, start: int = 0) -> Iterator[Chunk]:
+        """The samples from row `start` on; pictures are views."""
+        for first in range(start, len(self), CHUNK):
+            rows = np.arange(first, min(first + CHUNK, len(self)))
+            pictures = [self.picture(row) for row in rows.tolist()]
+            yield Chunk(pictures, {n: v[rows] for n, v in self.columns.items()}, (), len(rows))
+
+
+def split_rank(split: str) -> tuple[int, str]:
+    """A key that sorts splits in the usual order: train, validation, test, then others, then ''."""
+    return (SPLITS.index(split) if split in SPLITS else len(SPLITS) + (not split), split)
+
+
+def collect(
+    source: Source, *, problem: Callable[[Problem], None], name: str, progress: Progress | None = None
+) -> Dataset:
+    """All of a source as a `Dataset`. The pixels lie in a nameless temporary file, not in memory.
+
+    problem: is told each record that could not be used. Raises DataError where none could.
+    """
+    parts: list[Columns] = []
+    shapes: list[NDArray[np.int32]] = []
+    done = 0
+    with tempfile.TemporaryFile(prefix="mien-") as file:
+        for chunk in source.chunks():
+            for one in chunk.problems:
+                problem(one)
+            shapes.append(append_pixels(file, chunk.pictures))
+            parts.append(chunk.columns)
+            done += chunk.consumed
+            if progress:
+                progress(done, source.total)
+        file.flush()
+        joined = np.concatenate(shapes) if shapes else np.zeros((0, 3), np.int32)
+        if not len(joined):
+            raise DataError(f"{name}: not one sample could be read")
+        pixels = np.memmap(file, np.uint8, "r")
+    columns = {key: np.concatenate([p[key] for p in parts if len(p["source"])]) for key in parts[0]}
+    return Dataset(
+        source.label_names, columns, pixels, offsets_of(joined), joined, source.steps, name, source.fingerprint
+    )
+
+
+def append_pixels(file: Any, pictures: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.int32]:
+    """Writes pictures one behind the other to a binary file; returns their shapes int32 (n, 3)."""
+    if isinstance(pictures, np.ndarray):
+        file.write(np.ascontiguousarray(pictures).data)
+        return np.tile(np.array(pictures.shape[1:], np.int32), (len(pictures), 1)).reshape(-1, 3)
+    for picture in pictures:
+        file.write(np.ascontiguousarray(picture).data)
+    return np.array([p.shape for p in pictures], np.int32).reshape(-1, 3)
+
+
+def offsets_of(shapes: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Where pictures of these shapes begin, when they lie one behind the other."""
+    lengths = shapes.astype(np.int64).prod(1)
+    return np.concatenate(([0], np.cumsum(lengths)[:-1])).astype(np.int64) if len(lengths) else lengths
+
+
+def text_column(values: Sequence[str]) -> NDArray[Any]:
+    """Text as a column: an object array, so that one long name does not widen all."""
+    column = np.empty(len(values), object)
+    column[:] = values
+    return column
+
+
+def fit_face(picture: NDArray[np.uint8], size: int, channels: int) -> NDArray[np.uint8]:
+    """A face picture (H, W, 1 or 3) as (size, size, channels): resized by area when it shrinks, RGB -> grey by luma."""
+    if picture.shape[2] == 3 and channels == 1:
+        picture = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None].astype(np.uint8, copy=False)
+    elif picture.shape[2] == 1 and channels == 3:
+        picture = np.repeat(picture, 3, axis=2)
+    if picture.shape[:2] != (size, size):
+        shrinks = picture.shape[0] >= size and picture.shape[1] >= size
+        resized = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+        return resized.reshape(size, size, channels).astype(np.uint8, copy=False)
+    return picture
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A source whose pictures are resized and converted as they pass, so that large ones are never kept."""
+
+    source: Source
+    size: int
+    channels: int
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """What the labels are called."""
+        return self.source.label_names
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """What was done to the samples before."""
+        return self.source.steps
+
+    @property
+    def total(self) -> int | None:
+        """How many records there are."""
+        return self.source.total
+
+    @property
+    def fingerprint(self) -> str:
+        """The inner source's."""
+        return self.source.fingerprint
+
+    def chunks(self, start: int = 0) -> Iterator[Chunk]:
+        """The inner source's chunks, fitted."""
+        for chunk in self.source.chunks(start):
+            pictures = np.empty((len(chunk.pictures), self.size, self.size, self.channels), np.uint8)
+            for i, picture in enumerate(chunk.pictures):
+                pictures[i] = fit_face(picture, self.size, self.channels)
+            yield replace(chunk, pictures=pictures)
