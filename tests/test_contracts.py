@@ -48,19 +48,27 @@ def test_import_layers():
     assert done.returncode == 0, done.stdout
 
 
-def test_every_command_is_in_the_readme():
+def commands():
+    """Every command as it is typed (`mien data import`), and the function behind it."""
     from mien.cli import app
 
-    readme = (ROOT / "README.md").read_text("utf-8")
     for command in app.registered_commands:
-        assert f"mien {command.callback.__name__}" in readme
+        yield f"mien {command.name or command.callback.__name__}", command.callback
+    for group in app.registered_groups:
+        for command in group.typer_instance.registered_commands:
+            yield f"mien {group.typer_instance.info.name} {command.name}", command.callback
+
+
+def test_every_command_is_documented():
+    pages = "".join((ROOT / page).read_text("utf-8") for page in ("README.md", "docs/data.md"))
+    for typed, _ in commands():
+        assert typed in pages
 
 
 def test_help_of_every_command_has_an_example():
-    from mien.cli import app
-
-    for command in app.registered_commands:
-        assert re.search(r"Examples?:", command.callback.__doc__ or ""), command.callback.__name__
+    for typed, function in commands():
+        assert re.search(r"Examples?:", function.__doc__ or ""), typed
+        assert typed in function.__doc__
 
 
 @pytest.mark.parametrize("name", ["mien-small", "mien-nano", "mien-small-fer2013", "mien-nano-fer2013"])

@@ -10,13 +10,17 @@ from typing import Annotated
 
 import typer
 
-from mien import __version__
+from mien.cli.calibrate import calibrate
+from mien.cli.data import app as data_app
 from mien.cli.demo import demo
+from mien.cli.ensemble import ensemble
 from mien.cli.evaluate import evaluate
+from mien.cli.explain import explain
 from mien.cli.fetch import fetch
 from mien.cli.predict import predict
 from mien.cli.train import train
 from mien.errors import MienError
+from mien.version import __version__
 
 app = typer.Typer(
     name="mien",
@@ -44,8 +48,9 @@ def _root(
     pass
 
 
-for command in (predict, train, evaluate, fetch, demo):
+for command in (predict, train, evaluate, explain, ensemble, calibrate, fetch, demo):
     app.command()(command)
+app.add_typer(data_app)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""`mien evaluate`: measures model files on a split of a data set."""
+"""`mien evaluate`: measures model files, or another tool's predictions, on a split of a data set."""
 
 from __future__ import annotations
 
@@ -12,94 +12,120 @@ if TYPE_CHECKING:
 
 
 def evaluate(
+    out: Annotated[Path, typer.Option(help="Folder for metrics.json, report.txt and predictions.csv.")],
     models: Annotated[
-        list[str], typer.Argument(help="A shipped model's name or a model file; several = mean of their probabilities.")
-    ],
-    data: Annotated[Path, typer.Option(help="Parquet file or folder of them, fer2013.csv, or class folders.")],
-    out: Annotated[Path, typer.Option(help="Folder for metrics.json and predictions.csv.")],
+        list[str] | None,
+        typer.Argument(help="A shipped model's name or a model file; several = mean of their probabilities."),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Any data set that mien reads: Parquet, fer2013.csv, class folders, arrays.")
+    ] = None,
     split: Annotated[Literal["train", "validation", "test"], typer.Option(help="What to measure on.")] = "validation",
+    predictions: Annotated[
+        Path | None, typer.Option(help="Instead of models: a CSV with source, label and what another tool said.")
+    ] = None,
     truth: Annotated[
         Literal["label", "votes"] | None,
         typer.Option(help="The data's labels, or the majority of FER+'s raters. [default: as the model was trained]"),
     ] = None,
+    groups: Annotated[
+        list[str] | None, typer.Option(help="A column of the data set: compare its groups. Can be given repeatedly.")
+    ] = None,
+    target_accuracy: Annotated[
+        float | None, typer.Option(help="Find the confidence from which on answers are right so often, as 0.9.")
+    ] = None,
     tta: Annotated[bool, typer.Option("--tta", help="Look at each face ten times, mirrored and shifted.")] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Faces classified together.")] = 256,
+    leak_check: Annotated[bool, typer.Option(help="Count faces that are in the train split of the data, too.")] = True,
+    speed: Annotated[bool, typer.Option(help="Time the models on this machine.")] = True,
     format_: Annotated[Literal["table", "json"], typer.Option("--format", help="What to print.")] = "table",
 ) -> None:
-    """Measure a model: accuracy with its interval, recall of each class, calibration, and every prediction.
+    """Measure a model: accuracy with its interval, figures of each class, calibration, speed, and every prediction.
+
+    A file of predictions has the columns source, label, and either a probability for each class or the expression that
+    was predicted and perhaps its confidence. With --data, it must have every face of the split, by its source.
 
     Examples:
 
     `mien evaluate mien-small --data fer2013/ --split test --out results/small`
 
-    `mien evaluate mien-small --data fer2013/ --truth label --out results/small-by-label`
+    `mien evaluate mien-small --data fer2013/ --truth label --target-accuracy 0.9 --out results/small-by-label`
+
+    `mien evaluate mien-small --data arrays/ --groups age --groups sex --out results/groups`
 
     `mien evaluate runs/a/a.onnx runs/b/b.onnx --data faces/ --out results/both --format json`
+
+    `mien evaluate --predictions other-tool.csv --out results/other`
     """
     import json
 
-    from mien.data.readers import read_dataset, require_split
-    from mien.evaluation.evaluate import METRICS_FILE, PREDICTIONS_FILE, write_evaluation
+    from mien.errors import DataError
+    from mien.evaluation.evaluate import (
+        METRICS_FILE,
+        PREDICTIONS_FILE,
+        REPORT_FILE,
+        Extras,
+        evaluate_predictions,
+        write_evaluation,
+    )
     from mien.evaluation.evaluate import evaluate as measure
+    from mien.evaluation.inputs import read_inputs
+    from mien.evaluation.predictions import read_predictions
     from mien.model_file import open_model
 
-    opened = [open_model(name) for name in models]
-    dataset = read_dataset(
-        data,
-        size=max(model.info.size for model in opened),
-        channels=max(model.info.channels for model in opened),
-        splits=(split,),
-        warn=lambda line: typer.echo(line, err=True),
-    )
-    result = measure(
-        opened,
-        require_split(dataset, split, data),
-        truth=truth,
-        batch_size=batch_size,
-        tta=tta,
-        data=str(data),
-        split=split,
-    )
+    if bool(models) == (predictions is not None):
+        raise DataError("give either models or --predictions FILE" + (", not both" if models else " to measure"))
+    if target_accuracy is not None and not 0 < target_accuracy <= 1:
+        raise DataError(f"--target-accuracy {target_accuracy}; expected above 0 and at most 1, for example 0.9")
+    said = read_predictions(predictions) if predictions is not None else None
+    opened = [open_model(name) for name in models or ()]
+    if data is None:
+        if said is None:
+            raise DataError("no data set to measure the models on; give one with --data")
+        if groups:
+            raise DataError(f"--groups {groups[0]}: needs a data set with that column; give it with --data")
+        result = evaluate_predictions(said, truth=truth, extras=Extras(target_accuracy=target_accuracy))
+    else:
+        size = max((model.info.size for model in opened), default=48)
+        channels = max((model.info.channels for model in opened), default=1)
+        found = read_inputs(
+            data,
+            split,
+            size=size,
+            channels=channels,
+            groups=groups or (),
+            train=leak_check,
+            warn=lambda line: typer.echo(line, err=True),
+        )
+        samples, extras = found.samples, Extras(found.columns, found.train, target_accuracy, speed)
+        if said is not None:
+            result = evaluate_predictions(said, samples, truth=truth, data=str(data), split=split, extras=extras)
+        else:
+            result = measure(
+                opened, samples, truth=truth, batch_size=batch_size, tta=tta, data=str(data), split=split, extras=extras
+            )
     write_evaluation(result, out)
     if format_ == "json":
         typer.echo(json.dumps(result.to_dict(), indent=2))
     else:
         print_evaluation(result)
-        typer.echo(f"{out / METRICS_FILE}, {out / PREDICTIONS_FILE}")
+        typer.echo(", ".join(str(out / name) for name in (METRICS_FILE, REPORT_FILE, PREDICTIONS_FILE)))
 
 
 def print_evaluation(result: Evaluation) -> None:
-    """A short table: the figures on top, a row per class below."""
+    """A short table: a row per class, the figures below."""
     from rich.console import Console
     from rich.table import Table
 
+    from mien.evaluation.report import key_figures, title
+
     console = Console(highlight=False)
-    low, high = result.accuracy_95
     table = Table("class", "faces", "recall", "precision", "F1", title_justify="left")
     for column in table.columns[1:]:
         column.justify = "right"
-    table.title = f"{' + '.join(m.name for m in result.models)} on {result.split or 'the data'}, truth: {result.truth}"
+    table.title = title(result)
     for c in result.per_class:
         recall, f1 = ("-" if v is None else f"{v:.3f}" for v in (c.recall, c.f1))
         table.add_row(c.label, str(c.support), recall, f"{c.precision:.3f}", f1)
     console.print(table, markup=False)
-    lines = [
-        f"accuracy           {result.accuracy:.4f}  (95 %: {low:.4f} to {high:.4f}, n = {result.n})",
-        f"balanced accuracy  {result.balanced_accuracy:.4f}",
-        f"macro F1           {result.macro_f1:.4f}",
-        f"ECE                {result.ece:.4f}  (before temperature: {result.ece_before_temperature:.4f})",
-    ]
-    if result.ece_majority is not None:
-        lines[-1] += f", against the share of raters; against the majority: {result.ece_majority:.4f}"
-    if result.nll is not None:
-        lines.append(f"NLL                {result.nll:.4f}")
-    if result.kl_votes is not None:
-        lines.append(f"KL to the votes    {result.kl_votes:.4f}  (n = {result.kl_n})")
-    if result.n_left_out:
-        lines.append(f"left out           {result.n_left_out} faces without a majority of votes")
-    if result.dropped_classes:
-        lines.append(f"dropped classes    {', '.join(result.dropped_classes)} (not in the truth)")
-    if result.missing_classes:
-        lines.append(f"missing classes    {', '.join(result.missing_classes)} (unknown to the model, counted as wrong)")
-    lines += [f"note: {note}" for note in result.notes]
-    console.print("\n".join(lines), markup=False, soft_wrap=True)
+    console.print("\n".join(key_figures(result)), markup=False, soft_wrap=True)

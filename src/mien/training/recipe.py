@@ -138,6 +138,14 @@ class AugmentSettings:
         _check(0 <= self.off_for_last <= 1, f"off_for_last is {self.off_for_last}; expected a share of the epochs")
 
 
+LEVELS: dict[str, AugmentSettings] = {
+    "low": AugmentSettings(rotate_deg=5.0, scale=0.05, shift=0.05, brightness=0.0, contrast=0.0, erase=0.0),
+    "mid": AugmentSettings(erase=0.0),
+    "high": AugmentSettings(rotate_deg=20.0, scale=0.25, shift=0.16, brightness=0.3, contrast=0.5, erase=0.5),
+}
+"""How strong augmentation may be, in three steps, to look at and to begin a recipe with."""
+
+
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """Everything that decides what a training run computes, apart from the data.

@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-import mien
 from mien.config import to_toml
 from mien.data.readers import read_dataset, require_split
 from mien.data.samples import Samples, vote_shares
@@ -37,6 +36,7 @@ from mien.training.networks import count_parameters
 from mien.training.plots import plot_curves
 from mien.training.recipe import Recipe, load_recipe, same_training
 from mien.training.targets import HeadTargets, make_targets
+from mien.version import __version__
 
 INTERPOLATED = "interpolated.safetensors"
 
@@ -140,7 +140,7 @@ def environment(device: torch.device) -> dict[str, object]:
     """What the run ran on: versions, processor, device, threads."""
     packages = ("torch", "numpy", "opencv-python-headless", "onnx", "onnxruntime")
     return {
-        "mien": mien.__version__,
+        "mien": __version__,
         "python": platform.python_version(),
         "packages": {p: metadata.version(p) for p in packages},
         "machine": platform.machine(),

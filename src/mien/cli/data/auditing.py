@@ -1,0 +1,176 @@
+"""`mien data audit` and `mien data drop`: flag what may be wrong with a data set, and take away what is chosen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from mien.data.audit import AuditSummary, OutOfFold
+    from mien.data.dataset import Dataset, Progress
+
+NOT_ALL_READ = 3
+
+
+def audit(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="The data set.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The new folder for the page and the flags.")],
+    near: Annotated[
+        int, typer.Option(min=-1, max=16, help="Near copies: differing bits of the 64-bit hash; -1: exact copies only.")
+    ] = 8,
+    detector: Annotated[
+        Literal["mtcnn", "yunet", "haar"] | None,
+        typer.Option("--detector", "-d", help="Look for a face in every picture; takes minutes."),
+    ] = None,
+    cascade: Annotated[Path | None, typer.Option(metavar="FILE", help="A cascade file for the detector haar.")] = None,
+    yunet_weights: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A weights file for the detector yunet.")
+    ] = None,
+    suspects: Annotated[
+        bool, typer.Option("--suspects/--no-suspects", help="Train a quick network to find likely wrong labels.")
+    ] = True,
+    folds: Annotated[
+        int, typer.Option(min=2, help="Parts of the data; each is predicted by a network of its own.")
+    ] = 4,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of the quick network.  [default: 7]")] = None,
+    recipe: Annotated[str, typer.Option(help="The quick network's recipe: a shipped name or a TOML file.")] = "audit",
+    seed: Annotated[int, typer.Option(help="Of the folds and the quick network.")] = 1,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    threads: Annotated[int, typer.Option(min=0, help="Processor threads of the training; 0 = all.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where a killed audit stopped.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")] = False,
+) -> None:
+    """Flag what may be wrong with a data set: a page with pictures, and a list. Nothing is removed.
+
+    Flags: blank, low-contrast, no-face (with `--detector`), duplicate, near-duplicate, leak (a copy in another split),
+    label-conflict (copies with different labels), votes-disagree (where there are votes), label-suspect (confident
+    learning over out-of-fold predictions; votes are not used for it; needs the extra [train]).
+
+    DIR holds index.html, flags.csv (a row per flag), summary.json, and out-of-fold.npy.
+
+    Exit code: 0 done, 3 done, but some records of IN could not be read, 2 wrong usage or data.
+
+    Examples:
+
+    - `mien data audit fer2013.csv --out audit`
+
+    - `mien data audit faces --out audit --no-suspects --detector mtcnn`
+
+    - `mien data audit faces --out audit --epochs 12 --resume`
+    """
+    from mien.cli.progress import progress_bar
+    from mien.data.audit import AuditSettings
+    from mien.data.audit import audit as run_audit
+    from mien.data.checks import apart
+    from mien.data.crops import DetectorChoice
+    from mien.data.readers import open_dataset
+
+    apart(source, out)
+    settings = AuditSettings(near=None if near < 0 else near, folds=folds if suspects else 0)
+    choice = DetectorChoice(detector, cascade, yunet_weights) if detector else None
+    unread: list[str] = []
+    with progress_bar("audit", unit="pictures", quiet=quiet) as progress:
+        out_of_fold = None
+        if suspects:
+            changes = [f"seed={seed}", *([f"optimizer.epochs={epochs}"] if epochs else [])]
+            quick, out_of_fold = _quick_network(recipe, changes, folds, device, threads, progress)
+            settings = replace(settings, recipe=quick)
+        dataset = open_dataset(source, warn=unread.append)
+        summary = run_audit(
+            dataset, out, settings, out_of_fold=out_of_fold, detector=choice, resume=resume, progress=progress
+        )
+    for line in unread:
+        typer.echo(line, err=True)
+    _print_summary(summary)
+    typer.echo(f"{out / 'index.html'}")
+    if unread:
+        raise typer.Exit(NOT_ALL_READ)
+
+
+def drop(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="The data set that was audited.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The new data set.")],
+    flags: Annotated[Path, typer.Option(metavar="FILE", help="flags.csv of `mien data audit`.")],
+    only: Annotated[list[str], typer.Option(metavar="KIND", help="A kind of flag to drop; repeatable.")],
+    min_score: Annotated[float, typer.Option(min=0, max=1, help="Leave flags with a lower score.")] = 0.0,
+    from_test: Annotated[bool, typer.Option("--from-test", help="Drop from the test split too.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where a killed run stopped.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")] = False,
+) -> None:
+    """Write a data set without the samples that an audit flagged; the test split stays whole unless asked.
+
+    Lines of the flags' file may be deleted before, to keep those samples. To drop `duplicate` and `leak` keeps one copy
+    of each picture, that in test or else in validation; `label-conflict` drops all copies.
+
+    Examples:
+
+    - `mien data drop faces clean --flags audit/flags.csv --only blank --only duplicate --only leak`
+
+    - `mien data drop faces clean --flags audit/flags.csv --only label-suspect --min-score 0.95`
+    """
+    from mien.cli.progress import progress_bar
+    from mien.data.checks import apart
+    from mien.data.flags import drop_flagged
+    from mien.data.readers import open_dataset
+
+    apart(source, out)
+    dataset = open_dataset(source, warn=lambda line: typer.echo(line, err=True))
+    with progress_bar("drop", unit="pictures", quiet=quiet) as progress:
+        dropped = drop_flagged(
+            dataset, out, flags=flags, only=only, min_score=min_score, from_test=from_test, dry_run=dry_run,
+            resume=resume, progress=progress,
+        )  # fmt: skip
+    parts = ", ".join(f"{count:,} of {split or 'no split'}" for split, count in dropped.by_split)
+    typer.echo(f"dropped: {dropped.samples_in - dropped.samples_out:,} of {dropped.samples_in:,} ({parts})")
+    if dropped.spared:
+        typer.echo(f"{dropped.spared:,} flagged samples of test stay; --from-test drops them too")
+    typer.echo(f"{'would be written to ' if dry_run else ''}{out}: {dropped.samples_out:,} samples")
+
+
+def _quick_network(
+    recipe: str, changes: list[str], folds: int, device: str, threads: int, progress: Progress
+) -> tuple[str, OutOfFold]:
+    """The recipe as TOML, and what trains it and predicts."""
+    from mien.cli.train import can_train
+    from mien.errors import MissingExtraError
+
+    if not can_train():
+        raise MissingExtraError("train", "finding likely wrong labels (there is --no-suspects)")
+    from mien.config import to_toml
+    from mien.training.folds import out_of_fold
+    from mien.training.loop import pick_device
+    from mien.training.recipe import load_recipe
+
+    quick, chosen = load_recipe(recipe, changes), pick_device(device, threads=threads)
+
+    def predict(dataset: Dataset, groups: NDArray[np.int64], folder: Path) -> NDArray[np.float32]:
+        # The audit's own folder says whether there is work to go on with, and that it is the same.
+        return out_of_fold(
+            dataset, quick, folder, folds=folds, groups=groups, device=chosen, progress=progress, resume=True
+        )
+
+    return to_toml(quick), predict
+
+
+def _print_summary(summary: AuditSummary) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    splits = [split for split, _ in summary.kinds[0].by_split]
+    table = Table("flag", title=f"{summary.samples:,} samples", title_justify="left")
+    for name in ("all", *(split or "(no split)" for split in splits)):
+        table.add_column(Text(name), justify="right")
+    for kind in summary.kinds:
+        table.add_row(kind.kind, f"{kind.total:,}", *(f"{count:,}" for _, count in kind.by_split))
+    Console(highlight=False).print(table)
+    if summary.confirmed is not None and summary.voted:
+        overall = (summary.disagreeing or 0) / summary.voted
+        typer.echo(f"votes contradict {overall:.1%} of all labels, {summary.confirmed:.1%} of the likeliest suspects")

@@ -1,0 +1,85 @@
+"""`mien data import`: any layout of face data into one that mien works with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from mien.data.dataset import Dataset
+
+NOT_ALL_READ = 3
+"""Exit code where some records could not be used; each is named with its reason in problems.csv."""
+
+
+def import_(
+    source: Annotated[Path, typer.Argument(help="A CSV, Parquet file(s), a folder or a ZIP; see below.")],
+    out: Annotated[Path, typer.Argument(help="The new data set.")],
+    as_: Annotated[
+        Literal["arrays", "folders", "parquet"], typer.Option("--as", help="How the data set is kept.")
+    ] = "arrays",
+    ferplus: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="fer2013new.csv, whose votes belong to the rows of SOURCE.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where a killed import stopped.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what SOURCE is, and stop.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")] = False,
+) -> None:
+    """Import a data set of faces or photographs. Records that can't be used are listed, the others kept.
+
+    SOURCE may be Kaggle's fer2013.csv or icml_face_data.csv, a plain CSV of path,label[,split], Hugging Face image
+    Parquet (a file or a folder), class folders with or without splits, RAF-DB, AffectNet or CK+48 as published, a
+    folder of pictures, or a ZIP of any of these folders or of a CSV.
+
+    Exit code: 0 all records were used, 3 some were not (OUT/problems.csv names them), 2 wrong usage or data.
+
+    Examples:
+
+    - `mien data import fer2013.csv data/fer2013`
+
+    - `mien data import fer2013.csv data/ferplus --ferplus fer2013new.csv`
+
+    - `mien data import archive.zip faces --as folders`
+
+    - `mien data import legend.csv data/faces --dry-run`
+    """
+    from mien.cli.progress import progress_bar
+    from mien.data.importing import import_dataset
+    from mien.data.readers import open_source
+
+    if dry_run:
+        found = open_source(source, ferplus=ferplus)
+        count = "an unknown number of" if found.total is None else f"{found.total:,}"
+        typer.echo(f"{source}: {found.kind}, {count} records, labels {', '.join(found.label_names) or 'none'}")
+        typer.echo(f"would be written to {out} as {as_}")
+        return
+    with progress_bar("import", unit="pictures", quiet=quiet) as progress:
+        result = import_dataset(source, out, as_=as_, ferplus=ferplus, resume=resume, progress=progress)
+    print_counts(result)
+    problems = result.steps[-1].problems
+    typer.echo(f"{out}: {len(result):,} pictures as {as_}")
+    if problems:
+        listed = out / "problems.csv"
+        typer.echo(f"{problems:,} records could not be used; {listed} names each with its reason", err=True)
+        raise typer.Exit(NOT_ALL_READ)
+
+
+def print_counts(dataset: Dataset) -> None:
+    """A table of how many pictures each split and label has."""
+    from rich.console import Console
+    from rich.table import Table
+
+    counts = dataset.counts()
+    titles = [split or "no split" for split in counts]
+    table = Table("label", *titles, "all")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    names = [*dataset.label_names, *([""] if any("" in of_split for of_split in counts.values()) else [])]
+    for name in names:
+        row = [of_split.get(name, 0) for of_split in counts.values()]
+        table.add_row(name or "no label", *(f"{n:,}" for n in (*row, sum(row))))
+    row = [sum(of_split.values()) for of_split in counts.values()]
+    table.add_row("all", *(f"{n:,}" for n in (*row, sum(row))), style="bold")
+    Console(highlight=False).print(table, markup=False)

@@ -1,0 +1,222 @@
+"""`mien data explore`, `info` and `augment`: look at a data set before anything is trained on it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from mien.cli.train import can_train
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from mien.data.dataset import Dataset
+    from mien.data.info import DatasetInfo
+
+NOT_ALL_READ = 3
+_SHOWN = 10  # lines on what was left out; sizes; problems
+
+_Source = Annotated[Path, typer.Argument(metavar="IN", help="A data set.")]
+_Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")]
+
+
+def explore(
+    source: _Source,
+    out: Annotated[Path, typer.Option(help="The new folder for the page and its figures.")],
+    per_class: Annotated[int, typer.Option(min=1, max=500, help="How many samples of each class to show.")] = 30,
+    seed: Annotated[int, typer.Option(min=0, help="Which samples are drawn.")] = 0,
+    quiet: _Quiet = False,
+) -> None:
+    """Write a page (OUT/index.html) that shows a data set: counts, samples, mean faces, light and sizes.
+
+    Exit code: 0 all records were looked at, 3 some could not be read, 2 wrong usage or data.
+
+    Example: `mien data explore data/fer2013 --out looks/fer2013`
+    """
+    from mien.cli.progress import progress_bar
+    from mien.data import explore as library
+    from mien.data.checks import apart
+
+    apart(source, out)
+    dataset, left_out = _open(source)
+    with progress_bar("explore", unit="pictures", quiet=quiet) as progress:
+        page = library.explore(dataset, out, seed=seed, per_class=per_class, progress=progress)
+    typer.echo(str(page))
+    if left_out:
+        raise typer.Exit(NOT_ALL_READ)
+
+
+def info(
+    source: _Source,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    quiet: _Quiet = False,
+) -> None:
+    """Say what a data set holds: samples by split and class, sizes, columns, problems, and how it was made.
+
+    Examples:
+
+    - `mien data info data/fer2013`
+
+    - `mien data info fer2013.csv --json`
+    """
+    from mien.cli.progress import progress_bar
+    from mien.data.info import describe
+
+    with progress_bar("read", unit="pictures", quiet=quiet) as progress:
+        found = describe(source, progress=progress)
+    if as_json:
+        typer.echo(json.dumps(found.to_dict(), indent=2))
+    else:
+        _print_info(found)
+
+
+def augment(
+    source: _Source,
+    out: Annotated[Path, typer.Option(help="The picture to write, a PNG.")],
+    level: Annotated[
+        Literal["low", "mid", "high"] | None,
+        typer.Option(help="How strong. Without it, and without --recipe: all three, one below the other."),
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Show what this recipe does: a shipped name, or a TOML file.")
+    ] = None,
+    faces: Annotated[int, typer.Option(min=1, max=100, help="How many faces, one to a row.")] = 4,
+    views: Annotated[int, typer.Option(min=1, max=50, help="How many changed views of each.")] = 9,
+    seed: Annotated[int, typer.Option(min=0, help="Which faces and which changes are drawn.")] = 0,
+) -> None:
+    """Draw faces beside their changed views, exactly as training would change them.
+
+    Each row begins with the face as it is.
+
+    Examples:
+
+    - `mien data augment data/fer2013 --out levels.png`
+
+    - `mien data augment data/fer2013 --level high --out high.png`
+
+    - `mien data augment data/fer2013 --recipe mien-small --out mien-small.png`
+    """
+    from mien.data.checks import apart
+    from mien.errors import MissingExtraError, OutputError
+
+    if not can_train():
+        raise MissingExtraError("train", "augmentation")
+    from mien.files import write_bytes
+    from mien.pages import png
+    from mien.training.preview import preview_augmentation
+    from mien.training.recipe import LEVELS, load_recipe
+
+    if out.suffix.lower() != ".png":
+        raise OutputError(f"{out}: is no name of a PNG; expected one that ends in .png")
+    apart(source, out)
+    chosen = load_recipe(recipe) if recipe else None
+    settings = {name: LEVELS[name] for name in ([level] if level else [] if chosen else LEVELS)}
+    if chosen:
+        settings[chosen.name] = chosen.augment
+    dataset, _ = _open(source)
+    sheet = preview_augmentation(
+        dataset, settings, input=chosen.input if chosen else None, faces=faces, views=views, seed=seed
+    )
+    write_bytes(out, png(sheet))
+    typer.echo(str(out))
+
+
+def _open(source: Path) -> tuple[Dataset, int]:
+    """The data set, and how many records of it could not be read; the first of those are named on standard error."""
+    from mien.data.readers import open_dataset
+
+    left_out: list[str] = []
+    dataset = open_dataset(source, warn=left_out.append)
+    for line in left_out[:_SHOWN]:
+        typer.echo(line, err=True)
+    if len(left_out) > _SHOWN:
+        typer.echo(f"and {len(left_out) - _SHOWN:,} more", err=True)
+    return dataset, len(left_out)
+
+
+def _print_info(found: DatasetInfo) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    facts = Table.grid(padding=(0, 2))
+    for name, value in _facts(found):
+        facts.add_row(_text(name), _text(value))
+    console.print(facts)
+
+    counts = Table(box=None, header_style="bold", padding=(0, 1))
+    counts.add_column("class")
+    for split in found.splits:
+        counts.add_column(_text(split.split or "no split"), justify="right")
+        counts.add_column("", justify="right", style="dim")
+    counts.add_column("all", justify="right")
+    counts.add_column("", justify="right", style="dim")
+    per_split = [(*split.labels, split.unlabelled) for split in found.splits]
+    for i, name in enumerate((*found.label_names, "(no label)")):
+        row = [counted[i] for counted in per_split]
+        if i < len(found.label_names) or any(row):
+            counts.add_row(_text(name), *_cells(row, found))
+    counts.add_section()
+    counts.add_row("all", *_cells([split.samples for split in found.splits], found))
+    console.print()
+    console.print(counts)
+
+    if found.steps:
+        console.print("\nsteps")
+        steps = Table.grid(padding=(0, 2))
+        for step in found.steps:
+            settings = ", ".join(f"{k}={json.dumps(v)}" for k, v in step.settings.items() if v not in (None, [], ""))
+            problems = f", {step.problems:,} problems" if step.problems else ""
+            line = (
+                f"  {step.command}",
+                step.version,
+                f"{step.samples_in:,} -> {step.samples_out:,}{problems}",
+                settings,
+            )
+            steps.add_row(*map(_text, line))
+        console.print(steps)
+    if found.problems:
+        console.print(f"\n{len(found.problems):,} records could not be used")
+        for problem in found.problems[:_SHOWN]:
+            console.print(_text(f"  {problem.source}: {problem.reason}"))
+        if len(found.problems) > _SHOWN:
+            console.print(f"  and {len(found.problems) - _SHOWN:,} more")
+
+
+def _facts(found: DatasetInfo) -> list[tuple[str, str]]:
+    sizes = [
+        f"{s.height} x {s.width} {'RGB' if s.channels == 3 else 'grey'}"
+        + (f" ({s.samples:,})" if len(found.sizes) > 1 else "")
+        for s in found.sizes[:3]
+    ]
+    if len(found.sizes) > len(sizes):
+        sizes.append(f"{len(found.sizes) - len(sizes):,} other sizes")
+    facts = [
+        ("data set", found.name),
+        ("kind", f"{found.kind}, {found.disk_bytes / 1e6:,.1f} MB"),
+        ("samples", f"{found.samples:,}"),
+        ("size", ", ".join(sizes)),
+        ("votes", "none" if found.voted is None else f"for {found.voted:,} samples"),
+    ]
+    if found.columns:
+        facts.append(("columns", ", ".join(f"{name} ({kind})" for name, kind in found.columns)))
+    return facts
+
+
+def _cells(counts: list[int], found: DatasetInfo) -> list[str]:
+    """Counts with their shares of each split, then of all."""
+    totals = [split.samples for split in found.splits]
+    pairs = [*zip(counts, totals, strict=True), (sum(counts), found.samples)]
+    return [cell for n, total in pairs for cell in (f"{n:,}", f"{100 * n / max(total, 1):.1f} %")]
+
+
+def _text(value: str) -> Text:
+    """A text as it is, for rich: names may look like its markup, or hold characters that steer a terminal."""
+    from rich.text import Text
+
+    from mien.pages import plain
+
+    return Text(plain(value))

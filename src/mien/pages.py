@@ -1,0 +1,320 @@
+"""Shows data to people: contact sheets of pictures, and HTML pages of one file that need no script and no network.
+
+Every text may come from a file name or a data set: it is escaped, and characters that steer a terminal or turn the
+direction of reading are left out.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import math
+import re
+import textwrap
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.errors import MissingExtraError
+from mien.files import atomic_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Picture = NDArray[np.uint8]
+"""uint8 (H, W), (H, W, 1) or (H, W, 3) in RGB order, 0 to 255."""
+
+_STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_NUMBER = re.compile(r"[-+]?[\d,.]+(e[-+]?\d+)?( ?(%|s|h|MB|GB))?|[-–]?")
+_FONT, _FONT_SCALE, _LINE = cv2.FONT_HERSHEY_SIMPLEX, 0.35, 13
+_CAPTION_LINES = 2
+_PAPER, _INK = 255, 40
+
+
+def plain(text: object) -> str:
+    """A text on one line, without the characters that steer a terminal or turn the direction of reading."""
+    return _STEERING.sub("", re.sub(r"[\t\r\n]+", " ", str(text)))
+
+
+# Pictures
+
+
+def rgb(picture: Picture) -> Picture:
+    """A grey or RGB picture as uint8 (H, W, 3)."""
+    whole = picture if picture.ndim == 3 else picture[..., None]
+    return np.repeat(whole, 3, axis=2) if whole.shape[2] == 1 else whole
+
+
+def shrink(picture: Picture, side: int) -> Picture:
+    """A picture whose longer side is at most `side` pixels; smaller ones come back as they are."""
+    height, width = picture.shape[:2]
+    if max(height, width) <= side:
+        return picture
+    return _resize(picture, side / max(height, width))
+
+
+def letterbox(picture: Picture, side: int) -> Picture:
+    """A picture enlarged or shrunk into a white square, uint8 (side, side, 3); its proportions are kept."""
+    height, width = picture.shape[:2]
+    inner = rgb(_resize(picture, side / max(height, width)))
+    square = np.full((side, side, 3), _PAPER, np.uint8)
+    top, left = (side - inner.shape[0]) // 2, (side - inner.shape[1]) // 2
+    square[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
+    return square
+
+
+def contact_sheet(
+    pictures: Sequence[Picture], captions: Sequence[str] = (), *, tile: int = 96, columns: int = 12
+) -> NDArray[np.uint8]:
+    """Pictures of any sizes side by side in rows, each in a square of `tile` pixels above its caption.
+
+    captions: none, or one for each picture; up to two lines of each are drawn, in ASCII (other letters become '?').
+    columns: how many pictures a row has at most. Returns uint8 (H, W, 3), RGB; of no pictures one white tile.
+    """
+    _same_length(pictures, captions)
+    lines = [_caption_lines(text, tile) for text in captions]
+    gap = 4
+    step_x, step_y = tile + gap, tile + gap + _LINE * max(map(len, lines), default=0)
+    across = max(1, min(columns, len(pictures)))
+    down = max(1, -(-len(pictures) // across))
+    sheet = np.full((down * step_y + gap, across * step_x + gap, 3), _PAPER, np.uint8)
+    for i, picture in enumerate(pictures):
+        top, left = gap + i // across * step_y, gap + i % across * step_x
+        sheet[top : top + tile, left : left + tile] = letterbox(picture, tile)
+        for number, line in enumerate(lines[i] if lines else ()):
+            place = (left, top + tile + _LINE * (number + 1) - 3)
+            cv2.putText(sheet, line, place, _FONT, _FONT_SCALE, (_INK,) * 3, 1, cv2.LINE_AA)
+    return sheet
+
+
+def png(picture: Picture) -> bytes:
+    """A picture as the bytes of a PNG file."""
+    bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) if picture.ndim == 3 and picture.shape[2] == 3 else picture
+    return cv2.imencode(".png", bgr)[1].tobytes()
+
+
+def _resize(picture: Picture, factor: float) -> Picture:
+    height, width = (max(1, round(n * factor)) for n in picture.shape[:2])
+    way = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
+    resized = cv2.resize(picture, (width, height), interpolation=way)  # drops an axis of one channel
+    return resized.reshape(height, width, *picture.shape[2:]).astype(np.uint8, copy=False)
+
+
+def _caption_lines(text: str, tile: int) -> list[str]:
+    ascii_only = plain(text).encode("ascii", "replace").decode()
+    letters = max(4, int(tile / (cv2.getTextSize("a1", _FONT, _FONT_SCALE, 1)[0][0] / 2)))
+    return textwrap.wrap(ascii_only, letters, max_lines=_CAPTION_LINES, placeholder="..")
+
+
+# Figures
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of matplotlib, in inches, that needs no display. Raises MissingExtraError."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError("data", "drawing figures") from error
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def figure_text(text: object) -> str:
+    """A text for a figure: a `$` in it stays a dollar and begins no formula."""
+    return plain(text).replace("$", r"\$")
+
+
+def figure_png(figure: Figure) -> bytes:
+    """A figure of matplotlib as the bytes of a PNG file."""
+    data = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a box stands for it
+        figure.savefig(data, dpi=130, format="png", metadata={"Software": None})
+    return data.getvalue()
+
+
+# Pages
+
+
+class Page:
+    """An HTML page in one file: sections with texts, tables, figures and galleries, written top to bottom.
+
+    Everything is inlined. The page's own policy forbids scripts and requests. It follows the reader's light or dark
+    theme, fits a phone, and prints.
+    """
+
+    def __init__(self, title: str, intro: str = "") -> None:
+        self._title, self._intro = title, intro
+        self._sections: list[tuple[str, str]] = []  # anchor, title
+        self._parts: list[str] = []
+
+    def section(self, title: str, text: str = "") -> None:
+        """Begins a section; its heading is listed in the contents."""
+        slug = re.sub(r"[^a-z0-9]+", "-", plain(title).lower()).strip("-") or "section"
+        taken = {anchor for anchor, _ in self._sections}
+        anchor, number = slug, 2
+        while anchor in taken:
+            anchor, number = f"{slug}-{number}", number + 1
+        self._sections.append((anchor, title))
+        self._parts.append(f'<h2 id="{anchor}"><a href="#{anchor}">{_escape(title)}</a></h2>\n')
+        self.text(text)
+
+    def heading(self, title: str) -> None:
+        """A heading inside a section; it is not in the contents."""
+        self._parts.append(f"<h3>{_escape(title)}</h3>\n")
+
+    def text(self, text: str) -> None:
+        """Paragraphs, with an empty line between them."""
+        self._parts.extend(f"<p>{_escape(p)}</p>\n" for p in text.split("\n\n") if p.strip())
+
+    def table(self, header: Sequence[str], rows: Sequence[Sequence[object]], caption: str = "") -> None:
+        """A table. Columns of numbers stand right; integers get thousands separators, fractions four digits."""
+        for row in rows:
+            if len(row) != len(header):
+                raise ValueError(f"a row of {len(row)} cells below {len(header)} headings")
+        cells = [[_cell(value) for value in row] for row in rows]
+        numeric = [all(_NUMBER.fullmatch(row[i]) for row in cells) and bool(cells) for i in range(len(header))]
+        marks = [' class="n"' if n else "" for n in numeric]
+        head = "".join(f'<th scope="col"{m}>{_escape(name)}</th>' for name, m in zip(header, marks, strict=True))
+        body = "".join(
+            "<tr>" + "".join(f"<td{m}>{_escape(c)}</td>" for c, m in zip(row, marks, strict=True)) + "</tr>\n"
+            for row in cells
+        )
+        title = f"<caption>{_escape(caption)}</caption>" if caption else ""
+        # The box can be scrolled with the keyboard where the table is wider than the screen.
+        self._parts.append(
+            f'<div class="table" tabindex="0"><table>{title}<thead><tr>{head}</tr></thead>\n'
+            f"<tbody>\n{body}</tbody></table></div>\n"
+        )
+
+    def figure(self, png_bytes: bytes, alt: str, caption: str = "") -> None:
+        """One picture as wide as the page allows. alt: what it shows, for those who can't see it."""
+        below = f"<figcaption>{_escape(caption)}</figcaption>" if caption else ""
+        self._parts.append(f"<figure>{_image(png_bytes, alt)}{below}</figure>\n")
+
+    def gallery(
+        self, pictures: Sequence[Picture], captions: Sequence[str] = (), *, alts: Sequence[str] = (), tile: int = 96
+    ) -> None:
+        """Pictures of any sizes in rows, each `tile` pixels wide with its caption; large ones are made smaller.
+
+        captions, alts: none, or one for each picture. An alternative text (without any: the caption) also shows where
+        the mouse rests.
+        """
+        _same_length(pictures, captions)
+        _same_length(pictures, alts)
+        names = alts or captions or [f"picture {i + 1}" for i in range(len(pictures))]
+        parts = [f'<div class="gallery" style="--tile:{tile}px">']
+        for i, (picture, name) in enumerate(zip(pictures, names, strict=True)):
+            below = f"<figcaption>{_escape(captions[i])}</figcaption>" if captions else ""
+            parts.append(f"<figure>{_image(png(shrink(picture, 2 * tile)), name)}{below}</figure>")
+        self._parts.append("\n".join((*parts, "</div>\n")))
+
+    def write(self, path: Path) -> None:
+        """Writes the page, whole or not at all. Raises OutputError."""
+        links = "".join(f'<li><a href="#{anchor}">{_escape(title)}</a></li>' for anchor, title in self._sections)
+        contents = f'<nav aria-label="Contents"><ul>{links}</ul></nav>\n' if len(self._sections) > 1 else ""
+        intro = "".join(f'<p class="intro">{_escape(p)}</p>\n' for p in self._intro.split("\n\n") if p.strip())
+        with atomic_text(path) as file:
+            file.write(_HEAD.format(title=_escape(self._title), style=_STYLE))
+            file.write(f"<header><h1>{_escape(self._title)}</h1>\n{intro}</header>\n{contents}<main>\n")
+            file.writelines(self._parts)
+            file.write("</main>\n</body>\n</html>\n")
+
+
+def _escape(text: object) -> str:
+    return html.escape(plain(text))
+
+
+def _image(png_bytes: bytes, alt: str) -> str:
+    height, width = int.from_bytes(png_bytes[20:24], "big"), int.from_bytes(png_bytes[16:20], "big")
+    data = base64.b64encode(png_bytes).decode()
+    name = _escape(alt)
+    return f'<img src="data:image/png;base64,{data}" width="{width}" height="{height}" alt="{name}" title="{name}">'
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if isinstance(value, int | np.integer):
+        return f"{value:,}"
+    if isinstance(value, float | np.floating):
+        number = float(value)
+        if math.isnan(number):
+            return "–"
+        return f"{number:,.0f}" if abs(number) >= 1000 else f"{number:.4g}"
+    return str(value)
+
+
+def _same_length(pictures: Sequence[Picture], captions: Sequence[str]) -> None:
+    if len(captions) not in (0, len(pictures)):
+        raise ValueError(f"{len(captions)} captions for {len(pictures)} pictures; expected none or one for each")
+
+
+_HEAD = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body>
+"""
+
+_STYLE = """
+:root { --paper: #fff; --ink: #1d2129; --soft: #5b6470; --line: #d9dde3; --tint: #f5f6f8; --link: #0b57b0 }
+@media (prefers-color-scheme: dark) {
+  :root { --paper: #15181d; --ink: #e4e7ec; --soft: #9aa4b2; --line: #343b45; --tint: #1d2229; --link: #7db4ff }
+}
+* { box-sizing: border-box }
+body { margin: 0 auto; max-width: 72rem; padding: 1rem; background: var(--paper); color: var(--ink);
+  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; overflow-wrap: anywhere }
+h1 { font-size: 1.7rem; line-height: 1.2; margin: .5rem 0 }
+h2 { font-size: 1.25rem; margin: 2.5rem 0 .5rem; padding-top: .75rem; border-top: 1px solid var(--line) }
+h3 { font-size: 1rem; margin: 1.5rem 0 .5rem }
+h2 a { color: inherit; text-decoration: none }
+p { margin: .5rem 0; max-width: 46rem }
+.intro, figcaption, caption { color: var(--soft) }
+a { color: var(--link) }
+nav ul { display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; list-style: none; margin: 1rem 0 0; padding: 0 }
+.table { overflow-x: auto; margin: 1rem 0 }
+table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; overflow-wrap: normal }
+caption { text-align: left; padding: .25rem 0 }
+th, td { padding: .3rem .75rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top }
+th { background: var(--tint); white-space: nowrap }
+td { max-width: 32rem; overflow-wrap: break-word }
+.n { text-align: right; white-space: nowrap }
+figure { margin: 1rem 0 }
+figure img { max-width: 100%; height: auto; display: block; background: #fff; border-radius: 4px }
+figcaption { font-size: .85rem; line-height: 1.35; margin-top: .25rem }
+.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(var(--tile), 1fr)); gap: .75rem .5rem;
+  margin: 1rem 0 }
+.gallery figure { margin: 0 }
+.gallery img { width: 100%; aspect-ratio: 1; object-fit: contain; background: none }
+.gallery figcaption { font-size: .75rem }
+@media (max-width: 40rem) {
+  main > figure { overflow-x: auto }
+  main > figure img { max-width: max(100%, 40rem) }
+}
+@media screen and (prefers-color-scheme: dark) { main > figure img { filter: brightness(.85) } }
+@media print {
+  :root { --paper: #fff; --ink: #000; --soft: #444; --line: #bbb; --tint: #fff; --link: #000 }
+  body { max-width: none; padding: 0; font-size: 11pt }
+  nav { display: none }
+  figure, tr { break-inside: avoid }
+  h2, h3 { break-after: avoid }
+  .table { overflow: visible }
+}
+"""

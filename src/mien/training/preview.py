@@ -1,0 +1,91 @@
+"""Augmentation as training applies it, to look at: the same faces under one or several settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mien.data.dataset import Dataset
+from mien.errors import DataError
+from mien.pages import Picture, contact_sheet, plain
+from mien.training.augment import augment, central
+from mien.training.recipe import AugmentSettings, InputSettings
+
+_TILE = 96
+
+
+def preview_augmentation(
+    dataset: Dataset,
+    settings: Mapping[str, AugmentSettings],
+    *,
+    input: InputSettings | None = None,
+    faces: int = 4,
+    views: int = 9,
+    seed: int = 0,
+) -> NDArray[np.uint8]:
+    """A sheet, uint8 (H, W, 3) RGB: for each of the named settings a row per face, the original and `views` of it.
+
+    Faces are drawn with `seed`, of different classes as far as there are, and from train where there is such a split.
+    input: what the network takes; by default the default size, in colour where a sample is.
+    The views come from `mien.training.augment.augment`; mixing of faces (mixup) is none of its and not shown.
+    Raises DataError for a data set without samples.
+    """
+    rows = choose_faces(dataset, faces, seed=seed)
+    input = input or InputSettings(channels=3 if (dataset.shapes[:, 2] == 3).any() else 1)
+    images = dataset.faces(rows, size=input.size, channels=input.channels)
+    captions = [_label(dataset, row) for row in rows.tolist()]
+    parts = []
+    for name, one in settings.items():
+        pictures = augmented_rows(images, one, input=input, views=views, seed=seed)
+        texts = [text for caption in captions for text in (caption, *[""] * views)]
+        sheet = contact_sheet(pictures, texts, tile=_TILE, columns=views + 1)
+        parts += [_banner(f"{name}: {settings_text(one)}", sheet.shape[1]), sheet]
+    return np.concatenate(parts)
+
+
+def augmented_rows(
+    images: NDArray[np.uint8], settings: AugmentSettings, *, input: InputSettings, views: int, seed: int
+) -> list[Picture]:
+    """Of each face (N, S, S, C) what the network sees of it, then `views` changed views: N * (views + 1) pictures."""
+    batch = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2)
+    generator = torch.Generator().manual_seed(seed)
+    columns = [central(batch, input.view).to(torch.float32)]
+    columns += [augment(batch, settings, view=input.view, generator=generator) for _ in range(views)]
+    grid = torch.stack(columns, 1).round().to(torch.uint8).permute(0, 1, 3, 4, 2).numpy()
+    return list(grid.reshape(-1, *grid.shape[2:]))
+
+
+def choose_faces(dataset: Dataset, count: int, *, seed: int) -> NDArray[np.intp]:
+    """Rows of `count` faces, drawn with `seed`: of different classes as far as there are, then any."""
+    if not len(dataset):
+        raise DataError(f"{dataset.name}: has no samples to look at")
+    is_train = dataset.splits == "train"
+    rows = np.random.default_rng(seed).permutation(np.flatnonzero(is_train) if is_train.any() else len(dataset))
+    _, first = np.unique(dataset.labels[rows], return_index=True)  # of each class the first that was drawn
+    others = np.setdiff1d(np.arange(len(rows)), first)
+    return rows[np.concatenate((np.sort(first), others))[:count]]
+
+
+def settings_text(settings: AugmentSettings) -> str:
+    """Settings of augmentation on one line, those that are off left out."""
+    shares: Sequence[tuple[str, float]] = [
+        (name, getattr(settings, name)) for name in ("scale", "shift", "brightness", "contrast", "erase", "mixup")
+    ]
+    parts = ["flip"] * settings.flip + [f"rotate {settings.rotate_deg:g} deg"] * (settings.rotate_deg > 0)
+    return ", ".join(parts + [f"{name} {value:g}" for name, value in shares if value > 0]) or "nothing"
+
+
+def _label(dataset: Dataset, row: int) -> str:
+    label = int(dataset.labels[row])
+    return dataset.label_names[label] if label >= 0 else "(no label)"
+
+
+def _banner(text: str, width: int) -> NDArray[np.uint8]:
+    banner = np.full((26, width, 3), 235, np.uint8)
+    ascii_only = plain(text).encode("ascii", "replace").decode()
+    cv2.putText(banner, ascii_only, (6, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (30, 30, 30), 1, cv2.LINE_AA)
+    return banner
