@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.results import Detections
+
 Floats = NDArray[np.float32]
 Picture = NDArray[np.uint8]
 
@@ -51,3 +53,21 @@ def shrunk(picture: Picture, max_side: int) -> tuple[Picture, Floats]:
     size = max(1, round(width * scale)), max(1, round(height * scale))
     small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
     return small, np.array([width / size[0], height / size[1]], np.float32)  # type: ignore[return-value]
+
+
+def large_enough(found: Detections, *, min_face: float) -> Detections:
+    """The faces whose longer edge has at least `min_face` pixels, from left to right.
+
+    A picture that is a face already (`cropped`) is never too small.
+    """
+    if found.cropped:
+        return found
+    edges = (found.boxes[:, 2:] - found.boxes[:, :2]).max(axis=1, initial=0)
+    return taken(found, np.flatnonzero(edges >= min_face))
+
+
+def taken(found: Detections, rows: NDArray[np.intp]) -> Detections:
+    """Some of the detections, from left to right."""
+    rows = rows[np.argsort(found.boxes[rows, 0], kind="stable")]
+    landmarks = None if found.landmarks is None else found.landmarks[rows]
+    return Detections(found.boxes[rows], found.scores[rows], landmarks)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from mien.crop import VIEWS
 from mien.errors import MienError
 from mien.faces import FaceDetector, make_detector
+from mien.faces.geometry import large_enough
 from mien.model_file import DEFAULT_MODEL, ModelFile, open_model
 from mien.pictures import as_picture, is_pillow_image, read_picture
 from mien.recognition.classifier import Classifier, Crops
@@ -165,20 +166,10 @@ class Recognizer:
 
     def _look(self, source: Source, name: str, *, keep_picture: bool) -> _Seen:
         picture = read_picture(source) if isinstance(source, str | Path) else as_picture(source, name)
-        detections = self._select(self.detector.detect(picture))
+        detections = large_enough(self.detector.detect(picture), min_face=self._min_face)
         height, width = picture.shape[:2]
         result = ImageResult(name, width, height, picture=picture if keep_picture else None)
         return _Seen(result, detections, self.classifier.crop(picture, detections) if len(detections) else ())
-
-    def _select(self, found: Detections) -> Detections:
-        """Faces that are large enough, from left to right; a picture that is a face already is never too small."""
-        if found.cropped:
-            return found
-        edges = (found.boxes[:, 2:] - found.boxes[:, :2]).max(axis=1, initial=0)
-        keep = np.flatnonzero(edges >= self._min_face)
-        keep = keep[np.argsort(found.boxes[keep, 0], kind="stable")]
-        landmarks = None if found.landmarks is None else found.landmarks[keep]
-        return Detections(found.boxes[keep], found.scores[keep], landmarks)
 
     def _answer(self, waiting: Sequence[_Seen]) -> Iterator[ImageResult]:
         with_faces = [seen.crops for seen in waiting if seen.face_count]

@@ -1,0 +1,332 @@
+"""Photographs, or loose crops of faces, into face crops framed as the models expect them: `mien data crop`."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import queue
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.crop import CropSpec, crop_faces
+from mien.data.arrays import PROBLEMS, read_problems, write_arrays
+from mien.data.checks import apart
+from mien.data.dataset import Chunk, Dataset, Problem, Progress, Source, Step, text_column
+from mien.errors import DetectorError, OutputError
+from mien.faces import FaceDetector, make_detector
+from mien.faces.geometry import large_enough, taken
+from mien.files import write_bytes
+from mien.pictures import as_picture
+from mien.results import Detections
+
+Picture = NDArray[np.uint8]
+NoFace = Literal["drop", "keep", "whole"]
+Which = Literal["all", "largest"]
+
+ENLARGED = 96
+"""A picture whose longer side is shorter, in pixels, is a loose crop: it is enlarged to this before it is searched."""
+
+PADS = {"mtcnn": 0.25, "yunet": 0.0, "haar": 0.5}
+"""By how much of its longer side a loose crop is padded on each side: what finds most faces of FER2013."""
+
+Made = TypeVar("Made")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorChoice:
+    """A face detector by name, one of `mien.faces.DETECTORS`, and the files it reads; as in `make_detector`."""
+
+    name: str = "mtcnn"
+    cascade: Path | None = None
+    yunet_weights: Path | None = None
+
+    def make(self, *, min_face: float, threads: int) -> FaceDetector:
+        """The detector. Raises DetectorError."""
+        return make_detector(
+            self.name, min_face=min_face, cascade=self.cascade, yunet_weights=self.yunet_weights, threads=threads
+        )
+
+    def identity(self) -> str:
+        """A text that is the same only for the same detector: its name, and the checksum of a file of the user's."""
+        file = {"haar": self.cascade, "yunet": self.yunet_weights}.get(self.name)
+        if file is None:
+            return self.name
+        try:
+            return f"{self.name} {hashlib.sha256(file.read_bytes()).hexdigest()[:16]}"
+        except OSError as error:
+            raise DetectorError(f"{file}: can't be read ({error.strerror}); check the path") from error
+
+
+@dataclass(frozen=True, slots=True)
+class CropSettings:
+    """What is cut out of the pictures, and how. The defaults are what mien's models expect, found as mien predicts.
+
+    size: side of a crop, pixels. channels: 1 grey, 3 RGB. spec: the framing. faces: all of a picture, from left to
+    right, or the largest alone. min_face: faces whose longer edge has fewer pixels are left out. pad: by how much of
+    its longer side a picture is padded on each side before it is searched, with its border repeated; None: `PADS` for
+    loose crops, 0 for others.
+
+    no_face: what becomes of a picture in which no face is found. drop: a problem says so. keep: the picture is taken
+    for a face crop already and only resized, as `mien predict --detector none` does. whole: the picture's edges are
+    taken for the box of a face, which is framed like any other (its proportions stay).
+    """
+
+    size: int = 48
+    channels: int = 1
+    spec: CropSpec = field(default_factory=CropSpec)
+    faces: Which = "all"
+    no_face: NoFace = "drop"
+    min_face: int = 20
+    pad: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {
+            "size": self.size,
+            "channels": self.channels,
+            "margin": self.spec.margin,
+            "align": self.spec.align,
+            "shift_y": self.spec.shift_y,
+            "faces": self.faces,
+            "no_face": self.no_face,
+            "min_face": self.min_face,
+            "pad": self.pad,
+        }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cropped:
+    """What cropping gave: the faces, and the pictures that gave none, each with its reason; `listing` names them."""
+
+    faces: Dataset
+    problems: tuple[Problem, ...]
+    listing: Path
+
+
+def crop_dataset(
+    source: Path,
+    out: Path,
+    *,
+    detector: DetectorChoice,
+    settings: CropSettings,
+    as_: Literal["arrays", "folders"] = "arrays",
+    workers: int | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> Cropped:
+    """Cuts the faces out of all pictures of a data set or folder `source` and writes them to `out`.
+
+    as_: what is written; with folders the pictures without a face are listed beside them, in `OUT-problems.csv`.
+    workers: threads that search and cut; None: one per processor. resume: go on where a killed run of the same settings
+    stopped.
+    Raises DataError, DetectorError, OutputError, MissingExtraError.
+    """
+    from mien.data.export import export_dataset
+    from mien.data.readers import open_source
+
+    apart(source, out)
+    recorded = {"detector": detector.identity(), **settings.to_dict()}
+    count = workers or os.cpu_count() or 1
+    make = detector_maker(detector, min_face=settings.min_face, workers=count)
+    cropped = CroppedSource(open_source(source), make, settings, count)
+    if as_ == "arrays":
+        faces = write_arrays(cropped, out, command="crop", settings=recorded, resume=resume, progress=progress)
+        return Cropped(faces, read_problems(out), out / PROBLEMS)
+    between = out.parent / f".{out.name}.arrays"
+    if between.exists() and not resume:
+        raise OutputError(
+            f"{out}: unfinished work is in {between}; add --resume to go on with it, or delete that folder"
+        )
+    if out.exists() and not between.exists():
+        raise OutputError(f"{out}: exists already; give a new folder")
+    faces = write_arrays(cropped, between, command="crop", settings=recorded, resume=resume, progress=progress)
+    problems = read_problems(between)
+    export_dataset(faces, out, as_=as_, resume=resume)
+    listing = out.with_name(f"{out.name}-{PROBLEMS}")
+    if problems:
+        write_bytes(listing, (between / PROBLEMS).read_bytes())
+    shutil.rmtree(between)
+    return Cropped(faces, problems, listing)
+
+
+def detector_maker(choice: DetectorChoice, *, min_face: float, workers: int) -> Callable[[], FaceDetector]:
+    """Makes one detector after the other; with several workers each uses one thread."""
+    return lambda: choice.make(min_face=min_face, threads=1 if workers > 1 else 0)
+
+
+def find_faces(detector: FaceDetector, picture: Picture, *, pad: float | None = None) -> Detections:
+    """Faces in an RGB picture (H, W, 3), best first, in its pixels; a loose crop is padded and enlarged for it.
+
+    pad: as in `CropSettings`. A photograph is searched as it is, as recognition does.
+    """
+    height, width = picture.shape[:2]
+    longer = max(height, width)
+    small = longer < ENLARGED
+    share = (PADS.get(detector.name, 0.0) if small else 0.0) if pad is None else pad
+    border = round(share * longer)
+    if not small and not border:
+        return detector.detect(picture)
+    padded = cv2.copyMakeBorder(picture, border, border, border, border, cv2.BORDER_REPLICATE)
+    factor = max(1.0, ENLARGED / longer)
+    size = tuple(round(n * factor) for n in padded.shape[1::-1])
+    enlarged = cv2.resize(padded, size, interpolation=cv2.INTER_CUBIC) if small else padded
+    found = detector.detect(enlarged)  # type: ignore[arg-type]
+    if found.cropped:  # the detector takes each picture for a face: for this one as it is
+        return detector.detect(picture)
+    shrink = (np.array(padded.shape[1::-1]) / np.array(enlarged.shape[1::-1])).astype(np.float32)
+    boxes = found.boxes * np.tile(shrink, 2) - np.float32(border)
+    marks = found.landmarks
+    landmarks = None if marks is None else (marks * shrink - np.float32(border)).astype(np.float32)
+    return Detections(boxes, found.scores, landmarks)
+
+
+def choose_faces(found: Detections, *, min_face: int, which: Which) -> Detections:
+    """Those faces that are large enough, from left to right as recognition has them; or the largest alone."""
+    chosen = large_enough(found, min_face=min_face)
+    if which == "all" or chosen.cropped or not len(chosen):
+        return chosen
+    edges = chosen.boxes[:, 2:] - chosen.boxes[:, :2]
+    return taken(chosen, np.array([edges.prod(axis=1).argmax()]))
+
+
+@dataclass(frozen=True, slots=True)
+class CroppedSource:
+    """A source of the faces in another source's pictures. `chunks(start)` counts the other source's records.
+
+    make: makes a detector; each of `workers` threads has its own. A face has the columns of its picture, and these:
+    `picture`, the picture's source (`source` itself gets "#0", "#1", ... where a picture gives several faces); `face`,
+    int64, from left to right; `box`, float32 (n, 4), x1, y1, x2, y2 in the picture's pixels; `detection_score`,
+    float32, 0 where no face was found; `landmarks`, float32 (n, 10), x, y of `Detections.landmarks`, NaN where the
+    detector gives none.
+    """
+
+    source: Source
+    make: Callable[[], FaceDetector]
+    settings: CropSettings
+    workers: int = 1
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """What the labels are called."""
+        return self.source.label_names
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """What was done to the pictures before."""
+        return self.source.steps
+
+    @property
+    def total(self) -> int | None:
+        """How many pictures there are."""
+        return self.source.total
+
+    @property
+    def fingerprint(self) -> str:
+        """The inner source's."""
+        return self.source.fingerprint
+
+    def chunks(self, start: int = 0) -> Iterator[Chunk]:
+        """The faces of the pictures from `start` on."""
+        with Workers(self.make, self.workers) as workers:
+            for chunk in self.source.chunks(start):
+                yield _joined(chunk, workers.map(self._cut, chunk.pictures), self.settings.size, self.settings.channels)
+
+    def _cut(self, detector: FaceDetector, picture: Picture) -> _Cut:
+        picture = as_picture(picture, "the picture")
+        wanted = self.settings
+        found = find_faces(detector, picture, pad=wanted.pad)
+        faces = choose_faces(found, min_face=wanted.min_face, which=wanted.faces)
+        wrong = ""
+        if not len(faces) and wanted.no_face == "drop":
+            too_small = f" of {wanted.min_face} pixels or more" if len(found) else ""
+            wrong = f"no face{too_small} found by {detector.name}"
+        elif not len(faces):
+            edges = np.array([[0, 0, picture.shape[1], picture.shape[0]]], np.float32)
+            faces = Detections(edges, np.zeros(1, np.float32), cropped=wanted.no_face == "keep")
+        crops = crop_faces(picture, faces, wanted.spec, size=wanted.size, channels=wanted.channels)
+        marks = np.full((len(faces), 10), np.nan, np.float32)
+        if faces.landmarks is not None:
+            marks = faces.landmarks.reshape(-1, 10).astype(np.float32)
+        return _Cut(crops, faces.boxes.astype(np.float32), faces.scores.astype(np.float32), marks, wrong)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Cut:
+    """The faces of one picture, or why there are none."""
+
+    crops: Picture
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    landmarks: NDArray[np.float32]
+    wrong: str = ""
+
+
+def _joined(chunk: Chunk, cuts: Sequence[_Cut | str], size: int, channels: int) -> Chunk:
+    """A chunk of pictures and what was cut out of each (or why it failed) -> a chunk of faces."""
+    nothing = _Cut(
+        np.zeros((0, size, size, channels), np.uint8),
+        np.zeros((0, 4), np.float32),
+        np.zeros(0, np.float32),
+        np.zeros((0, 10), np.float32),
+    )
+    every = [replace(nothing, wrong=cut) if isinstance(cut, str) else cut for cut in cuts]
+    counts = [len(cut.crops) for cut in every]
+    of_picture = np.repeat(np.arange(len(every)), counts)
+    names = chunk.columns["source"]
+    face = np.concatenate([np.zeros(0, np.int64), *(np.arange(count) for count in counts)])
+    several = np.array(counts, np.int64)[of_picture] > 1
+    sources = [f"{n}#{f}" if more else n for n, f, more in zip(names[of_picture], face, several, strict=True)]
+    parts = [nothing, *every]
+    columns = {name: values[of_picture] for name, values in chunk.columns.items()} | {
+        "source": text_column(sources),
+        "picture": names[of_picture],
+        "face": face.astype(np.int64),
+        "box": np.concatenate([cut.boxes for cut in parts]),
+        "detection_score": np.concatenate([cut.scores for cut in parts]),
+        "landmarks": np.concatenate([cut.landmarks for cut in parts]),
+    }
+    problems = [Problem(str(name), cut.wrong) for name, cut in zip(names, every, strict=True) if cut.wrong]
+    crops = np.concatenate([cut.crops for cut in parts])
+    return Chunk(crops, columns, (*chunk.problems, *problems), chunk.consumed)
+
+
+class Workers(Generic[Made]):
+    """Threads that work on pictures, each with a detector of its own: some of them take one picture at a time."""
+
+    def __init__(self, make: Callable[[], Made], count: int) -> None:
+        """make: makes what each of the `count` threads works with."""
+        self._free: queue.SimpleQueue[Made] = queue.SimpleQueue()
+        for _ in range(count):
+            self._free.put(make())
+        self._pool = ThreadPoolExecutor(count, thread_name_prefix="mien")
+
+    def __enter__(self) -> Workers[Made]:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def map(self, work: Callable[[Made, Picture], Result], pictures: Sequence[Picture] | Picture) -> list[Result | str]:
+        """What `work` makes of each picture, in order; for a picture that it can't work on, why (text)."""
+
+        def one(picture: Picture) -> Result | str:
+            made = self._free.get()
+            try:
+                return work(made, picture)
+            except MemoryError:
+                return "does not fit into memory; make it smaller"
+            except cv2.error as error:
+                return f"OpenCV can't work on it ({error.err}); convert it to an ordinary JPEG or PNG"
+            finally:
+                self._free.put(made)
+
+        return list(self._pool.map(one, pictures))
