@@ -1,0 +1,161 @@
+"""Writes a data set in a layout that other programs read: folders, NumPy, CSV, Parquet, WebDataset, YOLO, COCO.
+
+A folder is built beside its place, file by file, and moved there when it is whole; a run that was killed goes on with
+the files that are missing. The layouts themselves are in `export_plain`, `export_shards` and `export_detection`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mien.data.arrays import JOURNAL, PROBLEMS, begin_job, read_problems, staging
+from mien.data.checks import apart
+from mien.data.dataset import Dataset, Problem, Progress
+from mien.data.export_common import size_text, write_plain, write_rows
+from mien.data.export_detection import check_boxes, write_detection
+from mien.data.export_plain import check_csv, write_csv, write_folders, write_npy
+from mien.data.export_shards import write_parquet, write_webdataset
+from mien.errors import DataError, OutputError
+from mien.files import cannot_write
+from mien.version import __version__
+
+FORMATS = ("folders", "npy", "csv", "parquet", "webdataset", "yolo", "coco")
+
+ABOUT = ".mien-export.json"
+"""A hidden file in each exported folder: from what, by which settings and steps it was made."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportSettings:
+    """as_: one of `FORMATS`. jpeg: quality 1 to 100; None writes PNG, which loses nothing.
+
+    For yolo and coco alone: pictures, the folder of the photographs that cropped faces came from; detector, the name of
+    a face detector that finds the boxes.
+    """
+
+    as_: str
+    jpeg: int | None = None
+    pictures: Path | None = None
+    detector: str | None = None
+
+
+def export_dataset(
+    dataset: Dataset,
+    out: Path,
+    *,
+    as_: str,
+    jpeg: int | None = None,
+    pictures: Path | None = None,
+    detector: str | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> tuple[Problem, ...]:
+    """Writes a data set to the folder `out`, or for csv to the file `out` where that ends in .csv.
+
+    as_: one of `FORMATS`; the rest as in `ExportSettings`. resume: go on where a killed export of the same data and
+    settings stopped; a finished one is left as it is. Returns what could not be exported: photographs that can't be
+    read (yolo and coco; also in OUT/problems.csv). Raises DataError where the layout can't hold the data, OutputError
+    where `out` is there already or can't be written.
+    """
+    out = Path(out)
+    settings = ExportSettings(as_, jpeg, pictures, detector)
+    check_export(dataset, settings)
+    if pictures:
+        apart(pictures, out)
+    job = {"command": "export", "version": __version__, "source": dataset.fingerprint, "samples": len(dataset)}
+    job |= {"as": as_, "jpeg": jpeg, "pictures": str(pictures) if pictures else None, "detector": detector}
+    if resume and _finished(out, job):
+        shutil.rmtree(out / JOURNAL, ignore_errors=True)  # killed after the last move
+        return read_problems(out)
+    as_file = as_ == "csv" and out.suffix.lower() == ".csv"
+    for place in (out, _votes_file(out)) if as_file and not resume else (out,):
+        if place.exists() or place.is_symlink():
+            raise OutputError(f"{place}: exists already; give a new place")
+    part = staging(out)
+    begin_job(part, job, out=out, resume=resume)
+    try:
+        if as_file:
+            write_csv(dataset, part / out.name, part / _votes_file(out).name, progress)
+            for file in (_votes_file(out), out):  # the one asked for comes last
+                if (part / file.name).exists():
+                    (part / file.name).replace(file)
+            shutil.rmtree(part)
+            return ()
+        problems = _write(dataset, part, settings, progress)
+        if problems:
+            write_rows([("source", "reason"), *((p.source, p.reason) for p in problems)], part / PROBLEMS)
+        about = {"job": job, "label_names": dataset.label_names, "steps": [asdict(step) for step in dataset.steps]}
+        write_plain(part / ABOUT, json.dumps(about, indent=1))
+        part.replace(out)
+        shutil.rmtree(out / JOURNAL)
+    except OSError as error:
+        raise cannot_write(out, error) from error
+    return problems
+
+
+def check_export(dataset: Dataset, settings: ExportSettings) -> None:
+    """Raises DataError where the settings are impossible, or the layout can't hold this data set."""
+    as_ = settings.as_
+    if as_ not in FORMATS:
+        raise DataError(f"unknown layout '{as_}'; known: {', '.join(FORMATS)}")
+    if settings.jpeg is not None and not 1 <= settings.jpeg <= 100:
+        raise DataError(f"--jpeg is {settings.jpeg}; expected a quality from 1 to 100")
+    if settings.jpeg is not None and as_ in ("npy", "csv"):
+        raise DataError(f"--jpeg: {as_} holds plain pixels; leave it out")
+    if as_ not in ("yolo", "coco") and (settings.pictures or settings.detector):
+        raise DataError(f"--pictures and --detector are for yolo and coco; {as_} has no boxes")
+    if not len(dataset):
+        raise DataError(f"{dataset.name}: no samples to export")
+    if as_ == "npy":
+        odd = np.flatnonzero((dataset.shapes != dataset.shapes[0]).any(1))
+        if len(odd):
+            raise DataError(
+                f"{dataset.name}: pictures of several sizes ({size_text(dataset, 0)}, {size_text(dataset, odd[0])}); "
+                "an array holds one: make them alike with  mien data crop IN OUT --size 48 --channels 1"
+            )
+    if as_ == "csv":
+        check_csv(dataset)
+    if as_ in ("yolo", "coco"):
+        check_boxes(dataset, settings.pictures, settings.detector)
+
+
+def _write(dataset: Dataset, folder: Path, settings: ExportSettings, progress: Progress | None) -> tuple[Problem, ...]:
+    match settings.as_:
+        case "folders":
+            write_folders(dataset, folder, settings.jpeg, progress)
+        case "npy":
+            write_npy(dataset, folder, progress)
+        case "csv":
+            write_csv(dataset, folder / "fer2013.csv", folder / "fer2013new.csv", progress)
+        case "parquet":
+            write_parquet(dataset, folder, settings.jpeg, progress)
+        case "webdataset":
+            write_webdataset(dataset, folder, settings.jpeg, progress)
+        case layout:
+            return write_detection(
+                dataset,
+                folder,
+                layout,
+                jpeg=settings.jpeg,
+                photographs=settings.pictures,
+                detector=settings.detector,
+                progress=progress,
+            )
+    return ()
+
+
+def _finished(out: Path, job: dict[str, object]) -> bool:
+    try:
+        return bool(json.loads((out / ABOUT).read_text("utf-8"))["job"] == job)
+    except (OSError, ValueError, KeyError, TypeError):  # not there, or nothing of ours
+        return False
+
+
+def _votes_file(out: Path) -> Path:
+    """fer2013.csv -> fer2013new.csv, as FER+ calls it."""
+    return out.with_name(f"{out.stem}new{out.suffix}")

@@ -1,0 +1,222 @@
+"""Exports for training face detectors: YOLO and COCO, a box and a class per face.
+
+The boxes are those of the photographs that faces were cropped from, a detector's, or the whole picture.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.data.dataset import CHUNK, Dataset, Problem, Progress
+from mien.data.export_common import (
+    NO_SPLIT,
+    encode,
+    file_names,
+    folder_names,
+    safe_stem,
+    split_rows,
+    whole,
+    write_plain,
+)
+from mien.errors import DataError, PictureError
+from mien.faces import FaceDetector, make_detector
+from mien.pictures import as_picture, read_picture
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    """A picture to write and the samples that are in it. photograph: its file; None where it is the sample itself."""
+
+    file: Path
+    rows: NDArray[np.intp]
+    photograph: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """Its size in pixels, the labels of its faces, and their boxes, float64 (k, 4), x1, y1, x2, y2."""
+
+    width: int
+    height: int
+    labels: list[int]
+    boxes: NDArray[np.float64]
+
+
+def check_boxes(dataset: Dataset, photographs: Path | None, detector: str | None) -> None:
+    """Raises DataError where no boxes can be had, or a face has no class."""
+    without = np.flatnonzero(dataset.labels < 0)
+    if len(without):
+        raise DataError(
+            f"{dataset.name}: {len(without):,} samples have no label, first {dataset.sources[without[0]]}; "
+            "a box needs a class, and a face without one would count as background"
+        )
+    cropped = "box" in dataset.columns and "picture" in dataset.columns
+    if photographs and detector:
+        raise DataError("--pictures takes the boxes from the crops, --detector finds them anew; give one of them")
+    if photographs and not cropped:
+        raise DataError(f"{dataset.name}: was not made by `mien data crop`, so it has no boxes; leave --pictures out")
+    if cropped and not photographs and not detector:
+        raise DataError(
+            f"{dataset.name}: its boxes are in the photographs that it was cropped from; give their folder with "
+            "--pictures, or let a detector find the faces in the crops with --detector"
+        )
+    if not photographs:
+        return
+    names = sorted(set(dataset.columns["picture"].tolist()))
+    outside = [name for name in names if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts]
+    if outside:
+        raise DataError(f"{dataset.name}: the photograph {outside[0]} lies outside {photographs}; crop it again")
+    missing = [name for name in names if not (photographs / name).is_file()]
+    if missing:
+        raise DataError(
+            f"{photographs}: {len(missing):,} of {len(names):,} photographs are not there, first {missing[0]}; "
+            "expected the folder that was cropped"
+        )
+    pairs = sorted(set(zip(dataset.columns["picture"].tolist(), dataset.splits.tolist(), strict=True)))
+    for (name, split), (other, other_split) in pairwise(pairs):
+        if name == other:
+            raise DataError(
+                f"{dataset.name}: the faces of {name} are in {split} and in {other_split}; "
+                "divide it with  mien data split --again --group-by picture"
+            )
+
+
+def write_detection(
+    dataset: Dataset,
+    folder: Path,
+    layout: str,
+    *,
+    jpeg: int | None,
+    photographs: Path | None,
+    detector: str | None,
+    progress: Progress | None,
+) -> tuple[Problem, ...]:
+    """Writes yolo or coco into `folder`; returns the photographs that can't be read. Arguments as `export_dataset`."""
+    suffix = ".png" if jpeg is None else ".jpg"
+    detect = make_detector(detector) if detector else None
+    splits = split_rows(dataset)
+    titles = folder_names([split or NO_SPLIT for split in splits])
+    problems: list[Problem] = []
+    done = 0
+    # A detector is used by one thread at a time: not all of them may be used by several.
+    with ThreadPoolExecutor(1 if detect else os.cpu_count()) as pool:
+        for title, rows in zip(titles, splits.values(), strict=True):
+            (folder / "images" / title).mkdir(parents=True, exist_ok=True)
+            pictures = _pictures(dataset, rows, folder / "images" / title, suffix, photographs)
+            written: list[tuple[_Picture, _Written]] = []
+            for first in range(0, len(pictures), CHUNK):
+                batch = pictures[first : first + CHUNK]
+                found = pool.map(lambda picture: _write_picture(dataset, picture, jpeg, detect), batch)
+                for picture, result in zip(batch, found, strict=True):
+                    if isinstance(result, Problem):
+                        problems.append(result)
+                    else:
+                        written.append((picture, result))
+                    done += len(picture.rows)
+                if progress:
+                    progress(done, len(dataset))
+            if layout == "yolo":
+                _write_yolo_labels(written, folder / "labels" / title)
+            else:
+                _write_coco(written, dataset.label_names, folder / "annotations" / f"{title}.json")
+    if layout == "yolo":
+        write_plain(folder / "data.yaml", _yolo_yaml(dict(zip(splits, titles, strict=True)), dataset.label_names))
+    return tuple(problems)
+
+
+def _pictures(
+    dataset: Dataset, rows: NDArray[np.intp], folder: Path, suffix: str, photographs: Path | None
+) -> list[_Picture]:
+    if photographs is None:
+        names = file_names(dataset)
+        return [_Picture(folder / (names[row] + suffix), rows[i : i + 1], None) for i, row in enumerate(rows.tolist())]
+    together: dict[str, list[int]] = {}
+    for row, name in zip(rows.tolist(), dataset.columns["picture"][rows].tolist(), strict=True):
+        together.setdefault(name, []).append(row)
+    width = len(str(len(together) - 1))
+    return [
+        _Picture(folder / f"{i:0{width}d}-{safe_stem(name)}{suffix}", np.array(same), photographs / name)
+        for i, (name, same) in enumerate(together.items())
+    ]
+
+
+def _write_picture(
+    dataset: Dataset, picture: _Picture, jpeg: int | None, detector: FaceDetector | None
+) -> _Written | Problem:
+    try:
+        pixels = read_picture(picture.photograph) if picture.photograph else dataset.picture(int(picture.rows[0]))
+    except PictureError as error:
+        return Problem(str(picture.photograph), str(error))
+    if not picture.file.exists():
+        with whole(picture.file) as place:
+            place.write_bytes(encode(pixels, jpeg))
+    height, width = pixels.shape[:2]
+    if picture.photograph:
+        boxes = dataset.columns["box"][picture.rows]
+    elif detector:
+        boxes = detector.detect(as_picture(pixels, picture.file.name)).boxes[:1]  # a sample is one face: the best
+    else:
+        boxes = np.array([[0, 0, width, height]])
+    boxes = np.clip(boxes.astype(np.float64), 0, [width, height, width, height])
+    usable = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])  # not so for NaN either
+    labels = dataset.labels[picture.rows][: len(boxes)][usable[: len(picture.rows)]]
+    return _Written(width, height, labels.tolist(), boxes[usable])
+
+
+def _write_yolo_labels(written: list[tuple[_Picture, _Written]], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for picture, found in written:
+        size = np.array([found.width, found.height])
+        centres = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2 / size
+        sides = (found.boxes[:, 2:] - found.boxes[:, :2]) / size
+        lines = [
+            f"{label} {cx:.6f} {cy:.6f} {w:.6f} {h:.6f}\n"
+            for label, (cx, cy), (w, h) in zip(found.labels, centres.tolist(), sides.tolist(), strict=True)
+        ]
+        write_plain(folder / f"{picture.file.stem}.txt", "".join(lines))
+
+
+def _yolo_yaml(titles: dict[str, str], label_names: tuple[str, ...]) -> str:
+    """What YOLO reads first: a folder per split, `val` for validation; samples of no split are for training."""
+    keys = {"train": "train", "validation": "val", "test": "test"}
+    lines = ["path: ."]
+    lines += [f"{keys[split]}: {json.dumps(f'images/{titles[split]}')}" for split in keys if split in titles]
+    if "" in titles and "train" not in titles:
+        lines.append(f"train: {json.dumps(f'images/{NO_SPLIT}')}")
+    lines.append(f"nc: {len(label_names)}")
+    lines.append("names:")
+    lines += [f"  {number}: {json.dumps(name, ensure_ascii=False)}" for number, name in enumerate(label_names)]
+    return "\n".join(lines) + "\n"
+
+
+def _write_coco(written: list[tuple[_Picture, _Written]], label_names: tuple[str, ...], place: Path) -> None:
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for number, (picture, found) in enumerate(written, start=1):
+        images.append({"id": number, "file_name": picture.file.name, "width": found.width, "height": found.height})
+        for label, (x1, y1, x2, y2) in zip(found.labels, found.boxes.tolist(), strict=True):
+            sides = (round(x2 - x1, 3), round(y2 - y1, 3))
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": number,
+                    "category_id": label + 1,  # COCO counts from 1
+                    "bbox": [round(x1, 3), round(y1, 3), *sides],
+                    "area": round(sides[0] * sides[1], 3),
+                    "iscrowd": 0,
+                    "segmentation": [],
+                }
+            )
+    categories = [{"id": i, "name": name, "supercategory": "face"} for i, name in enumerate(label_names, start=1)]
+    place.parent.mkdir(parents=True, exist_ok=True)
+    about = {"info": {}, "licenses": [], "images": images, "annotations": annotations, "categories": categories}
+    write_plain(place, json.dumps(about, ensure_ascii=False))

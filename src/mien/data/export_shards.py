@@ -1,0 +1,136 @@
+"""Exports in files of many samples: Hugging Face image Parquet, and WebDataset's tar files."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tarfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mien.data.arrays import to_table
+from mien.data.dataset import Dataset, Progress
+from mien.data.export_common import (
+    NO_SPLIT,
+    batches,
+    counted,
+    encoded,
+    ferplus_votes,
+    file_names,
+    folder_names,
+    label_texts,
+    split_rows,
+    whole,
+)
+
+_SHARD_BYTES = 500_000_000
+_TAR_SAMPLES = 5000
+
+# Parquet, as Hugging Face `datasets` writes image classification sets
+
+
+def write_parquet(dataset: Dataset, folder: Path, jpeg: int | None, progress: Progress | None) -> None:
+    """SPLIT-00000-of-00001.parquet, several of some 500 MB where a split is large; votes in FER+'s ten columns."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {n: v for n, v in dataset.columns.items() if n not in ("label", "split", "votes", "ferplus_other")}
+    if dataset.votes is not None:
+        columns["ferplus_votes"] = ferplus_votes(dataset, dataset.votes)
+    names = file_names(dataset)
+    suffix = ".png" if jpeg is None else ".jpg"
+    kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    add = counted(progress, len(dataset))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for split, rows in split_rows(dataset).items():
+            title = folder_names([split or NO_SPLIT])[0]
+            count = max(1, -(-int(dataset.shapes[rows].astype(np.int64).prod(1).sum()) // _SHARD_BYTES))
+            for number, shard in enumerate(np.array_split(rows, count)):
+                file = folder / f"{title}-{number:05d}-of-{count:05d}.parquet"
+                if file.exists():
+                    add(len(shard))
+                    continue
+                with whole(file) as place:
+                    writer = None
+                    for batch in batches(dataset, shard):
+                        pictures = encoded(dataset, batch, jpeg, pool)
+                        cells = [
+                            {"bytes": data, "path": names[row] + suffix}
+                            for data, row in zip(pictures, batch.tolist(), strict=True)
+                        ]
+                        table = to_table({n: v[batch] for n, v in columns.items()})
+                        table = table.add_column(0, "image", pa.array(cells, kind))
+                        table = table.add_column(1, "label", pa.array(dataset.labels[batch], pa.int64()))
+                        table = table.replace_schema_metadata({"huggingface": _features(table, dataset.label_names)})
+                        writer = writer or pq.ParquetWriter(place, table.schema, compression="zstd")
+                        writer.write_table(table)
+                        add(len(batch))
+                    if writer:
+                        writer.close()
+
+
+def _features(table: Any, label_names: Sequence[str]) -> str:
+    """The columns' kinds as `datasets` keeps them in a file's metadata."""
+    import pyarrow as pa
+
+    features: dict[str, Any] = {"image": {"_type": "Image"}, "label": {"names": [*label_names], "_type": "ClassLabel"}}
+    for field in table.schema:
+        if pa.types.is_fixed_size_list(field.type):
+            inner = {"dtype": _dtype(field.type.value_type), "_type": "Value"}
+            features[field.name] = {"feature": inner, "length": field.type.list_size, "_type": "Sequence"}
+        elif field.name not in features:
+            features[field.name] = {"dtype": _dtype(field.type), "_type": "Value"}
+    return json.dumps({"info": {"features": features}})
+
+
+def _dtype(kind: Any) -> str:
+    return {"float": "float32", "double": "float64"}.get(str(kind), str(kind))
+
+
+# WebDataset: tar files of KEY.png, KEY.cls, KEY.json
+
+
+def write_webdataset(dataset: Dataset, folder: Path, jpeg: int | None, progress: Progress | None) -> None:
+    """SPLIT-000000.tar and on, 5,000 samples each; `cls` is the label's number, -1 for none."""
+    names, texts = file_names(dataset), label_texts(dataset)
+    others = {n: v for n, v in dataset.columns.items() if n not in ("label", "split", "source")}
+    suffix = "png" if jpeg is None else "jpg"
+    add = counted(progress, len(dataset))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for split, rows in split_rows(dataset).items():
+            title = folder_names([split or NO_SPLIT])[0]
+            for number, first in enumerate(range(0, len(rows), _TAR_SAMPLES)):
+                shard = rows[first : first + _TAR_SAMPLES]
+                file = folder / f"{title}-{number:06d}.tar"
+                if file.exists():
+                    add(len(shard))
+                    continue
+                with whole(file) as place, tarfile.open(place, "w", format=tarfile.USTAR_FORMAT) as tar:
+                    for batch in batches(dataset, shard):
+                        pictures = encoded(dataset, batch, jpeg, pool)
+                        for row, data in zip(batch.tolist(), pictures, strict=True):
+                            about = {"source": dataset.sources[row], "split": split, "label": texts[row]}
+                            about |= {name: _plain(values[row]) for name, values in others.items()}
+                            _add(tar, f"{names[row]}.{suffix}", data)
+                            _add(tar, f"{names[row]}.cls", str(dataset.labels[row]).encode())
+                            _add(tar, f"{names[row]}.json", json.dumps(about, ensure_ascii=False).encode())
+                        add(len(batch))
+
+
+def _plain(value: Any) -> Any:
+    """A value of a column as JSON can have it: NaN becomes null."""
+    if isinstance(value, np.ndarray):
+        return [_plain(one) for one in value]
+    value = value.item() if isinstance(value, np.generic) else value
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    member = tarfile.TarInfo(name)  # no time, no owner: equal samples give equal bytes
+    member.size = len(data)
+    tar.addfile(member, io.BytesIO(data))
