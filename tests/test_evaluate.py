@@ -16,7 +16,14 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, l
 from mien.crop import CropSpec, ten_views
 from mien.data.samples import Samples
 from mien.errors import DataError, OutputError
-from mien.evaluation.evaluate import METRICS_FILE, PREDICTIONS_FILE, evaluate, write_evaluation, write_metrics
+from mien.evaluation.evaluate import (
+    METRICS_FILE,
+    PREDICTIONS_FILE,
+    REPORT_FILE,
+    evaluate,
+    write_evaluation,
+    write_metrics,
+)
 from mien.evaluation.metrics import mean_kl
 from mien.labels import EIGHT, FER2013
 from mien.model_file import METADATA_KEY, ModelFile, ModelInfo, open_model, shipped_models
@@ -217,7 +224,7 @@ def test_what_is_written(tmp_path):
     write_evaluation(result, tmp_path / "deep" / "out")
     write_evaluation(result, tmp_path / "deep" / "out")
     out = tmp_path / "deep" / "out"
-    assert sorted(p.name for p in out.iterdir()) == [METRICS_FILE, PREDICTIONS_FILE]
+    assert sorted(p.name for p in out.iterdir()) == [METRICS_FILE, PREDICTIONS_FILE, REPORT_FILE]
     written = json.loads((out / METRICS_FILE).read_text("utf-8"))
     assert written["models"] == [{"name": "m", "sha256": model.sha256, "temperature": 1.0}]
     assert (written["data"], written["split"], written["n"]) == ("faces", "validation", 20)
@@ -242,7 +249,7 @@ def test_an_output_that_cannot_be_written(tmp_path):
     result = evaluate([make_model(tmp_path / "m.onnx")], random_samples(n=3))
     place = tmp_path / "file"
     place.write_text("mine")
-    with pytest.raises(OutputError, match="give another folder"):
+    with pytest.raises(OutputError, match="choose another place"):
         write_evaluation(result, place)
     assert place.read_text() == "mine"
 
@@ -252,17 +259,17 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
     out = tmp_path / "out"
     write_evaluation(result, out)
     before = (out / METRICS_FILE).read_text()
-    original = Path.write_text
+    original = Path.replace
 
-    def full(self, *args, **kwargs):
-        if PREDICTIONS_FILE in self.name:
+    def full(self, target):
+        if target.name == PREDICTIONS_FILE:
             raise OSError(28, "No space left on device")
-        return original(self, *args, **kwargs)
+        return original(self, target)
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(OutputError, match="No space left"):
         write_evaluation(result, out)
-    assert sorted(p.name for p in out.iterdir()) == [METRICS_FILE, PREDICTIONS_FILE]
+    assert sorted(p.name for p in out.iterdir()) == [METRICS_FILE, PREDICTIONS_FILE, REPORT_FILE]
     assert (out / METRICS_FILE).read_text() == before
 
 
@@ -277,7 +284,7 @@ def test_command(tmp_path, capsys):
         folder.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(folder / f"{i}.png"), image)
     make_model(tmp_path / "m.onnx")
-    arguments = {"models": [str(tmp_path / "m.onnx")], "data": tmp_path / "data", "split": "test"}
+    arguments = {"models": [str(tmp_path / "m.onnx")], "data": tmp_path / "data", "split": "test", "speed": False}
     command(**arguments, out=tmp_path / "out")
     assert "accuracy" in capsys.readouterr().out
     command(**arguments, out=tmp_path / "out", format_="json")

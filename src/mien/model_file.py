@@ -32,7 +32,9 @@ class ModelInfo:
     """What a model file says of itself.
 
     target: `votes` (probability = share of raters who would say so) or `label` (the data set's labels).
-    scores: figures on validation, as measured when the file was made. temperature: what the logits were divided by.
+    scores: figures on validation, as measured when the file was made. temperature: what the logits were divided by, or
+    1 where that is no single number. members: the names of the models whose probabilities it averages; empty for one
+    network.
     """
 
     name: str
@@ -47,10 +49,14 @@ class ModelInfo:
     licence: str = ""
     scores: Mapping[str, float] = field(default_factory=dict)
     recipe: str = ""
+    members: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """The metadata as it stands in the file."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True)
+        raw = {"format": FORMAT, **asdict(self)}
+        if not self.members:
+            del raw["members"]  # a file of one network is read by every version that reads this format
+        return json.dumps(raw, sort_keys=True)
 
 
 class ModelFile:
@@ -94,6 +100,7 @@ class ModelFile:
                 raise ModelFileError(f"{self.path}: model format {version}; this mien reads format {FORMAT}")
             raw["crop"] = CropSpec(**raw["crop"])
             raw["labels"] = tuple(raw["labels"])
+            raw["members"] = tuple(raw.get("members", ()))
             return ModelInfo(**raw)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ModelFileError(f"{self.path}: its metadata is damaged ({error})") from error

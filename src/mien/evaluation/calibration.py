@@ -1,12 +1,18 @@
-"""Temperature scaling (Guo et al. 2017): one number that makes confidences honest and leaves every ranking as it is."""
+"""Temperature scaling (Guo et al. 2017): one number that makes confidences honest and leaves every ranking as it is.
+
+And what shows whether they are: the reliability diagram, and the calibration error of each class.
+"""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mien.evaluation.metrics import check_probabilities, confidence_bins, top_label
 
 LOWEST, HIGHEST = 0.05, 20.0
 """Temperatures are looked for in between: logits that separate all samples would else be sharpened without end."""
@@ -63,6 +69,51 @@ def undo_temperature(probabilities: NDArray[Any], temperature: float) -> NDArray
     powered = np.power(p / p.max(1, keepdims=True), temperature)
     raw: NDArray[np.float64] = powered / powered.sum(1, keepdims=True)
     return raw
+
+
+@dataclass(frozen=True, slots=True)
+class ReliabilityBin:
+    """Predictions with a confidence in (low, high]: how many, their mean confidence, how often they are right."""
+
+    low: float
+    high: float
+    n: int
+    confidence: float | None
+    accuracy: float | None
+
+
+def reliability(probabilities: NDArray[Any], truth: NDArray[Any], *, bins: int = 15) -> tuple[ReliabilityBin, ...]:
+    """The reliability diagram (Niculescu-Mizil & Caruana 2005): every bin of `metrics.expected_calibration_error`.
+
+    probabilities (N, K); truth: class indices (N,), or raters' shares (N, K). Bins without predictions have None.
+    """
+    confidence, right = top_label(probabilities, truth)
+    which = confidence_bins(confidence, bins)
+    counts = np.bincount(which, minlength=bins).tolist()
+    sums = zip(counts, *(np.bincount(which, v, minlength=bins).tolist() for v in (confidence, right)), strict=True)
+    return tuple(
+        ReliabilityBin(i / bins, (i + 1) / bins, n, c / n if n else None, r / n if n else None)
+        for i, (n, c, r) in enumerate(sums)
+    )
+
+
+def classwise_calibration_error(
+    probabilities: NDArray[Any], truth: NDArray[Any], *, bins: int = 15
+) -> NDArray[np.float64]:
+    """Per class (Kull et al. 2019): the ECE of its probability against how often it is the truth. Float64 (K,).
+
+    Each sample counts for each class, in equal-width bins of that class's probability; the mean over classes is the
+    class-wise ECE. truth: class indices (N,), or raters' shares (N, K).
+    """
+    p = check_probabilities(probabilities)
+    t = _distributions(np.asarray(truth), p.shape[1])
+    if t.shape != p.shape:
+        raise ValueError(f"truth of shape {t.shape} for probabilities of shape {p.shape}")
+    classes = p.shape[1]
+    which = confidence_bins(p, bins) + np.arange(classes) * bins
+    gaps = np.bincount(which.ravel(), (t - p).ravel(), minlength=classes * bins).reshape(classes, bins)
+    errors: NDArray[np.float64] = np.abs(gaps).sum(1) / len(p)
+    return errors
 
 
 def _distributions(targets: NDArray[Any], classes: int) -> NDArray[np.float64]:

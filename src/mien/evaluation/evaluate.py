@@ -1,4 +1,4 @@
-"""Measures model files on one split of a data set, and writes what was found.
+"""Measures model files, or the predictions of another tool, on one split of a data set, and writes what was found.
 
 Two rulers: `label`, the data set's own labels, and `votes`, the expression that more than half of FER+'s raters chose
 among the eight (faces without such a majority are left out and counted). Models whose labels differ from the ruler's
@@ -8,26 +8,47 @@ are mapped by name: what the ruler lacks is dropped and the rest renormalised; w
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mien.crop import VIEWS, ten_views
-from mien.data.readers import fit_face
-from mien.data.samples import VOTE_LABELS, Samples, vote_majority, vote_shares
+from mien.data.dataset import fit_face
+from mien.data.samples import VOTE_LABELS, Samples, vote_majority
 from mien.errors import DataError
 from mien.evaluation import metrics
 from mien.evaluation.calibration import undo_temperature
-from mien.evaluation.result import ClassScore, Evaluation, Truth, UsedModel
+from mien.evaluation.measure import Answers, Truths, measure
+from mien.evaluation.predictions import Predictions, called_among, match_sources, require_truth
+from mien.evaluation.report import report_text
+from mien.evaluation.result import Evaluation, Truth, UsedModel
+from mien.evaluation.speed import measure_speed
 from mien.files import make_folder, write_text
 from mien.labels import canonical_all
 from mien.model_file import ModelFile
 
-METRICS_FILE, PREDICTIONS_FILE = "metrics.json", "predictions.csv"
+METRICS_FILE, PREDICTIONS_FILE, REPORT_FILE = "metrics.json", "predictions.csv", "report.txt"
+
+
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """What to look into besides the usual figures.
+
+    columns: values (N,), one per sample, to group by. train: the training split's faces, fitted as the samples' are,
+    to find exact copies of. target_accuracy: look for the confidence from which on the answers are right so often.
+    speed: time the models; takes some seconds.
+    """
+
+    columns: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
+    train: NDArray[np.uint8] | None = None
+    target_accuracy: float | None = None
+    speed: bool = False
 
 
 def evaluate(
@@ -39,6 +60,7 @@ def evaluate(
     tta: bool = False,
     data: str = "",
     split: str = "",
+    extras: Extras = Extras(),
 ) -> Evaluation:
     """Measures one model, or several whose probabilities are averaged.
 
@@ -53,79 +75,109 @@ def evaluate(
         if truth == "votes" and samples.votes is None:
             truth = "label"
             notes.append("the model was trained on votes, which these data lack: measured by their labels")
-    names, index = _truth_of(samples, truth, data)
-    if not set(labels) & set(names):
-        raise DataError(f"the model's labels ({', '.join(labels)}) and the data's ({', '.join(names)}) share nothing")
-    measured = np.flatnonzero(index >= 0)
-    if len(measured) == 0:
-        raise DataError(f"{data or 'the data'}: no samples to measure by {truth}; {len(samples)} were left out")
-
+    truths = _truths(samples, truth, data, extras)
     calibrated, raw = _predict(models, samples.images, labels, batch_size, tta)
-    right = index[measured]
-    probabilities = _mapped(calibrated[measured], labels, names)
-    confusion = metrics.confusion_counts(right, probabilities.argmax(1), len(names))
-    sayable = np.isin(right, [i for i, name in enumerate(names) if name in labels])
-    kl, kl_n = _kl_to_votes(samples, calibrated, labels)
-
-    def calibration_error(p: NDArray[np.float64]) -> float:
-        if truth == "votes" and samples.votes is not None:
-            voted = samples.votes.sum(1) > 0
-            return metrics.expected_calibration_error(
-                _mapped(p[voted], labels, names), vote_shares(samples.votes[voted])
-            )
-        return metrics.expected_calibration_error(_mapped(p[measured], labels, names), right)
-
-    return Evaluation(
+    answers = Answers(labels, calibrated.argmax(1), calibrated.max(1), calibrated, raw)
+    return replace(
+        measure(answers, truths, target_accuracy=extras.target_accuracy, data=data),
         models=tuple(UsedModel(m.info.name, m.sha256, m.info.temperature) for m in models),
         data=data,
         split=split,
-        truth=truth,
-        labels=names,
         tta=tta,
-        n=len(measured),
-        n_left_out=len(samples) - len(measured),
-        accuracy=metrics.accuracy(confusion),
-        accuracy_95=metrics.wilson_interval(int(np.trace(confusion)), len(measured)),
-        balanced_accuracy=metrics.balanced_accuracy(confusion),
-        macro_f1=metrics.macro_f1(confusion),
-        ece=calibration_error(calibrated),
-        ece_before_temperature=calibration_error(raw),
-        ece_majority=metrics.expected_calibration_error(probabilities, right) if truth == "votes" else None,
-        nll=metrics.negative_log_likelihood(probabilities[sayable], right[sayable]) if sayable.any() else None,
-        nll_n=int(sayable.sum()),
-        kl_votes=kl,
-        kl_n=kl_n,
-        per_class=_class_scores(confusion, names),
-        confusion=tuple(tuple(int(v) for v in row) for row in confusion),
-        dropped_classes=tuple(name for name in labels if name not in names),
-        missing_classes=tuple(name for name in names if name not in labels),
         notes=tuple(notes),
-        sources=tuple(samples.sources[i] for i in measured),
-        truth_index=right,
-        probabilities=probabilities,
+        speed=measure_speed(models, samples.images) if extras.speed else None,
     )
 
 
+def evaluate_predictions(
+    predictions: Predictions,
+    samples: Samples | None = None,
+    *,
+    truth: Truth | None = None,
+    data: str = "",
+    split: str = "",
+    extras: Extras = Extras(),
+) -> Evaluation:
+    """Measures what another tool said, see `predictions.read_predictions`.
+
+    samples: the split that was predicted; None measures by the file's own labels. With them, each face that the ruler
+    has a truth for must be in the file, by its source, and the file's label must be that truth.
+    truth: the ruler, `label` unless said. Raises DataError where the two don't fit, or nothing can be measured.
+    """
+    if samples is None:
+        if truth == "votes" or extras.columns:
+            wanted = "the ruler 'votes' needs the data set's votes" if truth == "votes" else "groups need its columns"
+            raise DataError(f"{predictions.name}: {wanted}; give the data set with --data")
+        order = np.arange(len(predictions))
+        truths = Truths("label", predictions.truth_names, predictions.truth, predictions.sources, None, {})
+    else:
+        every = _truths(samples, truth or "label", data, extras)
+        rows, order = match_sources(predictions, every.sources, every.index >= 0, data)
+        truths = replace(
+            every,
+            index=every.index[rows],
+            sources=tuple(every.sources[i] for i in rows),
+            votes=None if every.votes is None else every.votes[rows],
+            columns={name: values[rows] for name, values in every.columns.items()},
+            copied=None if every.copied is None else every.copied[rows],
+        )
+        require_truth(predictions, order, truths.names, truths.index, truths.ruler)
+    labels, called = predictions.labels, predictions.called
+    if predictions.probabilities is None and samples is not None:
+        # What such a tool could have said is not in its file, only what it did say.
+        labels, called = truths.names, called_among(predictions, truths.names)
+    answers = Answers(
+        labels,
+        called[order],
+        None if predictions.confidence is None else predictions.confidence[order],
+        None if predictions.probabilities is None else predictions.probabilities[order],
+    )
+    found = measure(answers, truths, target_accuracy=extras.target_accuracy, data=data or predictions.name)
+    left_out = 0 if samples is None else len(samples) - found.n
+    absent = 0 if samples is None else len(samples) - len(order)
+    notes = () if not absent else (f"{absent} faces without a truth are not in the file: votes are those of the rest",)
+    return replace(found, predictions=predictions.name, data=data, split=split, n_left_out=left_out, notes=notes)
+
+
 def write_evaluation(evaluation: Evaluation, out: Path) -> None:
-    """Writes metrics.json and predictions.csv into the folder `out`, each whole or not at all. Raises OutputError."""
+    """Writes metrics.json, predictions.csv and report.txt into the folder `out`, each whole or not at all.
+
+    Raises OutputError.
+    """
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["source", "label", "expression", "confidence", *evaluation.labels])
-    best = evaluation.probabilities.argmax(1)
-    for source, right, called, row in zip(
-        evaluation.sources, evaluation.truth_index, best, evaluation.probabilities.tolist(), strict=True
+    labels, p = evaluation.labels, evaluation.probabilities
+    sure = evaluation.confidence
+    shown = [] if sure is None else ["confidence"]
+    writer.writerow(["source", "label", "expression", *shown, *(() if p is None else labels)])
+    for i, (source, right, called) in enumerate(
+        zip(evaluation.sources, evaluation.truth_index, evaluation.predicted_index, strict=True)
     ):
-        figures = [f"{p:.6f}" for p in (row[called], *row)]
-        writer.writerow([source, evaluation.labels[right], evaluation.labels[called], *figures])
+        figures = [*(() if sure is None else (sure[i],)), *(() if p is None else p[i])]
+        writer.writerow([source, labels[right], labels[called], *(f"{v:.6f}" for v in figures)])
     out = Path(out)
     make_folder(out)
     write_text(out / PREDICTIONS_FILE, table.getvalue())
+    write_text(out / REPORT_FILE, report_text(evaluation))
     write_metrics(evaluation, out / METRICS_FILE)
 
 
 def write_metrics(evaluation: Evaluation, path: Path) -> None:
     """Writes metrics.json alone, to a file of any name, whole or not at all. Raises OutputError."""
+    make_folder(Path(path).parent)
     write_text(Path(path), json.dumps(evaluation.to_dict(), indent=2, allow_nan=False) + "\n")
+
+
+def exact_copies(images: NDArray[np.uint8], train: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Which faces uint8 (N, S, S, C) have the very pixels of one of the training faces (M, S, S, C). Bool (N,)."""
+    if images.shape[1:] != train.shape[1:]:
+        raise ValueError(f"faces {images.shape[1:]} and training faces {train.shape[1:]}; expected the same size")
+    seen = {_digest(face) for face in train}
+    return np.array([_digest(face) in seen for face in images], bool)
+
+
+def _digest(face: NDArray[np.uint8]) -> bytes:
+    return hashlib.blake2b(np.ascontiguousarray(face).data, digest_size=16).digest()
 
 
 def _common_labels(models: Sequence[ModelFile]) -> tuple[str, ...]:
@@ -142,13 +194,22 @@ def _common_labels(models: Sequence[ModelFile]) -> tuple[str, ...]:
     return first
 
 
-def _truth_of(samples: Samples, truth: Truth, data: str) -> tuple[tuple[str, ...], NDArray[np.int64]]:
-    """The ruler's classes, and each sample's index in them, -1 where it has none."""
-    if truth == "label":
-        return samples.label_names, samples.labels
-    if samples.votes is None:
-        raise DataError(f"{data or 'the data'}: no ferplus_votes to measure by; use  --truth label")
-    return VOTE_LABELS, vote_majority(samples.votes)
+def _truths(samples: Samples, truth: Truth, data: str, extras: Extras) -> Truths:
+    """What holds for the samples by that ruler. Raises DataError where there are none, or no votes to go by."""
+    if len(samples) == 0:
+        raise DataError(f"{data or 'the data'}: the split is empty; there is nothing to measure")
+    names, index = samples.label_names, samples.labels
+    if truth == "votes":
+        if samples.votes is None:
+            raise DataError(f"{data or 'the data'}: no ferplus_votes to measure by; use  --truth label")
+        names, index = VOTE_LABELS, vote_majority(samples.votes)
+    for name, values in extras.columns.items():
+        if values.ndim != 1 or len(values) != len(samples):
+            raise DataError(f"groups '{name}': {values.shape} for {len(samples)} faces; expected one value per face")
+    train = extras.train
+    copied = None if train is None or not len(train) else exact_copies(samples.images, train)
+    n_train = 0 if train is None else len(train)
+    return Truths(truth, names, index, samples.sources, samples.votes, dict(extras.columns), copied, n_train)
 
 
 def _predict(
@@ -174,38 +235,3 @@ def _predict(
             for total, each in ((calibrated, p), (raw, undo_temperature(p, info.temperature))):
                 total[rows] += each.reshape(len(faces), views, len(labels)).mean(1) / len(models)
     return calibrated, raw
-
-
-def _mapped(p: NDArray[np.float64], labels: tuple[str, ...], names: tuple[str, ...]) -> NDArray[np.float64]:
-    """Probabilities (N, len(labels)) as (N, len(names)): columns by name, 0 where `labels` lack one, renormalised."""
-    mapped = np.zeros((len(p), len(names)))
-    for column, name in enumerate(names):
-        if name in labels:
-            mapped[:, column] = p[:, labels.index(name)]
-    total = mapped.sum(1, keepdims=True)
-    # All the probability may have been on dropped classes; then the model says nothing about the rest: equal shares.
-    shared = np.array([name in labels for name in names]) / sum(name in labels for name in names)
-    return np.where(total > 1e-12, mapped / np.maximum(total, 1e-12), shared)
-
-
-def _kl_to_votes(samples: Samples, p: NDArray[np.float64], labels: tuple[str, ...]) -> tuple[float | None, int]:
-    shared = tuple(name for name in VOTE_LABELS if name in labels)
-    if samples.votes is None or not shared:
-        return None, 0
-    votes = samples.votes[:, [VOTE_LABELS.index(name) for name in shared]]
-    voted = votes.sum(1) > 0
-    if not voted.any():
-        return None, 0
-    return metrics.mean_kl(vote_shares(votes[voted]), _mapped(p[voted], labels, shared)), int(voted.sum())
-
-
-def _class_scores(confusion: NDArray[np.int64], names: tuple[str, ...]) -> tuple[ClassScore, ...]:
-    rows = zip(
-        names,
-        confusion.sum(1).tolist(),
-        metrics.recall(confusion).tolist(),
-        metrics.precision(confusion).tolist(),
-        metrics.f1(confusion).tolist(),
-        strict=True,
-    )
-    return tuple(ClassScore(name, n, r if n else None, p, f if n else None) for name, n, r, p, f in rows)

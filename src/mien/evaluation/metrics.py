@@ -10,6 +10,7 @@ that has no answer raises ValueError that says what is wrong.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,86 @@ def macro_f1(confusion: Counts) -> float:
     return _macro(f1(confusion), confusion)
 
 
+def weighted_f1(confusion: Counts) -> float:
+    """The mean of `f1` over classes, each weighted by its samples."""
+    return float((f1(confusion) * confusion.sum(1)).sum() / _total(confusion))
+
+
+def normalised(confusion: Counts) -> Floats:
+    """Shares of each class's samples: rows sum to 1, or to 0 where a class has none. Float64 (K, K)."""
+    support = confusion.sum(1, keepdims=True)
+    shares: Floats = np.divide(confusion, support, out=np.zeros(confusion.shape), where=support > 0)
+    return shares
+
+
+def cohen_kappa(confusion: Counts) -> float | None:
+    """Agreement beyond chance (Cohen 1960), -1 to 1; None where all samples are of one class and called so."""
+    n = float(_total(confusion))
+    by_chance = float((confusion.sum(1) / n * (confusion.sum(0) / n)).sum())
+    if by_chance >= 1:
+        return None
+    return (float(np.trace(confusion)) / n - by_chance) / (1 - by_chance)
+
+
+def matthews_correlation(confusion: Counts) -> float:
+    """The correlation of truth and prediction for K classes (Gorodkin 2004), -1 to 1; by convention 0 where one of
+    them is constant.
+    """
+    n = float(_total(confusion))
+    truth, called = confusion.sum(1) / n, confusion.sum(0) / n
+    spread = (1 - float((truth * truth).sum())) * (1 - float((called * called).sum()))
+    if spread <= 0:
+        return 0.0
+    return (float(np.trace(confusion)) / n - float((truth * called).sum())) / math.sqrt(spread)
+
+
+def top_k_hits(scores: NDArray[Any], truth: NDArray[Any], k: int = 2) -> NDArray[np.bool_]:
+    """Whether each sample's class is among the `k` highest of its scores (N, K). Bool (N,).
+
+    Of equal scores the class with the lower index comes first, as in argmax, so that the top 1 is the prediction.
+    """
+    _same_length(scores, truth)
+    _class_indices("truth", truth, scores.shape[1])
+    own = scores[np.arange(len(scores)), truth][:, None]
+    before = (scores > own) | ((scores == own) & (np.arange(scores.shape[1]) < truth[:, None]))
+    hits: NDArray[np.bool_] = before.sum(1) < k
+    return hits
+
+
+@dataclass(frozen=True, slots=True)
+class Bootstrap:
+    """95 % intervals by resampling the samples with replacement (Efron 1979, percentiles)."""
+
+    accuracy: tuple[float, float]
+    balanced_accuracy: tuple[float, float]
+    macro_f1: tuple[float, float]
+    resamples: int
+    seed: int
+
+
+def bootstrap(confusion: Counts, *, resamples: int = 2000, seed: int = 0) -> Bootstrap:
+    """Intervals of three figures. The counts of a resample are a multinomial draw from the confusion's cells, so they
+    are drawn as such; a class without samples in a resample is left out of its means, as in the figures themselves.
+    """
+    n, classes = _total(confusion), len(confusion)
+    draws = np.random.default_rng(seed).multinomial(n, confusion.ravel() / n, resamples)
+    draws = draws.reshape(resamples, classes, classes)
+    right, support, called = np.diagonal(draws, axis1=1, axis2=2), draws.sum(2), draws.sum(1)
+    present = support > 0
+
+    def interval(values: Floats) -> tuple[float, float]:
+        low, high = np.percentile(values, (2.5, 97.5))
+        return float(low), float(high)
+
+    def macro(above: Counts, below: Counts) -> tuple[float, float]:
+        each = np.divide(above, below, out=np.zeros(above.shape), where=present)
+        return interval(each.sum(1) / present.sum(1))
+
+    return Bootstrap(
+        interval(right.sum(1) / n), macro(right, support), macro(2 * right, support + called), resamples, seed
+    )
+
+
 def wilson_interval(right: int, n: int, *, z: float = 1.959964) -> tuple[float, float]:
     """The score interval of a proportion `right / n` (Wilson 1927); z = 1.96 gives 95 %. Low and high, 0 to 1."""
     if n < 1 or not 0 <= right <= n:
@@ -78,26 +159,46 @@ def negative_log_likelihood(probabilities: NDArray[Any], truth: NDArray[Any]) ->
     return float(-np.log(np.maximum(p[np.arange(len(p)), truth], _TINY)).mean())
 
 
+def brier_score(probabilities: NDArray[Any], truth: NDArray[Any]) -> float:
+    """The mean over samples of the squared error summed over classes (Brier 1950): 0 is perfect, 2 the worst.
+
+    Libraries that halve it for two classes, or divide it by K, give other numbers.
+    """
+    p = check_probabilities(probabilities)
+    _same_length(p, truth)
+    _class_indices("truth", truth, p.shape[1])
+    return float(((p - np.eye(p.shape[1])[truth]) ** 2).sum(1).mean())
+
+
+def confidence_bins(confidence: NDArray[Any], bins: int) -> NDArray[np.int64]:
+    """The bin of each value: equally wide over 0 to 1, closed above, (0, 1/bins], ..., (1 - 1/bins, 1]."""
+    if bins < 1:
+        raise ValueError(f"{bins} bins; expected at least 1")
+    which: NDArray[np.int64] = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    return which
+
+
 def expected_calibration_error(probabilities: NDArray[Any], truth: NDArray[Any], *, bins: int = 15) -> float:
     """ECE of the top label (Guo et al. 2017): |accuracy - mean confidence| of each bin, weighted by its samples.
 
     truth: class indices (N,), or the shares (N, K) of raters who chose each class; then a prediction is as right as
-    the share of raters who agree with it. Bins are equally wide over 0 to 1 and closed above, (0, 1/bins], ...,
-    (1 - 1/bins, 1].
+    the share of raters who agree with it. Bins as in `confidence_bins`.
     """
+    confidence, right = top_label(probabilities, truth)
+    sums = np.bincount(confidence_bins(confidence, bins), right - confidence, minlength=bins)
+    return float(np.abs(sums).sum() / len(right))
+
+
+def top_label(probabilities: NDArray[Any], truth: NDArray[Any]) -> tuple[Floats, Floats]:
+    """The confidence of each prediction, and how right it is: 0 or 1, or for `truth` as shares (N, K) its share."""
     p = check_probabilities(probabilities)
     _same_length(p, truth)
-    if bins < 1:
-        raise ValueError(f"{bins} bins; expected at least 1")
-    confidence = p.max(1)
     best = p.argmax(1)
     if truth.ndim == 2:
-        right = check_probabilities(truth, "shares")[np.arange(len(p)), best]
+        right: Floats = check_probabilities(truth, "shares")[np.arange(len(p)), best]
     else:
         right = (best == truth).astype(np.float64)
-    gap = right - confidence
-    which = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
-    return float(np.abs(np.bincount(which, gap, minlength=bins)).sum() / len(p))
+    return p.max(1), right
 
 
 def mean_kl(shares: NDArray[Any], probabilities: NDArray[Any]) -> float:

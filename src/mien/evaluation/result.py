@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mien.evaluation.calibration import ReliabilityBin
+from mien.evaluation.curves import Curve
+from mien.evaluation.groups import GroupComparison
+from mien.evaluation.metrics import Bootstrap
+from mien.evaluation.speed import Speed
 
 Truth = Literal["label", "votes"]
 
@@ -31,6 +39,93 @@ class ClassScore:
     f1: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The accuracy on some of the samples, with its Wilson interval; None where there are none."""
+
+    n: int
+    accuracy: float | None
+    accuracy_95: tuple[float, float] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Votes:
+    """Accuracy on raters' majority (more than half of the votes), and where at least 60 % and 80 % of them agree."""
+
+    majority: Share
+    agreement_60: Share
+    agreement_80: Share
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Brier score (summed over classes, 0 to 2), class-wise ECE, and the reliability diagram behind `ece`.
+
+    brier: against the truth. classwise_ece: the mean of classwise_ece_by_class; like `reliability` against what `ece`
+    is measured against. reliability_majority: the diagram behind `ece_majority`.
+    """
+
+    brier: float
+    classwise_ece: float
+    classwise_ece_by_class: Mapping[str, float]
+    reliability: tuple[ReliabilityBin, ...]
+    reliability_majority: tuple[ReliabilityBin, ...] | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClassCurves:
+    """One class against the rest: ROC and precision-recall curve with their areas; None where it can't be defined."""
+
+    auc: float | None
+    average_precision: float | None
+    roc: Curve | None
+    precision_recall: Curve | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Curves:
+    """A `ClassCurves` per label, and the means over the classes that have them. Points are thinned, areas are not."""
+
+    macro_auc: float | None
+    macro_average_precision: float | None
+    per_class: Mapping[str, ClassCurves]
+
+
+@dataclass(frozen=True, slots=True)
+class Abstention:
+    """What it takes to be right as often as wanted: faces with a confidence of `threshold` or more are kept.
+
+    accuracy_at_least: the one-sided 95 % Wilson bound of the kept faces' accuracy. All but target and caveat is None
+    (n: 0) where no threshold reaches the target.
+    """
+
+    target: float
+    threshold: float | None
+    n: int
+    coverage: float
+    accuracy: float | None
+    accuracy_at_least: float | None
+    caveat: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Selective:
+    """Abstaining by confidence: risk over coverage (thinned), the area under it, the threshold if one was wanted."""
+
+    aurc: float
+    risk_coverage: Curve
+    abstention: Abstention | None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainCopies:
+    """How many measured faces have a pixel-exact copy in the training split, and the accuracy without them."""
+
+    n_train: int
+    n_copies: int
+    without: Share
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
     """What was measured, on what, and every prediction.
@@ -41,24 +136,26 @@ class Evaluation:
     the majority agrees, which is more often than a single rater does. nll: over the nll_n samples whose class the
     models can say. kl_votes: mean KL(votes || model) over the kl_n samples with votes, on the expressions that raters
     and models share; None without votes. dropped_classes: the models', which the ruler lacks; missing_classes: the
-    ruler's, which the models lack. sources: (n,); truth_index: int64 (n,); probabilities: float64 (n, K), 0 for missing
-    classes.
+    ruler's, which the models lack. predictions: the file of another tool that was measured instead of models.
+    sources: (n,); truth_index, predicted_index: int64 (n,); confidence: float64 (n,); probabilities: float64 (n, K), 0
+    for missing classes. Without probabilities all that needs them is None.
     """
 
-    models: tuple[UsedModel, ...]
-    data: str
-    split: str
     truth: Truth
     labels: tuple[str, ...]
-    tta: bool
     n: int
     n_left_out: int
     accuracy: float
     accuracy_95: tuple[float, float]
+    bootstrap_95: Bootstrap
     balanced_accuracy: float
     macro_f1: float
-    ece: float
-    ece_before_temperature: float
+    weighted_f1: float
+    top_2_accuracy: float | None
+    cohen_kappa: float | None
+    matthews_correlation: float
+    ece: float | None
+    ece_before_temperature: float | None
     ece_majority: float | None
     nll: float | None
     nll_n: int
@@ -66,47 +163,59 @@ class Evaluation:
     kl_n: int
     per_class: tuple[ClassScore, ...]
     confusion: tuple[tuple[int, ...], ...]
+    confusion_normalised: tuple[tuple[float, ...], ...]
+    calibration: Calibration | None
+    curves: Curves | None
+    selective: Selective | None
+    votes: Votes | None
     dropped_classes: tuple[str, ...]
     missing_classes: tuple[str, ...]
-    notes: tuple[str, ...]
     sources: tuple[str, ...] = field(repr=False)
     truth_index: NDArray[np.int64] = field(repr=False)
-    probabilities: NDArray[np.float64] = field(repr=False)
+    predicted_index: NDArray[np.int64] = field(repr=False)
+    confidence: NDArray[np.float64] | None = field(repr=False)
+    probabilities: NDArray[np.float64] | None = field(repr=False)
+    models: tuple[UsedModel, ...] = ()
+    predictions: str | None = None
+    data: str = ""
+    split: str = ""
+    tta: bool = False
+    notes: tuple[str, ...] = ()
+    train_copies: TrainCopies | None = None
+    groups: tuple[GroupComparison, ...] = ()
+    speed: Speed | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """As metrics.json has it: everything but the single predictions, figures to six digits."""
-
-        def short(value: float | None) -> float | None:
-            return None if value is None else round(value, 6)
-
-        return {
-            "models": [{"name": m.name, "sha256": m.sha256, "temperature": m.temperature} for m in self.models],
-            "data": self.data,
-            "split": self.split,
-            "truth": self.truth,
-            "labels": list(self.labels),
-            "tta": self.tta,
-            "n": self.n,
-            "n_left_out": self.n_left_out,
-            "accuracy": short(self.accuracy),
-            "accuracy_95": [short(v) for v in self.accuracy_95],
-            "balanced_accuracy": short(self.balanced_accuracy),
-            "macro_f1": short(self.macro_f1),
-            "ece": short(self.ece),
-            "ece_before_temperature": short(self.ece_before_temperature),
-            "ece_majority": short(self.ece_majority),
-            "nll": short(self.nll),
-            "kl_votes": short(self.kl_votes),
-            "nll_n": self.nll_n,
-            "kl_n": self.kl_n,
-            "per_class": {
-                c.label: {
-                    "recall": short(c.recall), "precision": short(c.precision), "f1": short(c.f1), "support": c.support
-                }
-                for c in self.per_class
-            },
-            "confusion": [list(row) for row in self.confusion],
-            "dropped_classes": list(self.dropped_classes),
-            "missing_classes": list(self.missing_classes),
-            "notes": list(self.notes),
+        """As metrics.json has it: everything but the single predictions, figures to six digits, None for undefined."""
+        copies = self.train_copies
+        first = ("models", "predictions", "data", "split", "truth", "labels", "tta")
+        last = ("sources", "truth_index", "predicted_index", "confidence", "probabilities")
+        names = [f.name for f in fields(self) if f.name not in (*first, *last)]
+        written: dict[str, Any] = {name: _plain(getattr(self, name), name) for name in (*first, *names)}
+        written["per_class"] = {
+            c.label: {"recall": _plain(c.recall), "precision": _plain(c.precision), "f1": _plain(c.f1),
+                      "support": c.support}
+            for c in self.per_class
         }  # fmt: skip
+        written["models"] = [{"name": m.name, "sha256": m.sha256, "temperature": m.temperature} for m in self.models]
+        written["accuracy_without_train_copies"] = _plain(copies.without.accuracy) if copies else None
+        return written
+
+
+_EXACT = frozenset({"threshold", "target"})
+"""Written with all their digits: to cut at a rounded threshold would keep other faces."""
+
+
+def _plain(value: Any, name: str = "") -> Any:
+    """Any part of an evaluation as JSON has it; what is not finite (a curve's first threshold) as None."""
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, float):
+        return None if not math.isfinite(value) else value if name in _EXACT else round(value, 6)
+    if is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name), f.name) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,135 @@
+"""The model card (Mitchell et al. 2019) as Markdown: every figure comes from the model file and its evaluations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from mien.evaluation.result import Evaluation, Truth
+from mien.model_file import ModelFile, ModelInfo
+
+_COLUMNS: dict[Truth, str] = {"votes": "FER+ majority of eight", "label": "original label"}
+
+_ROWS: dict[str, Callable[[Evaluation], str]] = {
+    "faces measured (left out)": lambda e: f"{e.n} ({e.n_left_out})",
+    "accuracy (95 % interval)": lambda e: f"{e.accuracy:.4f} ({e.accuracy_95[0]:.3f} to {e.accuracy_95[1]:.3f})",
+    "macro recall": lambda e: f"{e.balanced_accuracy:.4f}",
+    "macro F1": lambda e: f"{e.macro_f1:.4f}",
+    "calibration error (ECE)": lambda e: f"{e.ece:.4f}",
+    "... before temperature": lambda e: f"{e.ece_before_temperature:.4f}",
+    "ECE against the majority": lambda e: _figure(e.ece_majority, 4),
+    "negative log-likelihood": lambda e: _figure(e.nll, 4),
+    "mean KL to the votes": lambda e: _figure(e.kl_votes, 4),
+}
+
+_CALIBRATION = (
+    "The votes ruler's ECE compares each confidence with the share of raters who agree with the prediction; the label "
+    "ruler's with how often the original label agrees. *ECE against the majority* compares it with how often the "
+    "majority agrees: for a votes model it is large on purpose, because a face on which 7 of 10 raters agree has its "
+    "majority right far more often than 70 % of the time. Abstain with `--abstain-below` on the confidence."
+)
+
+_USE = (
+    "Outputs are *apparent expressions as raters label them*, not felt emotion. Out of scope: hiring, proctoring, "
+    "monitoring of workers or pupils, policing, lie detection, diagnosis, covert use. In the EU, inferring emotions at "
+    "work and in education is forbidden but for medical or safety reasons (AI Act, Art. 5(1)(f)), and people must be "
+    "told where emotion recognition is used. Everything runs locally; mien retains nothing by default."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CardTexts:
+    """What a card says that can't be measured, in Markdown.
+
+    meaning: of a probability. crop: a remark behind the crop's figures. recipe, data, licence: one entry each.
+    measured: what the figures were measured on, and how. limits: one entry each.
+    """
+
+    meaning: str
+    crop: str
+    recipe: str
+    data: str
+    licence: str
+    measured: str
+    limits: tuple[str, ...]
+
+
+def texts_from_metadata(info: ModelInfo) -> CardTexts:
+    """What a model file says of itself, for a card that nobody writes texts for."""
+    meaning = {
+        "votes": "A probability is **the share of human raters who would say so**. It is not the chance that most "
+        "raters would: that is higher (see *calibration* below).",
+        "label": "A probability is the chance that the data set's **label** says so.",
+    }
+    recipe = "the resolved recipe is in the file's metadata" if info.recipe else "unknown"
+    if info.members:
+        recipe = f"the weighted mean of {', '.join(info.members)}; weights and checksums are in the file's metadata"
+    return CardTexts(
+        meaning=meaning.get(info.target, ""),
+        crop="",
+        recipe=recipe,
+        data=f"{info.data or 'unknown'}. Temperature: {info.temperature:.3f}.",
+        licence=info.licence or "unknown",
+        measured="Figures of a split that chose the epoch, the temperature or the weights are slightly optimistic.",
+        limits=(
+            "Rare classes are weak: read the recall of each expression above before relying on it.",
+            "Gaps between subgroups (age, skin tone, sex) are unknown unless they were measured.",
+            "Faces turned far from the camera, hidden, tiny (under about 20 px) or blurred are guesses.",
+        ),
+    )
+
+
+def model_card(model: ModelFile, evaluations: Mapping[Truth, Evaluation], texts: CardTexts | None = None) -> str:
+    """The card of a model file as Markdown.
+
+    evaluations: one for each ruler that it was measured on, at least one, in the order of the columns. texts: what
+    can't be measured; None takes `texts_from_metadata`. Raises ValueError without an evaluation.
+    """
+    if not evaluations:
+        raise ValueError("no evaluation: a card needs figures")
+    info = model.info
+    texts = texts or texts_from_metadata(info)
+    own = next((e for truth, e in evaluations.items() if truth == info.target), None)
+    ruler = "the ruler that the model was trained for"
+    if own is None:
+        own = next(iter(evaluations.values()))
+        ruler = f"the ruler *{own.truth}*"
+    lines = [
+        f"# {info.name}",
+        "",
+        texts.meaning,
+        "",
+        f"- **File**: `{model.path.name}`, {model.path.stat().st_size / 1e6:.2f} MB, sha256 `{model.sha256}`",
+        f"- **Network**: {info.parameters / 1e6:.3f} M parameters; "
+        f"input {info.size}x{info.size}x{info.channels} uint8; labels: {', '.join(info.labels)}",
+        f"- **Crop**: margin {info.crop.margin}, align {info.crop.align}{texts.crop}",
+        f"- **Recipe**: {texts.recipe}",
+        f"- **Data**: {texts.data}",
+        f"- **Licence**: {texts.licence}",
+        "",
+        "## Figures",
+        "",
+        texts.measured,
+        "",
+        f"| | {' | '.join(_COLUMNS[truth] for truth in evaluations)} |",
+        f"|---|{'---|' * len(evaluations)}",
+    ]
+    for name, text in _ROWS.items():
+        lines.append(f"| {name} | {' | '.join(text(e) for e in evaluations.values())} |")
+    lines += ["", f"Recall by expression, on {ruler}:", "", "| expression | faces | recall | precision |"]
+    lines.append("|---|---|---|---|")
+    lines += [f"| {c.label} | {c.support} | {_figure(c.recall, 3)} | {c.precision:.3f} |" for c in own.per_class]
+    for truth, e in evaluations.items():
+        if e.dropped_classes or e.missing_classes:
+            lines.append(
+                f"\nOn the ruler *{truth}*: dropped and renormalised: {', '.join(e.dropped_classes) or 'none'}; "
+                f"classes that the model can't say and gets wrong: {', '.join(e.missing_classes) or 'none'}."
+            )
+    lines += ["", "## Calibration", "", _CALIBRATION, "", "## Limits", ""]
+    lines += [f"- {limit}" for limit in texts.limits]
+    lines += ["", "## Use and misuse", "", _USE, ""]
+    return "\n".join(lines)
+
+
+def _figure(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

@@ -1,0 +1,271 @@
+"""Which parts of a face an answer hangs on: occlusion maps for any model file, and the curves that test any map.
+
+A map is float32 (N, H, W), one per face: the higher, the more the answer hangs on that place. How high is only
+comparable within one map.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.crop import crop_faces
+from mien.errors import DataError, OutputError, PictureError
+from mien.faces import FaceDetector
+from mien.files import make_folder, write_bytes, write_text
+from mien.labels import canonical, canonical_all
+from mien.model_file import ModelFile, ModelInfo
+from mien.pages import contact_sheet, png
+from mien.pictures import read_picture
+
+Faces = NDArray[np.uint8]
+Maps = NDArray[np.float32]
+Probabilities = Callable[[Faces], NDArray[np.float32]]
+"""uint8 (N, H, W, C) -> float32 (N, K): a model file's `probabilities`."""
+
+_BATCH = 512
+
+
+def occlusion_maps(
+    probabilities: Probabilities,
+    faces: Faces,
+    targets: NDArray[np.int64],
+    *,
+    patch: float = 0.2,
+    stride: float = 0.06,
+) -> Maps:
+    """How much the target's probability falls when a patch of the face is blurred away (Zeiler & Fergus 2014).
+
+    faces: uint8 (N, H, W, C). targets: int64 (N,), the class that each map is for. patch, stride: shares of the face's
+    side. A patch becomes the heavily blurred face rather than grey, which would be a feature of its own. Where patches
+    overlap, their falls are averaged. Returns float32 (N, H, W).
+    """
+    count, height, width, _ = faces.shape
+    side, step = max(1, round(patch * height)), max(1, round(stride * height))
+    places = [(top, left) for top in _places(height, side, step) for left in _places(width, side, step)]
+    patches = np.zeros((len(places), height, width), bool)
+    for mask, (top, left) in zip(patches, places, strict=True):
+        mask[top : top + side, left : left + side] = True
+    blurred = blurred_faces(faces)
+    first = _target_probability(probabilities, faces, targets)
+    maps = np.empty((count, height, width), np.float32)
+    for i in range(count):
+        changed = np.where(patches[..., None], blurred[i], faces[i])
+        falls = first[i] - _target_probability(probabilities, changed, np.full(len(places), targets[i]))
+        maps[i] = np.tensordot(falls, patches, 1) / patches.sum(0)
+    return maps
+
+
+def blurred_faces(faces: Faces) -> Faces:
+    """Faces without their details: what stands for "nothing there" (Gaussian blur of an eighth of the side)."""
+    sigma = faces.shape[1] / 8
+    blurred = [cv2.GaussianBlur(face, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE) for face in faces]
+    return np.stack(blurred).reshape(faces.shape).astype(np.uint8, copy=False)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MapTest:
+    """Whether maps mean anything: the target's mean probability while pixels go, or come, in the order of the map.
+
+    shares: float32 (S,), the share of pixels changed, 0 to 1. deletion, insertion: float32 (S,), in the map's order;
+    random_deletion, random_insertion: in a random order of patches of the same size. A meaningful map deletes faster
+    and inserts faster than chance (Petsiuk et al. 2018, RISE).
+    """
+
+    shares: NDArray[np.float32]
+    deletion: NDArray[np.float32]
+    insertion: NDArray[np.float32]
+    random_deletion: NDArray[np.float32]
+    random_insertion: NDArray[np.float32]
+
+    def areas(self) -> dict[str, float]:
+        """The areas under the curves; for deletion less is better, for insertion more."""
+        widths = np.diff(self.shares)
+        curves = {name: np.array(values) for name, values in self.to_dict().items() if name != "shares"}
+        return {name: float(((v[1:] + v[:-1]) / 2 * widths).sum()) for name, v in curves.items()}
+
+    def to_dict(self) -> dict[str, list[float]]:
+        """The curves, as JSON has them."""
+        return {field.name: [round(float(v), 4) for v in getattr(self, field.name)] for field in fields(self)}
+
+
+def check_maps(
+    probabilities: Probabilities,
+    faces: Faces,
+    maps: Maps,
+    targets: NDArray[np.int64],
+    *,
+    steps: int = 20,
+    seed: int = 0,
+) -> MapTest:
+    """The deletion and insertion curves of maps, beside those of random ones; the blurred face stands for nothing."""
+    shares = np.linspace(0, 1, steps + 1, dtype=np.float32)
+    random = _random_maps(maps.shape, seed)
+    blurred = blurred_faces(faces)
+
+    def curve(order: Maps, start: Faces, goal: Faces) -> NDArray[np.float32]:
+        ranks = _ranks(order)
+        values = []
+        for share in shares:
+            changed = np.where((ranks < share)[..., None], goal, start)
+            values.append(_target_probability(probabilities, changed, targets).mean())
+        return np.array(values, np.float32)
+
+    return MapTest(
+        shares,
+        deletion=curve(maps, faces, blurred),
+        insertion=curve(maps, blurred, faces),
+        random_deletion=curve(random, faces, blurred),
+        random_insertion=curve(random, blurred, faces),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Explanation:
+    """Maps of some faces, with what they explain and how well.
+
+    faces: uint8 (N, H, W, C). names: the picture each came from. expressions: the label that each map is for.
+    probabilities: float32 (N,), the model's for that label. maps: float32 (N, H, W).
+    """
+
+    model: str
+    method: str
+    faces: Faces
+    names: tuple[str, ...]
+    expressions: tuple[str, ...]
+    probabilities: NDArray[np.float32]
+    maps: Maps
+    test: MapTest
+
+
+def crop_pictures(
+    paths: Sequence[Path], detector: FaceDetector, info: ModelInfo
+) -> tuple[Faces, tuple[str, ...], tuple[str, ...]]:
+    """The faces of pictures, cut as the model wants them; each one's picture; and a line per picture without any.
+
+    Raises DataError where no face is found at all.
+    """
+    crops, names, problems = [], [], []
+    for path in paths:
+        try:
+            picture = read_picture(path)
+        except PictureError as error:
+            problems.append(str(error))
+            continue
+        found = crop_faces(picture, detector.detect(picture), info.crop, size=info.size, channels=info.channels)
+        if not len(found):
+            problems.append(f"{path}: no face found")
+        crops.append(found)
+        names += [str(path)] * len(found)
+    if not names:
+        raise DataError(
+            f"no face to explain in {len(paths)} pictures" + (f"; first: {problems[0]}" if problems else "")
+        )
+    return np.concatenate(crops), tuple(names), tuple(problems)
+
+
+def explain_faces(
+    model: ModelFile,
+    faces: Faces,
+    names: Sequence[str],
+    *,
+    expression: str | None = None,
+    maps_of: Callable[[Faces, NDArray[np.int64]], Maps] | None = None,
+) -> Explanation:
+    """Maps of face crops for one expression, or for each face's likeliest, tested by deletion and insertion.
+
+    maps_of: what makes the maps (Grad-CAM); None: occlusion. Raises DataError for an expression the model lacks.
+    """
+    labels = canonical_all(model.info.labels, str(model.path))
+    answers = model.probabilities(faces)
+    targets = answers.argmax(1).astype(np.int64)
+    if expression is not None:
+        if canonical(expression) not in labels:
+            raise DataError(f"{model.info.name} does not answer '{expression}'; it answers {', '.join(labels)}")
+        targets[:] = labels.index(canonical(expression))
+    method = "occlusion" if maps_of is None else "Grad-CAM"
+    maps = occlusion_maps(model.probabilities, faces, targets) if maps_of is None else maps_of(faces, targets)
+    test = check_maps(model.probabilities, faces, maps, targets)
+    chosen = answers[np.arange(len(faces)), targets]
+    return Explanation(
+        model.info.name, method, faces, tuple(names), tuple(labels[t] for t in targets), chosen, maps, test
+    )
+
+
+def write_explanation(explanation: Explanation, out: Path) -> None:
+    """Writes sheet.png, explain.json and face-0001.png ... into the folder `out`. Raises OutputError."""
+    e, out = explanation, Path(out)
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"{out}: is a file; give a folder")
+    make_folder(out)
+    drawn = [overlay(face, map_) for face, map_ in zip(e.faces, e.maps, strict=True)]
+    captions = [f"{name} {p:.2f}" for name, p in zip(e.expressions, e.probabilities, strict=True)]
+    for number, picture in enumerate(drawn, start=1):
+        write_bytes(out / f"face-{number:04d}.png", png(picture))
+    pairs = [np.concatenate([cv2.resize(_colour(f), (192, 192), interpolation=cv2.INTER_CUBIC), d])
+             for f, d in zip(e.faces, drawn, strict=True)]  # fmt: skip
+    write_bytes(out / "sheet.png", png(contact_sheet(pairs, captions, tile=192, columns=8)))
+    rows = [
+        {"source": name, "expression": label, "probability": round(float(p), 4), "picture": f"face-{i:04d}.png"}
+        for i, (name, label, p) in enumerate(zip(e.names, e.expressions, e.probabilities, strict=True), start=1)
+    ]
+    about = {"model": e.model, "method": e.method, "areas": e.test.areas(), "curves": e.test.to_dict(), "faces": rows}
+    write_text(out / "explain.json", json.dumps(about, indent=2) + "\n")
+
+
+def overlay(face: Faces, map_: NDArray[np.float32], *, side: int = 192, strength: float = 0.55) -> Faces:
+    """A face (H, W, C) under its map as colours, enlarged: uint8 (side, side, 3), RGB; red is high, blue is low."""
+    colour = cv2.resize(_colour(face), (side, side), interpolation=cv2.INTER_CUBIC)
+    smooth = cv2.resize(unit_range(map_), (side, side), interpolation=cv2.INTER_CUBIC)
+    bgr = cv2.applyColorMap((smooth.clip(0, 1) * 255).astype(np.uint8), cv2.COLORMAP_JET)
+    heat = bgr[..., ::-1].astype(np.float32)
+    return (colour * (1 - strength) + heat * strength).clip(0, 255).astype(np.uint8)
+
+
+def unit_range(map_: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A map with its lowest value at 0 and its highest at 1; a flat one becomes all 0."""
+    low, high = float(map_.min()), float(map_.max())
+    return np.zeros_like(map_) if high - low < 1e-12 else ((map_ - low) / (high - low)).astype(np.float32)
+
+
+def rank_correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """Spearman's rank correlation of two maps' pixels; 0 where one of them is flat."""
+    a, b = (np.argsort(np.argsort(m.ravel())).astype(np.float64) for m in (one, other))
+    if np.ptp(one) == 0 or np.ptp(other) == 0:
+        return 0.0
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def _colour(face: Faces) -> Faces:
+    return np.repeat(face, 3, axis=2) if face.shape[2] == 1 else face
+
+
+def _places(length: int, side: int, step: int) -> list[int]:
+    return sorted({*range(0, length - side + 1, step), length - side})
+
+
+def _ranks(maps: Maps) -> NDArray[np.float32]:
+    """Each pixel's place in the order of its map, highest first, as a share of all: 0 to below 1."""
+    flat = maps.reshape(len(maps), -1)
+    ranks = np.empty(flat.shape, np.float32)
+    order = np.argsort(-flat, axis=1, kind="stable")
+    np.put_along_axis(ranks, order, np.arange(flat.shape[1], dtype=np.float32)[None] / flat.shape[1], 1)
+    return ranks.reshape(maps.shape)
+
+
+def _random_maps(shape: tuple[int, ...], seed: int) -> Maps:
+    """Smooth random maps, so that chance too takes away whole patches and not single pixels."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.random((shape[0], 8, 8), dtype=np.float32)
+    return np.stack([cv2.resize(c, (shape[2], shape[1]), interpolation=cv2.INTER_CUBIC) for c in coarse])
+
+
+def _target_probability(probabilities: Probabilities, faces: Faces, targets: NDArray[np.int64]) -> NDArray[np.float32]:
+    parts = [probabilities(np.ascontiguousarray(faces[i : i + _BATCH])) for i in range(0, len(faces), _BATCH)]
+    return np.concatenate(parts)[np.arange(len(faces)), targets]

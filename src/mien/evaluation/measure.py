@@ -1,0 +1,278 @@
+"""From answers and truths to an `Evaluation`, whoever gave the answers: a model of mien, or a file of another tool."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.data.samples import VOTE_LABELS, vote_majority, vote_shares
+from mien.errors import DataError
+from mien.evaluation import calibration, curves, metrics
+from mien.evaluation.groups import compare_groups
+from mien.evaluation.result import (
+    Abstention,
+    Calibration,
+    ClassCurves,
+    ClassScore,
+    Curves,
+    Evaluation,
+    Selective,
+    Share,
+    TrainCopies,
+    Truth,
+    Votes,
+)
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+CAVEAT = "chosen on these very faces, so expect a little less on others; choose it on validation, not on test"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answers:
+    """What was said about N faces. labels: the L classes in mien's spelling. called: int64 (N,), an index into them.
+
+    confidence: float64 (N,); probabilities: float64 (N, L); raw: those before temperature. None for what was not said.
+    """
+
+    labels: tuple[str, ...]
+    called: Indices
+    confidence: Floats | None
+    probabilities: Floats | None
+    raw: Floats | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Truths:
+    """What holds for the same N faces. names: the ruler's K classes. index: int64 (N,) into them, -1 for none.
+
+    votes: float32 (N, 8), as in `Samples`. columns: values (N,) to group by. copied: bool (N,), whether the face is in
+    the training split, of n_train faces, too.
+    """
+
+    ruler: Truth
+    names: tuple[str, ...]
+    index: Indices
+    sources: tuple[str, ...]
+    votes: NDArray[np.float32] | None
+    columns: dict[str, NDArray[np.generic]]
+    copied: NDArray[np.bool_] | None = None
+    n_train: int = 0
+
+
+def measure(answers: Answers, truths: Truths, *, target_accuracy: float | None, data: str) -> Evaluation:
+    """All figures. data: what the data are called in messages.
+
+    Raises DataError where nothing can be measured: no samples, none with a truth, or no label in common.
+    """
+    labels, names = answers.labels, truths.names
+    if target_accuracy is not None and not 0 < target_accuracy <= 1:
+        raise DataError(f"target accuracy {target_accuracy}; expected above 0 and at most 1, for example 0.9")
+    if not set(labels) & set(names):
+        raise DataError(f"the model's labels ({', '.join(labels)}) and the data's ({', '.join(names)}) share nothing")
+    measured = np.flatnonzero(truths.index >= 0)
+    if len(measured) == 0:
+        raise DataError(
+            f"{data or 'the data'}: no samples to measure by {truths.ruler}; {len(truths.index)} were left out"
+        )
+    right = truths.index[measured]
+    everyone = None if answers.probabilities is None else mapped(answers.probabilities, labels, names)
+    probabilities = None if everyone is None else everyone[measured]
+    if probabilities is None:
+        called = np.array([names.index(name) for name in labels])[answers.called[measured]]
+        confidence = None if answers.confidence is None else answers.confidence[measured]
+    else:
+        called, confidence = probabilities.argmax(1), probabilities.max(1)
+    confusion = metrics.confusion_counts(right, called, len(names))
+    known = np.array([name in labels for name in names])
+    sayable = known[right]
+    top_2 = nll = None
+    if probabilities is not None:
+        # Classes that the model lacks must not rise to the top 2 by being listed before other zeros.
+        hits = metrics.top_k_hits(np.where(known, probabilities, -1.0), right)
+        top_2 = float((hits & sayable).mean())
+        nll = metrics.negative_log_likelihood(probabilities[sayable], right[sayable]) if sayable.any() else None
+    kl, kl_n = _kl_to_votes(answers, truths)
+    calibrated = _calibration(everyone, truths, measured)
+    ece, ece_majority = _ece(everyone, truths, measured)
+    raw = None if answers.raw is None else mapped(answers.raw, labels, names)
+    return Evaluation(
+        truth=truths.ruler,
+        labels=names,
+        n=len(measured),
+        n_left_out=len(truths.index) - len(measured),
+        accuracy=metrics.accuracy(confusion),
+        accuracy_95=metrics.wilson_interval(int(np.trace(confusion)), len(measured)),
+        bootstrap_95=metrics.bootstrap(confusion),
+        balanced_accuracy=metrics.balanced_accuracy(confusion),
+        macro_f1=metrics.macro_f1(confusion),
+        weighted_f1=metrics.weighted_f1(confusion),
+        top_2_accuracy=top_2,
+        cohen_kappa=metrics.cohen_kappa(confusion),
+        matthews_correlation=metrics.matthews_correlation(confusion),
+        ece=ece,
+        ece_before_temperature=_ece(raw, truths, measured)[0],
+        ece_majority=ece_majority,
+        nll=nll,
+        nll_n=int(sayable.sum()) if probabilities is not None else 0,
+        kl_votes=kl,
+        kl_n=kl_n,
+        per_class=_class_scores(confusion, names),
+        confusion=tuple(tuple(row) for row in confusion.tolist()),
+        confusion_normalised=tuple(tuple(row) for row in metrics.normalised(confusion).tolist()),
+        calibration=calibrated,
+        curves=None if probabilities is None else _curves(probabilities, right, names, known),
+        selective=None if confidence is None else _selective(called == right, confidence, target_accuracy),
+        votes=_votes(answers, truths),
+        dropped_classes=tuple(name for name in labels if name not in names),
+        missing_classes=tuple(name for name in names if name not in labels),
+        sources=tuple(truths.sources[i] for i in measured),
+        truth_index=right,
+        predicted_index=called,
+        confidence=confidence,
+        probabilities=probabilities,
+        train_copies=_train_copies(called == right, measured, truths),
+        groups=compare_groups(
+            {name: values[measured] for name, values in truths.columns.items()}, right, called, len(names)
+        ),
+    )
+
+
+def mapped(p: Floats, labels: Sequence[str], names: Sequence[str]) -> Floats:
+    """Probabilities (N, len(labels)) as (N, len(names)): columns by name, 0 where `labels` lack one, renormalised."""
+    placed = np.zeros((len(p), len(names)))
+    for column, name in enumerate(names):
+        if name in labels:
+            placed[:, column] = p[:, labels.index(name)]
+    total = placed.sum(1, keepdims=True)
+    # All the probability may have been on dropped classes; then the model says nothing about the rest: equal shares.
+    shared = np.array([name in labels for name in names]) / sum(name in labels for name in names)
+    return np.where(total > 1e-12, placed / np.maximum(total, 1e-12), shared)
+
+
+def share_right(hits: NDArray[np.bool_]) -> Share:
+    """The accuracy on some samples, given which are right; bool (n,), n may be 0."""
+    n, right = len(hits), int(hits.sum())
+    return Share(n, right / n, metrics.wilson_interval(right, n)) if n else Share(0, None, None)
+
+
+def _against(p: Floats, truths: Truths, measured: NDArray[np.intp]) -> tuple[Floats, Indices | Floats] | None:
+    """Probabilities, and what their calibration is measured against: raters' shares on `votes`, else labels."""
+    if truths.ruler == "votes" and truths.votes is not None:
+        voted = truths.votes.sum(1) > 0
+        return (p[voted], vote_shares(truths.votes[voted]).astype(np.float64)) if voted.any() else None
+    return p[measured], truths.index[measured]
+
+
+def _ece(p: Floats | None, truths: Truths, measured: NDArray[np.intp]) -> tuple[float | None, float | None]:
+    """ECE by the ruler, and against the majority on `votes`."""
+    pair = None if p is None else _against(p, truths, measured)
+    if p is None or pair is None:
+        return None, None
+    majority = None
+    if truths.ruler == "votes":
+        majority = metrics.expected_calibration_error(p[measured], truths.index[measured])
+    return metrics.expected_calibration_error(*pair), majority
+
+
+def _calibration(p: Floats | None, truths: Truths, measured: NDArray[np.intp]) -> Calibration | None:
+    pair = None if p is None else _against(p, truths, measured)
+    if p is None or pair is None:
+        return None
+    own, right = p[measured], truths.index[measured]
+    by_class = calibration.classwise_calibration_error(*pair)
+    return Calibration(
+        brier=metrics.brier_score(own, right),
+        classwise_ece=float(by_class.mean()),
+        classwise_ece_by_class=dict(zip(truths.names, by_class.tolist(), strict=True)),
+        reliability=calibration.reliability(*pair),
+        reliability_majority=calibration.reliability(own, right) if truths.ruler == "votes" else None,
+    )
+
+
+def _curves(p: Floats, right: Indices, names: tuple[str, ...], known: NDArray[np.bool_]) -> Curves:
+    per_class = {}
+    for k, name in enumerate(names):
+        if not known[k]:  # its constant 0 would rank nothing
+            per_class[name] = ClassCurves(None, None, None, None)
+            continue
+        positive, scores = right == k, p[:, k]
+        roc, recall = curves.roc_curve(positive, scores), curves.precision_recall_curve(positive, scores)
+        per_class[name] = ClassCurves(
+            curves.roc_auc(positive, scores),
+            curves.average_precision(positive, scores),
+            roc and roc.thinned(),
+            recall and recall.thinned(),
+        )
+    aucs = [c.auc for c in per_class.values() if c.auc is not None]
+    precisions = [c.average_precision for c in per_class.values() if c.average_precision is not None]
+    return Curves(
+        sum(aucs) / len(aucs) if aucs else None, sum(precisions) / len(precisions) if precisions else None, per_class
+    )
+
+
+def _selective(hits: NDArray[np.bool_], confidence: Floats, target: float | None) -> Selective:
+    abstention = None
+    if target is not None:
+        threshold = curves.threshold_for(hits, confidence, target)
+        if threshold is None:
+            abstention = Abstention(target, None, 0, 0.0, None, None, CAVEAT)
+        else:
+            kept = hits[confidence >= threshold]
+            n, right = len(kept), int(kept.sum())
+            low, _ = metrics.wilson_interval(right, n, z=1.644854)  # one-sided 95 %
+            abstention = Abstention(target, threshold, n, n / len(hits), right / n, low, CAVEAT)
+    return Selective(
+        curves.area_under_risk_coverage(hits, confidence), curves.risk_coverage(hits, confidence).thinned(), abstention
+    )
+
+
+def _votes(answers: Answers, truths: Truths) -> Votes | None:
+    """Accuracy on raters' majority, whatever the ruler; None without votes, or where no label is one of theirs."""
+    if truths.votes is None or not set(answers.labels) & set(VOTE_LABELS):
+        return None
+    if answers.probabilities is not None:
+        called = mapped(answers.probabilities, answers.labels, VOTE_LABELS).argmax(1)
+    else:
+        called = np.array([VOTE_LABELS.index(n) if n in VOTE_LABELS else -1 for n in answers.labels])[answers.called]
+    majority = vote_majority(truths.votes)
+    agreement = vote_shares(truths.votes).max(1)
+    hits = called == majority
+    # float32 shares: 6 of 10 may lie a little below 0.6
+    subsets = (share_right(hits[(majority >= 0) & (agreement >= least - 1e-6)]) for least in (0.0, 0.6, 0.8))
+    return Votes(*subsets)
+
+
+def _kl_to_votes(answers: Answers, truths: Truths) -> tuple[float | None, int]:
+    shared = tuple(name for name in VOTE_LABELS if name in answers.labels)
+    if truths.votes is None or answers.probabilities is None or not shared:
+        return None, 0
+    votes = truths.votes[:, [VOTE_LABELS.index(name) for name in shared]]
+    voted = votes.sum(1) > 0
+    if not voted.any():
+        return None, 0
+    p = mapped(answers.probabilities[voted], answers.labels, shared)
+    return metrics.mean_kl(vote_shares(votes[voted]), p), int(voted.sum())
+
+
+def _train_copies(hits: NDArray[np.bool_], measured: NDArray[np.intp], truths: Truths) -> TrainCopies | None:
+    if truths.copied is None:
+        return None
+    copied = truths.copied[measured]
+    return TrainCopies(truths.n_train, int(copied.sum()), share_right(hits[~copied]))
+
+
+def _class_scores(confusion: Indices, names: tuple[str, ...]) -> tuple[ClassScore, ...]:
+    rows = zip(
+        names,
+        confusion.sum(1).tolist(),
+        metrics.recall(confusion).tolist(),
+        metrics.precision(confusion).tolist(),
+        metrics.f1(confusion).tolist(),
+        strict=True,
+    )
+    return tuple(ClassScore(name, n, r if n else None, p, f if n else None) for name, n, r, p, f in rows)

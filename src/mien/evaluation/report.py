@@ -1,0 +1,158 @@
+"""An evaluation as plain text: the usual classification report, and the key figures below."""
+
+from __future__ import annotations
+
+from mien.evaluation.groups import GroupComparison
+from mien.evaluation.result import Evaluation, Share
+
+
+def classification_report(evaluation: Evaluation) -> str:
+    """The table of precision, recall, F1 and support in scikit-learn's layout, four digits.
+
+    Classes without samples have '-' and are left out of the macro averages.
+    """
+    scores = evaluation.per_class
+    width = max(len("weighted avg"), *(len(name) for name in evaluation.labels))
+    lines = [f"{'':>{width}}  {'precision':>9} {'recall':>9} {'f1-score':>9} {'support':>9}", ""]
+
+    def row(name: str, *values: float | None) -> None:
+        cells = " ".join(f"{'-' if v is None else f'{v:.4f}':>9}" for v in values)
+        lines.append(f"{name:>{width}}  {cells}")
+
+    for c in scores:
+        row(c.label, c.precision, c.recall, c.f1)
+        lines[-1] += f" {c.support:>9}"
+    lines.append("")
+    lines.append(f"{'accuracy':>{width}}  {'':>9} {'':>9} {evaluation.accuracy:>9.4f} {evaluation.n:>9}")
+    present = [c for c in scores if c.support]
+    for name, weights in (("macro avg", [1] * len(present)), ("weighted avg", [c.support for c in present])):
+        total = sum(weights)
+        parts = ([c.precision for c in present], [c.recall for c in present], [c.f1 for c in present])
+        row(name, *(sum(w * (v or 0.0) for w, v in zip(weights, part, strict=True)) / total for part in parts))
+        lines[-1] += f" {evaluation.n:>9}"
+    return "\n".join(lines) + "\n"
+
+
+def key_figures(evaluation: Evaluation) -> list[str]:
+    """A line per figure: what it is, its value, its 95 % interval or its number of faces."""
+    e, boot = evaluation, evaluation.bootstrap_95
+    lines = [
+        f"accuracy           {e.accuracy:.4f}  {_interval(e.accuracy_95)}, n = {e.n}",
+        f"balanced accuracy  {e.balanced_accuracy:.4f}  {_interval(boot.balanced_accuracy)}",
+        f"macro F1           {e.macro_f1:.4f}  {_interval(boot.macro_f1)}",
+        f"weighted F1        {e.weighted_f1:.4f}",
+    ]
+    for name, value in (
+        ("top-2 accuracy", e.top_2_accuracy),
+        ("Cohen's kappa", e.cohen_kappa),
+        ("MCC", e.matthews_correlation),
+        ("macro ROC AUC", e.curves and e.curves.macro_auc),
+        ("macro AP", e.curves and e.curves.macro_average_precision),
+    ):
+        if value is not None:
+            lines.append(f"{name:<18} {value:.4f}")
+    lines += _calibration_lines(e)
+    if e.selective is not None:
+        lines.append(f"AURC               {e.selective.aurc:.4f}  (risk over coverage; lower is better)")
+        wanted = e.selective.abstention
+        if wanted is not None and wanted.threshold is None:
+            lines.append(f"abstention         no confidence from which on accuracy reaches {wanted.target:g}")
+        elif wanted is not None:
+            lines.append(
+                f"abstention         accuracy {wanted.target:g} from confidence {wanted.threshold:.4f} on: keeps "
+                f"{wanted.coverage:.1%}, n = {wanted.n}, accuracy {wanted.accuracy:.4f}, with 95 % certainty at least "
+                f"{wanted.accuracy_at_least:.4f}; {wanted.caveat}"
+            )
+    if e.votes is not None:
+        for name, share in (
+            ("raters' majority", e.votes.majority),
+            (">= 60 % agree", e.votes.agreement_60),
+            (">= 80 % agree", e.votes.agreement_80),
+        ):
+            lines.append(f"{name:<18} {_share(share)}")
+    if e.train_copies is not None:
+        c = e.train_copies
+        lines.append(
+            f"copies in train    {c.n_copies} of {e.n} faces (train: {c.n_train}); without them: {_share(c.without)}"
+        )
+    for comparison in e.groups:
+        lines += _group_lines(comparison)
+    lines += _speed_lines(e)
+    if e.n_left_out:
+        lines.append(f"left out           {e.n_left_out} faces without a majority of votes")
+    if e.dropped_classes:
+        lines.append(f"dropped classes    {', '.join(e.dropped_classes)} (not in the truth)")
+    if e.missing_classes:
+        lines.append(f"missing classes    {', '.join(e.missing_classes)} (unknown to the model, counted as wrong)")
+    lines += [f"note: {note}" for note in e.notes]
+    return lines
+
+
+def title(evaluation: Evaluation) -> str:
+    """What was measured on what, in one line."""
+    who = " + ".join(m.name for m in evaluation.models) or evaluation.predictions or "predictions"
+    return f"{who} on {evaluation.split or 'the data'}, truth: {evaluation.truth}"
+
+
+def report_text(evaluation: Evaluation) -> str:
+    """The whole of report.txt."""
+    figures = "\n".join(key_figures(evaluation))
+    return f"{title(evaluation)}\n\n{classification_report(evaluation)}\n{figures}\n"
+
+
+def _calibration_lines(e: Evaluation) -> list[str]:
+    lines = []
+    if e.ece is not None:
+        line = f"ECE                {e.ece:.4f}"
+        if e.ece_before_temperature is not None:
+            line += f"  (before temperature: {e.ece_before_temperature:.4f})"
+        if e.ece_majority is not None:
+            line += f", against the share of raters; against the majority: {e.ece_majority:.4f}"
+        lines.append(line)
+    if e.calibration is not None:
+        lines.append(f"class-wise ECE     {e.calibration.classwise_ece:.4f}")
+        lines.append(f"Brier score        {e.calibration.brier:.4f}  (summed over classes, 0 to 2)")
+    if e.nll is not None:
+        lines.append(f"NLL                {e.nll:.4f}")
+    if e.kl_votes is not None:
+        lines.append(f"KL to the votes    {e.kl_votes:.4f}  (n = {e.kl_n})")
+    return lines
+
+
+def _group_lines(comparison: GroupComparison) -> list[str]:
+    p = comparison.p_value
+    chance = "" if p is None else f"; gaps this large by chance: p = {p:.4f} ({comparison.permutations:,} permutations)"
+    lines = [f"groups by {comparison.column}{chance}"]
+    for g in comparison.groups:
+        line = (
+            f"  {g.value}: accuracy {g.accuracy:.4f} {_interval(g.accuracy_95)}, balanced {g.balanced_accuracy:.4f} "
+            f"{_interval(g.balanced_accuracy_95)}, macro F1 {g.macro_f1:.4f} {_interval(g.macro_f1_95)}, n = {g.n}"
+        )
+        if g.p_holm is not None and g.gap_to_rest is not None:
+            line += f", to the rest {g.gap_to_rest:+.4f} (Holm p = {g.p_holm:.4f})"
+        lines.append(line + (", SMALL" if g.small else ""))
+    return lines
+
+
+def _speed_lines(e: Evaluation) -> list[str]:
+    if e.speed is None:
+        return []
+    lines = [
+        f"speed              batch of {b.batch_size}: {b.p50_ms:.2f} ms (95th percentile {b.p95_ms:.2f}), {b.runs} runs"
+        for b in e.speed.batches
+    ]
+    for m in e.speed.models:
+        parameters = "-" if m.parameters is None else f"{m.parameters:,} parameters"
+        macs = "" if m.macs is None else f", {m.macs / 1e6:.1f} M multiply-adds"
+        lines.append(f"size               {m.name}: {parameters}{macs}, {m.file_bytes / 1e6:.2f} MB")
+    return lines
+
+
+def _interval(interval: tuple[float, float]) -> str:
+    return f"(95 %: {interval[0]:.4f} to {interval[1]:.4f})"
+
+
+def _share(share: Share) -> str:
+    if share.accuracy is None or share.accuracy_95 is None:
+        return "no such faces"
+    return f"{share.accuracy:.4f}  {_interval(share.accuracy_95)}, n = {share.n}"
