@@ -82,7 +82,7 @@ def test_evaluate(run, faces, tmp_path):
     refused(run("evaluate", tmp_path / "no.onnx", "--data", faces, "--out", tmp_path / "e"), "no such model file")
     refused(run("evaluate", fits, "--data", faces, "--out", tmp_path / "e", "--truth", "votes"), "no ferplus_votes")
     (tmp_path / "file").touch()
-    refused(run("evaluate", fits, "--data", faces, "--out", tmp_path / "file" / "e"), "can't write")
+    refused(run("evaluate", fits, "--data", faces, "--out", tmp_path / "file" / "e"), "can't be written")
     assert not (tmp_path / "e").exists()
 
 

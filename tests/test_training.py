@@ -284,7 +284,7 @@ def test_refusals(toy_folder, tiny_run, tmp_path):
         train_run(recipe, tmp_path / "only", tmp_path / "r", device=CPU)
     file = tmp_path / "file"
     file.touch()
-    with pytest.raises(OutputError, match="can't write there"):
+    with pytest.raises(OutputError, match="can't be written"):
         train_run(recipe, toy_folder, file / "r", device=CPU)
     assert not (tmp_path / "r").exists()
 

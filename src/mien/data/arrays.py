@@ -18,16 +18,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import mien
 from mien.data.dataset import Chunk, Columns, Dataset, Problem, Progress, Source, Step, append_pixels, offsets_of
 from mien.errors import DataError, MissingExtraError, OutputError
 from mien.files import cannot_write, make_folder, write_text
+from mien.version import __version__
 
 MANIFEST, PIXELS, PROBLEMS = "manifest.parquet", "pixels.u8", "problems.csv"
 FORMAT = 1
 
+JOURNAL = ".journal"
+"""The folder inside unfinished work that remembers how far it is."""
+
 _KEY = b"mien"
-_JOURNAL, _JOB = ".journal", "job.json"
+_JOB = "job.json"
 _PLACE = ("height", "width", "channels")  # manifest columns that are not the caller's
 
 
@@ -100,7 +103,7 @@ def write_arrays(
     import pyarrow as pa
 
     out = Path(out)
-    job = {"command": command, "settings": dict(settings), "version": mien.__version__, "source": source.fingerprint}
+    job = {"command": command, "settings": dict(settings), "version": __version__, "source": source.fingerprint}
     job = json.loads(json.dumps(job))  # as it will be read again
     part = staging(out)
     if out.exists():
@@ -116,7 +119,7 @@ def write_arrays(
                 for number, chunk in enumerate(source.chunks(done), start=len(journal)):
                     shapes = append_pixels(file, chunk.pictures)
                     file.flush()
-                    journal.append(part / _JOURNAL / f"rows-{number:06d}.parquet")
+                    journal.append(part / JOURNAL / f"rows-{number:06d}.parquet")
                     _write_journal(journal[-1], chunk, shapes)
                     done, samples = done + chunk.consumed, samples + len(chunk.pictures)
                     problems += len(chunk.problems)
@@ -124,7 +127,7 @@ def write_arrays(
                         progress(done, source.total)
         if samples == 0:
             _refuse_empty(source, part, journal, out)
-        step = Step(command, settings, mien.__version__, done, samples, problems)
+        step = Step(command, settings, __version__, done, samples, problems)
         tables = [_read_table(place) for place in journal]
         about = {
             "format": FORMAT,
@@ -137,7 +140,7 @@ def write_arrays(
         if found:
             write_text(part / PROBLEMS, _csv([("source", "reason"), *found]))
         part.replace(out)
-        shutil.rmtree(out / _JOURNAL)
+        shutil.rmtree(out / JOURNAL)
     except OSError as error:
         raise cannot_write(out, error) from error
     return open_arrays(out)
@@ -153,7 +156,7 @@ def begin_job(part: Path, job: Mapping[str, Any], *, out: Path, resume: bool) ->
 
     Raises OutputError where unfinished work is there and may not, or can't, be gone on with.
     """
-    job_file = part / _JOURNAL / _JOB
+    job_file = part / JOURNAL / _JOB
     if part.exists() and not job_file.exists():
         shutil.rmtree(part)  # killed before it began
     if part.exists():
@@ -169,9 +172,9 @@ def begin_job(part: Path, job: Mapping[str, Any], *, out: Path, resume: bool) ->
                 "run it as before, or delete that folder"
             )
     else:
-        make_folder(part / _JOURNAL)
+        make_folder(part / JOURNAL)
         write_text(job_file, json.dumps(job))
-    return sorted((part / _JOURNAL).glob("rows-*.parquet"))
+    return sorted((part / JOURNAL).glob("rows-*.parquet"))
 
 
 def _finished(out: Path, job: Mapping[str, Any], resume: bool) -> Dataset:
@@ -179,7 +182,7 @@ def _finished(out: Path, job: Mapping[str, Any], resume: bool) -> Dataset:
         dataset = open_arrays(out)
         last = dataset.steps[-1]
         if {"command": last.command, "settings": last.settings} == {k: job[k] for k in ("command", "settings")}:
-            shutil.rmtree(out / _JOURNAL, ignore_errors=True)  # killed after the last move
+            shutil.rmtree(out / JOURNAL, ignore_errors=True)  # killed after the last move
             return dataset
     raise OutputError(f"{out}: exists already; give a new folder")
 

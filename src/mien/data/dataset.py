@@ -218,10 +218,7 @@ class Dataset:
 
     def chunks(self, start: int = 0) -> Iterator[Chunk]:
         """The samples from row `start` on; pictures are views."""
-        for first in range(start, len(self), CHUNK):
-            rows = np.arange(first, min(first + CHUNK, len(self)))
-            pictures = [self.picture(row) for row in rows.tolist()]
-            yield Chunk(pictures, {n: v[rows] for n, v in self.columns.items()}, (), len(rows))
+        return Selection(self, np.ones(len(self), bool)).chunks(start)
 
 
 def split_rank(split: str) -> tuple[int, str]:
@@ -293,6 +290,47 @@ def fit_face(picture: NDArray[np.uint8], size: int, channels: int) -> NDArray[np
         resized = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
         return resized.reshape(size, size, channels).astype(np.uint8, copy=False)
     return picture
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Selection:
+    """A source of some of a data set's samples, which counts the others as read: what cleaning leaves.
+
+    staying: bool (N,). problems: of the records that were not read in the first place; they come with the first chunk.
+    """
+
+    dataset: Dataset
+    staying: NDArray[np.bool_]
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """What the labels are called."""
+        return self.dataset.label_names
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """What was done to the samples before."""
+        return self.dataset.steps
+
+    @property
+    def total(self) -> int | None:
+        """How many samples there are before the selection."""
+        return len(self.dataset)
+
+    @property
+    def fingerprint(self) -> str:
+        """The data set's."""
+        return self.dataset.fingerprint
+
+    def chunks(self, start: int = 0) -> Iterator[Chunk]:
+        """The samples that stay, from row `start` of all on; pictures are views."""
+        for first in range(start, len(self.dataset), CHUNK):
+            staying = self.staying[first : first + CHUNK]
+            rows = first + np.flatnonzero(staying)
+            columns = {name: values[rows] for name, values in self.dataset.columns.items()}
+            pictures = [self.dataset.picture(row) for row in rows.tolist()]
+            yield Chunk(pictures, columns, self.problems if first == 0 else (), len(staying))
 
 
 @dataclass(frozen=True, slots=True)

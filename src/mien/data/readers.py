@@ -1,300 +1,214 @@
-"""Reads data sets into `Samples`: Hugging Face image Parquet, Kaggle's fer2013.csv, and class folders.
+"""Opens a data set of any layout that mien knows, going by what it holds.
 
-Splits are called train, validation and test here, whatever the source calls them.
+`open_source` reads it chunk by chunk, `open_dataset` whole, `read_dataset` as training and evaluation want it.
+Splits are called train, validation and test, whatever the source calls them; '' where it has none.
 """
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Callable, Iterable, Sequence
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from mien.data.archives import Archive, other_archive
+from mien.data.arrays import is_arrays, open_arrays
+from mien.data.dataset import SPLITS, Chunk, Dataset, Fitted, Problem, Source, Step, collect
+from mien.data.layouts import find_layout
+from mien.data.parquet import open_parquet
 from mien.data.samples import Samples
-from mien.errors import DataError, MissingExtraError, PictureError
-from mien.labels import EIGHT, FER2013, FERPLUS_VOTES, canonical, canonical_all
-from mien.pictures import PICTURE_SUFFIXES, decode_picture, read_picture
+from mien.data.tables import header_of, is_picture_list, open_csv, open_picture_list
+from mien.data.trees import Folder, PictureFiles, Tree
+from mien.errors import DataError
 
-SPLITS = ("train", "validation", "test")
+KNOWN = (
+    "fer2013.csv, a CSV of path,label[,split], image Parquet, class folders with or without splits, RAF-DB, AffectNet, "
+    "CK+48, a folder of pictures, a ZIP of these, or arrays of mien"
+)
+"""The layouts, for messages."""
 
-_SPLIT_NAMES = {
-    "training": "train", "train": "train",
-    "publictest": "validation", "public": "validation", "validation": "validation", "valid": "validation",
-    "val": "validation", "dev": "validation",
-    "privatetest": "test", "private": "test", "test": "test", "testing": "test",
-}  # fmt: skip
+_FER2013_NAMES = ("fer2013.csv", "icml_face_data.csv")
+_FERPLUS_NAME = "fer2013new.csv"
+
+
+class KnownSource(Source, Protocol):
+    """A source that can say what it is."""
+
+    @property
+    def kind(self) -> str:
+        """What the layout is called."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Arrays:
+    """A data set that mien wrote, as a source."""
+
+    dataset: Dataset
+    splits: Sequence[str] | None = None
+    kind: str = "arrays of mien"
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """What the labels are called."""
+        return self.dataset.label_names
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """What was done to the samples before."""
+        return self.dataset.steps
+
+    @property
+    def total(self) -> int | None:
+        """How many samples there are."""
+        return len(self.dataset)
+
+    @property
+    def fingerprint(self) -> str:
+        """The data set's, and the splits."""
+        return self.dataset.fingerprint if self.splits is None else f"{self.dataset.fingerprint} {list(self.splits)}"
+
+    def chunks(self, start: int = 0) -> Iterator[Chunk]:
+        """The samples from row `start` on; pictures are views."""
+        return self.dataset.chunks(start)
+
+
+def open_source(path: Path, *, splits: Sequence[str] | None = None, ferplus: Path | None = None) -> KnownSource:
+    """A data set of any layout, to be read chunk by chunk. Its layout is told by what it holds.
+
+    splits: those that are read, others cost nothing; None for all. ferplus: fer2013new.csv, whose votes belong to the
+    rows of a fer2013.csv; one beside a fer2013.csv in a folder or ZIP is found by itself. Raises DataError where there
+    is no data set, or one that can't be used; MissingExtraError for Parquet and arrays without pyarrow.
+    """
+    path = Path(path)
+    votes = _votes_file(ferplus) if ferplus else None
+    if not path.exists():
+        raise DataError(f"{path}: no such data set; expected {KNOWN}")
+    if path.is_dir() and is_arrays(path):
+        found: KnownSource = Arrays(_taken(open_arrays(path), splits), splits)
+    elif path.is_dir():
+        found = _open_folder(path, splits, votes)
+    elif not path.is_file():
+        raise DataError(f"{path}: is neither a file nor a folder; expected {KNOWN}")
+    else:
+        found = _open_file(path, splits, votes)
+    if ferplus and "votes" not in found.kind:
+        raise DataError(f"{path}: is {found.kind}; --ferplus goes with fer2013.csv alone")
+    return found
+
+
+def open_dataset(path: Path, *, splits: Sequence[str] | None = None, warn: Callable[[str], None] = print) -> Dataset:
+    """A data set of any layout, whole. Arrays are opened in place, others are read into a temporary file.
+
+    warn: is told each record that could not be used, one line each. Otherwise as `open_source`.
+    """
+    source = open_source(path, splits=splits)
+    if isinstance(source, Arrays):
+        return source.dataset
+    return collect(source, problem=_telling(warn), name=str(path))
 
 
 def read_dataset(
     path: Path, *, size: int, channels: int, splits: Sequence[str] = SPLITS, warn: Callable[[str], None] = print
 ) -> dict[str, Samples]:
-    """The wanted splits of a data set, those that it has.
+    """The wanted splits of a data set, those that it has, as training and evaluation take them.
 
-    path: a Parquet file or a folder of them, a `fer2013.csv`, or a folder with a folder per split and class.
-    size, channels: what the faces are resized and converted to. Files that can't be read are left out and told to
-    `warn`, one line each. Raises DataError where nothing can be used, MissingExtraError for Parquet without pyarrow.
+    size, channels: what the faces are resized and converted to. The images lie in a temporary file or are views of the
+    arrays, not to be written to. Otherwise as `open_dataset`; also raises DataError where a sample has no label.
     """
-    path = Path(path)
-    if not path.exists():
-        raise DataError(f"{path}: no such data set; expected a Parquet file, a fer2013.csv, or a folder")
-    parquet = [path] if path.suffix == ".parquet" else sorted(path.glob("*.parquet")) if path.is_dir() else []
-    if parquet:
-        found = _read_parquet(parquet, size, channels, splits)
-    elif path.suffix.lower() == ".csv":
-        found = _read_fer2013_csv(path, size, channels, splits)
-    elif path.is_dir():
-        found = _read_folders(path, size, channels, splits, warn)
+    source = open_source(path, splits=splits)
+    if source.total == 0:
+        return {}
+    if isinstance(source, Arrays):
+        dataset = source.dataset
     else:
-        raise DataError(f"{path}: not a data set; expected a Parquet file, a fer2013.csv, or a folder")
-    return {s: found[s] for s in splits if s in found}
+        dataset = collect(Fitted(source, size, channels), problem=_telling(warn), name=str(path))
+    found = set(dataset.splits.tolist())
+    return {s: dataset.samples(s, size=size, channels=channels) for s in splits if s in found}
 
 
 def require_split(dataset: dict[str, Samples], split: str, path: Path) -> Samples:
     """One split of a data set. Raises DataError that says which splits there are."""
     if split not in dataset:
         has = f"it has {', '.join(dataset)}" if dataset else "it has none of train, validation, test"
-        raise DataError(f"{path}: no split '{split}'; {has}")
+        raise DataError(f"{path}: no split '{split}'; {has}; make splits with  mien data split")
     return dataset[split]
 
 
-# Parquet, as Hugging Face `datasets` writes image classification sets
+def _telling(warn: Callable[[str], None]) -> Callable[[Problem], None]:
+    return lambda problem: warn(f"left out: {problem.source}: {problem.reason}")
 
 
-def _read_parquet(paths: list[Path], size: int, channels: int, splits: Sequence[str]) -> dict[str, Samples]:
+def _taken(dataset: Dataset, splits: Sequence[str] | None) -> Dataset:
+    if splits is None:
+        return dataset
+    return dataset.take(np.flatnonzero(np.isin(dataset.splits.astype(str), list(splits))))
+
+
+def _votes_file(ferplus: Path) -> tuple[Tree, str]:
+    ferplus = Path(ferplus)
+    if not ferplus.is_file():
+        raise DataError(f"{ferplus}: no such file; expected fer2013new.csv of FER+")
+    return Folder(ferplus.parent), ferplus.name
+
+
+def _open_file(path: Path, splits: Sequence[str] | None, votes: tuple[Tree, str] | None) -> KnownSource:
     try:
-        import pyarrow
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise MissingExtraError("data", f"reading {paths[0].name}") from error
-    parts: dict[str, list[Samples]] = {}
-    for path in paths:
-        try:
-            table = pq.read_table(path)
-        except (pyarrow.ArrowException, OSError) as error:
-            raise DataError(f"{path}: can't read it as Parquet: {error}") from error
-        for column in ("image", "label"):
-            if column not in table.column_names:
-                raise DataError(f"{path}: no column '{column}'; it has {', '.join(table.column_names)}")
-        usage = _parquet_usage(table, path)
-        names = _parquet_names(table, path)
-        for split in splits:
-            chosen = np.flatnonzero(usage == split)
-            if len(chosen):
-                samples = _parquet_samples(table.take(chosen), names, path, size, channels)
-                parts.setdefault(split, []).append(samples)
-    return {split: _join(same) for split, same in parts.items()}
+        with path.open("rb") as file:
+            start = file.read(4)
+    except OSError as error:
+        raise DataError(f"{path}: can't be read ({error.strerror}); check its permissions") from error
+    if start == b"PAR1" or path.suffix.lower() == ".parquet":
+        return open_parquet([path], path.parent, splits=splits)
+    if zipfile.is_zipfile(path):
+        return _open_tree(Archive(path), path, splits, votes)
+    other = other_archive(path)
+    if other:
+        raise DataError(f"{path}: is {other}; unpack it and give the folder, or pack it as a ZIP")
+    if path.suffix.lower() in (".csv", ".txt"):
+        return _only(open_csv(Folder(path.parent), path.name, splits=splits, ferplus=votes), splits)
+    raise DataError(f"{path}: not a data set that mien knows; expected {KNOWN}")
 
 
-def _parquet_usage(table: Any, path: Path) -> NDArray[np.str_]:
-    """Each row's split: from a column `usage` or `split`, else from the file's name, as `train-00000-of-00001`."""
-    for column in ("usage", "Usage", "split"):
-        if column in table.column_names:
-            names = [str(v) for v in table.column(column).to_pylist()]
-            return np.array([_SPLIT_NAMES.get(n.lower(), n) for n in names])
-    for word in path.stem.lower().replace("_", "-").split("-"):
-        if word in _SPLIT_NAMES:
-            return np.full(table.num_rows, _SPLIT_NAMES[word])
-    raise DataError(f"{path}: can't tell its split; name it train-*, validation-*, test-*, or add a column 'usage'")
+def _open_folder(root: Path, splits: Sequence[str] | None, votes: tuple[Tree, str] | None) -> KnownSource:
+    parquet = sorted(root.glob("*.parquet")) or sorted(root.glob("data/*.parquet"))
+    if parquet:
+        return open_parquet(parquet, root, splits=splits)
+    return _open_tree(Folder(root), root, splits, votes)
 
 
-def _parquet_samples(table: Any, names: tuple[str, ...], path: Path, size: int, channels: int) -> Samples:
-    images = np.empty((table.num_rows, size, size, channels), np.uint8)
-    rows = table.column("row").to_pylist() if "row" in table.column_names else range(table.num_rows)
-    sources = tuple(f"{path.name}:{r}" for r in rows)
-    for i, cell in enumerate(table.column("image").to_pylist()):
-        data = cell.get("bytes") if isinstance(cell, dict) else cell
-        if not isinstance(data, bytes):
-            raise DataError(f"{sources[i]}: the image holds no bytes; expected a struct with 'bytes'")
-        try:
-            images[i] = fit_face(decode_picture(data, sources[i], grey=channels == 1), size, channels)
-        except PictureError as error:
-            raise DataError(str(error)) from error
-    votes = None
-    if "ferplus_votes" in table.column_names:
-        votes = ferplus_to_eight(_parquet_votes(table.column("ferplus_votes").to_pylist(), path))
-    return Samples(images, np.array(table.column("label").to_pylist(), np.int64), names, sources, votes)
+def _open_tree(tree: Tree, root: Path, splits: Sequence[str] | None, votes: tuple[Tree, str] | None) -> KnownSource:
+    tables = [name for name in tree.names if name.lower().endswith(".csv")]
+    for wanted in _FER2013_NAMES:
+        fer2013 = [name for name in tables if name.rpartition("/")[2] == wanted]
+        if fer2013:
+            beside = fer2013[0].removesuffix(wanted) + _FERPLUS_NAME
+            votes = votes or ((tree, beside) if tree.has(beside) else None)
+            return _only(open_csv(tree, fer2013[0], splits=splits, ferplus=votes), splits)
+    found = find_layout(tree)
+    if found is None or not found.label_names:  # only a list beside them can tell what loose pictures show
+        headers = {name: header_of(tree, name) for name in tables if name.count("/") <= 2}
+        affectnet = [name for name, header in headers.items() if "subdirectory_filepath" in header]
+        lists = [name for name, header in headers.items() if is_picture_list(header) or "pixels" in header]
+        if affectnet:
+            found = open_picture_list(tree, affectnet)
+        elif len(lists) == 1:
+            return _only(open_csv(tree, lists[0], splits=splits, ferplus=votes), splits)
+    if found is not None:
+        return _only(found, splits)
+    parquet = [root / name for name in tree.names if name.endswith(".parquet")]
+    if parquet and root.is_dir():
+        return open_parquet(parquet, root, splits=splits)
+    if not tree.names and not tree.folders:
+        raise DataError(f"{root}: is empty; expected {KNOWN}")
+    raise DataError(f"{root}: no data set that mien knows in it; expected {KNOWN}")
 
 
-def _parquet_votes(rows: list[Any], path: Path) -> NDArray[np.float32]:
-    """FER+'s votes (N, 10)."""
-    expected = f"expected {len(FERPLUS_VOTES)} counts of 0 or more in each row"
-    try:
-        votes = np.array(rows, np.float32)
-    except (ValueError, TypeError) as error:
-        raise DataError(
-            f"{path}: ferplus_votes has rows of unequal length, or that hold no numbers; {expected}"
-        ) from error
-    if votes.ndim != 2 or votes.shape[1] != len(FERPLUS_VOTES) or not (votes >= 0).all():  # NaN is not >= 0
-        raise DataError(f"{path}: ferplus_votes can't be read as votes; {expected}")
-    return votes
-
-
-def _parquet_names(table: Any, path: Path) -> tuple[str, ...]:
-    """The labels' names: from the metadata that `datasets` writes, else FER2013's or FER+'s order."""
-    import pyarrow
-
-    column = table.column("label")
-    if not pyarrow.types.is_integer(column.type) or column.null_count:
-        raise DataError(f"{path}: 'label' is {column.type} with {column.null_count} empty rows; expected whole numbers")
-    labels = np.array(column.to_pylist(), np.int64)
-    features = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
-    written = features.get("info", {}).get("features", {}).get("label", {}).get("names")
-    names = canonical_all(written, str(path)) if written else (FER2013 if labels.max(initial=0) < 7 else EIGHT)
-    _checked(labels, names, str(path))
-    return names
-
-
-def ferplus_to_eight(raw: NDArray[np.float32]) -> NDArray[np.float32]:
-    """FER+'s ten vote columns (N, 10) -> votes for the eight expressions (N, 8) in the order of `labels.EIGHT`."""
-    votes = np.zeros((len(raw), len(EIGHT)), np.float32)
-    for column, name in enumerate(FERPLUS_VOTES):
-        if name is not None:
-            votes[:, EIGHT.index(name)] = raw[:, column]
-    return votes
-
-
-# fer2013.csv
-
-
-def _read_fer2013_csv(path: Path, size: int, channels: int, splits: Sequence[str]) -> dict[str, Samples]:
-    rows: dict[str, list[tuple[int, NDArray[np.uint8], str]]] = {}
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:  # Excel puts a mark in front
-            reader = csv.reader(file)
-            header = [h.strip().lower() for h in next(reader, [])]
-            for column in ("emotion", "pixels", "usage"):
-                if column not in header:
-                    raise DataError(f"{path}: no column '{column}' in its header; expected emotion, pixels, Usage")
-            at = {name: header.index(name) for name in header}
-            for row in reader:
-                if not row:  # a blank line, often the last one
-                    continue
-                where = f"{path}:{reader.line_num}"
-                if len(row) < len(header):
-                    raise DataError(f"{where}: {len(row)} columns; expected {len(header)}")
-                split = _SPLIT_NAMES.get(row[at["usage"]].strip().lower())
-                if split is None or split not in splits:
-                    continue
-                try:
-                    pixels = np.array(row[at["pixels"]].split(), np.uint8)
-                    label = int(row[at["emotion"]])
-                except (ValueError, OverflowError) as error:
-                    raise DataError(f"{where}: {error}; expected a label number and pixels of 0 to 255") from error
-                side = int(len(pixels) ** 0.5)
-                if side == 0 or side * side != len(pixels):
-                    raise DataError(f"{where}: {len(pixels)} pixels, which is no square; expected 2304 (48 x 48)")
-                rows.setdefault(split, []).append((label, pixels.reshape(side, side), where))
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text: {error}") from error
-    except (csv.Error, OSError) as error:
-        raise DataError(f"{path}: can't read it as CSV: {error}") from error
-    result = {}
-    for split, items in rows.items():
-        images = np.stack([fit_face(p[..., None], size, channels) for _, p, _ in items])
-        labels = np.array([label for label, _, _ in items], np.int64)
-        result[split] = Samples(images, _checked(labels, FER2013, str(path)), FER2013, tuple(s for _, _, s in items))
-    return result
-
-
-# Class folders
-
-
-def _read_folders(
-    root: Path, size: int, channels: int, splits: Sequence[str], warn: Callable[[str], None]
-) -> dict[str, Samples]:
-    split_folders = _split_folders(root)
-    spelled = sorted({c.name for f in split_folders.values() for c in _folders(f)})
-    if not spelled:
-        folder = next(iter(split_folders.values()))
-        raise DataError(f"{folder}: no class folders in it; expected one per expression, for example {folder}/happy")
-    for folder in split_folders.values():
-        canonical_all([c.name for c in _folders(folder)], str(folder))
-    names = ordered({canonical(s) for s in spelled})
-    result = {}
-    for split, folder in split_folders.items():
-        if split not in splits:
-            continue
-        images, labels, sources = [], [], []
-        for class_folder in _folders(folder):
-            label = names.index(canonical(class_folder.name))
-            files = [p for p in sorted(class_folder.rglob("*")) if p.suffix.lower() in PICTURE_SUFFIXES]
-            if not files:
-                raise DataError(f"{class_folder}: no images in it; remove the folder or fill it")
-            for file in files:
-                try:
-                    images.append(fit_face(read_picture(file, grey=channels == 1), size, channels))
-                except PictureError as error:
-                    warn(f"left out: {error}")
-                    continue
-                labels.append(label)
-                sources.append(str(file))
-        if not images:
-            raise DataError(f"{folder}: none of its images can be read")
-        result[split] = Samples(np.stack(images), np.array(labels, np.int64), names, tuple(sources))
-    return result
-
-
-def _split_folders(root: Path) -> dict[str, Path]:
-    split_folders: dict[str, Path] = {}
-    for folder in _folders(root):
-        split_name = _SPLIT_NAMES.get(folder.name.lower())
-        if split_name in split_folders:
-            raise DataError(
-                f"{root}: '{split_folders[split_name].name}' and '{folder.name}' are both {split_name}; keep one"
-            )
-        if split_name:
-            split_folders[split_name] = folder
-    if not split_folders:
-        raise DataError(f"{root}: no folders train, validation or test in it (each with a folder per expression)")
-    return split_folders
-
-
-def _folders(parent: Path) -> list[Path]:
-    """The folders in a folder, without what tools leave behind (.ipynb_checkpoints, __MACOSX)."""
-    return sorted(f for f in parent.iterdir() if f.is_dir() and not f.name.startswith((".", "__")))
-
-
-def ordered(names: Iterable[str]) -> tuple[str, ...]:
-    """Label names in mien's order (that of `labels.EIGHT`), unknown ones behind, by alphabet."""
-    return tuple(sorted(names, key=lambda n: (EIGHT.index(n) if n in EIGHT else len(EIGHT), n)))
-
-
-def fit_face(picture: NDArray[np.uint8], size: int, channels: int) -> NDArray[np.uint8]:
-    """A face picture (H, W, 1 or 3) as (size, size, channels): resized by area when it shrinks, RGB -> grey by luma."""
-    if picture.shape[2] == 3 and channels == 1:
-        picture = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None].astype(np.uint8, copy=False)
-    elif picture.shape[2] == 1 and channels == 3:
-        picture = np.repeat(picture, 3, axis=2)
-    if picture.shape[:2] != (size, size):
-        shrinks = picture.shape[0] >= size and picture.shape[1] >= size
-        resized = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
-        return resized.reshape(size, size, channels).astype(np.uint8, copy=False)
-    return picture
-
-
-def _checked(labels: NDArray[np.int64], names: Sequence[str], source: str) -> NDArray[np.int64]:
-    wrong = np.flatnonzero((labels < 0) | (labels >= len(names)))
-    if len(wrong):
-        raise DataError(f"{source}: label {labels[wrong[0]]} in row {wrong[0]}; expected 0 to {len(names) - 1}")
-    return labels
-
-
-def _join(parts: list[Samples]) -> Samples:
-    first = parts[0]
-    if len(parts) == 1:
-        return first
-    if any(p.label_names != first.label_names for p in parts):
-        raise DataError("the Parquet files name different labels; read them one by one")
-    votes = [p.votes for p in parts if p.votes is not None]
-    return Samples(
-        np.concatenate([p.images for p in parts]),
-        np.concatenate([p.labels for p in parts]),
-        first.label_names,
-        tuple(s for p in parts for s in p.sources),
-        np.concatenate(votes) if len(votes) == len(parts) else None,
-    )
+def _only(source: KnownSource, splits: Sequence[str] | None) -> KnownSource:
+    """The records of some splits alone, and those of an unknown split, which are told as problems."""
+    if splits is None or not isinstance(source, PictureFiles):
+        return source
+    return replace(source, records=[r for r in source.records if r.split in splits or (r.wrong and not r.split)])

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.readers import fit_face
+from mien.data.dataset import fit_face
 from mien.errors import RecipeError
 from mien.model_file import ModelFile, open_model
 from mien.training.recipe import DistillSettings

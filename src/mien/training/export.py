@@ -49,7 +49,7 @@ def export_model(
     """
     deployed = Deployed(network, head, view=view, temperature=info.temperature).cpu().eval()
     with torch.no_grad():
-        expected = deployed(torch.from_numpy(check)).numpy()
+        expected = deployed(torch.from_numpy(np.array(check))).numpy()  # a copy: it may be a view of a file
     model = _to_onnx(deployed, info)
     del model.metadata_props[:]
     helper.set_model_props(model, {METADATA_KEY: info.to_json()})

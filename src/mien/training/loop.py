@@ -48,7 +48,8 @@ class Faces:
     @classmethod
     def on(cls, device: torch.device, samples: Samples, targets: tuple[HeadTargets, ...]) -> Faces:
         """Moves a split to `device`."""
-        images = torch.from_numpy(np.ascontiguousarray(samples.images.transpose(0, 3, 1, 2))).to(device)
+        # A copy: the images may be a view of a file, which must not be written to.
+        images = torch.from_numpy(np.array(samples.images.transpose(0, 3, 1, 2), order="C")).to(device)
         return cls(
             images,
             {t.head: torch.from_numpy(t.distribution).to(device) for t in targets},

@@ -1,0 +1,134 @@
+"""ZIP archives as trees of files, read in place and without trust.
+
+Nothing is extracted, no name leads out of the archive, and no member unfolds endlessly.
+"""
+
+from __future__ import annotations
+
+import stat
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, BinaryIO, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.data.trees import hidden, leads_out
+from mien.errors import DataError, PictureError
+from mien.pictures import MAX_FILE_BYTES, decode_picture
+
+UNREADABLE = (OSError, EOFError, zipfile.BadZipFile, zlib.error)
+"""What reading a damaged file or archive raises."""
+
+MAX_MEMBERS = 2_000_000
+"""Archives of more files are refused."""
+
+MAX_RATIO, RATIO_FROM = 200, 1024**3
+"""An archive that unfolds to more than so many times its size is refused, where that is more than 1 GiB."""
+
+_OTHER_ARCHIVES = (
+    (0, b"\x1f\x8b", "a gzip file"),
+    (0, b"BZh", "a bzip2 file"),
+    (0, b"\xfd7zXZ", "an xz file"),
+    (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (0, b"Rar!", "a RAR archive"),
+    (257, b"ustar", "a tar archive"),
+)
+
+
+class Archive:
+    """A ZIP archive as a `Tree`.
+
+    Raises DataError where it is damaged, encrypted, too large, or a member's name leads out of it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._zip = zipfile.ZipFile(path)
+            members = self._zip.infolist()
+        except (*UNREADABLE, ValueError, NotImplementedError) as error:
+            raise DataError(f"{path}: can't be read as a ZIP ({error}); get a whole copy of the file") from error
+        if len(members) > MAX_MEMBERS:
+            raise DataError(f"{path}: holds {len(members):,} files, the limit is {MAX_MEMBERS:,}; unpack it yourself")
+        unfolded, size = sum(m.file_size for m in members), path.stat().st_size
+        if unfolded > RATIO_FROM and unfolded > MAX_RATIO * size:  # the file's own size: members may overlap
+            raise DataError(f"{path}: {size:,} bytes would unfold to {unfolded:,}; refused as a ZIP bomb")
+        self._members: dict[str, zipfile.ZipInfo] = {}
+        folders: set[str] = set()
+        for member in members:
+            name = member.filename.replace("\\", "/")
+            self._check(member, name)
+            parts = name.rstrip("/").split("/")
+            if any(hidden(part) for part in parts):
+                continue
+            inner = parts if member.is_dir() else parts[:-1]
+            folders.update("/".join(inner[: i + 1]) for i in range(len(inner)))
+            if not member.is_dir():
+                if name in self._members:
+                    raise DataError(f"{path}: two files in it are called '{name}'; pack it anew")
+                self._members[name] = member
+        self.names: Sequence[str] = sorted(self._members)
+        self.folders: Sequence[str] = sorted(folders)
+
+    def _check(self, member: zipfile.ZipInfo, name: str) -> None:
+        if leads_out(name):
+            raise DataError(f"{self._path}: the name '{name}' in it leads out of the archive; refused")
+        if stat.S_ISLNK(member.external_attr >> 16):
+            raise DataError(f"{self._path}: '{name}' in it is a symbolic link; refused, pack the files themselves")
+        if member.flag_bits & 1:
+            raise DataError(f"{self._path}: '{name}' in it is encrypted; unpack it with its password")
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise DataError(f"{self._path}: '{name}' is compressed in an unusual way; pack it anew, or unpack it")
+
+    def where(self, name: str) -> str:
+        """The archive's path and the member's name."""
+        return f"{self._path}/{name}"
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a member."""
+        return name in self._members
+
+    def open(self, name: str) -> BinaryIO:
+        """A member to read; it gives no more bytes than its entry declares."""
+        try:
+            found: IO[bytes] = self._zip.open(self._members[name])
+            return cast(BinaryIO, found)
+        except KeyError:
+            raise DataError(f"{self.where(name)}: no such file in the archive") from None
+        except (*UNREADABLE, NotImplementedError) as error:
+            raise DataError(f"{self.where(name)}: can't be read ({error}); get a whole copy of the archive") from error
+
+    def picture(self, name: str) -> NDArray[np.uint8]:
+        """A picture as uint8 (H, W, 3), RGB."""
+        where = self.where(name)
+        member = self._members.get(name)
+        if member is None:
+            raise PictureError(f"{where}: no such file; check the path")
+        if member.file_size > MAX_FILE_BYTES:
+            size, limit = member.file_size / 1e6, MAX_FILE_BYTES / 1e6
+            raise PictureError(f"{where}: has {size:,.0f} MB, the limit is {limit:,.0f}; make it smaller")
+        try:
+            with self._zip.open(member) as file:
+                data = file.read(MAX_FILE_BYTES)
+        except (*UNREADABLE, NotImplementedError) as error:
+            raise PictureError(f"{where}: can't be read ({error}); get a whole copy of the archive") from error
+        return decode_picture(data, where)
+
+    def stamp(self, name: str) -> str:
+        """The archive's size and time, and the member's checksum."""
+        status = self._path.stat()
+        member = self._members.get(name)
+        return f"{status.st_size}-{status.st_mtime_ns}-{member.CRC if member else 0}"
+
+
+def other_archive(path: Path) -> str | None:
+    """What a file is, where it is an archive that mien doesn't read; else None."""
+    with path.open("rb") as file:
+        start = file.read(512)
+    for offset, signature, kind in _OTHER_ARCHIVES:
+        if start[offset:].startswith(signature):
+            return kind
+    return None
