@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from made_data import make, tree
-from mien.data import export_common
 from mien.data.arrays import staging
 from mien.data.dataset import text_column
 from mien.data.export import FORMATS, export_dataset
-from mien.data.export_common import encode, file_names, folder_names
 from mien.data.readers import open_dataset
 from mien.data.toy import toy_faces
+from mien.data.writing import files
+from mien.data.writing.files import encode, file_names, folder_names
 from mien.errors import DataError, OutputError
 from mien.labels import EIGHT, FER2013
 from mien.pictures import read_picture
@@ -233,8 +233,8 @@ def test_parquet_in_hugging_face_datasets(tmp_path, load_dataset):
 
 
 def test_parquet_in_several_files(tmp_path, monkeypatch):
-    monkeypatch.setattr("mien.data.export_shards._SHARD_BYTES", 1000)
-    monkeypatch.setattr(export_common, "_BATCH_BYTES", 600)
+    monkeypatch.setattr("mien.data.writing.shards._SHARD_BYTES", 1000)
+    monkeypatch.setattr(files, "_BATCH_BYTES", 600)
     dataset = toy(20, splits=("train",))
     export_dataset(dataset, tmp_path / "out", as_="parquet")
     assert len(list((tmp_path / "out").glob("train-*-of-00006.parquet"))) == 6
@@ -260,7 +260,7 @@ def test_webdataset_in_hugging_face_datasets(tmp_path, load_dataset):
 
 
 def test_webdataset_shards_have_no_time_in_them(tmp_path, monkeypatch):
-    monkeypatch.setattr("mien.data.export_shards._TAR_SAMPLES", 3)
+    monkeypatch.setattr("mien.data.writing.shards._TAR_SAMPLES", 3)
     dataset = toy(8, splits=("",), box=np.full((8, 4), np.nan, np.float32))
     for name in ("a", "b"):
         export_dataset(dataset, tmp_path / name, as_="webdataset")
@@ -384,9 +384,9 @@ class Killed(Exception):
 
 @pytest.mark.parametrize("as_", FORMATS)
 def test_a_killed_export_goes_on_and_ends_the_same(tmp_path, monkeypatch, as_):
-    monkeypatch.setattr(export_common, "CHUNK", 10)
-    monkeypatch.setattr("mien.data.export_plain.CHUNK", 10)
-    monkeypatch.setattr("mien.data.export_detection.CHUNK", 10)
+    monkeypatch.setattr(files, "CHUNK", 10)
+    monkeypatch.setattr("mien.data.writing.plain.CHUNK", 10)
+    monkeypatch.setattr("mien.data.writing.detection.CHUNK", 10)
     dataset = toy(40, votes=votes_of(40), splits=("train",))
 
     def kill(done, _):

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from mien.data import archives
 from mien.data.readers import open_dataset, open_source
+from mien.data.reading import archives
 from mien.errors import DataError
 from mien.labels import EIGHT, FER2013
 
@@ -161,7 +161,7 @@ def test_grey_pictures_stay_grey(tmp_path):
 
 
 def test_large_pictures_come_in_small_chunks(tmp_path, monkeypatch):
-    from mien.data import trees
+    from mien.data.reading import trees
 
     put(tmp_path, *(f"happy/{i:03}.png" for i in range(100)))
     whole = list(open_source(tmp_path).chunks())

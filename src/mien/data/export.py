@@ -1,7 +1,7 @@
 """Writes a data set in a layout that other programs read: folders, NumPy, CSV, Parquet, WebDataset, YOLO, COCO.
 
 A folder is built beside its place, file by file, and moved there when it is whole; a run that was killed goes on with
-the files that are missing. The layouts themselves are in `export_plain`, `export_shards` and `export_detection`.
+the files that are missing. The layouts themselves are in `writing`.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import numpy as np
 from mien.data.arrays import JOURNAL, PROBLEMS, begin_job, read_problems, staging
 from mien.data.checks import apart
 from mien.data.dataset import Dataset, Problem, Progress
-from mien.data.export_common import size_text, write_plain, write_rows
-from mien.data.export_detection import check_boxes, write_detection
-from mien.data.export_plain import check_csv, write_csv, write_folders, write_npy
-from mien.data.export_shards import write_parquet, write_webdataset
+from mien.data.writing.detection import check_boxes, write_detection
+from mien.data.writing.files import size_text, write_plain, write_rows
+from mien.data.writing.plain import check_csv, write_csv, write_folders, write_npy
+from mien.data.writing.shards import write_parquet, write_webdataset
 from mien.errors import DataError, OutputError
 from mien.files import cannot_write
 from mien.version import __version__

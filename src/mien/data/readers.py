@@ -14,14 +14,14 @@ from typing import Protocol
 
 import numpy as np
 
-from mien.data.archives import Archive, other_archive
 from mien.data.arrays import is_arrays, open_arrays
 from mien.data.dataset import SPLITS, Chunk, Dataset, Fitted, Problem, Source, Step, collect
-from mien.data.layouts import find_layout
-from mien.data.parquet import open_parquet
+from mien.data.reading.archives import Archive, other_archive
+from mien.data.reading.layouts import find_layout
+from mien.data.reading.parquet import open_parquet
+from mien.data.reading.tables import header_of, is_picture_list, open_csv, open_picture_list
+from mien.data.reading.trees import Folder, PictureFiles, Tree
 from mien.data.samples import Samples
-from mien.data.tables import header_of, is_picture_list, open_csv, open_picture_list
-from mien.data.trees import Folder, PictureFiles, Tree
 from mien.errors import DataError
 
 KNOWN = (

@@ -15,7 +15,7 @@ import numpy as np
 
 from mien.data.arrays import to_table
 from mien.data.dataset import Dataset, Progress
-from mien.data.export_common import (
+from mien.data.writing.files import (
     NO_SPLIT,
     batches,
     counted,

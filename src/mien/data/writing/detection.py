@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.dataset import CHUNK, Dataset, Problem, Progress
-from mien.data.export_common import (
+from mien.data.writing.files import (
     NO_SPLIT,
     encode,
     file_names,

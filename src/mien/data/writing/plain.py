@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.dataset import CHUNK, Dataset, Progress
-from mien.data.export_common import (
+from mien.data.writing.files import (
     NO_SPLIT,
     batches,
     counted,

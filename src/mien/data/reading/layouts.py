@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from mien.data.trees import PictureFiles, Record, Tree, is_picture_name, ordered, split_named
+from mien.data.reading.trees import PictureFiles, Record, Tree, is_picture_name, ordered, split_named
 from mien.errors import DataError
 from mien.labels import EIGHT, FER2013, canonical, canonical_all
 

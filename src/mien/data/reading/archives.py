@@ -15,7 +15,7 @@ from typing import IO, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.trees import hidden, leads_out
+from mien.data.reading.trees import hidden, leads_out
 from mien.errors import DataError, PictureError
 from mien.pictures import MAX_FILE_BYTES, decode_picture
 

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.archives import UNREADABLE
 from mien.data.dataset import CHUNK, SPLITS, Chunk, Problem, Step, text_column
-from mien.data.layouts import affectnet_label
-from mien.data.trees import PictureFiles, Record, Tree, column_name, leads_out, ordered, split_named
+from mien.data.reading.archives import UNREADABLE
+from mien.data.reading.layouts import affectnet_label
+from mien.data.reading.trees import PictureFiles, Record, Tree, column_name, leads_out, ordered, split_named
 from mien.errors import DataError
 from mien.labels import EIGHT, FER2013, FERPLUS_VOTES, canonical
 
