@@ -217,14 +217,14 @@ def test_a_killed_run_ends_with_the_bytes_of_an_undisturbed_one(tmp_path, monkey
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes(), name
 
 
-def test_folders_appear_with_their_problems_beside_them(photos, tmp_path, monkeypatch):
+def test_folders_appear_with_their_problems(photos, tmp_path, monkeypatch):
     monkeypatch.setattr("mien.data.crops.make_detector", lambda *_, **__: BrightSquares())
     out = tmp_path / "faces"
     rest = {"detector": DetectorChoice(), "settings": CropSettings(), "as_": "folders"}
     result = crop_dataset(photos, out, **rest)
     assert len(list(out.glob("train/*/*.png"))) == len(result.faces) == 3
     assert "c.png" in result.listing.read_text()
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["faces", "faces-problems.csv", "photos"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["faces", "photos"]
     with pytest.raises(OutputError, match="exists already"):
         crop_dataset(photos, out, **rest)
 

@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import cv2
 import numpy as np
@@ -194,6 +195,11 @@ class Page:
             f'<div class="table" tabindex="0"><table>{title}<thead><tr>{head}</tr></thead>\n'
             f"<tbody>\n{body}</tbody></table></div>\n"
         )
+
+    def links(self, items: Sequence[tuple[str, str]]) -> None:
+        """A list of links to other files, (text, path), each path relative to this page's folder."""
+        rows = "".join(f'<li><a href="{_escape(quote(path))}">{_escape(text)}</a></li>\n' for text, path in items)
+        self._parts.append(f"<ul>\n{rows}</ul>\n")
 
     def figure(self, png_bytes: bytes, alt: str, caption: str = "") -> None:
         """One picture as wide as the page allows. alt: what it shows, for those who can't see it."""

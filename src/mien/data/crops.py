@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import queue
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -17,13 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.crop import CropSpec, crop_faces
-from mien.data.arrays import PROBLEMS, read_problems, write_arrays
+from mien.data.arrays import PROBLEMS, read_problems
 from mien.data.checks import apart
 from mien.data.dataset import Chunk, Dataset, Problem, Progress, Source, Step, text_column
-from mien.errors import DetectorError, OutputError
+from mien.errors import DetectorError
 from mien.faces import FaceDetector, make_detector
 from mien.faces.geometry import large_enough, taken
-from mien.files import write_bytes
 from mien.pictures import as_picture
 from mien.results import Detections
 
@@ -125,12 +123,12 @@ def crop_dataset(
 ) -> Cropped:
     """Cuts the faces out of all pictures of a data set or folder `source` and writes them to `out`.
 
-    as_: what is written; with folders the pictures without a face are listed beside them, in `OUT-problems.csv`.
+    as_: what is written; the pictures without a face are listed in `OUT/problems.csv`.
     workers: threads that search and cut; None: one per processor. resume: go on where a killed run of the same settings
     stopped.
     Raises DataError, DetectorError, OutputError, MissingExtraError.
     """
-    from mien.data.export import export_dataset
+    from mien.data.export import write_source
     from mien.data.readers import open_source
 
     apart(source, out)
@@ -138,24 +136,8 @@ def crop_dataset(
     count = workers or os.cpu_count() or 1
     make = detector_maker(detector, min_face=settings.min_face, workers=count)
     cropped = CroppedSource(open_source(source), make, settings, count)
-    if as_ == "arrays":
-        faces = write_arrays(cropped, out, command="crop", settings=recorded, resume=resume, progress=progress)
-        return Cropped(faces, read_problems(out), out / PROBLEMS)
-    between = out.parent / f".{out.name}.arrays"
-    if between.exists() and not resume:
-        raise OutputError(
-            f"{out}: unfinished work is in {between}; add --resume to go on with it, or delete that folder"
-        )
-    if out.exists() and not between.exists():
-        raise OutputError(f"{out}: exists already; give a new folder")
-    faces = write_arrays(cropped, between, command="crop", settings=recorded, resume=resume, progress=progress)
-    problems = read_problems(between)
-    export_dataset(faces, out, as_=as_, resume=resume)
-    listing = out.with_name(f"{out.name}-{PROBLEMS}")
-    if problems:
-        write_bytes(listing, (between / PROBLEMS).read_bytes())
-    shutil.rmtree(between)
-    return Cropped(faces, problems, listing)
+    faces = write_source(cropped, out, as_=as_, command="crop", settings=recorded, resume=resume, progress=progress)
+    return Cropped(faces, read_problems(out), out / PROBLEMS)
 
 
 def detector_maker(choice: DetectorChoice, *, min_face: float, workers: int) -> Callable[[], FaceDetector]:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from pathlib import Path
 
-from mien.data.arrays import PROBLEMS, write_arrays
 from mien.data.checks import apart
-from mien.data.dataset import Dataset, Progress, Step
-from mien.data.readers import open_dataset, open_source
-from mien.errors import DataError, OutputError
-from mien.files import cannot_write, write_bytes
+from mien.data.dataset import Dataset, Progress
+from mien.data.export import write_source
+from mien.data.readers import open_source
+from mien.errors import DataError
 
 FORMATS = ("arrays", "folders", "parquet")
 
@@ -37,36 +34,4 @@ def import_dataset(
     apart(source, out)
     opened = open_source(source, ferplus=ferplus)
     settings = {"source": source.resolve().name, "ferplus": ferplus.name if ferplus else None}
-    if as_ == "arrays":
-        return write_arrays(opened, out, command="import", settings=settings, resume=resume, progress=progress)
-
-    from mien.data.export import ABOUT, export_dataset
-
-    arrays = out.parent / f".{out.name}.arrays"  # finished arrays, from which the folder is made
-    if out.exists() and not arrays.exists():
-        before = _import_of(out / ABOUT) if resume else None
-        if before and before.settings == settings:
-            return open_dataset(out).with_step(before)
-        raise OutputError(f"{out}: exists already; give a new folder")
-    if arrays.exists() and not resume:
-        raise OutputError(
-            f"{out}: unfinished work is in {arrays}; add --resume to go on with it, or delete that folder"
-        )
-    dataset = write_arrays(opened, arrays, command="import", settings=settings, resume=resume, progress=progress)
-    export_dataset(dataset, out, as_=as_, resume=resume, progress=progress)
-    try:
-        if (arrays / PROBLEMS).exists():
-            write_bytes(out / PROBLEMS, (arrays / PROBLEMS).read_bytes())
-        shutil.rmtree(arrays)
-    except OSError as error:
-        raise cannot_write(out, error) from error
-    return dataset
-
-
-def _import_of(about: Path) -> Step | None:
-    """The import by which an exported folder was made; None where it was made otherwise."""
-    try:
-        step = Step(**json.loads(about.read_text("utf-8"))["steps"][-1])
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
-        return None
-    return step if step.command == "import" else None
+    return write_source(opened, out, as_=as_, command="import", settings=settings, resume=resume, progress=progress)

@@ -19,15 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.crop import VIEWS, ten_views
-from mien.data.dataset import fit_face
+from mien.data.dataset import Progress, fit_face
 from mien.data.samples import VOTE_LABELS, Samples, vote_majority
 from mien.errors import DataError
 from mien.evaluation import metrics
 from mien.evaluation.calibration import undo_temperature
-from mien.evaluation.measure import Answers, Truths, measure
+from mien.evaluation.measure import Answers, Truths, mapped, measure, share_right
 from mien.evaluation.predictions import Predictions, called_among, match_sources, require_truth
 from mien.evaluation.report import report_text
-from mien.evaluation.result import Evaluation, Truth, UsedModel
+from mien.evaluation.result import Diversity, Evaluation, Truth, UsedModel
+from mien.evaluation.robustness import choose_rows, measure_robustness
 from mien.evaluation.speed import measure_speed
 from mien.files import make_folder, write_text
 from mien.labels import canonical_all
@@ -42,13 +43,15 @@ class Extras:
 
     columns: values (N,), one per sample, to group by. train: the training split's faces, fitted as the samples' are,
     to find exact copies of. target_accuracy: look for the confidence from which on the answers are right so often.
-    speed: time the models; takes some seconds.
+    speed: time the models; takes some seconds. robustness_faces: measure on corrupted faces, too, on so many of them,
+    chosen by chance; 0: don't.
     """
 
     columns: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
     train: NDArray[np.uint8] | None = None
     target_accuracy: float | None = None
     speed: bool = False
+    robustness_faces: int = 0
 
 
 def evaluate(
@@ -61,11 +64,13 @@ def evaluate(
     data: str = "",
     split: str = "",
     extras: Extras = Extras(),
+    progress: Progress | None = None,
 ) -> Evaluation:
     """Measures one model, or several whose probabilities are averaged.
 
     truth: the ruler; None takes what the first model was trained for, or the labels where the data have no votes.
     tta: averages ten views of each face, see `crop.ten_views`. data, split: said in the result as they are.
+    progress: is told how many corrupted faces are measured.
     Raises DataError where nothing can be measured: no samples, no votes, or no label in common.
     """
     labels = _common_labels(models)
@@ -76,16 +81,35 @@ def evaluate(
             truth = "label"
             notes.append("the model was trained on votes, which these data lack: measured by their labels")
     truths = _truths(samples, truth, data, extras)
-    calibrated, raw = _predict(models, samples.images, labels, batch_size, tta)
+    members, raw = _predict(models, samples.images, labels, batch_size, tta)
+    calibrated = members.mean(0)
     answers = Answers(labels, calibrated.argmax(1), calibrated.max(1), calibrated, raw)
+    found = measure(answers, truths, target_accuracy=extras.target_accuracy, data=data)
+    robustness = None
+    if extras.robustness_faces:
+
+        def call(faces: NDArray[np.uint8]) -> NDArray[np.int64]:
+            seen = _predict(models, faces, labels, batch_size, tta)[0].mean(0)
+            answers: NDArray[np.int64] = mapped(seen, labels, found.labels).argmax(1)
+            return answers
+
+        robustness = measure_robustness(
+            call,
+            samples.images,
+            truths.index,
+            rows=found.rows[choose_rows(found.n, extras.robustness_faces)],
+            progress=progress,
+        )
     return replace(
-        measure(answers, truths, target_accuracy=extras.target_accuracy, data=data),
+        found,
         models=tuple(UsedModel(m.info.name, m.sha256, m.info.temperature) for m in models),
         data=data,
         split=split,
         tta=tta,
         notes=tuple(notes),
         speed=measure_speed(models, samples.images) if extras.speed else None,
+        diversity=_diversity(members[:, found.rows], labels, found) if len(models) > 1 else None,
+        robustness=robustness,
     )
 
 
@@ -136,7 +160,15 @@ def evaluate_predictions(
     left_out = 0 if samples is None else len(samples) - found.n
     absent = 0 if samples is None else len(samples) - len(order)
     notes = () if not absent else (f"{absent} faces without a truth are not in the file: votes are those of the rest",)
-    return replace(found, predictions=predictions.name, data=data, split=split, n_left_out=left_out, notes=notes)
+    return replace(
+        found,
+        predictions=predictions.name,
+        data=data,
+        split=split,
+        n_left_out=left_out,
+        notes=notes,
+        rows=found.rows if samples is None else rows[found.rows].astype(np.int64),
+    )
 
 
 def write_evaluation(evaluation: Evaluation, out: Path) -> None:
@@ -215,13 +247,14 @@ def _truths(samples: Samples, truth: Truth, data: str, extras: Extras) -> Truths
 def _predict(
     models: Sequence[ModelFile], images: NDArray[np.uint8], labels: tuple[str, ...], batch_size: int, tta: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean probabilities float64 (N, K) in the order of `labels`: as the models give them, and without temperature."""
+    """Probabilities in the order of `labels`: each model's, float64 (M, N, K), and their mean without temperature,
+    float64 (N, K)."""
     if batch_size < 1:
         raise DataError(f"batch size {batch_size}; expected at least 1")
-    calibrated = np.zeros((len(images), len(labels)))
-    raw = np.zeros_like(calibrated)
+    calibrated = np.zeros((len(models), len(images), len(labels)))
+    raw = np.zeros(calibrated.shape[1:])
     views = VIEWS if tta else 1
-    for model in models:
+    for model, own_calibrated in zip(models, calibrated, strict=True):
         info = model.info
         own = canonical_all(info.labels, str(model.path))
         order = [own.index(name) for name in labels]
@@ -232,6 +265,20 @@ def _predict(
                 faces = np.stack([fit_face(face, info.size, info.channels) for face in faces])
             seen = model.probabilities(ten_views(faces) if tta else faces)
             p = metrics.check_probabilities(seen, f"{info.name}: its probabilities")[:, order]
-            for total, each in ((calibrated, p), (raw, undo_temperature(p, info.temperature))):
-                total[rows] += each.reshape(len(faces), views, len(labels)).mean(1) / len(models)
+            plain = undo_temperature(p, info.temperature)
+            own_calibrated[rows] = p.reshape(len(faces), views, len(labels)).mean(1)
+            raw[rows] += plain.reshape(len(faces), views, len(labels)).mean(1) / len(models)
     return calibrated, raw
+
+
+def _diversity(members: NDArray[np.float64], labels: tuple[str, ...], found: Evaluation) -> Diversity:
+    """How models differ by their probabilities (M, n, K) for the faces that were measured."""
+    called = np.stack([mapped(p, labels, found.labels).argmax(1) for p in members])
+    hits = called == found.truth_index
+    differ = (called[:, None] != called[None]).mean(2)
+    return Diversity(
+        members=tuple(share_right(own) for own in hits),
+        disagreement=tuple(tuple(row) for row in differ.tolist()),
+        mean_disagreement=float(differ[np.triu_indices(len(differ), 1)].mean()),
+        any_right=float(hits.any(0).mean()),
+    )

@@ -77,6 +77,8 @@ def key_figures(evaluation: Evaluation) -> list[str]:
         )
     for comparison in e.groups:
         lines += _group_lines(comparison)
+    lines += _diversity_lines(e)
+    lines += _robustness_lines(e)
     lines += _speed_lines(e)
     if e.n_left_out:
         lines.append(f"left out           {e.n_left_out} faces without a majority of votes")
@@ -132,6 +134,30 @@ def _group_lines(comparison: GroupComparison) -> list[str]:
             line += f", to the rest {g.gap_to_rest:+.4f} (Holm p = {g.p_holm:.4f})"
         lines.append(line + (", SMALL" if g.small else ""))
     return lines
+
+
+def _diversity_lines(e: Evaluation) -> list[str]:
+    if e.diversity is None:
+        return []
+    lines = [
+        f"alone              {model.name}: {_share(share)}"
+        for model, share in zip(e.models, e.diversity.members, strict=True)
+    ]
+    pairs = f"two models differ on {e.diversity.mean_disagreement:.1%} of the faces"
+    return [*lines, f"diversity          {pairs}; at least one is right on {e.diversity.any_right:.1%}"]
+
+
+def _robustness_lines(e: Evaluation) -> list[str]:
+    r = e.robustness
+    if r is None:
+        return []
+    times = "" if r.mean_relative_error is None else f", {r.mean_relative_error:.2f} times the error"
+    lines = [
+        f"robustness         accuracy {r.mean_accuracy:.4f} on corrupted faces{times}; on the same {r.n} clean ones "
+        f"{r.clean_accuracy:.4f}"
+    ]
+    width = max(len(c.name) for c in r.corruptions)
+    return lines + [f"  {c.name:<{width}}  " + "  ".join(f"{a:.4f}" for a in c.accuracy) for c in r.corruptions]
 
 
 def _speed_lines(e: Evaluation) -> list[str]:

@@ -14,6 +14,7 @@ from mien.evaluation.calibration import ReliabilityBin
 from mien.evaluation.curves import Curve
 from mien.evaluation.groups import GroupComparison
 from mien.evaluation.metrics import Bootstrap
+from mien.evaluation.robustness import Robustness
 from mien.evaluation.speed import Speed
 
 Truth = Literal["label", "votes"]
@@ -126,6 +127,21 @@ class TrainCopies:
     without: Share
 
 
+@dataclass(frozen=True, slots=True)
+class Diversity:
+    """How several models that are measured as one differ, on the same faces.
+
+    members: each one's accuracy alone, in the order of `Evaluation.models`. disagreement: (M, M), the share of faces
+    on which two of them give different answers; mean_disagreement: over all pairs. any_right: the share of faces that
+    at least one of them gets right.
+    """
+
+    members: tuple[Share, ...]
+    disagreement: tuple[tuple[float, ...], ...]
+    mean_disagreement: float
+    any_right: float
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
     """What was measured, on what, and every prediction.
@@ -137,8 +153,9 @@ class Evaluation:
     models can say. kl_votes: mean KL(votes || model) over the kl_n samples with votes, on the expressions that raters
     and models share; None without votes. dropped_classes: the models', which the ruler lacks; missing_classes: the
     ruler's, which the models lack. predictions: the file of another tool that was measured instead of models.
-    sources: (n,); truth_index, predicted_index: int64 (n,); confidence: float64 (n,); probabilities: float64 (n, K), 0
-    for missing classes. Without probabilities all that needs them is None.
+    diversity: of several models. rows: int64 (n,), where the measured faces stand among the samples that were given (or
+    the rows of a file, without any). sources: (n,); truth_index, predicted_index: int64 (n,); confidence: float64 (n,);
+    probabilities: float64 (n, K), 0 for missing classes. Without probabilities all that needs them is None.
     """
 
     truth: Truth
@@ -170,6 +187,7 @@ class Evaluation:
     votes: Votes | None
     dropped_classes: tuple[str, ...]
     missing_classes: tuple[str, ...]
+    rows: NDArray[np.int64] = field(repr=False)
     sources: tuple[str, ...] = field(repr=False)
     truth_index: NDArray[np.int64] = field(repr=False)
     predicted_index: NDArray[np.int64] = field(repr=False)
@@ -184,12 +202,14 @@ class Evaluation:
     train_copies: TrainCopies | None = None
     groups: tuple[GroupComparison, ...] = ()
     speed: Speed | None = None
+    diversity: Diversity | None = None
+    robustness: Robustness | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As metrics.json has it: everything but the single predictions, figures to six digits, None for undefined."""
         copies = self.train_copies
         first = ("models", "predictions", "data", "split", "truth", "labels", "tta")
-        last = ("sources", "truth_index", "predicted_index", "confidence", "probabilities")
+        last = ("rows", "sources", "truth_index", "predicted_index", "confidence", "probabilities")
         names = [f.name for f in fields(self) if f.name not in (*first, *last)]
         written: dict[str, Any] = {name: _plain(getattr(self, name), name) for name in (*first, *names)}
         written["per_class"] = {

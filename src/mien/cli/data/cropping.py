@@ -64,8 +64,8 @@ def crop(
     --detector none`) as in the photographs. Pictures smaller than 96 pixels are loose crops: they are enlarged to find
     the face, and cut as they are. Each face keeps its picture's label and split, and gets its box and landmarks.
 
-    Exit code: 0 all pictures gave faces, 3 some did not (OUT/problems.csv names them; with folders
-    OUT-problems.csv), 2 wrong usage or data.
+    Exit code: 0 all pictures gave faces, 3 some did not (OUT/problems.csv names them), 2 wrong usage or
+    data.
 
     Examples:
 

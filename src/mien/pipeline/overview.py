@@ -1,0 +1,41 @@
+"""The page of a whole pipeline: what each stage did, and the way to its reports."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mien.pages import Page
+from mien.pipeline.state import StageResult
+
+_SAID = {"done": "done before", "ran": "done", "would run": "to be done", "left": "left as it was"}
+
+
+def write_overview(path: Path, title: str, results: Sequence[StageResult]) -> None:
+    """Writes OUT/index.html. Raises OutputError."""
+    page = Page(title, "Every stage of this pipeline, in order, with what it made.")
+    page.section("Stages", "Samples before and after; records that could not be used; seconds of the last session.")
+    page.table(("stage", "in", "out", "problems", "seconds", "state", "outcome"), [_row(one) for one in results])
+    page.section("Reports")
+    for one in results:
+        reports = one.record.outcome.reports if one.record else ()
+        if reports:
+            page.heading(one.name)
+            page.links([(report.title, f"{one.name}/{report.path}") for report in reports])
+    page.write(path)
+
+
+def _row(one: StageResult) -> tuple[object, ...]:
+    state = _SAID[one.state] + (f" ({one.reason})" if one.state == "left" and one.reason else "")
+    if one.record is None:
+        return (one.name, None, None, None, None, state, "")
+    outcome = one.record.outcome
+    return (
+        one.name,
+        outcome.samples_in,
+        outcome.samples_out,
+        outcome.problems or None,
+        one.record.seconds,
+        state,
+        outcome.note,
+    )

@@ -1,0 +1,295 @@
+"""From settings to stages: in which order, from whose output, by what job each is decided, and what runs it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mien.data.crops import DetectorChoice
+from mien.errors import RecipeError
+from mien.pipeline import stages as work
+from mien.pipeline.settings import Settings, Train, suggestion
+from mien.pipeline.state import Outcome
+
+if TYPE_CHECKING:
+    from mien.training.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A stage of a pipeline.
+
+    settings: what decides the outcome beside the inputs, as JSON. inputs: the stages whose output it reads. files: what
+    it reads of the user's. run: builds it in a folder.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+    run: Callable[[Path, work.Told], Outcome]
+    inputs: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
+    needs_training: bool = False
+
+
+def make_plan(settings: Settings) -> tuple[Stage, ...]:
+    """The stages that a mien.toml names, each after those that it reads.
+
+    Raises RecipeError where one needs another that is missing, a recipe is wrong, or a name is unknown.
+    """
+    return _Planner(settings).stages()
+
+
+def chosen_stages(plan: Sequence[Stage], *, only: str | None, start: str | None, file: Path) -> tuple[Stage, ...]:
+    """The stages that may run. `train` stands for every run. Raises RecipeError for a stage that is not planned."""
+    names = [stage.name for stage in plan]
+    for option, wanted in (("--only", only), ("--from", start)):
+        if wanted is not None and not any(_is(name, wanted) for name in names):
+            known = list(dict.fromkeys((*names, *(name.partition("/")[0] for name in names))))
+            raise RecipeError(f"{option} {wanted}: no such stage in {file}; {suggestion(wanted, known)}")
+    if only is not None:
+        return tuple(stage for stage in plan if _is(stage.name, only))
+    first = next((i for i, name in enumerate(names) if start is not None and _is(name, start)), 0)
+    return tuple(plan[first:])
+
+
+def _is(name: str, wanted: str) -> bool:
+    return name == wanted or name.startswith(f"{wanted}/")
+
+
+class _Planner:
+    """Collects stages in order, and remembers which one has the data."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings, self.name, self.seed = settings, settings.general.name, settings.general.seed
+        self.planned: list[Stage] = []
+        self.data_stage = ""
+        self.models: dict[str, str] = {}  # the name of a run or ensemble -> its stage
+
+    def stages(self) -> tuple[Stage, ...]:
+        self._start()
+        self._clean()
+        self._look()
+        self._train()
+        self._finish()
+        if not self.planned:
+            raise RecipeError(f"{self.settings.file}: names no stage; begin with [import] and its source")
+        return tuple(self.planned)
+
+    def _start(self) -> None:
+        s = self.settings
+        if s.toy:
+            seed = self.seed or 0
+            run = partial(work.draw_toy, settings=s.toy, seed=seed)
+            self._add("toy", {**asdict(s.toy), "seed": seed}, run)
+        if s.import_ is None:
+            if s.toy:
+                raise RecipeError(f"{s.file}: [toy] draws pictures that nobody reads; add [import]")
+            return
+        if bool(s.import_.source) == bool(s.toy):
+            what = "leave it out: [toy] is the source" if s.toy else "say what to import, as  source = 'fer2013.csv'"
+            raise RecipeError(f"{s.file}: 'import.source': {what}")
+        source = s.path(s.import_.source) if s.import_.source else s.out / "toy" / work.TOY
+        ferplus = s.path(s.import_.ferplus) if s.import_.ferplus else None
+        self._add(
+            "import",
+            {"name": self.name, "ferplus": ferplus is not None},
+            partial(work.import_data, source=source, ferplus=ferplus, name=self.name),
+            inputs=("toy",) if s.toy else (),
+            files=tuple(path for path in (None if s.toy else source, ferplus) if path),
+        )
+        self.data_stage = "import"
+
+    def _clean(self) -> None:
+        s = self.settings
+        if s.crop:
+            choice, files = self._detector(s.crop.detector, s.crop.cascade, s.crop.yunet_weights)
+            run = partial(work.crop_data, source=self._data("crop"), settings=s.crop, detector=choice, name=self.name)
+            self._add_data("crop", asdict(s.crop), run, files=files)
+        if s.screen:
+            found = [self._detector(name, s.screen.cascade, s.screen.yunet_weights) for name in s.screen.detectors]
+            run = partial(
+                work.screen_data,
+                source=self._data("screen"),
+                settings=s.screen,
+                detectors=[choice for choice, _ in found],
+                name=self.name,
+            )
+            files = tuple(dict.fromkeys(file for _, files in found for file in files))
+            self._add_data("screen", asdict(s.screen), run, files=files)
+        if s.dedupe:
+            run = partial(work.dedupe_data, source=self._data("dedupe"), settings=s.dedupe, name=self.name)
+            self._add_data("dedupe", asdict(s.dedupe), run)
+        if s.audit:
+            self._audit()
+        if s.drop:
+            self._drop()
+        if s.split:
+            seed = self.seed or 0
+            run = partial(work.split_data, source=self._data("split"), settings=s.split, seed=seed, name=self.name)
+            self._add_data("split", {**asdict(s.split), "seed": seed}, run)
+
+    def _audit(self) -> None:
+        s, audit = self.settings, self.settings.audit
+        assert audit
+        choice, files = None, ()
+        if audit.detector:
+            choice, files = self._detector(audit.detector, audit.cascade, audit.yunet_weights)
+        changes = [f"optimizer.epochs={audit.epochs}"] if audit.epochs else []
+        recipe = self._recipe(audit.recipe, [*self._seed_change(), *changes])
+        settings = asdict(audit)
+        if audit.suspects:
+            settings |= {"recipe": asdict(recipe)}
+        self._add(
+            "audit",
+            settings,
+            partial(work.audit_data, source=self._data("audit"), settings=audit, detector=choice, recipe=recipe),
+            inputs=(self.data_stage,),
+            files=files,
+            needs_training=audit.suspects,
+        )
+
+    def _drop(self) -> None:
+        s, drop = self.settings, self.settings.drop
+        assert drop
+        if not drop.flags and not s.audit:
+            raise RecipeError(
+                f"{s.file}: [drop] needs [audit], or 'drop.flags' that names a flags.csv; add one of them"
+            )
+        flags = s.path(drop.flags) if drop.flags else s.out / "audit" / "audit" / work.FLAGS
+        run = partial(work.drop_data, source=self._data("drop"), flags=flags, settings=drop, name=self.name)
+        also = () if drop.flags else ("audit",)
+        self._add_data("drop", asdict(drop), run, also=also, files=(flags,) if drop.flags else ())
+
+    def _look(self) -> None:
+        s = self.settings
+        if s.explore:
+            seed = self.seed or 0
+            run = partial(work.explore_data, source=self._data("explore"), settings=s.explore, seed=seed)
+            self._add("explore", {**asdict(s.explore), "seed": seed}, run, inputs=(self.data_stage,))
+
+    def _train(self) -> None:
+        s = self.settings
+        for run in s.train:
+            recipe = self._recipe(run.recipe, [*self._seed_change(), *self._crop_changes(), *self._run_changes(run)])
+            stage = f"train/{run.run}"
+            self._add(
+                stage,
+                asdict(recipe),
+                partial(work.train_model, source=self._data("train"), recipe=recipe),
+                inputs=(self.data_stage,),
+                files=_recipe_files(recipe),
+                needs_training=True,
+            )
+            self.models[run.run] = stage
+
+    def _finish(self) -> None:
+        s = self.settings
+        if s.compare:
+            self._add_models("compare", asdict(s.compare), partial(work.compare_models, settings=s.compare), ())
+        if s.ensemble:
+            if {s.ensemble.name, "ensemble"} & set(self.models):
+                raise RecipeError(f"{s.file}: a run has the name of the ensemble; give that [[train]] table another")
+            if len(s.ensemble.models or self.models) < 2:
+                raise RecipeError(f"{s.file}: [ensemble] needs two models; add [[train]] tables")
+            run = partial(work.join_models, settings=s.ensemble)
+            self._add_models("ensemble", asdict(s.ensemble), run, s.ensemble.models)
+            self.models["ensemble"] = "ensemble"
+        final = ("ensemble",) if s.ensemble else ()
+        if s.evaluate:
+            run = partial(work.evaluate_models, settings=s.evaluate)
+            self._add_models("evaluate", asdict(s.evaluate), run, s.evaluate.models or final)
+        if s.export:
+            run = partial(work.export_all, settings=s.export)
+            self._add_models("export", asdict(s.export), run, s.export.models or final, needed=not s.export.data)
+        if s.card:
+            run = partial(work.write_cards, settings=s.card)
+            self._add_models("card", asdict(s.card), run, s.card.models or final)
+
+    # Parts
+
+    def _add(
+        self,
+        name: str,
+        settings: Mapping[str, Any],
+        run: Callable[[Path, work.Told], Outcome],
+        *,
+        inputs: tuple[str, ...] = (),
+        files: tuple[Path, ...] = (),
+        needs_training: bool = False,
+    ) -> None:
+        plain = json.loads(json.dumps(settings))  # as the state will have it
+        self.planned.append(Stage(name, plain, run, inputs, files, needs_training))
+
+    def _add_data(
+        self,
+        name: str,
+        settings: Mapping[str, Any],
+        run: Callable[[Path, work.Told], Outcome],
+        *,
+        also: tuple[str, ...] = (),
+        files: tuple[Path, ...] = (),
+    ) -> None:
+        """A stage that makes a new data set of the present one."""
+        self._add(name, settings, run, inputs=(self.data_stage, *also), files=files)
+        self.data_stage = name
+
+    def _add_models(
+        self,
+        name: str,
+        settings: Mapping[str, Any],
+        run: Callable[..., Outcome],
+        chosen: Sequence[str],
+        *,
+        needed: bool = True,
+    ) -> None:
+        """A stage on trained models (`chosen`; none: all) and the data."""
+        file, data = self.settings.file, self._data(name)
+        if needed and not self.models:
+            raise RecipeError(f"{file}: [{name}] needs a model; add a [[train]] table with a recipe")
+        for model in chosen:
+            if model not in self.models:
+                raise RecipeError(f"{file}: '{name}.models': no run '{model}'; {suggestion(model, list(self.models))}")
+        inputs = tuple(self.models[model] for model in chosen or self.models)
+        folders = [self.settings.out / stage / work.MODELS for stage in inputs]
+        self._add(name, settings, partial(run, models=folders, data=data), inputs=(*inputs, self.data_stage))
+
+    def _data(self, stage: str) -> Path:
+        """The present data set."""
+        if not self.data_stage:
+            raise RecipeError(f"{self.settings.file}: [{stage}] needs data; add [import] with a source")
+        return self.settings.out / self.data_stage / self.name
+
+    def _detector(self, name: str, cascade: str, yunet_weights: str) -> tuple[DetectorChoice, tuple[Path, ...]]:
+        """A detector, and the files of the user's that it reads."""
+        paths = [self.settings.path(text) if text else None for text in (cascade, yunet_weights)]
+        used = paths[0] if name == "haar" else paths[1] if name == "yunet" else None
+        return DetectorChoice(name, *paths), (used,) if used else ()
+
+    def _recipe(self, recipe: str, changes: Sequence[str]) -> Recipe:
+        from mien.training.recipe import load_recipe
+
+        return load_recipe(str(self.settings.path(recipe)) if recipe.endswith(".toml") else recipe, changes)
+
+    def _seed_change(self) -> list[str]:
+        return [] if self.seed is None else [f"seed={self.seed}"]
+
+    def _crop_changes(self) -> list[str]:
+        """The model file must ask for faces framed as those that it learnt from."""
+        crop = self.settings.crop
+        if crop is None or crop.detector == "none":
+            return []
+        framing = asdict(crop.spec)
+        return [f"crop.{key}={str(value).lower()}" for key, value in framing.items()]
+
+    def _run_changes(self, run: Train) -> list[str]:
+        return [f'name="{run.run}"', *run.set]
+
+
+def _recipe_files(recipe: Recipe) -> tuple[Path, ...]:
+    """Weights and teachers, where they are files: they decide, too."""
+    named = (recipe.network.weights, *recipe.distill.teachers)
+    return tuple(path for path in map(Path, named) if path.name and path.is_file())

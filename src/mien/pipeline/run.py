@@ -1,0 +1,180 @@
+"""Runs a mien.toml: each stage whose job changed, in order, going on where a killed run stopped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from mien.data.dataset import Progress
+from mien.errors import MissingExtraError, RecipeError
+from mien.pipeline.overview import write_overview
+from mien.pipeline.plan import Stage, chosen_stages, make_plan
+from mien.pipeline.settings import read_settings
+from mien.pipeline.stages import INDEX, Told
+from mien.pipeline.state import Job, Record, StageResult, Store, file_checksum
+from mien.version import __version__
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineResult:
+    """What a run of a pipeline did, stage by stage; page: OUT/index.html, None after a dry run."""
+
+    stages: tuple[StageResult, ...]
+    out: Path
+    page: Path | None
+
+    @property
+    def problems(self) -> int:
+        """How many records could not be used, in all stages."""
+        return sum(stage.record.outcome.problems for stage in self.stages if stage.record)
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Who is told how a pipeline goes.
+
+    on_begin: before a stage runs: its name, and why it runs. on_end: what became of each stage, in order. progress: how
+    far the present stage is. say: lines worth reading.
+    """
+
+    on_begin: Callable[[str, str], None] = lambda *_: None
+    on_end: Callable[[StageResult], None] = lambda _: None
+    progress: Progress = lambda *_: None
+    say: Callable[[str], None] = lambda _: None
+
+
+def run_pipeline(
+    path: Path,
+    *,
+    only: str | None = None,
+    start: str | None = None,
+    dry_run: bool = False,
+    force: bool = False,
+    listener: Listener | None = None,
+) -> PipelineResult:
+    """Runs the stages of a mien.toml whose settings, inputs or mien changed since they were last finished.
+
+    only: this stage alone; start: it and those after it. The others stay as they are, even where they are out of date.
+    `train` stands for all runs, `train/NAME` for one. force: run the chosen stages even where nothing changed. dry_run:
+    only say what would be done; nothing is written. Every stage has a folder in OUT, which is replaced when its new
+    content is whole; a killed run goes on inside the stage. One run at a time may work on an OUT.
+
+    Raises RecipeError for a wrong file or name, or where a stage was not chosen whose output is needed;
+    MissingExtraError before anything is run; else what the stages raise.
+    """
+    if only is not None and start is not None:
+        raise RecipeError("--only and --from exclude each other; give one of them")
+    listener = listener or Listener()
+    settings = read_settings(path)
+    plan = make_plan(settings)
+    chosen = {stage.name for stage in chosen_stages(plan, only=only, start=start, file=settings.file)}
+    store = Store(settings.out)
+    told = Told(listener.progress, listener.say, settings.general.device, settings.general.threads)
+    if not dry_run:
+        _require_extras([stage for stage in plan if stage.name in chosen])
+        store.begin()
+    results: list[StageResult] = []
+    stale: set[str] = set()
+    for stage in plan:
+        reason = _reason(stage, store, stale)
+        if stage.name not in chosen:
+            result = StageResult(stage.name, "left", reason, store.record(stage.name))
+        elif not reason and not force:
+            result = StageResult(stage.name, "done", "", store.record(stage.name))
+        elif dry_run:
+            _require_inputs(stage, store, stale, settings.file)
+            stale.add(stage.name)
+            result = StageResult(stage.name, "would run", reason or "forced", store.record(stage.name))
+        else:
+            _require_inputs(stage, store, stale, settings.file)
+            listener.on_begin(stage.name, reason or "forced")
+            record = _run(stage, store, told)
+            for other in _after(stage.name, plan):
+                store.discard(other)  # begun on what is now replaced
+            result = StageResult(stage.name, "ran", reason or "forced", record)
+        results.append(result)
+        listener.on_end(result)
+    if dry_run:
+        return PipelineResult(tuple(results), settings.out, None)
+    store.tidy()
+    page = settings.out / INDEX
+    write_overview(page, settings.general.name, results)
+    return PipelineResult(tuple(results), settings.out, page)
+
+
+def _run(stage: Stage, store: Store, told: Told) -> Record:
+    job = _job(stage, store)
+    folder = store.workplace(stage.name, job.key)
+    started = time.monotonic()
+    outcome = stage.run(folder, told)
+    return store.finish(stage.name, job, outcome, round(time.monotonic() - started, 2))
+
+
+def _job(stage: Stage, store: Store) -> Job:
+    files = {f"file {path.name}": file_checksum(path) for path in stage.files}
+    return Job(stage.settings, {**{name: store.checksum(name) for name in stage.inputs}, **files})
+
+
+def _reason(stage: Stage, store: Store, stale: set[str]) -> str:
+    """Why a stage is to run; '' where it is up to date."""
+    record = store.record(stage.name)
+    if record is None:
+        return "its output is gone" if store.remembers(stage.name) else "never ran"
+    before = [name for name in stage.inputs if name in stale]
+    if before:
+        return f"after {', '.join(before)}"
+    missing = [name for name in stage.inputs if store.record(name) is None]
+    if missing:
+        return f"the output of {', '.join(missing)} is gone"
+    job = _job(stage, store)
+    if job.key == record.job.key:
+        return ""
+    if job.version != record.job.version:
+        return f"made by mien {record.job.version}, this is {__version__}"
+    settings = _differing(job.settings, record.job.settings)
+    if settings:
+        return f"settings changed: {', '.join(settings)}"
+    return f"input changed: {', '.join(_differing(job.inputs, record.job.inputs))}"
+
+
+def _differing(now: Mapping[str, Any], before: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """The dotted keys whose values differ."""
+    found = []
+    for key in dict.fromkeys((*now, *before)):
+        one, other = now.get(key), before.get(key)
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            found += _differing(one, other, f"{prefix}{key}.")
+        elif one != other:
+            found.append(f"{prefix}{key}")
+    return found
+
+
+def _after(name: str, plan: Sequence[Stage]) -> list[str]:
+    """The stages that read a stage's output, directly or over others."""
+    found = {name}
+    for stage in plan:
+        if found & set(stage.inputs):
+            found.add(stage.name)
+    return sorted(found - {name})
+
+
+def _require_inputs(stage: Stage, store: Store, stale: set[str], file: Path) -> None:
+    for name in stage.inputs:
+        if name not in stale and store.record(name) is None:
+            raise RecipeError(
+                f"'{stage.name}' needs the output of '{name}', which is not there; run it first:  "
+                f"mien run {file} --from {name}"
+            )
+
+
+def _require_extras(stages: Sequence[Stage]) -> None:
+    """Hours of work are not begun where a later stage can't run."""
+    if stages and find_spec("pyarrow") is None:
+        raise MissingExtraError("data", "running a pipeline")
+    training = ("torch", "safetensors", "onnx", "onnxscript", "cleanlab")
+    if any(stage.needs_training for stage in stages) and any(find_spec(name) is None for name in training):
+        raise MissingExtraError("train", "training")

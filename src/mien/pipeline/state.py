@@ -1,0 +1,253 @@
+"""What a pipeline remembers: state.json with a record per finished stage, and each stage's folder, replaced as a whole.
+
+A stage is built in OUT/.building and moved to its place. Its record is written before the move and the key of the
+record travels in the folder, so that a kill at any moment leaves either the old output or the new one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from mien.errors import DataError, OutputError
+from mien.files import cannot_write, make_folder, write_text
+from mien.version import __version__
+
+STATE = "state.json"
+FORMAT = 1
+
+_BUILDING, _OLD, _KEY = ".building", ".old", ".mien-stage"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A file for people: its title, and its path in the stage's folder."""
+
+    title: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a stage made, in its folder.
+
+    products: the files that later stages go by, as paths in the folder. problems: records that could not be used.
+    note: the outcome in a few words.
+    """
+
+    products: tuple[str, ...]
+    reports: tuple[Report, ...] = ()
+    samples_in: int | None = None
+    samples_out: int | None = None
+    problems: int = 0
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A file as it was when its stage ended; it is read anew only where size or time (ns) differ."""
+
+    path: str
+    size: int
+    modified: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """All that decides a stage's outcome. inputs: a checksum for each stage and file that it reads."""
+
+    settings: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    version: str = __version__
+
+    @property
+    def key(self) -> str:
+        """The same only for the same job."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A finished stage. seconds: what its last session took."""
+
+    job: Job
+    outcome: Outcome
+    products: tuple[Product, ...]
+    seconds: float
+
+
+State = Literal["done", "ran", "would run", "left"]
+
+
+@dataclass(frozen=True, slots=True)
+class StageResult:
+    """What became of a stage.
+
+    state: `done` before, with nothing changed since; `ran`; `would run`, in a dry run; `left`, as it was not asked for.
+    reason: why it ran or would run, or in what state it was left. record: its counts, seconds and reports; None where
+    it has no output.
+    """
+
+    name: str
+    state: State
+    reason: str = ""
+    record: Record | None = None
+
+
+class Store:
+    """The work folder of one mien.toml."""
+
+    def __init__(self, out: Path) -> None:
+        """Reads the state; writes nothing. Raises OutputError where `out` holds other things, DataError for damage."""
+        self.out = out
+        self._records: dict[str, Record] = {}
+        if (out / STATE).exists():
+            self._records = _read(out / STATE)
+        elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise OutputError(f"{out}: has something in it that no pipeline made; set 'out' to a new folder")
+
+    def begin(self) -> None:
+        """Makes the work folder. Raises OutputError."""
+        make_folder(self.out)
+        self._write()
+
+    def folder(self, stage: str) -> Path:
+        """Where a finished stage's files are."""
+        return self.out / stage
+
+    def record(self, stage: str) -> Record | None:
+        """What is known of a stage whose output is there; None where there is none, or only a part of it."""
+        record = self._records.get(stage)
+        if record is None or _key_in(self.folder(stage)) != record.job.key:
+            return None
+        there = all((self.folder(stage) / p.path).is_file() for p in record.products)
+        return record if there else None
+
+    def remembers(self, stage: str) -> bool:
+        """Whether the stage was finished once, whatever became of its files."""
+        return stage in self._records
+
+    def checksum(self, stage: str) -> str:
+        """Of a finished stage's products, as they are now: a person may have edited a list of flags."""
+        record = self.record(stage)
+        if record is None:
+            raise ValueError(f"'{stage}' is not finished")
+        lines = []
+        for product in record.products:
+            place = self.folder(stage) / product.path
+            status = place.stat()
+            same = (status.st_size, status.st_mtime_ns) == (product.size, product.modified)
+            lines.append(f"{product.path} {product.sha256 if same else _sha256(place)}")
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    def workplace(self, stage: str, key: str) -> Path:
+        """The folder to build a stage in: with what a killed run of the same job left there, otherwise empty."""
+        place = self.out / _BUILDING / stage
+        if _key_in(place) != key:
+            self.discard(stage)
+            make_folder(place)
+            write_text(place / _KEY, key)
+        return place
+
+    def discard(self, stage: str) -> None:
+        """Forgets unfinished work on a stage."""
+        place = self.out / _BUILDING / stage
+        try:
+            if place.exists():
+                shutil.rmtree(place)
+        except OSError as error:
+            raise cannot_write(place, error) from error
+
+    def finish(self, stage: str, job: Job, outcome: Outcome, seconds: float) -> Record:
+        """Moves what was built to its place and keeps its record. Raises OutputError where something else is there."""
+        built, place, old = self.out / _BUILDING / stage, self.folder(stage), self.out / _OLD / stage
+        if place.exists() and not (place / _KEY).is_file():
+            raise OutputError(f"{place}: was not made by a pipeline and is in the way; move it elsewhere")
+        products = tuple(_product(built, path) for path in outcome.products)
+        self._records[stage] = record = Record(job, outcome, products, seconds)
+        self._write()
+        try:
+            if old.exists():
+                shutil.rmtree(old)
+            if place.exists():
+                old.parent.mkdir(parents=True, exist_ok=True)
+                place.replace(old)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            built.replace(place)
+            shutil.rmtree(self.out / _OLD, ignore_errors=True)
+        except OSError as error:
+            raise cannot_write(place, error) from error
+        return record
+
+    def tidy(self) -> None:
+        """Removes the folder for unfinished work where there is none."""
+        building = self.out / _BUILDING
+        if building.exists() and not any(path.is_file() for path in building.rglob("*")):
+            shutil.rmtree(building)
+
+    def _write(self) -> None:
+        state = {
+            "format": FORMAT,
+            "version": __version__,
+            "stages": {name: asdict(record) for name, record in self._records.items()},
+        }
+        write_text(self.out / STATE, json.dumps(state, indent=1) + "\n")
+
+
+def file_checksum(path: Path) -> str:
+    """A text that changes with a file or folder of the user's: names, sizes and times, without reading it."""
+    lines = []
+    for place in [path] if path.is_file() else _files(path):
+        status = place.stat()
+        lines.append(f"{place.relative_to(path.parent)} {status.st_size} {status.st_mtime_ns}")
+    text = "\n".join(sorted(lines))
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _files(folder: Path) -> Iterable[Path]:
+    for parent, _, names in os.walk(folder):
+        yield from (place for name in names if (place := Path(parent, name)).exists())  # not broken links
+
+
+def _product(folder: Path, path: str) -> Product:
+    status = (folder / path).stat()
+    return Product(path, status.st_size, status.st_mtime_ns, _sha256(folder / path))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _key_in(folder: Path) -> str:
+    """The key of the job whose output a folder holds; '' where it is no stage's folder."""
+    try:
+        return (folder / _KEY).read_text("utf-8")
+    except OSError:
+        return ""
+
+
+def _read(path: Path) -> dict[str, Record]:
+    try:
+        state = json.loads(path.read_text("utf-8"))
+        if state["format"] != FORMAT:
+            raise DataError(f"{path}: is of format {state['format']}; this mien reads {FORMAT}: set 'out' anew")
+        return {name: _record(raw) for name, raw in state["stages"].items()}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: no state of a pipeline, or damaged; set 'out' to a new folder") from error
+
+
+def _record(raw: Mapping[str, Any]) -> Record:
+    outcome = dict(raw["outcome"])
+    outcome["products"] = tuple(outcome["products"])
+    outcome["reports"] = tuple(Report(**report) for report in outcome["reports"])
+    return Record(
+        Job(**raw["job"]), Outcome(**outcome), tuple(Product(**p) for p in raw["products"]), float(raw["seconds"])
+    )
