@@ -18,6 +18,7 @@ from mien.cli.evaluate import evaluate
 from mien.cli.explain import explain
 from mien.cli.fetch import fetch
 from mien.cli.predict import predict
+from mien.cli.run import init, run
 from mien.cli.train import train
 from mien.errors import MienError
 from mien.version import __version__
@@ -48,7 +49,7 @@ def _root(
     pass
 
 
-for command in (predict, train, evaluate, explain, ensemble, calibrate, fetch, demo):
+for command in (init, run, predict, train, evaluate, explain, ensemble, calibrate, fetch, demo):
     app.command()(command)
 app.add_typer(data_app)
 

@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-NOT_ALL_READ = 3
-"""Exit code where some pictures could not be read."""
+from mien.cli.exit_codes import NOT_ALL_READ
 
 
 def explain(

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mien.cli.exit_codes import NOT_ALL_READ
+
 if TYPE_CHECKING:
     from mien.results import ImageResult
-
-NOT_ALL_READ = 3
-"""Exit code where some pictures could not be read."""
 
 
 class Format(str, Enum):  # noqa: UP042 (typer's oldest supported version knows no StrEnum)

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from mien.cli.exit_codes import NOT_ALL_READ
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from mien.data.audit import AuditSummary, OutOfFold
     from mien.data.dataset import Dataset, Progress
-
-NOT_ALL_READ = 3
 
 
 def audit(

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from mien.cli.exit_codes import NOT_ALL_READ
+
 if TYPE_CHECKING:
     from mien.data.crops import DetectorChoice
-
-NOT_ALL_USED = 3
-"""Exit code where some records could not be used; each is named with its reason in problems.csv."""
 
 
 def crop(
@@ -183,4 +182,4 @@ def _say_plan(source: Path, out: Path, detectors: tuple[DetectorChoice, ...]) ->
 def _end(problems: int, what: str, listing: Path) -> None:
     if problems:
         typer.echo(f"{problems:,} {what}: {listing}", err=True)
-        raise typer.Exit(NOT_ALL_USED)
+        raise typer.Exit(NOT_ALL_READ)

@@ -8,8 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-NOT_ALL_WRITTEN = 3
-"""Exit code where some records could not be used; each is named with its reason in problems.csv."""
+from mien.cli.exit_codes import NOT_ALL_READ
 
 
 def export(
@@ -77,7 +76,7 @@ def export(
     typer.echo(f"{out}: {len(dataset):,} samples as {as_}")
     if problems:
         typer.echo(f"{len(problems):,} photographs can't be read: {out / 'problems.csv'}", err=True)
-        raise typer.Exit(NOT_ALL_WRITTEN)
+        raise typer.Exit(NOT_ALL_READ)
 
 
 def split(

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from mien.cli.exit_codes import NOT_ALL_READ
+
 if TYPE_CHECKING:
     from mien.data.dataset import Dataset
-
-NOT_ALL_READ = 3
-"""Exit code where some records could not be used; each is named with its reason in problems.csv."""
 
 
 def import_(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from mien.cli.exit_codes import NOT_ALL_READ
 from mien.cli.train import can_train
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from mien.data.dataset import Dataset
     from mien.data.info import DatasetInfo
 
-NOT_ALL_READ = 3
 _SHOWN = 10  # lines on what was left out; sizes; problems
 
 _Source = Annotated[Path, typer.Argument(metavar="IN", help="A data set.")]

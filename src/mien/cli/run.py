@@ -1,0 +1,145 @@
+"""`mien run` and `mien init`: the whole road in one file."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from mien.pipeline import Listener, PipelineResult, StageResult
+
+NOT_ALL_USED = 3
+"""Exit code where some records could not be used."""
+
+
+def run(
+    file: Annotated[Path, typer.Argument(help="The stages and their settings; see `mien init`.")] = Path("mien.toml"),
+    only: Annotated[
+        str | None, typer.Option(metavar="STAGE", help="Run this stage alone; the others stay as they are.")
+    ] = None,
+    from_: Annotated[
+        str | None,
+        typer.Option("--from", metavar="STAGE", help="Begin with this stage; those before it stay as they are."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Run stages even where nothing has changed.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and why.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing but errors and the page's path.")] = False,
+) -> None:
+    """Run a pipeline from one file: import, clean, split, train, compare, evaluate, export.
+
+    Stages whose settings and inputs have not changed are skipped; a run that was killed goes on where it stopped. At
+    the end OUT/index.html links every report. STAGE is a table of the file; `train` stands for all runs, `train/NAME`
+    for one. All stages: toy, import, crop, screen, dedupe, audit, drop, split, explore, train, compare, ensemble,
+    evaluate, export, card.
+
+    Exit code: 0 done, 3 done, but some records could not be used, 2 wrong usage or data.
+
+    Examples:
+
+    `mien init --for toy && mien run`
+
+    `mien run mien.toml --dry-run`
+
+    `mien run mien.toml --only train/small`
+
+    `mien run mien.toml --from evaluate --force`
+    """
+    from mien.pipeline import run_pipeline
+
+    with _Lines(quiet=quiet) as lines:
+        result = run_pipeline(
+            file, only=only, start=from_, dry_run=dry_run, force=force, listener=lines.listener(dry_run)
+        )
+    _end(result)
+
+
+def init(
+    out: Annotated[Path, typer.Argument(help="The file to write.")] = Path("mien.toml"),
+    for_: Annotated[
+        Literal["fer2013", "folders", "toy"],
+        typer.Option("--for", help="FER2013's CSV; pictures in a folder per expression; or drawn faces, to try it."),
+    ] = "fer2013",
+) -> None:
+    """Write a commented mien.toml to begin with, for `mien run`.
+
+    Examples:
+
+    `mien init --for toy`
+
+    `mien init --for folders smiles.toml`
+    """
+    from mien.pipeline.starter import write_starter
+
+    write_starter(out, kind=for_)
+    typer.echo(f"{out}: look it through, then  mien run {out}")
+
+
+class _Lines:
+    """A line for each stage, and a bar while it runs."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet, self._bar = quiet, ExitStack()
+
+    def __enter__(self) -> _Lines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def listener(self, dry_run: bool) -> Listener:
+        """What the pipeline reports to."""
+        from mien.cli.progress import progress_bar
+        from mien.pipeline import Listener
+
+        update = None
+
+        def on_begin(name: str, reason: str) -> None:
+            nonlocal update
+            self._say(f"{name}: {reason}")
+            update = self._bar.enter_context(progress_bar(name, unit="pictures", quiet=self._quiet))
+
+        def on_end(result: StageResult) -> None:
+            self._bar.close()
+            self._say(_line(result))
+
+        def progress(done: int, total: int | None) -> None:
+            if update:
+                update(done, total)
+
+        return Listener(on_begin, on_end, progress, self._say)
+
+    def _say(self, line: str) -> None:
+        if not self._quiet:
+            typer.echo(line, err=True)
+
+
+def _line(result: StageResult) -> str:
+    """What became of a stage."""
+    record = result.record
+    if result.state == "would run":
+        return f"{result.name}: would run ({result.reason})"
+    if result.state == "left" or record is None:
+        return f"{result.name}: left as it is{f' ({result.reason})' if result.reason else ''}"
+    if result.state == "done":
+        return f"{result.name}: done before"
+    outcome = record.outcome
+    counts = [f"{n:,}" for n in (outcome.samples_in, outcome.samples_out) if n is not None]
+    parts = [" -> ".join(counts), outcome.note, f"{outcome.problems:,} could not be used" if outcome.problems else ""]
+    return f"{result.name}: done in {record.seconds:.1f} s{''.join(f'; {part}' for part in parts if part)}"
+
+
+def _end(result: PipelineResult) -> None:
+    if result.page is None:
+        return
+    typer.echo(str(result.page))
+    if result.problems:
+        for stage in result.stages:
+            if stage.record and stage.record.outcome.problems:
+                count = stage.record.outcome.problems
+                typer.echo(
+                    f"{stage.name}: {count:,} records could not be used; see {result.out / stage.name}", err=True
+                )
+        raise typer.Exit(NOT_ALL_USED)
