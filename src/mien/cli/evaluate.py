@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
+    from mien.data.samples import Samples
+    from mien.evaluation.extremes import Extremes
     from mien.evaluation.result import Evaluation
 
 
 def evaluate(
-    out: Annotated[Path, typer.Option(help="Folder for metrics.json, report.txt and predictions.csv.")],
+    out: Annotated[Path, typer.Option(help="Folder for report.html, metrics.json, report.txt, predictions.csv.")],
     models: Annotated[
         list[str] | None,
         typer.Argument(help="A shipped model's name or a model file; several = mean of their probabilities."),
@@ -38,9 +40,19 @@ def evaluate(
     batch_size: Annotated[int, typer.Option(min=1, help="Faces classified together.")] = 256,
     leak_check: Annotated[bool, typer.Option(help="Count faces that are in the train split of the data, too.")] = True,
     speed: Annotated[bool, typer.Option(help="Time the models on this machine.")] = True,
+    robustness: Annotated[
+        bool, typer.Option("--robustness", help="Measure on blurred, dark, covered ... faces, too.")
+    ] = False,
+    robustness_faces: Annotated[int, typer.Option(min=1, help="On how many faces, chosen by chance.")] = 1000,
+    explain: Annotated[
+        int, typer.Option(min=0, help="Show what so many of the surest right and wrong answers hang on.")
+    ] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
     format_: Annotated[Literal["table", "json"], typer.Option("--format", help="What to print.")] = "table",
 ) -> None:
     """Measure a model: accuracy with its interval, figures of each class, calibration, speed, and every prediction.
+
+    All of it is on one page, DIR/report.html, whose figures are in DIR/figures/; the page shows faces of the data set.
 
     A file of predictions has the columns source, label, and either a probability for each class or the expression that
     was predicted and perhaps its confidence. With --data, it must have every face of the split, by its source.
@@ -51,6 +63,8 @@ def evaluate(
 
     `mien evaluate mien-small --data fer2013/ --truth label --target-accuracy 0.9 --out results/small-by-label`
 
+    `mien evaluate mien-small --data fer2013/ --robustness --explain 8 --out results/all`
+
     `mien evaluate mien-small --data arrays/ --groups age --groups sex --out results/groups`
 
     `mien evaluate runs/a/a.onnx runs/b/b.onnx --data faces/ --out results/both --format json`
@@ -59,26 +73,19 @@ def evaluate(
     """
     import json
 
+    from mien.cli.progress import progress_bar
     from mien.errors import DataError
-    from mien.evaluation.evaluate import (
-        METRICS_FILE,
-        PREDICTIONS_FILE,
-        REPORT_FILE,
-        Extras,
-        evaluate_predictions,
-        write_evaluation,
-    )
+    from mien.evaluation.evaluate import Extras, evaluate_predictions
     from mien.evaluation.evaluate import evaluate as measure
+    from mien.evaluation.extremes import explain_extremes
     from mien.evaluation.inputs import read_inputs
     from mien.evaluation.predictions import read_predictions
     from mien.model_file import open_model
 
-    if bool(models) == (predictions is not None):
-        raise DataError("give either models or --predictions FILE" + (", not both" if models else " to measure"))
-    if target_accuracy is not None and not 0 < target_accuracy <= 1:
-        raise DataError(f"--target-accuracy {target_accuracy}; expected above 0 and at most 1, for example 0.9")
+    _check_options(bool(models), predictions, target_accuracy, robustness=robustness, explain=explain)
     said = read_predictions(predictions) if predictions is not None else None
     opened = [open_model(name) for name in models or ()]
+    samples = extremes = None
     if data is None:
         if said is None:
             raise DataError("no data set to measure the models on; give one with --data")
@@ -97,19 +104,62 @@ def evaluate(
             train=leak_check,
             warn=lambda line: typer.echo(line, err=True),
         )
-        samples, extras = found.samples, Extras(found.columns, found.train, target_accuracy, speed)
+        samples = found.samples
+        extras = Extras(found.columns, found.train, target_accuracy, speed, robustness_faces if robustness else 0)
         if said is not None:
             result = evaluate_predictions(said, samples, truth=truth, data=str(data), split=split, extras=extras)
         else:
-            result = measure(
-                opened, samples, truth=truth, batch_size=batch_size, tta=tta, data=str(data), split=split, extras=extras
-            )
-    write_evaluation(result, out)
+            with progress_bar("corrupted faces", unit="faces", quiet=quiet or not robustness) as progress:
+                result = measure(
+                    opened,
+                    samples,
+                    truth=truth,
+                    batch_size=batch_size,
+                    tta=tta,
+                    data=str(data),
+                    split=split,
+                    extras=extras,
+                    progress=progress,
+                )
+            extremes = explain_extremes(opened, result, samples, count=explain) if explain else None
+    written = _write(result, out, samples, extremes)
     if format_ == "json":
         typer.echo(json.dumps(result.to_dict(), indent=2))
     else:
         print_evaluation(result)
-        typer.echo(", ".join(str(out / name) for name in (METRICS_FILE, REPORT_FILE, PREDICTIONS_FILE)))
+        typer.echo(", ".join(str(place) for place in written))
+
+
+def _check_options(
+    models: bool, predictions: Path | None, target_accuracy: float | None, *, robustness: bool, explain: int
+) -> None:
+    from mien.errors import DataError
+    from mien.pages import new_figure
+
+    if models == (predictions is not None):
+        raise DataError("give either models or --predictions FILE" + (", not both" if models else " to measure"))
+    if target_accuracy is not None and not 0 < target_accuracy <= 1:
+        raise DataError(f"--target-accuracy {target_accuracy}; expected above 0 and at most 1, for example 0.9")
+    if predictions is not None and (robustness or explain):
+        option = "--robustness" if robustness else "--explain"
+        raise DataError(f"{option}: asks a model about other pictures; give models, not --predictions")
+    if explain:
+        new_figure(1, 1)  # without matplotlib there would be no page to show them on
+
+
+def _write(result: Evaluation, out: Path, samples: Samples | None, extremes: Extremes | None) -> list[Path]:
+    """Writes all files; without matplotlib all but the page, and says so."""
+    from mien.errors import MissingExtraError
+    from mien.evaluation.evaluate import METRICS_FILE, PREDICTIONS_FILE, REPORT_FILE, write_evaluation
+    from mien.evaluation.page import PAGE_FILE, write_page
+
+    write_evaluation(result, out)
+    written = [out / name for name in (METRICS_FILE, REPORT_FILE, PREDICTIONS_FILE)]
+    try:
+        return [write_page(result, out, samples=samples, extremes=extremes), *written]
+    except MissingExtraError as error:
+        typer.echo(f"no {PAGE_FILE}: {error}", err=True)
+        return written
 
 
 def print_evaluation(result: Evaluation) -> None:

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from mien.cli.exit_codes import NOT_ALL_READ
+
 if TYPE_CHECKING:
     from mien.pipeline import Listener, PipelineResult, StageResult
-
-NOT_ALL_USED = 3
-"""Exit code where some records could not be used."""
 
 
 def run(
@@ -142,4 +141,4 @@ def _end(result: PipelineResult) -> None:
                 typer.echo(
                     f"{stage.name}: {count:,} records could not be used; see {result.out / stage.name}", err=True
                 )
-        raise typer.Exit(NOT_ALL_USED)
+        raise typer.Exit(NOT_ALL_READ)

@@ -268,12 +268,12 @@ def suspect_flags(dataset: Dataset, suspects: Suspects) -> Flags:
     """Suspects as flags."""
     names = [dataset.label_names[i] for i in suspects.suggested.tolist()]
     reasons = [
-        f"predicted {name} ({sure:.0%}), {dataset.label_names[given]} {1 - score:.1%}"
-        for name, sure, given, score in zip(
+        f"predicted {name} ({sure:.0%}), {dataset.label_names[label]} {own:.1%}"
+        for name, sure, label, own in zip(
             names,
             suspects.confidence.tolist(),
             dataset.labels[suspects.rows].tolist(),
-            suspects.scores.tolist(),
+            suspects.given.tolist(),
             strict=True,
         )
     ]
@@ -434,7 +434,8 @@ _TITLES = {
     "votes-disagree": ("Labels that raters contradict", "Another expression than the label has the most votes. Unknown "
                        "and not-a-face are no expressions and do not count; a tie does not contradict."),
     "label-suspect": ("Likely wrong labels", "By confident learning over out-of-fold predictions of a quick network. "
-                      "The score is the doubt in the given label. A person should look before anything is dropped."),
+                      "The score says how far the predicted label is ahead of the given one. A person should look "
+                      "before anything is dropped."),
 }  # fmt: skip
 
 

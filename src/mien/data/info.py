@@ -39,6 +39,11 @@ class SplitCounts:
         """All of the split."""
         return sum(self.labels) + self.unlabelled
 
+    def counts(self, label_names: tuple[str, ...]) -> dict[str, int]:
+        """label -> samples; '' for those without one, where there are any."""
+        named = dict(zip(label_names, self.labels, strict=True))
+        return {**named, "": self.unlabelled} if self.unlabelled else named
+
 
 @dataclass(frozen=True, slots=True)
 class DatasetInfo:

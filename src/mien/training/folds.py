@@ -147,6 +147,8 @@ def _predict_fold(
     load_weights(network, folder / LAST)
     images = torch.from_numpy(np.ascontiguousarray(rest.images.transpose(0, 3, 1, 2))).to(device)
     logits = predict_logits(recipe, network, images)["label"]
+    if recipe.augment.flip:
+        logits = (logits + predict_logits(recipe, network, images.flip(3))["label"]) / 2
     probabilities: NDArray[np.float32] = torch.softmax(logits, 1).cpu().numpy()
     data = io.BytesIO()
     np.save(data, probabilities)

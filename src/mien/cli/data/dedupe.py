@@ -61,7 +61,7 @@ def dedupe(
 
     - `mien data dedupe data/fer2013 clean --near 8 --keep first --conflicts majority --report looks`
     """
-    from mien.cli.data.exporting import print_counts
+    from mien.cli.data.counts import print_counts
     from mien.cli.progress import progress_bar
     from mien.data import duplicates
 

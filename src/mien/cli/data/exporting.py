@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from mien.cli.data.counts import print_counts
 from mien.cli.exit_codes import NOT_ALL_READ
 
 
@@ -148,19 +148,3 @@ def split(
             err=True,
         )
     typer.echo("nothing was written" if dry_run else str(out))
-
-
-def print_counts(counts: Mapping[str, Mapping[str, int]], title: str) -> None:
-    """A table of how many samples each split has of each label."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    labels = list(dict.fromkeys(label for of_split in counts.values() for label in of_split))
-    table = Table("split", title=title, title_justify="left")
-    for label in (*labels, "all"):
-        table.add_column(Text(label or "(no label)"), justify="right")
-    for split, of_split in counts.items():
-        cells = [f"{of_split.get(label, 0):,}" for label in labels]
-        table.add_row(Text(split or "(no split)"), *cells, f"{sum(of_split.values()):,}")
-    Console(highlight=False).print(table)

@@ -10,7 +10,7 @@ import typer
 from mien.cli.exit_codes import NOT_ALL_READ
 
 if TYPE_CHECKING:
-    from mien.data.dataset import Dataset
+    pass
 
 
 def import_(
@@ -44,6 +44,7 @@ def import_(
 
     - `mien data import legend.csv data/faces --dry-run`
     """
+    from mien.cli.data.counts import print_counts
     from mien.cli.progress import progress_bar
     from mien.data.importing import import_dataset
     from mien.data.readers import open_source
@@ -56,29 +57,10 @@ def import_(
         return
     with progress_bar("import", unit="pictures", quiet=quiet) as progress:
         result = import_dataset(source, out, as_=as_, ferplus=ferplus, resume=resume, progress=progress)
-    print_counts(result)
+    print_counts(result.counts())
     problems = result.steps[-1].problems
     typer.echo(f"{out}: {len(result):,} pictures as {as_}")
     if problems:
         listed = out / "problems.csv"
         typer.echo(f"{problems:,} records could not be used; {listed} names each with its reason", err=True)
         raise typer.Exit(NOT_ALL_READ)
-
-
-def print_counts(dataset: Dataset) -> None:
-    """A table of how many pictures each split and label has."""
-    from rich.console import Console
-    from rich.table import Table
-
-    counts = dataset.counts()
-    titles = [split or "no split" for split in counts]
-    table = Table("label", *titles, "all")
-    for column in table.columns[1:]:
-        column.justify = "right"
-    names = [*dataset.label_names, *([""] if any("" in of_split for of_split in counts.values()) else [])]
-    for name in names:
-        row = [of_split.get(name, 0) for of_split in counts.values()]
-        table.add_row(name or "no label", *(f"{n:,}" for n in (*row, sum(row))))
-    row = [sum(of_split.values()) for of_split in counts.values()]
-    table.add_row("all", *(f"{n:,}" for n in (*row, sum(row))), style="bold")
-    Console(highlight=False).print(table, markup=False)

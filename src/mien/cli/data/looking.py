@@ -141,28 +141,16 @@ def _print_info(found: DatasetInfo) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from mien.cli.data.counts import print_counts
+
     console = Console(highlight=False)
     facts = Table.grid(padding=(0, 2))
     for name, value in _facts(found):
         facts.add_row(_text(name), _text(value))
     console.print(facts)
 
-    counts = Table(box=None, header_style="bold", padding=(0, 1))
-    counts.add_column("class")
-    for split in found.splits:
-        counts.add_column(_text(split.split or "no split"), justify="right")
-        counts.add_column("", justify="right", style="dim")
-    counts.add_column("all", justify="right")
-    counts.add_column("", justify="right", style="dim")
-    per_split = [(*split.labels, split.unlabelled) for split in found.splits]
-    for i, name in enumerate((*found.label_names, "(no label)")):
-        row = [counted[i] for counted in per_split]
-        if i < len(found.label_names) or any(row):
-            counts.add_row(_text(name), *_cells(row, found))
-    counts.add_section()
-    counts.add_row("all", *_cells([split.samples for split in found.splits], found))
     console.print()
-    console.print(counts)
+    print_counts({split.split: split.counts(found.label_names) for split in found.splits})
 
     if found.steps:
         console.print("\nsteps")
@@ -204,13 +192,6 @@ def _facts(found: DatasetInfo) -> list[tuple[str, str]]:
     if found.columns:
         facts.append(("columns", ", ".join(f"{name} ({kind})" for name, kind in found.columns)))
     return facts
-
-
-def _cells(counts: list[int], found: DatasetInfo) -> list[str]:
-    """Counts with their shares of each split, then of all."""
-    totals = [split.samples for split in found.splits]
-    pairs = [*zip(counts, totals, strict=True), (sum(counts), found.samples)]
-    return [cell for n, total in pairs for cell in (f"{n:,}", f"{100 * n / max(total, 1):.1f} %")]
 
 
 def _text(value: str) -> Text:
