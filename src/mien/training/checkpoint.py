@@ -91,6 +91,17 @@ def load_checkpoint(state: TrainingState, path: Path) -> None:
     state.history = about["history"]
 
 
+def epochs_done(path: Path) -> int:
+    """How many epochs a checkpoint has behind it; 0 where there is none. Raises TrainingError."""
+    if not path.exists():
+        return 0
+    try:
+        with safe_open(path, framework="pt") as file:
+            return int(json.loads((file.metadata() or {})["state"])["epoch"])
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise TrainingError(f"{path}: no checkpoint of mien, or damaged ({error})") from error
+
+
 def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
     with atomic_path(path) as place:
         save_file(tensors, place, metadata)

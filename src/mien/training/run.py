@@ -27,7 +27,7 @@ from mien.evaluation.calibration import fit_temperature
 from mien.files import make_folder, write_text
 from mien.labels import FER2013
 from mien.model_file import ModelInfo
-from mien.training.checkpoint import load_weights, save_weights
+from mien.training.checkpoint import epochs_done, load_weights, save_weights
 from mien.training.distill import with_teachers
 from mien.training.export import export_model
 from mien.training.interpolate import interpolate_with_start
@@ -79,7 +79,7 @@ def train_run(
         )
     train_targets = make_targets(train, recipe.targets, source=str(data))
     validation_targets = make_targets(validation, recipe.targets, source=str(data))
-    if recipe.distill.teachers:
+    if recipe.distill.teachers and epochs_done(out / CHECKPOINT) < recipe.optimizer.epochs:
         train_targets = with_teachers(train_targets, train.images, recipe.distill)
 
     make_folder(out)
