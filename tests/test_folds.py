@@ -15,8 +15,7 @@ from mien.training.loop import CHECKPOINT
 from mien.training.recipe import load_recipe
 
 CPU = torch.device("cpu")
-TINY = ["network.stem=4", "network.widths=[8, 8]", "optimizer.batch_size=32", "optimizer.epochs=2", "input.view=40",
-        "optimizer.warmup_epochs=0.5"]  # fmt: skip
+TINY = ["network.stem=4", "network.widths=[8, 8]", "optimizer.batch_size=32", "optimizer.epochs=2"]
 
 
 def toy_dataset(count=84, seed=3):

@@ -1,4 +1,6 @@
-"""Robustness: what corruptions do to faces, that they are repeatable, and that clean faces score as in the evaluation."""
+"""Robustness: what corruptions do to faces, that they are repeatable, and that clean faces score as they should."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -71,7 +73,7 @@ def test_unknown_corruptions_are_refused():
 
 
 def test_clean_equals_the_evaluation_to_the_sample(tmp_path):
-    samples = toy_faces(300)
+    samples = toy_faces(120)
     model = ModelFile(make_model(tmp_path / "m.onnx", EIGHT))
     told = []
     result = evaluate(
@@ -82,22 +84,22 @@ def test_clean_equals_the_evaluation_to_the_sample(tmp_path):
         progress=lambda done, total: told.append((done, total)),
     )
     found = result.robustness
-    assert (found.n, found.clean_accuracy, found.clean_accuracy_95) == (300, result.accuracy, result.accuracy_95)
-    assert told[-1] == (300 * 51, 300 * 51)
+    assert (found.n, found.clean_accuracy, found.clean_accuracy_95) == (120, result.accuracy, result.accuracy_95)
+    assert told[-1] == (120 * 51, 120 * 51)
     assert [c.name for c in found.corruptions] == NAMES
     for c in found.corruptions:
         np.testing.assert_allclose(np.array(c.relative_error) * (1 - result.accuracy), 1 - np.array(c.accuracy))
     assert found.mean_accuracy == pytest.approx(np.mean([c.accuracy for c in found.corruptions]))
     written = result.to_dict()["robustness"]
-    assert (written["n"], len(written["corruptions"]), len(written["corruptions"][0]["accuracy"])) == (300, 10, 5)
+    assert (written["n"], len(written["corruptions"]), len(written["corruptions"][0]["accuracy"])) == (120, 10, 5)
     assert evaluate([model], samples).to_dict()["robustness"] is None
 
     # Part of the faces, as classified in other company, get the answers that they got before.
-    rows = choose_rows(300, 40)
-    some = evaluate([model], samples, extras=Extras(robustness_faces=40)).robustness
+    rows = choose_rows(120, 20)
+    some = evaluate([model], samples, extras=Extras(robustness_faces=20)).robustness
     hits = result.truth_index == result.predicted_index
-    assert (some.n, some.clean_accuracy) == (40, hits[rows].mean())
-    assert some == evaluate([model], samples, extras=Extras(robustness_faces=40)).robustness
+    assert (some.n, some.clean_accuracy) == (20, hits[rows].mean())
+    assert some == evaluate([model], samples, extras=Extras(robustness_faces=20)).robustness
 
 
 def test_faces_without_a_truth_are_not_measured(tmp_path):
@@ -105,8 +107,6 @@ def test_faces_without_a_truth_are_not_measured(tmp_path):
     votes = np.zeros((40, 8), np.float32)
     votes[::2, 3] = 10
     votes[1::2, :2] = 5
-    from dataclasses import replace
-
     model = ModelFile(make_model(tmp_path / "m.onnx", favourite="happy"))
     result = evaluate([model], replace(samples, votes=votes), truth="votes", extras=Extras(robustness_faces=99))
     assert result.rows.tolist() == list(range(0, 40, 2))

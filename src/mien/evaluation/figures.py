@@ -1,4 +1,4 @@
-"""Figures of an evaluation, drawn with matplotlib; each is returned, and written by nobody here.
+"""Figures of an evaluation, drawn with matplotlib, and a page that keeps what it shows as files, too.
 
 All of them raise MissingExtraError without matplotlib, and ValueError for a part that the evaluation does not have.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -19,15 +19,31 @@ from mien.evaluation.groups import GroupComparison
 from mien.evaluation.result import Evaluation
 from mien.evaluation.robustness import SEVERITIES, Robustness
 from mien.labels import color_rgb
-from mien.pages import figure_text, new_figure
+from mien.pages import Page, figure_png, figure_text, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+Part = TypeVar("Part")
+
 _GREY, _BLUE, _RED = "#8a929c", "#2f6fb3", "#c8413b"
 _WORDS = 16
 """Matrices of more rows have no numbers in their cells: they would not be legible."""
+
+
+class FigurePage(Page):
+    """A page whose figures are kept as PNG and SVG. files: their bytes by file name."""
+
+    def __init__(self, title: str, intro: str = "") -> None:
+        super().__init__(title, intro)
+        self.files: dict[str, bytes] = {}
+
+    def draw(self, figure: Figure, name: str, alt: str) -> None:
+        """Shows a figure of matplotlib and keeps it under this name."""
+        data = figure_png(figure)
+        self.files[f"{name}.png"], self.files[f"{name}.svg"] = data, figure_svg(figure)
+        self.figure(data, alt)
 
 
 def confusion_figure(evaluation: Evaluation) -> Figure:
@@ -48,28 +64,24 @@ def confusion_figure(evaluation: Evaluation) -> Figure:
     return figure
 
 
-def roc_figure(evaluation: Evaluation) -> Figure:
-    """ROC curves, each class against the rest."""
+def curves_figure(evaluation: Evaluation) -> Figure:
+    """ROC and precision-recall curves, each class against the rest."""
     curves = _wanted(evaluation.curves, "ROC curves")
-    figure, axes = _square_figure()
-    axes.plot([0, 1], [0, 1], color=_GREY, linestyle=":", linewidth=1)
+    figure = new_figure(11, 5.2)
+    roc, recall = figure.subplots(1, 2)
+    roc.plot([0, 1], [0, 1], color=_GREY, linestyle=":", linewidth=1)
     for name, c in curves.per_class.items():
         if c.roc is not None:
-            _line(axes, c.roc, name, f"{name} {c.auc:.3f}")
-    axes.set(xlabel="false positive rate", ylabel="true positive rate", title="ROC (area)")
-    axes.legend(frameon=False, fontsize="small", loc="lower right")
-    return figure
-
-
-def precision_recall_figure(evaluation: Evaluation) -> Figure:
-    """Precision-recall curves, each class against the rest."""
-    curves = _wanted(evaluation.curves, "precision-recall curves")
-    figure, axes = _square_figure()
-    for name, c in curves.per_class.items():
+            _line(roc, c.roc, name, f"{name} {c.auc:.3f}")
         if c.precision_recall is not None:
-            _line(axes, c.precision_recall, name, f"{name} {c.average_precision:.3f}")
-    axes.set(xlabel="recall", ylabel="precision", title="Precision-recall (average precision)")
-    axes.legend(frameon=False, fontsize="small", loc="lower left")
+            _line(recall, c.precision_recall, name, f"{name} {c.average_precision:.3f}")
+    roc.set(title="ROC (area)", xlabel="false positive rate", ylabel="true positive rate")
+    recall.set(title="Precision-recall (average precision)", xlabel="recall", ylabel="precision")
+    for axes, corner in ((roc, "lower right"), (recall, "lower left")):
+        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+        axes.grid(alpha=0.25)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(frameon=False, fontsize="small", loc=corner)
     return figure
 
 
@@ -97,18 +109,13 @@ def risk_coverage_figure(evaluation: Evaluation) -> Figure:
     axes.plot(selective.risk_coverage.x, selective.risk_coverage.y, color=_BLUE, linewidth=1.8)
     wanted = selective.abstention
     if wanted is not None:
-        axes.axhline(1 - wanted.target, color=_GREY, linestyle=":", linewidth=1.2)
-    if wanted is not None and wanted.threshold is not None and wanted.accuracy is not None:
-        axes.plot([wanted.coverage], [1 - wanted.accuracy], "o", color=_RED)
-        axes.axvline(wanted.coverage, color=_RED, linestyle="--", linewidth=1)
-        words = f"confidence {wanted.threshold:.3f} or more:\n{wanted.coverage:.1%} kept"
-        left = wanted.coverage > 0.5
-        axes.annotate(
-            words, (wanted.coverage, 1 - wanted.accuracy), xytext=(-8 if left else 8, 10), textcoords="offset points",
-            ha="right" if left else "left", color=_RED,
-        )  # fmt: skip
+        axes.axhline(1 - wanted.target, color=_GREY, linestyle=":", label=f"accuracy {wanted.target:g}")
+        if wanted.threshold is not None:
+            words = f"confidence {wanted.threshold:.3f} or more: {wanted.coverage:.1%} kept"
+            axes.axvline(wanted.coverage, color=_RED, linestyle="--", linewidth=1.2, label=words)
+        axes.legend(frameon=False, fontsize="small", loc="upper left")
     axes.set(xlabel="coverage: share of faces answered", ylabel="risk: share of those that are wrong", xlim=(0, 1))
-    axes.set_ylim(0, max(0.05, float(selective.risk_coverage.y.max()) * 1.15))
+    axes.set_ylim(0, max(0.05, float(selective.risk_coverage.y.max()) * 1.25))
     axes.grid(alpha=0.25)
     return figure
 
@@ -195,7 +202,7 @@ def figure_svg(figure: Figure) -> bytes:
     return data.getvalue()
 
 
-def _wanted[T](part: T | None, what: str) -> T:
+def _wanted(part: Part | None, what: str) -> Part:
     if part is None:
         raise ValueError(f"the evaluation has no {what}")
     return part
@@ -214,14 +221,6 @@ def _matrix(
     axes.set_yticks(range(len(rows)), rows)
 
 
-def _square_figure() -> tuple[Figure, Axes]:
-    figure = new_figure(5.4, 5.2)
-    axes = figure.subplots()
-    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
-    axes.grid(alpha=0.25)
-    return figure, axes
-
-
 def _line(axes: Axes, curve: Curve, name: str, label: str) -> None:
     color = tuple(part / 255 for part in color_rgb(name))
     axes.plot(curve.x, curve.y, color=color, linewidth=1.6, label=figure_text(label))
@@ -232,10 +231,10 @@ def _reliability(above: Axes, below: Axes, bins: Sequence[ReliabilityBin], title
     width = bins[0].high - bins[0].low
     known = [b for b in bins if b.confidence is not None and b.accuracy is not None]
     above.bar([b.low for b in known], [b.accuracy or 0.0 for b in known], width, align="edge", color="#b9d0ea",
-              edgecolor="white", label="bins of confidence")  # fmt: skip
-    above.plot([0, 1], [0, 1], color=_GREY, linestyle=":", label="as it should be")
+              edgecolor="white")  # fmt: skip
+    above.plot([0, 1], [0, 1], color=_GREY, linestyle=":", label="perfect")
     above.plot([b.confidence or 0.0 for b in known], [b.accuracy or 0.0 for b in known], "o-", color=_BLUE,
-               markersize=4, linewidth=1.2, label="mean confidence of each")  # fmt: skip
+               markersize=4, linewidth=1.2, label="each bin at its mean confidence")  # fmt: skip
     above.set(title=title, ylim=(0, 1), xlim=(0, 1))
     above.grid(alpha=0.25)
     below.bar(low, [b.n for b in bins], width, align="edge", color="#b9d0ea", edgecolor="white")

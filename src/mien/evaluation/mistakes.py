@@ -32,8 +32,8 @@ def find_mistakes(evaluation: Evaluation, votes: NDArray[np.float32] | None = No
     """Splits the wrong answers by whose fault they likely are.
 
     votes: float32 (n, 8), raters' of the measured faces. A label is doubtful where another expression has more votes,
-    or less than half of the raters chose it (on the ruler `votes`: less than 60 %). Without votes, or where nobody
-    voted, by confident learning over the probabilities that are judged themselves; without cleanlab by `doubted`.
+    or less than half of the raters chose it (on the ruler `votes`: less than 60 %); never where nobody voted. Without
+    votes it is told by confident learning over the very probabilities that are judged; without cleanlab by `doubted`.
     """
     e = evaluation
     wrong = np.flatnonzero(e.truth_index != e.predicted_index)
@@ -56,7 +56,8 @@ def doubted(truth: NDArray[np.int64], probabilities: NDArray[np.float64]) -> NDA
     usual = np.divide(sums, counts, out=np.full(classes, np.inf), where=counts > 0)
     called, own = probabilities.argmax(1), probabilities[np.arange(n), truth]
     contradicted: NDArray[np.bool_] = (called != truth) & (own < usual[truth])
-    return contradicted & (probabilities.max(1) >= usual[called])
+    contradicted &= probabilities.max(1) >= usual[called]
+    return contradicted
 
 
 def _doubtful(e: Evaluation, votes: NDArray[np.float32] | None) -> tuple[NDArray[np.bool_], str]:
@@ -88,6 +89,7 @@ def _by_votes(e: Evaluation, votes: NDArray[np.float32]) -> tuple[NDArray[np.boo
     # float32 shares: 6 of 10 may lie a little below 0.6
     doubtful = (own < shares.max(1)) | (own < least - 1e-6)
     doubtful &= (shares.sum(1) > 0) & (place >= 0)
-    what = "the majority is doubtful where" if e.truth == "votes" else "a label is doubtful where raters chose another,"
-    more = "" if e.truth == "votes" else " or"
-    return doubtful, f"Told from raters' votes: {what}{more} less than {least:.0%} of them chose it."
+    if e.truth == "votes":
+        return doubtful, f"Told from raters' votes: a majority of less than {least:.0%} is doubtful."
+    rule = f"where they chose another expression more often, or less than {least:.0%} of them chose it"
+    return doubtful, f"Told from raters' votes: a label is doubtful {rule}."

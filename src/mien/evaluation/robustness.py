@@ -32,6 +32,7 @@ crop's side, and of the logarithm of the side. MTCNN against YuNet on 45 faces o
 twice as far (0.03 and 0.10) from both."""
 
 _EYES_Y, _MOUTH_Y = 0.385, 0.775  # where detectors find them in FER2013's frame, see docs/framing.md
+_PHOTONS = 4
 _CHUNK = 512
 
 
@@ -163,9 +164,9 @@ def _jpeg(faces: Faces, amount: float, random: Random) -> Faces:
 
 
 def _low_light(faces: Faces, amount: float, random: Random) -> Faces:
-    # One photon to a grey level, so that dark faces are grainy too.
-    drawn = [r.poisson(face * amount) for face, r in zip(faces, random, strict=True)]
-    return np.stack(drawn).clip(0, 255).astype(np.uint8)
+    # A few photons to a grey level, so that dark faces are grainy, too.
+    drawn = [r.poisson(face * (amount * _PHOTONS)) / _PHOTONS for face, r in zip(faces, random, strict=True)]
+    return np.stack(drawn).round().clip(0, 255).astype(np.uint8)
 
 
 def _low_resolution(faces: Faces, amount: float, random: Random) -> Faces:

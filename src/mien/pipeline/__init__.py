@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from mien.pipeline.run import Listener, PipelineResult, StageResult, run_pipeline
+from mien.pipeline.run import Listener, PipelineResult, run_pipeline
+from mien.pipeline.state import StageResult
 
 __all__ = ["Listener", "PipelineResult", "StageResult", "run_pipeline"]

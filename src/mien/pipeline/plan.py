@@ -133,9 +133,10 @@ class _Planner:
             self._add_data("split", {**asdict(s.split), "seed": seed}, run)
 
     def _audit(self) -> None:
-        s, audit = self.settings, self.settings.audit
+        audit = self.settings.audit
         assert audit
-        choice, files = None, ()
+        choice: DetectorChoice | None = None
+        files: tuple[Path, ...] = ()
         if audit.detector:
             choice, files = self._detector(audit.detector, audit.cascade, audit.yunet_weights)
         changes = [f"optimizer.epochs={audit.epochs}"] if audit.epochs else []
@@ -290,6 +291,5 @@ class _Planner:
 
 
 def _recipe_files(recipe: Recipe) -> tuple[Path, ...]:
-    """Weights and teachers, where they are files: they decide, too."""
-    named = (recipe.network.weights, *recipe.distill.teachers)
-    return tuple(path for path in map(Path, named) if path.name and path.is_file())
+    """Weights and teachers: they decide, too. They may be there only when an earlier run has made them."""
+    return tuple(Path(name) for name in (recipe.network.weights, *recipe.distill.teachers) if name)

@@ -16,7 +16,6 @@ from mien.pipeline.plan import Stage, chosen_stages, make_plan
 from mien.pipeline.settings import read_settings
 from mien.pipeline.stages import INDEX, Told
 from mien.pipeline.state import Job, Record, StageResult, Store, file_checksum
-from mien.version import __version__
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,15 +129,19 @@ def _reason(stage: Stage, store: Store, stale: set[str]) -> str:
     missing = [name for name in stage.inputs if store.record(name) is None]
     if missing:
         return f"the output of {', '.join(missing)} is gone"
-    job = _job(stage, store)
-    if job.key == record.job.key:
+    return _difference(_job(stage, store), record.job)
+
+
+def _difference(now: Job, before: Job) -> str:
+    """What has changed between two jobs; '' where nothing has."""
+    if now.key == before.key:
         return ""
-    if job.version != record.job.version:
-        return f"made by mien {record.job.version}, this is {__version__}"
-    settings = _differing(job.settings, record.job.settings)
+    if now.version != before.version:
+        return f"made by mien {before.version}, this is {now.version}"
+    settings = _differing(now.settings, before.settings)
     if settings:
         return f"settings changed: {', '.join(settings)}"
-    return f"input changed: {', '.join(_differing(job.inputs, record.job.inputs))}"
+    return f"input changed: {', '.join(_differing(now.inputs, before.inputs))}"
 
 
 def _differing(now: Mapping[str, Any], before: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -173,7 +176,7 @@ def _require_inputs(stage: Stage, store: Store, stale: set[str], file: Path) -> 
 
 def _require_extras(stages: Sequence[Stage]) -> None:
     """Hours of work are not begun where a later stage can't run."""
-    if stages and find_spec("pyarrow") is None:
+    if stages and any(find_spec(name) is None for name in ("pyarrow", "matplotlib")):
         raise MissingExtraError("data", "running a pipeline")
     training = ("torch", "safetensors", "onnx", "onnxscript", "cleanlab")
     if any(stage.needs_training for stage in stages) and any(find_spec(name) is None for name in training):

@@ -93,7 +93,7 @@ class Dedupe:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """As `mien data audit`; near -1: exact copies alone. recipe, folds, epochs: of the quick network, where suspects."""
+    """As `mien data audit`; near -1: exact copies alone; recipe, folds, epochs: of the quick network."""
 
     near: int = 8
     detector: Detector | None = None
@@ -181,7 +181,8 @@ class Ensemble:
 class Evaluate:
     """As `mien evaluate`, for each model and split.
 
-    models: names of runs, or 'ensemble'; left out for the ensemble, and for all runs where there is none.
+    models: names of runs, or 'ensemble'; left out for the ensemble, or for all runs where none is. robustness: on
+    how many faces to measure it; 0 for not at all.
     """
 
     splits: tuple[Split, ...] = ("validation",)
@@ -191,9 +192,11 @@ class Evaluate:
     groups: tuple[str, ...] = ()
     target_accuracy: float | None = None
     speed: bool = True
+    robustness: int = 0
 
     def __post_init__(self) -> None:
         _check(bool(self.splits), "splits is empty; expected train, validation or test")
+        _check(self.robustness >= 0, f"robustness is {self.robustness}; expected a number of faces, or 0")
         wanted = self.target_accuracy
         _check(wanted is None or 0 < wanted <= 1, f"target_accuracy is {wanted}; expected above 0 and at most 1")
 

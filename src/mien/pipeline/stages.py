@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from mien.data.arrays import MANIFEST, PIXELS, PROBLEMS
 from mien.data.dataset import Dataset, Progress
+from mien.data.samples import Samples
 from mien.errors import DataError
-from mien.evaluation.result import Truth
 from mien.files import make_folder, write_bytes, write_text
 from mien.pages import Page
 from mien.pipeline import settings as config
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from mien.data.audit import OutOfFold
     from mien.data.crops import DetectorChoice
-    from mien.evaluation.result import Evaluation
+    from mien.evaluation.result import Evaluation, Truth
     from mien.model_file import ModelFile
     from mien.training.recipe import Recipe
 
@@ -263,7 +263,7 @@ def compare_models(
     for run in models:
         seconds = _training_seconds(run / "timing.csv")
         for model in open_models([run]):
-            found = _measure(model, data, settings.split, None, told)
+            found, _ = _measure(model, data, settings.split, None, told)
             low, high = found.accuracy_95
             interval = f"{low:.3f} to {high:.3f}"
             rows.append(
@@ -318,16 +318,17 @@ def evaluate_models(
 ) -> Outcome:
     """Figures and every prediction, for each model and split."""
     from mien.evaluation.evaluate import METRICS_FILE, write_evaluation
+    from mien.evaluation.page import write_page
 
     products, reports, notes = [], [], []
     for model in open_models(models):
         for split in settings.splits:
-            found = _measure(model, data, split, settings, told)
+            found, samples = _measure(model, data, split, settings, told)
             name = f"{model.info.name}-{split}"
             _clear(folder / name)
             write_evaluation(found, folder / name)
-            files = [p.name for p in sorted((folder / name).iterdir()) if p.suffix in (".html", ".txt")]
-            reports += [Report(f"{model.info.name} on {split}: {file}", f"{name}/{file}") for file in files]
+            page = write_page(found, folder / name, samples=samples)
+            reports.append(Report(f"{model.info.name} on {split}", f"{name}/{page.name}"))
             products.append(f"{name}/{METRICS_FILE}")
             notes.append(f"{model.info.name} on {split}: {found.accuracy:.1%}")
     return Outcome(tuple(products), tuple(reports), note="; ".join(notes))
@@ -361,7 +362,7 @@ def write_cards(folder: Path, told: Told, *, models: Sequence[Path], data: Path,
     for model in open_models(models):
         rulers: tuple[Truth, ...] = ("votes", "label") if voted else ("label",)
         plain = config.Evaluate(speed=False)
-        found = {ruler: _measure(model, data, settings.split, plain, told, ruler) for ruler in rulers}
+        found = {ruler: _measure(model, data, settings.split, plain, told, ruler)[0] for ruler in rulers}
         name = f"{model.info.name}.md"
         write_text(folder / name, model_card(model, found))
         reports.append(Report(f"card of {model.info.name}", name))
@@ -385,7 +386,8 @@ def open_models(folders: Sequence[Path]) -> list[ModelFile]:
 
 def _measure(
     model: ModelFile, data: Path, split: str, settings: config.Evaluate | None, told: Told, truth: Truth | None = None
-) -> Evaluation:
+) -> tuple[Evaluation, Samples]:
+    """The figures of a model on a split, and the samples; settings: None for the usual figures alone."""
     from mien.evaluation.evaluate import Extras, evaluate
     from mien.evaluation.inputs import read_inputs
 
@@ -399,8 +401,10 @@ def _measure(
         train=settings is not None,
         warn=told.say,
     )
-    extras = Extras(inputs.columns, inputs.train, wanted.target_accuracy, wanted.speed)
-    return evaluate(
+    extras = Extras(
+        inputs.columns, inputs.train, wanted.target_accuracy, wanted.speed, robustness_faces=wanted.robustness
+    )
+    found = evaluate(
         [model],
         inputs.samples,
         truth=truth or wanted.truth,
@@ -409,6 +413,7 @@ def _measure(
         split=split,
         extras=extras,
     )
+    return found, inputs.samples
 
 
 def _out_of_fold(recipe: Recipe, folds: int, told: Told) -> OutOfFold:

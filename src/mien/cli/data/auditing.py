@@ -38,7 +38,7 @@ def audit(
     folds: Annotated[
         int, typer.Option(min=2, help="Parts of the data; each is predicted by a network of its own.")
     ] = 4,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of the quick network.  [default: 7]")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of the quick network.  [default: 10]")] = None,
     recipe: Annotated[str, typer.Option(help="The quick network's recipe: a shipped name or a TOML file.")] = "audit",
     seed: Annotated[int, typer.Option(help="Of the folds and the quick network.")] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
@@ -62,7 +62,7 @@ def audit(
 
     - `mien data audit faces --out audit --no-suspects --detector mtcnn`
 
-    - `mien data audit faces --out audit --epochs 12 --resume`
+    - `mien data audit faces --out audit --epochs 20 --resume`
     """
     from mien.cli.progress import progress_bar
     from mien.data.audit import AuditSettings

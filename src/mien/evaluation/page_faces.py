@@ -1,0 +1,91 @@
+"""The parts of report.html that show faces: wrong answers, and what answers hang on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.data.samples import Samples
+from mien.evaluation import figures
+from mien.evaluation.explain import Explanation, overlay
+from mien.evaluation.extremes import Extremes
+from mien.evaluation.figures import FigurePage
+from mien.evaluation.mistakes import Mistakes, find_mistakes
+from mien.evaluation.result import Evaluation
+
+SHOWN = 60
+"""How many wrong answers of either kind the page shows."""
+
+
+def wrong_answers(page: FigurePage, e: Evaluation, samples: Samples | None) -> None:
+    """The section with the wrong answers; samples: those that were evaluated, None shows no faces."""
+    votes = None if samples is None or samples.votes is None else samples.votes[e.rows]
+    found = find_mistakes(e, votes)
+    text = f"{len(found.model) + len(found.label):,} of {e.n:,} answers are wrong. {found.why}"
+    if samples is None:
+        text += " The faces are not shown: the data set was not given."
+    page.section("Wrong answers", text)
+    page.table(("likely at fault", "faces"), [("the model", len(found.model)), (f"the {_word(e)}", len(found.label))])
+    if samples is not None:
+        _galleries(page, e, found, samples.images)
+
+
+def _galleries(page: FigurePage, e: Evaluation, found: Mistakes, images: NDArray[np.uint8]) -> None:
+    for name, rows in (("The model is wrong", found.model), (f"The {_word(e)} is doubtful", found.label)):
+        if not len(rows):
+            continue
+        page.heading(name)
+        shown = rows[:SHOWN]
+        first = "All" if len(rows) <= SHOWN else f"The first {SHOWN} of"
+        page.text(f"{first} {len(rows):,}, the most confident ones first. Below each: the {_word(e)}, and the answer.")
+        captions = [_caption(e, i) for i in shown.tolist()]
+        alts = [f"{caption}; {e.sources[i]}" for caption, i in zip(captions, shown.tolist(), strict=True)]
+        page.gallery([images[e.rows[i]] for i in shown], captions, alts=alts)
+
+
+def explanations(page: FigurePage, extremes: Extremes) -> None:
+    """The section with the maps of the most confident faces."""
+    page.section(
+        "What answers hang on",
+        "Red: where the probability of the answer falls most when that part of the face is blurred away. A map "
+        "says something only if deleting in its order takes the probability down faster than a random order does, and "
+        "inserting brings it up faster: a small area for deletion, a large one for insertion.",
+    )
+    for name, key, explanation, truth in (
+        ("Most confident and right", "explained-right", extremes.right, extremes.right_truth),
+        ("Most confident and wrong", "explained-wrong", extremes.wrong, extremes.wrong_truth),
+    ):
+        if explanation is not None:
+            page.heading(name)
+            _explanation(page, explanation, key, truth)
+
+
+def _explanation(page: FigurePage, e: Explanation, key: str, truth: Sequence[str]) -> None:
+    pictures, captions = [], []
+    for face, map_, said, right, p in zip(e.faces, e.maps, e.expressions, truth, e.probabilities, strict=True):
+        pictures.append(overlay(face, map_))
+        captions.append(f"{said} {p:.2f}" + ("" if said == right else f", label: {right}"))
+    page.gallery(pictures, captions, tile=144)
+    areas = e.test.areas()
+    page.table(
+        ("area under", "maps", "random order"),
+        [(name, f"{areas[name]:.4f}", f"{areas[f'random_{name}']:.4f}") for name in ("deletion", "insertion")],
+    )
+    alt = f"Deletion and insertion curves of {len(e.faces)} faces"
+    page.draw(figures.map_test_figure(e.test, f"{len(e.faces)} faces"), key, alt)
+
+
+def _caption(e: Evaluation, i: int) -> str:
+    said = f"{_word(e)}: {e.labels[e.truth_index[i]]}; "
+    if e.probabilities is None:
+        sure = "" if e.confidence is None else f" {e.confidence[i]:.2f}"
+        return f"{said}{e.labels[e.predicted_index[i]]}{sure}"
+    top = np.argsort(-e.probabilities[i], kind="stable")[:3]
+    return said + ", ".join(f"{e.labels[k]} {e.probabilities[i, k]:.2f}" for k in top)
+
+
+def _word(e: Evaluation) -> str:
+    """What the truth is called."""
+    return "label" if e.truth == "label" else "majority"
