@@ -16,7 +16,8 @@ import tomllib
 from pathlib import Path
 
 from mien.data.readers import read_dataset, require_split
-from mien.evaluation.card import CardTexts, model_card
+from mien.data.samples import Samples
+from mien.evaluation.card import CardTexts, model_card, write_with_card
 from mien.evaluation.evaluate import evaluate, write_metrics
 from mien.evaluation.result import Evaluation, Truth
 from mien.model_file import ModelFile, ModelInfo, shipped_models
@@ -49,7 +50,8 @@ def main() -> None:
             if file.name.startswith("."):
                 continue
             place = ROOT / "src/mien/models" / file.name
-            shutil.copyfile(file, place)
+            if file.resolve() != place:
+                shutil.copyfile(file, place)
             release(place, arguments.data)
     write_table()
 
@@ -83,16 +85,23 @@ def release(path: Path, data: Path) -> None:
     info = model.info
     dataset = read_dataset(data, size=info.size, channels=info.channels, splits=("validation",))
     samples = require_split(dataset, "validation", data)
-    figures: dict[Truth, Evaluation] = {}
-    for truth in RULERS:
-        figures[truth] = evaluate([model], samples, truth=truth, data=data.name, split="validation")
+    figures = _measured(model, samples, data)
+    inside = model_card(model, figures, shipped_texts(model), inside=True)
+    if model.card != inside:
+        model = write_with_card(model, inside, path)
+        figures = _measured(model, samples, data)  # the same figures, of the file as it now is
+    for truth, found in figures.items():
         place = ROOT / "docs/results" / info.name / f"metrics-{truth}.json"
-        write_metrics(figures[truth], place)
+        write_metrics(found, place)
         place.write_text(json.dumps(_without_curves(json.loads(place.read_text("utf-8"))), indent=2) + "\n", "utf-8")
     card = ROOT / "docs/models" / f"{info.name}.md"
     card.parent.mkdir(parents=True, exist_ok=True)
     card.write_text(model_card(model, figures, shipped_texts(model)), "utf-8")
     print(card.relative_to(ROOT))
+
+
+def _measured(model: ModelFile, samples: Samples, data: Path) -> dict[Truth, Evaluation]:
+    return {t: evaluate([model], samples, truth=t, data=data.name, split="validation") for t in RULERS}
 
 
 def _calibration(info: ModelInfo) -> str:

@@ -5,9 +5,12 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from mien.data.toy import toy_faces
+from mien.cli.card import card as command
+from mien.data.toy import toy_faces, write_toy_folders
+from mien.errors import DataError, ModelFileError
 from mien.evaluation.card import model_card
 from mien.evaluation.ensemble import write_ensemble
 from mien.evaluation.evaluate import evaluate
@@ -35,6 +38,9 @@ def test_the_cards_in_the_repository_are_what_the_generator_makes_of_the_committ
     script, model = release_script(), open_model(name)
     card = model_card(model, {t: committed(name, t) for t in script.RULERS}, script.shipped_texts(model))
     assert card == (ROOT / "docs/models" / f"{name}.md").read_text("utf-8")
+    assert model.card == model_card(
+        model, {t: committed(name, t) for t in script.RULERS}, script.shipped_texts(model), inside=True
+    )
 
 
 def test_a_card_of_any_model_says_what_its_metadata_say(tmp_path, monkeypatch):
@@ -49,3 +55,24 @@ def test_a_card_of_any_model_says_what_its_metadata_say(tmp_path, monkeypatch):
     assert "FER2013" not in card
     with pytest.raises(ValueError, match="needs figures"):
         model_card(model, {})
+
+
+def test_the_command_puts_a_card_into_a_file_and_shows_it(tmp_path, capsys):
+    write_toy_folders(tmp_path / "faces", train=20, validation=40, test=0, seed=3)
+    model = ModelFile(make_model(tmp_path / "m.onnx", seed=1))
+    with pytest.raises(ModelFileError, match="has no card"):
+        command(str(model.path))
+    with pytest.raises(DataError, match="go together"):
+        command(str(model.path), out=tmp_path / "n.onnx")
+    place = tmp_path / "n.onnx"
+    command(str(model.path), data=tmp_path / "faces", split="validation", out=place)
+    command(str(place), data=tmp_path / "faces", split="validation", out=place)  # again, in place of the first
+    carded, faces = ModelFile(place), toy_faces(14).images
+    assert np.array_equal(carded.probabilities(faces), model.probabilities(faces))
+    assert carded.info == model.info
+    capsys.readouterr()
+    command(str(place))
+    assert capsys.readouterr().out == carded.card
+    beside = (tmp_path / "n.md").read_text("utf-8").splitlines()
+    assert [line for line in beside if not line.startswith("- **File**")] == carded.card.splitlines()
+    assert carded.sha256 in "".join(beside)

@@ -4,6 +4,8 @@ import csv
 import json
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import accuracy_score, log_loss
 
@@ -90,6 +92,26 @@ def test_what_evaluate_wrote_can_be_read_again(tmp_path):
     again = evaluate_predictions(read_predictions(tmp_path / "out" / PREDICTIONS_FILE))
     assert again.confusion == result.confusion
     np.testing.assert_allclose(again.probabilities, result.probabilities, atol=1e-5)
+
+
+def test_parquet_is_written_and_read_like_csv(tmp_path):
+    result = evaluate_predictions(read_predictions(write_random(tmp_path / "p.csv")[0]))
+    write_evaluation(result, tmp_path / "out")
+    write_evaluation(result, tmp_path / "out", table="parquet")
+    place = (tmp_path / "out" / PREDICTIONS_FILE).with_suffix(".parquet")
+    assert not (tmp_path / "out" / PREDICTIONS_FILE).exists()
+    again = evaluate_predictions(read_predictions(place))
+    assert again.sources == result.sources
+    assert again.confusion == result.confusion
+    np.testing.assert_allclose(again.probabilities, result.probabilities, atol=1e-5)
+    table = pq.read_table(place).to_pydict()
+    table["label"][3] = "puzzled"
+    pq.write_table(pa.table(table), place)
+    with pytest.raises(DataError, match=r"line 5.*puzzled"):
+        read_predictions(place)
+    place.write_bytes(b"PAR1 and no more")
+    with pytest.raises(DataError, match="can't read it as Parquet"):
+        read_predictions(place)
 
 
 def test_a_class_that_the_tool_lacks_is_wrong_and_said(tmp_path):

@@ -1,8 +1,8 @@
 """The model file: an ONNX graph from uint8 face crops to calibrated probabilities, with all that is needed to use it.
 
 Metadata (one JSON text under the key `mien`) holds the labels in order, the input's size and channels, how faces must
-be cropped, the data it was trained and measured on, its scores, licence and recipe. The reader refuses a file whose
-metadata is missing or does not fit its graph.
+be cropped, the data it was trained and measured on, its scores, licence and recipe. Under `mien_card` there may be its
+model card, as Markdown. The reader refuses a file whose metadata is missing or does not fit its graph.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from mien.crop import CropSpec
 from mien.errors import ModelFileError
 
-METADATA_KEY = "mien"
+METADATA_KEY, CARD_KEY = "mien", "mien_card"
 FORMAT = 1
 DEFAULT_MODEL = "mien-small"
 
@@ -115,6 +115,11 @@ class ModelFile:
                 f"{self.path}: its metadata does not fit its graph: (inputs, type, height, width, channels, outputs, "
                 f"labels) should be {expected} and are {found}"
             )
+
+    @cached_property
+    def card(self) -> str:
+        """The model card inside the file, as Markdown; empty where it has none."""
+        return str(self._session.get_modelmeta().custom_metadata_map.get(CARD_KEY, ""))
 
     @cached_property
     def sha256(self) -> str:

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from mien.cli.calibrate import calibrate
+from mien.cli.card import card
 from mien.cli.data import app as data_app
 from mien.cli.demo import demo
 from mien.cli.ensemble import ensemble
@@ -49,7 +50,7 @@ def _root(
     pass
 
 
-for command in (init, run, predict, train, evaluate, explain, ensemble, calibrate, fetch, demo):
+for command in (init, run, predict, train, evaluate, explain, ensemble, calibrate, card, fetch, demo):
     app.command()(command)
 app.add_typer(data_app)
 

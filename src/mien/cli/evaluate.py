@@ -24,7 +24,8 @@ def evaluate(
     ] = None,
     split: Annotated[Literal["train", "validation", "test"], typer.Option(help="What to measure on.")] = "validation",
     predictions: Annotated[
-        Path | None, typer.Option(help="Instead of models: a CSV with source, label and what another tool said.")
+        Path | None,
+        typer.Option(help="Instead of models: CSV or Parquet with source, label and what a tool said."),
     ] = None,
     truth: Annotated[
         Literal["label", "votes"] | None,
@@ -47,6 +48,7 @@ def evaluate(
     explain: Annotated[
         int, typer.Option(min=0, help="Show what so many of the surest right and wrong answers hang on.")
     ] = 0,
+    table: Annotated[Literal["csv", "parquet"], typer.Option(help="How to write the predictions.")] = "csv",
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
     format_: Annotated[Literal["table", "json"], typer.Option("--format", help="What to print.")] = "table",
 ) -> None:
@@ -122,7 +124,7 @@ def evaluate(
                     progress=progress,
                 )
             extremes = explain_extremes(opened, result, samples, count=explain) if explain else None
-    written = _write(result, out, samples, extremes)
+    written = _write(result, out, samples, extremes, table)
     if format_ == "json":
         typer.echo(json.dumps(result.to_dict(), indent=2))
     else:
@@ -147,14 +149,16 @@ def _check_options(
         new_figure(1, 1)  # without matplotlib there would be no page to show them on
 
 
-def _write(result: Evaluation, out: Path, samples: Samples | None, extremes: Extremes | None) -> list[Path]:
+def _write(
+    result: Evaluation, out: Path, samples: Samples | None, extremes: Extremes | None, table: Literal["csv", "parquet"]
+) -> list[Path]:
     """Writes all files; without matplotlib all but the page, and says so."""
     from mien.errors import MissingExtraError
     from mien.evaluation.evaluate import METRICS_FILE, PREDICTIONS_FILE, REPORT_FILE, write_evaluation
     from mien.evaluation.page import PAGE_FILE, write_page
 
-    write_evaluation(result, out)
-    written = [out / name for name in (METRICS_FILE, REPORT_FILE, PREDICTIONS_FILE)]
+    write_evaluation(result, out, table=table)
+    written = [out / METRICS_FILE, out / REPORT_FILE, (out / PREDICTIONS_FILE).with_suffix(f".{table}")]
     try:
         return [write_page(result, out, samples=samples, extremes=extremes), *written]
     except MissingExtraError as error:

@@ -1,12 +1,20 @@
-"""The model card (Mitchell et al. 2019) as Markdown: every figure comes from the model file and its evaluations."""
+"""The model card (Mitchell et al. 2019) as Markdown: every figure comes from the model file and its evaluations.
+
+It stands beside the file or inside it, in the metadata; there it can't name the file's own size and checksum.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+from mien.errors import MissingExtraError
+from mien.evaluation.evaluate import evaluate
+from mien.evaluation.inputs import read_inputs
 from mien.evaluation.result import Evaluation, Truth
-from mien.model_file import ModelFile, ModelInfo
+from mien.files import atomic_path, write_text
+from mien.model_file import CARD_KEY, ModelFile, ModelInfo
 
 _COLUMNS: dict[Truth, str] = {"votes": "FER+ majority of eight", "label": "original label"}
 
@@ -79,11 +87,18 @@ def texts_from_metadata(info: ModelInfo) -> CardTexts:
     )
 
 
-def model_card(model: ModelFile, evaluations: Mapping[Truth, Evaluation], texts: CardTexts | None = None) -> str:
+def model_card(
+    model: ModelFile,
+    evaluations: Mapping[Truth, Evaluation],
+    texts: CardTexts | None = None,
+    *,
+    inside: bool = False,
+) -> str:
     """The card of a model file as Markdown.
 
     evaluations: one for each ruler that it was measured on, at least one, in the order of the columns. texts: what
-    can't be measured; None takes `texts_from_metadata`. Raises ValueError without an evaluation.
+    can't be measured; None takes `texts_from_metadata`. inside: for the file itself, without the line on the file.
+    Raises ValueError without an evaluation.
     """
     if not evaluations:
         raise ValueError("no evaluation: a card needs figures")
@@ -99,7 +114,7 @@ def model_card(model: ModelFile, evaluations: Mapping[Truth, Evaluation], texts:
         "",
         texts.meaning,
         "",
-        f"- **File**: `{model.path.name}`, {model.path.stat().st_size / 1e6:.2f} MB, sha256 `{model.sha256}`",
+        *([] if inside else [_file_line(model)]),
         f"- **Network**: {info.parameters / 1e6:.3f} M parameters; "
         f"input {info.size}x{info.size}x{info.channels} uint8; labels: {', '.join(info.labels)}",
         f"- **Crop**: margin {info.crop.margin}, align {info.crop.align}{texts.crop}",
@@ -129,6 +144,55 @@ def model_card(model: ModelFile, evaluations: Mapping[Truth, Evaluation], texts:
     lines += [f"- {limit}" for limit in texts.limits]
     lines += ["", "## Use and misuse", "", _USE, ""]
     return "\n".join(lines)
+
+
+def measure_rulers(
+    model: ModelFile, data: Path, split: str, *, warn: Callable[[str], None] = print
+) -> dict[Truth, Evaluation]:
+    """The model on a split of a data set, by the votes where there are any, and by the labels.
+
+    Raises DataError.
+    """
+    inputs = read_inputs(data, split, size=model.info.size, channels=model.info.channels, train=False, warn=warn)
+    rulers: tuple[Truth, ...] = ("label",) if inputs.samples.votes is None else ("votes", "label")
+    return {
+        ruler: evaluate([model], inputs.samples, truth=ruler, data=Path(data).name, split=split) for ruler in rulers
+    }
+
+
+def write_card(
+    model: ModelFile, evaluations: Mapping[Truth, Evaluation], out: Path, texts: CardTexts | None = None
+) -> tuple[Path, Path]:
+    """Writes the model file to `out` with its card inside, and the card, with the file's checksum, beside it as .md.
+
+    Raises MissingExtraError without onnx, OutputError.
+    """
+    written = write_with_card(model, model_card(model, evaluations, texts, inside=True), out)
+    beside = out.with_suffix(".md")
+    write_text(beside, model_card(written, evaluations, texts))
+    return out, beside
+
+
+def write_with_card(model: ModelFile, card: str, out: Path) -> ModelFile:
+    """Writes the model file again, to `out`, with a card inside in place of any that it had; the network is the same.
+
+    out may be the model's own path. Raises MissingExtraError without onnx, OutputError.
+    """
+    try:
+        import onnx
+    except ImportError as error:
+        raise MissingExtraError("train", "writing model files") from error
+    loaded = onnx.load(str(model.path))
+    others = {p.key: p.value for p in loaded.metadata_props if p.key != CARD_KEY}
+    del loaded.metadata_props[:]
+    onnx.helper.set_model_props(loaded, {**others, CARD_KEY: card})
+    with atomic_path(out) as place:
+        onnx.save(loaded, str(place))
+    return ModelFile(out)
+
+
+def _file_line(model: ModelFile) -> str:
+    return f"- **File**: `{model.path.name}`, {model.path.stat().st_size / 1e6:.2f} MB, sha256 `{model.sha256}`"
 
 
 def _figure(value: float | None, digits: int) -> str:

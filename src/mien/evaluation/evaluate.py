@@ -14,6 +14,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from mien.crop import VIEWS, ten_views
 from mien.data.dataset import Progress, fit_face
 from mien.data.samples import VOTE_LABELS, Samples, vote_majority
-from mien.errors import DataError
+from mien.errors import DataError, MissingExtraError
 from mien.evaluation import metrics
 from mien.evaluation.calibration import undo_temperature
 from mien.evaluation.measure import Answers, Truths, mapped, measure, share_right
@@ -30,7 +31,7 @@ from mien.evaluation.report import report_text
 from mien.evaluation.result import Diversity, Evaluation, Truth, UsedModel
 from mien.evaluation.robustness import choose_rows, measure_robustness
 from mien.evaluation.speed import measure_speed
-from mien.files import make_folder, write_text
+from mien.files import make_folder, write_bytes, write_text
 from mien.labels import canonical_all
 from mien.model_file import ModelFile
 
@@ -171,11 +172,25 @@ def evaluate_predictions(
     )
 
 
-def write_evaluation(evaluation: Evaluation, out: Path) -> None:
-    """Writes metrics.json, predictions.csv and report.txt into the folder `out`, each whole or not at all.
+def write_evaluation(evaluation: Evaluation, out: Path, *, table: Literal["csv", "parquet"] = "csv") -> None:
+    """Writes metrics.json, report.txt and predictions.csv or .parquet into the folder `out`, each whole or not at all.
 
-    Raises OutputError.
+    Raises OutputError, MissingExtraError for Parquet without pyarrow.
     """
+    data = _parquet(evaluation) if table == "parquet" else _csv(evaluation).encode()
+    out = Path(out)
+    make_folder(out)
+    for kind in ("csv", "parquet"):
+        place = (out / PREDICTIONS_FILE).with_suffix(f".{kind}")
+        if kind == table:
+            write_bytes(place, data)
+        else:
+            place.unlink(missing_ok=True)  # of an earlier evaluation: it would not agree with metrics.json
+    write_text(out / REPORT_FILE, report_text(evaluation))
+    write_metrics(evaluation, out / METRICS_FILE)
+
+
+def _csv(evaluation: Evaluation) -> str:
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     labels, p = evaluation.labels, evaluation.probabilities
@@ -187,11 +202,29 @@ def write_evaluation(evaluation: Evaluation, out: Path) -> None:
     ):
         figures = [*(() if sure is None else (sure[i],)), *(() if p is None else p[i])]
         writer.writerow([source, labels[right], labels[called], *(f"{v:.6f}" for v in figures)])
-    out = Path(out)
-    make_folder(out)
-    write_text(out / PREDICTIONS_FILE, table.getvalue())
-    write_text(out / REPORT_FILE, report_text(evaluation))
-    write_metrics(evaluation, out / METRICS_FILE)
+    return table.getvalue()
+
+
+def _parquet(evaluation: Evaluation) -> bytes:
+    """The same columns, probabilities as float32."""
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise MissingExtraError("data", "writing Parquet") from error
+    names = np.array(evaluation.labels, object)
+    columns = {
+        "source": list(evaluation.sources),
+        "label": names[evaluation.truth_index],
+        "expression": names[evaluation.predicted_index],
+    }
+    if evaluation.confidence is not None:
+        columns["confidence"] = evaluation.confidence.astype(np.float32)
+    if evaluation.probabilities is not None:
+        columns |= dict(zip(evaluation.labels, evaluation.probabilities.astype(np.float32).T, strict=True))
+    data = io.BytesIO()
+    pq.write_table(pa.table(columns), data, compression="zstd")
+    return data.getvalue()
 
 
 def write_metrics(evaluation: Evaluation, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Reads what another tool predicted, a CSV, and holds it against a data set by the faces' sources.
+"""Reads what another tool predicted, CSV or Parquet, and holds it against a data set by the faces' sources.
 
 Columns: `source`, `label` (the truth) and one probability per class; or `source`, `label`, `expression` (the
 prediction) and perhaps `confidence`. The predictions.csv of `mien evaluate` is both and is read too.
@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.errors import DataError
+from mien.errors import DataError, MissingExtraError
 from mien.labels import EIGHT, canonical, canonical_all
 
 _FIXED = ("source", "label", "expression", "confidence")
@@ -58,21 +59,23 @@ class _Row:
 
 
 def read_predictions(path: Path) -> Predictions:
-    """Reads a file of predictions. Raises DataError that names the lines which can't be used, and why."""
+    """Reads a file of predictions: Parquet by its name, else CSV.
+
+    Raises DataError that names the lines which can't be used, and why; of Parquet, line 2 is the first row.
+    """
     path = Path(path)
     rows: list[_Row] = []
     wrong: list[str] = []
     truths: dict[str, _Row] = {}
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, strict=True)
-            header = [h.strip() for h in next(reader, [])]
+        with _lines(path) as lines:
+            header = [h.strip() for h in next(lines, (1, []))[1]]
             classes, fixed = _columns(header, path)
-            for cells in reader:
+            for number, cells in lines:
                 if not cells:  # a blank line, often the last one
                     continue
                 try:
-                    row = _row(cells, header, classes, fixed, reader.line_num)
+                    row = _row(cells, header, classes, fixed, number)
                     first = truths.setdefault(row.source, row)
                     if first.label != row.label:
                         raise ValueError(
@@ -80,7 +83,7 @@ def read_predictions(path: Path) -> Predictions:
                         )
                     rows.append(row)
                 except ValueError as error:
-                    wrong.append(f"line {reader.line_num}: {error}")
+                    wrong.append(f"line {number}: {error}")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 text: {error}") from error
     except (csv.Error, OSError) as error:
@@ -90,6 +93,36 @@ def read_predictions(path: Path) -> Predictions:
     if not rows:
         raise DataError(f"{path}: has no rows; expected one for each face below the header")
     return _predictions(path.name, rows, tuple(classes))
+
+
+@contextmanager
+def _lines(path: Path) -> Iterator[Iterator[tuple[int, list[str]]]]:
+    """The file's lines, each with its number and cells, the header first."""
+    if path.suffix.lower() == ".parquet":
+        yield _parquet_lines(path)
+        return
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.reader(file, strict=True)
+        yield ((reader.line_num, cells) for cells in reader)
+
+
+def _parquet_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise MissingExtraError("data", "reading Parquet") from error
+    try:
+        with pq.ParquetFile(path) as file:
+            yield 1, list(file.schema_arrow.names)
+            number = 2
+            for batch in file.iter_batches(10_000):
+                columns = [column.to_pylist() for column in batch.columns]
+                for values in zip(*columns, strict=True):
+                    yield number, ["" if value is None else str(value) for value in values]
+                    number += 1
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: can't read it as Parquet: {error}") from error
 
 
 def match_sources(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from mien.data.audit import OutOfFold
     from mien.data.crops import DetectorChoice
-    from mien.evaluation.result import Evaluation, Truth
+    from mien.evaluation.result import Evaluation
     from mien.model_file import ModelFile
     from mien.training.recipe import Recipe
 
@@ -353,20 +353,16 @@ def export_all(folder: Path, told: Told, *, models: Sequence[Path], data: Path, 
 
 
 def write_cards(folder: Path, told: Told, *, models: Sequence[Path], data: Path, settings: config.Card) -> Outcome:
-    """A model card for each model, by the labels and by the votes, where the data have them."""
-    from mien.data.readers import open_dataset
-    from mien.evaluation.card import model_card
+    """Each model's file with its card inside, and the card beside it, by every ruler that the data have."""
+    from mien.evaluation.card import measure_rulers, write_card
 
-    voted = open_dataset(data, splits=[settings.split], warn=told.say).votes is not None
-    reports = []
+    made, reports = [], []
     for model in open_models(models):
-        rulers: tuple[Truth, ...] = ("votes", "label") if voted else ("label",)
-        plain = config.Evaluate(speed=False)
-        found = {ruler: _measure(model, data, settings.split, plain, told, ruler)[0] for ruler in rulers}
-        name = f"{model.info.name}.md"
-        write_text(folder / name, model_card(model, found))
-        reports.append(Report(f"card of {model.info.name}", name))
-    return Outcome(tuple(report.path for report in reports), tuple(reports))
+        figures = measure_rulers(model, data, settings.split, warn=told.say)
+        file, card = write_card(model, figures, folder / f"{model.info.name}.onnx")
+        made += [file.name, card.name]
+        reports.append(Report(f"card of {model.info.name}", card.name))
+    return Outcome(tuple(made), tuple(reports))
 
 
 # Parts
@@ -385,7 +381,7 @@ def open_models(folders: Sequence[Path]) -> list[ModelFile]:
 
 
 def _measure(
-    model: ModelFile, data: Path, split: str, settings: config.Evaluate | None, told: Told, truth: Truth | None = None
+    model: ModelFile, data: Path, split: str, settings: config.Evaluate | None, told: Told
 ) -> tuple[Evaluation, Samples]:
     """The figures of a model on a split, and the samples; settings: None for the usual figures alone."""
     from mien.evaluation.evaluate import Extras, evaluate
@@ -407,7 +403,7 @@ def _measure(
     found = evaluate(
         [model],
         inputs.samples,
-        truth=truth or wanted.truth,
+        truth=wanted.truth,
         tta=wanted.tta,
         data=data.name,
         split=split,
