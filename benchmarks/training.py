@@ -20,14 +20,15 @@ from torch import nn
 
 from mien.data.samples import Samples
 from mien.labels import EIGHT, FER2013
-from mien.training.loop import Faces, Watcher, build_network, fit, has_fast_bf16, pick_device
+from mien.training.batches import Faces
+from mien.training.loop import Watcher, fit, has_fast_bf16, network_on, pick_device
 from mien.training.recipe import Recipe, load_recipe
 from mien.training.targets import make_targets
 
 
 def macs_per_image(recipe: Recipe, heads: dict[str, int]) -> int:
     """Multiply-adds of one forward pass, counted by running it."""
-    network = build_network(recipe, heads, torch.device("cpu")).eval()
+    network = network_on(recipe, heads, torch.device("cpu")).eval()
     total = 0
 
     def count(module: nn.Module, _: object, output: torch.Tensor) -> None:

@@ -25,7 +25,7 @@ def test_shipped_recipe_reads_back_the_same(name, tmp_path):
         ("optimiser.epochs=3", "unknown key 'optimiser'; did you mean 'optimizer'?"),
         ("optimizer.epochs=0", "optimizer.epochs is 0"),
         ("optimizer.epochs=1.5", "'optimizer.epochs' is 1.5; expected int"),
-        ("optimizer.kind=adam", "'optimizer.kind' is 'adam'; allowed: 'sgd', 'adamw'"),
+        ("optimizer.kind=lion", "'optimizer.kind' is 'lion'; allowed: 'sgd', 'adam', 'adamw'"),
         ("optimizer=3", "'optimizer' must be a table"),
         ("network.widths=48", "'network.widths' must be a list"),
         ("network.widths=[]", "network.widths has 0 entries"),

@@ -134,7 +134,7 @@ def test_grad_cam_of_a_network_with_random_top_layers_is_another(toy_run):
     for seed in range(3):
         network = copy.deepcopy(run.network)
         torch.manual_seed(seed)
-        for part in (*network.blocks[-2:], network.heads):
+        for part in (*network.trunk.blocks[-2:], network.heads):
             for module in part.modules():
                 if hasattr(module, "reset_parameters"):
                     module.reset_parameters()

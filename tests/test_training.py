@@ -28,7 +28,7 @@ from mien.training.checkpoint import (
 )
 from mien.training.distill import with_teachers
 from mien.training.interpolate import interpolate_with_start
-from mien.training.loop import BEST, CHECKPOINT, LAST, Faces, build_network, predict_logits
+from mien.training.loop import BEST, CHECKPOINT, LAST, Faces, network_on, predict_logits
 from mien.training.networks import count_parameters
 from mien.training.recipe import AugmentSettings, DistillSettings, TargetSettings, load_recipe
 from mien.training.run import train_run
@@ -113,8 +113,8 @@ def test_augmentation_is_seeded_and_in_range():
 def test_run_folder_is_complete(tiny_run):
     names = {p.name for p in tiny_run.folder.iterdir()}
     assert names == {
-        "recipe.toml", "environment.json", "history.csv", "timing.csv", "curves.png",
-        BEST, LAST, CHECKPOINT, "toy.onnx",
+        "recipe.toml", "environment.json", "history.csv", "timing.csv", "confusions.json", "curves.png",
+        BEST, LAST, CHECKPOINT, "toy.onnx", "validation.npz", "run.html",
     }  # fmt: skip
     assert len(tiny_run.history) == 2
     info = ModelFile(tiny_run.models[0]).info
@@ -126,7 +126,7 @@ def test_model_file_agrees_with_pytorch(tiny_run, toy_folder):
     recipe = load_recipe(str(tiny_run.folder / "recipe.toml"))
     faces = toy_faces(64, seed=9).images
     model = ModelFile(tiny_run.models[0])
-    network = build_network(recipe, {"label": 7}, CPU)
+    network = network_on(recipe, {"label": 7}, CPU)
     load_weights(network, tiny_run.folder / BEST)
     logits = predict_logits(recipe, network, torch.from_numpy(faces.transpose(0, 3, 1, 2).copy()))["label"]
     expected = torch.softmax(logits / model.info.temperature, 1).numpy()
@@ -160,7 +160,7 @@ def test_checkpoint_holds_the_whole_state(kind, tmp_path):
     recipe = load_recipe("toy", TINY)
 
     def fresh():
-        network, ema = (build_network(recipe, {"label": 7}, CPU) for _ in range(2))
+        network, ema = (network_on(recipe, {"label": 7}, CPU) for _ in range(2))
         make = torch.optim.AdamW if kind == "adamw" else lambda p, lr: torch.optim.SGD(p, lr, 0.9)
         return TrainingState(network, ema, make(network.parameters(), 0.1), 0, 0, -1.0, [])
 
@@ -185,29 +185,29 @@ def test_checkpoint_holds_the_whole_state(kind, tmp_path):
 
 def test_starting_weights_may_differ_in_heads_only(tmp_path):
     def network(heads, *more):
-        return build_network(load_recipe("toy", [*TINY, *more]), heads, CPU)
+        return network_on(load_recipe("toy", [*TINY, *more]), heads, CPU)
 
     both = network({"label": 7, "votes": 8}, "seed=1")
     save_weights(both, tmp_path / "both")
     one = network({"label": 7}, "seed=2")
     start_from(one, tmp_path / "both")
     assert torch.equal(one.heads["label"].weight, both.heads["label"].weight)
-    assert torch.equal(one.stem[0].weight, both.stem[0].weight)
+    assert torch.equal(one.trunk.stem[0].weight, both.trunk.stem[0].weight)
     save_weights(one, tmp_path / "one")
     other = network({"label": 7, "votes": 8}, "seed=3")
     fresh = other.heads["votes"].weight.clone()
     start_from(other, tmp_path / "one")
     assert torch.equal(other.heads["votes"].weight, fresh)
-    assert torch.equal(other.stem[0].weight, both.stem[0].weight)
+    assert torch.equal(other.trunk.stem[0].weight, both.trunk.stem[0].weight)
     with pytest.raises(TrainingError, match="weights of another network"):
         start_from(network({"label": 7}, "network.widths=[8, 16]"), tmp_path / "both")
 
 
 def test_weights_of_another_network_are_refused(tmp_path):
-    small = build_network(load_recipe("toy", TINY), {"label": 7}, CPU)
+    small = network_on(load_recipe("toy", TINY), {"label": 7}, CPU)
     save_weights(small, tmp_path / "w")
     with pytest.raises(TrainingError, match="weights of another network"):
-        load_weights(build_network(load_recipe("toy", TINY), {"label": 4}, CPU), tmp_path / "w")
+        load_weights(network_on(load_recipe("toy", TINY), {"label": 4}, CPU), tmp_path / "w")
     (tmp_path / "broken").write_bytes(b"no safetensors")
     with pytest.raises(TrainingError, match="can't read it as safetensors"):
         load_weights(small, tmp_path / "broken")
@@ -233,7 +233,7 @@ def test_training_starts_from_given_weights(tiny_run, toy_folder, tmp_path, monk
     monkeypatch.setattr("mien.training.run._export_heads", lambda *_: ())
     given = [f'network.weights="{tiny_run.folder / LAST}"', "optimizer.learning_rate=1e-9"]
     train_run(load_recipe("toy", [*TINY, *given]), toy_folder, tmp_path / "r", device=CPU)
-    start, end = (build_network(load_recipe("toy", TINY), {"label": 7}, CPU) for _ in range(2))
+    start, end = (network_on(load_recipe("toy", TINY), {"label": 7}, CPU) for _ in range(2))
     load_weights(start, tiny_run.folder / LAST)
     load_weights(end, tmp_path / "r" / LAST)
     for a, b in zip(start.parameters(), end.parameters(), strict=True):
@@ -242,21 +242,21 @@ def test_training_starts_from_given_weights(tiny_run, toy_folder, tmp_path, monk
 
 def test_interpolation_takes_the_best_point(tiny_run, toy_folder, tmp_path, monkeypatch):
     recipe = load_recipe("toy", [*TINY, f'network.weights="{tiny_run.folder / LAST}"', "network.interpolate=true"])
-    network = build_network(recipe, {"label": 7}, CPU)
+    network = network_on(recipe, {"label": 7}, CPU)
     start = {k: v.clone() for k, v in load_file(tiny_run.folder / LAST).items()}
     end = {k: v.clone() for k, v in network.state_dict().items()}
     tried = []
 
     def fake(_recipe, now, _validation):
-        tried.append(now.stem[0].weight.clone())
+        tried.append(now.trunk.stem[0].weight.clone())
         return {"label_accuracy": 1.0 if len(tried) in (4, 7) else 0.5}  # shares 0.7 and 0.4
 
     monkeypatch.setattr("mien.training.interpolate.validate", fake)
     assert interpolate_with_start(recipe, network, Faces(torch.empty(0), {"label": torch.empty(0)}, {})) == 0.7
-    assert torch.equal(tried[0], end["stem.0.weight"])
-    assert torch.equal(tried[-1], start["stem.0.weight"])
-    expected = 0.3 * start["stem.0.weight"] + 0.7 * end["stem.0.weight"]
-    torch.testing.assert_close(network.stem[0].weight.detach(), expected)
+    assert torch.equal(tried[0], end["trunk.stem.0.weight"])
+    assert torch.equal(tried[-1], start["trunk.stem.0.weight"])
+    expected = 0.3 * start["trunk.stem.0.weight"] + 0.7 * end["trunk.stem.0.weight"]
+    torch.testing.assert_close(network.trunk.stem[0].weight.detach(), expected)
     with pytest.raises(RecipeError, match="names no file"):
         load_recipe("toy", ["network.interpolate=true"])
 

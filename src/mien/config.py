@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 import tomllib
 import types
 import typing
@@ -102,6 +103,19 @@ def to_toml(config: Any) -> str:
     return "\n".join(lines).strip() + "\n"
 
 
+def table_toml(table: Mapping[str, Any]) -> str:
+    """A parsed TOML table as TOML again: its plain keys, then its tables. Dotted keys are quoted where they stand."""
+    lines = [f"{_key(k)} = {toml_value(v)}" for k, v in table.items() if not isinstance(v, Mapping)]
+    for name, inner in table.items():
+        if isinstance(inner, Mapping):
+            lines += [f"\n[{_key(name)}]", *(f"{_key(k)} = {toml_value(v)}" for k, v in inner.items())]
+    return "\n".join(lines).strip() + "\n"
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else toml_value(name)
+
+
 def _write(config: Any, prefix: str, lines: list[str]) -> None:
     tables = []
     for field in dataclasses.fields(config):
@@ -109,18 +123,21 @@ def _write(config: Any, prefix: str, lines: list[str]) -> None:
         if dataclasses.is_dataclass(value):
             tables.append((field.name, value))
         elif value is not None:
-            lines.append(f"{field.name} = {_toml_value(value)}")
+            lines.append(f"{field.name} = {toml_value(value)}")
     for name, value in tables:
         lines.append(f"\n[{prefix}{name}]")
         _write(value, f"{prefix}{name}.", lines)
 
 
-def _toml_value(value: Any) -> str:
+def toml_value(value: Any) -> str:
+    """A value as TOML; a mapping as an inline table."""
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{_key(k)} = {toml_value(v)}" for k, v in value.items()) + " }"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
         escaped = value.replace("\\", "\\\\").replace('"', '\\"')
         return f'"{escaped}"'
     if isinstance(value, tuple | list):
-        return "[" + ", ".join(_toml_value(v) for v in value) + "]"
+        return "[" + ", ".join(toml_value(v) for v in value) + "]"
     return repr(value)

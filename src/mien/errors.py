@@ -36,6 +36,10 @@ class TrainingError(MienError):
     """A training run can't start, go on or finish."""
 
 
+class DivergedError(TrainingError):
+    """The loss of a training run is no longer a number: its settings don't work."""
+
+
 class MissingExtraError(MienError):
     """A part of mien that was not installed is needed."""
 

@@ -12,15 +12,21 @@ import typer
 
 from mien.cli.calibrate import calibrate
 from mien.cli.card import card
+from mien.cli.compare import compare
 from mien.cli.data import app as data_app
 from mien.cli.demo import demo
 from mien.cli.ensemble import ensemble
 from mien.cli.evaluate import evaluate
 from mien.cli.explain import explain
 from mien.cli.fetch import fetch
+from mien.cli.import_weights import import_weights
+from mien.cli.ladder import ladder
+from mien.cli.networks import networks
 from mien.cli.predict import predict
+from mien.cli.recipes import recipes
 from mien.cli.run import init, run
 from mien.cli.train import train
+from mien.cli.tune import tune
 from mien.errors import MienError
 from mien.version import __version__
 
@@ -50,8 +56,26 @@ def _root(
     pass
 
 
-for command in (init, run, predict, train, evaluate, explain, ensemble, calibrate, card, fetch, demo):
-    app.command()(command)
+for command in (
+    init,
+    run,
+    predict,
+    train,
+    tune,
+    ladder,
+    compare,
+    recipes,
+    networks,
+    import_weights,
+    evaluate,
+    explain,
+    ensemble,
+    calibrate,
+    card,
+    fetch,
+    demo,
+):
+    app.command(command.__name__.replace("_", "-"))(command)
 app.add_typer(data_app)
 
 

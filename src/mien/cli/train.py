@@ -20,6 +20,9 @@ def train(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe; repeatable.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Leave the faces on disk: for data that `mien data import` wrote.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 = all.")] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the resolved recipe and stop.")] = False,
@@ -34,6 +37,8 @@ def train(
     `mien train my.toml --data faces/ --out runs/mine --set optimizer.epochs=20`
 
     `mien train mien-small --data fer2013/ --out runs/small --resume`
+
+    `torchrun --nproc-per-node 2 -m mien train mien-small --data fer2013/ --out runs/small`
     """
     from mien.errors import MissingExtraError
 
@@ -43,16 +48,28 @@ def train(
     from mien.training.loop import pick_device
     from mien.training.recipe import load_recipe
     from mien.training.run import train_run
+    from mien.training.workers import is_first_worker
 
     settings = load_recipe(recipe, set_ or [])
     if dry_run:
         typer.echo(to_toml(settings), nl=False)
         return
     chosen = pick_device(device, threads=threads)
-    with _Progress(settings, quiet=quiet) as progress:
-        run = train_run(
-            settings, data, out, resume=resume, device=chosen, watcher=progress.watcher(), warn=progress.say
-        )
+    try:
+        with _Progress(settings, quiet=quiet or not is_first_worker()) as progress:
+            run = train_run(
+                settings,
+                data,
+                out,
+                resume=resume,
+                stream=stream,
+                device=chosen,
+                watcher=progress.watcher(),
+                warn=progress.say,
+            )
+    except KeyboardInterrupt:
+        typer.echo(f"mien: stopped; {_how_to_go_on(out)}", err=True)
+        raise typer.Exit(130) from None  # 128 + SIGINT, as shells have it
     for path in run.models:
         typer.echo(str(path))
 
@@ -62,6 +79,16 @@ def can_train() -> bool:
     from importlib.util import find_spec
 
     return all(find_spec(name) is not None for name in ("torch", "safetensors", "onnx", "onnxscript", "matplotlib"))
+
+
+def _how_to_go_on(out: Path) -> str:
+    from mien.training.checkpoint import epochs_done
+    from mien.training.loop import CHECKPOINT
+
+    done = epochs_done(out / CHECKPOINT)
+    if not done:
+        return "no epoch was finished"
+    return f"{out} holds {done} finished epoch{'s' if done > 1 else ''}; the same command with --resume goes on"
 
 
 class _Progress:

@@ -63,8 +63,8 @@ def _remove(path: Path) -> None:
 
 
 def _write_sections(page: FigurePage, e: Evaluation, samples: Samples | None, extremes: Extremes | None) -> None:
-    _key_figures(page, e)
-    _classes(page, e)
+    key_figures(page, e)
+    classes(page, e)
     if e.calibration is not None:
         _calibration(page, e, e.calibration)
     if e.selective is not None:
@@ -86,7 +86,8 @@ def _write_sections(page: FigurePage, e: Evaluation, samples: Samples | None, ex
         explanations(page, extremes)
 
 
-def _key_figures(page: FigurePage, e: Evaluation) -> None:
+def key_figures(page: FigurePage, e: Evaluation) -> None:
+    """The section with the usual figures and their intervals."""
     boot = e.bootstrap_95
     rows = [
         ("accuracy", e.accuracy, _interval(e.accuracy_95)),
@@ -106,7 +107,8 @@ def _key_figures(page: FigurePage, e: Evaluation) -> None:
     page.table(("figure", "value", "95 % interval"), [(a, _four(b), c) for a, b, c in rows if b is not None])
 
 
-def _classes(page: FigurePage, e: Evaluation) -> None:
+def classes(page: FigurePage, e: Evaluation) -> None:
+    """The section with the classification report, the confusion matrix and the curves of each class."""
     page.section("Classes")
     rows: list[tuple[object, ...]] = [
         (c.label, _four(c.precision), _four(c.recall), _four(c.f1), c.support) for c in e.per_class

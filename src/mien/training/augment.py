@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -12,7 +13,7 @@ from mien.training.recipe import AugmentSettings
 
 
 def augment(faces: Tensor, settings: AugmentSettings, *, view: int, generator: torch.Generator) -> Tensor:
-    """Flipped, rotated, scaled, shifted, lit and partly erased views of a batch.
+    """Flipped, rotated, scaled, sheared, shifted, lit and partly erased views of a batch.
 
     faces: uint8 (N, C, S, S). Returns float32 (N, C, view, view) of range 0-255: the central `view` pixels of each
     changed face. Equal generators on the CPU give equal views on every device.
@@ -28,9 +29,11 @@ def augment(faces: Tensor, settings: AugmentSettings, *, view: int, generator: t
     mirror = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0) if settings.flip else torch.ones(n, device=device)
     cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
     shift_x, shift_y = uniform(-2, 2) * settings.shift, uniform(-2, 2) * settings.shift
-    theta = torch.stack(
-        (torch.stack((cos * mirror, -sin, shift_x), 1), torch.stack((sin * mirror, cos, shift_y), 1)), 1
-    )
+    xx, xy, yx, yy = cos * mirror, -sin, sin * mirror, cos
+    if settings.shear_deg > 0:
+        slant = torch.tan(uniform(-settings.shear_deg, settings.shear_deg) * (math.pi / 180))
+        xy, yy = xy + xx * slant, yy + yx * slant
+    theta = torch.stack((torch.stack((xx, xy, shift_x), 1), torch.stack((yx, yy, shift_y), 1)), 1)
     grid = F.affine_grid(theta, [n, faces.shape[1], view, view], align_corners=False)
     views = F.grid_sample(faces.to(torch.float32), grid, padding_mode="border", align_corners=False)
 
@@ -55,6 +58,40 @@ def _erase(views: Tensor, probability: float, uniform) -> Tensor:  # type: ignor
     inside &= (uniform(0, 1) < probability).view(n, 1, 1)
     mean = views.mean((1, 2, 3), keepdim=True)
     return torch.where(inside.unsqueeze(1), mean, views)
+
+
+def blend(
+    views: Tensor, targets: dict[str, Tensor], settings: AugmentSettings, generator: torch.Generator
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """A batch blended with itself in another order, targets alike: by mixup or by cutmix; with both, one by chance.
+
+    views: float (N, C, H, W). targets: each head's, float (N, K). Mixup: Zhang et al. 2018; cutmix: Yun et al. 2019.
+    """
+    cut = settings.cutmix > 0
+    if settings.mixup > 0 and settings.cutmix > 0:
+        cut = bool(torch.rand(1, generator=generator) < 0.5)
+    alpha = settings.cutmix if cut else settings.mixup
+    seed = int(torch.randint(2**31, (1,), generator=generator))
+    rng = np.random.default_rng(seed)
+    share = float(rng.beta(alpha, alpha))
+    other = torch.randperm(len(views), generator=generator).to(views.device)
+    if cut:
+        rows, columns = _rectangle(views.shape[2], views.shape[3], 1 - share, rng)
+        blended = views.clone()
+        blended[:, :, rows, columns] = views[other, :, rows, columns]
+        taken = (rows.stop - rows.start) * (columns.stop - columns.start)
+        share = 1 - taken / (views.shape[2] * views.shape[3])
+    else:
+        blended = share * views + (1 - share) * views[other]
+    return blended, {head: share * t + (1 - share) * t[other] for head, t in targets.items()}
+
+
+def _rectangle(height: int, width: int, area: float, rng: np.random.Generator) -> tuple[slice, slice]:
+    """Rows and columns of a rectangle of the picture's form and of that share of its area, as far as it lies inside."""
+    half = math.sqrt(area) / 2
+    y, x = rng.uniform(0, height), rng.uniform(0, width)
+    rows = slice(round(max(0.0, y - half * height)), round(min(float(height), y + half * height)))
+    return rows, slice(round(max(0.0, x - half * width)), round(min(float(width), x + half * width)))
 
 
 def central(faces: Tensor, view: int) -> Tensor:

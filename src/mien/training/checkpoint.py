@@ -7,7 +7,7 @@ JSON in the file's metadata. A file is written beside its place and moved in who
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +16,27 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from mien.errors import TrainingError
+from mien.errors import OutputError, TrainingError
 from mien.files import atomic_path
+from mien.training.networks import ExpressionNetwork
+from mien.training.records import Confusion
 
 
 @dataclass(slots=True)
 class TrainingState:
-    """What changes while a run goes on. `history` has a row per finished epoch, `best` the best row's score."""
+    """What changes while a run goes on. `history` has a row per finished epoch, `best` the best row's score.
 
-    network: nn.Module
-    ema: nn.Module
+    `confusions` has one for each finished epoch and head.
+    """
+
+    network: ExpressionNetwork
+    ema: ExpressionNetwork
     optimizer: torch.optim.Optimizer
     epoch: int
     step: int
     best: float
     history: list[dict[str, float]]
+    confusions: list[Confusion] = field(default_factory=list)
 
 
 def save_weights(network: nn.Module, path: Path) -> None:
@@ -47,12 +53,15 @@ def load_weights(network: nn.Module, path: Path) -> None:
 def start_from(network: nn.Module, path: Path) -> None:
     """Fills a network from another run's weights: the trunk must be equal, heads may come and go.
 
-    A head that the file lacks stays as it is; one that the network lacks is left out. Raises TrainingError.
+    Of heads and the layers between (`dense`, `head_norm`), what the file lacks stays as it is, and what the network
+    lacks is left out. Raises TrainingError.
     """
     tensors, _ = _load(path)
+    if not any(k.startswith("trunk.") for k in tensors):
+        raise TrainingError(f"{path}: no weights of mien; published ones go through  mien import-weights  first")
     own = network.state_dict()
-    trunk = {k: v for k, v in tensors.items() if k in own or not k.startswith("heads.")}
-    fresh = {k: v for k, v in own.items() if k.startswith("heads.") and k not in tensors}
+    trunk = {k: v for k, v in tensors.items() if k in own or not k.startswith(("heads.", "neck."))}
+    fresh = {k: v for k, v in own.items() if k.startswith(("heads.", "neck.")) and k not in tensors}
     _fill(network, {**fresh, **trunk}, path)
 
 
@@ -68,6 +77,7 @@ def save_checkpoint(state: TrainingState, path: Path) -> None:
             elif value is not None:
                 numbers[f"{name}/{key}"] = value
     about = {"epoch": state.epoch, "step": state.step, "best": state.best, "history": state.history, "numbers": numbers}
+    about["confusions"] = [asdict(one) for one in state.confusions]
     _save(tensors, path, {"state": json.dumps(about)})
 
 
@@ -89,6 +99,12 @@ def load_checkpoint(state: TrainingState, path: Path) -> None:
             state.optimizer.state[parameter] = {k: v.cpu() if k == "step" else v for k, v in slots.items()}
     state.epoch, state.step, state.best = about["epoch"], about["step"], about["best"]
     state.history = about["history"]
+    state.confusions = [_confusion(one) for one in about.get("confusions", [])]
+
+
+def _confusion(read: dict[str, Any]) -> Confusion:
+    counts = tuple(tuple(row) for row in read["counts"])
+    return Confusion(read["epoch"], read["head"], tuple(read["labels"]), counts)
 
 
 def epochs_done(path: Path) -> int:
@@ -104,7 +120,11 @@ def epochs_done(path: Path) -> int:
 
 def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
     with atomic_path(path) as place:
-        save_file(tensors, place, metadata)
+        try:
+            save_file(tensors, place, metadata)
+        except SafetensorError as error:  # its word for a full disk, among others
+            before = f"{path.name} is still that of before: make room" if path.exists() else "make room"
+            raise OutputError(f"{path}: can't be written ({error}); {before}, and go on with --resume") from error
 
 
 def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -13,17 +13,20 @@ from numpy.typing import NDArray
 from mien.data.dataset import fit_face
 from mien.errors import RecipeError
 from mien.model_file import ModelFile, open_model
+from mien.training.learning_data import Images
 from mien.training.recipe import DistillSettings
 from mien.training.targets import HeadTargets
 
+_AT_ONCE = 512
+
 
 def with_teachers(
-    targets: tuple[HeadTargets, ...], images: NDArray[np.uint8], settings: DistillSettings
+    targets: tuple[HeadTargets, ...], images: Images, settings: DistillSettings
 ) -> tuple[HeadTargets, ...]:
     """Targets blended with the teachers' outputs, each head with those teachers that have its labels.
 
-    images: uint8 (N, S, S, C), the faces that the targets belong to. A face that taught nothing before (no rater
-    voted) is taught by the teachers alone. Raises RecipeError for a teacher whose labels no head has.
+    images: uint8 (N, S, S, C), in memory or on disk, the faces that the targets belong to. A face that taught nothing
+    before (no rater voted) is taught by the teachers alone. Raises RecipeError for a teacher whose labels no head has.
     """
     sums: dict[str, list[NDArray[np.float32]]] = {}
     for name in settings.teachers:
@@ -45,18 +48,19 @@ def _blended(target: HeadTargets, outputs: list[NDArray[np.float32]], weight: fl
     return replace(target, distribution=mixed.astype(np.float32))
 
 
-def _outputs(teacher: ModelFile, images: NDArray[np.uint8], views: int) -> NDArray[np.float32]:
+def _outputs(teacher: ModelFile, images: Images, views: int) -> NDArray[np.float32]:
     """The teacher's mean probabilities over `views` views: the face, its mirror image, then both shifted."""
     size, channels = teacher.info.size, teacher.info.channels
-    if images.shape[1:] != (size, size, channels):
-        images = np.stack([fit_face(image, size, channels) for image in images])
     total = np.zeros((len(images), len(teacher.info.labels)), np.float32)
     shifts = ((0, 0), (-2, -2), (2, 2), (-2, 2), (2, -2))
-    for v in range(views):
-        dy, dx = shifts[(v // 2) % len(shifts)]
-        seen = _shifted(images[:, :, ::-1] if v % 2 else images, dy, dx)
-        for start in range(0, len(seen), 512):
-            total[start : start + 512] += teacher.probabilities(np.ascontiguousarray(seen[start : start + 512]))
+    for start in range(0, len(images), _AT_ONCE):
+        faces = images[start : start + _AT_ONCE]
+        if faces.shape[1:] != (size, size, channels):
+            faces = np.stack([fit_face(face, size, channels) for face in faces])
+        for v in range(views):
+            dy, dx = shifts[(v // 2) % len(shifts)]
+            seen = _shifted(faces[:, :, ::-1] if v % 2 else faces, dy, dx)
+            total[start : start + _AT_ONCE] += teacher.probabilities(np.ascontiguousarray(seen))
     return np.asarray(total / views, np.float32)
 
 

@@ -14,13 +14,15 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from mien.errors import TrainingError
+from mien.files import atomic_path
 from mien.model_file import METADATA_KEY, ModelFile, ModelInfo
 from mien.training.augment import central
-from mien.training.networks import ExpressionNetwork, normalise
+from mien.training.networks import ExpressionNetwork
 
 PARITY = 1e-3
 """The largest difference of a probability between PyTorch and the written file that is accepted."""
 
+_CHECKED_AT_ONCE = 32  # faces: large networks on enlarged faces take much memory for each
 _HALF_FROM = 1024  # tensors of at least this many numbers are stored as float16; smaller ones aren't worth a node
 
 
@@ -33,7 +35,7 @@ class Deployed(nn.Module):
 
     def forward(self, faces: Tensor) -> Tensor:
         """uint8 (N, H, W, C) -> float32 (N, K)."""
-        views = normalise(central(faces.permute(0, 3, 1, 2), self.view))
+        views = central(faces.permute(0, 3, 1, 2), self.view).to(torch.float32)
         logits: Tensor = self.network(views)[self.head]
         return torch.softmax(logits / self.temperature, 1)
 
@@ -44,26 +46,28 @@ def export_model(
     """Writes a model file and checks it against PyTorch.
 
     check: uint8 (N, H, W, C), real faces on which both must agree within `PARITY`, else TrainingError is raised and
-    nothing is written. Weights are stored as float16 and widened when the file is loaded: half the size, and the
-    arithmetic stays float32. Where that rounding is too coarse (a low temperature magnifies it), they stay float32.
+    nothing is written; OutputError where the file can't be. Weights are stored as float16 and widened when the file is
+    loaded: half the size, and the arithmetic stays float32. Where that rounding is too coarse (a low temperature
+    magnifies it), they stay float32.
     """
     deployed = Deployed(network, head, view=view, temperature=info.temperature).cpu().eval()
+    parts = [check[i : i + _CHECKED_AT_ONCE] for i in range(0, len(check), _CHECKED_AT_ONCE)]
     with torch.no_grad():
-        expected = deployed(torch.from_numpy(np.array(check))).numpy()  # a copy: it may be a view of a file
+        # A copy: the faces may be a view of a file.
+        expected = np.concatenate([deployed(torch.from_numpy(np.array(part))).numpy() for part in parts])
     model = _to_onnx(deployed, info)
     del model.metadata_props[:]
     helper.set_model_props(model, {METADATA_KEY: info.to_json()})
-    difference = np.inf
-    for candidate in (_stored_as_half(model), model):
-        onnx.checker.check_model(candidate)
-        temporary = path.with_name(f".{path.stem}.part.onnx")
-        onnx.save(candidate, temporary)
-        difference = float(np.abs(ModelFile(temporary).probabilities(check) - expected).max())
-        if difference <= PARITY:
-            temporary.replace(path)
-            return
-        temporary.unlink()
-    raise TrainingError(f"{path.name}: PyTorch and ONNX differ by {difference:.2g}; expected at most {PARITY}")
+    with atomic_path(path) as place:
+        for candidate in (_stored_as_half(model), model):
+            onnx.checker.check_model(candidate)
+            onnx.save(candidate, place)
+            written = ModelFile(place)
+            found = np.concatenate([written.probabilities(part) for part in parts])
+            difference = float(np.abs(found - expected).max())
+            if difference <= PARITY:
+                return
+        raise TrainingError(f"{path.name}: PyTorch and ONNX differ by {difference:.2g}; expected at most {PARITY}")
 
 
 def _to_onnx(deployed: Deployed, info: ModelInfo) -> onnx.ModelProto:

@@ -22,8 +22,9 @@ from mien.data.dataset import Dataset
 from mien.data.samples import Samples
 from mien.errors import DataError, OutputError, RecipeError, TrainingError
 from mien.files import make_folder, write_bytes, write_text
+from mien.training.batches import Faces
 from mien.training.checkpoint import load_weights
-from mien.training.loop import LAST, Faces, Watcher, build_network, fit, pick_device, predict_logits
+from mien.training.loop import LAST, Watcher, fit, network_on, pick_device, predict_logits
 from mien.training.recipe import Recipe
 from mien.training.targets import make_targets
 
@@ -143,7 +144,7 @@ def _predict_fold(
         resume=True,
         watcher=watcher,
     )
-    network = build_network(recipe, {t.head: len(t.labels) for t in targets}, device)
+    network = network_on(recipe, {t.head: len(t.labels) for t in targets}, device)
     load_weights(network, folder / LAST)
     images = torch.from_numpy(np.ascontiguousarray(rest.images.transpose(0, 3, 1, 2))).to(device)
     logits = predict_logits(recipe, network, images)["label"]
@@ -167,7 +168,7 @@ class _Told:
     def __init__(
         self, recipe: Recipe, fold: NDArray[np.int64], folds: int, progress: Callable[[int, int | None], None] | None
     ) -> None:
-        size = recipe.optimizer.batch_size
+        size = recipe.optimizer.batch_size * recipe.optimizer.accumulate
         sizes = len(fold) - np.bincount(fold, minlength=folds)
         self._work = (np.maximum(1, sizes // size) * size * recipe.optimizer.epochs).tolist()
         self._progress = progress

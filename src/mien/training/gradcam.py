@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mien.errors import TrainingError
 from mien.model_file import ModelFile
 from mien.training.augment import central
 from mien.training.checkpoint import load_weights
-from mien.training.loop import BEST, build_network
-from mien.training.networks import ExpressionNetwork, normalise
+from mien.training.loop import BEST, network_on
+from mien.training.networks import ExpressionNetwork
 from mien.training.recipe import Recipe, load_recipe
 from mien.training.run import INTERPOLATED
 
@@ -41,7 +40,7 @@ class RunMaps:
         self.head = infos[self.model_file].target
         self.recipe = load_recipe(str(run / "recipe.toml"))
         heads = {info.target: len(info.labels) for info in infos.values()}
-        network = build_network(self.recipe, heads, torch.device("cpu"))
+        network = network_on(self.recipe, heads, torch.device("cpu"))
         load_weights(network, weights)
         self.network = network.eval()
 
@@ -59,9 +58,7 @@ def grad_cam(
     The border that the network does not see is 0.
     """
     views = central(torch.from_numpy(np.ascontiguousarray(faces.transpose(0, 3, 1, 2))), recipe.input.view)
-    features, rest = _split_forward(network, normalise(views))
-    features = features.detach().requires_grad_()
-    logits = network.heads[head](rest(features))
+    logits, features = _with_features(network, head, views.to(torch.float32))
     chosen = logits[torch.arange(len(faces)), torch.from_numpy(targets)].sum()
     (gradient,) = torch.autograd.grad(chosen, features)
     weights = gradient.mean((2, 3), keepdim=True)
@@ -73,18 +70,21 @@ def grad_cam(
     return np.asarray(maps[:, 0].numpy(), np.float32)
 
 
-def _split_forward(network: ExpressionNetwork, x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    """The features of the deepest block that is still fine enough, and the rest of the way to the pooled features."""
-    blocks = list(network.blocks)
-    with torch.no_grad():
-        outputs = [network.stem(x)]
-        for block in blocks:
-            outputs.append(block(outputs[-1]))
-    chosen = max(i for i, o in enumerate(outputs) if o.shape[2] >= SMALLEST_MAP or i == 0)
+def _with_features(network: ExpressionNetwork, head: str, views: Tensor) -> tuple[Tensor, Tensor]:
+    """A head's logits, and the output of the deepest stage that is still fine enough."""
+    outputs: list[Tensor] = []
 
-    def rest(features: Tensor) -> Tensor:
-        for block in blocks[chosen:]:
-            features = block(features)
-        return features.mean((2, 3))
+    def keep(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        outputs.append(output.clone())  # what follows may change the original in place
+        return outputs[-1]
 
-    return outputs[chosen], rest
+    hooks = [stage.register_forward_hook(keep) for stage in network.trunk.stages()]
+    try:
+        logits = network(views)[head]
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if any(output.ndim != 4 or output.shape[2] != output.shape[3] for output in outputs):
+        raise TrainingError("this network's stages give tokens, not maps (N, C, H, W); class-activation needs maps")
+    fine = [output for output in outputs if output.shape[2] >= SMALLEST_MAP]
+    return logits, (fine or outputs)[-1 if fine else 0]

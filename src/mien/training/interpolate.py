@@ -7,27 +7,28 @@ better than either. Which one is chosen on validation.
 from __future__ import annotations
 
 import copy
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
-from mien.training.checkpoint import start_from
-from mien.training.loop import Faces, validate
+from mien.training.batches import Faces
+from mien.training.finetune import load_start
+from mien.training.loop import validate
+from mien.training.networks import ExpressionNetwork
 from mien.training.recipe import Recipe
 
 SHARES = tuple(round(0.1 * i, 1) for i in range(10, -1, -1))
 """The shares of the new weights that are tried; of equal scores the larger share wins."""
 
 
-def interpolate_with_start(recipe: Recipe, network: nn.Module, validation: Faces) -> float:
+def interpolate_with_start(recipe: Recipe, network: ExpressionNetwork, validation: Faces) -> float:
     """Moves `network` to the best of eleven points between it and `recipe.network.weights`; the share it keeps.
 
     Best is the highest mean validation accuracy of the heads. Batch statistics are averaged like weights.
     """
     first = copy.deepcopy(network)
-    start_from(first, Path(recipe.network.weights))
+    load_start(first, recipe.network.weights)
     before, after = first.state_dict(), copy.deepcopy(network.state_dict())
     scores = {}
     for share in SHARES:

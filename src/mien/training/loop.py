@@ -1,4 +1,4 @@
-"""The training loop, whole and in one place: data on the device, batches, steps, validation, checkpoints.
+"""The training loop, whole and in one place: epochs, steps, validation, checkpoints.
 
 Every epoch draws its randomness from (seed, epoch) alone, so that a run that was killed and resumed computes what an
 undisturbed one does: bit for bit on a CPU with the same number of threads.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,13 +18,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mien.data.samples import Samples
-from mien.errors import TrainingError
-from mien.training.augment import augment, central
-from mien.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint, save_weights, start_from
-from mien.training.networks import ExpressionNetwork, normalise
-from mien.training.recipe import OptimizerSettings, Recipe
-from mien.training.targets import HeadTargets
+from mien.errors import DivergedError, RecipeError, TrainingError
+from mien.training.augment import augment, blend, central
+from mien.training.averaging import measure_norms, update_average
+from mien.training.batches import Faces, StreamedImages, batches, epoch_order
+from mien.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint, save_weights
+from mien.training.finetune import load_start, parameter_groups, set_learning
+from mien.training.losses import HeadLoss, class_counts, head_loss
+from mien.training.networks import ExpressionNetwork, build_network
+from mien.training.recipe import Recipe
+from mien.training.records import Confusion, Timing, write_records
+from mien.training.schedule import learning_rate, should_stop
+from mien.training.workers import ALONE, Workers, local_device
 
 CHECKPOINT, BEST, LAST = "checkpoint.safetensors", "best.safetensors", "last.safetensors"
 
@@ -38,27 +43,21 @@ class Watcher:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Faces:
-    """One split on the device: uint8 (N, C, S, S), and each head's targets and truth there."""
+class _Job:
+    """What stays the same all through a run. `steps`: in an epoch; `size`: faces in a step, of all workers together."""
 
-    images: Tensor
-    targets: dict[str, Tensor]
-    truth: dict[str, Tensor]
-
-    @classmethod
-    def on(cls, device: torch.device, samples: Samples, targets: tuple[HeadTargets, ...]) -> Faces:
-        """Moves a split to `device`."""
-        # A copy: the images may be a view of a file, which must not be written to.
-        images = torch.from_numpy(np.array(samples.images.transpose(0, 3, 1, 2), order="C")).to(device)
-        return cls(
-            images,
-            {t.head: torch.from_numpy(t.distribution).to(device) for t in targets},
-            {t.head: torch.from_numpy(t.truth).to(device) for t in targets},
-        )
+    recipe: Recipe
+    train: Faces
+    losses: dict[str, HeadLoss]
+    steps: int
+    size: int
+    out: Path
+    workers: Workers
+    watcher: Watcher
 
 
 def pick_device(name: str = "auto", *, threads: int = 0) -> torch.device:
-    """A device by PyTorch's name; `auto` is CUDA when there is one, else the CPU.
+    """A device by PyTorch's name; `auto` is CUDA when there is one, else the CPU; under torchrun each process's own.
 
     threads: on the CPU; 0 leaves PyTorch's choice. Raises TrainingError for a device that is not to be had.
     """
@@ -66,16 +65,18 @@ def pick_device(name: str = "auto", *, threads: int = 0) -> torch.device:
         torch.set_num_threads(threads)
     try:
         device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+        if device.type == "cuda":
+            device = torch.device("cuda", local_device() if device.index is None else device.index)
+            torch.cuda.set_device(device)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise TrainingError(f"device '{name}' is not to be had here ({str(error).splitlines()[0]})") from error
     return device
 
 
-def build_network(recipe: Recipe, heads: dict[str, int], device: torch.device) -> ExpressionNetwork:
-    """The recipe's network with fresh, seeded weights."""
-    torch.manual_seed(recipe.seed)
-    network = ExpressionNetwork(recipe.network, recipe.input.channels, heads)
+def network_on(recipe: Recipe, heads: dict[str, int], device: torch.device) -> ExpressionNetwork:
+    """The recipe's network with fresh, seeded weights, on a device."""
+    network = build_network(recipe.network, recipe.input, heads, seed=recipe.seed)
     return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
@@ -88,87 +89,152 @@ def fit(
     *,
     resume: bool,
     watcher: Watcher,
+    workers: Workers = ALONE,
 ) -> list[dict[str, float]]:
-    """Trains and leaves checkpoint, best and last weights in `out`; returns the history, a row per epoch.
+    """Trains and leaves checkpoint, records, best and last weights in `out`; returns the history, a row per epoch.
 
-    weights: each head's share of the loss. Raises TrainingError when the loss is no longer a number.
+    weights: each head's share of the loss. workers: this process among others that were given the same; the first
+    alone writes. Raises TrainingError when the loss is no longer a number or a worker is gone, RecipeError for what
+    can't be trained so, OutputError for a full disk.
     """
-    device = train.images.device
     settings = recipe.optimizer
-    network = build_network(recipe, {head: t.shape[1] for head, t in train.targets.items()}, device)
-    if recipe.network.weights:
-        start_from(network, Path(recipe.network.weights))
-    optimizer = _optimizer(network, settings)
-    state = TrainingState(network, copy.deepcopy(network), optimizer, epoch=0, step=0, best=-math.inf, history=[])
-    if resume and (out / CHECKPOINT).exists():
-        load_checkpoint(state, out / CHECKPOINT)
-    steps_per_epoch = max(1, len(train.images) // settings.batch_size)
-    while state.epoch < settings.epochs:
-        loss = _train_epoch(recipe, state, train, weights, steps_per_epoch, watcher, out)
-        row = {"epoch": float(state.epoch + 1), "learning_rate": _rate(settings, state.step, steps_per_epoch)}
-        row |= {"train_loss": loss} | validate(recipe, state.ema, validation)
+    if settings.batch_size % workers.count:
+        raise RecipeError(f"optimizer.batch_size is {settings.batch_size}; {workers.count} workers can't share it")
+    losses = {
+        head: head_loss(recipe.loss, share, class_counts(train.targets[head], train.truth[head]))
+        for head, share in weights.items()
+    }
+    size = settings.batch_size * settings.accumulate
+    job = _Job(recipe, train, losses, max(1, len(train.images) // size), size, out, workers, watcher)
+    state = _start(job, resume=resume)
+    while state.epoch < settings.epochs and not should_stop(settings, _scores(state.history, weights)):
+        started = time.perf_counter()
+        loss, timing = _train_epoch(job, state)
+        row = {"epoch": float(state.epoch + 1), "learning_rate": _rate(job, state), "train_loss": loss}
+        logits = _shared_logits(recipe, state.ema, validation, workers)
+        row |= _measure(logits, validation)
+        if not all(math.isfinite(row[f"{head}_loss"]) for head in weights):
+            raise _diverged(job, state, "on validation after")
         state.epoch += 1
         state.history.append(row)
-        score = float(np.mean([row[f"{head}_accuracy"] for head in weights]))
+        state.confusions += _confusions(state.epoch, logits, validation)
+        (score,) = _scores([row], weights)
         if score > state.best:
             state.best = score
-            save_weights(state.ema, out / BEST)
-        save_checkpoint(state, out / CHECKPOINT)
+            if workers.is_first:
+                save_weights(state.ema, out / BEST)
+        if workers.is_first:
+            save_checkpoint(state, out / CHECKPOINT)
+            write_records(out, state.history, state.confusions, timing, seconds=time.perf_counter() - started)
         watcher.on_epoch(row)
-    save_weights(state.ema, out / LAST)
+    if workers.is_first:
+        save_weights(state.ema, out / LAST)
     return state.history
 
 
-def _train_epoch(
-    recipe: Recipe,
-    state: TrainingState,
-    data: Faces,
-    weights: dict[str, float],
-    steps: int,
-    watcher: Watcher,
-    out: Path,
-) -> float:
-    settings, device = recipe.optimizer, data.images.device
-    torch.manual_seed(hash((recipe.seed, state.epoch)) & 0x7FFFFFFF)  # dropout
-    generator = torch.Generator().manual_seed(hash((recipe.seed + 1, state.epoch)) & 0x7FFFFFFF)
-    order = torch.randperm(len(data.images), generator=generator)
-    plain = state.epoch >= settings.epochs * (1 - recipe.augment.off_for_last)
-    state.network.train()
-    total, started = 0.0, time.monotonic()
-    for step in range(steps):
-        chosen = order[step * settings.batch_size : (step + 1) * settings.batch_size].to(device)
-        views = augment(data.images[chosen], recipe.augment, view=recipe.input.view, generator=generator)
-        views = normalise(views).contiguous(memory_format=torch.channels_last)
-        targets = {head: t[chosen] for head, t in data.targets.items()}
-        if recipe.augment.mixup > 0 and not plain:
-            views, targets = _mixup(views, targets, recipe.augment.mixup, generator)
+def _start(job: _Job, *, resume: bool) -> TrainingState:
+    """The state of the run in the job's folder, or that of a new one."""
+    recipe, checkpoint = job.recipe, job.out / CHECKPOINT
+    heads = {head: target.shape[1] for head, target in job.train.targets.items()}
+    network = network_on(recipe, heads, job.train.images.device)
+    going_on = resume and checkpoint.exists()
+    if not going_on:
+        load_start(network, recipe.network.weights)
+    optimizer = _optimizer(network, recipe)
+    state = TrainingState(network, copy.deepcopy(network), optimizer, epoch=0, step=0, best=-math.inf, history=[])
+    if going_on:
+        load_checkpoint(state, checkpoint)
+    return state
+
+
+def _optimizer(network: ExpressionNetwork, recipe: Recipe) -> torch.optim.Optimizer:
+    settings = recipe.optimizer
+    groups = parameter_groups(network, settings, recipe.finetune)
+    if settings.kind == "sgd":
+        return torch.optim.SGD(groups, settings.learning_rate, settings.momentum, nesterov=settings.momentum > 0)
+    kind = torch.optim.Adam if settings.kind == "adam" else torch.optim.AdamW
+    return kind(groups, settings.learning_rate, betas=(settings.momentum, 0.999))
+
+
+def _rate(job: _Job, state: TrainingState) -> float:
+    losses: list[float] = []
+    if job.recipe.optimizer.schedule == "plateau":
+        losses = [float(np.mean([row[f"{head}_loss"] for head in job.losses])) for row in state.history]
+    return learning_rate(job.recipe.optimizer, state.step, job.steps, losses)
+
+
+def _scores(history: list[dict[str, float]], heads: dict[str, float]) -> list[float]:
+    """Each epoch's mean validation accuracy over the heads; below all others where there is none."""
+    means = [float(np.mean([row[f"{head}_accuracy"] for head in heads])) for row in history]
+    return [-math.inf if math.isnan(mean) else mean for mean in means]
+
+
+def _train_epoch(job: _Job, state: TrainingState) -> tuple[float, Timing]:
+    """All steps of an epoch; the mean loss, and where the time went."""
+    recipe, settings, rank = job.recipe, job.recipe.optimizer, job.workers.rank
+    torch.manual_seed(_seed(recipe.seed, state.epoch) + rank)  # dropout
+    generator = torch.Generator().manual_seed(_seed(recipe.seed + 1, state.epoch))
+    order = epoch_order(job.train, recipe.data.sampling, generator)
+    # Each worker has every `count`-th face of every step, so that a step's faces are those of a run without workers.
+    own = order[: job.steps * job.size].view(job.steps, -1)[:, rank :: job.workers.count]
+    if rank > 0:
+        generator.manual_seed(_seed(recipe.seed + 1 + rank, state.epoch))
+    moving = set_learning(state.network, recipe.finetune, state.epoch)
+    blended = (recipe.augment.mixup > 0 or recipe.augment.cutmix > 0) and (
+        state.epoch < settings.epochs * (1 - recipe.augment.off_for_last)
+    )
+    total = loading = augmenting = 0.0
+    started = time.perf_counter()
+    for step, batch in enumerate(batches(job.train, own)):
+        began = time.perf_counter()
+        views, targets = _views(job, batch.images, generator), batch.targets
+        if blended:
+            views, targets = blend(views, targets, recipe.augment, generator)
+        augmenting += time.perf_counter() - began
+        loading += batch.waited_s
         for group in state.optimizer.param_groups:
-            group["lr"] = _rate(settings, state.step, steps)
-        loss = _step(state.network, state.optimizer, views, targets, weights, settings)
+            group["lr"] = _rate(job, state) * group["factor"]
+        loss = _step(job, state, views, targets)
         if not math.isfinite(loss):
-            raise TrainingError(
-                f"the loss is {loss} in epoch {state.epoch + 1}; lower optimizer.learning_rate and start again, "
-                f"or go on from {out / CHECKPOINT} with --resume"
-            )
+            raise _diverged(job, state, f"({loss}) in step {step + 1} of {job.steps} of")
         state.step += 1
-        _update_ema(state, settings.ema)
+        update_average(state.ema, state.network, decay=settings.ema, step=state.step)
         total += loss
-        done = (step + 1) * settings.batch_size
-        watcher.on_step(state.epoch, done, steps * settings.batch_size, done / (time.monotonic() - started))
-    return total / steps
+        done = (step + 1) * job.size
+        rate = done / (time.perf_counter() - started)
+        job.watcher.on_step(state.epoch, done, job.steps * job.size, rate)
+    timing = Timing(time.perf_counter() - started, loading, augmenting)
+    if moving:
+        job.workers.average_buffers(state.network)
+        job.workers.average_buffers(state.ema)
+    if moving and settings.norm_batches:
+        norms = set_learning(state.ema, recipe.finetune, state.epoch)
+        generator.manual_seed(_seed(recipe.seed + 2 + rank, state.epoch))
+        measure_norms(state.ema, norms, _norm_views(job, own[: settings.norm_batches], generator))
+        job.workers.average_buffers(state.ema)
+    return total / job.steps, timing
 
 
-def _step(
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    views: Tensor,
-    targets: dict[str, Tensor],
-    weights: dict[str, float],
-    settings: OptimizerSettings,
-) -> float:
-    loss = _loss(network, views, targets, weights)
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+def _seed(*numbers: int) -> int:
+    return hash(numbers) & 0x7FFFFFFF
+
+
+def _views(job: _Job, images: Tensor, generator: torch.Generator) -> Tensor:
+    views = augment(images, job.recipe.augment, view=job.recipe.input.view, generator=generator)
+    return views.contiguous(memory_format=torch.channels_last)
+
+
+def _norm_views(job: _Job, order: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
+    for batch in batches(job.train, order):
+        yield from _views(job, batch.images, generator).chunk(job.recipe.optimizer.accumulate)
+
+
+def _step(job: _Job, state: TrainingState, views: Tensor, targets: dict[str, Tensor]) -> float:
+    """One step of the optimiser; the loss before it."""
+    settings, network = job.recipe.optimizer, state.network
+    divisors = {head: loss.divisor(targets[head]) for head, loss in job.losses.items()}
+    job.workers.add_up(list(divisors.values()))
+    loss = _gradients(job, state, views, targets, divisors)
     if settings.sam_rho > 0:
         # Sharpness-aware minimisation (Foret et al. 2021): the gradient at the worst place nearby, applied here.
         with torch.no_grad():
@@ -177,27 +243,53 @@ def _step(
             offsets = [g * (settings.sam_rho / (norm + 1e-12)) for _, g in moved]
             for (p, _), offset in zip(moved, offsets, strict=True):
                 p.add_(offset)
-        optimizer.zero_grad(set_to_none=True)
-        _loss(network, views, targets, weights).backward()  # type: ignore[no-untyped-call]
+        _gradients(job, state, views, targets, divisors)
         with torch.no_grad():
             for (p, _), offset in zip(moved, offsets, strict=True):
                 p.sub_(offset)
     if settings.clip_norm > 0:
         nn.utils.clip_grad_norm_(network.parameters(), settings.clip_norm)
-    optimizer.step()
-    return float(loss.detach())
+    state.optimizer.step()
+    return loss
 
 
-def _loss(network: nn.Module, views: Tensor, targets: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
-    """Cross-entropy with soft targets, averaged over the faces that teach a head, summed over heads."""
-    with torch.autocast(views.device.type, torch.bfloat16, enabled=has_fast_bf16(views.device)):
-        logits = network(views)
-    losses = []
-    for head, weight in weights.items():
-        target = targets[head]
-        each = -(target * F.log_softmax(logits[head].float(), 1)).sum(1)
-        losses.append(weight * each.sum() / target.sum().clamp(min=1))
-    return torch.stack(losses).sum()
+def _gradients(
+    job: _Job, state: TrainingState, views: Tensor, targets: dict[str, Tensor], divisors: dict[str, Tensor]
+) -> float:
+    """Leaves the loss's gradient over the batches of all workers in the network; returns that loss.
+
+    It is averaged over the faces that teach a head, summed over heads. The batch passes in `accumulate` parts.
+    """
+    state.optimizer.zero_grad(set_to_none=True)
+    parts = job.recipe.optimizer.accumulate
+    whole = torch.zeros((), device=views.device)
+    bf16 = has_fast_bf16(views.device)
+    for number, part in enumerate(views.chunk(parts)):
+        with torch.autocast(views.device.type, torch.bfloat16, enabled=bf16):
+            logits = state.network(part)
+        losses = [
+            one.share * one.total(logits[head], targets[head].chunk(parts)[number]) / divisors[head].clamp(min=1e-6)
+            for head, one in job.losses.items()
+        ]
+        loss = torch.stack(losses).sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        whole += loss.detach()
+    gradients = [p.grad for p in state.network.parameters() if p.grad is not None]
+    job.workers.add_up([whole, *gradients])
+    return float(whole)
+
+
+def _diverged(job: _Job, state: TrainingState, where: str) -> DivergedError:
+    text = (
+        f"the loss is no number {where} epoch {state.epoch + 1}; lower optimizer.learning_rate or set "
+        "optimizer.clip_norm, and start anew in another folder"
+    )
+    if state.epoch:
+        text += (
+            f"; {job.out / CHECKPOINT} is that of epoch {state.epoch}, and a new run with "
+            f"network.weights={job.out / BEST} starts from the best weights so far"
+        )
+    return DivergedError(text)
 
 
 def has_fast_bf16(device: torch.device) -> bool:
@@ -207,67 +299,58 @@ def has_fast_bf16(device: torch.device) -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported())
 
 
-def _mixup(
-    views: Tensor, targets: dict[str, Tensor], alpha: float, generator: torch.Generator
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Mixup (Zhang et al. 2018): each batch blended with itself in another order, targets alike."""
-    seed = int(torch.randint(2**31, (1,), generator=generator))
-    share = float(np.random.default_rng(seed).beta(alpha, alpha))
-    other = torch.randperm(len(views), generator=generator).to(views.device)
-    mixed = {head: share * t + (1 - share) * t[other] for head, t in targets.items()}
-    return share * views + (1 - share) * views[other], mixed
-
-
-def _update_ema(state: TrainingState, decay: float) -> None:
-    """Moving average of weights and batch statistics; shorter at the start, where there is little to remember."""
-    keep = min(decay, (1 + state.step) / (10 + state.step)) if decay > 0 else 0.0
-    with torch.no_grad():
-        for mean, now in zip(state.ema.state_dict().values(), state.network.state_dict().values(), strict=True):
-            if mean.dtype.is_floating_point:
-                mean.lerp_(now, 1 - keep)
-            else:
-                mean.copy_(now)
-
-
-def _optimizer(network: nn.Module, settings: OptimizerSettings) -> torch.optim.Optimizer:
-    """SGD or AdamW; norms and biases are not decayed."""
-    parameters = list(network.parameters())
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    if settings.kind == "sgd":
-        return torch.optim.SGD(groups, settings.learning_rate, settings.momentum, nesterov=settings.momentum > 0)
-    return torch.optim.AdamW(groups, settings.learning_rate, betas=(settings.momentum, 0.999))
-
-
-def _rate(settings: OptimizerSettings, step: int, steps_per_epoch: int) -> float:
-    """Linear warm-up, then a cosine that reaches zero with the last step."""
-    warm = settings.warmup_epochs * steps_per_epoch
-    if step < warm:
-        return settings.learning_rate * (step + 1) / (warm + 1)
-    share = (step - warm) / max(1.0, settings.epochs * steps_per_epoch - warm)
-    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+def predict_logits(
+    recipe: Recipe, network: nn.Module, images: Tensor | StreamedImages, batch_size: int = 512
+) -> dict[str, Tensor]:
+    """Logits (N, K) of every head for uint8 faces (N, C, S, S), unaugmented, in float32."""
+    return _logits(recipe, network, images, range(0, len(images), batch_size), len(images))
 
 
 @torch.no_grad()
-def predict_logits(recipe: Recipe, network: nn.Module, images: Tensor, batch_size: int = 512) -> dict[str, Tensor]:
-    """Logits (N, K) of every head for uint8 faces (N, C, S, S), unaugmented, in float32."""
+def _logits(
+    recipe: Recipe, network: nn.Module, images: Tensor | StreamedImages, starts: range, end: int
+) -> dict[str, Tensor]:
     network.eval()
     parts = []
-    for start in range(0, len(images), batch_size):
-        views = normalise(central(images[start : start + batch_size], recipe.input.view))
+    for start in starts:
+        views = central(images[start : min(end, start + starts.step)], recipe.input.view).to(torch.float32)
         parts.append(network(views.contiguous(memory_format=torch.channels_last)))
     return {head: torch.cat([p[head] for p in parts]).float() for head in parts[0]}
 
 
+def _shared_logits(recipe: Recipe, network: nn.Module, data: Faces, workers: Workers) -> dict[str, Tensor]:
+    """As `predict_logits`, the faces dealt to the workers."""
+    if workers.count == 1:
+        return predict_logits(recipe, network, data.images)
+    n = len(data.images)
+    first, end = n * workers.rank // workers.count, n * (workers.rank + 1) // workers.count
+    logits = {head: torch.zeros_like(target) for head, target in data.targets.items()}
+    if first < end:
+        for head, own in _logits(recipe, network, data.images, range(first, end, 512), end).items():
+            logits[head][first:end] = own
+    workers.add_up(list(logits.values()))
+    return logits
+
+
 def validate(recipe: Recipe, network: nn.Module, data: Faces) -> dict[str, float]:
     """Loss against the target distribution and accuracy against the truth, for every head."""
+    return _measure(predict_logits(recipe, network, data.images), data)
+
+
+def _measure(logits: dict[str, Tensor], data: Faces) -> dict[str, float]:
     row = {}
-    for head, logits in predict_logits(recipe, network, data.images).items():
+    for head, own in logits.items():
         target, truth = data.targets[head], data.truth[head]
-        row[f"{head}_loss"] = float(-(target * F.log_softmax(logits, 1)).sum() / target.sum().clamp(min=1))
+        row[f"{head}_loss"] = float(-(target * F.log_softmax(own, 1)).sum() / target.sum().clamp(min=1))
         known = truth >= 0
-        right = (logits.argmax(1) == truth)[known]
+        right = (own.argmax(1) == truth)[known]
         row[f"{head}_accuracy"] = float(right.float().mean()) if len(right) else float("nan")
     return row
+
+
+def _confusions(epoch: int, logits: dict[str, Tensor], data: Faces) -> list[Confusion]:
+    return [
+        Confusion.count(epoch, head, data.labels[head], data.truth[head].cpu().numpy(), own.argmax(1).cpu().numpy())
+        for head, own in logits.items()
+        if head in data.labels
+    ]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import difflib
+import fnmatch
 import tomllib
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from mien.config import from_table, with_overrides
 from mien.crop import CropSpec
 from mien.errors import RecipeError
+from mien.training.ladder_steps import ladder_recipes
+from mien.training.network_table import NETWORKS, TIMM
 
 
 def _check(condition: bool, message: str) -> None:
@@ -21,38 +25,120 @@ def _check(condition: bool, message: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class InputSettings:
-    """Faces as the model file takes them (`size` square), of which the network sees the central `view` pixels."""
+    """Faces as the model file takes them (`size` square), of which the network sees the central `view` pixels.
+
+    `resolution`: what the view is enlarged to before a network that was made for larger pictures; 0 leaves it.
+    """
 
     size: int = 48
     view: int = 44
     channels: Literal[1, 3] = 1
+    resolution: int = 0
 
     def __post_init__(self) -> None:
         _check(16 <= self.size <= 512, f"size is {self.size}; expected 16 to 512")
         _check(16 <= self.view <= self.size, f"view is {self.view}; expected 16 to size ({self.size})")
+        _check(
+            self.resolution == 0 or 16 <= self.resolution <= 512,
+            f"resolution is {self.resolution}; expected 16 to 512, or 0 for the view's own",
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkSettings:
-    """A residual network: a 3x3 stem at full resolution, then one block per width, each at half the resolution.
+    """Which network: a row of `mien networks`, or `timm:NAME` for any that timm knows; and the head on it.
 
-    `weights`: a safetensors file to start from, of a network that is equal but for its heads; empty starts afresh.
+    What makes the row's network (`mien networks NAME`) holds where a recipe leaves it out, before the defaults here.
+    `stem`, `widths`, `depths` and `squeeze` (squeeze-excitation) are the residual networks' own, and nothing to others.
+    `dense`: units of a dense layer before the heads, 0 for none. `head_norm`: batch norm there. `dropout`: before them.
+    `weights`: what to start from. Empty: nothing. `imagenet` or `faces`: what the row's source offers, from an
+    installed package or, for timm, from its hub. Else a safetensors file of a network that is equal but for its heads.
     `interpolate`: after training, take the best point between those weights and the new ones, by validation accuracy.
     """
 
-    kind: Literal["resnet"] = "resnet"
+    kind: str = "resnet"
     stem: int = 16
     widths: tuple[int, ...] = (48, 96, 128, 256)
+    depths: tuple[int, ...] = ()
+    squeeze: bool = False
+    dense: int = 0
+    head_norm: bool = False
     dropout: float = 0.2
     weights: str = ""
     interpolate: bool = False
 
     def __post_init__(self) -> None:
+        known = self.kind in NETWORKS or self.kind.startswith(TIMM)
+        near = difflib.get_close_matches(self.kind, NETWORKS, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"see `mien networks`, or {TIMM}NAME"
+        _check(known, f"kind is '{self.kind}', no network that is known; {hint}")
         _check(self.stem >= 1, f"stem is {self.stem}; expected at least 1")
         _check(1 <= len(self.widths) <= 5, f"widths has {len(self.widths)} entries; expected 1 to 5")
         _check(all(w >= 1 for w in self.widths), "widths: each must be at least 1")
+        _check(
+            not self.depths or len(self.depths) == len(self.widths),
+            f"depths has {len(self.depths)} entries; expected one for each of widths ({len(self.widths)}), or none",
+        )
+        _check(all(d >= 1 for d in self.depths), "depths: each must be at least 1")
+        _check(self.dense >= 0, f"dense is {self.dense}; expected 0 or more")
         _check(0 <= self.dropout < 1, f"dropout is {self.dropout}; expected 0 <= dropout < 1")
         _check(bool(self.weights) or not self.interpolate, "interpolate is true, but weights names no file")
+
+
+@dataclass(frozen=True, slots=True)
+class FinetuneSettings:
+    """What of a pretrained network learns. Frozen stages also keep the statistics of their batch norms.
+
+    `stages`: how many of the trunk's last stages learn beside the head; -1 all of them, 0 the head alone.
+    `head_epochs`: epochs at the start in which only the head learns. `layer_decay`: each stage learns at this share of
+    the rate of the one after it; 1 the same everywhere.
+    """
+
+    stages: int = -1
+    head_epochs: int = 0
+    layer_decay: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check(self.stages >= -1, f"stages is {self.stages}; expected 0 or more, or -1 for all")
+        _check(self.head_epochs >= 0, f"head_epochs is {self.head_epochs}; expected 0 or more")
+        _check(0 < self.layer_decay <= 1, f"layer_decay is {self.layer_decay}; expected above 0 to 1")
+
+
+@dataclass(frozen=True, slots=True)
+class DataSettings:
+    """What of the data set is learnt from.
+
+    `labels`: only samples of these, in this order; empty for all. `subset`: this many training samples, drawn with
+    the recipe's seed, classes in proportion; 0 for all. `sampling`: `balanced` draws every class equally often.
+    """
+
+    labels: tuple[str, ...] = ()
+    subset: int = 0
+    sampling: Literal["natural", "balanced"] = "natural"
+
+    def __post_init__(self) -> None:
+        _check(len(self.labels) != 1, "labels has one entry; expected two or more, or none for all")
+        _check(len(set(self.labels)) == len(self.labels), "labels: each may stand there once")
+        _check(self.subset >= 0, f"subset is {self.subset}; expected 0 or more")
+
+
+@dataclass(frozen=True, slots=True)
+class LossSettings:
+    """How a face's target and the network's answer become a loss.
+
+    `focal`: faces that are easy already count less, by (1 - p)^gamma (Lin et al. 2017). `class_weights`: `balanced`
+    weighs classes by the inverse of their count, `effective` by that of their effective number (Cui et al. 2019).
+    `logit_adjust`: tau of Menon et al. 2021, which makes the balanced error what is learnt; 0 turns it off.
+    """
+
+    kind: Literal["cross-entropy", "focal"] = "cross-entropy"
+    gamma: float = 2.0
+    class_weights: Literal["none", "balanced", "effective"] = "none"
+    logit_adjust: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check(self.gamma >= 0, f"gamma is {self.gamma}; expected 0 or more")
+        _check(self.logit_adjust >= 0, f"logit_adjust is {self.logit_adjust}; expected 0 or more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +176,32 @@ class DistillSettings:
 
 @dataclass(frozen=True, slots=True)
 class OptimizerSettings:
-    """Optimiser and schedule: linear warm-up, then a cosine to zero."""
+    """Optimiser and schedule of the learning rate, after a linear warm-up.
 
-    kind: Literal["sgd", "adamw"] = "sgd"
+    `schedule`: `cosine` to zero; `warm-restarts`: `restarts` cosines, each twice as long as the one before;
+    `one-cycle`: up for 0.3 of the steps, then down (Smith 2018), without a warm-up of its own; `plateau`: times
+    `plateau_factor` when the best validation loss is `plateau_patience` epochs old; `constant`.
+    `stop_after`: ends the run when the best validation accuracy is this many epochs old; 0 never.
+    `accumulate`: batches whose gradients make one step; the effective batch is batch_size * accumulate.
+    `ema`: decay per step of the moving average of weights and batch-norm statistics, which is what is kept.
+    `norm_batches`: before each validation, the average's batch-norm statistics are measured anew over so many batches.
+    """
+
+    kind: Literal["sgd", "adam", "adamw"] = "sgd"
     learning_rate: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 5e-4
     batch_size: int = 128
+    accumulate: int = 1
     epochs: int = 40
     warmup_epochs: float = 3.0
+    schedule: Literal["cosine", "warm-restarts", "one-cycle", "plateau", "constant"] = "cosine"
+    restarts: int = 3
+    plateau_patience: int = 5
+    plateau_factor: float = 0.5
+    stop_after: int = 0
     ema: float = 0.998
+    norm_batches: int = 0
     sam_rho: float = 0.0
     clip_norm: float = 0.0
 
@@ -108,42 +210,59 @@ class OptimizerSettings:
         _check(0 <= self.momentum < 1, f"momentum is {self.momentum}; expected 0 to below 1")
         _check(self.weight_decay >= 0, f"weight_decay is {self.weight_decay}; expected 0 or more")
         _check(self.batch_size >= 2, f"batch_size is {self.batch_size}; expected at least 2")
+        _check(self.accumulate >= 1, f"accumulate is {self.accumulate}; expected at least 1")
+        _check(self.accumulate == 1 or self.sam_rho == 0, "accumulate and sam_rho don't go together; set one of them")
         _check(self.epochs >= 1, f"epochs is {self.epochs}; expected at least 1")
         _check(0 <= self.warmup_epochs <= self.epochs, f"warmup_epochs is {self.warmup_epochs}; expected 0 to epochs")
+        _check(1 <= self.restarts <= 8, f"restarts is {self.restarts}; expected 1 to 8")
+        _check(self.plateau_patience >= 1, f"plateau_patience is {self.plateau_patience}; expected at least 1")
+        _check(0 < self.plateau_factor < 1, f"plateau_factor is {self.plateau_factor}; expected between 0 and 1")
+        _check(self.stop_after >= 0, f"stop_after is {self.stop_after}; expected 0 or more")
         _check(0 <= self.ema < 1, f"ema is {self.ema}; expected 0 to below 1")
+        _check(self.norm_batches >= 0, f"norm_batches is {self.norm_batches}; expected 0 or more")
         _check(self.sam_rho >= 0, f"sam_rho is {self.sam_rho}; expected 0 or more")
         _check(self.clip_norm >= 0, f"clip_norm is {self.clip_norm}; expected 0 or more")
 
 
 @dataclass(frozen=True, slots=True)
 class AugmentSettings:
-    """Random changes of each face, drawn anew in every batch. Shares are of the face's side; 0 turns one off."""
+    """Random changes of each face, drawn anew in every batch. Shares are of the face's side; 0 turns one off.
+
+    In a recipe, `level = "none" | "low" | "mid" | "high"` sets them all; further keys change single ones.
+    `scale` zooms in and out; `erase` is a probability; `mixup` and `cutmix` are the alpha of the blending of two faces
+    (with both, each batch takes one of them). `off_for_last`: share of the epochs, at the end, without that blending.
+    """
 
     flip: bool = True
     rotate_deg: float = 12.0
     scale: float = 0.15
     shift: float = 0.12
+    shear_deg: float = 0.0
     brightness: float = 0.2
     contrast: float = 0.3
     erase: float = 0.3
     mixup: float = 0.0
+    cutmix: float = 0.0
     off_for_last: float = 0.0
 
     def __post_init__(self) -> None:
         _check(0 <= self.rotate_deg <= 180, f"rotate_deg is {self.rotate_deg}; expected 0 to 180")
+        _check(0 <= self.shear_deg <= 45, f"shear_deg is {self.shear_deg}; expected 0 to 45")
         for name in ("scale", "shift", "brightness", "contrast"):
             _check(0 <= getattr(self, name) < 1, f"{name} is {getattr(self, name)}; expected 0 to below 1")
         _check(0 <= self.erase <= 1, f"erase is {self.erase}; expected a probability")
         _check(self.mixup >= 0, f"mixup is {self.mixup}; expected 0 or more")
+        _check(self.cutmix >= 0, f"cutmix is {self.cutmix}; expected 0 or more")
         _check(0 <= self.off_for_last <= 1, f"off_for_last is {self.off_for_last}; expected a share of the epochs")
 
 
 LEVELS: dict[str, AugmentSettings] = {
+    "none": AugmentSettings(flip=False, rotate_deg=0.0, scale=0.0, shift=0.0, brightness=0.0, contrast=0.0, erase=0.0),
     "low": AugmentSettings(rotate_deg=5.0, scale=0.05, shift=0.05, brightness=0.0, contrast=0.0, erase=0.0),
     "mid": AugmentSettings(erase=0.0),
     "high": AugmentSettings(rotate_deg=20.0, scale=0.25, shift=0.16, brightness=0.3, contrast=0.5, erase=0.5),
 }
-"""How strong augmentation may be, in three steps, to look at and to begin a recipe with."""
+"""How strong augmentation may be, from nothing in three steps, to look at and to begin a recipe with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +278,10 @@ class Recipe:
     seed: int = 0
     input: InputSettings = field(default_factory=InputSettings)
     network: NetworkSettings = field(default_factory=NetworkSettings)
+    finetune: FinetuneSettings = field(default_factory=FinetuneSettings)
+    data: DataSettings = field(default_factory=DataSettings)
     targets: TargetSettings = field(default_factory=TargetSettings)
+    loss: LossSettings = field(default_factory=LossSettings)
     distill: DistillSettings = field(default_factory=DistillSettings)
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     augment: AugmentSettings = field(default_factory=AugmentSettings)
@@ -167,19 +289,41 @@ class Recipe:
 
     def __post_init__(self) -> None:
         _check(bool(self.name) and "/" not in self.name, "name: expected a name without '/'")
+        _check(
+            not self.data.labels or self.targets.votes == 0,
+            "data.labels is set, and targets.votes makes a head of all expressions; set one of them to nothing",
+        )
 
 
 def shipped_recipes() -> dict[str, str]:
-    """The recipes that come with mien: name -> TOML text."""
-    folder = resources.files("mien.recipes")
-    return {p.name.removesuffix(".toml"): p.read_text("utf-8") for p in folder.iterdir() if p.name.endswith(".toml")}
+    """The recipes that come with mien, the ladder's steps among them: name -> TOML text, by name."""
+    files = (p for p in resources.files("mien.recipes").iterdir() if p.name.endswith(".toml"))
+    texts = {p.name.removesuffix(".toml"): p.read_text("utf-8") for p in files} | ladder_recipes()
+    return dict(sorted(texts.items()))
+
+
+def matching_recipes(patterns: Iterable[str]) -> dict[str, str]:
+    """The shipped recipes whose names one of the patterns fits (`ladder-*`); all for none. Raises RecipeError."""
+    shipped, wanted = shipped_recipes(), list(patterns)
+    for pattern in wanted:
+        if not fnmatch.filter(shipped, pattern):
+            raise RecipeError(f"no recipe '{pattern}'; shipped: {', '.join(shipped)}")
+    return {n: t for n, t in shipped.items() if not wanted or any(fnmatch.fnmatchcase(n, w) for w in wanted)}
 
 
 def load_recipe(name_or_path: str, overrides: Iterable[str] = ()) -> Recipe:
     """A shipped recipe by name, or one from a TOML file, with `key=value` overrides applied.
 
-    Raises RecipeError for a recipe that is not found, is no TOML, or has unknown keys or impossible values.
+    Its [search], which `mien tune` reads, is no part of it. Raises RecipeError for a recipe that is not found, is no
+    TOML, or has unknown keys or impossible values.
     """
+    table = with_overrides(recipe_table(name_or_path), overrides)
+    table.pop("search", None)
+    return from_table(Recipe, _with_level(_with_presets(table), name_or_path), source=name_or_path)
+
+
+def recipe_table(name_or_path: str) -> dict[str, Any]:
+    """A recipe as its TOML says, with its name, unchecked. Raises RecipeError where it is not found or is no TOML."""
     path = Path(name_or_path)
     if path.suffix == ".toml" or path.is_file():
         try:
@@ -196,7 +340,33 @@ def load_recipe(name_or_path: str, overrides: Iterable[str] = ()) -> Recipe:
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{name_or_path}: not valid TOML: {error}") from error
     table.setdefault("name", path.stem)
-    return from_table(Recipe, with_overrides(table, overrides), source=name_or_path)
+    return table
+
+
+def network_settings(kind: str) -> NetworkSettings:
+    """The settings of a network of the table where nothing else is said. Raises RecipeError for an unknown name."""
+    network = _with_presets({"network": {"kind": kind}})["network"]
+    return from_table(NetworkSettings, network, source="mien networks", prefix="network.")
+
+
+def _with_presets(table: dict[str, Any]) -> dict[str, Any]:
+    """A copy of the table in which the network's row has filled in what its [network] leaves out."""
+    network = table.get("network")
+    kind = network.get("kind") if isinstance(network, dict) else None
+    if not isinstance(network, dict) or not isinstance(kind, str) or kind not in NETWORKS:
+        return table
+    return table | {"network": dict(NETWORKS[kind].settings) | network}
+
+
+def _with_level(table: dict[str, Any], source: str) -> dict[str, Any]:
+    """A copy of the table in which `augment.level` has become the keys that it stands for."""
+    augment = table.get("augment")
+    if not isinstance(augment, dict) or "level" not in augment:
+        return table
+    level = augment["level"]
+    if level not in LEVELS:
+        raise RecipeError(f"{source}: 'augment.level' is {level!r}; allowed: {', '.join(LEVELS)}")
+    return table | {"augment": asdict(LEVELS[level]) | {k: v for k, v in augment.items() if k != "level"}}
 
 
 def same_training(one: Recipe, other: Recipe) -> bool:

@@ -1,15 +1,14 @@
 """A training run from recipe and data to a folder with everything that came of it.
 
-The folder holds: recipe.toml (resolved), environment.json, history.csv, timing.csv, curves.png, best.safetensors,
-last.safetensors, checkpoint.safetensors, interpolated.safetensors (where the recipe asks), and a model file per target.
+The folder holds: recipe.toml (resolved), environment.json, history.csv, timing.csv, confusions.json, curves.png,
+best.safetensors, last.safetensors, checkpoint.safetensors, interpolated.safetensors (where the recipe asks), a model
+file per target, validation.npz (what these say of the validation faces) and run.html.
 """
 
 from __future__ import annotations
 
-import csv
 import json
 import platform
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
@@ -20,25 +19,31 @@ import torch
 from torch.nn import functional as F
 
 from mien.config import to_toml
-from mien.data.readers import read_dataset, require_split
-from mien.data.samples import Samples, vote_shares
 from mien.errors import DataError, OutputError, TrainingError
 from mien.evaluation.calibration import fit_temperature
+from mien.evaluation.validation import VALIDATION_FILE, HeadAnswers, write_answers
 from mien.files import make_folder, write_text
 from mien.labels import FER2013
 from mien.model_file import ModelInfo
+from mien.training.batches import Faces
 from mien.training.checkpoint import epochs_done, load_weights, save_weights
 from mien.training.distill import with_teachers
 from mien.training.export import export_model
 from mien.training.interpolate import interpolate_with_start
-from mien.training.loop import BEST, CHECKPOINT, Faces, Watcher, build_network, fit, pick_device, predict_logits
-from mien.training.networks import count_parameters
+from mien.training.learning_data import Split, read_splits
+from mien.training.loop import BEST, CHECKPOINT, LAST, Watcher, fit, network_on, pick_device, predict_logits
+from mien.training.networks import ExpressionNetwork, count_parameters
 from mien.training.plots import plot_curves
 from mien.training.recipe import Recipe, load_recipe, same_training
+from mien.training.run_page import write_run_page
 from mien.training.targets import HeadTargets, make_targets
+from mien.training.workers import joined
 from mien.version import __version__
 
 INTERPOLATED = "interpolated.safetensors"
+
+_TRAIN_SEEN = 4096
+"""On so many training faces at most it is measured how well the network knows those."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,48 +61,64 @@ def train_run(
     out: Path,
     *,
     resume: bool = False,
+    stream: bool = False,
     device: torch.device | None = None,
     watcher: Watcher | None = None,
     warn: Callable[[str], None] = print,
 ) -> Run:
     """Trains `recipe` on the training split of `data`, selects and calibrates on its validation split.
 
-    resume: go on from the checkpoint in `out`; without it a folder that holds a run is refused.
+    resume: go on from the checkpoint in `out`; without it a folder that holds a run is refused. stream: leave the faces
+    on disk, where `data` is a data set that mien wrote. Under torchrun the processes train together, and the first of
+    them writes; to the others no model file is named, and nothing is told.
     Raises DataError, RecipeError, OutputError, TrainingError.
     """
-    watcher, device = watcher or Watcher(), device or pick_device()
+    device = device or pick_device()
     _check_folder(recipe, out, resume)
-    dataset = read_dataset(
-        data, size=recipe.input.size, channels=recipe.input.channels, splits=("train", "validation"), warn=warn
-    )
-    train, validation = require_split(dataset, "train", data), require_split(dataset, "validation", data)
-    if train.label_names != validation.label_names:
-        raise DataError(f"{data}: train has {train.label_names}, validation has {validation.label_names}")
-    if len(train) < recipe.optimizer.batch_size:
-        raise DataError(
-            f"{data}: {len(train)} faces to train on; optimizer.batch_size is {recipe.optimizer.batch_size}"
+    with joined(device) as workers:
+        if not workers.is_first:
+            watcher, warn = None, _ignore
+        train, validation = read_splits(recipe, data, stream=stream, warn=warn)
+        at_once = recipe.optimizer.batch_size * recipe.optimizer.accumulate
+        if len(train) < at_once:
+            raise DataError(f"{data}: {len(train)} faces to train on; optimizer.batch_size makes steps of {at_once}")
+        train_targets = make_targets(train, recipe.targets, source=str(data))
+        validation_targets = make_targets(validation, recipe.targets, source=str(data))
+        if recipe.distill.teachers and not _is_finished(recipe, out):
+            train_targets = with_teachers(train_targets, train.images, recipe.distill)
+        if workers.is_first:
+            make_folder(out)
+            write_text(out / "recipe.toml", to_toml(recipe))
+            about = environment(device) | {"workers": workers.count}
+            write_text(out / "environment.json", json.dumps(about, indent=2) + "\n")
+        history = fit(
+            recipe,
+            train_faces := Faces.on(device, train, train_targets),
+            validation_faces := Faces.on(device, validation, validation_targets),
+            {t.head: t.weight for t in train_targets},
+            out,
+            resume=resume,
+            watcher=watcher or Watcher(),
+            workers=workers,
         )
-    train_targets = make_targets(train, recipe.targets, source=str(data))
-    validation_targets = make_targets(validation, recipe.targets, source=str(data))
-    if recipe.distill.teachers and epochs_done(out / CHECKPOINT) < recipe.optimizer.epochs:
-        train_targets = with_teachers(train_targets, train.images, recipe.distill)
-
-    make_folder(out)
-    write_text(out / "recipe.toml", to_toml(recipe))
-    write_text(out / "environment.json", json.dumps(environment(device), indent=2) + "\n")
-    history = fit(
-        recipe,
-        Faces.on(device, train, train_targets),
-        validation_faces := Faces.on(device, validation, validation_targets),
-        {t.head: t.weight for t in train_targets},
-        out,
-        resume=resume,
-        watcher=_recording(watcher, out),
-    )
+    if not workers.is_first:
+        return Run(out, history, ())
     plot_curves(history, out / "curves.png", title=recipe.name)
-    about = f"{data.resolve().name}: {len(train)} faces to train on, {len(validation)} to validate"
-    models = _export_heads(recipe, out, about, validation, validation_faces, validation_targets)
+    about_data = f"{data.resolve().name}: {len(train)} faces to train on, {len(validation)} to validate"
+    models = _export_heads(recipe, out, about_data, validation, train_faces, validation_faces, validation_targets)
+    if models:
+        write_run_page(recipe, out, validation.images)
     return Run(out, history, models)
+
+
+def _ignore(_line: str) -> None:
+    pass
+
+
+def _is_finished(recipe: Recipe, out: Path) -> bool:
+    """Whether the run in the folder has taken its last step: nobody needs to be taught any more."""
+    done = epochs_done(out / CHECKPOINT)
+    return done >= recipe.optimizer.epochs or (done > 0 and (out / LAST).exists())
 
 
 def _check_folder(recipe: Recipe, out: Path, resume: bool) -> None:
@@ -111,29 +132,6 @@ def _check_folder(recipe: Recipe, out: Path, resume: bool) -> None:
             n for n, o in zip(to_toml(recipe).splitlines(), to_toml(before).splitlines(), strict=False) if n != o
         ]
         raise TrainingError(f"{out}: holds a run of another recipe (now: {'; '.join(changed[:3])}); give another --out")
-
-
-def _recording(watcher: Watcher, out: Path) -> Watcher:
-    """Keeps history.csv whole after every epoch; wall times go to a file of their own, so that histories compare."""
-    rows: list[dict[str, float]] = []
-    if (out / "history.csv").exists() and (out / CHECKPOINT).exists():
-        with (out / "history.csv").open(newline="", encoding="utf-8") as file:
-            rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
-    started = time.monotonic()
-
-    def on_epoch(row: dict[str, float]) -> None:
-        nonlocal started, rows
-        rows = [r for r in rows if r["epoch"] < row["epoch"]] + [row]
-        lines = [",".join(row), *(",".join(repr(v) for v in r.values()) for r in rows)]
-        write_text(out / "history.csv", "\n".join(lines) + "\n")
-        with (out / "timing.csv").open("a", encoding="utf-8") as file:
-            if file.tell() == 0:
-                file.write("epoch,seconds\n")
-            file.write(f"{row['epoch']:.0f},{time.monotonic() - started:.2f}\n")
-        started = time.monotonic()
-        watcher.on_epoch(row)
-
-    return Watcher(watcher.on_step, on_epoch)
 
 
 def environment(device: torch.device) -> dict[str, object]:
@@ -153,24 +151,25 @@ def _export_heads(
     recipe: Recipe,
     out: Path,
     data: str,
-    validation: Samples,
+    validation: Split,
+    train_faces: Faces,
     faces: Faces,
     targets: tuple[HeadTargets, ...],
 ) -> tuple[Path, ...]:
-    """Fits each head's temperature on validation and writes its model file."""
-    network = build_network(recipe, {t.head: len(t.labels) for t in targets}, faces.images.device)
+    """Fits each head's temperature on validation and writes its model file, and what they say of validation."""
+    network = network_on(recipe, {t.head: len(t.labels) for t in targets}, faces.images.device)
     load_weights(network, out / BEST)
     share = 1.0
     if recipe.network.interpolate:
         share = interpolate_with_start(recipe, network, faces)
         save_weights(network, out / INTERPOLATED)
     logits = predict_logits(recipe, network, faces.images)
-    networks_parameters = count_parameters(network.stem) + count_parameters(network.blocks)
-    paths = []
+    shared = count_parameters(network.trunk) + count_parameters(network.neck)
+    paths, answers, seen = [], [], _train_hits(recipe, network, train_faces, len(validation))
     for target in targets:
         # Votes are calibrated to the share of raters, labels to how often the label is right.
-        if target.head == "votes" and validation.votes is not None:
-            wanted = vote_shares(validation.votes)
+        if target.head == "votes":
+            wanted = target.distribution
         else:
             wanted = np.eye(len(target.labels), dtype=np.float32)[target.truth]
         use = wanted.sum(1) > 0
@@ -190,7 +189,7 @@ def _export_heads(
             crop=recipe.crop,
             target=target.head,
             temperature=temperature,
-            parameters=networks_parameters + count_parameters(network.heads[target.head]),
+            parameters=shared + count_parameters(network.heads[target.head]),
             data=data,
             licence="MIT; trained on data for research use",
             scores={
@@ -204,4 +203,21 @@ def _export_heads(
             network, target.head, info, out / f"{name}.onnx", view=recipe.input.view, check=validation.images[:512]
         )
         paths.append(out / f"{name}.onnx")
+        right, n = seen[target.head]
+        answers.append(HeadAnswers(target.head, target.labels, truth, probabilities, validation.sources, right, n))
+    write_answers(out / VALIDATION_FILE, answers)
     return tuple(paths)
+
+
+def _train_hits(
+    recipe: Recipe, network: ExpressionNetwork, faces: Faces, validation_n: int
+) -> dict[str, tuple[int, int]]:
+    """Each head's right answers, and of how many, on as many training faces as there are to validate, unaugmented."""
+    count = min(len(faces.images), validation_n, _TRAIN_SEEN)
+    chosen = np.random.default_rng(recipe.seed).choice(len(faces.images), count, replace=False)
+    rows = torch.from_numpy(np.sort(chosen)).to(faces.images.device)
+    hits = {}
+    for head, logits in predict_logits(recipe, network, faces.images[rows]).items():
+        truth = faces.truth[head][rows]
+        hits[head] = (int((logits.argmax(1) == truth).sum()), int((truth >= 0).sum()))
+    return hits

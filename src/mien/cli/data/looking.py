@@ -113,7 +113,8 @@ def augment(
         raise OutputError(f"{out}: is no name of a PNG; expected one that ends in .png")
     apart(source, out)
     chosen = load_recipe(recipe) if recipe else None
-    settings = {name: LEVELS[name] for name in ([level] if level else [] if chosen else LEVELS)}
+    names = [level] if level else [] if chosen else [name for name in LEVELS if name != "none"]
+    settings = {name: LEVELS[name] for name in names}
     if chosen:
         settings[chosen.name] = chosen.augment
     dataset, _ = _open(source)

@@ -1,0 +1,44 @@
+"""`mien compare`: finished training runs side by side, and which one to keep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs.", metavar="RUN...")],
+    out: Annotated[Path, typer.Option(help="The folder for the page, the table and the figures.")],
+    data: Annotated[
+        Path | None, typer.Option(help="Measure the model files on this data set's validation split instead.")
+    ] = None,
+    head: Annotated[
+        Literal["", "label", "votes"], typer.Option(help="Which head. [default: the labels, where all runs have them]")
+    ] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only where the page is.")] = False,
+) -> None:
+    """Compare training runs: which one to keep, and why.
+
+    By what each run's network said of the validation faces: accuracy with its 95 % interval, what it loses against
+    training faces, macro recall, size, cost and time, McNemar's test between the best two, learning curves.
+
+    Examples:
+
+    `mien compare runs/a runs/b runs/c --out compared`
+
+    `mien compare runs/* --out compared --data other-faces/`
+    """
+    from mien.evaluation.compare import compare_runs, comparison_json, comparison_text
+    from mien.evaluation.compare_page import write_comparison
+
+    comparison = compare_runs(runs, head=head, data=data, warn=lambda line: typer.echo(line, err=True))
+    page = write_comparison(comparison, out)
+    if as_json:
+        typer.echo(comparison_json(comparison), nl=False)
+        return
+    if not quiet:
+        typer.echo(comparison_text(comparison))
+    typer.echo(str(page))

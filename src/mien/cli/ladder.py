@@ -1,0 +1,103 @@
+"""`mien ladder`: twelve ways to fine-tune a backbone, compared, and the best one trained longer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from mien.training.ladder_steps import LadderStep
+    from mien.training.recipe import Recipe
+
+
+def ladder(
+    data: Annotated[Path, typer.Option(help="Parquet file or folder of them, fer2013.csv, or class folders.")],
+    out: Annotated[Path, typer.Option(help="The folder of all runs and of what they found.")],
+    backbone: Annotated[str, typer.Option(help="A network of `mien networks`, or timm:NAME.")] = "efficientnet-lite0",
+    weights: Annotated[
+        str, typer.Option(help="What every step starts from: imagenet, faces, a safetensors file, or '' for nothing.")
+    ] = "imagenet",
+    labels: Annotated[str, typer.Option(metavar="A,B,..", help="Only faces of these labels. [default: all]")] = "",
+    subset: Annotated[int, typer.Option(min=0, help="So many training faces, classes in proportion; 0 = all.")] = 0,
+    longer: Annotated[float, typer.Option(min=1, help="How many times as long the best step is trained.")] = 2.0,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of all steps; repeatable.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 = all.")] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be trained and stop.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Fine-tune a backbone in twelve steps, compare them, and train the best one for longer.
+
+    Each step is a recipe, ladder-00 to ladder-11, and changes one thing of the step before; all start from the
+    backbone's own weights. The same command goes on where it was stopped and skips what is finished.
+
+    Examples:
+
+    `mien ladder --backbone efficientnet-lite0 --data fer2013.csv --out runs/ladder`
+
+    `mien ladder --backbone timm:resnet18 --data fer2013.csv --out runs/ladder --labels happy,neutral,sad --subset 4000`
+
+    `mien ladder --backbone vgg16 --data faces/ --out runs/ladder --dry-run`
+    """
+    from mien.cli.train import can_train
+    from mien.errors import MissingExtraError
+
+    if not can_train():
+        raise MissingExtraError("train", "training")
+    from mien.cli.tune import epoch_line
+    from mien.training.ladder import LadderWatcher, climb_ladder, plan_ladder
+    from mien.training.loop import Watcher, pick_device
+
+    wanted = tuple(name.strip() for name in labels.split(",") if name.strip())
+    plan = plan_ladder(backbone, weights=weights, labels=wanted, subset=subset, overrides=set_ or ())
+    if dry_run:
+        _print_plan(plan)
+        return
+
+    def say(line: str) -> None:
+        if not quiet:
+            typer.echo(line, err=True)
+
+    def begun(recipe: Recipe, finished: bool) -> None:
+        say(f"{recipe.name}: {recipe.description}{' (finished)' if finished else ''}")
+
+    try:
+        found = climb_ladder(
+            plan,
+            data,
+            out,
+            longer=longer,
+            device=pick_device(device, threads=threads),
+            watcher=LadderWatcher(begun, Watcher(on_epoch=lambda row: say(epoch_line(row)))),
+            warn=say,
+        )
+    except KeyboardInterrupt:
+        typer.echo("mien: stopped; the same command goes on", err=True)
+        raise typer.Exit(130) from None  # 128 + SIGINT, as shells have it
+    say(f"\n{found.steps.verdict}\n\nLonger: {found.longer.verdict}\n")
+    for path in (out / "compare" / "compare.html", found.weights, found.model):
+        typer.echo(str(path))
+
+
+def _print_plan(plan: tuple[tuple[LadderStep, Recipe], ...]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in ("step", "what it changes", "learns", "optimizer", "augmentation", "epochs"):
+        table.add_column(title)
+    from mien.training.diagram import recipe_facts
+
+    for step, recipe in plan:
+        facts = recipe_facts(recipe)
+        how = f"{facts['optimizer']} {facts['rate']}, batch {facts['batch']}"
+        cells = (step.name, step.change, facts["learns"], how, facts["augmentation"], facts["epochs"])
+        table.add_row(*map(Text, cells))
+    Console(highlight=False).print(table)
+    first = plan[0][1]
+    typer.echo(f"then the best one for longer; {first.network.kind} from {first.network.weights or 'random weights'}")

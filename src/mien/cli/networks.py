@@ -1,0 +1,78 @@
+"""`mien networks`: the networks that a recipe can name, and what each costs."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from mien.training.network_listing import ListedNetwork
+
+
+def networks(
+    name: Annotated[str, typer.Argument(help="Only this one, with the lines of a recipe that ask for it.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the networks that a recipe can name: parameters, multiply-adds (MACs), input, where they come from.
+
+    Measured at each network's own input with one head of seven labels. Where a package is missing, a dash stands.
+
+    Examples:
+
+    - `mien networks`
+
+    - `mien networks mini-xception`
+
+    - `mien networks timm:resnet50`
+
+    - `mien networks --json`
+    """
+    from mien.training.network_listing import list_networks
+
+    found = list_networks(name)
+    if as_json:
+        typer.echo(json.dumps([network.to_dict() for network in found], indent=2))
+    elif name:
+        _print_one(found[0])
+    else:
+        _print_all(found)
+
+
+def _print_all(found: tuple[ListedNetwork, ...]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("network", no_wrap=True)
+    for title in ("parameters", "MACs", "input"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("what it is, and where it comes from", overflow="fold")
+    for network in found:
+        figures = (_millions(network.parameters), _millions(network.macs), f"{network.size} {_colour(network)}")
+        text = Text.assemble(network.description, "\n", (network.source, "dim"))
+        table.add_row(network.name, *figures, text)
+    Console(highlight=False, markup=False).print(table)
+
+
+def _print_one(network: ListedNetwork) -> None:
+    typer.echo(f"{network.name}: {network.description}")
+    typer.echo(f"source: {network.source}")
+    typer.echo(f"input: {network.size} pixels, {_colour(network)}")
+    typer.echo(f"parameters: {_millions(network.parameters)}, MACs: {_millions(network.macs)}")
+    typer.echo(f"stages: {'-' if network.stages is None else network.stages}")
+    typer.echo(f"\n{network.toml()}", nl=False)
+
+
+def _colour(network: ListedNetwork) -> str:
+    return "grey" if network.channels == 1 else "colour"
+
+
+def _millions(number: int | None) -> str:
+    if number is None:
+        return "-"
+    millions = number / 1e6
+    digits = 0 if millions >= 100 else 1 if millions >= 10 else 2 if millions >= 1 else 3
+    return f"{millions:,.{digits}f} M"

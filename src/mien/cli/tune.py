@@ -1,0 +1,99 @@
+"""`mien tune`: looks for the best settings of a recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from mien.training.tuned import Tried
+
+
+def tune(
+    recipe: Annotated[str, typer.Argument(help="A shipped recipe's name, or a TOML file, with a table [search].")],
+    data: Annotated[Path, typer.Option(help="Parquet file or folder of them, fer2013.csv, or class folders.")],
+    out: Annotated[Path, typer.Option(help="The folder of all trials and of what they found.")],
+    trials: Annotated[int, typer.Option(min=1, help="How many trials there are to be in all.")] = 20,
+    storage: Annotated[
+        str, typer.Option(metavar="URL", help="A database that several machines share. [default: OUT/study.db]")
+    ] = "",
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe; repeatable.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 = all.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Look for the settings of a recipe that do best on validation, by Optuna over its table [search].
+
+    Stopped or killed, the same command goes on where it was: the trial that was training goes on, too. Several at once
+    with the same --out share the work; on several machines, give them one --storage.
+
+    Examples:
+
+    `mien tune scratch-cnn4 --data fer2013.csv --trials 20 --out runs/tuned`
+
+    `mien tune my.toml --data faces/ --trials 100 --out runs/tuned --storage postgresql+psycopg://me@host/mien`
+
+    `mien train runs/tuned/best.toml --data fer2013.csv --out runs/best`
+    """
+    import json
+
+    from mien.cli.train import can_train
+    from mien.errors import MissingExtraError
+
+    if not can_train():
+        raise MissingExtraError("train", "training")
+    from mien.training.loop import Watcher, pick_device
+    from mien.training.tune import TuneWatcher
+    from mien.training.tune import tune as tune_recipe
+    from mien.training.tuned import BEST_FILE, PAGE_FILE
+
+    def say(line: str) -> None:
+        if not quiet:
+            typer.echo(line, err=True)
+
+    def ended(tried: Tried) -> None:
+        score = "" if tried.score is None else f", {tried.score:.4f}"
+        say(f"trial {tried.number}: {tried.state}{score} after {tried.epochs} epochs {tried.problem}".rstrip())
+
+    watcher = TuneWatcher(
+        on_begin=lambda number, taken: say(f"trial {number}: {'  '.join(taken)}"),
+        on_end=ended,
+        training=Watcher(on_epoch=lambda row: say(epoch_line(row))),
+    )
+    try:
+        found = tune_recipe(
+            recipe,
+            data,
+            out,
+            trials=trials,
+            overrides=tuple(set_ or ()),
+            storage=storage,
+            device=pick_device(device, threads=threads),
+            watcher=watcher,
+            warn=say,
+        )
+    except KeyboardInterrupt:
+        typer.echo("mien: stopped; the same command goes on", err=True)
+        raise typer.Exit(130) from None  # 128 + SIGINT, as shells have it
+    if as_json:
+        figures = {"best_trial": found.number, "score": found.score, "trials": len(found.trials)}
+        settings = next(dict(t.changes) for t in found.trials if t.number == found.number)
+        typer.echo(json.dumps(figures | {"settings": settings, "importances": dict(found.importances)}, indent=2))
+        return
+    running = [str(t.number) for t in found.trials if t.state == "running"]
+    if running:
+        say(f"still training elsewhere: trial {', '.join(running)}; there, the same command goes on with what stopped")
+    say(f"the best of {len(found.trials)} trials is {found.number}: {found.score:.4f} on validation")
+    typer.echo(str(out / BEST_FILE))
+    typer.echo(str(out / PAGE_FILE))
+
+
+def epoch_line(row: dict[str, float]) -> str:
+    """A row of the history as a line, indented below its run."""
+    figures = "  ".join(f"{k} {v:.4f}" for k, v in row.items() if k not in ("epoch", "learning_rate"))
+    return f"  {row['epoch']:3.0f}  {figures}"

@@ -1,0 +1,151 @@
+"""Faces on their way to the device: all there, or read from disk, a batch while the one before is learnt."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mien.data.samples import Samples
+from mien.training.learning_data import MappedFaces, Split
+from mien.training.targets import HeadTargets
+
+_AHEAD = 4  # batches that are read before they are asked for
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StreamedImages:
+    """Faces on disk like a tensor uint8 (N, C, S, S): what is chosen is read and moved to `device`."""
+
+    faces: MappedFaces
+    device: torch.device
+
+    def __len__(self) -> int:
+        return len(self.faces)
+
+    def __getitem__(self, chosen: slice | Tensor) -> Tensor:
+        """The chosen faces, uint8 (n, C, S, S)."""
+        read = self.faces[chosen if isinstance(chosen, slice) else chosen.cpu().numpy()]
+        return _to_tensor(read).to(self.device)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Faces:
+    """One split: uint8 (N, C, S, S) on the device or on disk, and each head's targets and truth on the device.
+
+    labels: what each head's classes are called. classes: int64 (N,) on the CPU, the data set's label of each face.
+    """
+
+    images: Tensor | StreamedImages
+    targets: dict[str, Tensor]
+    truth: dict[str, Tensor]
+    labels: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    classes: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+
+    @classmethod
+    def on(cls, device: torch.device, samples: Samples | Split, targets: tuple[HeadTargets, ...]) -> Faces:
+        """Moves a split to `device`; images that lie on disk stay there."""
+        images: Tensor | StreamedImages
+        if isinstance(samples.images, MappedFaces):
+            images = StreamedImages(samples.images, device)
+        else:
+            images = _to_tensor(samples.images).to(device)
+        return cls(
+            images,
+            {t.head: torch.from_numpy(t.distribution).to(device) for t in targets},
+            {t.head: torch.from_numpy(t.truth).to(device) for t in targets},
+            {t.head: t.labels for t in targets},
+            torch.from_numpy(samples.labels),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Faces uint8 (n, C, S, S), each head's targets, and how long the step had to wait for them in seconds."""
+
+    images: Tensor
+    targets: dict[str, Tensor]
+    waited_s: float
+
+
+def batches(data: Faces, order: Tensor) -> Iterator[Batch]:
+    """A batch for each row of `order`, int64 (steps, n) on the CPU: which faces it has."""
+    device = data.images.device
+    rows = [row.to(device) for row in order]
+    if isinstance(data.images, StreamedImages):
+        streamed = data.images
+        found: Iterator[Tensor] = _ahead(lambda row: streamed[row], list(order))
+    else:
+        found = map(data.images.__getitem__, rows)
+    for row in rows:
+        started = time.perf_counter()
+        images = next(found)
+        targets = {head: target[row] for head, target in data.targets.items()}
+        yield Batch(images, targets, time.perf_counter() - started)
+
+
+def epoch_order(data: Faces, sampling: str, generator: torch.Generator) -> Tensor:
+    """The order in which an epoch sees the faces, int64 (N,).
+
+    `natural`: each once. `balanced`: every class equally often; the faces of a small one come several times, those of
+    a large one not all, and none comes again before all of its class were there.
+    """
+    n = len(data.images)
+    if sampling == "natural":
+        return torch.randperm(n, generator=generator)
+    present = torch.unique(data.classes)
+    drawn = []
+    for number, label in enumerate(present):
+        rows = torch.nonzero(data.classes == label).view(-1)
+        wanted = n // len(present) + (number < n % len(present))
+        rounds = [torch.randperm(len(rows), generator=generator) for _ in range(-(-wanted // len(rows)))]
+        drawn.append(rows[torch.cat(rounds)[:wanted]])
+    order = torch.cat(drawn)
+    return order[torch.randperm(n, generator=generator)]
+
+
+def _to_tensor(images: NDArray[np.uint8]) -> Tensor:
+    # A copy: the images may be a view of a file, which must not be written to.
+    return torch.from_numpy(np.array(images.transpose(0, 3, 1, 2), order="C"))
+
+
+def _ahead(read: Callable[[Tensor], Tensor], rows: list[Tensor]) -> Iterator[Tensor]:
+    """`read` of each row, by a thread that stays a few in front; its errors are raised here."""
+    ready: queue.Queue[Tensor | BaseException] = queue.Queue(_AHEAD)
+    ended = threading.Event()
+
+    def put(item: Tensor | BaseException) -> None:
+        while not ended.is_set():
+            try:
+                ready.put(item, timeout=0.1)
+                return
+            except queue.Full:
+                continue
+
+    def work() -> None:
+        try:
+            for row in rows:
+                if ended.is_set():
+                    return
+                put(read(row))
+        except BaseException as error:
+            put(error)
+
+    thread = threading.Thread(target=work, name="mien-batches", daemon=True)
+    thread.start()
+    try:
+        for _ in rows:
+            item = ready.get()
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        ended.set()
+        thread.join()

@@ -1,0 +1,85 @@
+"""Which parts of a network learn, and at which rate: starting weights, frozen stages, layer-wise decay.
+
+Parts are numbered by the trunk's stages, 0, 1, ...; the head (all that comes after the trunk) has the next number.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mien.training.checkpoint import start_from
+from mien.training.networks import ExpressionNetwork
+from mien.training.recipe import FinetuneSettings, OptimizerSettings
+
+PRETRAINED = ("imagenet", "faces")
+"""Values of `network.weights` that a trunk knows itself; others are files."""
+
+
+def load_start(network: ExpressionNetwork, weights: str) -> None:
+    """Fills a network with what `network.weights` names. Raises RecipeError, TrainingError, MissingExtraError."""
+    if weights in PRETRAINED:
+        network.trunk.load_pretrained(weights)
+    elif weights:
+        start_from(network, Path(weights))
+
+
+def part_numbers(network: ExpressionNetwork) -> dict[nn.Module, int]:
+    """The part that each module belongs to. Modules of the trunk outside its stages count to the stage before them, in
+    the order in which the trunk names them; those before the first, to the first.
+    """
+    stages = network.trunk.stages()
+    inside = {module: number for number, stage in enumerate(stages) for module in stage.modules()}
+    numbers: dict[nn.Module, int] = {}
+    current = 0
+    for module in network.trunk.modules():
+        current = inside.get(module, current)
+        numbers[module] = current
+    return {module: numbers.get(module, len(stages)) for module in network.modules()}
+
+
+def first_learning(settings: FinetuneSettings, stages: int, epoch: int) -> int:
+    """The first part that learns in an epoch, counted from 0; `stages` itself where only the head does."""
+    if epoch < settings.head_epochs:
+        return stages
+    return 0 if settings.stages < 0 else max(0, stages - settings.stages)
+
+
+def set_learning(network: ExpressionNetwork, settings: FinetuneSettings, epoch: int) -> list[_BatchNorm]:
+    """Sets a network to training, its frozen parts apart; returns the batch norms whose statistics move.
+
+    Frozen parameters get no gradient, and so neither steps nor decay; frozen batch norms keep their statistics.
+    """
+    first = first_learning(settings, len(network.trunk.stages()), epoch)
+    network.train()
+    moving = []
+    for module, number in part_numbers(network).items():
+        for parameter in module.parameters(recurse=False):
+            parameter.requires_grad_(number >= first)
+            if number < first:
+                parameter.grad = None  # of the step before, had there been one
+        if isinstance(module, _BatchNorm):
+            module.train(number >= first)
+            if number >= first:
+                moving.append(module)
+    return moving
+
+
+def parameter_groups(
+    network: ExpressionNetwork, optimizer: OptimizerSettings, finetune: FinetuneSettings
+) -> list[dict[str, Any]]:
+    """Groups for PyTorch's optimisers. Norms and biases are not decayed; `factor` is the group's share of the rate."""
+    head = len(network.trunk.stages())
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for module, number in part_numbers(network).items():
+        factor = finetune.layer_decay ** (head - number)
+        for parameter in module.parameters(recurse=False):
+            decay = optimizer.weight_decay if parameter.ndim > 1 else 0.0
+            groups.setdefault((factor, decay), []).append(parameter)
+    return [
+        {"params": parameters, "weight_decay": decay, "factor": factor}
+        for (factor, decay), parameters in groups.items()
+    ]

@@ -1,0 +1,137 @@
+"""Climbs the ladder: twelve ways to fine-tune one backbone, compared; the best one is then trained for longer."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+
+from mien.config import toml_value
+from mien.errors import RecipeError
+from mien.evaluation.compare import Comparison, compare_runs
+from mien.evaluation.compare_page import write_comparison
+from mien.evaluation.validation import VALIDATION_FILE
+from mien.files import atomic_path, make_folder
+from mien.training.ladder_steps import LADDER, LadderStep
+from mien.training.loop import BEST, Watcher
+from mien.training.recipe import Recipe, load_recipe, same_training
+from mien.training.run import train_run
+
+LONGER, COMPARED = "longer", "compare"
+
+
+@dataclass(frozen=True, slots=True)
+class LadderWatcher:
+    """Who is told how the ladder goes: as a run begins (its recipe, whether it is finished already), and in it."""
+
+    on_run: Callable[[Recipe, bool], None] = lambda *_: None
+    training: Watcher = field(default_factory=Watcher)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ladder:
+    """What came of the ladder. steps: the comparison of the twelve; longer: of their best and its longer run.
+
+    best: the run that is kept, by validation accuracy; weights, model: its copies in the output folder.
+    """
+
+    steps: Comparison
+    longer: Comparison
+    best: str
+    weights: Path
+    model: Path
+
+
+def plan_ladder(
+    backbone: str,
+    *,
+    weights: str = "imagenet",
+    labels: Iterable[str] = (),
+    subset: int = 0,
+    overrides: Iterable[str] = (),
+) -> tuple[tuple[LadderStep, Recipe], ...]:
+    """The twelve steps for a backbone, each with its recipe. weights: what every step starts from, as network.weights.
+
+    labels, subset: as in a recipe's [data]. overrides: `key=value` for all steps. Raises RecipeError.
+    """
+    # A backbone has its own batch norm and size of input: what is said here holds for all steps alike.
+    own = [f"network.kind={toml_value(backbone)}", f"network.weights={toml_value(weights)}"]
+    if labels := tuple(labels):
+        own.append(f"data.labels={toml_value(labels)}")
+    if subset:
+        own.append(f"data.subset={subset}")
+    overrides = tuple(overrides)
+    plan = tuple((step, load_recipe(step.name, [*own, *overrides])) for step in LADDER)
+    for step, recipe in plan:  # better now than after ten steps
+        at_once = recipe.optimizer.batch_size * recipe.optimizer.accumulate
+        if 0 < recipe.data.subset < at_once:
+            raise RecipeError(f"{step.name}: data.subset is {recipe.data.subset}; a step takes {at_once} faces at once")
+    return plan
+
+
+def climb_ladder(
+    plan: tuple[tuple[LadderStep, Recipe], ...],
+    data: Path,
+    out: Path,
+    *,
+    longer: float = 2.0,
+    device: torch.device | None = None,
+    watcher: LadderWatcher | None = None,
+    warn: Callable[[str], None] = print,
+) -> Ladder:
+    """Trains every step in a folder of its own below `out`, compares them, and trains the best `longer` times as long.
+
+    What is finished is skipped, and a run that was killed goes on. Every step starts from the backbone's own weights.
+    Leaves compare/ (the twelve), longer/ (the run) and longer/compare/, best.safetensors and the best model file.
+    Raises RecipeError, DataError, OutputError, TrainingError.
+    """
+    watcher = watcher or LadderWatcher()
+    if longer < 1:
+        raise RecipeError(f"longer is {longer:g}; expected how many times as long the best step is trained, 1 or more")
+    make_folder(out)
+    for step, recipe in plan:
+        _run(recipe, data, out / step.name, device, watcher, warn)
+    steps = compare_runs([out / step.name for step, _ in plan])
+    write_comparison(steps, out / COMPARED)
+    winner = steps.runs[0].name
+    recipe = next(recipe for step, recipe in plan if step.name == winner)
+    epochs = round(recipe.optimizer.epochs * longer)
+    longest = replace(
+        recipe,
+        name=f"{winner}-longer",
+        description=f"{recipe.description}; {epochs} epochs instead of {recipe.optimizer.epochs}",
+        optimizer=replace(recipe.optimizer, epochs=epochs),
+    )
+    _run(longest, data, out / LONGER, device, watcher, warn)
+    both = compare_runs([out / winner, out / LONGER])
+    write_comparison(both, out / LONGER / COMPARED)
+    best = both.runs[0].name
+    (model,) = (out / best).glob("*.onnx")
+    for source, target in ((out / best / BEST, out / BEST), (model, out / "best.onnx")):
+        with atomic_path(target) as place:
+            shutil.copyfile(source, place)
+    return Ladder(steps, both, best, out / BEST, out / "best.onnx")
+
+
+def is_finished(recipe: Recipe, folder: Path) -> bool:
+    """Whether the folder holds this recipe's run, trained and exported."""
+    if not (folder / VALIDATION_FILE).is_file():
+        return False
+    return same_training(load_recipe(str(folder / "recipe.toml")), recipe)
+
+
+def _run(
+    recipe: Recipe,
+    data: Path,
+    folder: Path,
+    device: torch.device | None,
+    watcher: LadderWatcher,
+    warn: Callable[[str], None],
+) -> None:
+    finished = is_finished(recipe, folder)
+    watcher.on_run(recipe, finished)
+    if not finished:
+        train_run(recipe, data, folder, resume=True, device=device, watcher=watcher.training, warn=warn)

@@ -1,0 +1,134 @@
+"""What a run learns from and is judged by: two splits, cut to the recipe's labels and number, in memory or on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.data.arrays import is_arrays, open_arrays
+from mien.data.dataset import Dataset
+from mien.data.readers import read_dataset, require_split
+from mien.data.samples import Samples
+from mien.errors import DataError, RecipeError
+from mien.training.recipe import DataSettings, Recipe
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MappedFaces:
+    """Rows of a data set of arrays, read when they are asked for; otherwise like an array uint8 (N, S, S, C)."""
+
+    dataset: Dataset
+    rows: NDArray[np.intp]
+    size: int
+    channels: int
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, chosen: slice | NDArray[np.intp]) -> NDArray[np.uint8]:
+        """The chosen faces, uint8 (n, S, S, C)."""
+        return self.dataset.faces(self.rows[chosen], size=self.size, channels=self.channels)
+
+
+Images = NDArray[np.uint8] | MappedFaces
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Split:
+    """Like `mien.data.samples.Samples`, but that the images, uint8 (N, S, S, C), may still lie on disk."""
+
+    images: Images
+    labels: NDArray[np.int64]
+    label_names: tuple[str, ...]
+    sources: tuple[str, ...]
+    votes: NDArray[np.float32] | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @classmethod
+    def of(cls, samples: Samples) -> Split:
+        """Samples in memory."""
+        return cls(samples.images, samples.labels, samples.label_names, samples.sources, samples.votes)
+
+    def take(self, rows: NDArray[np.intp]) -> Split:
+        """These rows alone, in this order; images on disk stay there."""
+        images = self.images
+        if isinstance(images, MappedFaces):
+            taken: Images = MappedFaces(images.dataset, images.rows[rows], images.size, images.channels)
+        else:
+            taken = images[rows]
+        votes = None if self.votes is None else self.votes[rows]
+        sources = tuple(self.sources[row] for row in rows.tolist())
+        return Split(taken, self.labels[rows], self.label_names, sources, votes)
+
+
+def read_splits(recipe: Recipe, data: Path, *, stream: bool, warn: Callable[[str], None]) -> tuple[Split, Split]:
+    """Training and validation split of `data`, as the recipe's [data] wants them.
+
+    stream: leave the faces on disk; `data` must then be a data set that mien wrote. warn: is told what is left out.
+    Raises DataError for data that can't be used, RecipeError for labels that it has not.
+    """
+    size, channels = recipe.input.size, recipe.input.channels
+    if stream:
+        train, validation = (_mapped(data, split, size, channels) for split in ("train", "validation"))
+    else:
+        found = read_dataset(data, size=size, channels=channels, splits=("train", "validation"), warn=warn)
+        train, validation = (Split.of(require_split(found, split, data)) for split in ("train", "validation"))
+    if train.label_names != validation.label_names:
+        raise DataError(f"{data}: train has {train.label_names}, validation has {validation.label_names}")
+    if recipe.data.labels:
+        train, validation = (_of_labels(split, recipe.data, data) for split in (train, validation))
+    if recipe.data.subset:
+        train = train.take(stratified(train.labels, recipe.data.subset, seed=recipe.seed))
+    return train, validation
+
+
+def stratified(labels: NDArray[np.int64], count: int, *, seed: int) -> NDArray[np.intp]:
+    """Rows of `count` samples (all, where there are fewer), ascending, drawn with classes in proportion.
+
+    What rounding leaves over goes to the classes with the largest remainders.
+    """
+    if count >= len(labels):
+        return np.arange(len(labels))
+    sizes = np.bincount(labels)
+    exact = sizes * (count / len(labels))
+    wanted = np.floor(exact).astype(int)
+    wanted[np.argsort(wanted - exact, kind="stable")[: count - wanted.sum()]] += 1
+    rng = np.random.default_rng(seed)
+    drawn = [rng.permutation(np.flatnonzero(labels == k))[: wanted[k]] for k in range(len(sizes))]
+    return np.sort(np.concatenate(drawn))
+
+
+def _mapped(data: Path, split: str, size: int, channels: int) -> Split:
+    if not is_arrays(data):
+        raise DataError(
+            f"{data}: --stream reads data sets that mien wrote; import it first:  mien data import {data} FOLDER"
+        )
+    dataset = open_arrays(data)
+    rows = np.flatnonzero(dataset.splits == split)
+    if not len(rows):
+        raise DataError(f"{data}: no split '{split}'; make splits with  mien data split")
+    if (dataset.labels[rows] < 0).any():
+        raise DataError(f"{data}: {int((dataset.labels[rows] < 0).sum())} faces of {split} have no label")
+    votes = None if dataset.votes is None else dataset.votes[rows]
+    sources = tuple(dataset.sources[rows].tolist())
+    labels = dataset.labels[rows].astype(np.int64)
+    return Split(MappedFaces(dataset, rows, size, channels), labels, dataset.label_names, sources, votes)
+
+
+def _of_labels(split: Split, settings: DataSettings, data: Path) -> Split:
+    unknown = [label for label in settings.labels if label not in split.label_names]
+    if unknown:
+        raise RecipeError(f"data.labels: {data} has no label '{unknown[0]}'; it has {', '.join(split.label_names)}")
+    place = np.full(len(split.label_names), -1, np.int64)
+    place[[split.label_names.index(label) for label in settings.labels]] = np.arange(len(settings.labels))
+    rows = np.flatnonzero(place[split.labels] >= 0)
+    if not len(rows):
+        raise DataError(f"{data}: a split has not one face of {', '.join(settings.labels)}")
+    kept = split.take(rows)
+    return Split(kept.images, place[kept.labels], settings.labels, kept.sources, kept.votes)

@@ -1,0 +1,104 @@
+"""Networks as PyTorch modules: any trunk of the table, with a head on it for each target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from mien.training.network_table import row_of
+from mien.training.networks.trunk import Trunk
+from mien.training.recipe import InputSettings, NetworkSettings
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkCost:
+    """What a network costs. macs: multiply-adds for one face. stages: how many its trunk has, for `finetune.stages`."""
+
+    parameters: int
+    macs: int
+    stages: int
+
+
+class ExpressionNetwork(nn.Module):
+    """Faces -> logits of every head.
+
+    Input: float (N, C, V, V) of range 0-255: enlarging, repeating grey and normalising are the network's own.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, trunk: Trunk, settings: NetworkSettings, input: InputSettings, heads: Mapping[str, int]) -> None:
+        super().__init__()
+        self.trunk, self.resolution = trunk, input.resolution or input.view
+        self.register_buffer("mean", torch.tensor(trunk.mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(trunk.std).view(1, -1, 1, 1), persistent=False)
+        layers: list[nn.Module] = []
+        width = trunk.features
+        if settings.dense:
+            layers.append(nn.Linear(width, settings.dense))
+            width = settings.dense
+        if settings.head_norm:
+            layers.append(nn.BatchNorm1d(width))
+        if settings.dense:
+            layers.append(nn.ReLU(inplace=True))
+        layers.append(nn.Dropout(settings.dropout))
+        self.neck = nn.Sequential(*layers)
+        self.heads = nn.ModuleDict({name: nn.Linear(width, classes) for name, classes in heads.items()})
+
+    def forward(self, faces: Tensor) -> dict[str, Tensor]:
+        """float (N, C, V, V) of range 0-255 -> head name -> logits, float (N, K)."""
+        features = self.neck(self.trunk(self.prepare(faces)))
+        return {name: head(features) for name, head in self.heads.items()}
+
+    def prepare(self, faces: Tensor) -> Tensor:
+        """What the trunk sees: enlarged to the resolution, grey repeated where it wants colour, normalised."""
+        if self.resolution != faces.shape[-1]:
+            faces = F.interpolate(faces, size=(self.resolution,) * 2, mode="bilinear", align_corners=False)
+        if self.trunk.channels != faces.shape[1]:
+            faces = faces.repeat(1, self.trunk.channels // faces.shape[1], 1, 1)
+        return (faces - self.mean) / self.std
+
+
+def build_network(
+    settings: NetworkSettings, input: InputSettings, heads: Mapping[str, int], *, seed: int
+) -> ExpressionNetwork:
+    """The network of the settings with fresh, seeded weights, on the CPU."""
+    torch.manual_seed(seed)
+    trunk = build_trunk(settings, channels=input.channels, resolution=input.resolution or input.view)
+    return ExpressionNetwork(trunk, settings, input, heads)
+
+
+def build_trunk(settings: NetworkSettings, *, channels: int, resolution: int) -> Trunk:
+    """A trunk of the table. channels, resolution: of the faces that it will see."""
+    module, _, name = row_of(settings.kind).builder.partition(":")
+    trunk: Trunk = getattr(import_module(f"{__name__}.{module}"), name)(settings, channels, resolution)
+    return trunk
+
+
+def count_parameters(network: nn.Module) -> int:
+    """How many numbers of the network are trained."""
+    return sum(p.numel() for p in network.parameters())
+
+
+def count_macs(network: ExpressionNetwork, input: InputSettings) -> int:
+    """Multiply-adds of convolutions and matrix products for one face, counted while the network runs."""
+    device, training = next(network.parameters()).device, network.training
+    network.eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(torch.zeros(1, input.channels, input.view, input.view, device=device))
+    network.train(training)
+    return int(counter.get_total_flops()) // 2
+
+
+def network_cost(settings: NetworkSettings, input: InputSettings, heads: Mapping[str, int]) -> NetworkCost:
+    """What the network of the settings costs, found without making or moving a single weight."""
+    with torch.device("meta"):
+        network = build_network(settings, input, heads, seed=0)
+        return NetworkCost(count_parameters(network), count_macs(network, input), len(network.trunk.stages()))

@@ -1,0 +1,160 @@
+"""Backbones of the package timm (Apache-2.0; weights have licences of their own) as trunks, by any name it knows."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mien.errors import MissingExtraError, RecipeError, TrainingError
+from mien.training.network_table import TIMM
+from mien.training.networks.trunk import Trunk
+from mien.training.recipe import NetworkSettings
+from mien.training.weights.layout import Layout, Part
+
+TIMM_NAMES = {
+    "vgg16": "vgg16_bn",
+    "vgg19": "vgg19_bn",
+    "resnet50v2": "resnetv2_50",
+    "efficientnet-b0": "efficientnet_b0",
+    "mobilenet-v2": "mobilenetv2_100",
+    "inception-v3": "inception_v3",
+    "inception-resnet-v2": "inception_resnet_v2",
+    "convnext-tiny": "convnext_tiny",
+}
+"""What timm calls the rows of the table that are its."""
+
+
+class TimmTrunk(Trunk):
+    """A network of timm up to its classifier, which pools as it was trained to.
+
+    Colour in: grey faces are repeated. Normalised as its published weights ask. Transformers and others that give
+    tokens instead of maps train like the rest, but have no class-activation maps.
+    """
+
+    def __init__(self, settings: NetworkSettings, _channels: int, resolution: int) -> None:
+        self.kind, self.name = settings.kind, TIMM_NAMES.get(settings.kind, settings.kind.removeprefix(TIMM))
+        net = _grouped(_created(_timm(), self.name, pretrained=False))
+        about = net.pretrained_cfg
+        features = _features(net, self.name, resolution, about["input_size"][-1])
+        mean, std = (tuple(255.0 * value for value in about[key]) for key in ("mean", "std"))
+        super().__init__(channels=3, features=features, mean=mean, std=std)
+        self.net = net
+
+    def stages(self) -> tuple[nn.Module, ...]:
+        """The network's blocks, as it names them; single layers before, between and after count to their neighbours."""
+        return tuple(_blocks(self.net))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float (N, 3, R, R) -> (N, features)."""
+        features: Tensor = self.net(x)
+        return features
+
+    def load_pretrained(self, name: str) -> None:
+        """`imagenet`: the weights that timm names first for the network, which it downloads once and checks.
+
+        Raises RecipeError for another name, TrainingError where they can't be had.
+        """
+        if name != "imagenet":
+            raise RecipeError(f"network.weights is '{name}'; {self.kind} has 'imagenet' to offer, or give a file")
+        try:
+            loaded = _grouped(_created(_timm(), self.name, pretrained=True))
+        except Exception as error:  # each of the libraries between here and the hub fails in its own way
+            first = (str(error).splitlines() or [type(error).__name__])[0]
+            raise TrainingError(
+                f"timm's weights of {self.name} can't be had ({first}); download them elsewhere, import the file with  "
+                f"mien import-weights FILE --network {self.kind} --out FILE.safetensors  and name that"
+            ) from error
+        self.net.load_state_dict(loaded.state_dict())
+
+    def layouts(self) -> tuple[Layout, ...]:
+        """That of timm's own state dicts."""
+        net = _created(_timm(), self.name, pretrained=False)
+        # Grouping changes the names of layers, not their order.
+        parts = tuple(
+            Part(theirs, f"net.{own}", optional=own.endswith("num_batches_tracked"))
+            for theirs, own in zip(net.state_dict(), self.net.state_dict(), strict=True)
+        )
+        classifier = net.pretrained_cfg.get("classifier") or ()
+        classifiers = (classifier,) if isinstance(classifier, str) else tuple(classifier)
+        expendable = tuple(rf"{re.escape(name)}\." for name in (*classifiers, "pre_logits", "AuxLogits"))
+        return (Layout("timm", "pytorch", parts, expendable),)
+
+
+def _timm() -> ModuleType:
+    try:
+        import timm
+    except ImportError as error:
+        raise MissingExtraError("backbones", "a network of timm") from error
+    except RuntimeError as error:  # torchvision made for another build of torch
+        raise TrainingError(f"timm can't be imported ({error}); install torch and torchvision of one build") from error
+    module: ModuleType = timm
+    return module
+
+
+def _created(timm: ModuleType, name: str, *, pretrained: bool) -> Any:  # timm's networks share no type
+    """A network without classifier; VGGs also without the dense layers before it, 120 of their 138 million numbers."""
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name.partition(".")[0], timm.list_models(), n=3)
+        hint = f"; near: {', '.join(near)}" if near else ""
+        raise RecipeError(f"network.kind is '{TIMM}{name}', which timm {timm.__version__} does not know{hint}")
+    if not name.startswith("vgg"):
+        return timm.create_model(name, pretrained=pretrained, num_classes=0)
+    width = 1.0 if pretrained else 1 / 4096  # of what is thrown away: to draw it would take seconds
+    net = timm.create_model(name, pretrained=pretrained, num_classes=0, mlp_ratio=width)
+    net.pre_logits = nn.Identity()
+    return net
+
+
+def _grouped(net: Any) -> Any:
+    """The network; where its layers are one long row (VGG), with a group for each resolution, to have stages."""
+    layers = getattr(net, "features", None)
+    if isinstance(layers, nn.Sequential) and isinstance(layers[0], nn.Conv2d) and isinstance(layers[-1], nn.MaxPool2d):
+        net.features = nn.Sequential(*(nn.Sequential(*group) for group in _up_to_pooling(layers)))
+    return net
+
+
+def _up_to_pooling(layers: nn.Sequential) -> Iterator[list[nn.Module]]:
+    group: list[nn.Module] = []
+    for layer in layers:
+        group.append(layer)
+        if isinstance(layer, nn.MaxPool2d):
+            yield group
+            group = []
+
+
+def _features(net: Any, name: str, resolution: int, made_for: int) -> int:
+    """The length of what a network gives for faces of `resolution`. Raises RecipeError where it can't take them."""
+    try:
+        with torch.no_grad():
+            features = net.eval()(torch.zeros(1, 3, resolution, resolution))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise RecipeError(
+            f"timm's {name} can't take {resolution} pixels ({first}); set input.resolution={made_for}, which it was "
+            f"made for, or near it"
+        ) from error
+    net.train()
+    if features.ndim != 2:
+        raise RecipeError(f"timm's {name} gives {tuple(features.shape)} for a face; expected one row of features")
+    return int(features.shape[1])
+
+
+def _blocks(net: Any) -> Iterator[nn.Module]:
+    """What timm takes feature maps from (`feature_info`), with its neighbours of the same kind: modules of several
+    layers, in the container that holds them.
+    """
+    containers = {info["module"].rpartition(".")[0] for info in getattr(net, "feature_info", [])} or {""}
+    found = False
+    for name, child in net.named_children():
+        for block in child.children() if name in containers else (child,) if "" in containers else ():
+            if any(True for inner in block.children() for _ in inner.parameters()):
+                found = True
+                yield block
+    if not found:
+        yield net

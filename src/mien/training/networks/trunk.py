@@ -1,0 +1,69 @@
+"""The contract of every network: a trunk that turns faces into features."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+from mien.errors import RecipeError
+
+
+class Trunk(nn.Module):
+    """Faces -> features; what every row of the table of networks builds.
+
+    A builder takes (settings: NetworkSettings, channels of the input, resolution it will see). `channels`: how many the
+    trunk itself takes; grey faces are repeated where it takes 3. `features`: length of what comes out. `mean`, `std`:
+    per channel (or one for all) in the range 0-255, how input is normalised before the trunk sees it.
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: int,
+        features: int,
+        mean: tuple[float, ...] = (127.5,),
+        std: tuple[float, ...] = (63.75,),
+    ) -> None:
+        super().__init__()
+        self.channels, self.features, self.mean, self.std = channels, features, mean, std
+
+    def stages(self) -> tuple[nn.Module, ...]:
+        """The trunk's own stages from input to output: what freezing, layer decay and class-activation maps go by.
+
+        Each is called once in a forward pass and gives a feature map (N, C, H, W). Parameters that come after the last
+        stage count to it, those before the first to that.
+        """
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float (N, channels, R, R), normalised -> float (N, features)."""
+        raise NotImplementedError
+
+    def load_pretrained(self, name: str) -> None:
+        """Fills the trunk with published weights: what `network.weights` calls `imagenet` or `faces`.
+
+        Raises RecipeError where there are none of that name.
+        """
+        raise RecipeError(f"network.weights is '{name}', but this network has no such weights of its own; give a file")
+
+    def initialise(self, mode: Literal["fan_in", "fan_out"] = "fan_out") -> None:
+        """He's initialisation (2015) of all convolutions, for trunks that start from nothing.
+
+        mode: what keeps its size, the signal on its way in or the gradient on its way back; with depthwise
+        convolutions it must be the signal.
+        """
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode=mode, nonlinearity="relu")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+
+def require_resolution(kind: str, resolution: int, least: int) -> None:
+    """Raises RecipeError where a network would see fewer pixels than it can take."""
+    if resolution < least:
+        raise RecipeError(
+            f"network.kind '{kind}' can't take less than {least} pixels and would see {resolution}; "
+            f"raise input.view, or set input.resolution={least} or more"
+        )

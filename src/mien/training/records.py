@@ -1,0 +1,69 @@
+"""What a run notes after each epoch, for people and for other commands: history.csv, timing.csv, confusions.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.files import cannot_write, write_text
+
+HISTORY, TIMING, CONFUSIONS = "history.csv", "timing.csv", "confusions.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    """How one head did on validation after an epoch: counts[truth][answer], faces without a truth left out."""
+
+    epoch: int
+    head: str
+    labels: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def count(
+        cls, epoch: int, head: str, labels: tuple[str, ...], truth: NDArray[np.int64], answers: NDArray[np.int64]
+    ) -> Confusion:
+        """Counts truths int64 (N,), -1 for none, against answers int64 (N,)."""
+        table = np.zeros((len(labels), len(labels)), np.int64)
+        np.add.at(table, (truth[truth >= 0], answers[truth >= 0]), 1)
+        return cls(epoch, head, labels, tuple(map(tuple, table.tolist())))
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Wall time of an epoch's steps, and of these the waiting for faces and the changing of them."""
+
+    steps_s: float
+    loading_s: float
+    augment_s: float
+
+
+def write_records(
+    out: Path,
+    history: Sequence[dict[str, float]],
+    confusions: Sequence[Confusion],
+    timing: Timing,
+    *,
+    seconds: float,
+) -> None:
+    """Writes history and confusions anew and adds the last epoch's times. Raises OutputError.
+
+    seconds: what the whole epoch took, validation and checkpoint with it; shares are of the time of its steps. Times go
+    to a file of their own, so that the histories of equal runs are equal.
+    """
+    lines = [",".join(history[0]), *(",".join(map(repr, row.values())) for row in history)]
+    write_text(out / HISTORY, "\n".join(lines) + "\n")
+    write_text(out / CONFUSIONS, "[\n" + ",\n".join(json.dumps(asdict(one)) for one in confusions) + "\n]\n")
+    try:
+        with (out / TIMING).open("a", encoding="utf-8") as file:
+            if file.tell() == 0:
+                file.write("epoch,seconds,loading_share,augment_share\n")
+            loading, augment = timing.loading_s / timing.steps_s, timing.augment_s / timing.steps_s
+            file.write(f"{history[-1]['epoch']:.0f},{seconds:.2f},{loading:.4f},{augment:.4f}\n")
+    except OSError as error:
+        raise cannot_write(out / TIMING, error) from error

@@ -1,0 +1,75 @@
+"""Learning rates and early stopping, as pure functions of the settings and of what has been: nothing here has a state,
+so that a resumed run goes on as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from mien.training.recipe import OptimizerSettings
+
+_RISE = 0.3  # one-cycle: the share of the steps that lead up to the highest rate
+_START, _END = 1 / 25, 1e-4 / 25  # one-cycle: the first and the last rate, as shares of the highest
+
+
+def learning_rate(
+    settings: OptimizerSettings, step: int, steps_per_epoch: int, validation_losses: Sequence[float] = ()
+) -> float:
+    """The rate of step number `step`, from 0 on.
+
+    validation_losses: of the epochs that are done; only `plateau` looks at them. Cosines reach zero with the last step.
+    Sources: cosine and warm restarts Loshchilov & Hutter 2017, one-cycle Smith 2018.
+    """
+    total = settings.epochs * steps_per_epoch
+    if settings.schedule == "one-cycle":
+        return settings.learning_rate * _one_cycle(step / max(1, total))
+    warm = settings.warmup_epochs * steps_per_epoch
+    if step < warm:
+        return settings.learning_rate * (step + 1) / (warm + 1)
+    share = min(1.0, (step - warm) / max(1.0, total - warm))
+    if settings.schedule == "constant":
+        return settings.learning_rate
+    if settings.schedule == "plateau":
+        return settings.learning_rate * math.pow(settings.plateau_factor, plateaus(settings, validation_losses))
+    if settings.schedule == "warm-restarts":
+        share = _within_restart(share, settings.restarts)
+    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def plateaus(settings: OptimizerSettings, validation_losses: Sequence[float]) -> int:
+    """How often the best loss came to be `plateau_patience` epochs old; each time the counting begins anew."""
+    best, age, found = math.inf, 0, 0
+    for loss in validation_losses:
+        if loss < best:
+            best, age = loss, 0
+        else:
+            age += 1
+        if age == settings.plateau_patience:
+            age, found = 0, found + 1
+    return found
+
+
+def should_stop(settings: OptimizerSettings, scores: Sequence[float]) -> bool:
+    """Whether the best of the epochs' scores is `stop_after` epochs old."""
+    if not settings.stop_after or not scores:
+        return False
+    return len(scores) - 1 - scores.index(max(scores)) >= settings.stop_after
+
+
+def _one_cycle(share: float) -> float:
+    """From `_START` up to 1 and down to `_END`, both as half a cosine."""
+    if share < _RISE:
+        return _between(_START, 1.0, share / _RISE)
+    return _between(1.0, _END, min(1.0, (share - _RISE) / (1 - _RISE)))
+
+
+def _between(first: float, last: float, share: float) -> float:
+    return last + (first - last) * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def _within_restart(share: float, restarts: int) -> float:
+    """How far the cosine is that is under way, when each of `restarts` is twice as long as the one before."""
+    place = share * ((1 << restarts) - 1)
+    number = min(restarts - 1, int(math.log2(place + 1)))
+    return (place + 1) / (1 << number) - 1

@@ -1,0 +1,288 @@
+"""Looks for the settings of a recipe that are best on validation: `mien tune`, with Optuna (the extra [tune]).
+
+Trials are kept in a database, SQLite in the output folder or any that Optuna takes. Each trains in a folder of its own
+and holds a lock there: one whose lock is free though it is said to be running was killed, and is gone on with under
+its own number, from its checkpoint. So there are as many trials as were asked for, however often the command dies.
+"""
+
+from __future__ import annotations
+
+import math
+import platform
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
+
+import numpy as np
+import torch
+
+from mien.config import to_toml
+from mien.errors import DivergedError, MissingExtraError, RecipeError, TrainingError
+from mien.evaluation.compare import HEADS
+from mien.files import cannot_write, make_folder
+from mien.training.loop import CHECKPOINT, LAST, Watcher
+from mien.training.recipe import Recipe, load_recipe
+from mien.training.run import train_run
+from mien.training.search import Choice, Range, Search, as_override, read_search
+from mien.training.tuned import Tried, Tuned, write_tuned
+
+if TYPE_CHECKING:
+    from optuna.samplers import BaseSampler
+    from optuna.study import Study
+    from optuna.trial import FrozenTrial, Trial
+
+DATABASE, LOCK = "study.db", ".lock"
+
+_RANDOM_TRIALS = 8
+"""So many trials are drawn by chance before what they found is gone by; half of them before any is given up early."""
+
+
+@dataclass(frozen=True, slots=True)
+class TuneWatcher:
+    """Who is told how tuning goes: as a trial begins (number, its `key=value`s), in it, and after it."""
+
+    on_begin: Callable[[int, tuple[str, ...]], None] = lambda *_: None
+    on_end: Callable[[Tried], None] = lambda *_: None
+    training: Watcher = field(default_factory=Watcher)
+
+
+class _GivenUp(Exception):
+    """Ends a trial that does worse than most."""
+
+
+def tune(
+    recipe: str,
+    data: Path,
+    out: Path,
+    *,
+    trials: int,
+    overrides: tuple[str, ...] = (),
+    storage: str = "",
+    device: torch.device | None = None,
+    watcher: TuneWatcher | None = None,
+    warn: Callable[[str], None] = print,
+) -> Tuned:
+    """Trains trials of a recipe with a [search] until there are `trials` of them, in all processes together.
+
+    storage: an SQLAlchemy URL of a database that several machines share; empty keeps study.db in `out`.
+    Leaves best.toml, trials.csv, tune.html and figures/ in `out`, and each trial's run in trial-NNNN.
+    Raises MissingExtraError without Optuna; RecipeError, DataError, OutputError; TrainingError where no trial came to
+    its end.
+    """
+    watcher = watcher or TuneWatcher()
+    space, base = read_search(recipe, overrides), load_recipe(recipe, overrides)
+    make_folder(out)
+    study = _open_study(base, space, storage or f"sqlite:///{(out / DATABASE).resolve()}")
+    while (claimed := _claim(study, out, trials)) is not None:
+        trial, lock = claimed
+        with lock:
+            study.sampler = _sampler(base.seed, trial.number)
+            taken = tuple(as_override(entry, _suggest(trial, entry)) for entry in space)
+            watcher.on_begin(trial.number, taken)
+            _train(study, trial, recipe, (*overrides, *taken), data, out, device, watcher.training, warn)
+            watcher.on_end(_tried(study.trials[trial.number], space))
+    tuned = _conclude(study, space, base, recipe, overrides)
+    write_tuned(tuned, out)
+    return tuned
+
+
+def _open_study(base: Recipe, space: Search, url: str) -> Study:
+    try:
+        import optuna
+        from sqlalchemy.exc import SQLAlchemyError
+    except ImportError as error:
+        raise MissingExtraError("tune", "tuning") from error
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    definition = f"{to_toml(replace(base, description=''))}\n{space}"
+    place = urlsplit(url)
+    shown = f"{place.scheme}://{place.hostname}{place.path}" if place.hostname else url  # no password in a message
+    # Whoever began well is judged from a quarter of the epochs on, and only by others at the same epoch.
+    pruner = optuna.pruners.MedianPruner(
+        n_startup_trials=_RANDOM_TRIALS // 2, n_warmup_steps=max(1, base.optimizer.epochs // 4)
+    )
+    try:
+        study = optuna.create_study(
+            study_name=base.name, storage=url, direction="maximize", load_if_exists=True, pruner=pruner
+        )
+        before = study.user_attrs.get("definition")
+        if before is None:
+            study.set_user_attr("definition", definition)
+    except ImportError as error:
+        raise TrainingError(
+            f"{shown}: its driver is not installed ({error}); for PostgreSQL:  pip install 'psycopg[binary]'  and a "
+            "URL that begins with postgresql+psycopg://"
+        ) from error
+    except (SQLAlchemyError, ValueError, RuntimeError) as error:
+        first = str(error).splitlines()[0]
+        raise TrainingError(f"{shown}: can't be used as a database of trials ({first})") from error
+    if before not in (None, definition):
+        raise TrainingError(
+            f"{shown}: holds trials of another recipe or search called '{base.name}'; give another --out, or another "
+            "name with  --set name=NAME"
+        )
+    return study
+
+
+def _claim(study: Study, out: Path, wanted: int) -> tuple[Trial, IO[bytes]] | None:
+    """The next trial to work on and its lock: one that was killed, else a new one; None where there are enough."""
+    from optuna.trial import Trial, TrialState
+
+    def running() -> list[FrozenTrial]:
+        return study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+
+    for known in running():
+        folder = _folder(out, known.number)
+        lock = _lock(folder, wait=False) if folder.is_dir() else None  # without a folder: on another machine
+        if lock is not None:
+            if known.number in [t.number for t in running()]:
+                return Trial(study, known._trial_id), lock
+            lock.close()  # it ended in between
+    with _lock(out) or nullcontext():  # so that two processes don't both begin the last trial
+        if len(study.get_trials(deepcopy=False)) >= wanted:
+            return None
+        trial = study.ask()
+        make_folder(_folder(out, trial.number))
+        lock = _lock(_folder(out, trial.number))
+    if lock is None:
+        raise TrainingError(f"{out}: trial {trial.number} is locked by another process; tune in a folder of your own")
+    trial.set_user_attr("machine", platform.node())
+    return trial, lock
+
+
+def _folder(out: Path, number: int) -> Path:
+    return out / f"trial-{number:04d}"
+
+
+def _lock(folder: Path, *, wait: bool = True) -> IO[bytes] | None:
+    """A lock on a folder that ends when the file is closed or the process dies; None where another one has it.
+
+    Windows lacks such locks: there every trial that is said to be running is taken for killed.
+    """
+    try:
+        file = (folder / LOCK).open("wb")
+    except OSError as error:
+        raise cannot_write(folder / LOCK, error) from error
+    try:
+        import fcntl
+    except ImportError:
+        return file
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        return None
+    return file
+
+
+def _sampler(seed: int, number: int) -> BaseSampler:
+    """TPE (Bergstra et al. 2011), seeded anew for each trial: one that goes on later draws no trial twice."""
+    from optuna.samplers import TPESampler
+
+    own = int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
+    return TPESampler(seed=own, n_startup_trials=_RANDOM_TRIALS, multivariate=False)
+
+
+def _suggest(trial: Trial, entry: Choice | Range) -> float | str:
+    if isinstance(entry, Choice):
+        return str(trial.suggest_categorical(entry.key, entry.options))
+    if entry.whole:
+        step = 1 if entry.step is None else int(entry.step)
+        return trial.suggest_int(entry.key, int(entry.low), int(entry.high), step=step, log=entry.log)
+    return trial.suggest_float(entry.key, entry.low, entry.high, step=entry.step, log=entry.log)
+
+
+def _train(
+    study: Study,
+    trial: Trial,
+    recipe: str,
+    changes: Sequence[str],
+    data: Path,
+    out: Path,
+    device: torch.device | None,
+    training: Watcher,
+    warn: Callable[[str], None],
+) -> None:
+    """Trains one trial, or what is left of it, and tells the study what came of it."""
+    from optuna.trial import TrialState
+
+    reported = set(study.trials[trial.number].intermediate_values)
+
+    def on_epoch(row: dict[str, float]) -> None:
+        training.on_epoch(row)
+        step = round(row["epoch"]) - 1
+        if step not in reported:
+            trial.report(_score(row), step)
+        if trial.should_prune():
+            raise _GivenUp
+
+    folder = _folder(out, trial.number)
+    try:
+        settings = load_recipe(recipe, changes)
+        watcher = Watcher(training.on_step, on_epoch)
+        run = train_run(settings, data, folder, resume=True, device=device, watcher=watcher, warn=warn)
+        study.tell(trial, max(_score(row) for row in run.history))
+    except _GivenUp:
+        study.tell(trial, state=TrialState.PRUNED)
+    except (DivergedError, RecipeError) as error:
+        # Settings that don't work are an answer, too: the sampler is to avoid them, not to meet them again.
+        trial.set_user_attr("problem", str(error))
+        study.tell(trial, state=TrialState.PRUNED)
+    for name in (CHECKPOINT, LAST):  # many trials fill a disk; the best weights and the model file stay
+        (folder / name).unlink(missing_ok=True)
+
+
+def _score(row: dict[str, float]) -> float:
+    """The mean validation accuracy of a row of the history over its heads, by which runs keep their best weights."""
+    known = [row[f"{head}_accuracy"] for head in HEADS if f"{head}_accuracy" in row]
+    known = [value for value in known if math.isfinite(value)]
+    return sum(known) / len(known) if known else 0.0
+
+
+def _tried(trial: FrozenTrial, space: Search) -> Tried:
+    from optuna.trial import TrialState
+
+    values = trial.intermediate_values.values()
+    problem = str(trial.user_attrs.get("problem", ""))
+    state: Literal["complete", "pruned", "failed", "running"] = "pruned"
+    if trial.state == TrialState.COMPLETE:
+        state = "complete"
+    elif trial.state == TrialState.RUNNING:
+        state = "running"
+    elif problem or trial.state == TrialState.FAIL:
+        state = "failed"
+    score = trial.value if state == "complete" else max(values, default=None)
+    taken = [as_override(entry, trial.params[entry.key]) for entry in space if entry.key in trial.params]
+    changes = tuple((key, value) for key, _, value in (t.partition("=") for t in taken))
+    return Tried(trial.number, state, score, len(values), changes, problem)
+
+
+def _conclude(study: Study, space: Search, base: Recipe, recipe: str, overrides: tuple[str, ...]) -> Tuned:
+    trials = tuple(_tried(trial, space) for trial in study.trials)
+    done = [t for t in trials if t.state == "complete" and t.score is not None]
+    if not done:
+        why = next((f"; trial {t.number}: {t.problem}" for t in trials if t.problem), "")
+        raise TrainingError(f"none of {len(trials)} trials came to its end{why}")
+    best = max(done, key=lambda t: (t.score or 0.0, -t.number))
+    score = best.score or 0.0
+    found = load_recipe(recipe, (*overrides, *(f"{key}={value}" for key, value in best.changes)))
+    about = f"{base.name} tuned: the best of {len(trials)} trials, {score:.4f} on validation"
+    found = replace(found, name=f"{base.name}-tuned", description=about)
+    return Tuned(found, score, best.number, trials, _importances(study, done))
+
+
+def _importances(study: Study, done: Sequence[Tried]) -> tuple[tuple[str, float], ...]:
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+
+    if len(done) < 4 or len({t.score for t in done}) < 2:
+        return ()  # there is nothing to tell it from
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its notes on few trials are not the user's business
+        try:
+            found = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
+        except (ValueError, RuntimeError):  # all trials have the same settings
+            return ()
+    return tuple(found.items())

@@ -1,0 +1,84 @@
+"""Several processes that train one network together, as `torchrun` starts them; alone, all of this does nothing.
+
+Each takes its part of every batch; gradients are added up, so that every worker takes the same step and holds the same
+weights. Batch-norm statistics are each worker's own within an epoch, and averaged at its end.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from mien.errors import TrainingError
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """This process among those that train together: `rank` of `count`. Only rank 0 writes."""
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes files and prints."""
+        return self.rank == 0
+
+    def add_up(self, tensors: list[Tensor]) -> None:
+        """Replaces each tensor by its sum over all workers. Raises TrainingError where one of them is gone."""
+        if self.count == 1 or not tensors:
+            return
+        flat = torch.cat([tensor.detach().reshape(-1).float() for tensor in tensors])
+        try:
+            dist.all_reduce(flat)
+        except RuntimeError as error:
+            raise TrainingError("another worker ended before its time; go on with the same command and --resume") from (
+                error
+            )
+        start = 0
+        with torch.no_grad():
+            for tensor in tensors:
+                tensor.copy_(flat[start : start + tensor.numel()].view_as(tensor))
+                start += tensor.numel()
+
+    def average_buffers(self, module: nn.Module) -> None:
+        """Replaces batch statistics by their mean over all workers."""
+        if self.count == 1:
+            return
+        buffers = [buffer for buffer in module.buffers() if buffer.dtype.is_floating_point]
+        self.add_up(buffers)
+        for buffer in buffers:
+            buffer.div_(self.count)
+
+
+ALONE = Workers()
+
+
+@contextmanager
+def joined(device: torch.device) -> Iterator[Workers]:
+    """The workers that torchrun started, connected while the block runs; `ALONE` where this is an ordinary process."""
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count == 1 or not dist.is_available():
+        yield ALONE
+        return
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Workers(dist.get_rank(), count)
+    finally:
+        dist.destroy_process_group()
+
+
+def local_device() -> int:
+    """The number of the device that torchrun gave this process on its machine; 0 without torchrun."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def is_first_worker() -> bool:
+    """Whether this process is the only one, or the first of those that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"

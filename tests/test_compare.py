@@ -1,0 +1,129 @@
+"""Comparing runs: the kept answers, McNemar's test, the table, the page, and what is refused."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+from typer.testing import CliRunner
+
+from made_runs import made_run
+from mien.cli import app
+from mien.data.toy import write_toy_folders
+from mien.errors import DataError
+from mien.evaluation.compare import compare_runs, exact_p_value
+from mien.evaluation.validation import HeadAnswers, read_answers, write_answers
+
+
+def test_answers_come_back_as_they_were_written(tmp_path):
+    p = np.array([[0.2, 0.8], [0.6, 0.4]], np.float32)
+    written = HeadAnswers("votes", ("a", "ü"), np.array([1, -1]), p, ("one", "zwei/ü"), 3, 4)
+    write_answers(tmp_path / "v.npz", [written])
+    (read,) = read_answers(tmp_path / "v.npz")
+    assert (read.head, read.labels, read.sources, read.train_right, read.train_n) == (
+        "votes", ("a", "ü"), ("one", "zwei/ü"), 3, 4,
+    )  # fmt: skip
+    np.testing.assert_array_equal(read.truth, written.truth)
+    np.testing.assert_array_equal(read.probabilities, p)
+    assert read.evaluation().n == 1  # a face without a truth is not measured
+
+
+@pytest.mark.parametrize("damage", ["text", "pickle", "short", "infinite"])
+def test_damaged_answers_are_refused(damage, tmp_path):
+    path = tmp_path / "v.npz"
+    answers = HeadAnswers("label", ("a", "b"), np.array([1, 0]), np.full((2, 2), 0.5, np.float32), ("x", "y"))
+    if damage == "text":
+        path.write_text("no archive")
+    elif damage == "pickle":
+        np.savez(path, heads=np.array([{"a": 1}], dtype=object))
+    else:
+        p = np.full((1 if damage == "short" else 2, 2), np.inf if damage == "infinite" else 0.5, np.float32)
+        write_answers(path, [HeadAnswers("label", answers.labels, answers.truth, p, answers.sources)])
+    with pytest.raises(DataError, match=r"v\.npz: can't be read"):
+        read_answers(path)
+
+
+@pytest.mark.parametrize(("b", "c"), [(0, 0), (1, 0), (5, 5), (6, 5), (2, 11), (40, 71), (700, 590), (0, 3000)])
+def test_mcnemar_is_the_two_sided_binomial_test(b, c):
+    expected = binomtest(min(b, c), b + c).pvalue if b + c else 1.0
+    assert exact_p_value(b, c) == pytest.approx(expected, rel=1e-9, abs=1e-300)
+    assert exact_p_value(c, b) == exact_p_value(b, c)
+
+
+def test_runs_stand_from_the_best_down_with_their_figures(tmp_path):
+    folders = [made_run(tmp_path / name, right) for name, right in (("low", 0.5), ("high", 0.7), ("mid", 0.68))]
+    found = compare_runs(folders)
+    assert [r.name for r in found.runs] == ["high", "mid", "low"]
+    best = found.runs[0]
+    assert best.accuracy == pytest.approx(0.7)
+    assert best.accuracy_95[0] < 0.7 < best.accuracy_95[1]
+    assert best.train_accuracy == 0.9
+    assert best.gap == pytest.approx(0.2)
+    assert best.seconds == 20.0  # epoch 1 was begun twice: its last time counts
+    assert best.epochs == 4
+    assert best.macs == 48 * 48 * 3
+    assert found.test.only_first == 6
+    assert found.test.only_second == 0
+    assert found.verdict.count(". ") == 1
+    assert "Keep high: it calls 70.0% of 300 validation faces right" in found.verdict
+    assert "is more than chance (McNemar's exact test, p = 0.031)" in found.verdict
+
+
+def test_a_cheap_run_that_is_as_good_within_chance_is_pointed_at(tmp_path, monkeypatch):
+    macs = {"big": 900, "small": 100}
+    monkeypatch.setattr("mien.evaluation.compare.count_macs", lambda path: macs[path.parent.name])
+    found = compare_runs([made_run(tmp_path / "big", 0.7), made_run(tmp_path / "small", 0.69)])
+    assert "may be chance" in found.verdict
+    assert "9.0 times fewer multiply-adds" in found.verdict
+
+
+def test_one_run_and_runs_on_other_faces(tmp_path):
+    alone = compare_runs([made_run(tmp_path / "a", 0.5)])
+    assert alone.test is None
+    assert "only run" in alone.verdict
+    apart = compare_runs([tmp_path / "a", made_run(tmp_path / "b", 0.6, n=200)])
+    assert apart.test is None
+    assert "can't be tested against each other" in apart.verdict
+
+
+def test_the_command_writes_table_page_and_figures(tmp_path):
+    for name, right in (("x/run", 0.5), ("y/run", 0.6)):
+        made_run(tmp_path / name, right)
+    runs = [str(tmp_path / n / "run") for n in "xy"]
+    done = CliRunner().invoke(app, ["compare", *runs, "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    assert "Keep" in done.stdout
+    out = tmp_path / "out"
+    rows = list(csv.DictReader((out / "compare.csv").read_text().splitlines()))
+    assert [r["run"] for r in rows] == runs[::-1]  # folders of one name go by their paths
+    assert json.loads((out / "compare.json").read_text())["mcnemar"]["only_first"] == 30
+    names = {p.name for p in (out / "figures").iterdir()}
+    assert {"runs.svg", "classes.png", "confusion.svg", "learning-curves.png"} <= names
+    page = (out / "compare.html").read_text()
+    assert "McNemar" in page
+    assert "<script" not in page
+
+
+def test_other_data_are_measured_with_the_model_files(tmp_path):
+    write_toy_folders(tmp_path / "toy", train=7, validation=21, test=7, seed=1)
+    found = compare_runs([made_run(tmp_path / "a", 0.5)], data=tmp_path / "toy")
+    assert found.runs[0].evaluation.n == 21
+    assert set(found.runs[0].evaluation.missing_classes) == {"angry", "disgust", "fear", "surprise"}
+
+
+def test_refusals(tmp_path):
+    with pytest.raises(DataError, match="no folder of a training run"):
+        compare_runs([tmp_path])
+    run = made_run(tmp_path / "a", 0.5)
+    votes = made_run(tmp_path / "v", 0.5, head="votes")
+    with pytest.raises(DataError, match="no head in common"):
+        compare_runs([run, votes])
+    with pytest.raises(DataError, match="no head 'votes' in all runs"):
+        compare_runs([run], head="votes")
+    (run / "history.csv").write_text("epoch,train_loss\n1,much\n")
+    with pytest.raises(DataError, match=r"history\.csv: can't be read"):
+        compare_runs([run])
+    (run / "validation.npz").unlink()
+    with pytest.raises(DataError, match="has not ended"):
+        compare_runs([run])
