@@ -12,6 +12,10 @@ class PictureError(MienError):
     """A picture can't be read: missing, empty, truncated, not a picture, or too large."""
 
 
+class VideoError(MienError):
+    """A video, camera or stream can't be read: missing, no video, no frame, lost; or one can't be written."""
+
+
 class DataError(MienError):
     """A data set can't be used as it is."""
 

@@ -98,6 +98,87 @@ class ImageResult:
 
 
 @dataclass(frozen=True, slots=True)
+class TrackedFace:
+    """One face in one frame of a video, followed through it.
+
+    track: the face's number, from 1; never given to another face. face: what this frame alone shows; between two
+    detections its box is the tracker's. detected: whether the detector saw it in this frame. smoothed: label -> the
+    probability over the track's last moments, by a filter with a time constant; they sum to 1. smoothed_expression:
+    the likeliest of those.
+    """
+
+    track: int
+    face: Face
+    detected: bool
+    smoothed: dict[str, float]
+    smoothed_expression: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {
+            "track": self.track,
+            **self.face.to_dict(),
+            "detected": self.detected,
+            "smoothed": {name: round(p, 4) for name, p in self.smoothed.items()},
+            "smoothed_expression": self.smoothed_expression,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class FrameResult:
+    """One frame of a video, camera or stream: its faces from left to right.
+
+    frame: its number in the source, from 0; numbers that are missing were dropped (live sources). time_s: seconds since
+    the first frame, by the source's own timestamps. latency_s: from its arrival to its answer, for live sources.
+    """
+
+    frame: int
+    time_s: float
+    width: int
+    height: int
+    faces: tuple[TrackedFace, ...] = ()
+    latency_s: float | None = field(default=None, compare=False)
+    picture: NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
+    """RGB (H, W, 3), kept where the caller asked for it (drawing)."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it, without the picture."""
+        return {
+            "frame": self.frame,
+            "time_s": round(self.time_s, 6),
+            "width": self.width,
+            "height": self.height,
+            "faces": [face.to_dict() for face in self.faces],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ExpressionEvent:
+    """A stretch of a track in which one expression was the likeliest, by its smoothed probabilities.
+
+    start_s, end_s: time of its first and of its last frame. peak_s, peak: when it was likeliest, and how likely.
+    """
+
+    track: int
+    expression: str
+    start_s: float
+    end_s: float
+    peak_s: float
+    peak: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {
+            "track": self.track,
+            "expression": self.expression,
+            "start_s": round(self.start_s, 3),
+            "end_s": round(self.end_s, 3),
+            "peak_s": round(self.peak_s, 3),
+            "peak": round(self.peak, 4),
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSummary:
     """Which model answered: stands at the head of a JSON document and names a CSV's columns.
 

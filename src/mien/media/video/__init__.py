@@ -1,0 +1,1 @@
+"""Moving pictures: frames in from files, cameras, streams and pipes; recordings out."""
