@@ -1,0 +1,144 @@
+"""Videos that have an end: files, what comes through a pipe, and files on a web server."""
+
+from __future__ import annotations
+
+import stat
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mien.errors import VideoError
+from mien.media.video.decoding import DEFAULT_RATE, VideoDecoder, open_container, reason
+from mien.media.video.frames import Frame
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+
+_MISSING_S = 1.0  # a file that ends so much before its stated end was cut off
+_LEAD_IN_S = 1.0
+
+
+class VideoFile:
+    """The frames of an open container."""
+
+    def __init__(self, container: InputContainer, name: str, *, live: bool = False) -> None:
+        """Takes the container over. Raises VideoError where there is no video in it."""
+        try:
+            self._decoder = VideoDecoder(container, name, live=live)
+        except VideoError:
+            container.close()
+            raise
+        self._container = container
+        self._closed = threading.Event()
+        self._lock = threading.Lock()
+        self._begun = False
+        self.name = name
+        self.live = live
+        self.rate = self._decoder.rate
+        self.frames = self._decoder.frames
+
+    @property
+    def skipped(self) -> int:
+        """Damaged frames left out so far."""
+        return self._decoder.skipped
+
+    def __iter__(self) -> Iterator[Frame]:
+        from av import FFmpegError
+
+        with self._lock:
+            if self._begun or self._closed.is_set():
+                return
+            self._begun = True
+        number, time_s = 0, 0.0
+        try:
+            for time_s, picture in self._decoder:
+                if self._closed.is_set():
+                    return
+                yield Frame(number, time_s, picture)
+                number += 1
+        except FFmpegError as error:
+            if not self._closed.is_set():
+                raise VideoError(self._ended_early(number, time_s, reason(error))) from error
+        finally:
+            self._container.close()
+        if not self._closed.is_set():
+            self._check_whole(number, time_s)
+
+    def close(self) -> None:
+        """Lets go of the file; a thread that reads it ends with its next frame."""
+        self._closed.set()
+        with self._lock:
+            if not self._begun:  # else the reading thread closes it: FFmpeg does not bear it from outside
+                self._begun = True
+                self._container.close()
+
+    def _check_whole(self, count: int, time_s: float) -> None:
+        """Many formats end silently where they were cut off."""
+        if count == 0:
+            raise VideoError(
+                f"{self.name}: no frame in it could be decoded ({self.skipped} damaged); "
+                "get a whole copy, or convert it to MP4 (H.264)"
+            )
+        stated = self._decoder.stated_seconds
+        end = time_s + 1 / (self.rate or DEFAULT_RATE)
+        if stated is not None and stated - end > max(_MISSING_S, 0.02 * stated):
+            raise VideoError(self._ended_early(count, time_s, f"{stated:.1f} s expected"))
+
+    def _ended_early(self, count: int, time_s: float, why: str) -> str:
+        return (
+            f"{self.name}: truncated or damaged, ends after {count} frames ({time_s:.1f} s; {why}); "
+            "what came before stands; get a whole copy for the rest"
+        )
+
+
+def open_file(path: Path, *, rate: float | None = None, live: bool = False) -> VideoFile:
+    """A video file. rate: frames a second, for formats without times. Raises VideoError."""
+    return VideoFile(open_file_container(path, rate=rate), str(path), live=live)
+
+
+def open_file_container(path: Path, *, rate: float | None = None) -> InputContainer:
+    """A file, opened so that nothing but files can be reached through it. Raises VideoError.
+
+    Cutting tools that copy streams keep the frames since the last keyframe and hide them by an edit list: a lead-in of
+    up to a second is given like any other frames. What a longer edit hides stays hidden: somebody wanted it so.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise VideoError(
+                f"{path}: is no regular file; expected a video file, a folder of pictures, or - for a pipe"
+            )
+        with path.open("rb"):
+            pass
+    except FileNotFoundError as error:
+        raise VideoError(f"{path}: no such file; check the path") from error
+    except PermissionError as error:
+        raise VideoError(f"{path}: no permission to read it; change its permissions (chmod +r)") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise VideoError(f"{path}: can't be read ({error}); check the path and the disk") from error
+    if status.st_size == 0:
+        raise VideoError(f"{path}: is empty (0 bytes); get a whole copy of the file")
+    place = f"file:{path.absolute()}"  # with the prefix, no name is taken for an address
+    options = {"protocol_whitelist": "file"} | rate_option(rate)
+    container = open_container(place, str(path), options=options)
+    if 0 < _hidden_seconds(container) <= _LEAD_IN_S:
+        container.close()
+        container = open_container(place, str(path), options=options | {"advanced_editlist": "0"})
+    return container
+
+
+def rate_option(rate: float | None) -> dict[str, str]:
+    """FFmpeg's option for formats that hold no times (raw H.264, MJPEG); others ignore it."""
+    return {} if rate is None else {"framerate": str(rate)}
+
+
+def _hidden_seconds(container: InputContainer) -> float:
+    """How much of the first video track an MP4's edit list hides."""
+    if "mp4" not in container.format.name or not container.streams.video:
+        return 0.0
+    stream = container.streams.video[0]
+    if not (stream.frames and stream.average_rate and stream.duration and stream.time_base):
+        return 0.0
+    hidden = float(stream.frames / stream.average_rate - stream.duration * stream.time_base)
+    return hidden if hidden > 0.5 / stream.average_rate else 0.0

@@ -1,0 +1,85 @@
+"""From what a user names (a file, a folder, a camera, an address, standard input) to frames."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from mien.errors import VideoError
+from mien.media.video.camera import Camera
+from mien.media.video.files import open_file
+from mien.media.video.folders import PictureFolder
+from mien.media.video.network import GIVE_UP_AFTER_S, is_address, open_address
+from mien.media.video.pipes import RawFormat, open_pipe
+from mien.media.video.relay import CountingSource, Relayed
+
+__all__ = ["VIDEO_SUFFIXES", "RawFormat", "is_video_file", "open_source"]
+
+VIDEO_SUFFIXES = frozenset(
+    {
+        *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".wmv", ".asf"),
+        *(".flv", ".f4v", ".3gp", ".3g2", ".ogv", ".vob", ".mxf", ".y4m", ".mjpeg", ".mjpg"),
+        *(".h264", ".264", ".h265", ".265", ".hevc"),
+    }
+)
+"""File names that are taken for videos."""
+
+
+def open_source(
+    source: str | int | Path,
+    *,
+    raw: RawFormat | None = None,
+    rate: float | None = None,
+    live: bool | None = None,
+    give_up_after_s: float = GIVE_UP_AFTER_S,
+) -> CountingSource:
+    """Frames from whatever `source` names; it has been opened, and gives frames once.
+
+    - a video file: exact times, upright, RGB; a damaged packet is left out and counted in `.skipped`
+    - a folder: its pictures in natural order, `rate` frames a second (25)
+    - a number, also as text: a camera; live, the newest frame wins
+    - rtsp://, rtmp://, udp://, http://, https://: a live stream, opened again when it is lost, until no frame has come
+      for `give_up_after_s` seconds; a file on a web server is read like a file
+    - "-": standard input: a container that can be read from front to back, or bare frames as `raw` says
+
+    raw: for standard input only. rate: frames a second, for folders and formats without times. live: overrides what the
+    kind of source says: whether frames come in real time and who is slow misses some.
+    Raises VideoError, also while frames are read; MissingExtraError without PyAV.
+    """
+    if rate is not None and not 0 < rate <= 1000:
+        raise VideoError(f"{rate:g} frames a second; expected above 0, 1000 at most")
+    if raw is not None and source != "-":
+        raise VideoError(f"{source}: raw frames are read from standard input only; give - as the source")
+    opened: CountingSource
+    if isinstance(source, int) or (isinstance(source, str) and source.isdecimal()):
+        opened = Relayed(Camera(_camera_number(source)), newest=True)
+    elif source == "-":
+        opened = open_pipe(_standard_input(), "standard input", raw=raw, rate=rate, live=bool(live))
+    elif isinstance(source, str) and is_address(source):
+        opened = Relayed(open_address(source, give_up_after_s=give_up_after_s, live=live), newest=False)
+    elif Path(source).is_dir():
+        opened = PictureFolder(Path(source), rate=rate)
+    else:
+        opened = open_file(Path(source), rate=rate, live=bool(live))
+    if live is not None:
+        opened.live = live
+    return opened
+
+
+def is_video_file(path: str | Path) -> bool:
+    """Whether its name is that of a video file; it need not be there."""
+    return Path(path).suffix.lower() in VIDEO_SUFFIXES
+
+
+def _camera_number(source: str | int) -> int:
+    number = int(source)
+    if not 0 <= number < 1000:
+        raise VideoError(f"{source}: no camera has this number; cameras count from 0 (a file of this name: ./{source})")
+    return number
+
+
+def _standard_input() -> int:
+    try:
+        return sys.stdin.fileno()
+    except (AttributeError, OSError, ValueError) as error:
+        raise VideoError("standard input: there is none; give a file or an address") from error

@@ -1,0 +1,91 @@
+"""Small real clips for tests, encoded by PyAV: any codec that its wheel has, with or without sound."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+TONE_RATE = 48000
+
+
+def scene(number: int, width: int = 96, height: int = 64) -> NDArray[np.uint8]:
+    """uint8 RGB (H, W, 3): red left, green right, blue below; the blue part grows brighter with the frame's number."""
+    picture = np.zeros((height, width, 3), np.uint8)
+    picture[:, : width // 2] = (200, 30, 30)
+    picture[:, width // 2 :] = (30, 180, 30)
+    picture[height // 2 :] = (30, 30, 60 + 3 * (number % 60))
+    return picture
+
+
+def make_clip(
+    path: Path,
+    *,
+    frames: int = 25,
+    size_wh: tuple[int, int] = (96, 64),
+    codec: str = "libx264",
+    pixels: str = "yuv420p",
+    rate: int = 25,
+    times_s: Sequence[float] | None = None,
+    sound: str | None = None,
+    sound_s: float | None = None,
+    options: dict[str, str] | None = None,
+    container_options: dict[str, str] | None = None,
+) -> Path:
+    """A clip of `scene`s. times_s: of each frame; None: evenly. sound: the codec of a 440 Hz tone as long as the video.
+
+    The container goes by the path's suffix.
+    """
+    with av.open(str(path), "w", options=container_options or {}) as container:
+        video = container.add_stream(codec, rate=rate, options=options or {})
+        video.width, video.height, video.pix_fmt = *size_wh, pixels
+        unit = video.codec_context.time_base = Fraction(1, 1000) if times_s else Fraction(1, rate)
+        audio = container.add_stream(sound, rate=TONE_RATE) if sound else None
+        for number in range(frames):
+            picture = scene(number, *size_wh)
+            if "a" in pixels.replace("gray", "") and pixels != "yuvj420p":
+                alpha = np.full((*picture.shape[:2], 1), 255, np.uint8)
+                alpha[:, : size_wh[0] // 4] = 0
+                frame = av.VideoFrame.from_ndarray(np.concatenate([picture, alpha], axis=2), format="rgba")
+            else:
+                frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts = round(times_s[number] * 1000) if times_s else number
+            frame.time_base = unit
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+        if audio is not None:
+            _tone(container, audio, sound_s if sound_s is not None else frames / rate)
+    return path
+
+
+def _tone(container: av.container.OutputContainer, stream: av.AudioStream, seconds: float) -> None:
+    total = round(seconds * TONE_RATE)
+    wave = (0.3 * 32767 * np.sin(np.arange(total) * (2 * np.pi * 440 / TONE_RATE))).astype(np.int16)
+    for start in range(0, total, 960):
+        block = np.repeat(wave[start : start + 960], 2)[None]
+        frame = av.AudioFrame.from_ndarray(block, format="s16", layout="stereo")
+        frame.sample_rate, frame.pts, frame.time_base = TONE_RATE, start, Fraction(1, TONE_RATE)
+        container.mux(stream.encode(frame))
+    container.mux(stream.encode(None))
+
+
+def turn_clip(path: Path, matrix: tuple[int, int, int, int]) -> None:
+    """Writes a display matrix (a, b, c, d) into the video track of an MP4 file, as phones do."""
+    data = bytearray(path.read_bytes())
+    place = data.index(b"tkhd") + 4 + 40
+    a, b, c, d = (65536 * value for value in matrix)
+    data[place : place + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(bytes(data))
+
+
+def container_times(path: Path, stream_type: str = "video") -> list[float]:
+    """Seconds of each decoded frame since the first, by a bare PyAV loop."""
+    with av.open(str(path)) as container:
+        stream = next(s for s in container.streams if s.type == stream_type)
+        stamps = [float(frame.pts * frame.time_base) for frame in container.decode(stream)]
+    return [stamp - stamps[0] for stamp in stamps]
