@@ -36,6 +36,10 @@ class OutputError(MienError):
     """An output can't be written where the user wants it."""
 
 
+class ServingError(MienError):
+    """The server can't start: an impossible limit, a token file that can't be used, an address that is taken."""
+
+
 class TrainingError(MienError):
     """A training run can't start, go on or finish."""
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from mien.cli.training_options import RecipeChanges, TrainIfMissing, TrainingRecipe, train_missing_model
+
 if TYPE_CHECKING:
     from mien.data.samples import Samples
     from mien.evaluation.extremes import Extremes
@@ -18,6 +20,9 @@ def evaluate(
     models: Annotated[
         list[str] | None,
         typer.Argument(help="A shipped model's name or a model file; several = mean of their probabilities."),
+    ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option("--model", "-m", help="The same as naming it as an argument; repeatable.")
     ] = None,
     data: Annotated[
         Path | None, typer.Option(help="Any data set that mien reads: Parquet, fer2013.csv, class folders, arrays.")
@@ -49,6 +54,9 @@ def evaluate(
         int, typer.Option(min=0, help="Show what so many of the surest right and wrong answers hang on.")
     ] = 0,
     table: Annotated[Literal["csv", "parquet"], typer.Option(help="How to write the predictions.")] = "csv",
+    train_if_missing: TrainIfMissing = None,
+    recipe: TrainingRecipe = "",
+    set_: RecipeChanges = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
     format_: Annotated[Literal["table", "json"], typer.Option("--format", help="What to print.")] = "table",
 ) -> None:
@@ -71,6 +79,8 @@ def evaluate(
 
     `mien evaluate runs/a/a.onnx runs/b/b.onnx --data faces/ --out results/both --format json`
 
+    `mien evaluate --model own.onnx --train-if-missing faces/ --out results/own`
+
     `mien evaluate --predictions other-tool.csv --out results/other`
     """
     import json
@@ -84,9 +94,13 @@ def evaluate(
     from mien.evaluation.predictions import read_predictions
     from mien.model_file import open_model
 
+    models = [*(models or ()), *(model or ())]
     _check_options(bool(models), predictions, target_accuracy, robustness=robustness, explain=explain)
+    train_missing_model(models, train_if_missing, recipe, set_, quiet=quiet)
+    if train_if_missing is not None:
+        data = _held_out(Path(models[0]), data, train_if_missing, split)
     said = read_predictions(predictions) if predictions is not None else None
-    opened = [open_model(name) for name in models or ()]
+    opened = [open_model(name) for name in models]
     samples = extremes = None
     if data is None:
         if said is None:
@@ -130,6 +144,22 @@ def evaluate(
     else:
         print_evaluation(result)
         typer.echo(", ".join(str(place) for place in written))
+
+
+def _held_out(model: Path, data: Path | None, trained_on: Path, split: str) -> Path:
+    """Where to measure a model that was trained on `trained_on`; says what that is worth."""
+    from mien.training.model_places import data_to_measure
+
+    place = data_to_measure(model, data, trained_on)
+    if place == data and place.resolve() != trained_on.resolve():
+        return place
+    worth = {
+        "train": "what it was trained on; this says nothing of other faces",
+        "validation": "held out, but they chose the epoch and the calibration; a test split says more",
+        "test": "held out, and not used in training",
+    }
+    typer.echo(f"measuring on the {split} faces of {place}: {worth[split]}", err=True)
+    return place
 
 
 def _check_options(

@@ -27,6 +27,10 @@ def ladder(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 = all.")] = 0,
+    log: Annotated[
+        list[str] | None,
+        typer.Option("--log", metavar="TRACKER", help="Also note figures with tensorboard or mlflow; repeatable."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be trained and stop.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
@@ -71,6 +75,7 @@ def ladder(
             data,
             out,
             longer=longer,
+            trackers=log or (),
             device=pick_device(device, threads=threads),
             watcher=LadderWatcher(begun, Watcher(on_epoch=lambda row: say(epoch_line(row)))),
             warn=say,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from mien.training.curves_view import CurvesView
     from mien.training.loop import Watcher
     from mien.training.recipe import Recipe
 
@@ -26,6 +27,11 @@ def train(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 = all.")] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the resolved recipe and stop.")] = False,
+    log: Annotated[
+        list[str] | None,
+        typer.Option("--log", metavar="TRACKER", help="Also note figures with tensorboard or mlflow; repeatable."),
+    ] = None,
+    curves: Annotated[bool, typer.Option("--curves", help="Show live curves, where the terminal can.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
     """Train a recipe; select and calibrate on validation; leave a model file.
@@ -37,6 +43,8 @@ def train(
     `mien train my.toml --data faces/ --out runs/mine --set optimizer.epochs=20`
 
     `mien train mien-small --data fer2013/ --out runs/small --resume`
+
+    `mien train mien-small --data fer2013/ --out runs/small --curves --log tensorboard --log mlflow`
 
     `torchrun --nproc-per-node 2 -m mien train mien-small --data fer2013/ --out runs/small`
     """
@@ -56,19 +64,20 @@ def train(
         return
     chosen = pick_device(device, threads=threads)
     try:
-        with _Progress(settings, quiet=quiet or not is_first_worker()) as progress:
+        with _view(settings, curves=curves, quiet=quiet or not is_first_worker()) as progress:
             run = train_run(
                 settings,
                 data,
                 out,
                 resume=resume,
                 stream=stream,
+                trackers=log or (),
                 device=chosen,
                 watcher=progress.watcher(),
                 warn=progress.say,
             )
     except KeyboardInterrupt:
-        typer.echo(f"mien: stopped; {_how_to_go_on(out)}", err=True)
+        say_how_to_go_on(out, "the same command with --resume goes on")
         raise typer.Exit(130) from None  # 128 + SIGINT, as shells have it
     for path in run.models:
         typer.echo(str(path))
@@ -81,17 +90,30 @@ def can_train() -> bool:
     return all(find_spec(name) is not None for name in ("torch", "safetensors", "onnx", "onnxscript", "matplotlib"))
 
 
-def _how_to_go_on(out: Path) -> str:
+def say_how_to_go_on(run: Path, how: str) -> None:
+    """After Ctrl-C: what the run's folder holds, and how to go on."""
     from mien.training.checkpoint import epochs_done
     from mien.training.loop import CHECKPOINT
 
-    done = epochs_done(out / CHECKPOINT)
-    if not done:
-        return "no epoch was finished"
-    return f"{out} holds {done} finished epoch{'s' if done > 1 else ''}; the same command with --resume goes on"
+    done = epochs_done(run / CHECKPOINT)
+    kept = f"{run} holds {done} finished epoch{'s' if done > 1 else ''}" if done else "no epoch was finished"
+    typer.echo(f"mien: stopped; {kept}; {how}" if done else f"mien: stopped; {kept}", err=True)
 
 
-class _Progress:
+def _view(recipe: Recipe, *, curves: bool, quiet: bool) -> TrainingProgress | CurvesView:
+    """Live curves where they are wanted and the terminal can show them, else a bar and lines."""
+    if curves and not quiet:
+        from rich.console import Console
+
+        from mien.training.curves_view import CurvesView, can_show_curves
+
+        console = Console(stderr=True)
+        if can_show_curves(console):
+            return CurvesView(recipe, console)
+    return TrainingProgress(recipe, quiet=quiet)
+
+
+class TrainingProgress:
     """A bar for the epoch with images/s and the time left of the whole run; a line per epoch."""
 
     def __init__(self, recipe: Recipe, *, quiet: bool) -> None:
@@ -109,7 +131,7 @@ class _Progress:
         )
         self._task = self._bar.add_task("", epoch=f"1/{self._epochs}", rate=0.0, left="?")
 
-    def __enter__(self) -> _Progress:
+    def __enter__(self) -> TrainingProgress:
         return self  # the bar starts with the first step: a refusal stays one line
 
     def __exit__(self, *_: object) -> None:

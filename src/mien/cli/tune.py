@@ -24,6 +24,10 @@ def tune(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 = all.")] = 0,
+    log: Annotated[
+        list[str] | None,
+        typer.Option("--log", metavar="TRACKER", help="Also note figures with tensorboard or mlflow; repeatable."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
@@ -73,6 +77,7 @@ def tune(
             trials=trials,
             overrides=tuple(set_ or ()),
             storage=storage,
+            trackers=log or (),
             device=pick_device(device, threads=threads),
             watcher=watcher,
             warn=say,

@@ -5,24 +5,32 @@ Parts are numbered by the trunk's stages, 0, 1, ...; the head (all that comes af
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mien.model_file import shipped_models
 from mien.training.checkpoint import start_from
 from mien.training.networks import ExpressionNetwork
 from mien.training.recipe import FinetuneSettings, OptimizerSettings
+from mien.training.start_from_model import start_from_model
 
 PRETRAINED = ("imagenet", "faces")
-"""Values of `network.weights` that a trunk knows itself; others are files."""
+"""Values of `network.weights` that a trunk knows itself; others are files, or shipped models by name."""
 
 
-def load_start(network: ExpressionNetwork, weights: str) -> None:
-    """Fills a network with what `network.weights` names. Raises RecipeError, TrainingError, MissingExtraError."""
+def load_start(network: ExpressionNetwork, weights: str, labels: Mapping[str, tuple[str, ...]] | None = None) -> None:
+    """Fills a network with what `network.weights` names. labels: of its heads, for what a model file knows of them.
+
+    Raises RecipeError, TrainingError, ModelFileError, MissingExtraError.
+    """
     if weights in PRETRAINED:
         network.trunk.load_pretrained(weights)
+    elif weights.endswith(".onnx") or weights in shipped_models():
+        start_from_model(network, weights, labels)
     elif weights:
         start_from(network, Path(weights))
 

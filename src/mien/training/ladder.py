@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -78,13 +78,15 @@ def climb_ladder(
     out: Path,
     *,
     longer: float = 2.0,
+    trackers: Sequence[str] = (),
     device: torch.device | None = None,
     watcher: LadderWatcher | None = None,
     warn: Callable[[str], None] = print,
 ) -> Ladder:
     """Trains every step in a folder of its own below `out`, compares them, and trains the best `longer` times as long.
 
-    What is finished is skipped, and a run that was killed goes on. Every step starts from the backbone's own weights.
+    trackers: as in `train_run`, for each run. What is finished is skipped, and a run that was killed goes on. Every
+    step starts from the backbone's own weights.
     Leaves compare/ (the twelve), longer/ (the run) and longer/compare/, best.safetensors and the best model file.
     Raises RecipeError, DataError, OutputError, TrainingError.
     """
@@ -93,7 +95,7 @@ def climb_ladder(
         raise RecipeError(f"longer is {longer:g}; expected how many times as long the best step is trained, 1 or more")
     make_folder(out)
     for step, recipe in plan:
-        _run(recipe, data, out / step.name, device, watcher, warn)
+        _run(recipe, data, out / step.name, trackers, device, watcher, warn)
     steps = compare_runs([out / step.name for step, _ in plan])
     write_comparison(steps, out / COMPARED)
     winner = steps.runs[0].name
@@ -105,7 +107,7 @@ def climb_ladder(
         description=f"{recipe.description}; {epochs} epochs instead of {recipe.optimizer.epochs}",
         optimizer=replace(recipe.optimizer, epochs=epochs),
     )
-    _run(longest, data, out / LONGER, device, watcher, warn)
+    _run(longest, data, out / LONGER, trackers, device, watcher, warn)
     both = compare_runs([out / winner, out / LONGER])
     write_comparison(both, out / LONGER / COMPARED)
     best = both.runs[0].name
@@ -127,6 +129,7 @@ def _run(
     recipe: Recipe,
     data: Path,
     folder: Path,
+    trackers: Sequence[str],
     device: torch.device | None,
     watcher: LadderWatcher,
     warn: Callable[[str], None],
@@ -134,4 +137,6 @@ def _run(
     finished = is_finished(recipe, folder)
     watcher.on_run(recipe, finished)
     if not finished:
-        train_run(recipe, data, folder, resume=True, device=device, watcher=watcher.training, warn=warn)
+        train_run(
+            recipe, data, folder, resume=True, trackers=trackers, device=device, watcher=watcher.training, warn=warn
+        )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,10 +36,16 @@ CHECKPOINT, BEST, LAST = "checkpoint.safetensors", "best.safetensors", "last.saf
 
 @dataclass(frozen=True, slots=True)
 class Watcher:
-    """Who is told how a run goes: after each step (epoch, images done, images in all, images/s), after each epoch."""
+    """Who is told how a run goes: after each step (epoch, images done, images in all, images/s), after each epoch.
+
+    on_start: before the first step, with the epochs that a run which goes on has behind it, and their confusions.
+    on_validation: just before on_epoch, with what each head took for what.
+    """
 
     on_step: Callable[[int, int, int, float], None] = lambda *_: None
     on_epoch: Callable[[dict[str, float]], None] = lambda *_: None
+    on_start: Callable[[Sequence[dict[str, float]], Sequence[Confusion]], None] = lambda *_: None
+    on_validation: Callable[[Sequence[Confusion]], None] = lambda *_: None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,6 +113,7 @@ def fit(
     size = settings.batch_size * settings.accumulate
     job = _Job(recipe, train, losses, max(1, len(train.images) // size), size, out, workers, watcher)
     state = _start(job, resume=resume)
+    watcher.on_start(tuple(state.history), tuple(state.confusions))
     while state.epoch < settings.epochs and not should_stop(settings, _scores(state.history, weights)):
         started = time.perf_counter()
         loss, timing = _train_epoch(job, state)
@@ -117,7 +124,8 @@ def fit(
             raise _diverged(job, state, "on validation after")
         state.epoch += 1
         state.history.append(row)
-        state.confusions += _confusions(state.epoch, logits, validation)
+        confusions = _confusions(state.epoch, logits, validation)
+        state.confusions += confusions
         (score,) = _scores([row], weights)
         if score > state.best:
             state.best = score
@@ -126,6 +134,7 @@ def fit(
         if workers.is_first:
             save_checkpoint(state, out / CHECKPOINT)
             write_records(out, state.history, state.confusions, timing, seconds=time.perf_counter() - started)
+        watcher.on_validation(confusions)
         watcher.on_epoch(row)
     if workers.is_first:
         save_weights(state.ema, out / LAST)
@@ -139,7 +148,7 @@ def _start(job: _Job, *, resume: bool) -> TrainingState:
     network = network_on(recipe, heads, job.train.images.device)
     going_on = resume and checkpoint.exists()
     if not going_on:
-        load_start(network, recipe.network.weights)
+        load_start(network, recipe.network.weights, job.train.labels)
     optimizer = _optimizer(network, recipe)
     state = TrainingState(network, copy.deepcopy(network), optimizer, epoch=0, step=0, best=-math.inf, history=[])
     if going_on:

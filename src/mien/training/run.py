@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -37,6 +37,7 @@ from mien.training.plots import plot_curves
 from mien.training.recipe import Recipe, load_recipe, same_training
 from mien.training.run_page import write_run_page
 from mien.training.targets import HeadTargets, make_targets
+from mien.training.trackers import TrackedRun, check_trackers, tracked
 from mien.training.workers import joined
 from mien.version import __version__
 
@@ -62,6 +63,7 @@ def train_run(
     *,
     resume: bool = False,
     stream: bool = False,
+    trackers: Sequence[str] = (),
     device: torch.device | None = None,
     watcher: Watcher | None = None,
     warn: Callable[[str], None] = print,
@@ -69,15 +71,17 @@ def train_run(
     """Trains `recipe` on the training split of `data`, selects and calibrates on its validation split.
 
     resume: go on from the checkpoint in `out`; without it a folder that holds a run is refused. stream: leave the faces
-    on disk, where `data` is a data set that mien wrote. Under torchrun the processes train together, and the first of
-    them writes; to the others no model file is named, and nothing is told.
-    Raises DataError, RecipeError, OutputError, TrainingError.
+    on disk, where `data` is a data set that mien wrote. trackers: some of `trackers.TRACKERS`, which also get the
+    figures of each epoch. Under torchrun the processes train together, and the first of them writes; to the others no
+    model file is named, and nothing is told.
+    Raises DataError, RecipeError, OutputError, TrainingError; MissingExtraError for a tracker that is not installed.
     """
+    check_trackers(trackers)
     device = device or pick_device()
     _check_folder(recipe, out, resume)
     with joined(device) as workers:
         if not workers.is_first:
-            watcher, warn = None, _ignore
+            watcher, warn, trackers = None, _ignore, ()
         train, validation = read_splits(recipe, data, stream=stream, warn=warn)
         at_once = recipe.optimizer.batch_size * recipe.optimizer.accumulate
         if len(train) < at_once:
@@ -86,21 +90,24 @@ def train_run(
         validation_targets = make_targets(validation, recipe.targets, source=str(data))
         if recipe.distill.teachers and not _is_finished(recipe, out):
             train_targets = with_teachers(train_targets, train.images, recipe.distill)
+        about = environment(device) | {"workers": workers.count}
         if workers.is_first:
             make_folder(out)
             write_text(out / "recipe.toml", to_toml(recipe))
-            about = environment(device) | {"workers": workers.count}
             write_text(out / "environment.json", json.dumps(about, indent=2) + "\n")
-        history = fit(
-            recipe,
-            train_faces := Faces.on(device, train, train_targets),
-            validation_faces := Faces.on(device, validation, validation_targets),
-            {t.head: t.weight for t in train_targets},
-            out,
-            resume=resume,
-            watcher=watcher or Watcher(),
-            workers=workers,
-        )
+        train_faces = Faces.on(device, train, train_targets)
+        validation_faces = Faces.on(device, validation, validation_targets)
+        with tracked(trackers, TrackedRun(recipe, out, about), watcher or Watcher(), warn=warn) as told:
+            history = fit(
+                recipe,
+                train_faces,
+                validation_faces,
+                {t.head: t.weight for t in train_targets},
+                out,
+                resume=resume,
+                watcher=told,
+                workers=workers,
+            )
     if not workers.is_first:
         return Run(out, history, ())
     plot_curves(history, out / "curves.png", title=recipe.name)

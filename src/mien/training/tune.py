@@ -28,6 +28,7 @@ from mien.training.loop import CHECKPOINT, LAST, Watcher
 from mien.training.recipe import Recipe, load_recipe
 from mien.training.run import train_run
 from mien.training.search import Choice, Range, Search, as_override, read_search
+from mien.training.trackers import check_trackers
 from mien.training.tuned import Tried, Tuned, write_tuned
 
 if TYPE_CHECKING:
@@ -62,17 +63,20 @@ def tune(
     trials: int,
     overrides: tuple[str, ...] = (),
     storage: str = "",
+    trackers: Sequence[str] = (),
     device: torch.device | None = None,
     watcher: TuneWatcher | None = None,
     warn: Callable[[str], None] = print,
 ) -> Tuned:
     """Trains trials of a recipe with a [search] until there are `trials` of them, in all processes together.
 
-    storage: an SQLAlchemy URL of a database that several machines share; empty keeps study.db in `out`.
+    storage: an SQLAlchemy URL of a database that several machines share; empty keeps study.db in `out`. trackers: as in
+    `train_run`, for each trial.
     Leaves best.toml, trials.csv, tune.html and figures/ in `out`, and each trial's run in trial-NNNN.
     Raises MissingExtraError without Optuna; RecipeError, DataError, OutputError; TrainingError where no trial came to
     its end.
     """
+    check_trackers(trackers)
     watcher = watcher or TuneWatcher()
     space, base = read_search(recipe, overrides), load_recipe(recipe, overrides)
     make_folder(out)
@@ -83,7 +87,7 @@ def tune(
             study.sampler = _sampler(base.seed, trial.number)
             taken = tuple(as_override(entry, _suggest(trial, entry)) for entry in space)
             watcher.on_begin(trial.number, taken)
-            _train(study, trial, recipe, (*overrides, *taken), data, out, device, watcher.training, warn)
+            _train(study, trial, recipe, (*overrides, *taken), data, out, trackers, device, watcher.training, warn)
             watcher.on_end(_tried(study.trials[trial.number], space))
     tuned = _conclude(study, space, base, recipe, overrides)
     write_tuned(tuned, out)
@@ -202,6 +206,7 @@ def _train(
     changes: Sequence[str],
     data: Path,
     out: Path,
+    trackers: Sequence[str],
     device: torch.device | None,
     training: Watcher,
     warn: Callable[[str], None],
@@ -222,8 +227,10 @@ def _train(
     folder = _folder(out, trial.number)
     try:
         settings = load_recipe(recipe, changes)
-        watcher = Watcher(training.on_step, on_epoch)
-        run = train_run(settings, data, folder, resume=True, device=device, watcher=watcher, warn=warn)
+        watcher = replace(training, on_epoch=on_epoch)
+        run = train_run(
+            settings, data, folder, resume=True, trackers=trackers, device=device, watcher=watcher, warn=warn
+        )
         study.tell(trial, max(_score(row) for row in run.history))
     except _GivenUp:
         study.tell(trial, state=TrialState.PRUNED)

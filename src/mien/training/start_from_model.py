@@ -1,0 +1,106 @@
+"""Starts a network from a model file of mien: its convolutions are found again by order and shape, labels by name.
+
+In the file each batch norm is folded into the convolution before it. Such a pair becomes a convolution with a batch
+norm that does nothing but add the bias, which is then free to learn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import numpy_helper
+from torch import nn
+
+from mien.errors import TrainingError
+from mien.model_file import ModelFile, open_model
+from mien.training.networks import ExpressionNetwork
+
+_Convolution = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
+def start_from_model(
+    network: ExpressionNetwork, model: str | Path, labels: Mapping[str, tuple[str, ...]] | None = None
+) -> None:
+    """Fills the trunk of `network` from a model file, a shipped one by name; the neck stays as it is.
+
+    labels: of the network's heads; what the file knows of these labels is taken over, and others stay as they are.
+    Works where every convolution of the trunk is followed by its batch norm, as in mien's residual networks. Raises
+    ModelFileError; TrainingError where the file has another network.
+    """
+    opened = open_model(model)
+    path = opened.path
+    found = _convolutions(path)
+    other = TrainingError(f"{path}: has another network than the recipe's; its convolutions don't fit")
+    pairs = _pairs(network.trunk)
+    # Within a block, PyTorch and the file may name convolutions in another order; equal shapes keep theirs.
+    for convolution, norm in pairs:
+        shape = tuple(convolution.weight.shape)
+        place = next((i for i, (weight, _) in enumerate(found) if weight.shape == shape), None)
+        if place is None:
+            raise other
+        weight, bias = found.pop(place)
+        if norm.running_mean is None or norm.running_var is None:
+            raise other
+        with torch.no_grad():
+            convolution.weight.copy_(torch.from_numpy(weight))
+            norm.weight.fill_(1.0)
+            norm.bias.copy_(torch.from_numpy(bias))
+            norm.running_mean.zero_()
+            norm.running_var.fill_(1.0 - norm.eps)  # so that the norm divides by 1
+    if found or not pairs:
+        raise other
+    _fill_heads(network, opened, labels or {})
+
+
+def _fill_heads(network: ExpressionNetwork, opened: ModelFile, labels: Mapping[str, tuple[str, ...]]) -> None:
+    """Copies a row of the file's head for each label that both know, where nothing stands between trunk and head."""
+    tensors = {t.name.removesuffix("_half"): t for t in onnx.load(opened.path).graph.initializer}
+    (weight, bias) = (
+        next(
+            (numpy_helper.to_array(t) for name, t in tensors.items() if ".heads." in name and name.endswith(end)), None
+        )
+        for end in (".weight", ".bias")
+    )
+    if weight is None or bias is None or opened.info.members:
+        return
+    for head, names in labels.items():
+        linear = network.heads[head]
+        if not isinstance(linear, nn.Linear) or linear.in_features != weight.shape[1]:
+            continue
+        for row, label in enumerate(names):
+            if label in opened.info.labels:
+                known = opened.info.labels.index(label)
+                with torch.no_grad():
+                    linear.weight[row] = torch.from_numpy(weight[known].astype(np.float32))
+                    linear.bias[row] = float(bias[known])
+
+
+def _pairs(trunk: nn.Module) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+    """Convolutions and the batch norms behind them, in order."""
+    convolutions = [m for m in trunk.modules() if isinstance(m, nn.Conv2d)]
+    norms = [m for m in trunk.modules() if isinstance(m, nn.BatchNorm2d)]
+    fitting = len(convolutions) == len(norms) and all(
+        c.out_channels == n.num_features and c.bias is None for c, n in zip(convolutions, norms, strict=True)
+    )
+    return list(zip(convolutions, norms, strict=True)) if fitting else []
+
+
+def _convolutions(path: Path) -> list[_Convolution]:
+    """Weights (out, in, h, w) and biases (out,) of all convolutions in a file, in order, float32."""
+    graph = onnx.load(path).graph
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    casts = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Cast"}
+
+    def values(name: str) -> NDArray[np.float32]:
+        array = numpy_helper.to_array(tensors[casts.get(name, name)])
+        return np.array(array, np.float32)
+
+    try:
+        return [(values(n.input[1]), values(n.input[2])) for n in graph.node if n.op_type == "Conv"]
+    except (KeyError, IndexError) as error:
+        raise TrainingError(f"{path}: its convolutions can't be read ({error})") from error
