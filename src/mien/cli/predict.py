@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.cli.exit_codes import NOT_ALL_READ
+from mien.cli.training_options import RecipeChanges, TrainIfMissing, TrainingRecipe, train_missing_model
 
 if TYPE_CHECKING:
+    from mien.recognition.recognizer import Recognizer
     from mien.results import ImageResult
 
 
@@ -60,6 +62,9 @@ def predict(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Threads that read pictures and find faces; default: one a core, up to 4.")
     ] = None,
+    train_if_missing: TrainIfMissing = None,
+    recipe: TrainingRecipe = "",
+    set_: RecipeChanges = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")] = False,
 ) -> None:
     """Recognise facial expressions in pictures.
@@ -72,14 +77,21 @@ def predict(
 
     - `mien predict holiday/ --annotate drawn/ --format csv --output faces.csv`
 
+    - `mien predict talk.mp4 --format csv --output frames.csv`
+
     - `find . -name '*.png' | mien predict - --format jsonl`
+
+    - `mien predict photo.jpg --model own.onnx --train-if-missing faces/`
     """
+    from mien.errors import VideoError
     from mien.faces import make_detector
     from mien.media.sinks import AnnotatedFolder, open_sink
     from mien.media.sources import expand_sources
     from mien.recognition.recognizer import Recognizer
 
-    paths: Iterable[Path] = expand_sources(sources, exclude=annotate)
+    video = _video_among(sources)
+    paths: Iterable[Path] = expand_sources(sources, exclude=annotate) if video is None else ()
+    train_missing_model(model, train_if_missing, recipe, set_, quiet=quiet)
     recognizer = Recognizer(
         model,
         detector=make_detector(detector, min_face=min_face, cascade=cascade, yunet_weights=yunet_weights),
@@ -89,6 +101,13 @@ def predict(
         batch_size=batch_size,
         workers=workers,
     )
+    if video is not None:
+        if annotate is not None:
+            raise VideoError(
+                f"{video}: is a video; --annotate is for pictures; use  mien watch {video} --record OUT.mp4"
+            )
+        _predict_video(recognizer, video, format_, output, quiet=quiet)
+        return
     all_read = True
     with ExitStack() as stack:
         sink = stack.enter_context(open_sink(format_.value, recognizer.summary(), output))
@@ -106,6 +125,32 @@ def predict(
             if folder is not None:
                 folder.write(result)
     if not all_read:
+        raise typer.Exit(NOT_ALL_READ)
+
+
+def _video_among(sources: list[str]) -> str | None:
+    """The video that is the only source. Raises VideoError where it is one of several."""
+    from pathlib import PurePath
+
+    from mien.errors import VideoError
+
+    if not any(PurePath(source).suffix for source in sources):
+        return None
+    from mien.media.video.opening import is_video_file
+
+    video = next((source for source in sources if is_video_file(source)), None)
+    if video is not None and len(sources) > 1:
+        raise VideoError(f"{video}: is a video, which goes alone; give pictures, or one video")
+    return video
+
+
+def _predict_video(recognizer: Recognizer, video: str, format_: Format, output: Path | None, *, quiet: bool) -> None:
+    """The table of a video's tracks, or the rows of its frames."""
+    from mien.cli.watch import follow_video
+
+    lost = follow_video(recognizer, video, format_.value, output, quiet=quiet)
+    if lost is not None:
+        typer.echo(f"mien: {lost}", err=True)
         raise typer.Exit(NOT_ALL_READ)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -23,7 +24,7 @@ Rectangle = tuple[int, int, int, int]  # x1, y1, x2, y2, pixels
 _FONT = cv2.FONT_HERSHEY_DUPLEX
 _FONT_SCALE = 2.0  # text is rendered large once and shrunk: OpenCV's line fonts are ragged when drawn small
 _FONT_THICKNESS = 4
-_ABSTAINED: Color = (90, 90, 90)
+ABSTAINED: Color = (90, 90, 90)
 _NOTEBOOK_EDGE = 1024  # pixels
 
 
@@ -44,10 +45,10 @@ def draw_faces(picture: NDArray[np.uint8], faces: Sequence[Face]) -> NDArray[np.
     """
     canvas = picture.copy()
     height, width = canvas.shape[:2]
-    boxes = [_pixels(face, width, height) for face in faces]
+    boxes = [box_pixels(face, width, height) for face in faces]
     style = _style(width, height, [box[3] - box[1] for box in boxes])
     for face, box in zip(faces, boxes, strict=True):
-        _draw_box(canvas, box, _color(face), style.line)
+        draw_box(canvas, box, _color(face), style.line)
     taken: list[Rectangle] = []
     # Sure answers come first, so that doubtful ones make way.
     for i in sorted(range(len(faces)), key=lambda i: -faces[i].confidence):
@@ -58,9 +59,9 @@ def draw_faces(picture: NDArray[np.uint8], faces: Sequence[Face]) -> NDArray[np.
     return canvas
 
 
-def encode_picture(picture: NDArray[np.uint8], suffix: str) -> bytes:
-    """An RGB picture (H, W, 3) as the bytes of a .png or .jpg file."""
-    options = [cv2.IMWRITE_JPEG_QUALITY, 92] if suffix == ".jpg" else [cv2.IMWRITE_PNG_COMPRESSION, 3]
+def encode_picture(picture: NDArray[np.uint8], suffix: str, *, quality: int = 92) -> bytes:
+    """An RGB picture (H, W, 3) as the bytes of a .png or .jpg file. quality: a JPEG's, 1 to 100."""
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if suffix == ".jpg" else [cv2.IMWRITE_PNG_COMPRESSION, 3]
     done, data = cv2.imencode(suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)
     if not done:
         raise PictureError(f"a picture of shape {picture.shape} can't be written as {suffix}; use .png or .jpg")
@@ -101,23 +102,24 @@ def _style(width: int, height: int, face_heights: Sequence[int]) -> _Style:
 
 
 def _color(face: Face) -> Color:
-    return _ABSTAINED if face.abstained else color_rgb(face.expression)
+    return ABSTAINED if face.abstained else color_rgb(face.expression)
 
 
-def _ink(color: Color) -> Color:
+def ink(color: Color) -> Color:
     """Black or white, whichever stands out more, by the contrast ratio of WCAG 2.1."""
     linear = [(c / 255 / 12.92 if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4) for c in color]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
     return (0, 0, 0) if (luminance + 0.05) ** 2 > 1.05 * 0.05 else (255, 255, 255)
 
 
-def _pixels(face: Face, width: int, height: int) -> Rectangle:
+def box_pixels(face: Face, width: int, height: int) -> Rectangle:
+    """A face's box in whole pixels, cut off at the picture's edge."""
     x1, x2 = (int(np.clip(round(x), 0, width - 1)) for x in (face.box.x1, face.box.x2))
     y1, y2 = (int(np.clip(round(y), 0, height - 1)) for y in (face.box.y1, face.box.y2))
     return x1, y1, x2, y2
 
 
-def _draw_box(canvas: NDArray[np.uint8], box: Rectangle, color: Color, line: int) -> None:
+def draw_box(canvas: NDArray[np.uint8], box: Rectangle, color: Color, line: int) -> None:
     """A coloured line with a thin dark one around it (thick lines: on both sides), which sets it off."""
     rim = max(1, line // 3)
     outer = line // 2
@@ -140,15 +142,21 @@ def _frame(canvas: NDArray[np.uint8], box: Rectangle, outside: int, thickness: i
         canvas[max(0, top) : max(0, bottom), max(0, left) : max(0, right)] = color
 
 
-def _text_mask(text: str, height: int) -> NDArray[np.uint8]:
-    """Anti-aliased text of the given height in pixels (ascenders and descenders): uint8 (height, width), 0 to 255."""
+@lru_cache(maxsize=2048)
+def text_mask(text: str, height: int) -> NDArray[np.uint8]:
+    """Anti-aliased ASCII text of the given height in pixels (ascenders and descenders).
+
+    uint8 (height, width), 0 to 255, read-only: it is kept for the next time.
+    """
     (text_width, above), below = cv2.getTextSize(text, _FONT, _FONT_SCALE, _FONT_THICKNESS)
     large = np.zeros((above + below, text_width + 2 * _FONT_THICKNESS), np.uint8)
     # Stroke width in rendered pixels such that small text keeps strokes of about one pixel.
     thickness = max(_FONT_THICKNESS, round(0.9 * large.shape[0] / height))
     cv2.putText(large, text, (_FONT_THICKNESS, above), _FONT, _FONT_SCALE, 255, thickness, cv2.LINE_AA)
     width = max(1, round(large.shape[1] * height / large.shape[0]))
-    return cv2.resize(large, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    mask = cv2.resize(large, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    mask.flags.writeable = False
+    return mask
 
 
 def _place(
@@ -166,7 +174,7 @@ def _place(
     variants = ((full, style.plate_height), (full, small), (f"{face.expression}{mark}", small))
     best: tuple[float, Rectangle, NDArray[np.uint8]] | None = None
     for text, plate_height in variants:
-        mask = _text_mask(text, max(8, plate_height - style.padding))
+        mask = text_mask(text, max(8, plate_height - style.padding))
         for plate in _candidates(box, mask.shape[1] + 2 * style.padding, plate_height, style.line, size_wh):
             # To cover another label makes both useless; to cover a face only hides a part of the picture.
             cost = sum(4.0 * _overlap(plate, t) for t in taken) + sum(_overlap(plate, o) for o in others)
@@ -212,5 +220,5 @@ def _draw_plate(canvas: NDArray[np.uint8], plate: Rectangle, mask: NDArray[np.ui
     top, left = (y2 - y1 - mask.shape[0] + 1) // 2, (x2 - x1 - mask.shape[1]) // 2
     inner = area[top : top + mask.shape[0], left : left + mask.shape[1]]
     alpha = mask[: inner.shape[0], : inner.shape[1], None] / np.float32(255)
-    ink = np.array(_ink(color), np.float32)
-    inner[:] = np.rint(inner + (ink - inner) * alpha).astype(np.uint8)
+    letters = np.array(ink(color), np.float32)
+    inner[:] = np.rint(inner + (letters - inner) * alpha).astype(np.uint8)

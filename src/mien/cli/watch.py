@@ -1,0 +1,293 @@
+"""`mien watch`: follows expressions through a video, a camera or a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mien.cli.exit_codes import NOT_ALL_READ
+from mien.cli.training_options import RecipeChanges, TrainIfMissing, TrainingRecipe, train_missing_model
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from mien.media.timeline_summary import TimelineCounter
+    from mien.media.video.frames import FrameSource
+    from mien.recognition.outputs import OutputSummary
+    from mien.recognition.recognizer import Recognizer
+    from mien.recognition.watch import Watch
+    from mien.results import FrameResult
+    from mien.serving.live import LivePage
+
+
+class PrivacyMode(str, Enum):  # noqa: UP042 (typer's oldest supported version knows no StrEnum)
+    """How faces are hidden in drawn frames."""
+
+    none = "none"
+    blur = "blur"
+    box = "box"
+
+
+def watch(
+    source: Annotated[
+        str, typer.Argument(help="A video file, a camera's number, an rtsp:// or http:// address, a folder, or -.")
+    ],
+    model: Annotated[
+        list[str], typer.Option("--model", "-m", help="A shipped model's name or a file; several answer together.")
+    ] = ["mien-small"],  # noqa: B006 (typer copies it)
+    detector: Annotated[str, typer.Option("--detector", "-d", help="mtcnn, yunet, haar, or none.")] = "mtcnn",
+    yunet_weights: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A weights file for the detector yunet.")
+    ] = None,
+    record: Annotated[Path | None, typer.Option(metavar="OUT.mp4", help="Record the drawn frames, with sound.")] = None,
+    timeline: Annotated[
+        Path | None, typer.Option(metavar="OUT.csv", help="A row for each face and frame: .csv, .jsonl or .parquet.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="OUT.png", help="Draw the expressions over time.")] = None,
+    events: Annotated[
+        bool, typer.Option("--events", help="Print each expression with start, end and peak, as JSON lines.")
+    ] = False,
+    emoji: Annotated[bool, typer.Option("--emoji", help="Draw a badge of the expression beside each face.")] = False,
+    privacy: Annotated[PrivacyMode, typer.Option(help="Hide faces in drawn frames.")] = PrivacyMode.none,
+    every: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Look for faces in each Nth frame, follow them in between.")
+    ] = None,
+    smooth: Annotated[
+        float, typer.Option(metavar="S", min=0.0, help="Time constant of the smoothing, seconds; 0 = none.")
+    ] = 0.5,
+    min_face: Annotated[int, typer.Option(metavar="PX", min=1, help="Leave out faces that are smaller.")] = 20,
+    abstain_below: Annotated[
+        float, typer.Option(metavar="P", min=0.0, max=1.0, help="Call answers with less confidence unsure.")
+    ] = 0.0,
+    max_seconds: Annotated[float | None, typer.Option(metavar="T", help="Stop after so many seconds.")] = None,
+    raw: Annotated[
+        str, typer.Option(metavar="WxH:PIXELS@FPS", help="For -: bare frames, for example 640x360:rgb24@25.")
+    ] = "",
+    rate: Annotated[float | None, typer.Option(metavar="FPS", help="Frames a second of a folder of pictures.")] = None,
+    live: Annotated[
+        bool | None, typer.Option("--live/--no-live", help="Whether frames may be dropped to keep up with the source.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Of the live page. [default: 8642 or free]")
+    ] = None,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the live page in the browser.")] = True,
+    window: Annotated[bool, typer.Option("--window", help="Show a window; needs an OpenCV with windows.")] = False,
+    train_if_missing: TrainIfMissing = None,
+    recipe: TrainingRecipe = "",
+    set_: RecipeChanges = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Follow apparent expressions through a video, a camera or a stream.
+
+    A camera or stream shows itself on a page in the browser, on this machine alone (over SSH: forward its port). Ctrl-C
+    ends it; all files are valid then.
+
+    Exit code: 0 done, 2 wrong usage, 3 the source ended early or was lost (what came before is saved), 130 a file was
+    interrupted.
+
+    Examples:
+
+    - `mien watch talk.mp4 --record drawn.mp4 --timeline faces.csv --plot faces.png`
+
+    - `mien watch 0`
+
+    - `mien watch rtsp://camera/stream --timeline day.parquet --privacy blur --record day.mp4`
+
+    - `ffmpeg -i film.mkv -f rawvideo -pix_fmt rgb24 -s 640x360 - | mien watch - --raw 640x360:rgb24@25 --events`
+    """
+    from mien.faces import make_detector
+    from mien.media.timeline_summary import TimelineCounter
+    from mien.media.video.opening import RawFormat, open_source
+    from mien.recognition.outputs import Ending, EventOutput, NamedOutput, Recording, write_outputs
+    from mien.recognition.recognizer import Recognizer
+
+    train_missing_model(model, train_if_missing, recipe, set_, quiet=quiet)
+    recognizer = Recognizer(
+        model,
+        detector=make_detector(detector, min_face=min_face, yunet_weights=yunet_weights),
+        min_face=min_face,
+        abstain_below=abstain_below,
+    )
+    with ExitStack() as stack:  # closes what was opened where something can't be
+        opened = open_source(source, raw=RawFormat.parse(raw) if raw else None, rate=rate, live=live)
+        stack.callback(opened.close)
+        draw = _drawing(emoji=emoji, privacy=privacy)
+        page = opened.live and not window
+        pictures = record is not None or plot is not None or page or window
+        watched = recognizer.watch(
+            opened, every=every, smooth_s=smooth, keep_pictures=pictures, max_seconds=max_seconds
+        )
+        counter = TimelineCounter()
+        outputs = [NamedOutput("", counter)]
+        if timeline is not None:
+            from mien.media.timeline import open_timeline
+
+            outputs.append(NamedOutput(str(timeline), open_timeline(timeline, recognizer.summary())))
+        if events:
+            outputs.append(NamedOutput("", EventOutput()))
+        if plot is not None:
+            from mien.media.timeline_plot import TimelinePlot
+
+            drawn = TimelinePlot(plot, recognizer.summary(), title=opened.name, faces=privacy is PrivacyMode.none)
+            outputs.append(NamedOutput(str(plot), drawn))
+        if record is not None:
+            from mien.media.video.opening import is_video_file
+            from mien.media.video.recorder import open_recorder
+
+            sound_of = source if is_video_file(source) and Path(source).is_file() else None
+            recorder = open_recorder(record, rate=opened.rate, sound_of=sound_of)
+            outputs.append(NamedOutput(str(record), Recording(recorder), drawn=True))
+        if window:
+            from mien.media.window import Window
+
+            outputs.append(NamedOutput("", Window(opened.name, stop=watched.close), drawn=True))
+        if page:
+            outputs.append(NamedOutput("", _live_page(recognizer, watched, opened, port, browser=browser), drawn=True))
+        stack.pop_all()
+        with _Progress(opened, watched, quiet=quiet or events) as progress:
+            done = write_outputs(watched, outputs, draw=draw, live=opened.live, each=progress.show)
+    _report(done, counter, as_json=as_json, events=events, to_stdout=str(timeline) == "-")
+    if done.ending is Ending.lost:
+        typer.echo(f"mien: {done.error}", err=True)
+        raise typer.Exit(NOT_ALL_READ)
+    if done.ending is Ending.interrupted and not opened.live:
+        raise typer.Exit(130)  # 128 + SIGINT, as shells have it
+
+
+def follow_video(
+    recognizer: Recognizer, video: str, format_name: str, output: Path | None, *, quiet: bool
+) -> str | None:
+    """What `mien predict` does with a video; returns why it ended early, or None.
+
+    csv, jsonl: the frames' rows. json: the tracks. table: the tracks, for people. Into `output` or standard output.
+    """
+    import json
+    import sys
+
+    from mien.files import write_text
+    from mien.media.timeline import CsvTimeline, JsonLinesTimeline
+    from mien.media.timeline_summary import TimelineCounter, summary_text
+    from mien.media.video.opening import open_source
+    from mien.recognition.outputs import Ending, NamedOutput, write_outputs
+
+    counter = TimelineCounter()
+    outputs = [NamedOutput("", counter)]
+    opened = open_source(video)
+    with ExitStack() as stack:
+        stack.callback(opened.close)
+        if format_name in {"csv", "jsonl"}:
+            rows = (CsvTimeline if format_name == "csv" else JsonLinesTimeline)(output, recognizer.labels)
+            outputs.append(NamedOutput(str(output or ""), rows))
+        watched = recognizer.watch(opened)
+        stack.pop_all()
+        with _Progress(opened, watched, quiet=quiet or (output is None and format_name != "table")) as progress:
+            done = write_outputs(watched, outputs, draw=_drawing(emoji=False, privacy=PrivacyMode.none), live=False,
+                                 each=progress.show)  # fmt: skip
+    if format_name in {"table", "json"}:
+        text = summary_text(counter.summary(), colors=output is None and sys.stdout.isatty())
+        if format_name == "json":
+            about = {"model": recognizer.summary().to_dict(), "source": video}
+            text = json.dumps(about | counter.summary().to_dict(), indent=2) + "\n"
+        if output is None:
+            typer.echo(text, nl=False)
+        else:
+            write_text(output, text)
+    if done.ending is Ending.interrupted:
+        raise typer.Exit(130)  # 128 + SIGINT, as shells have it
+    return done.error
+
+
+def _drawing(*, emoji: bool, privacy: PrivacyMode) -> Callable[[FrameResult], NDArray[np.uint8]]:
+    """Draws a frame's faces; what is hidden stays so for a moment after its face was last seen."""
+    from mien.media.overlay import RecentBoxes, draw_frame
+
+    recent = RecentBoxes()
+
+    def draw(result: FrameResult) -> NDArray[np.uint8]:
+        assert result.picture is not None
+        also_hide = recent.update(result) if privacy is not PrivacyMode.none else ()
+        return draw_frame(result.picture, result.faces, emoji=emoji, privacy=privacy.value, also_hide=also_hide)
+
+    return draw
+
+
+def _live_page(
+    recognizer: Recognizer, watched: Watch, source: FrameSource, port: int | None, *, browser: bool
+) -> LivePage:
+    """Starts the page, says where it is, and opens it."""
+    from mien.serving.live import LivePage
+
+    page = LivePage(recognizer.labels, stats=watched.stats, source=source.name, port=port)
+    typer.echo(f"live page: {page.address}  (over SSH: ssh -L {page.port}:127.0.0.1:{page.port} HOST)", err=True)
+    if browser:
+        import webbrowser
+
+        webbrowser.open(page.address)
+    return page
+
+
+def _report(done: OutputSummary, counter: TimelineCounter, *, as_json: bool, events: bool, to_stdout: bool) -> None:
+    """The summary: JSON where it was asked for, else a table, on standard error where rows went to standard output."""
+    import json
+    import shutil
+    import sys
+
+    from mien.media.timeline_summary import summary_text
+
+    summary = counter.summary()
+    if as_json:
+        typer.echo(json.dumps(done.to_dict() | summary.to_dict(), indent=2), err=to_stdout or events)
+        return
+    out = sys.stderr if to_stdout or events else sys.stdout
+    width = shutil.get_terminal_size().columns if out.isatty() else 100
+    typer.echo(summary_text(summary, width=width, colors=out.isatty()), nl=False, file=out)
+    if done.written:
+        typer.echo(f"written: {', '.join(done.written)}", file=out)
+
+
+class _Progress:
+    """A bar with frames/s and time left for a file; for a live source a line with fps, latency and dropped frames."""
+
+    def __init__(self, source: FrameSource, watched: Watch, *, quiet: bool) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+
+        self._watched, self._live = watched, source.live
+        console = Console(stderr=True)
+        self._shown = console.is_terminal and not quiet
+        columns: list[ProgressColumn] = [TextColumn("{task.fields[line]}")]
+        if source.frames:
+            columns = [BarColumn(), *columns, TimeRemainingColumn()]
+        self._bar = Progress(*columns, console=console, transient=True)
+        self._task = self._bar.add_task("", total=source.frames, line="")
+
+    def __enter__(self) -> _Progress:
+        if self._shown:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._shown:
+            self._bar.stop()
+
+    def show(self, _result: FrameResult) -> None:
+        """One more frame."""
+        if not self._shown:
+            return
+        if self._bar.tasks[0].completed % 8 == 0:  # percentiles are not free
+            stats = self._watched.stats()
+            line = f"{stats.frames_per_s:.0f} frames/s"
+            if self._live and stats.latency_p50_s is not None and stats.latency_p95_s is not None:
+                line += (
+                    f", latency p50 {1000 * stats.latency_p50_s:.0f} ms, p95 {1000 * stats.latency_p95_s:.0f} ms, "
+                    f"{stats.dropped} dropped"
+                )
+            self._bar.update(self._task, line=line)
+        self._bar.advance(self._task)

@@ -1,0 +1,223 @@
+"""Draws tracked faces onto the frames of a video, fast, steady from frame to frame, and legible from 160x120 to 4K.
+
+Sizes follow the frame, and places follow the boxes without a choice between alternatives, so that nothing jumps.
+Faces are hidden, where that is wanted, before anything is drawn. All arrays are uint8 RGB (H, W, 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.labels import color_rgb
+from mien.media.badges import MAX_BADGE, UNSURE, badge
+from mien.media.draw import ABSTAINED, Color, Rectangle, box_pixels, draw_box, ink, text_mask
+from mien.results import Box, FrameResult, TrackedFace
+
+Privacy = Literal["none", "blur", "box"]
+
+_MARGIN = 0.3  # of a face's size, hidden on each side of its box: hair, ears, and how far it moves between detections
+_CELLS = 6  # a hidden region keeps so many colours across its shorter side, about four of them across the face
+_HIDDEN: Color = (60, 64, 70)
+
+
+def draw_frame(
+    picture: NDArray[np.uint8],
+    faces: Sequence[TrackedFace],
+    *,
+    emoji: bool = False,
+    privacy: Privacy = "none",
+    also_hide: Sequence[Box] = (),
+) -> NDArray[np.uint8]:
+    """A copy of the RGB picture (H, W, 3) with each face's box, track, smoothed expression and how likely it is.
+
+    The plate of a face says its track, expression and percent; its bar is as long as the percent. An answer below the
+    caller's threshold is grey and has a question mark. emoji: a round face beside each box (on a hidden face: over it)
+    shows the expression. privacy: `blur` leaves each face a few blots of colour, `box` a plain rectangle, which is the
+    safer one: blurred faces can be told apart by a network trained for it (McPherson et al., "Defeating image
+    obfuscation with deep learning", 2016). also_hide: more places to hide, as `RecentBoxes` knows them. A face
+    that was not found stays visible. Raises ValueError for another privacy.
+    """
+    if privacy not in {"none", "blur", "box"}:
+        raise ValueError(f"privacy is '{privacy}'; expected none, blur or box")
+    canvas = picture.copy()
+    height, width = canvas.shape[:2]
+    if privacy != "none":
+        for place in (*(seen.face.box for seen in faces), *also_hide):
+            _hide(canvas, place, privacy)
+    boxes = [box_pixels(seen.face, width, height) for seen in faces]
+    line, plate_height = _sizes(width, height, boxes)
+    for seen, box in zip(faces, boxes, strict=True):
+        draw_box(canvas, box, _color(seen.smoothed_expression, seen.face.abstained), line)
+        if emoji:
+            _draw_badge(canvas, seen, box, 2 * plate_height, over=privacy != "none")
+    most = width if len(faces) == 1 else width * 11 // 20
+    taken: list[Rectangle] = []
+    for i in sorted(range(len(faces)), key=lambda i: faces[i].track):  # the older track keeps its place
+        seen = faces[i]
+        percent = round(100 * seen.smoothed[seen.smoothed_expression])
+        plate = _plate(seen.track, seen.smoothed_expression, percent, seen.face.abstained, plate_height, most)
+        x, y = _place(plate, boxes[i], line, taken, (width, height))
+        room = canvas[y : y + plate.shape[0], x : x + plate.shape[1]]  # a picture smaller than the plate cuts it off
+        room[:] = plate[: room.shape[0], : room.shape[1]]
+        taken.append((x, y, x + plate.shape[1], y + plate.shape[0]))
+    return canvas
+
+
+class RecentBoxes:
+    """Where faces were a moment ago: a face that is missed for some frames stays hidden.
+
+    hold_s: seconds that a place is kept after its track was last seen.
+    """
+
+    def __init__(self, hold_s: float = 1.0) -> None:
+        self._hold_s = hold_s
+        self._seen: dict[int, tuple[float, Box]] = {}
+
+    def update(self, result: FrameResult) -> tuple[Box, ...]:
+        """Takes the frame; the last boxes of tracks that are not in it and were so within the last seconds."""
+        now = {seen.track: (result.time_s, seen.face.box) for seen in result.faces}
+        kept = {
+            track: (time_s, box)
+            for track, (time_s, box) in self._seen.items()
+            if result.time_s - time_s <= self._hold_s
+        }
+        self._seen = kept | now
+        return tuple(box for track, (_, box) in self._seen.items() if track not in now)
+
+
+def _sizes(width: int, height: int, boxes: Sequence[Rectangle]) -> tuple[int, int]:
+    """Pixels of a box's line and of a plate's height: by the frame's size; in a crowd of small faces, smaller."""
+    edge = (width * height) ** 0.5
+    plate_height = 5 + 0.021 * edge
+    if len(boxes) > 3:
+        middle = sorted(box[3] - box[1] for box in boxes)[len(boxes) // 2]
+        # Two steps, so that plates don't change with every pixel of the faces.
+        plate_height *= 1.0 if middle > 4 * plate_height else 0.8 if middle > 2.5 * plate_height else 0.65
+    return max(2, round(0.0026 * edge)), max(13, round(plate_height))
+
+
+def _color(expression: str, abstained: bool) -> Color:
+    return ABSTAINED if abstained else color_rgb(expression)
+
+
+def _darker(color: Color) -> Color:
+    return color[0] * 11 // 20, color[1] * 11 // 20, color[2] * 11 // 20
+
+
+# Plates
+
+
+@lru_cache(maxsize=256)
+def _plate(track: int, expression: str, percent: int, abstained: bool, height: int, most: int) -> NDArray[np.uint8]:
+    """A face's plate, RGB (height, width, 3), not to be written on: track, expression, percent, the bar below them.
+
+    Its width hangs on the track and the expression alone, not on the percent. Where it is wider than `most`, the
+    percent (which the bar shows, too) and then the track are left out.
+    """
+    bar, padding = max(2, height // 8), max(2, height // 6)
+    letters = height - bar - padding
+    name = text_mask(expression + ("?" if abstained else ""), letters)
+    number, figure = text_mask(f"#{track}", letters), text_mask(f"{percent}%", letters)
+    track_width = number.shape[1] + 2 * padding
+    name_width = name.shape[1] + 2 * padding
+    percent_width = text_mask("100%", letters).shape[1] + padding
+    if track_width + name_width + percent_width > most:
+        percent_width = 0
+    if track_width + name_width + percent_width > most:
+        track_width = 0
+    width = track_width + name_width + percent_width
+    color = _color(expression, abstained)
+    plate = np.empty((height, width, 3), np.uint8)
+    plate[:] = color
+    plate[:, :track_width] = _darker(color)
+    top = padding // 2
+    if track_width:
+        _write(plate, number, padding, top, _darker(color))
+    _write(plate, name, track_width + padding, top, color)
+    if percent_width:
+        _write(plate, figure, width - padding - figure.shape[1], top, color)
+    plate[-bar:] = _darker(_darker(color))
+    plate[-bar:, : round(width * percent / 100)] = 255
+    return plate
+
+
+def _write(plate: NDArray[np.uint8], mask: NDArray[np.uint8], left: int, top: int, ground: Color) -> None:
+    room = plate[top : top + mask.shape[0], left : left + mask.shape[1]]
+    alpha = mask[: room.shape[0], : room.shape[1], None] / np.float32(255)
+    room[:] = np.rint(room + (np.array(ink(ground), np.float32) - room) * alpha).astype(np.uint8)
+
+
+def _place(
+    plate: NDArray[np.uint8], box: Rectangle, line: int, taken: Sequence[Rectangle], size_wh: tuple[int, int]
+) -> tuple[int, int]:
+    """The plate's left upper corner: on the box, at its left, inside of the picture, pushed off the plates before it.
+
+    It is pushed the shortest way that stays in the picture, so it glides aside when two plates meet.
+    """
+    height, width = plate.shape[:2]
+    most_x, most_y = max(0, size_wh[0] - width), max(0, size_wh[1] - height)
+    x = max(0, min(box[0] - line // 2 - 1, most_x))
+    y = max(0, min(box[1] - line // 2 - 1 - height, most_y))
+    for _ in range(4):  # pushed off one plate it may meet another
+        for other in taken:
+            left, right = x + width - other[0], other[2] - x
+            up, down = y + height - other[1], other[3] - y
+            if min(left, right, up, down) <= 0:
+                continue
+            ways = [(left, x - left, y), (right, x + right, y), (up, x, y - up), (down, x, y + down)]
+            inside = [way for way in ways if 0 <= way[1] <= most_x and 0 <= way[2] <= most_y]
+            if inside:
+                _, x, y = min(inside)
+    return x, y
+
+
+# Badges and privacy
+
+
+def _draw_badge(canvas: NDArray[np.uint8], seen: TrackedFace, box: Rectangle, size: int, *, over: bool) -> None:
+    """On the box's right lower corner, inside of the picture; or over the face, as large as it."""
+    height, width = canvas.shape[:2]
+    longest = max(box[2] - box[0], box[3] - box[1])
+    if over:
+        x, y, size = (box[0] + box[2]) // 2, (box[1] + box[3]) // 2, max(size, longest * 9 // 10)
+    else:
+        x, y, size = box[2], box[3], max(16, min(size, longest * 6 // 10))
+    size = min(size, height, width, MAX_BADGE) // 4 * 4  # in steps, so that few sizes are drawn
+    if size < 8:
+        return
+    face, weight, rest = _badge_parts(UNSURE if seen.face.abstained else seen.smoothed_expression, size)
+    left, top = max(0, min(x - size // 2, width - size)), max(0, min(y - size // 2, height - size))
+    room = canvas[top : top + size, left : left + size]
+    room[:] = cv2.blendLinear(room, face, rest, weight)
+
+
+@lru_cache(maxsize=24)
+def _badge_parts(expression: str, size: int) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
+    """A badge's RGB, how much of it is seen, and how much of what lies below it, float32 (size, size), 0 to 1."""
+    drawn = badge(expression, size)
+    weight = drawn[..., 3].astype(np.float32) / np.float32(255)
+    return np.ascontiguousarray(drawn[..., :3]), weight, (1 - weight).astype(np.float32)
+
+
+def _hide(canvas: NDArray[np.uint8], box: Box, privacy: Privacy) -> None:
+    """Hides a face in place, with a margin."""
+    height, width = canvas.shape[:2]
+    margin = _MARGIN * max(box.x2 - box.x1, box.y2 - box.y1)
+    x1, x2 = (int(np.clip(x, 0, width)) for x in (box.x1 - margin, box.x2 + margin + 1))
+    y1, y2 = (int(np.clip(y, 0, height)) for y in (box.y1 - margin, box.y2 + margin + 1))
+    room = canvas[y1:y2, x1:x2]
+    if not room.size:
+        return
+    if privacy == "box":
+        room[:] = _HIDDEN
+        return
+    cell = max(1.0, min(room.shape[:2]) / _CELLS)
+    size_wh = max(1, round(room.shape[1] / cell)), max(1, round(room.shape[0] / cell))
+    few = cv2.resize(room, size_wh, interpolation=cv2.INTER_AREA)
+    room[:] = cv2.resize(few, (room.shape[1], room.shape[0]), interpolation=cv2.INTER_LINEAR)

@@ -1,0 +1,309 @@
+"""Timelines: one row for each face and frame of a video, as CSV, JSON lines or Parquet; events as JSON lines.
+
+Unlike other outputs these files do not appear whole at the end: a camera may run for days, and what was written has to
+outlive a crash or kill -9. So rows are handed to the system as they come, lines frame by frame; Parquet, which can't be
+read before its footer is written, goes a detour (`ParquetTimeline`). A new run under the same name begins anew.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+import sys
+import tempfile
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+from mien.errors import MissingExtraError, OutputError
+from mien.files import atomic_path, cannot_write, make_folder
+from mien.results import ExpressionEvent, FrameResult, ModelSummary
+
+TIMELINE_SUFFIXES = (".csv", ".jsonl", ".parquet")
+
+_HEAD = ("frame", "time_s", "track", "x1", "y1", "x2", "y2", "detection_score", "expression", "confidence")
+_TAIL = "smoothed_expression"
+_PART_ROWS, _PART_SECONDS = 20_000, 5.0  # what a killed run may lose of a Parquet file
+_GROUP_ROWS = 65_536
+
+Cell = int | float | str | None
+
+
+class Timeline(ABC):
+    """Takes the frames of a video one by one, as a context manager or until `close`; what it took stays.
+
+    Columns: frame, time_s, track, x1, y1, x2, y2 (pixels), detection_score, expression, confidence, one per label (this
+    frame's probabilities), smoothed_expression. One row for each face and frame; a frame without a face is a row
+    without a track. The expression of an abstained answer is empty; its probabilities stand.
+    """
+
+    @abstractmethod
+    def write(self, result: FrameResult) -> None:
+        """Adds a frame's rows. Raises OutputError where they can't be written, BrokenPipeError where nobody reads."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Writes what is left and lets go of the file; once is enough."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_timeline(path: Path | None, model: ModelSummary) -> Timeline:
+    """A timeline in the format that the file's suffix names; None or `-`: CSV on standard output.
+
+    model: names the columns of labels. Raises OutputError for another suffix and where nothing can be written;
+    MissingExtraError for Parquet without pyarrow.
+    """
+    if path is None or str(path) == "-":
+        return CsvTimeline(None, model.labels)
+    match path.suffix.lower():
+        case ".csv":
+            return CsvTimeline(path, model.labels)
+        case ".jsonl":
+            return JsonLinesTimeline(path, model.labels)
+        case ".parquet":
+            return ParquetTimeline(path, model.labels)
+    raise OutputError(f"{path}: a timeline can't be written as '{path.suffix}'; use {', '.join(TIMELINE_SUFFIXES)}")
+
+
+class CsvTimeline(Timeline):
+    """Rows of a CSV file, UTF-8, with a head."""
+
+    def __init__(self, path: Path | None, labels: Sequence[str]) -> None:
+        self._labels = tuple(labels)
+        self._lines = _Lines(path)
+        self._lines.write(_csv_lines([timeline_columns(labels)]))
+
+    def write(self, result: FrameResult) -> None:
+        """Writes a frame's rows at once: a reader at the other end of a pipe can follow."""
+        self._lines.write(_csv_lines(timeline_rows(result, self._labels)))
+
+    def close(self) -> None:
+        """Closes the file; standard output stays open."""
+        self._lines.close()
+
+
+class JsonLinesTimeline(Timeline):
+    """The same rows as JSON objects, one a line; what is empty is null."""
+
+    def __init__(self, path: Path | None, labels: Sequence[str]) -> None:
+        self._labels = tuple(labels)
+        self._columns = timeline_columns(labels)
+        self._lines = _Lines(path)
+
+    def write(self, result: FrameResult) -> None:
+        """Writes a frame's rows at once."""
+        rows = timeline_rows(result, self._labels)
+        self._lines.write("".join(_json_line(dict(zip(self._columns, row, strict=True))) for row in rows))
+
+    def close(self) -> None:
+        """Closes the file; standard output stays open."""
+        self._lines.close()
+
+
+class ParquetTimeline(Timeline):
+    """The same rows as Parquet.
+
+    While the run goes on, rows go into the folder `PATH.parts`, a small Parquet file every five seconds or 20,000
+    rows; `close` joins them into PATH and removes the folder. A killed run leaves the folder: it is a data set that
+    every Parquet reader takes as it is (`pandas.read_parquet("PATH.parts")`), and `recover_timeline` joins it.
+    """
+
+    def __init__(self, path: Path, labels: Sequence[str]) -> None:
+        """Raises OutputError at once where PATH can't be written, MissingExtraError without pyarrow."""
+        _parquet()
+        if path.exists() and not path.is_file():
+            raise OutputError(f"{path}: Parquet needs an ordinary file; expected the name of one")
+        self._path, self._labels = path, tuple(labels)
+        self._columns = timeline_columns(labels)
+        self._parts = _parts_folder(path)
+        make_folder(self._parts)
+        for part in _part_files(self._parts):  # of a run that was killed; this one takes its name
+            part.unlink()
+        self._rows: list[tuple[Cell, ...]] = []
+        self._count = 0
+        self._open = True
+        self._part_began = time.monotonic()
+
+    def write(self, result: FrameResult) -> None:
+        """Adds a frame's rows to the part that is next to be written."""
+        self._rows.extend(timeline_rows(result, self._labels))
+        if len(self._rows) >= _PART_ROWS or time.monotonic() - self._part_began >= _PART_SECONDS:
+            self._write_part()
+
+    def close(self) -> None:
+        """Writes the last part and joins them all into PATH."""
+        if not self._open:
+            return
+        self._open = False
+        if self._rows or not self._count:  # a timeline without a row still has its columns
+            self._write_part()
+        recover_timeline(self._path)
+
+    def _write_part(self) -> None:
+        pa, pq = _parquet()
+        types = [pa.int64(), pa.float64(), pa.int32(), *[pa.float32()] * 5, pa.string(), pa.float32()]
+        types += [pa.float32()] * len(self._labels) + [pa.string()]
+        values = list(zip(*self._rows, strict=True)) or [()] * len(types)
+        columns = [pa.array(cells, kind) for cells, kind in zip(values, types, strict=True)]
+        with atomic_path(self._parts / f"{self._count:06d}.parquet") as place:
+            pq.write_table(pa.table(columns, names=list(self._columns)), place)
+        self._rows.clear()
+        self._count += 1
+        self._part_began = time.monotonic()
+
+
+def recover_timeline(path: Path) -> Path:
+    """Joins the parts that a killed run has left beside PATH (a .parquet timeline) into PATH, and removes them.
+
+    Returns PATH. Memory stays flat. Raises OutputError where there are none; MissingExtraError without pyarrow.
+    """
+    pa, pq = _parquet()
+    folder = _parts_folder(path)
+    parts = _part_files(folder)
+    if not parts:
+        raise OutputError(f"{folder}: holds no parts of a timeline; nothing to recover")
+    with atomic_path(path) as place, pq.ParquetWriter(place, pq.read_schema(parts[0])) as file:
+        waiting: list[Any] = []
+        for part in parts:
+            with pq.ParquetFile(part) as rows:
+                waiting.append(rows.read())
+            if sum(table.num_rows for table in waiting) >= _GROUP_ROWS or part == parts[-1]:
+                file.write_table(pa.concat_tables(waiting), row_group_size=2 * _GROUP_ROWS)
+                waiting = []
+    # Renamed first: a run that is killed while it removes them must not leave some of the parts to be recovered.
+    try:
+        doomed = tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name[:100]}.joined.")
+        shutil.rmtree(folder.rename(Path(doomed, folder.name)).parent)
+    except OSError as error:
+        raise OutputError(f"{folder}: can't be removed ({error.strerror}); {path} is whole, so remove it") from error
+    return path
+
+
+class EventLines:
+    """Events as JSON lines, one as each ends, into a file; None or `-`: standard output. A context manager."""
+
+    def __init__(self, path: Path | None) -> None:
+        """Raises OutputError where the file can't be written."""
+        self._lines = _Lines(None if str(path) == "-" else path)
+
+    def write(self, event: ExpressionEvent) -> None:
+        """Writes one line at once."""
+        self._lines.write(_json_line(event.to_dict()))
+
+    def close(self) -> None:
+        """Closes the file; standard output stays open."""
+        self._lines.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def timeline_columns(labels: Sequence[str]) -> tuple[str, ...]:
+    """A timeline's columns; a label that is called like another column is `label_NAME`."""
+    taken = {*_HEAD, _TAIL}
+    return (*_HEAD, *(f"label_{name}" if name in taken else name for name in labels), _TAIL)
+
+
+def timeline_rows(result: FrameResult, labels: Sequence[str]) -> Iterator[tuple[Cell, ...]]:
+    """A frame's rows in the order of `timeline_columns`.
+
+    Times are rounded to a microsecond, boxes to a tenth of a pixel, probabilities to four digits.
+    """
+    when = (result.frame, round(result.time_s, 6))
+    for seen in result.faces:
+        face, box = seen.face, seen.face.box
+        yield (
+            *when,
+            seen.track,
+            *(round(v, 1) for v in (box.x1, box.y1, box.x2, box.y2)),
+            round(face.detection_score, 4),
+            None if face.abstained else face.expression,
+            round(face.confidence, 4),
+            *(round(face.probabilities[name], 4) for name in labels),
+            seen.smoothed_expression,
+        )
+    if not result.faces:
+        yield (*when, *[None] * (len(_HEAD) - 2 + len(labels) + 1))
+
+
+class _Lines:
+    """A text file or standard output that is flushed at every write and, once it fails, left alone."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._file: TextIO | None
+        if path is None:
+            if isinstance(sys.stdout, io.TextIOWrapper):
+                sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+            self._file = sys.stdout
+            return
+        try:
+            self._file = path.open("w", encoding="utf-8", errors="backslashreplace", newline="")
+        except OSError as error:
+            raise cannot_write(path, error) from error
+
+    def write(self, text: str) -> None:
+        if self._file is None:
+            return
+        try:
+            self._file.write(text)
+            self._file.flush()
+        except BrokenPipeError:
+            self._file = None
+            raise
+        except OSError as error:
+            self.close()
+            name = self._path or "standard output"
+            raise OutputError(f"{name}: can't be written on ({error.strerror}); the rows before this stand") from error
+
+    def close(self) -> None:
+        file, self._file = self._file, None
+        if file is None or self._path is None:
+            return
+        with suppress(OSError):  # every line was flushed when it came, or its error was raised then
+            file.close()
+
+
+def _csv_lines(rows: Iterable[Sequence[Cell]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def _json_line(value: dict[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False) + "\n"
+
+
+def _parts_folder(path: Path) -> Path:
+    return path.with_name(path.name + ".parts")
+
+
+def _part_files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("[0-9]*.parquet"))
+
+
+def _parquet() -> tuple[Any, Any]:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise MissingExtraError("data", "a timeline as Parquet") from error
+    return pa, pq

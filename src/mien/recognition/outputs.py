@@ -1,0 +1,244 @@
+"""Drives a watch into its outputs: rows in the order of frames, pictures drawn once in a thread of their own.
+
+Whatever ends it (the source's end, Ctrl-C, a lost stream, an output that fails), every output is closed, so that every
+file is whole.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.errors import VideoError
+from mien.media.timeline import EventLines
+from mien.recognition.events import EventFinder
+from mien.recognition.watch import Watch, WatchStats
+from mien.results import FrameResult
+
+if TYPE_CHECKING:
+    from mien.media.video.recorder import Recorder
+
+_WAITING_TO_BE_DRAWN = 3  # frames; few, for each holds its picture
+
+
+class FrameOutput(Protocol):
+    """Takes frame results one by one, in order."""
+
+    def write(self, result: FrameResult) -> None:
+        """Takes one result."""
+        ...
+
+    def close(self) -> None:
+        """Completes what was written."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class NamedOutput:
+    """An output and what it is called in a summary, empty for one that leaves nothing behind.
+
+    drawn: its results carry the picture as `draw` made it, and it is written to from another thread; the others get
+    results as they come.
+    """
+
+    name: str
+    output: FrameOutput
+    drawn: bool = False
+
+
+class Ending(str, Enum):  # noqa: UP042 (its value is what JSON has)
+    """Why a watch ended: the source's end or the time that was asked for; Ctrl-C; or the source failed."""
+
+    end = "end"
+    interrupted = "interrupted"
+    lost = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSummary:
+    """What came of it.
+
+    frames: results that were written. not_drawn: frames of a live source that the drawn outputs had no time for; all
+    are in the others. written: names of the outputs, all whole. error: why the source failed, for `Ending.lost`.
+    """
+
+    frames: int
+    not_drawn: int
+    stats: WatchStats
+    written: tuple[str, ...]
+    ending: Ending
+    error: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {
+            "frames": self.frames,
+            "dropped": self.stats.dropped,
+            "not_drawn": self.not_drawn,
+            "frames_per_s": round(self.stats.frames_per_s, 2),
+            "latency_p50_s": _rounded(self.stats.latency_p50_s),
+            "latency_p95_s": _rounded(self.stats.latency_p95_s),
+            "detect_every": self.stats.detect_every,
+            "written": list(self.written),
+            "ended": self.ending.value,
+            "error": self.error,
+        }
+
+
+def write_outputs(
+    watch: Watch,
+    outputs: Sequence[NamedOutput],
+    *,
+    draw: Callable[[FrameResult], NDArray[np.uint8]],
+    live: bool,
+    each: Callable[[FrameResult], None] | None = None,
+) -> OutputSummary:
+    """Writes all that `watch` gives into `outputs`, then closes them and it.
+
+    draw: gives a frame's picture with its faces, RGB (H, W, 3); called once a frame, where an output wants it. live: a
+    drawn output that is slow misses frames; of other sources it gets each one. each: told of every frame after it was
+    written, in the calling thread.
+
+    KeyboardInterrupt ends it as the source's end does, and the summary says so. So does a VideoError after the first
+    frame; one before it is raised. Another error, an output's for example, is raised when the outputs are closed.
+    """
+    rows = [named.output for named in outputs if not named.drawn]
+    pictures = [named.output for named in outputs if named.drawn]
+    drawing = _Drawing(pictures, draw, wait=not live) if pictures else None
+    ending, lost, frames = Ending.end, _Lost(), 0
+    problems: list[BaseException] = []
+    try:
+        for result in _until_lost(watch, lost):
+            for output in rows:
+                output.write(result)
+            if drawing is not None:
+                drawing.write(result)
+            frames += 1
+            if each is not None:
+                each(result)
+    except KeyboardInterrupt:
+        ending = Ending.interrupted
+    except BaseException as error:
+        problems.append(error)
+    for finish in (watch.close, *([drawing.close] if drawing else []), *(named.output.close for named in outputs)):
+        try:
+            finish()
+        except BaseException as error:  # also a second Ctrl-C ends one of them at most
+            problems.append(error)
+    if problems:
+        raise problems[0]
+    if lost.reason is not None:
+        ending = Ending.lost
+    written = tuple(named.name for named in outputs if named.name)
+    return OutputSummary(frames, drawing.left_out if drawing else 0, watch.stats(), written, ending, error=lost.reason)
+
+
+class Recording:
+    """Drawn frames into a video file."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    def write(self, result: FrameResult) -> None:
+        """Adds a frame at its time."""
+        assert result.picture is not None
+        self._recorder.write(result.picture, result.time_s)
+
+    def close(self) -> None:
+        """Completes the file."""
+        self._recorder.close()
+
+
+class EventOutput:
+    """Expressions of the tracks as JSON lines on standard output, each as it ends."""
+
+    def __init__(self) -> None:
+        self._finder, self._lines = EventFinder(), EventLines(None)
+
+    def write(self, result: FrameResult) -> None:
+        """Takes a frame; prints what has ended by it."""
+        for event in self._finder.take(result):
+            self._lines.write(event)
+
+    def close(self) -> None:
+        """Prints what went on to the end."""
+        for event in self._finder.finish():
+            self._lines.write(event)
+        self._lines.close()
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 4)
+
+
+@dataclass(slots=True)
+class _Lost:
+    reason: str | None = None
+
+
+def _until_lost(watch: Watch, lost: _Lost) -> Iterator[FrameResult]:
+    """What the watch gives. A source that fails after its first frame ends it, and `lost` says why."""
+    begun = False
+    try:
+        for result in watch:
+            begun = True
+            yield result
+    except VideoError as error:
+        if not begun:
+            raise
+        lost.reason = str(error)
+
+
+class _Drawing:
+    """Draws each frame once, in a thread of its own, and writes it to the outputs that want it.
+
+    A few frames wait; then a file's reader waits for the drawing, and a live source's oldest frame is left out.
+    """
+
+    def __init__(
+        self, outputs: Sequence[FrameOutput], draw: Callable[[FrameResult], NDArray[np.uint8]], *, wait: bool
+    ) -> None:
+        self.left_out = 0
+        self._outputs = outputs
+        self._draw = draw
+        self._wait = wait
+        self._waiting: queue.Queue[FrameResult | None] = queue.Queue(_WAITING_TO_BE_DRAWN)
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="mien-draw", daemon=True)
+        self._thread.start()
+
+    def write(self, result: FrameResult) -> None:
+        """Hands over a frame. Raises what went wrong with an earlier one."""
+        if self._error is not None:
+            raise self._error
+        if not self._wait and self._waiting.full():
+            with suppress(queue.Empty):
+                self._waiting.get_nowait()
+                self.left_out += 1
+        self._waiting.put(result)
+
+    def close(self) -> None:
+        """Waits until all that was handed over is written. Raises what went wrong."""
+        self._waiting.put(None)
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def _run(self) -> None:
+        # After an error it goes on taking frames, so that nobody waits for it in vain.
+        while (result := self._waiting.get()) is not None:
+            if self._error is None:
+                try:
+                    drawn = replace(result, picture=self._draw(result))
+                    for output in self._outputs:
+                        output.write(drawn)
+                except BaseException as error:  # raised where frames come from
+                    self._error = error

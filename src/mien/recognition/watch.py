@@ -1,0 +1,370 @@
+"""Faces through a video: stages in threads, decode | detect or follow | classify, with bounded queues between them.
+
+Of a file nothing is dropped: who is slow makes the stages before wait. Of a live source the oldest waiting frame is
+dropped, so that answers stay close to now.
+"""
+
+from __future__ import annotations
+
+import atexit
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.errors import MienError
+from mien.media.video.frames import Frame, FrameSource
+from mien.recognition.channels import Channel
+from mien.recognition.classifier import Crops
+from mien.recognition.smoothing import Smoother
+from mien.recognition.tracking import Tracked, Tracker
+from mien.results import Detections, Face, FrameResult, TrackedFace
+
+_FRAMES_AHEAD, _LIVE_FRAMES_AHEAD = 4, 2  # decoded frames that wait
+_RESULTS_AHEAD = 32
+_BATCH = 8  # frames of a file whose faces are classified together
+_HELD_PIXELS = 16_000_000.0  # of the pictures that wait in a queue: no more than about 50 MB of them
+_FILE_EVERY_S = 0.2  # how often the detector looks at a file, seconds of the video
+_USUAL_RATE = 25.0  # frames a second, where the source doesn't say
+_LIVE_SHARE = 0.7  # of the time between two frames that detecting and following may take
+_LIVE_MOST_S = 0.6  # the detector looks at least so often, unless one detection takes longer
+_LATENCIES = 1000  # the last so many are kept
+
+
+class Seer(Protocol):
+    """What a watch needs of a recognizer."""
+
+    def find(self, picture: NDArray[np.uint8]) -> Detections:
+        """The faces of an RGB picture (H, W, 3), from left to right."""
+        ...
+
+    def cut(self, picture: NDArray[np.uint8], detections: Detections) -> Crops:
+        """The faces of an RGB picture, cut as the model wants them."""
+        ...
+
+    def faces_of(self, found: Sequence[tuple[Detections, Crops]]) -> Iterator[tuple[Face, ...]]:
+        """The faces of each picture, from its detections and crops, classified together."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StageSeconds:
+    """How long each stage has worked, seconds. They run at the same time: the sum may be more than has passed.
+
+    decode: waiting for the frames of the source, for a live one also for the next to come. detect: the detector.
+    follow: tracks and crops. classify: the model.
+    """
+
+    decode: float = 0.0
+    detect: float = 0.0
+    follow: float = 0.0
+    classify: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class WatchStats:
+    """How a watch goes so far.
+
+    seen: frames that came out of the source; answered: results that were taken; dropped: frames of a live source that
+    came too fast. faces: in all answered frames. failed: frames in which the detector failed; their faces are followed.
+    seconds: since it began; frames_per_s: answered frames in each of them. latency_p50_s, latency_p95_s: from a frame's
+    arrival to its answer, over the last 1000 frames; None for files. detect_every: how many frames there are now from
+    one detection to the next.
+    """
+
+    seen: int
+    answered: int
+    dropped: int
+    faces: int
+    failed: int
+    seconds: float
+    frames_per_s: float
+    latency_p50_s: float | None
+    latency_p95_s: float | None
+    detect_every: int
+    stages: StageSeconds
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Followed:
+    """A frame whose faces are found and cut out, and wait for their answers."""
+
+    frame: int
+    time_s: float
+    arrived: float
+    size_wh: tuple[int, int]
+    faces: Tracked
+    crops: Crops
+    picture: NDArray[np.uint8] | None
+
+
+class Watch:
+    """Follows the faces of a source: iterate over it, once, for a FrameResult for each frame, in order.
+
+    It begins with the first result that is asked for. Leaving the loop, the `with` block or `close` ends its threads.
+    """
+
+    def __init__(
+        self,
+        source: FrameSource,
+        seer: Seer,
+        *,
+        every: int | None = None,
+        smooth_s: float = 0.5,
+        keep_pictures: bool = False,
+        max_seconds: float | None = None,
+        live: bool | None = None,
+    ) -> None:
+        """The source is closed with the watch. The options are those of `Recognizer.watch`.
+
+        Raises ValueError for numbers out of range.
+        """
+        if every is not None and every < 1:
+            raise ValueError(f"every is {every}; expected 1 (each frame) or more, or None")
+        if max_seconds is not None and not max_seconds > 0:
+            raise ValueError(f"max_seconds is {max_seconds}; expected more than 0, or None")
+        self._source, self._seer, self._live = source, seer, source.live if live is None else live
+        self._keep_pictures, self._max_seconds = keep_pictures, max_seconds
+        self._smoother = Smoother(smooth_s)
+        self._tracker = Tracker()
+        self._pace = _Pace(every, live=self._live, rate=source.rate)
+
+        ahead = _LIVE_FRAMES_AHEAD if self._live else _FRAMES_AHEAD
+        self._frames: Channel[Frame] = Channel(ahead, budget=_HELD_PIXELS, drop_oldest=self._live)
+        self._followed: Channel[_Followed] = Channel(1 if self._live else 2 * _BATCH, budget=_HELD_PIXELS)
+        self._results: Channel[FrameResult] = Channel(1 if self._live else _RESULTS_AHEAD, budget=_HELD_PIXELS)
+        self._threads: list[threading.Thread] = []
+        self._closed = self._time_is_up = False
+        self._alarm: threading.Timer | None = None
+        self._began = self._ended = 0.0
+        self._seen = self._answered = self._faces = self._failed = 0
+        self._latencies: deque[float] = deque(maxlen=_LATENCIES)
+        self._decode_s = self._detect_s = self._follow_s = self._classify_s = 0.0
+
+    def __iter__(self) -> Iterator[FrameResult]:
+        """The results. Raises VideoError where the source fails, after the results of what came before."""
+        try:
+            self._begin()
+            while taken := self._results.take():
+                self._answered += 1
+                self._faces += len(taken[0].faces)
+                yield taken[0]
+            if self._results.error is not None and not self._closed:
+                raise self._results.error
+        finally:
+            self.close()
+
+    def __enter__(self) -> Watch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the threads and lets go of the source; also from another thread, and more than once."""
+        if not self._closed:
+            self._closed = True
+            atexit.unregister(self.close)
+            self._ended = time.monotonic()
+            if self._alarm is not None:
+                self._alarm.cancel()
+            for channel in (self._frames, self._followed, self._results):
+                channel.stop()
+            self._source.close()
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join(timeout=10)  # a source that hangs in its driver must not hang the caller
+
+    def stats(self) -> WatchStats:
+        """How it goes so far, or went; from any thread."""
+        seconds = (self._ended or time.monotonic()) - self._began if self._began else 0.0
+        latencies = list(self._latencies)
+        p50, p95 = (float(v) for v in np.percentile(latencies, (50, 95))) if latencies else (None, None)
+        return WatchStats(
+            seen=self._seen,
+            answered=self._answered,
+            dropped=self._frames.dropped,
+            faces=self._faces,
+            failed=self._failed,
+            seconds=seconds,
+            frames_per_s=self._answered / seconds if seconds > 0 else 0.0,
+            latency_p50_s=p50,
+            latency_p95_s=p95,
+            detect_every=self._pace.every,
+            stages=StageSeconds(self._decode_s, self._detect_s, self._follow_s, self._classify_s),
+        )
+
+    def _begin(self) -> None:
+        if self._closed or self._threads:
+            return
+        self._began = time.monotonic()
+        if self._live and self._max_seconds is not None:  # a camera that gives nothing must not outlast its time
+            self._alarm = threading.Timer(self._max_seconds, self._ring)
+            self._alarm.daemon = True
+            self._alarm.start()
+        stages: tuple[tuple[str, Callable[[], None]], ...] = (
+            ("decode", self._decode),
+            ("follow", self._follow),
+            ("classify", self._classify),
+        )
+        # Daemons, ended at exit: a program that ends without leaving the loop is not held up, nor are they in its way.
+        atexit.register(self.close)
+        self._threads = [threading.Thread(target=work, name=f"mien-{name}", daemon=True) for name, work in stages]
+        for thread in self._threads:
+            thread.start()
+
+    def _ring(self) -> None:
+        self._time_is_up = True
+        self._source.close()
+
+    def _decode(self) -> None:
+        error: Exception | None = None
+        try:
+            self._read()
+        except Exception as reason:  # raised in the consumer, whatever it is
+            error = None if self._time_is_up and isinstance(reason, MienError) else reason
+        self._frames.end(error)
+
+    def _read(self) -> None:
+        started = time.perf_counter()
+        for frame in self._source:
+            self._decode_s += time.perf_counter() - started
+            if self._time_is_up or (self._max_seconds is not None and frame.time_s >= self._max_seconds):
+                return
+            self._seen += 1
+            height, width = frame.picture.shape[:2]
+            if not self._frames.put(frame, height * width):
+                return
+            started = time.perf_counter()
+
+    def _follow(self) -> None:
+        error: Exception | None = None
+        try:
+            while frames := self._frames.take():
+                item = self._look(frames[0])
+                if not self._followed.put(item, 0 if item.picture is None else math.prod(item.size_wh)):
+                    return
+            error = self._frames.error
+        except Exception as reason:  # raised in the consumer, whatever it is
+            error = reason
+            self._frames.stop()
+        finally:
+            self._followed.end(error)
+
+    def _look(self, frame: Frame) -> _Followed:
+        """Detects or follows the faces of a frame and cuts them out."""
+        picture = frame.picture
+        started = time.perf_counter()
+        found = None
+        if self._pace.due(frame, unsure=self._tracker.unsure):
+            found = self._find(picture)
+            detected = time.perf_counter()
+            self._detect_s += detected - started
+            self._pace.detected(detected - started, whole=found is not None and found.cropped)
+        else:
+            detected = started
+        faces = (
+            self._tracker.follow(picture, frame.time_s)
+            if found is None
+            else self._tracker.update(found, frame.time_s, picture)
+        )
+        crops = self._seer.cut(picture, faces.detections)
+        followed = time.perf_counter() - detected
+        self._follow_s += followed
+        self._pace.followed(followed)
+        height, width = picture.shape[:2]
+        kept = picture if self._keep_pictures else None
+        return _Followed(frame.number, frame.time_s, frame.arrived, (width, height), faces, crops, kept)
+
+    def _find(self, picture: NDArray[np.uint8]) -> Detections | None:
+        try:
+            return self._seer.find(picture)
+        except cv2.error:  # OpenCV can't work on it; the next frame will do
+            self._failed += 1
+            return None
+
+    def _classify(self) -> None:
+        error: Exception | None = None
+        try:
+            while items := self._followed.take(_BATCH, least=1 if self._live else _BATCH):
+                if not all(
+                    self._results.put(result, 0 if result.picture is None else result.width * result.height)
+                    for result in self._answer(items)
+                ):
+                    return
+            error = self._followed.error
+        except Exception as reason:  # raised in the consumer, whatever it is
+            error = reason
+            self._frames.stop()
+            self._followed.stop()
+        finally:
+            self._results.end(error)
+
+    def _answer(self, items: Sequence[_Followed]) -> list[FrameResult]:
+        started = time.perf_counter()
+        answers = self._seer.faces_of([(item.faces.detections, item.crops) for item in items])
+        results = [self._result(item, faces) for item, faces in zip(items, answers, strict=True)]
+        self._classify_s += time.perf_counter() - started
+        return results
+
+    def _result(self, item: _Followed, faces: tuple[Face, ...]) -> FrameResult:
+        tracked = []
+        for track, face, detected in zip(item.faces.tracks, faces, item.faces.detected, strict=True):
+            answer = np.fromiter(face.probabilities.values(), np.float32)
+            values = self._smoother.smooth(track, item.time_s, answer)
+            smoothed = dict(zip(face.probabilities, values.tolist(), strict=True))
+            tracked.append(TrackedFace(track, face, detected, smoothed, max(smoothed, key=smoothed.__getitem__)))
+        latency_s = None
+        if self._live:
+            latency_s = time.monotonic() - item.arrived
+            self._latencies.append(latency_s)
+        width, height = item.size_wh
+        return FrameResult(item.frame, item.time_s, width, height, tuple(tracked), latency_s, item.picture)
+
+
+class _Pace:
+    """At which frames the detector looks. Live without a fixed pace: so often that the frame rate can be held."""
+
+    def __init__(self, every: int | None, *, live: bool, rate: float | None) -> None:
+        self._interval_s = 1 / (rate or _USUAL_RATE)
+        self._live, self._adapts = live, live and every is None
+        self.every = every or max(1, round(_FILE_EVERY_S / self._interval_s))
+        self._since = 0  # frames since the detector looked, dropped ones counted
+        self._last: Frame | None = None
+        self._detection_s = self._following_s = 0.0
+        self._whole = False
+
+    def due(self, frame: Frame, *, unsure: bool) -> bool:
+        """Whether the detector is to look at this frame. unsure: a face could not be followed in the last one."""
+        last, self._last = self._last, frame
+        if last is None:
+            return True
+        missed = max(1, frame.number - last.number)
+        self._since += missed
+        if frame.time_s > last.time_s:
+            self._interval_s += 0.1 * ((frame.time_s - last.time_s) / missed - self._interval_s)
+        return self._whole or self._since >= self.every or (unsure and not self._adapts)
+
+    def detected(self, seconds: float, *, whole: bool) -> None:
+        """The detector looked and took this long. whole: each picture is a face, and there is nothing to follow."""
+        self._since, self._whole = 0, whole
+        self._detection_s += (0.3 if self._detection_s else 1.0) * (seconds - self._detection_s)
+        if self._adapts:
+            self.every = self._fitting()
+
+    def followed(self, seconds: float) -> None:
+        """Tracks and crops of a frame took this long."""
+        self._following_s += (0.1 if self._following_s else 1.0) * (seconds - self._following_s)
+
+    def _fitting(self) -> int:
+        """The least number of frames over which one detection fits into the time that there is."""
+        most = max(1, round(_LIVE_MOST_S / self._interval_s))
+        spare_s = self._interval_s * _LIVE_SHARE - self._following_s
+        return min(most, max(1, math.ceil(self._detection_s / spare_s))) if spare_s > 0 else most
