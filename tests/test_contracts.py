@@ -62,7 +62,7 @@ def commands():
 def test_every_command_is_documented():
     pages = "".join(
         (ROOT / page).read_text("utf-8")
-        for page in ("README.md", "docs/data.md", "docs/training.md", "docs/evaluation.md")
+        for page in ("README.md", "docs/data.md", "docs/training.md", "docs/evaluation.md", "docs/video.md")
     )
     for typed, _ in commands():
         assert typed in pages
