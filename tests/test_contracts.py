@@ -60,10 +60,7 @@ def commands():
 
 
 def test_every_command_is_documented():
-    pages = "".join(
-        (ROOT / page).read_text("utf-8")
-        for page in ("README.md", "docs/data.md", "docs/training.md", "docs/evaluation.md", "docs/video.md")
-    )
+    pages = "".join(path.read_text("utf-8") for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))))
     for typed, _ in commands():
         assert typed in pages
 

@@ -102,6 +102,8 @@ def watch(
 
     - `ffmpeg -i film.mkv -f rawvideo -pix_fmt rgb24 -s 640x360 - | mien watch - --raw 640x360:rgb24@25 --events`
     """
+    import signal
+
     from mien.faces import make_detector
     from mien.media.timeline_summary import TimelineCounter
     from mien.media.video.opening import RawFormat, open_source
@@ -109,12 +111,15 @@ def watch(
     from mien.recognition.recognizer import Recognizer
 
     train_missing_model(model, train_if_missing, recipe, set_, quiet=quiet)
+    threads = network_threads()
     recognizer = Recognizer(
         model,
-        detector=make_detector(detector, min_face=min_face, yunet_weights=yunet_weights),
+        detector=make_detector(detector, min_face=min_face, yunet_weights=yunet_weights, threads=threads),
         min_face=min_face,
         abstain_below=abstain_below,
+        threads=threads,
     )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # systemd's and Docker's way to end is Ctrl-C's
     with ExitStack() as stack:  # closes what was opened where something can't be
         opened = open_source(source, raw=RawFormat.parse(raw) if raw else None, rate=rate, live=live)
         stack.callback(opened.close)
@@ -159,6 +164,13 @@ def watch(
         raise typer.Exit(NOT_ALL_READ)
     if done.ending is Ending.interrupted and not opened.live:
         raise typer.Exit(130)  # 128 + SIGINT, as shells have it
+
+
+def network_threads() -> int:
+    """Threads of each network: the stages run side by side, and networks that take every core hold each other up."""
+    import os
+
+    return max(1, (os.cpu_count() or 1) // 2)
 
 
 def follow_video(

@@ -1,0 +1,105 @@
+"""Memory and speed of `mien watch` over a long video: a clip looped to an hour, watched with all outputs but sound.
+
+    python benchmarks/long_video.py [--minutes 60] [--clip CLIP] [--yunet-weights FILE] [--record]
+
+What has to hold: memory at the end within 50 MB of that at minute 2 of the video, and the last tenth of its frames as
+fast as the first.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import av
+from page import SHARED, arguments, table, write_page
+
+
+def looped(clip: Path, path: Path, minutes: float) -> int:
+    """The clip's pictures again and again, copied without encoding; how many there are."""
+    packets = []
+    with av.open(str(clip)) as source:
+        stream = source.streams.video[0]
+        packets = [packet for packet in source.demux(stream) if packet.dts is not None]
+        step = packets[1].dts - packets[0].dts
+        length = packets[-1].dts - packets[0].dts + step
+        stamps = [(packet.pts, packet.dts) for packet in packets]
+        rounds = max(1, round(minutes * 60 / float(length * stream.time_base)))
+        with av.open(str(path), "w") as target:
+            copy = target.add_stream_from_template(stream)
+            for turn in range(rounds):
+                for packet, (pts, dts) in zip(packets, stamps, strict=True):
+                    packet.pts, packet.dts = pts + turn * length, dts + turn * length
+                    packet.stream = copy
+                    target.mux(packet)
+    return rounds * len(packets)
+
+
+def resident_mb(pid: int) -> float:
+    """Memory of a process now, MB."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text("ascii").split()[1])
+    return pages * 4096 / 1e6
+
+
+def frames_so_far(timeline: Path) -> int:
+    """The number of the last frame in a timeline that grows."""
+    if not timeline.exists() or timeline.stat().st_size < 2000:
+        return 0
+    with timeline.open("rb") as file:
+        file.seek(-1500, 2)
+        lines = file.read().splitlines()
+    return int(lines[-2].split(b",")[0])
+
+
+def main() -> None:
+    parser = arguments(__doc__, repeats=1)
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--clip", type=Path, default=SHARED / "media" / "one-face-pexels.mp4")
+    parser.add_argument("--yunet-weights", type=Path, default=next((SHARED / "models").glob("*.onnx"), None))
+    parser.add_argument("--record", action="store_true", help="record the drawn frames, too")
+    options = parser.parse_args()
+    readings: list[tuple[float, int, float]] = []  # seconds, frames, MB
+    with tempfile.TemporaryDirectory() as folder:
+        video, timeline = Path(folder) / "long.mp4", Path(folder) / "rows.csv"
+        frames = looped(options.clip, video, options.minutes)
+        network = ["-m", "mien-nano", "-d", "yunet", "--yunet-weights", str(options.yunet_weights)]
+        outputs = ["--timeline", str(timeline), "--plot", str(Path(folder) / "plot.png"), "--quiet"]
+        command = [sys.executable, "-m", "mien", "watch", str(video), *network, *outputs]
+        if options.record:
+            command += ["--record", str(Path(folder) / "out.mp4")]
+        started = time.monotonic()
+        running = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        while running.poll() is None:
+            readings.append((time.monotonic() - started, frames_so_far(timeline), resident_mb(running.pid)))
+            time.sleep(0.5)
+        if running.returncode:
+            sys.exit(f"mien watch ended with {running.returncode}")
+    rate = frames / (options.minutes * 60)
+    early = next(mb for _, n, mb in readings if n >= 120 * rate)
+    late = max(mb for _, n, mb in readings[-20:-2])
+
+    def seconds_at(share: float) -> float:
+        return next(s for s, n, _ in readings if n >= share * (frames - 200))
+
+    first = 0.1 * frames / (seconds_at(0.2) - seconds_at(0.1))
+    last = 0.1 * frames / (seconds_at(1.0) - seconds_at(0.9))
+    rows = [
+        (f"{options.minutes:g}", f"{frames:,}", f"{readings[-1][0]:.0f}", f"{early:.0f}", f"{late:.0f}",
+         f"{late - early:+.0f}", f"{first:.0f}", f"{last:.0f}", f"{last / first:.2f}"),
+    ]  # fmt: skip
+    header = ("minutes", "frames", "took, s", "MB at minute 2", "MB at the end", "difference", "second tenth, frames/s",
+              "last tenth, frames/s", "ratio")  # fmt: skip
+    lines = [
+        f"`mien watch` with mien-nano and yunet, timeline and plot{' and recording' if options.record else ''}, "
+        f"{options.clip.name} looped.",
+        "",
+        *table(header, rows),
+    ]
+    write_page(options.results, "long-video", "An hour of video", lines, packages=("av", "onnxruntime"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Serving: recognition seen from a browser on this machine."""

@@ -1,0 +1,323 @@
+"""The live page: what a camera or stream shows and how its faces appear, in a browser on this machine.
+
+A small HTTP server on 127.0.0.1. It answers only who knows the random token in its address, under a local name (another
+name would be DNS rebinding), and holds the newest frame alone: nothing is kept, nothing leaves the machine.
+"""
+
+from __future__ import annotations
+
+import base64
+import errno
+import hmac
+import json
+import re
+import secrets
+import socket
+import socketserver
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import resources
+from typing import TYPE_CHECKING, Any, cast
+
+from mien.errors import OutputError
+from mien.labels import color_rgb
+from mien.media.draw import encode_picture
+from mien.pages import plain, shrink
+from mien.results import FrameResult
+
+if TYPE_CHECKING:
+    from mien.recognition.watch import WatchStats
+
+DEFAULT_PORT = 8642
+"""Tried first, so that a forwarded port stays the same from one start to the next."""
+
+_FILES = {
+    "": ("live.html", "text/html; charset=utf-8"),
+    "live.css": ("live.css", "text/css; charset=utf-8"),
+    "live.js": ("live.js", "text/javascript; charset=utf-8"),
+}
+_LOCAL_HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?", re.ASCII | re.IGNORECASE)  # any forwarded port
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_BOUNDARY = "mien-frame"
+_STREAM_EDGE = 1280  # pixels; a snapshot has the frame's full size
+_STREAM_QUALITY = 80
+_EVENT_PERIOD_S = 0.1
+_SIGN_OF_LIFE_S = 2.0  # something is sent at least so often, which shows whether the viewer is still there
+_PATIENCE_S = 10.0  # a viewer who takes nothing for so long is let go
+_SEND_BUFFER = 256 * 1024  # bytes; what waits here is old when it is seen
+_MOST_VIEWERS = 24
+
+
+class LivePage:
+    """A web page with the newest frame, its faces, and how fast things go. Takes drawn frame results, one by one.
+
+    Several viewers may look at once; each gets the newest frame that it can take.
+    While nobody looks nothing is encoded.
+    """
+
+    def __init__(
+        self, labels: Sequence[str], *, stats: Callable[[], WatchStats], source: str = "", port: int | None = None
+    ) -> None:
+        """Starts serving at once.
+
+        labels: the model's, in its order. stats: asked at most ten times a second per viewer, from other threads.
+        source: what the page calls the source. port: None takes 8642, or any free one where that is taken.
+        Raises OutputError where the port that was asked for can't be had.
+        """
+        self._token = secrets.token_urlsafe(16)
+        self._stats = stats
+        self._about = {
+            "source": plain(source),
+            "labels": [{"name": name, "color": "#{:02x}{:02x}{:02x}".format(*color_rgb(name))} for name in labels],
+        }
+        self._changed = threading.Condition()
+        self._newest: FrameResult | None = None
+        self._shown = 0  # frames so far: tells viewers whether there is a newer one
+        self._closed = False
+        self._viewers = 0
+        self._encoding = threading.Lock()
+        self._encoded: tuple[int, bytes] = (0, b"")
+        self._server = _bind(self, port)
+        self._thread = threading.Thread(target=self._server.serve_forever, name="mien-live", daemon=True)
+        self._thread.start()
+
+    @property
+    def port(self) -> int:
+        """The port on 127.0.0.1."""
+        return int(self._server.server_address[1])
+
+    @property
+    def address(self) -> str:
+        """What to open in the browser; whoever knows it can look."""
+        return f"http://127.0.0.1:{self.port}/{self._token}/"
+
+    def write(self, result: FrameResult) -> None:
+        """Shows a frame result, whose picture is drawn already, in place of the one before. Waits for no viewer."""
+        with self._changed:
+            self._newest = result
+            self._shown += 1
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Tells the viewers that it is over, and stops serving. Once is enough."""
+        with self._changed:
+            if self._closed:
+                return
+            self._closed = True
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._viewers == 0, timeout=1.0)
+            self._newest = None
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    # What the handlers ask for
+
+    def knows(self, token: str) -> bool:
+        """Whether this is the token of the address."""
+        return hmac.compare_digest(token.encode(), self._token.encode())
+
+    def about(self) -> str:
+        """The source's name and the labels with their colours, as JSON."""
+        return json.dumps(self._about)
+
+    @contextmanager
+    def viewer(self) -> Iterator[bool]:
+        """Counts a viewer while the block runs; False where there are too many."""
+        with self._changed:
+            admitted = self._viewers < _MOST_VIEWERS
+            self._viewers += admitted
+        try:
+            yield admitted
+        finally:
+            with self._changed:
+                self._viewers -= admitted
+                self._changed.notify_all()
+
+    def newer(self, seen: int) -> tuple[int, FrameResult | None]:
+        """The newest frame and its count: waits for one after `seen`, for a moment. None once the page is closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._shown > seen, timeout=_SIGN_OF_LIFE_S)
+            return self._shown, None if self._closed else self._newest
+
+    def has_ended(self) -> bool:
+        """Whether the page was closed."""
+        with self._changed:
+            return self._closed
+
+    def jpeg(self, shown: int, result: FrameResult) -> bytes:
+        """A frame for the stream, encoded once for all viewers."""
+        assert result.picture is not None
+        with self._encoding:
+            if self._encoded[0] < shown:
+                picture = shrink(result.picture, _STREAM_EDGE)
+                self._encoded = (shown, encode_picture(picture, ".jpg", quality=_STREAM_QUALITY))
+            return self._encoded[1]
+
+    def event(self, result: FrameResult) -> str:
+        """A frame's faces, and how fast things go, as JSON."""
+        stats = self._stats()
+        return json.dumps(
+            {
+                **result.to_dict(),
+                "fps": stats.frames_per_s,
+                "latency_p50_s": stats.latency_p50_s,
+                "latency_p95_s": stats.latency_p95_s,
+                "dropped": stats.dropped,
+            }
+        )
+
+    def snapshot(self) -> str | None:
+        """The newest frame as it is drawn, at full size, with its rows, as JSON; None before the first."""
+        with self._changed:
+            result = self._newest
+        if result is None or result.picture is None:
+            return None
+        jpeg = base64.b64encode(encode_picture(result.picture, ".jpg")).decode("ascii")
+        return json.dumps({"name": f"frame-{result.frame:06d}", "frame": result.to_dict(), "jpeg": jpeg})
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    page: LivePage
+
+    def server_bind(self) -> None:
+        """Without HTTPServer's look-up of the machine's name, which may go out to the network and take long."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = "localhost", int(self.server_address[1])
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A viewer who has gone is no error."""
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)
+
+
+def _bind(page: LivePage, port: int | None) -> _Server:
+    try:
+        server = _Server(("127.0.0.1", DEFAULT_PORT if port is None else port), _Handler)
+    except (OSError, OverflowError) as error:
+        if port is None and getattr(error, "errno", None) in {errno.EADDRINUSE, errno.EACCES}:
+            server = _Server(("127.0.0.1", 0), _Handler)
+        else:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise OutputError(f"port {port}: can't be used on 127.0.0.1 ({reason}); choose another") from error
+    server.page = page
+    return server
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One request. Whoever does not know the token learns nothing but 404."""
+
+    server_version, sys_version = "mien", ""
+    timeout = _PATIENCE_S
+
+    @property
+    def page(self) -> LivePage:
+        return cast(_Server, self.server).page
+
+    def do_GET(self) -> None:
+        """The page, its two files, and the two streams."""
+        match self._wanted():
+            case "stream.mjpeg":
+                self._view(self._send_frames)
+            case "events":
+                self._view(self._send_events)
+            case name if name in _FILES:
+                file, kind = _FILES[name]
+                self._send(HTTPStatus.OK, kind, resources.files("mien.serving").joinpath("static", file).read_bytes())
+            case _:
+                self._refuse(HTTPStatus.NOT_FOUND)
+
+    def do_POST(self) -> None:
+        """The snapshot."""
+        if self._wanted() != "snapshot" or not self._is_from_the_page():
+            self._refuse(HTTPStatus.NOT_FOUND)
+        elif (snapshot := self.page.snapshot()) is None:
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
+        else:
+            self._send(HTTPStatus.OK, "application/json", snapshot.encode())
+
+    def _wanted(self) -> str | None:
+        """What is asked for, below the token; None where it is not for us."""
+        token, slash, wanted = self.path.removeprefix("/").partition("?")[0].partition("/")
+        local = _LOCAL_HOST.fullmatch(self.headers.get("Host", ""))
+        return wanted if slash and local and self.page.knows(token) else None
+
+    def _is_from_the_page(self) -> bool:
+        """Whether a browser that says where a request comes from says: from here."""
+        origin = self.headers.get("Origin")
+        return origin is None or origin == f"http://{self.headers.get('Host')}"
+
+    def _view(self, send: Callable[[], None]) -> None:
+        with self.page.viewer() as admitted:
+            if not admitted:
+                self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
+                return
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+            send()
+
+    def _send_frames(self) -> None:
+        self._head(HTTPStatus.OK, f"multipart/x-mixed-replace; boundary={_BOUNDARY}")
+        self._put(f"--{_BOUNDARY}\r\n")
+        seen = 0
+        while not self.page.has_ended():
+            # Where nothing came, the last frame goes out again.
+            seen, result = self.page.newer(seen)
+            if result is None or result.picture is None:
+                continue
+            jpeg = self.page.jpeg(seen, result)
+            self._put(f"Content-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n")
+            self.wfile.write(jpeg)
+            # Browsers show a part when they see the boundary behind it.
+            self._put(f"\r\n--{_BOUNDARY}\r\n")
+
+    def _send_events(self) -> None:
+        self._head(HTTPStatus.OK, "text/event-stream")
+        self._put(f"event: about\ndata: {self.page.about()}\n\n")
+        seen = 0
+        while not self.page.has_ended():
+            started, before = time.monotonic(), seen
+            seen, result = self.page.newer(seen)
+            if result is None or seen == before:
+                self._put(": waiting\n\n")
+                continue
+            self._put(f"data: {self.page.event(result)}\n\n")
+            time.sleep(max(0.0, started + _EVENT_PERIOD_S - time.monotonic()))
+        self._put("event: ended\ndata: {}\n\n")
+
+    def _put(self, text: str) -> None:
+        self.wfile.write(text.encode())
+
+    def _send(self, status: HTTPStatus, kind: str, body: bytes) -> None:
+        self._head(status, kind, len(body))
+        self.wfile.write(body)
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        self._send(status, "text/plain; charset=utf-8", f"{status.phrase}\n".encode())
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """What http.server finds wrong with a request, in the same few words and with the same headers."""
+        self._refuse(HTTPStatus(code))
+
+    def _head(self, status: HTTPStatus, kind: str, length: int | None = None) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        if length is not None:
+            self.send_header("Content-Length", str(length))
+        self.send_header("Content-Security-Policy", _POLICY)
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.send_header("Cache-Control", "no-store")
+        self.send_header("Referrer-Policy", "no-referrer")
+        self.send_header("Cross-Origin-Resource-Policy", "same-origin")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing is logged."""
