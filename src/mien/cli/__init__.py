@@ -25,8 +25,10 @@ from mien.cli.networks import networks
 from mien.cli.predict import predict
 from mien.cli.recipes import recipes
 from mien.cli.run import init, run
+from mien.cli.serve import serve
 from mien.cli.train import train
 from mien.cli.tune import tune
+from mien.cli.watch import watch
 from mien.errors import MienError
 from mien.version import __version__
 
@@ -60,6 +62,7 @@ for command in (
     init,
     run,
     predict,
+    watch,
     train,
     tune,
     ladder,
@@ -73,6 +76,7 @@ for command in (
     calibrate,
     card,
     fetch,
+    serve,
     demo,
 ):
     app.command(command.__name__.replace("_", "-"))(command)

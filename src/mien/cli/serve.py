@@ -1,0 +1,89 @@
+"""`mien serve`: the API and the page, for this machine or for many."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class LogFormat(str, Enum):  # noqa: UP042 (typer's oldest supported version knows no StrEnum)
+    """How the log is written."""
+
+    text = "text"
+    json = "json"
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Where to listen; only this machine can reach the default.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 8000,
+    model: Annotated[
+        list[str],
+        typer.Option("--model", "-m", help="A shipped model's name or a file; of several, requests choose one."),
+    ] = ["mien-small"],  # noqa: B006 (typer copies it)
+    detector: Annotated[
+        list[str], typer.Option("--detector", "-d", help="mtcnn, yunet, haar or none; of several, requests choose one.")
+    ] = ["mtcnn"],  # noqa: B006
+    workers: Annotated[int, typer.Option(min=1, help="Processes, each with its own models.")] = 1,
+    threads: Annotated[
+        int, typer.Option(min=0, help="Pictures that a worker reads and searches at once; 0: its share of the cores.")
+    ] = 0,
+    token_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Ask for a bearer token out of this file, one a line.")
+    ] = None,
+    max_upload: Annotated[int, typer.Option(metavar="MB", min=1, help="The largest request.")] = 32,
+    max_pixels: Annotated[
+        int, typer.Option(metavar="MILLIONS", min=1, help="The largest picture, in millions of pixels.")
+    ] = 50,
+    max_files: Annotated[int, typer.Option(min=1, help="Pictures in one request.")] = 32,
+    max_connections: Annotated[int, typer.Option(min=1, help="Open at one moment, each worker.")] = 256,
+    queue: Annotated[
+        int, typer.Option(min=1, help="Pictures that wait or are worked on; with more, requests are refused (503).")
+    ] = 128,
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", min=1, help="For an upload, and for the work on it.")
+    ] = 60,
+    allow_origin: Annotated[
+        list[str],
+        typer.Option(metavar="ORIGIN", help="A web site whose pages may use this server: https://example.org"),
+    ] = [],  # noqa: B006
+    log_format: Annotated[LogFormat, typer.Option(help="How the log is written, on standard error.")] = LogFormat.text,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log warnings and errors only.")] = False,
+) -> None:
+    """Serve recognition over HTTP: an API under /v1, and a page for people.
+
+    Pictures stay in this machine's memory and are gone when they are answered. Needs the extra [web].
+
+    Examples:
+
+    - `mien serve`
+
+    - `mien serve --model mien-small --model mien-nano --port 9000 --workers 4`
+
+    - `mien serve --host 0.0.0.0 --token-file tokens.txt --log-format json`
+    """
+    from mien.serving.run import serve as run_server
+    from mien.serving.settings import ServeSettings
+
+    settings = ServeSettings(
+        host=host,
+        port=port,
+        models=tuple(model),
+        detectors=tuple(detector),
+        token_file=token_file,
+        max_upload_mb=max_upload,
+        max_held_mb=max(256, 2 * max_upload),
+        max_pixels=max_pixels * 1_000_000,
+        max_files=min(max_files, queue),
+        max_connections=max_connections,
+        queue_length=queue,
+        upload_timeout_s=timeout,
+        answer_timeout_s=timeout,
+        threads=threads,
+        allowed_origins=tuple(allow_origin),
+        json_logs=log_format is LogFormat.json,
+        quiet=quiet,
+    )
+    run_server(settings, workers=workers, say=lambda line: typer.echo(line, err=True))

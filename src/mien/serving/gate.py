@@ -1,0 +1,174 @@
+"""What every request passes: who may ask, security headers on every answer, one shape for errors, counts and logs.
+
+ASGI middleware. The outer one, `Envelope`, makes sure that whatever happens inside leaves as a proper answer; the inner
+one, `Gate`, checks the Host (DNS rebinding), the Origin (other sites' pages) and the token.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import re
+import time
+import traceback
+from collections.abc import Sequence
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from mien.serving.metrics import Metrics
+from mien.serving.refusals import ClientGone, Refusal, internal_error
+from mien.serving.settings import ServeSettings, is_loopback
+
+TOKEN_PROTOCOL = "mien.token."
+"""A browser can't set a WebSocket's headers: its page offers the subprotocols `mien.v1` and this with the token."""
+STREAM_PROTOCOL = "mien.v1"
+
+SECURITY_HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
+        "font-src 'self'; connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "permissions-policy": "camera=(self), microphone=(), geolocation=(), payment=(), usb=()",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
+_OPEN = {"/healthz", "/readyz"}  # answered to anyone who may connect: they say nothing but yes or no
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{1,5})?", re.ASCII | re.IGNORECASE)
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+
+log = logging.getLogger("mien.serving")
+
+
+async def refuse(refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
+    """Sends a refusal, to a request or to a WebSocket that is not open yet."""
+    kind = "websocket.http.response" if scope["type"] == "websocket" else "http.response"
+    body = refusal.body()
+    headers = {**refusal.headers(), "content-length": str(len(body))}
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": f"{kind}.start", "status": int(refusal.status), "headers": raw})
+    await send({"type": f"{kind}.body", "body": b"" if scope.get("method") == "HEAD" else body})
+
+
+class Envelope:
+    """Headers, errors, counts and logs around everything else."""
+
+    def __init__(self, app: ASGIApp, *, routes: Sequence[str], metrics: Metrics) -> None:
+        """routes: the paths that are told apart in counts and logs; anything else is `other`."""
+        self._app, self._routes, self._metrics = app, frozenset(routes), metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request, or one WebSocket from its opening to its end."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        began, status = time.perf_counter(), 0
+
+        async def send_sealed(message: Message) -> None:
+            nonlocal status
+            if message["type"] in ("http.response.start", "websocket.http.response.start", "websocket.accept"):
+                status = message.get("status", 101)
+                headers = MutableHeaders(scope=message)
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+                headers.setdefault("cache-control", "no-store")
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_sealed)
+        except ClientGone:
+            status = status or 499
+        except Exception as error:
+            refusal = error if isinstance(error, Refusal) else internal_error()
+            if not isinstance(error, Refusal):
+                _log_mistake(error)
+            if status:
+                raise RuntimeError("failed after the answer began") from None  # the connection is closed
+            await refuse(refusal, scope, receive, send_sealed)
+            self._metrics.refused.labels(refusal.code).inc()
+        finally:
+            self._count(scope, status, time.perf_counter() - began)
+
+    def _count(self, scope: Scope, status: int, seconds: float) -> None:
+        route = scope["path"] if scope["path"] in self._routes else "other"
+        method = scope.get("method", "WS")
+        method = method if method in _METHODS or method == "WS" else "other"
+        self._metrics.requests.labels(route, method, str(status)).inc()
+        if scope["type"] == "http":
+            self._metrics.request_seconds.labels(route).observe(seconds)
+        details = {"route": route, "method": method, "status": status, "ms": round(seconds * 1000, 1)}
+        log.info("%s %s %d", method, route, status, extra={"details": details})
+
+
+class Gate:
+    """Lets through who may ask. Raises Refusal."""
+
+    def __init__(
+        self, app: ASGIApp, *, settings: ServeSettings, tokens: Sequence[str], protected: Sequence[str]
+    ) -> None:
+        """tokens: none are asked for where there are none. protected: the paths that need one, and all below them."""
+        self._app, self._settings = app, settings
+        self._digests = [_digest(token) for token in tokens]
+        self._protected = tuple(protected)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Checks, then passes on."""
+        if scope["type"] in ("http", "websocket") and scope["path"] not in _OPEN:
+            headers = Headers(scope=scope)
+            self._check_host(headers)
+            self._check_origin(headers)
+            if self._digests and scope["path"].startswith(self._protected):
+                self._check_token(scope, headers)
+        await self._app(scope, receive, send)
+
+    def _check_host(self, headers: Headers) -> None:
+        """On loopback the Host is a local name: any other one is a web page that points its name at this machine."""
+        found = _HOST.fullmatch(headers.get("host", ""))
+        if found is None or (self._settings.loopback and not is_loopback(found[1])):
+            message = "the Host header is not a name of this server"
+            raise Refusal(HTTPStatus.MISDIRECTED_REQUEST, "wrong_host", message)
+
+    def _check_origin(self, headers: Headers) -> None:
+        origin = headers.get("origin")
+        if origin is None or origin in self._settings.allowed_origins:
+            return
+        try:
+            same = urlsplit(origin).netloc.lower() == headers["host"].lower()
+        except ValueError:
+            same = False
+        if not same:
+            message = "pages of other sites may not use this server; --allow-origin names those that may"
+            raise Refusal(HTTPStatus.FORBIDDEN, "wrong_origin", message)
+
+    def _check_token(self, scope: Scope, headers: Headers) -> None:
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        given = token.strip() if scheme.lower() == "bearer" else ""
+        if scope["type"] == "websocket" and not given:
+            offered = [p for p in scope.get("subprotocols", ()) if p.startswith(TOKEN_PROTOCOL)]
+            given = offered[0].removeprefix(TOKEN_PROTOCOL) if offered else ""
+        digest = _digest(given)
+        # All are compared, each in constant time: the time tells nothing about which one was near.
+        if sum(hmac.compare_digest(digest, known) for known in self._digests) == 0:
+            message = "a valid token is needed: send it as  Authorization: Bearer TOKEN"
+            raise Refusal(HTTPStatus.UNAUTHORIZED, "token_needed", message)
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", errors="surrogatepass")).digest()
+
+
+def _log_mistake(error: BaseException) -> None:
+    """Where it happened and of what type; not its text, which may hold a file's name or content."""
+    leaves = [error]
+    while isinstance(leaves[0], BaseExceptionGroup):
+        leaves = list(leaves[0].exceptions)
+    place = "".join(traceback.format_tb(leaves[0].__traceback__))
+    details = {"error": type(leaves[0]).__name__, "traceback": place}
+    log.error("a request failed: %s\n%s", type(leaves[0]).__name__, place, extra={"details": details})

@@ -1,0 +1,56 @@
+"""What `/metrics` tells (Prometheus): requests, pictures, faces, batches, the queue. Counts and times, never content.
+
+With several workers the counts lie in small files of a private folder (prometheus_client's multiprocess mode), so that
+any worker answers for all of them.
+"""
+
+from __future__ import annotations
+
+import os
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.multiprocess import MultiProcessCollector
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_FACES = (1, 2, 4, 8, 16, 32, 64)
+
+
+class Metrics:
+    """The counters of one server."""
+
+    def __init__(self) -> None:
+        own = CollectorRegistry()
+        self._registry = own
+        self._many = bool(os.environ.get(_FOLDER))
+        self.requests = Counter("mien_requests", "Answered requests", ("route", "method", "status"), registry=own)
+        self.request_seconds = Histogram(
+            "mien_request_seconds", "From a request's head to the end of its answer", ("route",),
+            buckets=_SECONDS, registry=own,
+        )  # fmt: skip
+        self.refused = Counter(
+            "mien_refused", "Requests that were refused, by the error's code", ("code",), registry=own
+        )
+        self.pictures = Counter("mien_pictures", "Pictures, by whether they could be read", ("outcome",), registry=own)
+        self.faces = Counter("mien_faces", "Faces that were classified", registry=own)
+        self.batch_faces = Histogram("mien_batch_faces", "Faces classified together", buckets=_FACES, registry=own)
+        self.waiting = Gauge(
+            "mien_queue_pictures", "Pictures that wait or are worked on", registry=own, multiprocess_mode="livesum"
+        )
+        self.upload_bytes = Gauge(
+            "mien_upload_bytes", "Uploads that are in memory", registry=own, multiprocess_mode="livesum"
+        )
+        self.streams = Gauge("mien_streams", "Open streams", registry=own, multiprocess_mode="livesum")
+        self.frames = Counter(
+            "mien_frames", "Frames of streams, by whether they were answered", ("outcome",), registry=own
+        )
+
+    def text(self) -> bytes:
+        """The page, of all workers together."""
+        registry = self._registry
+        if self._many:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return generate_latest(registry)

@@ -1,0 +1,51 @@
+"""How the server says no: one exception, one JSON shape. No message holds a path, a traceback or a library's text."""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+
+
+class Refusal(Exception):
+    """A request that is not served. code: for programs; message: for people; retry_after: seconds."""
+
+    def __init__(self, status: HTTPStatus, code: str, message: str, *, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message, self.retry_after = status, code, message, retry_after
+
+    def body(self) -> bytes:
+        """The JSON text, `{"error": {"code", "message"}}`."""
+        return json.dumps({"error": {"code": self.code, "message": self.message}}).encode()
+
+    def headers(self) -> dict[str, str]:
+        """Headers that belong to it beside the usual ones."""
+        found = {"content-type": "application/json"}
+        if self.retry_after is not None:
+            found["retry-after"] = str(self.retry_after)
+        if self.status == HTTPStatus.UNAUTHORIZED:
+            found["www-authenticate"] = 'Bearer realm="mien"'
+        return found
+
+
+class ClientGone(Exception):
+    """Nobody waits for the answer any more."""
+
+
+def busy(what: str) -> Refusal:
+    """503: too much at once; the client may come back in a second."""
+    return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "busy", f"{what}; try again in a moment", retry_after=1)
+
+
+def too_large(what: str) -> Refusal:
+    """413: an upload over a limit."""
+    return Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", what)
+
+
+def bad_request(code: str, message: str) -> Refusal:
+    """400."""
+    return Refusal(HTTPStatus.BAD_REQUEST, code, message)
+
+
+def internal_error() -> Refusal:
+    """500: a mistake of the server's own."""
+    return Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "the server made a mistake; its log says more")

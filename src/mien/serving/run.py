@@ -1,0 +1,204 @@
+"""Starts the server: one process, or several that share the port, each with its own models."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from multiprocessing.connection import wait
+from multiprocessing.context import SpawnProcess
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from mien.errors import MissingExtraError, ServingError
+from mien.serving.logs import set_up_logs
+from mien.serving.settings import ServeSettings, read_tokens
+
+if TYPE_CHECKING:
+    import uvicorn
+
+_BACKLOG = 2048
+_SHORT_LIFE_S, _SHORT_LIVES = 10.0, 5  # workers that die one after another as soon as they live: give up
+
+log = logging.getLogger("mien.serving")
+
+
+def serve(settings: ServeSettings, *, workers: int = 1, say: Callable[[str], None] = print) -> None:
+    """Serves until it is told to stop (SIGINT, SIGTERM); running requests then finish.
+
+    workers: processes; one that dies is replaced. say: takes the address and warnings, a line each.
+    Raises MissingExtraError without the extra [web]; ServingError, ModelFileError and DetectorError before it listens.
+    """
+    if workers < 1:
+        raise ServingError(f"workers is {workers}; expected at least 1")
+    _need_extra()
+    if workers > 1:
+        _check(settings)
+        settings = replace(settings, threads=settings.threads or max(1, (os.cpu_count() or 1) // workers))
+    with _listen(settings) as listening:
+        greeting = _greeting(settings, listening.getsockname()[1], workers)
+        server = make_server(settings) if workers == 1 else None
+        for line in greeting:
+            say(line)
+        if server is None:
+            _run_many(settings, workers, listening)
+        else:
+            _run(server, settings, listening)
+
+
+def make_server(settings: ServeSettings) -> uvicorn.Server:
+    """uvicorn with the application and every limit that is its own; `run(sockets=[...])` serves.
+
+    Raises ServingError, ModelFileError, DetectorError.
+    """
+    import uvicorn
+
+    from mien.serving.app import create_app
+    from mien.serving.connections import protocols
+
+    http, web_socket = protocols(settings)
+    return uvicorn.Server(
+        uvicorn.Config(
+            create_app(settings),
+            loop="asyncio",
+            lifespan="on",
+            http=http,
+            ws=web_socket,
+            ws_max_size=settings.max_upload_mb * 1_000_000,
+            ws_per_message_deflate=False,  # frames are compressed already, and a small message could unfold to much
+            timeout_keep_alive=max(1, round(settings.head_timeout_s)),
+            timeout_graceful_shutdown=max(1, round(settings.shutdown_timeout_s)),
+            backlog=_BACKLOG,
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            proxy_headers=False,
+        )
+    )
+
+
+def _need_extra() -> None:
+    try:
+        import fastapi  # noqa: F401
+        import prometheus_client  # noqa: F401
+        import python_multipart  # noqa: F401
+        import uvicorn  # noqa: F401
+        import websockets  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError("web", "Serving") from error
+
+
+def _check(settings: ServeSettings) -> None:
+    """A user's mistake shows here, once, and not in every worker."""
+    from mien.faces import make_detector
+    from mien.model_file import open_model
+
+    for name in settings.models:
+        open_model(name)
+    for name in settings.detectors:
+        make_detector(name)
+    if settings.token_file:
+        read_tokens(settings.token_file)
+
+
+def _listen(settings: ServeSettings) -> socket.socket:
+    listening = None
+    try:
+        found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        listening = socket.socket(family, kind, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except OSError as error:
+        if listening is not None:
+            listening.close()
+        raise ServingError(
+            f"{settings.host}:{settings.port}: can't listen there ({error.strerror}); choose another --host or --port"
+        ) from error
+    return listening
+
+
+def _greeting(settings: ServeSettings, port: int, workers: int) -> list[str]:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    lines = [f"mien serves on http://{host}:{port}" + (f" with {workers} workers" if workers > 1 else "")]
+    if not settings.loopback and settings.token_file is None:
+        lines.append(
+            "WARNING: everyone who can reach this address may use the server, and what is sent is not encrypted: "
+            "give --token-file, and put a proxy with TLS before it (docs/serving.md)"
+        )
+    return lines
+
+
+def _run(server: uvicorn.Server, settings: ServeSettings, listening: socket.socket) -> None:
+    set_up_logs(json_lines=settings.json_logs, quiet=settings.quiet)
+    with suppress(KeyboardInterrupt):  # uvicorn has shut down already, and passes the signal on
+        server.run(sockets=[listening])
+
+
+def _run_many(settings: ServeSettings, workers: int, listening: socket.socket) -> None:
+    """Holds that many workers up until SIGINT or SIGTERM, then lets them finish."""
+    set_up_logs(json_lines=settings.json_logs, quiet=settings.quiet)
+    stop = threading.Event()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_signal)
+    with tempfile.TemporaryDirectory(prefix="mien-counts-") as folder:  # counts only, for /metrics
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        running = [_start(settings, listening) for _ in range(workers)]
+        short_lives = 0
+        while not stop.is_set() and short_lives < _SHORT_LIVES:
+            wait([process.sentinel for process, _ in running], timeout=0.2)
+            for place, (process, began) in enumerate(running):
+                if process.is_alive() or stop.is_set():
+                    continue
+                short_lives = short_lives + 1 if time.monotonic() - began < _SHORT_LIFE_S else 0
+                _forget(process)
+                log.warning("worker %s ended with %s; another one starts", process.pid, process.exitcode)
+                running[place] = _start(settings, listening)
+        for process, _ in running:
+            process.terminate()
+        deadline = time.monotonic() + settings.shutdown_timeout_s + 5
+        for process, _ in running:
+            process.join(max(0.0, deadline - time.monotonic()))
+            process.kill()
+            process.join()
+    if short_lives >= _SHORT_LIVES:
+        raise ServingError("the workers end as soon as they start; try it with --workers 1 to see why")
+
+
+def _start(settings: ServeSettings, listening: socket.socket) -> tuple[SpawnProcess, float]:
+    process = multiprocessing.get_context("spawn").Process(target=_work, args=(settings, listening))
+    process.start()
+    return process, time.monotonic()
+
+
+def _forget(process: SpawnProcess) -> None:
+    """A dead worker's open places and streams no longer count."""
+    from prometheus_client.multiprocess import mark_process_dead
+
+    if process.pid is not None:
+        mark_process_dead(process.pid)  # type: ignore[no-untyped-call]
+
+
+def _work(settings: ServeSettings, listening: socket.socket) -> None:
+    """A worker's life."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _run(make_server(settings), settings, listening)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,130 @@
+"""What the server is told: where it listens, what it offers, whom it answers, and every limit."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from mien.errors import ServingError
+from mien.faces import DETECTORS
+from mien.model_file import DEFAULT_MODEL
+
+_TOKEN = re.compile(r"[A-Za-z0-9_.~-]{16,200}")  # may stand in a header and in a WebSocket's subprotocol as it is
+_ORIGIN = re.compile(r"https?://[^/\s*]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeSettings:
+    """How to serve. Every number is checked when the object is made.
+
+    models, detectors: those that a request may choose from; the first is the default. min_face: pixels. token_file:
+    bearer tokens, one a line; None: no token is asked for. threads: pictures that are read and searched at once; 0: one
+    a processor core.
+
+    max_upload_mb: of one request. max_held_mb: of all uploads that are in memory at one moment. max_pixels: of one
+    picture, by its header. max_files: of one request. max_connections, max_streams: at one moment, each worker.
+    queue_length: pictures that wait or are worked on. head_timeout_s: for a request's head, and of an idle connection.
+    upload_timeout_s: for its body. answer_timeout_s: for the work, and for a client that takes no answer.
+    stream_timeout_s: a stream without a frame ends. shutdown_timeout_s: running requests may take so long at the end.
+    batch_window_ms: faces of requests that come within it are classified together. batch_size: faces.
+    allowed_origins: web sites whose pages may use this server (`https://example.org`), beside its own.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    models: tuple[str, ...] = (DEFAULT_MODEL,)
+    detectors: tuple[str, ...] = ("mtcnn",)
+    min_face: int = 20
+    token_file: Path | None = None
+    max_upload_mb: int = 32
+    max_held_mb: int = 256
+    max_pixels: int = 50_000_000
+    max_files: int = 32
+    max_connections: int = 256
+    max_streams: int = 16
+    queue_length: int = 128
+    head_timeout_s: float = 10
+    upload_timeout_s: float = 60
+    answer_timeout_s: float = 60
+    stream_timeout_s: float = 60
+    shutdown_timeout_s: float = 30
+    batch_window_ms: float = 4
+    batch_size: int = 64
+    threads: int = 0
+    allowed_origins: tuple[str, ...] = ()
+    json_logs: bool = False
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        for name in _AT_LEAST_ONE:
+            if getattr(self, name) < 1:
+                raise ServingError(f"{name} is {getattr(self, name)}; expected at least 1")
+        for name in _ABOVE_ZERO:
+            if not getattr(self, name) > 0:
+                raise ServingError(f"{name} is {getattr(self, name)}; expected more than 0 seconds")
+        if not 0 <= self.port <= 65535:
+            raise ServingError(f"port is {self.port}; expected 1 to 65535, or 0 for any free one")
+        if not 0 <= self.batch_window_ms <= 1000 or self.threads < 0:
+            raise ServingError("batch_window_ms must be 0 to 1000, and threads at least 0")
+        if not self.models or len(set(self.models)) < len(self.models):
+            raise ServingError("name at least one model, and none twice")
+        if not self.detectors or (unknown := set(self.detectors) - set(DETECTORS)):
+            named = ", ".join(sorted(unknown)) if self.detectors else "none given"
+            raise ServingError(f"face detectors: {named}; choose from {', '.join(DETECTORS)}")
+        if self.max_held_mb < self.max_upload_mb or self.queue_length < self.max_files:
+            raise ServingError("max_held_mb must be at least max_upload_mb, and queue_length at least max_files")
+        for origin in self.allowed_origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise ServingError(f"allowed origin '{origin}': expected scheme and host, as https://example.org")
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach the server."""
+        return is_loopback(self.host)
+
+    @property
+    def thread_count(self) -> int:
+        """Pictures that are read and searched at once."""
+        return self.threads or os.cpu_count() or 1
+
+
+_AT_LEAST_ONE = (
+    "min_face", "max_upload_mb", "max_held_mb", "max_pixels", "max_files", "max_connections", "max_streams",
+    "queue_length", "batch_size",
+)  # fmt: skip
+_ABOVE_ZERO = ("head_timeout_s", "upload_timeout_s", "answer_timeout_s", "stream_timeout_s", "shutdown_timeout_s")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or address (IPv6 with or without brackets) is this machine's own."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def read_tokens(path: Path) -> tuple[str, ...]:
+    """The bearer tokens of a file, one a line; empty lines and lines that begin with # are left out.
+
+    Raises ServingError where it can't be read, has no token, or has one that is too short or has other characters than
+    letters, digits and -._~ (which a WebSocket's subprotocol can carry).
+    """
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ServingError(f"{path}: can't be read as a token file ({error}); expected one token a line") from error
+    tokens = tuple(line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#"))
+    if not tokens:
+        raise ServingError(f"{path}: has no token; write one a line, made for example with  openssl rand -hex 32")
+    for number, token in enumerate(tokens, start=1):
+        if not _TOKEN.fullmatch(token):  # the token itself stays out of the message
+            raise ServingError(
+                f"{path}: token {number} can't be used; expected 16 to 200 letters, digits and -._~, "
+                "made for example with  openssl rand -hex 32"
+            )
+    return tokens

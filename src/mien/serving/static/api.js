@@ -1,0 +1,171 @@
+// Talks to the server: requests, the stream of camera frames, uploads with progress. Addresses are relative, so that
+// the page works below a path. The token lives here, in memory only.
+
+let token = "";
+let askForToken = async () => null;
+let asking = null;
+
+const RETRIES = 4; // of a server that says 503
+const TOKEN_CHARACTERS = /^[A-Za-z0-9_.~-]{1,200}$/;
+
+/** An answer that is no success; `message` is for people. status 0: the server can't be reached. */
+export class ServerError extends Error {
+  constructor(status, message) {
+    super(message);
+    this.status = status;
+  }
+}
+
+/** ask(wasWrong) gives a token, or null where the user does not want to. */
+export function onTokenNeeded(ask) {
+  askForToken = ask;
+}
+
+/** What is served. */
+export async function getModels() {
+  return (await request("v1/models")).json();
+}
+
+/** One picture's answer: {model, image}. Waits and tries again while the server is busy. */
+export async function predict(file, choice, signal) {
+  const body = new FormData();
+  body.append("files", file, file.name || "picture");
+  const answer = await (await request(`v1/predict?${query(choice)}`, { method: "POST", body, signal })).json();
+  return { model: answer.model, image: answer.images[0] };
+}
+
+/** A video job: {state, progress, error}. */
+export async function getVideo(id, signal) {
+  return (await request(`v1/videos/${encodeURIComponent(id)}`, { signal })).json();
+}
+
+/** A finished job's file ("timeline.csv", "video.mp4"), as a Blob: a token can't stand in a link. */
+export async function getVideoFile(id, name, signal) {
+  return (await request(`v1/videos/${encodeURIComponent(id)}/${name}`, { signal })).blob();
+}
+
+/** Cancels a job and removes all that the server has of it. */
+export async function removeVideo(id) {
+  await request(`v1/videos/${encodeURIComponent(id)}`, { method: "DELETE" });
+}
+
+/** Uploads a video; onProgress takes 0 to 1. Gives the job's id. fetch can't tell how far an upload is. */
+export async function uploadVideo(file, choice, { onProgress, signal }) {
+  for (;;) {
+    const sent = token;
+    const { status, body } = await upload(`v1/videos?${query(choice)}`, file, { onProgress, signal });
+    if (status === 401 && (await newToken(Boolean(sent)))) continue;
+    if (status < 200 || status > 299) throw new ServerError(status, explain(status, body));
+    return body.id;
+  }
+}
+
+/**
+ * Opens a stream of frames. send(blob) sends one; `answered` takes the result of one, `closed` is called once.
+ * A browser shows no reason where the server refuses: `opened` false then says that it never began.
+ */
+export function openStream(choice, { ready, answered, closed }) {
+  const address = new URL(`v1/stream?${query(choice)}`, document.baseURI);
+  address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
+  const socket = new WebSocket(address, token ? ["mien.v1", `mien.token.${token}`] : ["mien.v1"]);
+  let opened = false;
+  let over = false;
+  socket.addEventListener("open", () => {
+    opened = true;
+    if (!over) ready();
+  });
+  socket.addEventListener("message", (event) => over || answered(JSON.parse(event.data)));
+  socket.addEventListener("close", () => {
+    if (!over) closed(opened);
+    over = true;
+  });
+  return {
+    send: (blob) => socket.readyState === WebSocket.OPEN && socket.send(blob),
+    close: () => {
+      over = true;
+      socket.close();
+    },
+  };
+}
+
+function query(choice) {
+  const named = Object.entries(choice).filter(([, value]) => value);
+  return new URLSearchParams(named).toString();
+}
+
+async function request(path, options = {}) {
+  for (let tries = 0; ; tries += 1) {
+    const sent = token;
+    const headers = sent ? { authorization: `Bearer ${sent}` } : {};
+    let answer;
+    try {
+      answer = await fetch(path, { ...options, headers, credentials: "same-origin", redirect: "error" });
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      throw new ServerError(0, "The server can't be reached. Is it still running?");
+    }
+    if (answer.ok) return answer;
+    if (answer.status === 401 && (sent !== token || (await newToken(Boolean(sent))))) continue;
+    if (answer.status === 503 && tries < RETRIES) {
+      await wait(1000 * Math.min(10, Number(answer.headers.get("retry-after")) || 2 ** tries), options.signal);
+      continue;
+    }
+    throw new ServerError(answer.status, explain(answer.status, await answer.json().catch(() => null)));
+  }
+}
+
+/** Asks once for all requests that wait; true where there is a token to try. */
+async function newToken(wasWrong) {
+  asking ??= askForToken(wasWrong).finally(() => (asking = null));
+  const given = await asking;
+  if (given === null) return false;
+  if (!TOKEN_CHARACTERS.test(given)) throw new ServerError(401, "This is no token: expected letters, digits and -._~");
+  token = given;
+  return true;
+}
+
+function upload(path, file, { onProgress, signal }) {
+  const body = new FormData();
+  body.append("file", file, file.name || "video");
+  return new Promise((resolve, reject) => {
+    const sending = new XMLHttpRequest();
+    sending.open("POST", path);
+    sending.responseType = "json";
+    if (token) sending.setRequestHeader("authorization", `Bearer ${token}`);
+    sending.upload.addEventListener("progress", (event) => onProgress(event.total ? event.loaded / event.total : 0));
+    sending.addEventListener("load", () => resolve({ status: sending.status, body: sending.response }));
+    sending.addEventListener("error", () => reject(new ServerError(0, "The server ended the upload.")));
+    sending.addEventListener("abort", () => reject(new DOMException("cancelled", "AbortError")));
+    signal.addEventListener("abort", () => sending.abort(), { once: true });
+    sending.send(body);
+  });
+}
+
+/** In plain words; the server's own message where it says more. */
+function explain(status, body) {
+  const said = body?.error?.message;
+  const plain = {
+    401: "The server asks for a token.",
+    408: "The upload took too long.",
+    413: "It is larger than this server takes.",
+    503: "The server is busy. Try again in a moment.",
+  }[status];
+  if (said) return sentence(said);
+  return plain ?? `The server answered with an error (${status}).`;
+}
+
+function sentence(text) {
+  const capital = text.charAt(0).toUpperCase() + text.slice(1);
+  return /[.!?]$/.test(capital) ? capital : `${capital}.`;
+}
+
+function wait(milliseconds, signal) {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, milliseconds);
+    const abort = () => {
+      clearTimeout(timer);
+      reject(new DOMException("cancelled", "AbortError"));
+    };
+    signal?.addEventListener("abort", abort, { once: true });
+  });
+}
