@@ -115,7 +115,7 @@ def command(toy, out, *given):
 
 
 def wait_for_epochs(out, count, process):
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline and process.poll() is None:
         if (out / "history.csv").exists() and len((out / "history.csv").read_text().splitlines()) > count:
             return
@@ -130,7 +130,7 @@ def test_ctrl_c_says_how_to_go_on(toy, tmp_path):
     running = subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_for_epochs(out, 1, running)
     running.send_signal(signal.SIGINT)
-    _, told = running.communicate(timeout=30)
+    _, told = running.communicate(timeout=120)
     assert running.returncode == 130
     done = epochs_done(out / CHECKPOINT)
     assert done >= 1
@@ -164,7 +164,7 @@ def test_two_workers_learn_like_one_and_go_on_after_one_was_killed(toy, tmp_path
     running = subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_for_epochs(out, 1, running)
     os.kill(worker_of(running.pid, 1), signal.SIGKILL)
-    _, told = running.communicate(timeout=60)
+    _, told = running.communicate(timeout=300)
     assert running.returncode != 0
     assert "mien: another worker ended before its time; go on with the same command and --resume" in told
     assert 1 <= epochs_done(out / CHECKPOINT) < 6

@@ -144,7 +144,7 @@ def test_killed_run_resumes_to_the_same_weights(toy_folder, tmp_path):
     resumed = [*command, "--out", str(tmp_path / "killed")]
     killed = subprocess.Popen(resumed, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
     history = tmp_path / "killed" / "history.csv"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline and not (history.exists() and len(history.read_text().splitlines()) > 2):
         time.sleep(0.005)
     os.kill(killed.pid, signal.SIGKILL)
