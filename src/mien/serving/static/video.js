@@ -59,12 +59,12 @@ async function run(file) {
     const { signal } = working;
     const id = await uploadVideo(file, choice, { onProgress: (share) => progress("Uploading", share), signal });
     job = { id, name: file.name || "video" };
-    await finished(id, signal);
+    const reason = await finished(id, signal);
     progress("Fetching the result", 1);
     const [csv, mp4] = await Promise.all(["timeline.csv", "video.mp4"].map((name) => getVideoFile(id, name, signal)));
     Object.assign(job, { csv, mp4 });
     await showResult();
-    say("");
+    say(reason ? `The end is missing: ${reason}.` : "");
   } catch (error) {
     const cancelled = working.signal.aborted;
     await forget(cancelled ? "Cancelled; nothing of the video is left on the server." : error.message);
@@ -77,13 +77,13 @@ async function run(file) {
   }
 }
 
-/** Waits until a job is done. Throws where it failed. */
+/** Waits until a job is done. Throws where it failed; gives why where only a part could be worked on. */
 async function finished(id, signal) {
   for (;;) {
     const { state, progress: share, error } = await getVideo(id, signal);
-    if (state === "done") return;
+    if (state === "done" || state === "incomplete") return error;
     if (state === "failed" || state === "cancelled") throw new Error(error ?? "The video could not be worked on.");
-    progress(state === "queued" ? "Waiting for its turn" : "Looking for faces", share ?? 0);
+    progress(state === "queued" ? "Waiting for its turn" : "Looking for faces", share ?? null);
     await new Promise((resolve) => setTimeout(resolve, ASK_MS));
     signal.throwIfAborted();
   }
@@ -211,8 +211,10 @@ async function forget(text) {
 }
 
 function progress(step, share) {
-  $("video-progress").value = share;
-  $("video-step").textContent = `${step} ${percent(share)}`;
+  const bar = $("video-progress");
+  if (share === null) bar.removeAttribute("value"); // a video that does not say how long it is
+  else bar.value = share;
+  $("video-step").textContent = share === null ? step : `${step} ${percent(share)}`;
 }
 
 function say(text) {
