@@ -443,11 +443,32 @@ def test_a_video_that_fails_says_why(stub: Stub, stub_port: int, open_page: Open
     expect(page.locator("#video-state")).to_have_text("The file has no video in it.")
 
 
-def test_a_server_without_videos_says_so(port: int, open_page: OpenPage) -> None:
-    if ask(port, "GET", "/v1/models").json["videos"]:
-        pytest.skip("this server takes videos")
+def test_a_video_from_upload_to_removal_on_the_real_server(port: int, open_page: OpenPage, tmp_path: Path) -> None:
+    if not ask(port, "GET", "/v1/models").json["videos"]:
+        pytest.skip("PyAV is not installed")
+    from test_cli_watch import astronaut_clip
+
     page = open_page(port, "video")
-    expect(page.locator("#video-not-offered")).to_be_visible()
+    page.set_default_timeout(60_000)
+    page.set_input_files("#video-file", astronaut_clip(tmp_path / "clip.mp4"))
+    expect(page.locator("#video-work")).to_be_visible()
+    expect(page.locator(".track p")).to_have_text([re.compile("Face 1: happy")], timeout=60_000)
+    expect(page.locator("#video-player")).to_have_js_property("readyState", 4)
+    assert page.eval_on_selector("#video-player", "video => video.duration") == pytest.approx(2, abs=0.1)
+    page.locator(".track canvas").press("ArrowRight")
+    assert page.eval_on_selector("#video-player", "video => video.currentTime") == pytest.approx(1, abs=0.05)
+    assert len(downloaded(page, "#video-csv").decode().splitlines()) == 31
+    assert downloaded(page, "#video-mp4")[4:8] == b"ftyp"
+    page.click("#video-remove")
+    expect(page.locator("#video-state")).to_contain_text("removed from the server")
+    page.set_input_files("#video-file", {"name": "no.mp4", "mimeType": "video/mp4", "buffer": b"no video"})
+    expect(page.locator("#video-state")).to_contain_text("no video of a kind that is taken")
+
+
+def test_a_server_without_videos_says_so(open_page: OpenPage) -> None:
+    with serving(NANO, videos=False) as port:
+        page = open_page(port, "video")
+        expect(page.locator("#video-not-offered")).to_be_visible()
     expect(page.locator("#video-offered")).to_be_hidden()
 
 

@@ -40,6 +40,10 @@ class ServingError(MienError):
     """The server can't start: an impossible limit, a token file that can't be used, an address that is taken."""
 
 
+class ExportError(MienError):
+    """Something can't be exported: a tool or file that it needs is missing or another one, or the place is taken."""
+
+
 class TrainingError(MienError):
     """A training run can't start, go on or finish."""
 

@@ -18,6 +18,7 @@ from mien.cli.demo import demo
 from mien.cli.ensemble import ensemble
 from mien.cli.evaluate import evaluate
 from mien.cli.explain import explain
+from mien.cli.export import app as export_app
 from mien.cli.fetch import fetch
 from mien.cli.import_weights import import_weights
 from mien.cli.ladder import ladder
@@ -81,6 +82,7 @@ for command in (
 ):
     app.command(command.__name__.replace("_", "-"))(command)
 app.add_typer(data_app)
+app.add_typer(export_app)
 
 
 def main() -> None:

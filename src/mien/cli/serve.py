@@ -49,12 +49,20 @@ def serve(
         list[str],
         typer.Option(metavar="ORIGIN", help="A web site whose pages may use this server: https://example.org"),
     ] = [],  # noqa: B006
+    videos: Annotated[bool, typer.Option("--videos/--no-videos", help="Take videos; needs the extra [video].")] = True,
+    max_video: Annotated[int, typer.Option(metavar="MB", min=1, help="The largest video.")] = 512,
+    max_video_seconds: Annotated[float, typer.Option(metavar="SECONDS", min=1, help="The longest video.")] = 600,
+    on_device: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="A folder of `mien export web`: the page can then keep pictures to itself."),
+    ] = None,
     log_format: Annotated[LogFormat, typer.Option(help="How the log is written, on standard error.")] = LogFormat.text,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log warnings and errors only.")] = False,
 ) -> None:
     """Serve recognition over HTTP: an API under /v1, and a page for people.
 
-    Pictures stay in this machine's memory and are gone when they are answered. Needs the extra [web].
+    Pictures stay in this machine's memory and are gone when they are answered; videos lie in a private temporary folder
+    for a quarter of an hour. Needs the extra [web].
 
     Examples:
 
@@ -83,6 +91,11 @@ def serve(
         answer_timeout_s=timeout,
         threads=threads,
         allowed_origins=tuple(allow_origin),
+        on_device=on_device,
+        videos=videos,
+        max_video_mb=max_video,
+        max_video_disk_mb=max(4096, 2 * max_video),
+        max_video_s=max_video_seconds,
         json_logs=log_format is LogFormat.json,
         quiet=quiet,
     )

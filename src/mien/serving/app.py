@@ -13,11 +13,12 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import FastAPI, Query, Request, Response, WebSocket
 from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mien.media.draw import draw_faces, encode_picture
 from mien.media.sinks import JsonSink
@@ -25,17 +26,21 @@ from mien.results import ImageResult, ModelSummary
 from mien.serving import schemas
 from mien.serving.engine import WHOLE, Engine, Upload
 from mien.serving.gate import Envelope, Gate
+from mien.serving.jobs import VideoJobs, videos_offered
 from mien.serving.metrics import CONTENT_TYPE, Metrics
 from mien.serving.refusals import ClientGone, Refusal, busy
 from mien.serving.settings import ServeSettings, read_tokens
 from mien.serving.stream import Streams
 from mien.serving.uploads import UploadMemory, pictures_of, read_body
+from mien.serving.video_routes import add_video_routes
+from mien.serving.web_export import WORKER_POLICY, check_export
 from mien.version import __version__
 
 T = TypeVar("T")
 _DESCRIPTION = (
     "Apparent facial expressions in pictures, as human raters label them; not what a person feels. "
-    "Uploads stay in memory and are gone when the answer is given."
+    "Pictures stay in memory and are gone when the answer is given; a video lies in a private temporary folder until "
+    "it is removed."
 )
 _PICTURES = {"type": "string", "format": "binary"}
 _BODY = {
@@ -86,11 +91,17 @@ def create_app(settings: ServeSettings) -> FastAPI:
     metrics = Metrics()
     engine = Engine(settings, metrics)
     server = _Server(settings, engine, metrics)
+    files = dict(zip(engine.models, settings.models, strict=True))
+    jobs = VideoJobs(settings, files, metrics) if videos_offered(settings) else None
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         warming = asyncio.create_task(engine.warm_up())
+        if jobs is not None:
+            await jobs.start()
         yield
+        if jobs is not None:
+            await jobs.close()
         warming.cancel()
         engine.close()
 
@@ -105,8 +116,10 @@ def create_app(settings: ServeSettings) -> FastAPI:
         redirect_slashes=False,
     )
     _add_routes(app, server)
+    if jobs is not None:
+        add_video_routes(app, jobs, choose=engine.choose, summary=engine.summary, errors=_ERRORS)
     routes = [route.path for route in app.routes if hasattr(route, "path")]
-    app.router.default = _page_or(app.router.default)
+    app.router.default = _page_or(app.router.default, settings.on_device)
     app.add_exception_handler(HTTPException, _refuse_http)
     app.add_exception_handler(RequestValidationError, _refuse_parameter)
     inner = [Middleware(Gate, settings=settings, tokens=tokens, protected=("/v1", "/metrics"))]
@@ -116,7 +129,7 @@ def create_app(settings: ServeSettings) -> FastAPI:
             Middleware(
                 CORSMiddleware,
                 allow_origins=settings.allowed_origins,
-                allow_methods=["GET", "POST"],
+                allow_methods=["GET", "POST", "DELETE"],
                 allow_headers=["authorization", "content-type"],
             ),
         )
@@ -124,15 +137,41 @@ def create_app(settings: ServeSettings) -> FastAPI:
     return app
 
 
-def _page_or(not_found: ASGIApp) -> ASGIApp:
-    """The page's files where no route matches: mounted as a route it would hide which methods the others take."""
+def _page_or(not_found: ASGIApp, on_device: Path | None) -> ASGIApp:
+    """The page's files where no route matches: mounted as a route it would hide which methods the others take.
+
+    on_device: an exported folder; what lies below its `device` takes the place of the page's.
+    """
     files = StaticFiles(directory=Path(str(resources.files("mien.serving"))) / "static", html=True)
+    exported = _device_files(on_device) if on_device else None
 
     async def page(scope: Scope, receive: Receive, send: Send) -> None:
         is_for_page = scope["type"] == "http" and not scope["path"].startswith("/v1/")
-        await (files if is_for_page else not_found)(scope, receive, send)
+        if exported and is_for_page and scope["path"].startswith("/device/"):
+            await exported(scope, receive, send)
+        else:
+            await (files if is_for_page else not_found)(scope, receive, send)
 
     return page
+
+
+def _device_files(folder: Path) -> ASGIApp:
+    """An exported folder's files; what runs there may compile WebAssembly. Raises ExportError."""
+    check_export(folder)
+    files = StaticFiles(directory=folder / "device")
+
+    async def device(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_policy(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["content-security-policy"] = WORKER_POLICY
+                headers["cache-control"] = "no-cache"
+            await send(message)
+
+        below = {**scope, "root_path": f"{scope.get('root_path', '')}/device"}
+        await files(below, receive, send_with_policy)
+
+    return device
 
 
 class _Server:
@@ -140,6 +179,7 @@ class _Server:
 
     def __init__(self, settings: ServeSettings, engine: Engine, metrics: Metrics) -> None:
         self.settings, self.engine, self.metrics = settings, engine, metrics
+        self.videos = videos_offered(settings)
         self.memory = UploadMemory(settings.max_held_mb * 1_000_000, metrics)
         self.streams = Streams(engine, metrics, most=settings.max_streams, timeout_s=settings.stream_timeout_s)
 
@@ -199,7 +239,13 @@ def _add_routes(app: FastAPI, server: _Server) -> None:
             max_upload_mb=settings.max_upload_mb, max_pixels=settings.max_pixels, max_files=settings.max_files
         )
         shapes = [schemas.ModelShape(**{**engine.summary(n).to_dict(), "name": n}) for n in engine.models]
-        return schemas.ModelsShape(models=shapes, detectors=list(engine.detectors), videos=False, limits=limits)
+        return schemas.ModelsShape(
+            models=shapes,
+            detectors=list(engine.detectors),
+            videos=server.videos,
+            on_device=settings.on_device is not None,
+            limits=limits,
+        )
 
     @app.websocket("/v1/stream")
     async def stream(socket: WebSocket, model: ModelName = None, detector: DetectorName = None) -> None:

@@ -232,7 +232,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._view(self._send_events)
             case name if name in _FILES:
                 file, kind = _FILES[name]
-                self._send(HTTPStatus.OK, kind, resources.files("mien.serving").joinpath("live_page", file).read_bytes())
+                page = resources.files("mien.serving").joinpath("live_page", file).read_bytes()
+                self._send(HTTPStatus.OK, kind, page)
             case _:
                 self._refuse(HTTPStatus.NOT_FOUND)
 

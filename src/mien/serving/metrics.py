@@ -46,6 +46,7 @@ class Metrics:
         self.frames = Counter(
             "mien_frames", "Frames of streams, by whether they were answered", ("outcome",), registry=own
         )
+        self.videos = Counter("mien_videos", "Videos that were worked on, by how it ended", ("state",), registry=own)
 
     def text(self) -> bytes:
         """The page, of all workers together."""

@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from mien.errors import MissingExtraError, ServingError
 from mien.serving.logs import set_up_logs
 from mien.serving.settings import ServeSettings, read_tokens
+from mien.serving.web_export import check_export
 
 if TYPE_CHECKING:
     import uvicorn
@@ -107,6 +108,8 @@ def _check(settings: ServeSettings) -> None:
         make_detector(name)
     if settings.token_file:
         read_tokens(settings.token_file)
+    if settings.on_device:
+        check_export(settings.on_device)
 
 
 def _listen(settings: ServeSettings) -> socket.socket:
@@ -145,6 +148,9 @@ def _run(server: uvicorn.Server, settings: ServeSettings, listening: socket.sock
 
 def _run_many(settings: ServeSettings, workers: int, listening: socket.socket) -> None:
     """Holds that many workers up until SIGINT or SIGTERM, then lets them finish."""
+    from mien.serving.jobs import videos_offered
+    from mien.serving.private_folders import private_folder
+
     set_up_logs(json_lines=settings.json_logs, quiet=settings.quiet)
     stop = threading.Event()
 
@@ -153,8 +159,11 @@ def _run_many(settings: ServeSettings, workers: int, listening: socket.socket) -
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
-    with tempfile.TemporaryDirectory(prefix="mien-counts-") as folder:  # counts only, for /metrics
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+    with ExitStack() as stack:
+        if videos_offered(settings):
+            settings = replace(settings, video_folder=stack.enter_context(private_folder()))
+        counts = stack.enter_context(tempfile.TemporaryDirectory(prefix="mien-counts-"))  # counts only, for /metrics
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = counts
         running = [_start(settings, listening) for _ in range(workers)]
         short_lives = 0
         while not stop.is_set() and short_lives < _SHORT_LIVES:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
 Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+VideoStage = Literal["queued", "running", "done", "incomplete", "failed"]
 
 
 class FaceShape(BaseModel):
@@ -60,7 +63,26 @@ class ModelsShape(BaseModel):
     models: list[ModelShape]
     detectors: list[str]
     videos: Annotated[bool, Field(description="whether videos are taken")]
+    on_device: Annotated[bool, Field(description="whether the page can recognise in the browser alone, below /device")]
     limits: LimitsShape
+
+
+class VideoShape(BaseModel):
+    """A video job."""
+
+    id: Annotated[str, Field(description="who knows it, and has the same token, may fetch and remove the video")]
+    state: Annotated[
+        VideoStage,
+        Field(description="incomplete: the video is damaged or too long; what came before that is there"),
+    ]
+    model: str
+    progress: Annotated[Probability | None, Field(description="null: the video does not say how long it is")]
+    seconds_left: float | None
+    frames: Annotated[int, Field(ge=0, description="so far")]
+    error: Annotated[str | None, Field(description="why it failed or is incomplete")]
+    summary: Annotated[dict[str, Any] | None, Field(description="as `mien predict --format json` says it of a video")]
+    files: Annotated[list[str], Field(description="what can be fetched, below this job's address")]
+    removed_in_s: Annotated[float | None, Field(description="an ended job is removed after so many seconds")]
 
 
 class StateShape(BaseModel):

@@ -31,6 +31,13 @@ class ServeSettings:
     stream_timeout_s: a stream without a frame ends. shutdown_timeout_s: running requests may take so long at the end.
     batch_window_ms: faces of requests that come within it are classified together. batch_size: faces.
     allowed_origins: web sites whose pages may use this server (`https://example.org`), beside its own.
+    on_device: a folder that `mien export web` wrote, for the page's switch "keep pictures on this device".
+
+    videos: whether they are taken, where the extra [video] is there. max_video_mb, max_video_s, max_video_pixels: of
+    one video: its upload, its length in seconds, and each frame. video_jobs, video_queue: worked on and waiting at one
+    moment, each worker. max_videos, max_video_disk_mb: kept at one moment, by all workers. video_upload_timeout_s,
+    video_work_s: for one video. video_ttl_s: ended jobs are removed after it. video_folder: where the workers of one
+    server keep them; None: a private temporary folder.
     """
 
     host: str = "127.0.0.1"
@@ -55,6 +62,19 @@ class ServeSettings:
     batch_size: int = 64
     threads: int = 0
     allowed_origins: tuple[str, ...] = ()
+    on_device: Path | None = None
+    videos: bool = True
+    max_video_mb: int = 512
+    max_video_s: float = 600
+    max_video_pixels: int = 10_000_000
+    video_jobs: int = 1
+    video_queue: int = 4
+    max_videos: int = 32
+    max_video_disk_mb: int = 4096
+    video_upload_timeout_s: float = 600
+    video_work_s: float = 3600
+    video_ttl_s: float = 900
+    video_folder: Path | None = None
     json_logs: bool = False
     quiet: bool = False
 
@@ -74,6 +94,8 @@ class ServeSettings:
         if not self.detectors or (unknown := set(self.detectors) - set(DETECTORS)):
             named = ", ".join(sorted(unknown)) if self.detectors else "none given"
             raise ServingError(f"face detectors: {named}; choose from {', '.join(DETECTORS)}")
+        if self.video_queue < 0 or self.max_video_disk_mb < self.max_video_mb:
+            raise ServingError("video_queue must be at least 0, and max_video_disk_mb at least max_video_mb")
         if self.max_held_mb < self.max_upload_mb or self.queue_length < self.max_files:
             raise ServingError("max_held_mb must be at least max_upload_mb, and queue_length at least max_files")
         for origin in self.allowed_origins:
@@ -93,9 +115,12 @@ class ServeSettings:
 
 _AT_LEAST_ONE = (
     "min_face", "max_upload_mb", "max_held_mb", "max_pixels", "max_files", "max_connections", "max_streams",
-    "queue_length", "batch_size",
+    "queue_length", "batch_size", "max_video_mb", "max_video_pixels", "video_jobs", "max_videos",
 )  # fmt: skip
-_ABOVE_ZERO = ("head_timeout_s", "upload_timeout_s", "answer_timeout_s", "stream_timeout_s", "shutdown_timeout_s")
+_ABOVE_ZERO = (
+    "head_timeout_s", "upload_timeout_s", "answer_timeout_s", "stream_timeout_s", "shutdown_timeout_s", "max_video_s",
+    "video_upload_timeout_s", "video_work_s", "video_ttl_s",
+)  # fmt: skip
 
 
 def is_loopback(host: str) -> bool:

@@ -44,9 +44,13 @@ export async function getVideoFile(id, name, signal) {
   return (await request(`v1/videos/${encodeURIComponent(id)}/${name}`, { signal })).blob();
 }
 
-/** Cancels a job and removes all that the server has of it. */
+/** Cancels a job and removes all that the server has of it; goes through also while the page is being closed. */
 export async function removeVideo(id) {
-  await request(`v1/videos/${encodeURIComponent(id)}`, { method: "DELETE" });
+  try {
+    await request(`v1/videos/${encodeURIComponent(id)}`, { method: "DELETE", keepalive: true });
+  } catch (error) {
+    if (error.status !== 404) throw error; // it is gone already
+  }
 }
 
 /** Uploads a video; onProgress takes 0 to 1. Gives the job's id. fetch can't tell how far an upload is. */

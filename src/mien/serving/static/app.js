@@ -1,9 +1,10 @@
 // The page's frame: tabs, theme, settings, the token dialog; starts the three panels.
 
-import { getModels, onTokenNeeded } from "./api.js";
+import { onTokenNeeded } from "./api.js";
 import { startCamera, stop as stopCamera } from "./camera.js";
 import { percent } from "./labels.js";
 import { startPictures } from "./pictures.js";
+import { getModels, startPlace } from "./place.js";
 import { settings } from "./settings.js";
 import { startVideo } from "./video.js";
 
@@ -74,15 +75,18 @@ function fill(select, names, chosen) {
   select.disabled = names.length < 2;
 }
 
+/** Fetches what is offered; false where that fails, which is shown. */
 async function load() {
   $("server-retry").hidden = true;
   $("server-state").textContent = "";
   try {
     settings.offer(await getModels());
+    return true;
   } catch (error) {
     $("server-state").textContent = error.message;
     $("server-state").classList.add("bad");
     $("server-retry").hidden = false;
+    return false;
   }
 }
 
@@ -110,6 +114,7 @@ function startTokens() {
 }
 
 $("host").textContent = `this server (${location.host})`;
+startPlace(load);
 startTheme();
 startTokens();
 startSettings();

@@ -1,9 +1,9 @@
 // The panel of the camera: frames go out one at a time, boxes come back onto the live picture, charts roll.
 
-import { getModels, openStream } from "./api.js";
 import { drawChart, inWords } from "./chart.js";
 import { annotated, drawFaces, fitCanvas } from "./draw.js";
 import { css, fillLegend, shown } from "./labels.js";
+import { getModels, openStream } from "./place.js";
 import { encode } from "./save.js";
 import { settings } from "./settings.js";
 import { KEPT_S, Tracks } from "./tracks.js";
@@ -18,7 +18,7 @@ const MOST_SHOTS = 8;
 const $ = (id) => document.getElementById(id);
 
 let media = null; // the camera's stream while it is on
-let stream = null; // to the server
+let stream = null; // to the recogniser
 let paused = false;
 let starting = false;
 let lost = 0; // connections in a row that ended without an answer
@@ -92,7 +92,6 @@ async function start() {
   tracks = new Tracks();
   lost = 0;
   $("camera-video").srcObject = media;
-  fillLegend($("camera-legend"), settings.labels);
   setOn(true);
   await $("camera-video").play().catch(() => {});
   await listCameras();
@@ -124,13 +123,14 @@ async function listCameras() {
 
 function connect() {
   disconnect();
+  fillLegend($("camera-legend"), settings.labels);
   if (paused) return;
   say(lost ? "The connection was lost; trying again …" : "Connecting …");
   stream = openStream(
     { model: settings.model, detector: settings.detector },
     {
       ready: () => {
-        say("Frames go to this server, one at a time, and are not stored.");
+        say(settings.onDevice ? "Frames stay on this device." : "Frames go to this server, one at a time, and are not stored.");
         sendFrame();
       },
       answered: take,
@@ -171,11 +171,13 @@ async function sendFrame() {
   const scale = Math.min(1, FRAME_EDGE / Math.max(video.videoWidth, video.videoHeight));
   const canvas = new OffscreenCanvas(Math.round(video.videoWidth * scale), Math.round(video.videoHeight * scale));
   canvas.getContext("2d").drawImage(video, 0, 0, canvas.width, canvas.height);
-  const jpeg = await canvas.convertToBlob({ type: "image/jpeg", quality: 0.85 });
+  const frame = current.takesBitmaps
+    ? canvas.transferToImageBitmap()
+    : await canvas.convertToBlob({ type: "image/jpeg", quality: 0.85 });
   if (current !== stream || paused) return;
   frameWidth = canvas.width;
   sentAt = performance.now();
-  current.send(jpeg);
+  current.send(frame);
   patience = setTimeout(() => {
     disconnect();
     reconnect();

@@ -1,8 +1,8 @@
 // The panel of pictures: dropped, pasted or chosen ones, each with its boxes and a card for every face.
 
-import { predict } from "./api.js";
 import { annotated, drawFaces, faceAt, fitCanvas } from "./draw.js";
 import { colorOf, css, percent, shown } from "./labels.js";
+import { predict } from "./place.js";
 import { download, encode, renamed, toCsv, toJson } from "./save.js";
 import { settings } from "./settings.js";
 
@@ -149,7 +149,12 @@ function makeView(entry) {
   };
   view.title.textContent = entry.file.name || "Pasted picture";
   find("remove").setAttribute("aria-label", `Remove ${view.title.textContent}`);
-  find("remove").addEventListener("click", () => remove(entry));
+  find("remove").addEventListener("click", () => {
+    const place = entries.indexOf(entry);
+    remove(entry);
+    const near = (entries[place] ?? entries.at(-1))?.view.root.querySelector(".remove");
+    (near ?? $("files")).focus(); // a removed button must not take the focus with it
+  });
   view.save.addEventListener("click", () => saveAnnotated(entry));
   view.watching = new ResizeObserver(() => drawOverlay(entry));
   view.watching.observe(view.overlay);
@@ -191,7 +196,9 @@ function showAnswer(entry) {
     return;
   }
   const { picture } = view;
-  Object.assign(picture, bitmap ? { width: bitmap.width, height: bitmap.height } : { width: image.width, height: image.height });
+  const scale = Math.min(1, PREVIEW_EDGE / Math.max(image.width, image.height));
+  const blank = { width: Math.round(image.width * scale), height: Math.round(image.height * scale) };
+  Object.assign(picture, bitmap ? { width: bitmap.width, height: bitmap.height } : blank);
   if (bitmap) picture.getContext("2d").drawImage(bitmap, 0, 0);
   else view.note.textContent = "This browser can't show the picture; the boxes are right all the same.";
   picture.setAttribute("aria-label", describe(entry));

@@ -8,6 +8,7 @@ class Settings extends EventTarget {
   model = "";
   detector = "";
   unsureBelow = 0;
+  onDevice = false; // whether pictures stay on this device
 
   /** Takes the answer of GET /v1/models. What was chosen stays where it is still served. */
   offer({ models, detectors, videos, limits }) {
@@ -25,6 +26,11 @@ class Settings extends EventTarget {
     if (model === this.model && detector === this.detector) return;
     this.model = model;
     this.detector = detector;
+    this.dispatchEvent(new Event("choice"));
+  }
+
+  /** Another place or model: what is shown must be asked for anew. */
+  again() {
     this.dispatchEvent(new Event("choice"));
   }
 

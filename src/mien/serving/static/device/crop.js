@@ -1,0 +1,78 @@
+// From a detected face to the square that a network sees: the same contract as mien/crop.py.
+
+import { cut, resizeArea, resizeCubic, roundEven, toGrey, warp, withBorder } from "./resample.js";
+
+/**
+ * Face crops as the bytes of uint8 (N, size, size, channels), in the order of the detections.
+ * picture: RGB. found: {boxes: [[x1, y1, x2, y2]], landmarks: [[[x, y]]] or null, cropped}. spec: {margin, align,
+ * shift_y}. channels: 1 for grey, 3 for RGB.
+ */
+export function cropFaces(picture, found, spec, { size, channels }) {
+  const length = size * size * channels;
+  const crops = new Uint8Array(found.boxes.length * length);
+  found.boxes.forEach((box, i) => {
+    const roll = spec.align && found.landmarks ? rollOf(found.landmarks[i]) : 0;
+    const face = found.cropped ? resized(picture, box, size) : square(picture, box, roll, spec, size);
+    crops.set(channels === 3 ? face.data : toGrey(face), i * length);
+  });
+  return crops;
+}
+
+/** The angle in radians, clockwise as seen, by which the line through the eyes is off level. */
+function rollOf([left, right]) {
+  return Math.atan2(right[1] - left[1], right[0] - left[0]);
+}
+
+function resized(picture, box, size) {
+  const face = cut(picture, ...box.map(roundEven));
+  if (face.width === size && face.height === size) return face;
+  return Math.min(face.width, face.height) > size ? resizeArea(face, size, size) : resizeCubic(face, size, size);
+}
+
+/** One face, resampled once where it grows, and without aliasing where it shrinks. */
+function square(picture, [x1, y1, x2, y2], roll, spec, size) {
+  const side = Math.max(x2 - x1, y2 - y1, 1) * (1 + spec.margin);
+  const [cos, sin] = [Math.cos(roll), Math.sin(roll)];
+  const down = spec.shift_y * side;
+  const [centreX, centreY] = [(x1 + x2) / 2 - sin * down, (y1 + y2) / 2 + cos * down];
+
+  // Only the part of the picture around the square is touched, first averaged down to about twice the wanted size.
+  const step = side / size;
+  const shrink = Math.max(1, step / 2);
+  const reach = (side / 2) * (Math.abs(cos) + Math.abs(sin)) + 2 * shrink + 2;
+  const { part, left, top } = partAround(picture, centreX, centreY, reach);
+  const width = Math.max(1, roundEven(part.width / shrink));
+  const height = Math.max(1, roundEven(part.height / shrink));
+  const small = shrink > 1 ? resizeArea(part, width, height) : part;
+  const [scaleX, scaleY] = [width / part.width, height / part.height];
+
+  // Pixel centres lie at half coordinates: (u + 0.5) / n - 0.5 is a crop pixel's place in the square, -0.5 to 0.5.
+  const n = step > 1 ? size * 2 : size;
+  const [along, across] = [(cos * side) / n, (sin * side) / n];
+  const middle = 0.5 - n / 2;
+  const offsetX = centreX - left + (along - across) * middle;
+  const offsetY = centreY - top + (across + along) * middle;
+  const matrix = [
+    along * scaleX, -across * scaleX, offsetX * scaleX - 0.5,
+    across * scaleY, along * scaleY, offsetY * scaleY - 0.5,
+  ];
+  const face = warp(small, matrix, n, { cubic: step <= 1 });
+  return n === size ? face : resizeArea(face, size, size);
+}
+
+/** What lies within reach of a point, with the border's pixels repeated outside; and its left and top. */
+function partAround(picture, x, y, reach) {
+  const [left, x1, x2, right] = span(x, reach, picture.width);
+  const [top, y1, y2, bottom] = span(y, reach, picture.height);
+  const part = cut(picture, x1, y1, x2, y2);
+  const border = { left: x1 - left, top: y1 - top, right: right - x2, bottom: bottom - y2 };
+  return { part: Object.values(border).some(Boolean) ? withBorder(part, border) : part, left, top };
+}
+
+/** Along one axis: the first wanted pixel, the first and last + 1 in the picture (at least one), last + 1 wanted. */
+function span(centre, reach, length) {
+  const [first, last] = [Math.floor(centre - reach), Math.ceil(centre + reach)];
+  const firstIn = Math.min(Math.max(first, 0), length - 1);
+  const lastIn = Math.min(Math.max(last, firstIn + 1), length);
+  return [Math.min(first, firstIn), firstIn, lastIn, Math.max(last, lastIn)];
+}

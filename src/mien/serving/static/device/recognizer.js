@@ -1,0 +1,71 @@
+// Pictures in, results out, as mien/recognition/recognizer.py: finds faces, cuts them out, and asks the model.
+
+import { cropFaces } from "./crop.js";
+import { Mtcnn } from "./mtcnn.js";
+import { fromRgba } from "./resample.js";
+
+/** Recognises facial expressions in pictures. */
+export class Recognizer {
+  #settings;
+  #classify;
+  #detector;
+
+  /**
+   * settings: what recognizer.json holds: {model, input: {size, channels, crop}, detector}.
+   * networks: {expressions, pnet, rnet, onet}, each a function (bytes, dimensions) -> promise of {name: {data, dims}}.
+   */
+  constructor(settings, networks) {
+    this.#settings = settings;
+    this.#classify = networks.expressions;
+    this.#detector = new Mtcnn(networks, settings.detector);
+  }
+
+  /**
+   * The faces of a picture (ImageData) from left to right, as the API's JSON has an image.
+   * source: its name. detector: "mtcnn", or "none" where the picture is a face already.
+   */
+  async predict(imageData, { source = "picture 0", detector = "mtcnn" } = {}) {
+    const picture = fromRgba(imageData);
+    const found = detector === "none" ? wholeOf(picture) : this.#largeEnough(await this.#detector.detect(picture));
+    const { crop, size, channels } = this.#settings.input;
+    const { labels } = this.#settings.model;
+    const count = found.boxes.length;
+    const faces = [];
+    if (count) {
+      const crops = cropFaces(picture, found, crop, { size, channels });
+      const { data } = Object.values(await this.#classify(crops, [count, size, size, channels]))[0];
+      for (let i = 0; i < count; i += 1) {
+        faces.push(toFace(found.boxes[i], found.scores[i], labels, data.subarray(i * labels.length)));
+      }
+    }
+    return { source, width: picture.width, height: picture.height, faces, error: null };
+  }
+
+  #largeEnough({ boxes, scores, landmarks, cropped }) {
+    const least = this.#settings.detector.min_face;
+    const large = boxes.map((_, i) => i).filter((i) => Math.max(boxes[i][2] - boxes[i][0], boxes[i][3] - boxes[i][1]) >= least);
+    large.sort((a, b) => boxes[a][0] - boxes[b][0]);
+    const taken = (values) => large.map((i) => values[i]);
+    return { boxes: taken(boxes), scores: taken(scores), landmarks: taken(landmarks), cropped };
+  }
+}
+
+function wholeOf({ width, height }) {
+  return { boxes: [[0, 0, width, height]], scores: [1], landmarks: null, cropped: true };
+}
+
+function toFace(box, score, labels, row) {
+  const best = labels.reduce((top, _, i) => (row[i] > row[top] ? i : top), 0);
+  return {
+    box: box.map((value) => rounded(value, 1)),
+    detection_score: rounded(score, 4),
+    expression: labels[best],
+    confidence: rounded(row[best], 4),
+    probabilities: Object.fromEntries(labels.map((label, i) => [label, rounded(row[i], 4)])),
+    abstained: false,
+  };
+}
+
+function rounded(value, digits) {
+  return Number(value.toFixed(digits));
+}
