@@ -26,7 +26,7 @@ from tiny_models import make_model
 
 FUZZ_COUNT = int(os.environ.get("MIEN_FUZZ", "200"))
 LEAKS = re.compile(
-    rb"Traceback|site-packages|\.py\b|/home/|/root/|/work/|/usr/|/tmp/| at 0x|<class|Error\(", re.IGNORECASE
+    rb"Traceback|site-packages|\.py\b|/home/|/root/|/usr/|/tmp/| at 0x|<class|Error\(", re.IGNORECASE
 )
 
 
