@@ -25,9 +25,7 @@ from made_server import BOUNDARY, Gate, ask, form, jpeg, metric, png, post, serv
 from tiny_models import make_model
 
 FUZZ_COUNT = int(os.environ.get("MIEN_FUZZ", "200"))
-LEAKS = re.compile(
-    rb"Traceback|site-packages|\.py\b|/home/|/root/|/usr/|/tmp/| at 0x|<class|Error\(", re.IGNORECASE
-)
+LEAKS = re.compile(rb"Traceback|site-packages|\.py\b|/home/|/root/|/usr/|/tmp/| at 0x|<class|Error\(", re.IGNORECASE)
 
 
 @pytest.fixture(scope="module")

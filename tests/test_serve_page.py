@@ -108,6 +108,7 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("console", lambda message: listen(message.text) if message.type in ("error", "warning") else None)
         page.goto(f"http://127.0.0.1:{port}/" + (f"#{panel}" if panel else ""))
+        page.bring_to_front()  # focus is of the page in front
         if ready:
             expect(page.locator("#limits")).to_contain_text("MB")
         return page
@@ -199,6 +200,7 @@ def test_pictures_can_be_dropped_and_pasted(stub_port: int, open_page: OpenPage)
     )
     expect(page.locator(".entry .title")).to_have_text(["dropped.png", "pasted.png"])
     expect(page.locator("#picture-state")).to_have_text("2 pictures read, 4 faces.")
+    page.bring_to_front()
     page.click(".entry >> nth=0 >> .remove")
     expect(page.locator("#picture-state")).to_have_text("1 picture read, 2 faces.")
     expect(page.get_by_role("button", name="Remove pasted.png")).to_be_focused()
