@@ -3,6 +3,8 @@
 import os
 import signal
 
+import pytest
+
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Each worker has a core: networks that take them all would wait for each other. Before anything imports them.
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -10,3 +12,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As for a job in a shell's background; the commands under test would inherit it, and Ctrl-C would not reach them.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leaves out what is long and seldom breaks."""
+    if "MIEN_ALL_TESTS" not in os.environ:
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip(reason="takes long; set MIEN_ALL_TESTS=1 to run it"))

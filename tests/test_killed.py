@@ -94,7 +94,7 @@ def test_crop(places):
     assert "out/problems.csv" in whole
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_audit(places):
     write_toy_folders(places / "in", train=210, validation=70, test=0)
     settings = ("data", "audit", places / "in", "--folds", "2", "--epochs", "1", "--threads", "1")

@@ -162,6 +162,7 @@ def test_mlflow_obeys_its_environment_and_keeps_runs_apart(tmp_path, monkeypatch
     assert not (tmp_path / "a" / trackers.MLFLOW_DATABASE).exists()
 
 
+@pytest.mark.long
 def test_a_server_that_is_gone_costs_one_warning(toy_folder, tmp_path, monkeypatch):
     pytest.importorskip("mlflow")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
