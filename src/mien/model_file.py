@@ -25,6 +25,8 @@ from mien.errors import ModelFileError
 METADATA_KEY, CARD_KEY = "mien", "mien_card"
 FORMAT = 1
 DEFAULT_MODEL = "mien-small"
+NO_SPIN = ("session.intra_op.allow_spinning", "0")
+"""For onnxruntime's `SessionOptions.add_session_config_entry`: threads without work sleep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +64,14 @@ class ModelInfo:
 class ModelFile:
     """An opened model file. Opening reads and checks it; the network itself is loaded at the first use."""
 
-    def __init__(self, path: Path, *, threads: int = 0) -> None:
-        """threads: for the network; 0 lets onnxruntime choose. Raises ModelFileError."""
+    def __init__(self, path: Path, *, threads: int = 0, spin: bool = True) -> None:
+        """threads: for the network; 0 lets onnxruntime choose. Raises ModelFileError.
+
+        spin: the threads wait busily for their next piece of work, which is quicker where the network is all that
+        runs, and takes the cores from whatever else does.
+        """
         self.path = Path(path)
-        self._threads = threads
+        self._threads, self._spin = threads, spin
         self._session = self._open()
         self.info = self._read_info()
         self._check_graph()
@@ -79,6 +85,8 @@ class ModelFile:
             )
         options = ort.SessionOptions()
         options.intra_op_num_threads = self._threads
+        if not self._spin:
+            options.add_session_config_entry(*NO_SPIN)
         options.log_severity_level = 4
         try:
             return ort.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
@@ -140,7 +148,7 @@ def shipped_models() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.onnx"))}
 
 
-def open_model(name_or_path: str | Path, *, threads: int = 0) -> ModelFile:
-    """A shipped model by name, or a model file by path. Raises ModelFileError."""
+def open_model(name_or_path: str | Path, *, threads: int = 0, spin: bool = True) -> ModelFile:
+    """A shipped model by name, or a model file by path; the rest as for ModelFile. Raises ModelFileError."""
     shipped = shipped_models().get(str(name_or_path))
-    return ModelFile(shipped or Path(name_or_path), threads=threads)
+    return ModelFile(shipped or Path(name_or_path), threads=threads, spin=spin)

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from mien.faces.geometry import Floats, Picture, nms, shrunk, square
+from mien.model_file import NO_SPIN
 from mien.results import Detections
 
 _CELL, _STRIDE = 12, 2  # the proposal network sees 12x12 pixels at every second pixel
@@ -147,6 +148,7 @@ def _session(name: str, threads: int) -> Any:
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
+    options.add_session_config_entry(*NO_SPIN)
     # Pictures come in every size: the arena and the memory plans would keep the largest of each shape for good.
     options.enable_cpu_mem_arena = False
     options.enable_mem_pattern = False

@@ -95,7 +95,8 @@ class Recognizer:
         if not 0.0 <= abstain_below <= 1.0:
             raise ValueError(f"abstain_below is {abstain_below}; expected 0 to 1")
         models = [model] if isinstance(model, str | Path | ModelFile) else list(model)
-        opened = [m if isinstance(m, ModelFile) else open_model(m, threads=threads) for m in models]
+        # Threads that wait busily would take the cores from those that read and search: half the pictures a second.
+        opened = [m if isinstance(m, ModelFile) else open_model(m, threads=threads, spin=False) for m in models]
         self.classifier = Classifier(opened, tta=tta)
         self.detector: FaceDetector = (
             make_detector(detector, min_face=min_face, threads=threads) if isinstance(detector, str) else detector
