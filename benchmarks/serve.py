@@ -1,30 +1,37 @@
 """Pictures a second and waiting time of `mien serve` beside `Recognizer.stream` on the same machine, in turns.
 
-    python benchmarks/serve.py [--seconds 20] [--connections 64] [--workers 1]
+    python benchmarks/serve.py [--seconds 60] [--connections 64] [--workers 1] [--requests 20000]
 
 Each connection sends a photo of 640 x 480 with one face, waits for the answer and sends the next; 503 is counted and
 tried again after a moment. Client and server share the machine's cores, so that the client's work counts against the
 server. The library is measured as it is by default and with one thread a network, which is how the server runs it; the
 share is that of the faster one.
+
+Then a single connection waits for its answers while the server does nothing else, and while it works on a video. Last,
+so many requests with a photo of 320 x 240, and the memory of all the server's processes after each tenth of them.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
+import json
 import re
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import repeat
 from pathlib import Path
 
+import cv2
 import numpy as np
-from page import ROOT, arguments, table, write_page
+from page import ROOT, SHARED, arguments, table, write_page
 from photo import photo_640
 
 from mien.model_file import DEFAULT_MODEL
@@ -77,9 +84,9 @@ async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, reques
     return int(head[9:12]), body
 
 
-async def client(port: int, request: bytes, end: float, load: Load) -> None:
+async def client(port: int, request: bytes, end: float, load: Load, requests: int | None = None) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    while (began := time.perf_counter()) < end:
+    while (began := time.perf_counter()) < end and (requests is None or len(load.seconds) < requests):
         status, body = await ask(reader, writer, request)
         if status == 200 and body.count(b'"expression"') == 1:
             load.seconds.append(time.perf_counter() - began)
@@ -91,11 +98,19 @@ async def client(port: int, request: bytes, end: float, load: Load) -> None:
     writer.close()
 
 
-async def press(port: int, request: bytes, connections: int, seconds: float) -> tuple[Load, float]:
-    """All clients for so long; what they saw, and pictures a second."""
+async def press(
+    port: int, request: bytes, connections: int, seconds: float, requests: int | None = None
+) -> tuple[Load, float]:
+    """All clients for so long, or until so many answers; what they saw, and pictures a second."""
     load, began = Load(), time.perf_counter()
-    await asyncio.gather(*(client(port, request, began + seconds, load) for _ in range(connections)))
+    await asyncio.gather(*(client(port, request, began + seconds, load, requests) for _ in range(connections)))
     return load, len(load.seconds) / (time.perf_counter() - began)
+
+
+def request_for(picture: bytes) -> bytes:
+    """The request that sends a picture."""
+    head = f"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(picture)}\r\n\r\n"
+    return head.encode() + picture
 
 
 def offline(recognizer: Recognizer, photo: Path, seconds: float) -> float:
@@ -111,55 +126,104 @@ def offline(recognizer: Recognizer, photo: Path, seconds: float) -> float:
 
 
 def memory_mb(process: int) -> float:
+    """Resident memory of a process and of all it started; pages that they share count for each."""
     text = Path(f"/proc/{process}/status").read_text("utf-8")
     found = re.search(r"VmRSS:\s+(\d+)", text)
-    return int(found[1]) / 1024 if found else 0
+    children = " ".join(place.read_text("utf-8") for place in Path(f"/proc/{process}/task").glob("*/children"))
+    return (int(found[1]) / 1024 if found else 0) + sum(memory_mb(int(child)) for child in children.split())
+
+
+def beside_a_video(port: int, request: bytes, video: Path, seconds: float) -> Load:
+    """A single connection while the server works on a video; ends with the work, or after so long."""
+    boundary = "mien-benchmark"
+    form = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{video.name}"\r\n\r\n'.encode()
+    place = f"http://127.0.0.1:{port}/v1/videos"
+    headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+    body = form + video.read_bytes() + f"\r\n--{boundary}--\r\n".encode()
+
+    def ask_for(method: str, address: str, data: bytes | None = None) -> dict[str, str]:
+        sent = urllib.request.Request(address, data, headers, method=method)
+        with urllib.request.urlopen(sent, timeout=60) as answer:
+            return dict(json.loads(answer.read() or "{}"))
+
+    job = f"{place}/{ask_for('POST', place, body)['id']}"
+    load = Load()
+    while ask_for("GET", job)["state"] == "queued":
+        time.sleep(0.1)
+    end = time.perf_counter() + seconds
+    while ask_for("GET", job)["state"] == "running" and time.perf_counter() < end:
+        asyncio.run(client(port, request, min(end, time.perf_counter() + 2), load))
+    ask_for("DELETE", job)
+    return load
+
+
+def milliseconds(load: Load) -> tuple[str, str]:
+    """Median and 95th percentile of the waiting time."""
+    p50, p95 = np.quantile(load.seconds, (0.5, 0.95)) * 1000
+    return f"{p50:.0f}", f"{p95:.0f}"
+
+
+def throughput(port: int, process: int, photo: Path, options: argparse.Namespace) -> list[str]:
+    """Lines about many connections beside the library."""
+    request = request_for(photo.read_bytes())
+    recognizers = [Recognizer(options.model, threads=threads) for threads in (0, 1)]
+    for recognizer in recognizers:
+        offline(recognizer, photo, 1)
+    asyncio.run(press(port, request, options.connections, 1))
+    rows, shares = [], []
+    for turn in range(1, options.repeats + 1):
+        library = [offline(recognizer, photo, min(options.seconds, 15)) for recognizer in recognizers]
+        load, rate = asyncio.run(press(port, request, options.connections, options.seconds))
+        shares.append(rate / max(library))
+        figures = (*(f"{r:.1f}" for r in library), f"{rate:.1f}", f"{shares[-1]:.0%}", *milliseconds(load))
+        rows.append((turn, *figures, load.refused, load.failed, f"{memory_mb(process):.0f}"))
+    names = "turn, library /s, one thread /s, server /s, share, p50 ms, p95 ms, 503, failed, memory MB"
+    median = f"Median share of the library's throughput: {statistics.median(shares):.0%}."
+    return [*table(names.split(", "), rows), "", median, ""]
+
+
+def waiting(port: int, photo: Path, video: Path) -> list[str]:
+    """Lines about a single connection, with and without a video at work."""
+    request = request_for(photo.read_bytes())
+    alone = asyncio.run(press(port, request, 1, 10))[0]
+    loads = {"nothing": alone, f"`{video.name}`": beside_a_video(port, request, video, 60)}
+    rows = [(what, len(load.seconds), *milliseconds(load), load.failed) for what, load in loads.items()]
+    return ["A single connection:", "", *table(("at work besides", "answers", "p50 ms", "p95 ms", "failed"), rows), ""]
+
+
+def memory(port: int, process: int, picture: bytes, options: argparse.Namespace) -> list[str]:
+    """Lines about the server's memory over many requests."""
+    rows, done = [], 0
+    for tenth in range(1, 11):
+        some = options.requests * tenth // 10 - done
+        load, rate = asyncio.run(press(port, request_for(picture), options.connections, 3600, some))
+        done += len(load.seconds)
+        rows.append((done, f"{rate:.0f}", f"{memory_mb(process):.0f}", load.refused, load.failed))
+    about = f"{done:,} requests with a photo of 320 x 240, {options.connections} connections:"
+    return [about, "", *table(("requests", "a second", "memory MB", "503", "failed"), rows)]
 
 
 def main() -> None:
     parser = arguments(__doc__, repeats=3)
     parser.add_argument("--model", default=DEFAULT_MODEL)
-    parser.add_argument("--seconds", type=float, default=20, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=60, help="of each measurement")
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--requests", type=int, default=20_000, help="over which the memory is watched")
     options = parser.parse_args()
-    rows, shares = [], []
+    lines = [
+        f"{options.connections} connections, {options.workers} worker(s), {options.seconds:g} s a measurement, model "
+        f"`{options.model}`, detector `mtcnn`, one face of 640 x 480 pixels.",
+        "",
+    ]
     with tempfile.TemporaryDirectory() as folder, server(options.model, options.workers) as (port, process):
         photo = Path(folder) / "photo.jpg"
         photo_640(ROOT / "src/mien/examples/astronaut.png", photo)
-        data = photo.read_bytes()
-        head = f"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(data)}\r\n\r\n"
-        recognizers = [Recognizer(options.model, threads=threads) for threads in (0, 1)]
-        for recognizer in recognizers:
-            offline(recognizer, photo, 1)
-        asyncio.run(press(port, head.encode() + data, options.connections, 1))
-        for turn in range(1, options.repeats + 1):
-            library = [offline(recognizer, photo, options.seconds) for recognizer in recognizers]
-            load, rate = asyncio.run(press(port, head.encode() + data, options.connections, options.seconds))
-            p50, p95 = np.quantile(load.seconds, (0.5, 0.95)) * 1000
-            shares.append(rate / max(library))
-            figures = (*(f"{r:.1f}" for r in library), f"{rate:.1f}", f"{shares[-1]:.0%}", f"{p50:.0f}", f"{p95:.0f}")
-            rows.append((turn, *figures, load.refused, load.failed, f"{memory_mb(process):.0f}"))
-    header = (
-        "turn",
-        "library /s",
-        "one thread /s",
-        "server /s",
-        "share",
-        "p50 ms",
-        "p95 ms",
-        "503",
-        "failed",
-        "memory MB",
-    )
-    lines = [
-        f"{options.connections} connections, {options.workers} worker(s), {options.seconds:g} s a measurement, model "
-        f"`{options.model}`, detector `mtcnn`, one face of 640 x 480 pixels. Memory: the first process.",
-        "",
-        *table(header, rows),
-        "",
-        f"Median share of the library's throughput: {statistics.median(shares):.0%}.",
-    ]
+        picture = cv2.imread(str(photo))
+        small = cv2.imencode(".jpg", cv2.resize(picture, (320, 240), interpolation=cv2.INTER_AREA))[1].tobytes()
+        lines += throughput(port, process, photo, options)
+        lines += waiting(port, photo, SHARED / "media/one-face-pexels.mp4")
+        lines += memory(port, process, small, options)
     write_page(options.results, "serve", "Serving", lines, packages=("onnxruntime", "uvicorn", "fastapi"))
 
 

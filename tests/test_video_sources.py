@@ -23,11 +23,12 @@ av = pytest.importorskip("av")
 
 from made_video import container_times, make_clip, scene, turn_clip  # noqa: E402
 from mien.errors import MissingExtraError, VideoError  # noqa: E402
+from mien.media.sources import is_video_file  # noqa: E402
 from mien.media.video import camera, decoding, network  # noqa: E402
 from mien.media.video.decoding import FrameTimes  # noqa: E402
 from mien.media.video.folders import natural_order  # noqa: E402
 from mien.media.video.frames import Frame  # noqa: E402
-from mien.media.video.opening import RawFormat, is_video_file, open_source  # noqa: E402
+from mien.media.video.opening import RawFormat, open_source  # noqa: E402
 from mien.media.video.pipes import open_pipe  # noqa: E402
 
 SHARED = Path(__file__).parents[2] / "shared" / "media"

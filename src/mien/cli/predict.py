@@ -136,7 +136,7 @@ def _video_among(sources: list[str]) -> str | None:
 
     if not any(PurePath(source).suffix for source in sources):
         return None
-    from mien.media.video.opening import is_video_file
+    from mien.media.sources import is_video_file
 
     video = next((source for source in sources if is_video_file(source)), None)
     if video is not None and len(sources) > 1:

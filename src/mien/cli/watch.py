@@ -143,7 +143,7 @@ def watch(
             drawn = TimelinePlot(plot, recognizer.summary(), title=opened.name, faces=privacy is PrivacyMode.none)
             outputs.append(NamedOutput(str(plot), drawn))
         if record is not None:
-            from mien.media.video.opening import is_video_file
+            from mien.media.sources import is_video_file
             from mien.media.video.recorder import open_recorder
 
             sound_of = source if is_video_file(source) and Path(source).is_file() else None

@@ -12,6 +12,15 @@ from typing import TextIO
 from mien.errors import PictureError
 from mien.pictures import PICTURE_SUFFIXES
 
+VIDEO_SUFFIXES = frozenset(
+    {
+        *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".wmv", ".asf"),
+        *(".flv", ".f4v", ".3gp", ".3g2", ".ogv", ".vob", ".mxf", ".y4m", ".mjpeg", ".mjpg"),
+        *(".h264", ".264", ".h265", ".265", ".hevc"),
+    }
+)
+"""File names that are taken for videos."""
+
 
 def expand_sources(
     sources: Sequence[str | Path], *, exclude: Path | None = None, listing: TextIO | None = None
@@ -37,6 +46,11 @@ def expand_sources(
         elif _is_pattern(text) and next(_matches(text), None) is None:
             raise PictureError(f"{text}: matches no file; check the pattern")
     return _unique(_expand(sources, excluded, listing))
+
+
+def is_video_file(path: str | Path) -> bool:
+    """Whether its name is that of a video file; it need not be there."""
+    return Path(path).suffix.lower() in VIDEO_SUFFIXES
 
 
 def _expand(sources: Sequence[str | Path], excluded: str | None, listing: TextIO | None) -> Iterator[str]:

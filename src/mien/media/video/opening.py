@@ -13,16 +13,7 @@ from mien.media.video.network import GIVE_UP_AFTER_S, is_address, open_address
 from mien.media.video.pipes import RawFormat, open_pipe
 from mien.media.video.relay import CountingSource, Relayed
 
-__all__ = ["VIDEO_SUFFIXES", "RawFormat", "is_video_file", "open_source"]
-
-VIDEO_SUFFIXES = frozenset(
-    {
-        *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".wmv", ".asf"),
-        *(".flv", ".f4v", ".3gp", ".3g2", ".ogv", ".vob", ".mxf", ".y4m", ".mjpeg", ".mjpg"),
-        *(".h264", ".264", ".h265", ".265", ".hevc"),
-    }
-)
-"""File names that are taken for videos."""
+__all__ = ["RawFormat", "open_source"]
 
 
 def open_source(
@@ -64,11 +55,6 @@ def open_source(
     if live is not None:
         opened.live = live
     return opened
-
-
-def is_video_file(path: str | Path) -> bool:
-    """Whether its name is that of a video file; it need not be there."""
-    return Path(path).suffix.lower() in VIDEO_SUFFIXES
 
 
 def _camera_number(source: str | int) -> int:
