@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mien.cli.train import can_train
+from mien.cli.training_options import can_train
 
 FACES = (1400, 350, 350)
 """Toy faces for training, validation and test."""

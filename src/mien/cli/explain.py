@@ -41,8 +41,8 @@ def explain(
 
     - `mien explain runs/small crops/ --detector none --expression fear --out explained`
     """
-    from mien.cli.train import can_train
-    from mien.errors import MienError, MissingExtraError
+    from mien.cli.training_options import require_training
+    from mien.errors import MienError
     from mien.evaluation.explain import crop_pictures, explain_faces, write_explanation
     from mien.faces import make_detector
     from mien.media.sources import expand_sources
@@ -54,8 +54,7 @@ def explain(
     maps_of = None
     name = model
     if is_run:
-        if not can_train():
-            raise MissingExtraError("train", "Grad-CAM")
+        require_training("Grad-CAM")
         from mien.training.gradcam import RunMaps
 
         run = RunMaps(Path(model))

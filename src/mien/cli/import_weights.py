@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from mien.cli.training_options import require_training
+
 
 def import_weights(
     file: Annotated[Path, typer.Argument(help="The published file; of a TensorFlow checkpoint, any part of it.")],
@@ -35,11 +37,7 @@ def import_weights(
 
     `mien import-weights vgg16_bn.safetensors --network vgg16 --out vgg16.safetensors`
     """
-    from mien.cli.train import can_train
-    from mien.errors import MissingExtraError
-
-    if not can_train():
-        raise MissingExtraError("train", "importing weights")
+    require_training("importing weights")
     from mien.training.weights.importing import import_weights as imported
 
     result = imported(file, network, out, layout=layout)

@@ -7,13 +7,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mien.cli.exit_codes import INTERRUPTED
+from mien.cli.training_options import (
+    Device,
+    Threads,
+    Trackers,
+    TrainingData,
+    epoch_line,
+    require_training,
+    say_stopped,
+)
+
 if TYPE_CHECKING:
     from mien.training.ladder_steps import LadderStep
     from mien.training.recipe import Recipe
 
 
 def ladder(
-    data: Annotated[Path, typer.Option(help="Parquet file or folder of them, fer2013.csv, or class folders.")],
+    data: TrainingData,
     out: Annotated[Path, typer.Option(help="The folder of all runs and of what they found.")],
     backbone: Annotated[str, typer.Option(help="A network of `mien networks`, or timm:NAME.")] = "efficientnet-lite0",
     weights: Annotated[
@@ -25,12 +36,9 @@ def ladder(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of all steps; repeatable.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 = all.")] = 0,
-    log: Annotated[
-        list[str] | None,
-        typer.Option("--log", metavar="TRACKER", help="Also note figures with tensorboard or mlflow; repeatable."),
-    ] = None,
+    device: Device = "auto",
+    threads: Threads = 0,
+    log: Trackers = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be trained and stop.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
@@ -47,12 +55,7 @@ def ladder(
 
     `mien ladder --backbone vgg16 --data faces/ --out runs/ladder --dry-run`
     """
-    from mien.cli.train import can_train
-    from mien.errors import MissingExtraError
-
-    if not can_train():
-        raise MissingExtraError("train", "training")
-    from mien.cli.tune import epoch_line
+    require_training("training")
     from mien.training.ladder import LadderWatcher, climb_ladder, plan_ladder
     from mien.training.loop import Watcher, pick_device
 
@@ -77,12 +80,12 @@ def ladder(
             longer=longer,
             trackers=log or (),
             device=pick_device(device, threads=threads),
-            watcher=LadderWatcher(begun, Watcher(on_epoch=lambda row: say(epoch_line(row)))),
+            watcher=LadderWatcher(begun, Watcher(on_epoch=lambda row: say(f"  {epoch_line(row)}"))),
             warn=say,
         )
     except KeyboardInterrupt:
-        typer.echo("mien: stopped; the same command goes on", err=True)
-        raise typer.Exit(130) from None  # 128 + SIGINT, as shells have it
+        say_stopped()
+        raise typer.Exit(INTERRUPTED) from None
     say(f"\n{found.steps.verdict}\n\nLonger: {found.longer.verdict}\n")
     for path in (out / "compare" / "compare.html", found.weights, found.model):
         typer.echo(str(path))

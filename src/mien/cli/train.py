@@ -7,6 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mien.cli.exit_codes import INTERRUPTED
+from mien.cli.training_options import (
+    Changes,
+    Device,
+    Threads,
+    Trackers,
+    TrainingData,
+    epoch_line,
+    require_training,
+    say_how_to_go_on,
+)
+
 if TYPE_CHECKING:
     from mien.training.curves_view import CurvesView
     from mien.training.loop import Watcher
@@ -15,22 +27,17 @@ if TYPE_CHECKING:
 
 def train(
     recipe: Annotated[str, typer.Argument(help="A shipped recipe's name, or a TOML file.")],
-    data: Annotated[Path, typer.Option(help="Parquet file or folder of them, fer2013.csv, or class folders.")],
+    data: TrainingData,
     out: Annotated[Path, typer.Option(help="The run's folder.")],
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe; repeatable.")
-    ] = None,
+    set_: Changes = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     stream: Annotated[
         bool, typer.Option("--stream", help="Leave the faces on disk: for data that `mien data import` wrote.")
     ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 = all.")] = 0,
+    device: Device = "auto",
+    threads: Threads = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the resolved recipe and stop.")] = False,
-    log: Annotated[
-        list[str] | None,
-        typer.Option("--log", metavar="TRACKER", help="Also note figures with tensorboard or mlflow; repeatable."),
-    ] = None,
+    log: Trackers = None,
     curves: Annotated[bool, typer.Option("--curves", help="Show live curves, where the terminal can.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
@@ -48,10 +55,7 @@ def train(
 
     `torchrun --nproc-per-node 2 -m mien train mien-small --data fer2013/ --out runs/small`
     """
-    from mien.errors import MissingExtraError
-
-    if not can_train():
-        raise MissingExtraError("train", "training")
+    require_training("training")
     from mien.config import to_toml
     from mien.training.loop import pick_device
     from mien.training.recipe import load_recipe
@@ -78,26 +82,9 @@ def train(
             )
     except KeyboardInterrupt:
         say_how_to_go_on(out, "the same command with --resume goes on")
-        raise typer.Exit(130) from None  # 128 + SIGINT, as shells have it
+        raise typer.Exit(INTERRUPTED) from None
     for path in run.models:
         typer.echo(str(path))
-
-
-def can_train() -> bool:
-    """Whether the extra [train] is installed; looks for its packages without importing them."""
-    from importlib.util import find_spec
-
-    return all(find_spec(name) is not None for name in ("torch", "safetensors", "onnx", "onnxscript", "matplotlib"))
-
-
-def say_how_to_go_on(run: Path, how: str) -> None:
-    """After Ctrl-C: what the run's folder holds, and how to go on."""
-    from mien.training.checkpoint import epochs_done
-    from mien.training.loop import CHECKPOINT
-
-    done = epochs_done(run / CHECKPOINT)
-    kept = f"{run} holds {done} finished epoch{'s' if done > 1 else ''}" if done else "no epoch was finished"
-    typer.echo(f"mien: stopped; {kept}; {how}" if done else f"mien: stopped; {kept}", err=True)
 
 
 def _view(recipe: Recipe, *, curves: bool, quiet: bool) -> TrainingProgress | CurvesView:
@@ -156,7 +143,6 @@ class TrainingProgress:
             )
 
         def on_epoch(row: dict[str, float]) -> None:
-            figures = "  ".join(f"{k} {v:.4f}" for k, v in row.items() if k not in ("epoch", "learning_rate"))
-            self.say(f"{row['epoch']:3.0f}  {figures}")
+            self.say(epoch_line(row))
 
         return Watcher(on_step, on_epoch)

@@ -1,4 +1,4 @@
-"""What commands that use a model share to train it first where it does not exist: `--train-if-missing` and its kin."""
+"""What commands that train share: their options, what they need, what they say; `--train-if-missing` with its kin."""
 
 from __future__ import annotations
 
@@ -9,9 +9,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mien.cli.exit_codes import INTERRUPTED
+
 if TYPE_CHECKING:
     from mien.training.loop import Watcher
     from mien.training.train_if_missing import TrainingPlan
+
+TrainingData = Annotated[
+    Path, typer.Option("--data", help="Parquet file or folder of them, fer2013.csv, or class folders.")
+]
+Changes = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe; repeatable.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Threads = Annotated[int, typer.Option(min=0, help="Processor threads; 0 = all.")]
+Trackers = Annotated[
+    list[str] | None,
+    typer.Option("--log", metavar="TRACKER", help="Also note figures with tensorboard or mlflow; repeatable."),
+]
 
 TrainIfMissing = Annotated[
     Path | None,
@@ -33,11 +48,47 @@ RecipeChanges = Annotated[
 ]
 
 
+def can_train() -> bool:
+    """Whether the extra [train] is installed; looks for its packages without importing them."""
+    from importlib.util import find_spec
+
+    return all(find_spec(name) is not None for name in ("torch", "safetensors", "onnx", "onnxscript", "matplotlib"))
+
+
+def require_training(needs: str) -> None:
+    """Raises MissingExtraError for what `needs` the extra [train] where it is not installed."""
+    from mien.errors import MissingExtraError
+
+    if not can_train():
+        raise MissingExtraError("train", needs)
+
+
+def epoch_line(row: dict[str, float]) -> str:
+    """A row of the history as a line."""
+    figures = "  ".join(f"{k} {v:.4f}" for k, v in row.items() if k not in ("epoch", "learning_rate"))
+    return f"{row['epoch']:3.0f}  {figures}"
+
+
+def say_stopped() -> None:
+    """After Ctrl-C, where the same command goes on."""
+    typer.echo("mien: stopped; the same command goes on", err=True)
+
+
+def say_how_to_go_on(run: Path, how: str) -> None:
+    """After Ctrl-C: what the run's folder holds, and how to go on."""
+    from mien.training.checkpoint import epochs_done
+    from mien.training.loop import CHECKPOINT
+
+    done = epochs_done(run / CHECKPOINT)
+    kept = f"{run} holds {done} finished epoch{'s' if done > 1 else ''}" if done else "no epoch was finished"
+    typer.echo(f"mien: stopped; {kept}; {how}" if done else f"mien: stopped; {kept}", err=True)
+
+
 def train_missing_model(
     models: Sequence[str], data: Path | None, recipe: str, changes: Sequence[str] | None, *, quiet: bool
 ) -> None:
     """Trains the one model that is named where its file does not exist. Raises MienError where options don't fit."""
-    from mien.errors import MissingExtraError, ModelFileError, RecipeError
+    from mien.errors import ModelFileError, RecipeError
     from mien.model_file import shipped_models
 
     if data is None:
@@ -54,10 +105,8 @@ def train_missing_model(
         )
     if Path(model).is_file():
         return
-    from mien.cli.train import TrainingProgress, can_train, say_how_to_go_on
-
-    if not can_train():
-        raise MissingExtraError("train", "training")
+    require_training("training")
+    from mien.cli.train import TrainingProgress
     from mien.training.model_places import run_folder
     from mien.training.train_if_missing import train_if_missing
 
@@ -77,5 +126,5 @@ def train_missing_model(
         except KeyboardInterrupt:
             stack.close()
             say_how_to_go_on(run_folder(Path(model)), "the same command goes on")
-            raise typer.Exit(130) from None
+            raise typer.Exit(INTERRUPTED) from None
         say(f"{model}: trained")

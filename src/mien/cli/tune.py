@@ -7,27 +7,34 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mien.cli.exit_codes import INTERRUPTED
+from mien.cli.training_options import (
+    Changes,
+    Device,
+    Threads,
+    Trackers,
+    TrainingData,
+    epoch_line,
+    require_training,
+    say_stopped,
+)
+
 if TYPE_CHECKING:
     from mien.training.tuned import Tried
 
 
 def tune(
     recipe: Annotated[str, typer.Argument(help="A shipped recipe's name, or a TOML file, with a table [search].")],
-    data: Annotated[Path, typer.Option(help="Parquet file or folder of them, fer2013.csv, or class folders.")],
+    data: TrainingData,
     out: Annotated[Path, typer.Option(help="The folder of all trials and of what they found.")],
     trials: Annotated[int, typer.Option(min=1, help="How many trials there are to be in all.")] = 20,
     storage: Annotated[
         str, typer.Option(metavar="URL", help="A database that several machines share. [default: OUT/study.db]")
     ] = "",
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe; repeatable.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 = all.")] = 0,
-    log: Annotated[
-        list[str] | None,
-        typer.Option("--log", metavar="TRACKER", help="Also note figures with tensorboard or mlflow; repeatable."),
-    ] = None,
+    set_: Changes = None,
+    device: Device = "auto",
+    threads: Threads = 0,
+    log: Trackers = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
@@ -46,11 +53,7 @@ def tune(
     """
     import json
 
-    from mien.cli.train import can_train
-    from mien.errors import MissingExtraError
-
-    if not can_train():
-        raise MissingExtraError("train", "training")
+    require_training("training")
     from mien.training.loop import Watcher, pick_device
     from mien.training.tune import TuneWatcher
     from mien.training.tune import tune as tune_recipe
@@ -67,7 +70,7 @@ def tune(
     watcher = TuneWatcher(
         on_begin=lambda number, taken: say(f"trial {number}: {'  '.join(taken)}"),
         on_end=ended,
-        training=Watcher(on_epoch=lambda row: say(epoch_line(row))),
+        training=Watcher(on_epoch=lambda row: say(f"  {epoch_line(row)}")),
     )
     try:
         found = tune_recipe(
@@ -83,8 +86,8 @@ def tune(
             warn=say,
         )
     except KeyboardInterrupt:
-        typer.echo("mien: stopped; the same command goes on", err=True)
-        raise typer.Exit(130) from None  # 128 + SIGINT, as shells have it
+        say_stopped()
+        raise typer.Exit(INTERRUPTED) from None
     if as_json:
         figures = {"best_trial": found.number, "score": found.score, "trials": len(found.trials)}
         settings = next(dict(t.changes) for t in found.trials if t.number == found.number)
@@ -96,9 +99,3 @@ def tune(
     say(f"the best of {len(found.trials)} trials is {found.number}: {found.score:.4f} on validation")
     typer.echo(str(out / BEST_FILE))
     typer.echo(str(out / PAGE_FILE))
-
-
-def epoch_line(row: dict[str, float]) -> str:
-    """A row of the history as a line, indented below its run."""
-    figures = "  ".join(f"{k} {v:.4f}" for k, v in row.items() if k not in ("epoch", "learning_rate"))
-    return f"  {row['epoch']:3.0f}  {figures}"

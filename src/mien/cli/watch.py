@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli.exit_codes import NOT_ALL_READ
+from mien.cli.exit_codes import INTERRUPTED, NOT_ALL_READ
 from mien.cli.training_options import RecipeChanges, TrainIfMissing, TrainingRecipe, train_missing_model
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def watch(
         typer.echo(f"mien: {done.error}", err=True)
         raise typer.Exit(NOT_ALL_READ)
     if done.ending is Ending.interrupted and not opened.live:
-        raise typer.Exit(130)  # 128 + SIGINT, as shells have it
+        raise typer.Exit(INTERRUPTED)
 
 
 def network_threads() -> int:
@@ -212,7 +212,7 @@ def follow_video(
         else:
             write_text(output, text)
     if done.ending is Ending.interrupted:
-        raise typer.Exit(130)  # 128 + SIGINT, as shells have it
+        raise typer.Exit(INTERRUPTED)
     return done.error
 
 

@@ -138,11 +138,9 @@ def _quick_network(
     recipe: str, changes: list[str], folds: int, device: str, threads: int, progress: Progress
 ) -> tuple[str, OutOfFold]:
     """The recipe as TOML, and what trains it and predicts."""
-    from mien.cli.train import can_train
-    from mien.errors import MissingExtraError
+    from mien.cli.training_options import require_training
 
-    if not can_train():
-        raise MissingExtraError("train", "finding likely wrong labels (there is --no-suspects)")
+    require_training("finding likely wrong labels (there is --no-suspects)")
     from mien.config import to_toml
     from mien.training.folds import out_of_fold
     from mien.training.loop import pick_device

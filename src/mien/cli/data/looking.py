@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from mien.cli.exit_codes import NOT_ALL_READ
-from mien.cli.train import can_train
+from mien.cli.training_options import require_training
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -100,10 +100,9 @@ def augment(
     - `mien data augment data/fer2013 --recipe mien-small --out mien-small.png`
     """
     from mien.data.checks import apart
-    from mien.errors import MissingExtraError, OutputError
+    from mien.errors import OutputError
 
-    if not can_train():
-        raise MissingExtraError("train", "augmentation")
+    require_training("augmentation")
     from mien.files import write_bytes
     from mien.pages import png
     from mien.training.preview import preview_augmentation
