@@ -217,3 +217,12 @@ def test_a_browser_plays_the_recording_to_its_end(tmp_path):
         server.shutdown()
         server.server_close()
     assert duration == pytest.approx([2.0, 2.0], abs=1 / 15)
+
+
+def test_outputs_that_are_open_are_closed_where_a_later_one_cannot_be_opened(tmp_path):
+    clip, rows = tmp_path / "clip.mp4", tmp_path / "rows.parquet"
+    astronaut_clip(clip, frames=3)
+    done = mien("watch", clip, "--timeline", rows, "--record", tmp_path / "nowhere/drawn.mp4", check=False)
+    assert done.returncode == 2
+    assert b"nowhere" in done.stderr
+    assert sorted(tmp_path.iterdir()) == [clip, rows]

@@ -107,7 +107,7 @@ def watch(
     from mien.faces import make_detector
     from mien.media.timeline_summary import TimelineCounter
     from mien.media.video.opening import RawFormat, open_source
-    from mien.recognition.outputs import Ending, EventOutput, NamedOutput, Recording, write_outputs
+    from mien.recognition.outputs import Ending, EventOutput, NamedOutput, Recording, close_outputs, write_outputs
     from mien.recognition.recognizer import Recognizer
 
     train_missing_model(model, train_if_missing, recipe, set_, quiet=quiet)
@@ -131,6 +131,7 @@ def watch(
         )
         counter = TimelineCounter()
         outputs = [NamedOutput("", counter)]
+        stack.callback(close_outputs, outputs)
         if timeline is not None:
             from mien.media.timeline import open_timeline
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.errors import VideoError
+from mien.errors import MienError, VideoError
 from mien.media.timeline import EventLines
 from mien.recognition.events import EventFinder
 from mien.recognition.watch import Watch, WatchStats
@@ -52,6 +52,13 @@ class NamedOutput:
     name: str
     output: FrameOutput
     drawn: bool = False
+
+
+def close_outputs(outputs: Sequence[NamedOutput]) -> None:
+    """Closes those that are open already where a later one can't be opened; each of them, whatever one says."""
+    for named in outputs:
+        with suppress(MienError):
+            named.output.close()
 
 
 class Ending(str, Enum):  # noqa: UP042 (its value is what JSON has)
