@@ -14,7 +14,8 @@ from onnx import numpy_helper, shape_inference
 from page import arguments, gemm_macs_per_s, median_s, table, write_page
 
 from mien.data.toy import toy_faces
-from mien.model_file import ModelFile, open_model, shipped_models
+from mien.model_file import ModelFile, open_model
+from mien.releases import shipped_models
 
 
 def macs_per_face(model: ModelFile) -> int:

@@ -15,12 +15,14 @@ import shutil
 import tomllib
 from pathlib import Path
 
+from mien.cache import sha256_of
 from mien.data.readers import read_dataset, require_split
 from mien.data.samples import Samples
 from mien.evaluation.card import CardTexts, model_card, write_with_card
 from mien.evaluation.evaluate import evaluate, write_metrics
 from mien.evaluation.result import Evaluation, Truth
-from mien.model_file import ModelFile, ModelInfo, shipped_models
+from mien.model_file import ModelFile, ModelInfo
+from mien.releases import shipped_models
 
 ROOT = Path(__file__).parents[1]
 RULERS: tuple[Truth, ...] = ("votes", "label")
@@ -54,6 +56,50 @@ def main() -> None:
                 shutil.copyfile(file, place)
             release(place, arguments.data)
     write_table()
+    write_releases()
+
+
+RARE = ("disgust", "fear", "contempt")
+
+ABOUT = {
+    "mien-small": "photographs; the default",
+    "mien-nano": "video, browsers, small machines",
+    "mien-small-fer2013": "comparison with the literature",
+    "mien-nano-fer2013": "comparison with the literature, small",
+}
+
+
+def write_releases() -> None:
+    """src/mien/models/releases.json, from the model files and the committed metrics."""
+    shipped = shipped_models()
+    rows = [
+        {
+            "name": name,
+            "about": about,
+            "learnt": (info := ModelFile(shipped[name]).info).target,
+            "parameters": info.parameters,
+            "bytes": shipped[name].stat().st_size,
+            "sha256": sha256_of(shipped[name]),
+            "licence": info.licence,
+            "url": "",
+            **{truth: _ruler(name, truth) for truth in RULERS},
+        }
+        for name, about in ABOUT.items()
+    ]
+    place = ROOT / "src/mien/models/releases.json"
+    place.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
+
+
+def _ruler(name: str, truth: Truth) -> dict[str, object]:
+    figures = json.loads((ROOT / "docs/results" / name / f"metrics-{truth}.json").read_text("utf-8"))
+    recall = {label: figures["per_class"][label]["recall"] for label in RARE if label in figures["per_class"]}
+    return {
+        "faces": figures["n"],
+        "accuracy": figures["accuracy"],
+        "accuracy_95": figures["accuracy_95"],
+        "macro_recall": figures["balanced_accuracy"],
+        "rare_recall": recall,
+    }
 
 
 def write_table() -> None:

@@ -26,7 +26,8 @@ from mien.evaluation.evaluate import (
 )
 from mien.evaluation.metrics import mean_kl
 from mien.labels import EIGHT, FER2013
-from mien.model_file import METADATA_KEY, ModelFile, ModelInfo, open_model, shipped_models
+from mien.model_file import METADATA_KEY, ModelFile, ModelInfo, open_model
+from mien.releases import shipped_models
 
 SIZE, STEP = 16, 0.05  # a pixel of 20 is a logit of 1
 SHARED = Path(__file__).parents[1].parent / "shared"

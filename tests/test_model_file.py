@@ -9,7 +9,8 @@ from onnx import helper
 
 from mien.crop import CropSpec
 from mien.errors import ModelFileError
-from mien.model_file import METADATA_KEY, ModelFile, ModelInfo, open_model, shipped_models
+from mien.model_file import METADATA_KEY, ModelFile, ModelInfo, open_model
+from mien.releases import shipped_models
 from tiny_models import make_model
 
 

@@ -12,7 +12,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from mien.crop import CropSpec
 from mien.errors import ModelFileError
+from mien.releases import find_model, shipped_models
 
 METADATA_KEY, CARD_KEY = "mien", "mien_card"
 FORMAT = 1
@@ -142,13 +142,7 @@ class ModelFile:
         return self._session.run(None, {name: faces})[0]  # type: ignore[no-any-return]
 
 
-def shipped_models() -> dict[str, Path]:
-    """The models that come with mien: name -> file."""
-    folder = Path(str(resources.files("mien.models")))
-    return {path.stem: path for path in sorted(folder.glob("*.onnx"))}
-
-
 def open_model(name_or_path: str | Path, *, threads: int = 0, spin: bool = True) -> ModelFile:
-    """A shipped model by name, or a model file by path; the rest as for ModelFile. Raises ModelFileError."""
-    shipped = shipped_models().get(str(name_or_path))
-    return ModelFile(shipped or Path(name_or_path), threads=threads, spin=spin)
+    """A shipped or fetched model by name, or a model file by path; the rest as for ModelFile. Raises ModelFileError."""
+    known = find_model(str(name_or_path))
+    return ModelFile(known or Path(name_or_path), threads=threads, spin=spin)

@@ -22,6 +22,7 @@ from mien.cli.export import app as export_app
 from mien.cli.fetch import fetch
 from mien.cli.import_weights import import_weights
 from mien.cli.ladder import ladder
+from mien.cli.models import app as models_app
 from mien.cli.networks import networks
 from mien.cli.predict import predict
 from mien.cli.recipes import recipes
@@ -82,6 +83,7 @@ for command in (
 ):
     app.command(command.__name__.replace("_", "-"))(command)
 app.add_typer(data_app)
+app.add_typer(models_app)
 app.add_typer(export_app)
 
 

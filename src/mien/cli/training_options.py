@@ -89,7 +89,7 @@ def train_missing_model(
 ) -> None:
     """Trains the one model that is named where its file does not exist. Raises MienError where options don't fit."""
     from mien.errors import ModelFileError, RecipeError
-    from mien.model_file import shipped_models
+    from mien.releases import shipped_models
 
     if data is None:
         if recipe or changes:

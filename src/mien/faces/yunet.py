@@ -5,17 +5,13 @@ Wu, Peng, Yu: YuNet: A Tiny Millisecond-level Face Detector (2023), doi:10.1007/
 
 from __future__ import annotations
 
-import hashlib
-import os
-import sys
-import tempfile
 import threading
-import urllib.request
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from mien.cache import cache_folder, fetch_file, sha256_of
 from mien.errors import DetectorError
 from mien.faces.geometry import Floats, Picture, nms, shrunk
 from mien.results import Detections
@@ -51,7 +47,7 @@ class YuNet:
                 f"{path}: no YuNet weights; fetch them with  mien fetch yunet  or give --yunet-weights FILE"
             )
         if weights is None:
-            _check(path.read_bytes(), path)
+            _check(path)
         self._min_face, self._max_side = min_face, max_side
         self._lock = threading.Lock()  # OpenCV's object holds the size of the picture at hand
         try:
@@ -90,53 +86,24 @@ class YuNet:
 
 
 def cached_yunet() -> Path:
-    """Where fetched weights lie: in $MIEN_CACHE, or else in the platform's cache folder."""
-    own = os.environ.get("MIEN_CACHE")
-    if own:
-        return Path(own) / FILE
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData/Local"))
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library/Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "mien" / FILE
+    """Where fetched weights lie."""
+    return cache_folder() / FILE
 
 
-def fetch_yunet(*, url: str = URL, timeout_s: float = 30) -> Path:
+def fetch_yunet(*, url: str = URL) -> Path:
     """Downloads YuNet's weights (MIT, OpenCV Zoo, 230 kB) into the cache and returns where they lie.
 
-    Only ever called because the user asked for it. A right file that is there already stays. Raises DetectorError
-    when the download fails, what came is not the known file, or the cache can't be written.
+    Only ever called because the user asked for it. Raises DetectorError when the download fails or what came is not
+    the known file, OutputError where the cache can't be written.
     """
-    path = cached_yunet()
-    if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == SHA256:
-        return path
-    try:
-        with urllib.request.urlopen(url, timeout=timeout_s) as answer:
-            data: bytes = answer.read(8 << 20)  # the file has 0.2 MB; nothing endless
-    except OSError as error:
-        raise DetectorError(
-            f"{url}: download failed ({error}); try again, or get the file elsewhere and give --yunet-weights FILE"
-        ) from error
-    _check(data, url)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".fetch-") as folder:
-            whole = Path(folder, FILE)
-            whole.write_bytes(data)
-            whole.replace(path)
-    except OSError as error:
-        raise DetectorError(
-            f"{path}: can't be written ({error.strerror}); set MIEN_CACHE to a folder to use"
-        ) from error
-    return path
+    advice = "try again, or get the file elsewhere and give --yunet-weights FILE"
+    return fetch_file(url, cached_yunet(), sha256=SHA256, max_bytes=8_000_000, failure=DetectorError, advice=advice)
 
 
-def _check(data: bytes, source: Path | str) -> None:
-    digest = hashlib.sha256(data).hexdigest()
+def _check(path: Path) -> None:
+    digest = sha256_of(path)
     if digest != SHA256:
         raise DetectorError(
-            f"{source}: sha256 is {digest[:16]}…, expected {SHA256[:16]}…: damaged or another file; "
+            f"{path}: sha256 is {digest[:16]}…, expected {SHA256[:16]}…: damaged or another file; "
             "delete it and run  mien fetch yunet"
         )

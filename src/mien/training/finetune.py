@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mien.model_file import shipped_models
+from mien.releases import find_model
 from mien.training.checkpoint import start_from
 from mien.training.networks import ExpressionNetwork
 from mien.training.recipe import FinetuneSettings, OptimizerSettings
@@ -29,7 +29,7 @@ def load_start(network: ExpressionNetwork, weights: str, labels: Mapping[str, tu
     """
     if weights in PRETRAINED:
         network.trunk.load_pretrained(weights)
-    elif weights.endswith(".onnx") or weights in shipped_models():
+    elif weights.endswith(".onnx") or find_model(weights):
         start_from_model(network, weights, labels)
     elif weights:
         start_from(network, Path(weights))
