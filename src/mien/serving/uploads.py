@@ -1,19 +1,15 @@
-"""Takes pictures out of a request: counted while they come, in memory only, refused as soon as a limit is passed.
-
-What a client declares (type, names, lengths) is believed in nothing but how the body is divided into parts.
-"""
+"""Takes pictures out of a request: counted while they come, in memory only, refused as soon as a limit is passed."""
 
 from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
 
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
 from mien.serving.engine import Upload
 from mien.serving.metrics import Metrics
+from mien.serving.multipart import FileParts, form_boundary
 from mien.serving.refusals import ClientGone, Refusal, bad_request, busy, too_large
 from mien.serving.settings import ServeSettings
 
@@ -66,9 +62,9 @@ async def read_body(request: Request, settings: ServeSettings, memory: UploadMem
 
 def pictures_of(body: bytearray, content_type: str, *, max_files: int) -> list[Upload]:
     """The files of a multipart body, or the body itself as one picture. Raises Refusal."""
-    kind, options = parse_options_header(content_type)
-    if kind.startswith(b"multipart/"):
-        uploads = _Parts(max_files).read(bytes(body), options.get(b"boundary", b""))
+    boundary = form_boundary(content_type)
+    if boundary is not None:
+        uploads = _files_of(bytes(body), boundary, max_files)
     else:
         uploads = [Upload("picture 0", bytes(body))] if body else []
     if not uploads:
@@ -78,71 +74,22 @@ def pictures_of(body: bytearray, content_type: str, *, max_files: int) -> list[U
     return uploads
 
 
+def _files_of(body: bytes, boundary: bytes, max_files: int) -> list[Upload]:
+    files: list[tuple[str, list[bytes]]] = []
+
+    def begin(name: str) -> None:
+        if len(files) >= max_files:
+            raise too_large(f"the request has more than {max_files} files; send them in several requests")
+        files.append((name or f"picture {len(files)}", []))
+
+    def more(data: bytes) -> None:
+        files[-1][1].append(data)
+
+    parts = FileParts(boundary, begin=begin, data=more)
+    parts.take(body)
+    parts.end()
+    return [Upload(name, b"".join(pieces)) for name, pieces in files]
+
+
 def _over(settings: ServeSettings) -> Refusal:
     return too_large(f"the upload has more than {settings.max_upload_mb} MB; send smaller or fewer pictures")
-
-
-class _Parts:
-    """Callbacks of the multipart parser. Parts without a file name are form fields and are passed over."""
-
-    def __init__(self, max_files: int) -> None:
-        self._max_files = max_files
-        self.uploads: list[Upload] = []
-        self._header, self._value, self._name = bytearray(), bytearray(), None
-        self._disposition = b""
-        self._data: list[bytes] = []
-        self._ended = False
-
-    def read(self, body: bytes, boundary: bytes) -> list[Upload]:
-        """The files of the body. Raises Refusal."""
-        damaged = bad_request("bad_multipart", "the multipart body is damaged or cut off")
-        if not boundary:
-            raise damaged
-        try:
-            parser = MultipartParser(
-                boundary,
-                {
-                    "on_part_begin": self._begin,
-                    "on_part_data": self._add,
-                    "on_part_end": self._end,
-                    "on_header_field": self._add_header,
-                    "on_header_value": self._add_value,
-                    "on_header_end": self._end_header,
-                    "on_end": self._finish,
-                },
-            )
-            parser.write(body)
-        except FormParserError:
-            raise damaged from None
-        if not self._ended:
-            raise damaged
-        return self.uploads
-
-    def _begin(self) -> None:
-        self._disposition, self._data = b"", []
-
-    def _add_header(self, data: bytes, start: int, end: int) -> None:
-        self._header += data[start:end]
-
-    def _add_value(self, data: bytes, start: int, end: int) -> None:
-        self._value += data[start:end]
-
-    def _end_header(self) -> None:
-        if self._header.lower() == b"content-disposition":
-            self._disposition = bytes(self._value)
-        self._header, self._value = bytearray(), bytearray()
-
-    def _add(self, data: bytes, start: int, end: int) -> None:
-        self._data.append(data[start:end])
-
-    def _end(self) -> None:
-        _, options = parse_options_header(self._disposition)
-        if b"filename" not in options:
-            return
-        if len(self.uploads) >= self._max_files:
-            raise too_large(f"the request has more than {self._max_files} files; send them in several requests")
-        name = options[b"filename"].decode("utf-8", errors="replace") or f"picture {len(self.uploads)}"
-        self.uploads.append(Upload(name, b"".join(self._data)))
-
-    def _finish(self) -> None:
-        self._ended = True

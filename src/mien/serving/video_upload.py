@@ -7,10 +7,9 @@ from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
 
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
+from mien.serving.multipart import FileParts, form_boundary
 from mien.serving.refusals import ClientGone, Refusal, bad_request, too_large
 from mien.serving.settings import ServeSettings
 
@@ -37,10 +36,10 @@ async def receive_video(
         raise _over(settings)
     await asyncio.to_thread(check_room, expected)
     file = _UploadFile(place, settings)
-    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    boundary = form_boundary(request.headers.get("content-type", ""))
     looked_at = 0
     try:
-        form = _OneFile(file, options.get(b"boundary", b"")) if kind.startswith(b"multipart/") else None
+        form = None if boundary is None else FileParts(boundary, begin=file.begin, data=file.take)
         async with asyncio.timeout(settings.video_upload_timeout_s):
             chunks = aiter(request.stream())
             while True:
@@ -81,10 +80,6 @@ def _over(settings: ServeSettings) -> Refusal:
     return too_large(f"the video has more than {settings.max_video_mb} MB; send a smaller one")
 
 
-def _damaged() -> Refusal:
-    return bad_request("bad_multipart", "the multipart body is damaged or cut off")
-
-
 class _UploadFile:
     """The file that grows. count: bytes so far; waiting: those that are not written yet."""
 
@@ -93,6 +88,14 @@ class _UploadFile:
         self._pieces: list[bytes] = []
         self._head: bytes | None = b""  # None: looked at
         self.count = self.waiting = 0
+
+    def begin(self, _name: str) -> None:
+        """A file of a form begins. Raises Refusal where there was one before.
+
+        An empty one is what a page's form sends where no file was chosen.
+        """
+        if self.count:
+            raise bad_request("one_video", "a request takes one video; send the others in requests of their own")
 
     def take(self, data: bytes) -> None:
         """More of it. Raises Refusal."""
@@ -134,74 +137,6 @@ class _UploadFile:
         if not looks_like_video(head):
             message = "this is no video of a kind that is taken: MP4, MOV, WebM, MKV, AVI, MPEG, OGG"
             raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unreadable_video", message)
-
-
-class _OneFile:
-    """Callbacks of the multipart parser: the one part with a file name goes into the file, form fields are passed over.
-
-    An empty part with a file name is what a page's form sends where no file was chosen.
-    """
-
-    def __init__(self, file: _UploadFile, boundary: bytes) -> None:
-        self._file = file
-        self._header, self._value, self._disposition = bytearray(), bytearray(), b""
-        self._is_file = self._ended = False
-        if not boundary:
-            raise _damaged()
-        try:
-            self._parser = MultipartParser(
-                boundary,
-                {
-                    "on_part_begin": self._begin,
-                    "on_part_data": self._add,
-                    "on_header_field": self._add_header,
-                    "on_header_value": self._add_value,
-                    "on_header_end": self._end_header,
-                    "on_headers_finished": self._end_headers,
-                    "on_end": self._finish,
-                },
-            )
-        except FormParserError:
-            raise _damaged() from None
-
-    def take(self, data: bytes) -> None:
-        """More of the body. Raises Refusal."""
-        try:
-            self._parser.write(data)
-        except FormParserError:
-            raise _damaged() from None
-
-    def end(self) -> None:
-        """That was all. Raises Refusal where the last border did not come."""
-        if not self._ended:
-            raise _damaged()
-
-    def _begin(self) -> None:
-        self._disposition = b""
-
-    def _add_header(self, data: bytes, start: int, end: int) -> None:
-        self._header += data[start:end]
-
-    def _add_value(self, data: bytes, start: int, end: int) -> None:
-        self._value += data[start:end]
-
-    def _end_header(self) -> None:
-        if self._header.lower() == b"content-disposition":
-            self._disposition = bytes(self._value)
-        self._header, self._value = bytearray(), bytearray()
-
-    def _end_headers(self) -> None:
-        _, options = parse_options_header(self._disposition)
-        self._is_file = b"filename" in options
-        if self._is_file and self._file.count:
-            raise bad_request("one_video", "a request takes one video; send the others in requests of their own")
-
-    def _add(self, data: bytes, start: int, end: int) -> None:
-        if self._is_file:
-            self._file.take(bytes(data[start:end]))
-
-    def _finish(self) -> None:
-        self._ended = True
 
 
 def no_room() -> Refusal:

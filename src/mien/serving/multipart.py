@@ -1,0 +1,92 @@
+"""A multipart body, piece by piece: parts with a file name are handed on, form fields are passed over.
+
+What a client declares (types, lengths) is believed in nothing but how the body is divided into parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from mien.serving.refusals import Refusal, bad_request
+
+
+def form_boundary(content_type: str) -> bytes | None:
+    """What divides the parts of a multipart body; empty where that is not said. None: it is no multipart body."""
+    kind, options = parse_options_header(content_type)
+    return options.get(b"boundary", b"") if kind.startswith(b"multipart/") else None
+
+
+class FileParts:
+    """Reads the body as it comes: `take` its pieces, then `end`."""
+
+    def __init__(self, boundary: bytes, *, begin: Callable[[str], None], data: Callable[[bytes], None]) -> None:
+        """begin: a file of this name (as declared, maybe empty) begins; data: the next of its bytes.
+
+        Both may raise a Refusal of their own. Raises Refusal.
+        """
+        self._begin_file, self._data = begin, data
+        self._header, self._value, self._disposition = bytearray(), bytearray(), b""
+        self._is_file = self._ended = False
+        if not boundary:
+            raise _damaged()
+        try:
+            self._parser = MultipartParser(
+                boundary,
+                {
+                    "on_part_begin": self._begin,
+                    "on_part_data": self._add,
+                    "on_header_field": self._add_header,
+                    "on_header_value": self._add_value,
+                    "on_header_end": self._end_header,
+                    "on_headers_finished": self._end_headers,
+                    "on_end": self._finish,
+                },
+            )
+        except FormParserError:
+            raise _damaged() from None
+
+    def take(self, data: bytes) -> None:
+        """More of the body. Raises Refusal."""
+        try:
+            self._parser.write(data)
+        except FormParserError:
+            raise _damaged() from None
+
+    def end(self) -> None:
+        """That was all. Raises Refusal where the last border did not come."""
+        if not self._ended:
+            raise _damaged()
+
+    def _begin(self) -> None:
+        self._disposition = b""
+
+    def _add_header(self, data: bytes, start: int, end: int) -> None:
+        self._header += data[start:end]
+
+    def _add_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _end_header(self) -> None:
+        if self._header.lower() == b"content-disposition":
+            self._disposition = bytes(self._value)
+        self._header, self._value = bytearray(), bytearray()
+
+    def _end_headers(self) -> None:
+        _, options = parse_options_header(self._disposition)
+        self._is_file = b"filename" in options
+        if self._is_file:
+            self._begin_file(options[b"filename"].decode("utf-8", errors="replace"))
+
+    def _add(self, data: bytes, start: int, end: int) -> None:
+        if self._is_file:
+            self._data(bytes(data[start:end]))
+
+    def _finish(self) -> None:
+        self._ended = True
+
+
+def _damaged() -> Refusal:
+    return bad_request("bad_multipart", "the multipart body is damaged or cut off")
