@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import re
 import subprocess
 import sys
@@ -41,6 +42,16 @@ PREDICT = "import mien; mien.Recognizer().predict(mien.__file__.replace('__init_
 )
 def test_nothing_heavy_is_imported(code, also):
     assert not modules_after(code) & (HEAVY | also)
+
+
+def test_recognising_leaves_nothing_behind(tmp_path):
+    """onnxruntime would: a number for the machine, a database of what to report, a session's name in TMPDIR."""
+    homes = ("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "LOCALAPPDATA", "APPDATA")
+    hushed = {"CI", "ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS", "PYTEST_CURRENT_TEST"}  # it is silent with them
+    environment = {name: value for name, value in os.environ.items() if name not in hushed}
+    environment |= dict.fromkeys(homes, str(tmp_path))
+    subprocess.run([sys.executable, "-c", PREDICT], env=environment, check=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_import_layers():

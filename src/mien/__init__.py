@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from mien.model_file import ModelFile, open_model
     from mien.recognition.recognizer import Recognizer
     from mien.results import Box, Face, ImageResult
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before anything imports onnxruntime: see mien.inference
 
 __all__ = ["Box", "Face", "ImageResult", "MienError", "ModelFile", "Recognizer", "__version__", "open_model"]
 

@@ -20,13 +20,12 @@ from numpy.typing import NDArray
 
 from mien.crop import CropSpec
 from mien.errors import ModelFileError
+from mien.inference import open_network
 from mien.releases import find_model, shipped_models
 
 METADATA_KEY, CARD_KEY = "mien", "mien_card"
 FORMAT = 1
 DEFAULT_MODEL = "mien-small"
-NO_SPIN = ("session.intra_op.allow_spinning", "0")
-"""For onnxruntime's `SessionOptions.add_session_config_entry`: threads without work sleep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +64,7 @@ class ModelFile:
     """An opened model file. Opening reads and checks it; the network itself is loaded at the first use."""
 
     def __init__(self, path: Path, *, threads: int = 0, spin: bool = True) -> None:
-        """threads: for the network; 0 lets onnxruntime choose. Raises ModelFileError.
-
-        spin: the threads wait busily for their next piece of work, which is quicker where the network is all that
-        runs, and takes the cores from whatever else does.
-        """
+        """threads, spin: as in `mien.inference.open_network`. Raises ModelFileError."""
         self.path = Path(path)
         self._threads, self._spin = threads, spin
         self._session = self._open()
@@ -77,19 +72,12 @@ class ModelFile:
         self._check_graph()
 
     def _open(self) -> Any:
-        import onnxruntime as ort
-
         if not self.path.is_file():
             raise ModelFileError(
                 f"{self.path}: no such model file; shipped: {', '.join(shipped_models())}; or give a path to a .onnx"
             )
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = self._threads
-        if not self._spin:
-            options.add_session_config_entry(*NO_SPIN)
-        options.log_severity_level = 4
         try:
-            return ort.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
+            return open_network(str(self.path), threads=self._threads, spin=self._spin)
         except Exception as error:  # onnxruntime raises many unrelated types for a bad file
             first = str(error).splitlines()[0]
             raise ModelFileError(f"{self.path}: not a usable ONNX file ({first})") from error

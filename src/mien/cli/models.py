@@ -54,7 +54,10 @@ def show(
     name: Annotated[str, typer.Argument(help="A model's name or file.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show what a model file says of itself: labels, crop, data, recipe; its card is shown by `mien card`."""
+    """Show what a model file says of itself: labels, crop, data, recipe; its card is shown by `mien card`.
+
+    Example: `mien models show mien-small`
+    """
     from mien.model_file import open_model
 
     opened = open_model(name)

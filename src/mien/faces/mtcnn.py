@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from mien.faces.geometry import Floats, Picture, nms, shrunk, square
-from mien.model_file import NO_SPIN
+from mien.inference import open_network
 from mien.results import Detections
 
 _CELL, _STRIDE = 12, 2  # the proposal network sees 12x12 pixels at every second pixel
@@ -143,17 +143,9 @@ def _moved(boxes: Floats, offset: Floats) -> Floats:
 
 
 def _session(name: str, threads: int) -> Any:
-    """A network that is shipped with the package."""
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.add_session_config_entry(*NO_SPIN)
-    # Pictures come in every size: the arena and the memory plans would keep the largest of each shape for good.
-    options.enable_cpu_mem_arena = False
-    options.enable_mem_pattern = False
+    """A network that is shipped with the package; pictures of every size come to it, and other threads read them."""
     weights = resources.files("mien.faces").joinpath("weights", f"{name}.onnx").read_bytes()
-    return ort.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
+    return open_network(weights, threads=threads, spin=False, any_shape=True)
 
 
 def _run(session: Any, inputs: Picture, shapes: tuple[tuple[int, ...], ...]) -> list[Floats]:

@@ -1,0 +1,1 @@
+"""Model files in other forms, each compared with its source before it is kept."""

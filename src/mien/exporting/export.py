@@ -1,0 +1,266 @@
+"""Exports a model file to another form: written beside its place, compared with its source, and only then kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.data.samples import Samples
+from mien.data.toy import toy_faces
+from mien.errors import DataError, ExportError
+from mien.evaluation.fitting import fitting_split, make_targets
+from mien.exporting.formats import INT8, Format, find_format, open_quietly
+from mien.exporting.parity import Parity, compare
+from mien.files import atomic_path, cannot_write
+from mien.labels import canonical_all
+from mien.model_file import ModelFile, open_model
+from mien.version import __version__
+
+LABELS_FILE = "labels.json"
+"""In an exported folder: labels, input, crop, and where the model came from."""
+
+ACCEPTED_LOSS = 0.5
+"""Points of accuracy that 8-bit numbers may cost."""
+
+_TOY_FACES = 512
+_MOST_FACES = 4096
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """A written export.
+
+    form: its format. path: a file, or a folder. bytes, source_bytes: sizes. how: what was chosen on the way; '' where
+    nothing was. parity: None where it was not checked.
+    """
+
+    model: str
+    source_sha256: str
+    form: str
+    path: Path
+    bytes: int
+    source_bytes: int
+    how: str
+    parity: Parity | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {**asdict(self), "path": str(self.path)}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Faces:
+    """What an export is compared on. shown: in words. right: int64 (N,), -1 where nothing is known; truth: by what."""
+
+    images: NDArray[np.uint8]
+    shown: str
+    right: NDArray[np.int64] | None
+    truth: str
+
+
+def export_model(
+    model: str | Path,
+    form: str,
+    out: Path | None = None,
+    *,
+    data: Path | None = None,
+    check: bool = True,
+    accept_loss: float = ACCEPTED_LOSS,
+    force: bool = False,
+    warn: Callable[[str], None] = print,
+) -> Export:
+    """Writes a model file in another form, which appears whole or not at all.
+
+    model: a shipped name or a file. form: a name in `formats.FORMATS`. out: None takes the model's name with the form's
+    ending. data: a data set whose validation split is what int8 is fitted to and accuracy is measured on. check:
+    runs source and export on the validation split (4096 faces of it at most, in class proportion), or on 512 drawn
+    faces without data; probabilities may differ by the form's bound, and int8 may lose `accept_loss` points of
+    accuracy. force: replaces an older export. warn: is told each record of the data that could not be used.
+    Raises ExportError, ModelFileError, DataError, OutputError, MissingExtraError.
+    """
+    source = open_model(model)
+    found = find_format(form)
+    if form == INT8 and data is None:
+        raise ExportError(f"{form}: is fitted to faces; give a data set with --data, of which validation is taken")
+    out = Path(source.path.stem + found.suffix) if out is None else Path(out)
+    _check_free(out, source, found, force=force)
+    samples = None if data is None else _validation(data, source, warn)
+    faces = _known_faces(source, samples, data) if samples is not None and data is not None else None
+    if faces is None and check:
+        faces = _drawn_faces(source)
+    try:
+        out.absolute().parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(out, error) from error
+    if form == INT8:
+        assert samples is not None and faces is not None
+        return _export_int8(source, found, out, samples, faces, str(data), check=check, accept_loss=accept_loss)
+    assert found.write is not None
+    if found.is_model_file:
+        with atomic_path(out) as place:
+            found.write(source, place)
+            parity = _compare(source, found, place, faces) if check and faces is not None else None
+        return _described(source, found, out, parity)
+    return _export_folder(source, found, out, faces if check else None)
+
+
+def _export_folder(source: ModelFile, form: Format, out: Path, faces: _Faces | None) -> Export:
+    assert form.write is not None
+    try:
+        with tempfile.TemporaryDirectory(dir=out.absolute().parent, prefix=f".{out.name[:100]}.") as hidden:
+            folder = Path(hidden, "new")
+            folder.mkdir()
+            form.write(source, folder)
+            parity = None if faces is None else _compare(source, form, folder, faces)
+            (folder / LABELS_FILE).write_text(_labels_text(source, form, folder, parity), "utf-8")
+            if out.exists():
+                out.rename(Path(hidden, "old"))
+            folder.rename(out)
+    except OSError as error:
+        raise cannot_write(out, error) from error
+    return _described(source, form, out, parity)
+
+
+def _export_int8(
+    source: ModelFile,
+    form: Format,
+    out: Path,
+    samples: Samples,
+    faces: _Faces,
+    data: str,
+    *,
+    check: bool,
+    accept_loss: float,
+) -> Export:
+    from mien.exporting.quantizing import FITTED_TO, quantise
+    from mien.exporting.rewriting import save_model
+
+    fitted_to = samples.images[_in_proportion(samples.labels, FITTED_TO)]
+    found = quantise(source, fitted_to, faces.images, open_quietly)
+    how = f"{found.method}, {found.layers} of {found.of_layers} layers"
+    note = f"8-bit whole numbers ({how}), fitted to {len(fitted_to)} faces of validation of {Path(data).name}"
+    name = f"{source.info.name}-int8"
+    with atomic_path(out) as place:
+        save_model(found.graph, source, form.name, place, name=name, note=note, scores={})
+        parity = None
+        if check:
+            parity = _compare(source, form, place, faces)
+            if parity.lost_points > accept_loss:
+                raise ExportError(
+                    f"{out}: int8 loses {parity.lost_points:.2f} points of accuracy on {parity.n} validation faces "
+                    f"({parity.accuracy_before:.4f} to {parity.accuracy_after:.4f}); {accept_loss:g} are accepted; "
+                    "take onnx-fp16, or give --accept-loss POINTS; nothing was written"
+                )
+            assert parity.accuracy_after is not None
+            scores = {"validation_accuracy": round(parity.accuracy_after, 4), "validation_n": float(parity.n)}
+            save_model(found.graph, source, form.name, place, name=name, note=note, scores=scores)
+    return _described(source, form, out, parity, how=how)
+
+
+def _compare(source: ModelFile, form: Format, place: Path, faces: _Faces) -> Parity:
+    """Raises ExportError where the probabilities are further apart than the form's bound."""
+    parity = compare(
+        open_quietly(source.path), form.open(place), faces.images, shown=faces.shown, right=faces.right,
+        truth=faces.truth,
+    )  # fmt: skip
+    if not parity.largest <= form.within:
+        raise ExportError(
+            f"{source.path}: as {form.name} its probabilities are off by {parity.largest:.2g} on {parity.faces} faces; "
+            f"expected at most {form.within:g}; nothing was written; take another format"
+        )
+    return parity
+
+
+def _validation(data: Path, source: ModelFile, warn: Callable[[str], None]) -> Samples:
+    info = source.info
+    return fitting_split(data, "validation", size=info.size, channels=info.channels, warn=warn)
+
+
+def _known_faces(source: ModelFile, samples: Samples, data: Path) -> _Faces:
+    """The validation faces, or 4096 of them, with what counts as right: the raters' majority, or the data's labels.
+
+    Raises DataError where the data know none of the model's labels.
+    """
+    rows = _in_proportion(samples.labels, _MOST_FACES)
+    if source.info.target == "votes" and samples.votes is not None:
+        right, truth = make_targets(source, samples, source=str(data)).truth, "majority of the raters"
+    else:
+        own = canonical_all(source.info.labels, str(source.path))
+        theirs = canonical_all(samples.label_names, str(data))
+        place = np.array([own.index(name) if name in own else -1 for name in theirs], np.int64)
+        right, truth = place[samples.labels], "label"
+    if not (right[rows] >= 0).any():
+        raise DataError(f"{data}: none of its validation faces has one of the labels {', '.join(source.info.labels)}")
+    return _Faces(samples.images[rows], f"validation of {data}", right[rows], truth)
+
+
+def _drawn_faces(source: ModelFile) -> _Faces:
+    info = source.info
+    images = toy_faces(_TOY_FACES, size=info.size, channels=info.channels).images
+    return _Faces(images, "drawn faces", None, "")
+
+
+def _in_proportion(labels: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Rows of so many faces, classes in proportion, the same each time; all rows where there are no more."""
+    if len(labels) <= count:
+        return np.arange(len(labels))
+    by_class = np.lexsort((np.random.default_rng(0).permutation(len(labels)), labels))
+    return np.sort(by_class[np.linspace(0, len(labels) - 1, count).round().astype(np.int64)])
+
+
+def _check_free(out: Path, source: ModelFile, form: Format, *, force: bool) -> None:
+    if not out.exists() and not out.is_symlink():
+        return
+    if out.exists() and out.samefile(source.path):
+        raise ExportError(f"{out}: is the model itself; give another file with --out")
+    if form.is_model_file == out.is_dir() or out.is_symlink():
+        raise ExportError(f"{out}: is not a {'file' if form.is_model_file else 'folder'}; choose another place")
+    if not force:
+        raise ExportError(f"{out}: is there already; give --force to replace it, or choose another place")
+    if not form.is_model_file and not (out / LABELS_FILE).is_file() and any(out.iterdir()):
+        raise ExportError(f"{out}: holds other things than an export, and --force won't remove them; choose another")
+
+
+def _labels_text(source: ModelFile, form: Format, folder: Path, parity: Parity | None) -> str:
+    """What a model file says in its metadata, for folders that have none."""
+    info = source.info
+    sums = {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in sorted(folder.iterdir())}
+    about = {
+        "format": _FORMAT,
+        "as": form.name,
+        "mien": __version__,
+        "model": info.name,
+        "labels": list(info.labels),
+        "target": info.target,
+        "input": {
+            "as": form.input,
+            "size": info.size,
+            "channels": info.channels,
+            "colours": "grey" if info.channels == 1 else "RGB",
+            "values": [0, 255],
+        },
+        "crop": asdict(info.crop),
+        "temperature": info.temperature,
+        "data": info.data,
+        "licence": info.licence,
+        "source": {"file": source.path.name, "sha256": source.sha256},
+        "files": sums,
+        "parity": None if parity is None else asdict(parity),
+    }
+    return json.dumps(about, indent=1) + "\n"
+
+
+def _described(source: ModelFile, form: Format, out: Path, parity: Parity | None, *, how: str = "") -> Export:
+    files = [out] if out.is_file() else [f for f in out.iterdir() if f.name != LABELS_FILE]
+    size = sum(f.stat().st_size for f in files)
+    source_size = source.path.stat().st_size
+    return Export(source.info.name, source.sha256, form.name, out, size, source_size, how, parity)

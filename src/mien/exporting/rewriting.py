@@ -1,0 +1,98 @@
+"""The graph of a model file, rewritten for other runtimes; a model file again where nothing else is said. By onnx."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from mien.evaluation.graph import stored_as_half
+from mien.model_file import CARD_KEY, METADATA_KEY, ModelFile
+
+EXPORT_KEY = "mien_export"
+"""In the metadata of an exported model file: JSON with its form, and the name and checksum of its source."""
+
+
+def load_plain(path: Path) -> onnx.ModelProto:
+    """A model file's graph with all weights in float32 and no Cast behind them."""
+    model = onnx.load(str(path))
+    graph = model.graph
+    stored = {tensor.name: i for i, tensor in enumerate(graph.initializer)}
+    kept = []
+    for node in graph.node:
+        if node.op_type == "Cast" and node.input[0] in stored and node.attribute[0].i == TensorProto.FLOAT:
+            values = numpy_helper.to_array(graph.initializer[stored[node.input[0]]]).astype(np.float32)
+            graph.initializer.append(numpy_helper.from_array(values, node.output[0]))
+        else:
+            kept.append(node)
+    del graph.node[:]
+    graph.node.extend(kept)
+    used = {name for node in kept for name in node.input} | {output.name for output in graph.output}
+    tensors = [tensor for tensor in graph.initializer if tensor.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(tensors)
+    return model
+
+
+def write_plain(model: ModelFile, place: Path) -> None:
+    """Weights as float32: twice the size, for tools that want no Cast behind a weight."""
+    save_model(load_plain(model.path), model, "onnx", place)
+
+
+def write_half(model: ModelFile, place: Path) -> None:
+    """Weights as float16 with a Cast behind each, as `mien train` writes them."""
+    save_model(stored_as_half(load_plain(model.path)), model, "onnx-fp16", place)
+
+
+def one_face_by_planes(model: ModelFile) -> onnx.ModelProto:
+    """The graph for runtimes without uint8 and batches: `planes` float32 (1, C, H, W), 0 to 255 -> float32 (1, K)."""
+    info = model.info
+    loaded = load_plain(model.path)
+    graph = loaded.graph
+    name = graph.input[0].name
+    back = helper.make_node("Transpose", ["planes"], [name], perm=[0, 2, 3, 1])
+    nodes = [back, *graph.node]
+    del graph.node[:], graph.value_info[:], graph.input[:]
+    graph.node.extend(nodes)
+    planes = [1, info.channels, info.size, info.size]
+    graph.input.append(helper.make_tensor_value_info("planes", TensorProto.FLOAT, planes))
+    answer = helper.make_tensor_value_info(graph.output[0].name, TensorProto.FLOAT, [1, len(info.labels)])
+    graph.output[0].CopyFrom(answer)
+    return loaded
+
+
+def save_model(
+    graph: onnx.ModelProto,
+    source: ModelFile,
+    form: str,
+    place: Path,
+    *,
+    name: str = "",
+    note: str = "",
+    scores: dict[str, float] | None = None,
+) -> None:
+    """Writes a graph as a model file with the source's metadata and card.
+
+    form: which export it is. name, note, scores: where given, the model's name, a sentence on top of its card and in
+    its data, and its figures on validation, in place of the source's.
+    """
+    info = source.info
+    if name:
+        info = replace(info, name=name)
+    if note:
+        info = replace(info, data=f"{info.data}; {note}" if info.data else note)
+    if scores is not None:
+        info = replace(info, scores=scores)
+    card = source.card
+    if card and note:
+        card = f"> {note}. What stands below was measured on its source, {source.info.name}.\n\n{card}"
+    made_from = {"as": form, "source": source.info.name, "source_sha256": source.sha256}
+    texts = {METADATA_KEY: info.to_json(), EXPORT_KEY: json.dumps(made_from, sort_keys=True)}
+    del graph.metadata_props[:]
+    helper.set_model_props(graph, texts | ({CARD_KEY: card} if card else {}))
+    onnx.checker.check_model(graph)
+    onnx.save(graph, str(place))

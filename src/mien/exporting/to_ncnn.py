@@ -1,0 +1,82 @@
+"""ncnn, for phones and small boards: model.ncnn.param with model.ncnn.bin, and the runtime that checks them.
+
+Needs ncnn, and pnnx, the converter of its makers.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.errors import ExportError
+from mien.exporting.parity import Runner
+from mien.model_file import ModelFile
+
+PARAM, BIN = "model.ncnn.param", "model.ncnn.bin"
+INPUT, OUTPUT = "in0", "out0"
+"""What pnnx calls the input and the output."""
+
+_TIMEOUT_S = 600
+
+
+def write_ncnn(model: ModelFile, folder: Path) -> None:
+    """Writes the two files: planes float32 (C, H, W) of 0 to 255 in, probabilities (K) out, one face at a time.
+
+    Raises ExportError where pnnx can't convert the graph.
+    """
+    import onnx
+
+    from mien.exporting.rewriting import one_face_by_planes
+
+    with tempfile.TemporaryDirectory(prefix="mien-ncnn-") as work:
+        onnx.save(one_face_by_planes(model), str(Path(work, "model.onnx")))
+        try:
+            done = subprocess.run(
+                [_pnnx(), "model.onnx"], cwd=work, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise ExportError(f"{model.path}: pnnx did not work ({error}); install it anew") from error
+        if done.returncode or not all(Path(work, name).is_file() for name in (PARAM, BIN)):
+            said = (done.stderr or done.stdout).strip().splitlines()
+            raise ExportError(f"{model.path}: pnnx can't convert it ({said[-1] if said else done.returncode})")
+        for name in (PARAM, BIN):
+            shutil.copyfile(Path(work, name), folder / name)
+
+
+def open_ncnn(folder: Path) -> Runner:
+    """The written files in ncnn on the processor, in float32 arithmetic."""
+    import ncnn
+
+    net = ncnn.Net()
+    net.opt.use_vulkan_compute = False
+    net.opt.use_fp16_arithmetic = net.opt.use_fp16_storage = net.opt.use_fp16_packed = False
+    if net.load_param(str(folder / PARAM)) or net.load_model(str(folder / BIN)):
+        raise ExportError(f"{folder}: ncnn can't load what pnnx wrote; this network does not fit ncnn")
+
+    def run(faces: NDArray[np.uint8]) -> NDArray[np.float32]:
+        planes = np.ascontiguousarray(faces.transpose(0, 3, 1, 2), np.float32)
+        answers = []
+        for face in planes:
+            extractor = net.create_extractor()
+            extractor.input(INPUT, ncnn.Mat(face))
+            failed, answer = extractor.extract(OUTPUT)
+            if failed:
+                raise ExportError(f"{folder}: ncnn can't run it; this network does not fit ncnn")
+            answers.append(np.array(answer, np.float32))
+        return np.stack(answers)
+
+    return run
+
+
+def _pnnx() -> str:
+    """The program inside the package, which itself would import PyTorch."""
+    found = find_spec("pnnx")
+    assert found is not None and found.origin is not None
+    program = Path(found.origin).with_name("pnnx")
+    return str(program if program.is_file() else program.with_suffix(".exe"))
