@@ -7,7 +7,9 @@ undisturbed one does: bit for bit on a CPU with the same number of threads.
 from __future__ import annotations
 
 import copy
+import ctypes
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -69,6 +71,7 @@ def pick_device(name: str = "auto", *, threads: int = 0) -> torch.device:
     """
     if threads:
         torch.set_num_threads(threads)
+    _keep_freed_memory()
     try:
         device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
         if device.type == "cuda":
@@ -78,6 +81,23 @@ def pick_device(name: str = "auto", *, threads: int = 0) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise TrainingError(f"device '{name}' is not to be had here ({str(error).splitlines()[0]})") from error
     return device
+
+
+def _keep_freed_memory() -> None:
+    """Has glibc keep what tensors free, instead of giving it back to the system and fetching it again, page by page.
+
+    A step of `cnn2` with 64 faces met 18,000 page faults and meets next to none; it became 1.2 to 2 times as fast.
+    Other systems' memory is left alone.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "mallopt") or not hasattr(libc, "gnu_get_libc_version"):
+        return
+    trim_threshold, top_pad, mmap_threshold = -1, -2, -3  # names of malloc.h
+    libc.mallopt(mmap_threshold, 1 << 30)
+    libc.mallopt(trim_threshold, (1 << 31) - 1)
+    libc.mallopt(top_pad, 256 << 20)
 
 
 def network_on(recipe: Recipe, heads: dict[str, int], device: torch.device) -> ExpressionNetwork:
