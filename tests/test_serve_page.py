@@ -552,6 +552,9 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text("utf-8")
 
 
+VIOLATIONS = "async () => (await axe.run()).violations.map((v) => [v.id, v.nodes.map((n) => n.html)])"
+
+
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_axe_finds_nothing(stub: Stub, stub_port: int, open_page: OpenPage, axe: str, clip: Path, dark: bool) -> None:
     stub.video = clip.read_bytes()
@@ -560,8 +563,7 @@ def test_axe_finds_nothing(stub: Stub, stub_port: int, open_page: OpenPage, axe:
     page.evaluate(axe)
 
     def check(where: str) -> None:
-        found = page.evaluate("async () => (await axe.run()).violations.map((v) => [v.id, v.nodes.map((n) => n.html)])")
-        assert found == [], where
+        assert page.evaluate(VIOLATIONS) == [], where
 
     check("empty")
     page.click(".notice summary")
@@ -576,6 +578,14 @@ def test_axe_finds_nothing(stub: Stub, stub_port: int, open_page: OpenPage, axe:
     check("video")
     page.evaluate("document.getElementById('token-dialog').showModal()")
     check("token")
+
+
+def test_axe_finds_nothing_with_a_face_before_the_camera(port: int, open_page: OpenPage, axe: str) -> None:
+    page = open_page(port, "camera")
+    page.evaluate(axe)
+    page.click("#camera-start")
+    expect(page.locator("#camera-faces li p")).to_contain_text(re.compile(r"Face 1: \w+ \d+ %"))
+    assert page.evaluate(VIOLATIONS) == []
 
 
 @pytest.mark.parametrize("width", [360, 768, 1280])
