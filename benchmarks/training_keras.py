@@ -27,13 +27,11 @@ SIDE = 48
 def mien_rates(network: str, batch: int, images: int, epochs: int) -> dict[str, object]:
     """Images/s of each epoch after the first, and the number of parameters."""
     import torch
-    from training import random_samples
+    from training import epoch_rates, head_sizes
 
-    from mien.training.batches import Faces
-    from mien.training.loop import Watcher, fit, network_on, pick_device
+    from mien.training.loop import network_on, pick_device
     from mien.training.networks import count_parameters
     from mien.training.recipe import load_recipe
-    from mien.training.targets import make_targets
 
     changes = (
         f"input.view={SIDE}", "targets.label_smoothing=0", "optimizer.kind=adam", "optimizer.learning_rate=1e-3",
@@ -42,27 +40,9 @@ def mien_rates(network: str, batch: int, images: int, epochs: int) -> dict[str, 
         f"network.kind={network}", "network.dropout=0",
     )  # fmt: skip
     recipe = load_recipe("scratch-cnn2", changes)
-    device = pick_device("cpu")
-    samples, few = random_samples(recipe, images), random_samples(recipe, 64)
-    targets = make_targets(samples, recipe.targets, source="random faces")
-    ends: list[float] = []
-
-    def on_step(_epoch: int, done: int, total: int, rate: float) -> None:
-        if done == total:
-            ends.append(rate)
-
-    with tempfile.TemporaryDirectory() as folder:
-        fit(
-            recipe,
-            Faces.on(device, samples, targets),
-            Faces.on(device, few, make_targets(few, recipe.targets, source="random faces")),
-            {t.head: t.weight for t in targets},
-            Path(folder),
-            resume=False,
-            watcher=Watcher(on_step=on_step),
-        )
-    parameters = count_parameters(network_on(recipe, {t.head: len(t.labels) for t in targets}, torch.device("cpu")))
-    return {"rates": ends[1:], "parameters": parameters}
+    rates = epoch_rates(recipe, images, pick_device("cpu"))
+    parameters = count_parameters(network_on(recipe, head_sizes(recipe), torch.device("cpu")))
+    return {"rates": rates, "parameters": parameters}
 
 
 def ask(command: list[str]) -> dict[str, object]:

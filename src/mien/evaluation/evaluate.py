@@ -20,11 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.crop import VIEWS, ten_views
-from mien.data.dataset import Progress, fit_face
+from mien.data.dataset import Progress
 from mien.data.samples import VOTE_LABELS, Samples, vote_majority
 from mien.errors import DataError, MissingExtraError
 from mien.evaluation import metrics
 from mien.evaluation.calibration import undo_temperature
+from mien.evaluation.fitting import fit_faces
 from mien.evaluation.measure import Answers, Truths, mapped, measure, share_right
 from mien.evaluation.predictions import Predictions, called_among, match_sources, require_truth
 from mien.evaluation.report import report_text
@@ -293,9 +294,7 @@ def _predict(
         order = [own.index(name) for name in labels]
         for start in range(0, len(images), batch_size):
             rows = slice(start, start + batch_size)
-            faces = images[rows]
-            if faces.shape[1:] != (info.size, info.size, info.channels):
-                faces = np.stack([fit_face(face, info.size, info.channels) for face in faces])
+            faces = fit_faces(images[rows], model)
             seen = model.probabilities(ten_views(faces) if tta else faces)
             p = metrics.check_probabilities(seen, f"{info.name}: its probabilities")[:, order]
             plain = undo_temperature(p, info.temperature)

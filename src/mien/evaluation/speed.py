@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.dataset import fit_face
+from mien.evaluation.fitting import fit_faces
 from mien.model_file import ModelFile
 
 _WARM_UP, _LEAST, _MOST, _SECONDS = 3, 10, 200, 1.5
@@ -53,7 +53,7 @@ def measure_speed(
     batches = []
     for batch_size in batch_sizes:
         rows = np.arange(batch_size) % len(faces)
-        fitted = [_fitted(faces[rows], model) for model in models]
+        fitted = [fit_faces(faces[rows], model) for model in models]
         times: list[float] = []
         began = time.perf_counter()
         while len(times) < _WARM_UP + _LEAST or (
@@ -100,8 +100,3 @@ def count_macs(path: Path) -> int | None:
 def _shape(value: Any) -> tuple[int, ...]:
     """A tensor's shape, 0 for what is not a number (the batch)."""
     return tuple(d.dim_value for d in value.type.tensor_type.shape.dim)
-
-
-def _fitted(faces: NDArray[np.uint8], model: ModelFile) -> NDArray[np.uint8]:
-    info = model.info
-    return np.stack([fit_face(face, info.size, info.channels) for face in faces])
