@@ -147,4 +147,5 @@ def test_schemathesis_finds_nothing(tiny: Path, tmp_path: Path) -> None:
             *("--seed", "1", "--generation-database", "none", "--no-color", "--suppress-health-check", "all"),
         ]
         done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert done.returncode == 0, done.stdout[-3000:]
+    print(done.stdout[-3000:])  # how many cases there were, for those who ask for more
+    assert done.returncode == 0
