@@ -52,6 +52,10 @@ class DivergedError(TrainingError):
     """The loss of a training run is no longer a number: its settings don't work."""
 
 
+class ClusterError(MienError):
+    """Work in several processes or on several machines can't start or go on."""
+
+
 class MissingExtraError(MienError):
     """A part of mien that was not installed is needed."""
 

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli.exit_codes import NOT_ALL_READ
+from mien.cli.cluster_options import Actors, Address, Engine, ray_settings
+from mien.cli.exit_codes import INTERRUPTED, NOT_ALL_READ
 from mien.cli.training_options import RecipeChanges, TrainIfMissing, TrainingRecipe, train_missing_model
 
 if TYPE_CHECKING:
+    from mien.cluster.predict import PredictSettings
+    from mien.cluster.ray_workers import RaySettings
     from mien.recognition.recognizer import Recognizer
     from mien.results import ImageResult
 
@@ -30,7 +33,10 @@ class Format(str, Enum):  # noqa: UP042 (typer's oldest supported version knows 
 def predict(
     sources: Annotated[
         list[str],
-        typer.Argument(metavar="SOURCE", help="Files, folders, quoted patterns, or - for a list on standard input."),
+        typer.Argument(
+            metavar="SOURCE",
+            help="Files, folders, quoted patterns, or - for a list on standard input.",
+        ),
     ],
     model: Annotated[
         list[str],
@@ -62,12 +68,25 @@ def predict(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Threads that read pictures and find faces; default: one a core, up to 4.")
     ] = None,
+    shards: Annotated[
+        str | None,
+        typer.Option(
+            metavar="OUT",
+            help="For very many pictures, also behind URLs or in lists (@FILE): a folder or URL for Parquet files.",
+        ),
+    ] = None,
+    shard_size: Annotated[int, typer.Option(min=1, metavar="N", help="With --shards: pictures in each.")] = 1000,
+    engine: Engine = "local",
+    address: Address = "",
+    actors: Actors = None,
     train_if_missing: TrainIfMissing = None,
     recipe: TrainingRecipe = "",
     set_: RecipeChanges = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")] = False,
 ) -> None:
     """Recognise facial expressions in pictures.
+
+    Shards are for very many pictures: stopped or killed, the same command goes on with those that are missing.
 
     Exit code: 0 all pictures were read, 3 some were not (each is named with its reason), 2 wrong usage.
 
@@ -82,6 +101,8 @@ def predict(
     - `find . -name '*.png' | mien predict - --format jsonl`
 
     - `mien predict photo.jpg --model own.onnx --train-if-missing faces/`
+
+    - `mien predict s3://bucket/photos/ --shards answers --engine ray`
     """
     from mien.errors import VideoError
     from mien.faces import make_detector
@@ -90,6 +111,17 @@ def predict(
     from mien.recognition.recognizer import Recognizer
 
     video = _video_among(sources)
+    if shards is not None or (engine, address, actors) != ("local", "", None):
+        from mien.cluster.predict import PredictSettings
+        from mien.data.crops import DetectorChoice
+
+        _check_shards(shards, format_, output, annotate, video)
+        ray = ray_settings(engine, address, actors)
+        train_missing_model(model, train_if_missing, recipe, set_, quiet=quiet)
+        choice = DetectorChoice(detector, cascade, yunet_weights)
+        settings = PredictSettings(tuple(model), choice, min_face, abstain_below, tta)
+        _predict_shards(sources, str(shards), settings, ray, shard_size, workers, format_, quiet=quiet)
+        return
     paths: Iterable[Path] = expand_sources(sources, exclude=annotate) if video is None else ()
     train_missing_model(model, train_if_missing, recipe, set_, quiet=quiet)
     recognizer = Recognizer(
@@ -125,6 +157,60 @@ def predict(
             if folder is not None:
                 folder.write(result)
     if not all_read:
+        raise typer.Exit(NOT_ALL_READ)
+
+
+def _check_shards(
+    shards: str | None, format_: Format, output: Path | None, annotate: Path | None, video: str | None
+) -> None:
+    """Raises MienError for what does not go with shards."""
+    from mien.errors import OutputError, VideoError
+
+    if shards is None:
+        raise OutputError("--engine, --address, --actors: are for shards; say where they go, with  --shards OUT")
+    if output is not None or annotate is not None:
+        raise OutputError(
+            f"{'--output' if output else '--annotate'}: not with --shards, which are Parquet files in OUT"
+        )
+    if format_ in (Format.csv, Format.jsonl):
+        raise OutputError(f"--format {format_.value}: shards are Parquet; --format json prints the summary as JSON")
+    if video is not None:
+        raise VideoError(f"{video}: is a video; --shards is for pictures; leave it out")
+
+
+def _predict_shards(
+    sources: list[str],
+    out: str,
+    settings: PredictSettings,
+    ray: RaySettings | None,
+    shard_size: int,
+    workers: int | None,
+    format_: Format,
+    *,
+    quiet: bool,
+) -> None:
+    """Writes shards and prints what is in them."""
+    import json
+
+    from mien.cli.progress import progress_bar
+    from mien.cluster.predict import predict_shards
+
+    try:
+        with progress_bar("predict", unit="pictures", quiet=quiet) as progress:
+            summary = predict_shards(
+                sources, out, settings=settings, ray=ray, shard_size=shard_size, workers=workers, progress=progress
+            )
+    except KeyboardInterrupt:
+        typer.echo(f"mien: stopped; what is done is in {out}, the same command goes on", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    if format_ is Format.json:
+        typer.echo(json.dumps(summary.to_dict(), indent=2))
+    else:
+        typer.echo(
+            f"{out}: {summary.pictures:,} pictures, {summary.faces:,} faces, {summary.failed:,} failed, "
+            f"{summary.shards:,} shards"
+        )
+    if summary.failed:
         raise typer.Exit(NOT_ALL_READ)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mien.cli.cluster_options import Actors, Address, Engine, ray_settings
 from mien.cli.exit_codes import INTERRUPTED
 from mien.cli.training_options import (
     Changes,
@@ -35,6 +36,9 @@ def tune(
     device: Device = "auto",
     threads: Threads = 0,
     log: Trackers = None,
+    engine: Engine = "local",
+    address: Address = "",
+    actors: Actors = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
@@ -48,6 +52,8 @@ def tune(
     `mien tune scratch-cnn4 --data fer2013.csv --trials 20 --out runs/tuned`
 
     `mien tune my.toml --data faces/ --trials 100 --out runs/tuned --storage postgresql+psycopg://me@host/mien`
+
+    `mien tune my.toml --data faces/ --trials 100 --out runs/tuned --engine ray --actors 4`
 
     `mien train runs/tuned/best.toml --data fer2013.csv --out runs/best`
     """
@@ -72,19 +78,26 @@ def tune(
         on_end=ended,
         training=Watcher(on_epoch=lambda row: say(f"  {epoch_line(row)}")),
     )
+    ray = ray_settings(engine, address, actors)
     try:
-        found = tune_recipe(
-            recipe,
-            data,
-            out,
-            trials=trials,
-            overrides=tuple(set_ or ()),
-            storage=storage,
-            trackers=log or (),
-            device=pick_device(device, threads=threads),
-            watcher=watcher,
-            warn=say,
-        )
+        if ray is not None:
+            from mien.cluster.tune import TuneSettings, tune_on_ray
+
+            wanted = TuneSettings(recipe, data, out, trials, tuple(set_ or ()), storage, tuple(log or ()), device)
+            found = tune_on_ray(wanted, ray=ray, on_end=ended, warn=say)
+        else:
+            found = tune_recipe(
+                recipe,
+                data,
+                out,
+                trials=trials,
+                overrides=tuple(set_ or ()),
+                storage=storage,
+                trackers=log or (),
+                device=pick_device(device, threads=threads),
+                watcher=watcher,
+                warn=say,
+            )
     except KeyboardInterrupt:
         say_stopped()
         raise typer.Exit(INTERRUPTED) from None

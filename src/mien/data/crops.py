@@ -120,12 +120,13 @@ def crop_dataset(
     workers: int | None = None,
     resume: bool = False,
     progress: Progress | None = None,
+    engine: Callable[[Source], Source] | None = None,
 ) -> Cropped:
     """Cuts the faces out of all pictures of a data set or folder `source` and writes them to `out`.
 
     as_: what is written; the pictures without a face are listed in `OUT/problems.csv`.
     workers: threads that search and cut; None: one per processor. resume: go on where a killed run of the same settings
-    stopped.
+    stopped. engine: makes the source of the faces from that of the pictures; None: `CroppedSource`.
     Raises DataError, DetectorError, OutputError, MissingExtraError.
     """
     from mien.data.export import write_source
@@ -133,9 +134,13 @@ def crop_dataset(
 
     apart(source, out)
     recorded = {"detector": detector.identity(), **settings.to_dict()}
-    count = workers or os.cpu_count() or 1
-    make = detector_maker(detector, min_face=settings.min_face, workers=count)
-    cropped = CroppedSource(open_source(source), make, settings, count)
+    opened = open_source(source)
+    if engine is None:
+        count = workers or os.cpu_count() or 1
+        make = detector_maker(detector, min_face=settings.min_face, workers=count)
+        cropped: Source = CroppedSource(opened, make, settings, count)
+    else:
+        cropped = engine(opened)
     faces = write_source(cropped, out, as_=as_, command="crop", settings=recorded, resume=resume, progress=progress)
     return Cropped(faces, read_problems(out), out / PROBLEMS)
 

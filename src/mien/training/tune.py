@@ -77,24 +77,74 @@ def tune(
     its end.
     """
     check_trackers(trackers)
+
+    def next_trial() -> Tried | None:
+        return train_next_trial(
+            recipe,
+            data,
+            out,
+            trials=trials,
+            overrides=overrides,
+            storage=storage,
+            trackers=trackers,
+            device=device,
+            watcher=watcher,
+            warn=warn,
+        )
+
+    while next_trial() is not None:
+        pass
+    return conclude_tuning(recipe, out, overrides=overrides, storage=storage)
+
+
+def train_next_trial(
+    recipe: str,
+    data: Path,
+    out: Path,
+    *,
+    trials: int,
+    overrides: tuple[str, ...] = (),
+    storage: str = "",
+    trackers: Sequence[str] = (),
+    device: torch.device | None = None,
+    watcher: TuneWatcher | None = None,
+    warn: Callable[[str], None] = print,
+) -> Tried | None:
+    """Trains one trial, one that was killed or a new one; None where there are `trials` of them. As `tune`."""
     watcher = watcher or TuneWatcher()
-    space, base = read_search(recipe, overrides), load_recipe(recipe, overrides)
-    make_folder(out)
-    study = _open_study(base, space, storage or f"sqlite:///{(out / DATABASE).resolve()}")
-    while (claimed := _claim(study, out, trials)) is not None:
-        trial, lock = claimed
-        with lock:
-            study.sampler = _sampler(base.seed, trial.number)
-            taken = tuple(as_override(entry, _suggest(trial, entry)) for entry in space)
-            watcher.on_begin(trial.number, taken)
-            _train(study, trial, recipe, (*overrides, *taken), data, out, trackers, device, watcher.training, warn)
-            watcher.on_end(_tried(study.trials[trial.number], space))
+    study, space, base = open_study(recipe, out, overrides=overrides, storage=storage)
+    claimed = _claim(study, out, trials)
+    if claimed is None:
+        return None
+    trial, lock = claimed
+    with lock:
+        study.sampler = _sampler(base.seed, trial.number)
+        taken = tuple(as_override(entry, _suggest(trial, entry)) for entry in space)
+        watcher.on_begin(trial.number, taken)
+        _train(study, trial, recipe, (*overrides, *taken), data, out, trackers, device, watcher.training, warn)
+        tried = _tried(study.trials[trial.number], space)
+        watcher.on_end(tried)
+    return tried
+
+
+def conclude_tuning(recipe: str, out: Path, *, overrides: tuple[str, ...] = (), storage: str = "") -> Tuned:
+    """Writes what the trials of a study have found. Raises TrainingError where none came to its end."""
+    study, space, base = open_study(recipe, out, overrides=overrides, storage=storage)
     tuned = _conclude(study, space, base, recipe, overrides)
     write_tuned(tuned, out)
     return tuned
 
 
-def _open_study(base: Recipe, space: Search, url: str) -> Study:
+def open_study(
+    recipe: str, out: Path, *, overrides: tuple[str, ...] = (), storage: str = ""
+) -> tuple[Study, Search, Recipe]:
+    """The study, which is made where there is none, what is searched, and the recipe as it stands. Raises as `tune`."""
+    space, base = read_search(recipe, overrides), load_recipe(recipe, overrides)
+    make_folder(out)
+    return _study(base, space, storage or f"sqlite:///{(out / DATABASE).resolve()}"), space, base
+
+
+def _study(base: Recipe, space: Search, url: str) -> Study:
     try:
         import optuna
         from sqlalchemy.exc import SQLAlchemyError

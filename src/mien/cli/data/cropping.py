@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from mien.cli.cluster_options import Actors, Address, Engine, ray_settings
 from mien.cli.exit_codes import NOT_ALL_READ
 
 if TYPE_CHECKING:
@@ -53,6 +54,9 @@ def crop(
     ] = None,
     as_: Annotated[Literal["arrays", "folders"], typer.Option("--as", help="How the data set is kept.")] = "arrays",
     workers: Annotated[int | None, typer.Option(min=1, help="Threads; default: one a processor.")] = None,
+    engine: Engine = "local",
+    address: Address = "",
+    actors: Actors = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a killed run stopped.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")] = False,
@@ -73,6 +77,8 @@ def crop(
     - `mien data crop photos/ faces --size 224 --channels 3 --margin 0.3 --align --faces largest --as folders`
 
     - `mien data crop pictures-of-faces/ faces --detector none`
+
+    - `mien data crop photos/ faces --engine ray --actors 8`
     """
     from mien.cli.progress import progress_bar
     from mien.crop import CropSpec
@@ -93,10 +99,19 @@ def crop(
     if dry_run:
         _say_plan(source, out, (choice,))
         return
+    ray = ray_settings(engine, address, actors)
     with progress_bar("crop", unit="pictures", quiet=quiet) as progress:
-        result = crop_dataset(
-            source, out, detector=choice, settings=settings, as_=as_, workers=workers, resume=resume, progress=progress
-        )
+        if ray is None:
+            result = crop_dataset(
+                source, out, detector=choice, settings=settings, as_=as_, workers=workers, resume=resume,
+                progress=progress,
+            )  # fmt: skip
+        else:
+            from mien.cluster.crop import crop_on_ray
+
+            result = crop_on_ray(
+                source, out, detector=choice, settings=settings, ray=ray, as_=as_, resume=resume, progress=progress
+            )
     pictures = result.faces.steps[-1].samples_in
     typer.echo(f"{out}: {len(result.faces):,} faces of {pictures:,} pictures")
     _end(len(result.problems), "pictures could not be used", result.listing)

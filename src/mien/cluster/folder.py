@@ -1,0 +1,154 @@
+"""The folder that shards are written to, on a disk or behind an fsspec URL: files appear whole or not at all."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from mien.cluster.remote import is_url, open_url
+from mien.errors import OutputError
+from mien.files import atomic_path, make_folder, write_bytes
+
+
+class OutputFolder(Protocol):
+    """A place for files without folders among them."""
+
+    name: str
+
+    def names(self) -> set[str]:
+        """The files that are there whole; none where the folder is missing."""
+        ...
+
+    def make(self) -> None:
+        """Makes the folder where it is missing. Raises OutputError."""
+        ...
+
+    def write(self, name: str, data: bytes) -> None:
+        """Writes a whole file. Raises OutputError."""
+        ...
+
+    def write_file(self, name: str, made: Path) -> None:
+        """Writes a whole file from one on this machine's disk. Raises OutputError."""
+        ...
+
+    def local(self, name: str) -> AbstractContextManager[Path]:
+        """A path on this machine's disk under which a file can be read while the block runs."""
+        ...
+
+    def read(self, name: str) -> bytes:
+        """A whole file."""
+        ...
+
+
+def output_folder(place: str) -> OutputFolder:
+    """The folder of that path or URL. Raises DataError, MissingExtraError where the URL can't be used."""
+    return UrlFolder(place) if is_url(place) else LocalFolder(place)
+
+
+class LocalFolder:
+    """On a disk: written beside its place, then moved there."""
+
+    def __init__(self, place: str) -> None:
+        self.name = place
+        self._path = Path(place)
+
+    def names(self) -> set[str]:
+        """All but hidden files; what was being written when a run was killed is hidden."""
+        try:
+            return {p.name for p in self._path.iterdir() if not p.name.startswith(".")}
+        except FileNotFoundError:
+            return set()
+        except OSError as error:
+            raise OutputError(f"{self.name}: can't be listed ({error.strerror}); expected a folder") from error
+
+    def make(self) -> None:
+        """Makes the folder where it is missing."""
+        make_folder(self._path)
+
+    def write(self, name: str, data: bytes) -> None:
+        """Writes a whole file."""
+        write_bytes(self._path / name, data)
+
+    def write_file(self, name: str, made: Path) -> None:
+        """Writes a whole file from another."""
+        with atomic_path(self._path / name) as place:
+            shutil.copyfile(made, place)
+
+    @contextmanager
+    def local(self, name: str) -> Iterator[Path]:
+        """The file itself."""
+        yield self._path / name
+
+    def read(self, name: str) -> bytes:
+        """A whole file."""
+        try:
+            return (self._path / name).read_bytes()
+        except OSError as error:
+            raise OutputError(f"{self.name}/{name}: can't be read ({error.strerror})") from error
+
+
+class UrlFolder:
+    """Behind a URL. Object stores show a file when it is whole; for others it is written under another name first."""
+
+    def __init__(self, place: str) -> None:
+        self.name = place.rstrip("/")
+        self._system, self._root = open_url(self.name)
+
+    def names(self) -> set[str]:
+        """All but hidden files."""
+        with self._told("listed", self.name):
+            try:
+                self._system.invalidate_cache()
+                found = self._system.ls(self._root, detail=False)
+            except FileNotFoundError:
+                return set()
+        names = {str(path).rstrip("/").rpartition("/")[2] for path in found}
+        return {name for name in names if name and not name.startswith(".")}
+
+    def make(self) -> None:
+        """Makes the folder where there are such."""
+        with self._told("written", self.name):
+            self._system.makedirs(self._root, exist_ok=True)
+
+    def write(self, name: str, data: bytes) -> None:
+        """Writes a whole file."""
+        with self._told("written", f"{self.name}/{name}"):
+            self._system.pipe_file(self._part(name), data)
+            self._system.mv(self._part(name), f"{self._root}/{name}")
+
+    def write_file(self, name: str, made: Path) -> None:
+        """Writes a whole file from one on the disk."""
+        with self._told("written", f"{self.name}/{name}"):
+            self._system.put_file(str(made), self._part(name))
+            self._system.mv(self._part(name), f"{self._root}/{name}")
+
+    @contextmanager
+    def local(self, name: str) -> Iterator[Path]:
+        """A copy of the file, which goes when the block ends."""
+        with tempfile.TemporaryDirectory(prefix="mien-") as folder:
+            place = Path(folder) / name
+            with self._told("read", f"{self.name}/{name}"):
+                self._system.get_file(f"{self._root}/{name}", str(place))
+            yield place
+
+    def read(self, name: str) -> bytes:
+        """A whole file."""
+        with self._told("read", f"{self.name}/{name}"):
+            return bytes(self._system.cat_file(f"{self._root}/{name}"))
+
+    def _part(self, name: str) -> str:
+        return f"{self._root}/.{name}.part"
+
+    @staticmethod
+    @contextmanager
+    def _told(verb: str, place: str) -> Iterator[None]:
+        """Each kind of file system raises errors of its own: all of them become OutputError."""
+        try:
+            yield
+        except Exception as error:
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            raise OutputError(f"{place}: can't be {verb} ({reason}); check the URL and your access to it") from error

@@ -1,0 +1,239 @@
+"""Processes on Ray that work off tasks: each loads what it needs once, a lost one is replaced, its task done again."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from mien.errors import ClusterError, MissingExtraError
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+TRIES = 3
+"""So often a task is begun whose worker is lost."""
+
+_OBJECT_STORE_BYTES = 512 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class RaySettings:
+    """address: of a running cluster (`auto`, HOST:PORT, ray://HOST:PORT); empty starts one of this machine alone.
+
+    actors: how many processes work at once; None: one for each processor core of the cluster.
+    """
+
+    address: str = ""
+    actors: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """What becomes of a task whose worker was lost `TRIES` times. reason: why, as far as Ray knows; one line."""
+
+    reason: str
+
+
+class RayWorkers(Generic[Task, Result]):
+    """Workers on a cluster that is connected; `ray_workers` makes them."""
+
+    def __init__(self, ray: Any, start: Callable[[], Callable[[Task], Result]], count: int | None) -> None:
+        self._ray = ray
+        cores = self._cores()
+        if count is not None and count > cores:
+            raise ClusterError(f"{count} actors are asked for, and the cluster has {cores} cores; ask for fewer")
+        self.count = count or cores
+        self.machines = sum(1 for node in ray.nodes() if node["Alive"])
+        # Ray's own restarts would hide which task was lost.
+        self._make = ray.remote(_Actor).options(num_cpus=1, max_restarts=0, max_task_retries=0)
+        self._start = start
+        self._folder = os.getcwd()  # noqa: PTH109
+
+    def work_off(self, tasks: Iterable[Task]) -> Iterator[tuple[int, Task, Result | Lost]]:
+        """What the workers make of the tasks, each as soon as it is known, with its position and the task.
+
+        A worker gets its next task when it is free; no more tasks are taken than there are workers. An error that a
+        task raises ends it all, and is raised.
+        """
+        waiting = enumerate(tasks)
+        again: deque[tuple[int, Task, int]] = deque()  # position, task, how often it was begun
+        free: list[Any] = [self._new() for _ in range(self.count)]
+        running: dict[Any, tuple[Any, int, Task, int]] = {}
+        losses = 0  # since a task was done
+        try:
+            while True:
+                while free:
+                    if again:
+                        position, task, begun = again.popleft()
+                    elif (item := next(waiting, None)) is not None:
+                        position, task, begun = *item, 0
+                    else:
+                        break
+                    actor = free.pop()
+                    running[actor.work.remote(task)] = (actor, position, task, begun + 1)
+                if not running:
+                    return
+                (done,), _ = self._ray.wait(list(running), num_returns=1)
+                actor, position, task, begun = running.pop(done)
+                result = self._result(done)
+                if isinstance(result, Lost):
+                    losses += 1
+                    if losses > TRIES * (self.count + 2):
+                        raise ClusterError(f"workers are lost one after another: {result.reason}")
+                    self._ray.kill(actor)
+                    free += self._replacement(len(running) + len(free), result)
+                    if begun < TRIES:
+                        again.append((position, task, begun))
+                        continue
+                else:
+                    losses = 0
+                    free.append(actor)
+                yield position, task, result
+        finally:
+            for actor in [*free, *(entry[0] for entry in running.values())]:
+                with suppress(Exception):  # the cluster may be gone
+                    self._ray.kill(actor)
+
+    def _new(self) -> Any:
+        return self._make.remote(self._start, self._folder)
+
+    def _replacement(self, alive: int, lost: Lost) -> list[Any]:
+        """One worker, where the cluster still has a core for it: with a machine its cores are lost."""
+        if alive < self._cores():
+            return [self._new()]
+        if not alive:
+            raise ClusterError(f"no worker is left: {lost.reason}; the same command goes on")
+        return []
+
+    def _cores(self) -> int:
+        return int(self._ray.cluster_resources().get("CPU", 0))
+
+    def _result(self, done: Any) -> Result | Lost:
+        from ray import exceptions
+
+        lost = (
+            exceptions.RayActorError,
+            exceptions.WorkerCrashedError,
+            exceptions.OutOfMemoryError,
+            exceptions.NodeDiedError,
+            exceptions.ObjectLostError,
+        )
+        try:
+            return self._ray.get(done)  # type: ignore[no-any-return]
+        except exceptions.RayTaskError as error:
+            raise error.cause from None
+        except lost as error:
+            if getattr(error, "actor_init_failed", False):
+                last = str(error).strip().splitlines()[-1]
+                raise ClusterError(f"workers can't start ({last}); install the same mien on each machine") from error
+            lines = [line.strip() for line in str(error).splitlines()]
+            return Lost(next((line for line in lines if "exit" in line or "died" in line), type(error).__name__)[:300])
+        except exceptions.RayError as error:
+            first = str(error).strip().partition("\n")[0]
+            raise ClusterError(f"Ray failed ({first}); the same command goes on") from error
+
+
+def in_order(results: Iterable[tuple[int, Task, Result]]) -> Iterator[Result]:
+    """Results by the position of their tasks; those that come early wait."""
+    early: dict[int, Result] = {}
+    due = 0
+    for position, _, result in results:
+        early[position] = result
+        while due in early:
+            yield early.pop(due)
+            due += 1
+
+
+@contextmanager
+def ray_workers(
+    start: Callable[[], Callable[[Task], Result]], settings: RaySettings
+) -> Iterator[RayWorkers[Task, Result]]:
+    """Workers on Ray while the block runs. start: is called once in each of them, and gives what works on a task.
+
+    Workers look for relative paths where this process does. Raises MissingExtraError without Ray, ClusterError where
+    there is no such cluster or too few cores.
+    """
+    with connected(settings) as ray:
+        yield RayWorkers(ray, start, settings.actors)
+
+
+@contextmanager
+def connected(settings: RaySettings) -> Iterator[Any]:
+    """Ray's module, connected while the block runs; where this process is connected already, it stays so.
+
+    A cluster that is started here listens on 127.0.0.1 alone, asks for a token, has no dashboard, reports nothing, and
+    keeps its files in a private folder that goes with it. Raises MissingExtraError without Ray, ClusterError.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it warns of machines without a GPU
+    if not settings.address:
+        # As Ray does by itself on Windows and macOS: addresses of this machine alone.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    try:
+        import ray
+    except ImportError as error:
+        raise MissingExtraError("cluster", "Ray") from error
+    if ray.is_initialized():
+        yield ray
+        return
+    with tempfile.TemporaryDirectory(prefix="mien-ray-", dir=_short_folder(), ignore_cleanup_errors=True) as scratch:
+        try:
+            _connect(ray, settings, scratch)
+            yield ray
+        finally:
+            ray.shutdown()
+
+
+def _connect(ray: Any, settings: RaySettings, scratch: str) -> None:
+    quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+    try:
+        if settings.address:
+            ray.init(settings.address, **quiet)
+            return
+        # Ray asks for a token; without one here it leaves one in the user's home.
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        ray.init(
+            "local",
+            num_cpus=settings.actors or os.cpu_count() or 1,
+            object_store_memory=_OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            _node_ip_address="127.0.0.1",
+            _temp_dir=scratch,
+            **quiet,
+        )
+    except (ConnectionError, RuntimeError, ValueError, ImportError, TimeoutError) as error:
+        first = str(error).strip().partition("\n")[0]
+        place = settings.address or "a cluster on this machine"
+        hint = "; ray:// needs  pip install 'ray[client]'" if settings.address.startswith("ray://") else ""
+        raise ClusterError(f"{place}: can't be reached or started ({first}){hint}") from error
+
+
+class _Actor:
+    """One worker process. What it needs is loaded with its first task, so that what goes wrong there has a name."""
+
+    def __init__(self, start: Callable[[], Callable[[Any], Any]], folder: str) -> None:
+        self._start = start
+        self._work: Callable[[Any], Any] | None = None
+        with suppress(OSError):  # another machine need not have it
+            os.chdir(folder)
+
+    def work(self, task: Any) -> Any:
+        if self._work is None:
+            import cv2
+
+            cv2.setNumThreads(1)  # each worker has one core
+            self._work = self._start()
+        return self._work(task)
+
+
+def _short_folder() -> str | None:
+    """Where a temporary folder has a short name: the paths of Ray's sockets may have 107 characters."""
+    return "/tmp" if len(tempfile.gettempdir()) > 30 and Path("/tmp").is_dir() else None

@@ -1,0 +1,178 @@
+"""The work on one shard: paths and URLs of pictures in, the rows of their faces out. The same on every engine."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from mien.cluster.plan import pyarrow
+from mien.cluster.remote import is_url, read_url
+from mien.errors import PictureError
+from mien.recognition.recognizer import Recognizer, Seen
+from mien.results import ImageResult
+
+KEY = b"mien"
+"""The key of a shard's metadata: the list that it belongs to, its number and its counts, as JSON."""
+
+_READERS = 8  # threads that wait for what is behind URLs
+_FACES, _PICTURES = 64, 256  # faces classified together, from so many pictures at most
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Pictures to work on. first: the first one's number in the list. listing: the list's checksum."""
+
+    number: int
+    first: int
+    sources: tuple[str, ...]
+    listing: str
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many pictures there were, faces in them, and pictures that failed."""
+
+    pictures: int = 0
+    faces: int = 0
+    failed: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(self.pictures + other.pictures, self.faces + other.faces, self.failed + other.failed)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardDone:
+    """The rows of a shard as a Parquet file, and its counts."""
+
+    number: int
+    data: bytes
+    counts: Counts
+
+
+def work_on_shard(
+    recognizer: Recognizer, shard: Shard, *, workers: int = 1, told: Callable[[int], None] = lambda _: None
+) -> ShardDone:
+    """Recognises in the pictures of a shard. A picture that can't be read is a row with its reason.
+
+    Which faces are classified together hangs on the shard alone, so that its rows are the same wherever it is worked
+    on (with one kind of processor; another one may differ in the last digit). workers: threads that search pictures;
+    others read ahead what is behind URLs. told: is given how many pictures of the shard are done.
+    """
+    return _done(shard, _results(recognizer, shard.sources, workers, told), recognizer.labels)
+
+
+def failed_shard(shard: Shard, labels: Sequence[str], reason: str) -> ShardDone:
+    """A shard whose pictures all failed for the same reason."""
+    results = (ImageResult(source, 0, 0, error=f"{source}: {reason}") for source in shard.sources)
+    return _done(shard, results, labels)
+
+
+def shard_schema(labels: Sequence[str]) -> Any:
+    """The columns of a shard: those of `mien predict --format csv` with `picture`, `width` and `height`.
+
+    One row a face, from left to right; one for a picture without faces or with an `error`, its other columns null.
+    picture: int64, the number in the list, from 0. face: int32, from 1. Numbers are rounded as in the CSV. expression
+    is null where the model abstained.
+    """
+    pa = pyarrow()
+    number, text = pa.float32(), pa.string()
+    return pa.schema(
+        [("picture", pa.int64()), ("source", text), ("width", pa.int32()), ("height", pa.int32()), ("face", pa.int32())]
+        + [(name, number) for name in ("x1", "y1", "x2", "y2", "detection_score")]
+        + [("expression", text), ("confidence", number)]
+        + [(label, number) for label in labels]
+        + [("error", text)]
+    )
+
+
+def _results(
+    recognizer: Recognizer, sources: Iterable[str], workers: int, told: Callable[[int], None]
+) -> Iterator[ImageResult]:
+    waiting: list[Seen] = []
+    faces = done = 0
+    for seen in _looked_at(recognizer, sources, workers):
+        waiting.append(seen)
+        faces += seen.face_count
+        if faces >= _FACES or len(waiting) >= _PICTURES:
+            yield from recognizer.answer(waiting)
+            done += len(waiting)
+            told(done)
+            waiting, faces = [], 0
+    yield from recognizer.answer(waiting)
+
+
+def _looked_at(recognizer: Recognizer, sources: Iterable[str], workers: int) -> Iterator[Seen]:
+    """The pictures in order, read and searched in threads a little ahead: only so many bytes are in memory."""
+
+    def look(source: str, read: Future[bytes] | None) -> Seen:
+        try:
+            return recognizer.look(source if read is None else read.result(), source)
+        except PictureError as error:
+            return Seen(ImageResult(source, 0, 0, error=str(error)))
+
+    ahead: deque[Future[Seen]] = deque()
+    with (
+        ThreadPoolExecutor(_READERS, thread_name_prefix="mien-read") as readers,
+        ThreadPoolExecutor(workers, thread_name_prefix="mien") as lookers,
+    ):
+        try:
+            for source in sources:
+                read = readers.submit(read_url, source) if is_url(source) else None
+                ahead.append(lookers.submit(look, source, read))
+                if len(ahead) >= _READERS + 2 * workers:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            lookers.shutdown(wait=False, cancel_futures=True)
+            readers.shutdown(wait=False, cancel_futures=True)
+
+
+def _done(shard: Shard, results: Iterable[ImageResult], labels: Sequence[str]) -> ShardDone:
+    pa = pyarrow()
+    import pyarrow.parquet as pq
+
+    schema = shard_schema(labels)
+    columns: dict[str, list[Any]] = {name: [] for name in schema.names}
+    faces = failed = 0
+    for picture, result in enumerate(results, start=shard.first):
+        faces += len(result.faces)
+        failed += result.error is not None
+        for row in _rows(picture, result, labels):
+            for values, value in zip(columns.values(), row, strict=True):
+                values.append(value)
+    counts = Counts(len(shard.sources), faces, failed)
+    about = {
+        "listing": shard.listing,
+        "shard": shard.number,
+        "pictures": counts.pictures,
+        "faces": counts.faces,
+        "failed": counts.failed,
+    }
+    table = pa.table(columns, schema).replace_schema_metadata({KEY: json.dumps(about)})
+    place = pa.BufferOutputStream()
+    pq.write_table(table, place, compression="zstd")
+    return ShardDone(shard.number, place.getvalue().to_pybytes(), counts)
+
+
+def _rows(picture: int, result: ImageResult, labels: Sequence[str]) -> Iterator[list[Any]]:
+    head = [picture, _text(result.source), result.width, result.height]
+    for number, face in enumerate(result.faces, start=1):
+        values = face.to_dict()
+        answer = None if face.abstained else face.expression
+        yield [
+            *head, number, *values["box"], values["detection_score"], answer, values["confidence"],
+            *(values["probabilities"][label] for label in labels), None,
+        ]  # fmt: skip
+    if not result.faces:
+        nothing = [None] * (8 + len(labels))
+        yield [*head, *nothing, None if result.error is None else _text(result.error)]
+
+
+def _text(name: str) -> str:
+    """Names of files that are not UTF-8 are escaped, as in the CSV."""
+    return name.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,92 @@
+"""From what a user names to pictures, one after another: as `mien.media.sources`, and lists in files, and URLs."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TextIO
+
+from mien.cluster.remote import check_protocol, is_url, list_pictures
+from mien.errors import DataError, PictureError
+from mien.media.sources import expand_sources
+
+
+class Lists:
+    """Reads the lists among the sources, and remembers what it read: the same command may name another list later."""
+
+    def __init__(self, standard_input: TextIO | None = None) -> None:
+        """standard_input: where `-` is read from; None: the process's own."""
+        self._standard_input = standard_input
+        self._digest = hashlib.sha256()
+        self._any = False
+
+    def lines(self, source: str) -> Iterator[str]:
+        """The lines of the list `@FILE`, or of standard input for `-`, without empty ones. Raises DataError."""
+        self._any = True
+        try:
+            with _opened(source, self._standard_input) as file:
+                for line in file:
+                    if path := line.rstrip("\r\n"):
+                        self._digest.update(os.fsencode(path) + b"\n")
+                        yield path
+        except OSError as error:
+            raise DataError(
+                f"{source[1:]}: can't be read ({error.strerror}); expected a list, one picture a line"
+            ) from error
+
+    def checksum(self) -> str:
+        """Of all lines that were read; empty where no list was."""
+        return self._digest.hexdigest() if self._any else ""
+
+
+def _opened(source: str, standard_input: TextIO | None) -> AbstractContextManager[TextIO]:
+    if source == "-":
+        return nullcontext(standard_input or sys.stdin)
+    # As names of files are: bytes that are not UTF-8 stay what they are.
+    return Path(source[1:]).open(encoding="utf-8", errors="surrogateescape")
+
+
+def is_list(source: str) -> bool:
+    """Whether a source is a list: `-` for standard input, `@FILE` for a file, one path or URL a line."""
+    return source == "-" or source.startswith("@")
+
+
+def expand_all(sources: Sequence[str], lists: Lists) -> Iterator[str]:
+    """The paths and URLs of the pictures that `sources` stand for, lazily, in the order given, none twice.
+
+    A line of a list stands for itself. Holds 100 to 250 bytes a picture while it runs, to tell which it has seen.
+    Raises PictureError for a folder without pictures and a pattern that matches nothing; DataError for a list or URL
+    that can't be read.
+    """
+    if not any(is_list(source) or is_url(source) for source in sources):
+        yield from map(str, expand_sources(sources))
+        return
+    seen: set[bytes] = set()
+    for source in sources:
+        empty = True
+        for name in _expand(source, lists):
+            empty = False
+            whole = name if is_url(name) or "\0" in name else os.path.realpath(name)
+            key = hashlib.blake2b(os.fsencode(whole), digest_size=16).digest()
+            if key not in seen:
+                seen.add(key)
+                yield name
+        if empty and is_url(source):
+            raise PictureError(f"{source}: no pictures behind this URL; check it, or give a list of pictures")
+
+
+def _expand(source: str, lists: Lists) -> Iterator[str]:
+    if is_list(source):
+        for name in lists.lines(source):
+            if is_url(name):
+                check_protocol(name.partition("://")[0])
+            yield name
+    elif is_url(source):
+        check_protocol(source.partition("://")[0])
+        yield from list_pictures(source)
+    else:
+        yield from map(str, expand_sources([source]))
