@@ -22,9 +22,6 @@ from mien.pipeline import settings as config
 from mien.pipeline.state import Outcome, Report
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from mien.data.audit import OutOfFold
     from mien.data.crops import DetectorChoice
     from mien.evaluation.result import Evaluation
@@ -413,18 +410,11 @@ def _measure(
 
 
 def _out_of_fold(recipe: Recipe, folds: int, told: Told) -> OutOfFold:
-    from mien.training.folds import out_of_fold
+    from mien.training.folds import out_of_fold_by
     from mien.training.loop import pick_device
 
     device = pick_device(told.device, threads=told.threads)
-
-    def predict(dataset: Dataset, groups: NDArray[np.int64], folder: Path) -> NDArray[np.float32]:
-        # The audit's own folder says whether there is work to go on with, and that it is the same.
-        return out_of_fold(
-            dataset, recipe, folder, folds=folds, groups=groups, device=device, progress=told.progress, resume=True
-        )
-
-    return predict
+    return out_of_fold_by(recipe, folds=folds, device=device, progress=told.progress)
 
 
 def _training_seconds(timing: Path) -> float:

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from mien.config import to_toml
+from mien.data.audit import OutOfFold
 from mien.data.dataset import Dataset
 from mien.data.samples import Samples
 from mien.errors import DataError, OutputError, RecipeError, TrainingError
@@ -31,6 +32,24 @@ from mien.training.targets import make_targets
 PROBABILITIES = "probabilities.npy"
 _JOB = "folds.json"
 _SHOWN = 512  # held-out faces whose accuracy is reported after each epoch
+
+
+def out_of_fold_by(
+    recipe: Recipe,
+    *,
+    folds: int,
+    device: torch.device,
+    progress: Callable[[int, int | None], None] | None = None,
+) -> OutOfFold:
+    """What an audit asks for predictions: `out_of_fold` by this recipe."""
+
+    def predict(dataset: Dataset, groups: NDArray[np.int64], folder: Path) -> NDArray[np.float32]:
+        # The audit's own folder says whether there is work to go on with, and that it is the same.
+        return out_of_fold(
+            dataset, recipe, folder, folds=folds, groups=groups, device=device, progress=progress, resume=True
+        )
+
+    return predict
 
 
 def out_of_fold(

@@ -11,11 +11,8 @@ import typer
 from mien.cli.exit_codes import NOT_ALL_READ
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from mien.data.audit import AuditSummary, OutOfFold
-    from mien.data.dataset import Dataset, Progress
+    from mien.data.dataset import Progress
 
 
 def audit(
@@ -142,19 +139,12 @@ def _quick_network(
 
     require_training("finding likely wrong labels (there is --no-suspects)")
     from mien.config import to_toml
-    from mien.training.folds import out_of_fold
+    from mien.training.folds import out_of_fold_by
     from mien.training.loop import pick_device
     from mien.training.recipe import load_recipe
 
     quick, chosen = load_recipe(recipe, changes), pick_device(device, threads=threads)
-
-    def predict(dataset: Dataset, groups: NDArray[np.int64], folder: Path) -> NDArray[np.float32]:
-        # The audit's own folder says whether there is work to go on with, and that it is the same.
-        return out_of_fold(
-            dataset, quick, folder, folds=folds, groups=groups, device=chosen, progress=progress, resume=True
-        )
-
-    return to_toml(quick), predict
+    return to_toml(quick), out_of_fold_by(quick, folds=folds, device=chosen, progress=progress)
 
 
 def _print_summary(summary: AuditSummary) -> None:
