@@ -1,4 +1,4 @@
-"""The graphs of model files, changed: several joined to one, and a calibration put behind one. Needs onnx."""
+"""The graphs of model files, changed: several joined to one, a calibration behind one, halved weights. Needs onnx."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ _INPUT, _OUTPUT = "faces", "probabilities"
 _OLDEST_OPSET = 13  # from here on ReduceSum takes its axes as an input
 _LUMA, _LUMA_BITS = (9798, 19235, 3735), 15
 """OpenCV's RGB -> grey, bit for bit: the weights of ITU-R BT.601 in whole numbers."""
+
+_HALF_FROM = 1024  # tensors of at least this many numbers are stored as float16; smaller ones aren't worth a node
 
 
 class _Graph:
@@ -110,6 +112,26 @@ def save_checked(
     off = float(np.abs(ModelFile(place).probabilities(faces) - expected).max())
     if not off <= within:
         raise ModelFileError(f"the written model is off by {off:.2g}; expected at most {within:g}; nothing was kept")
+
+
+def stored_as_half(original: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy with large float32 weights as float16, a Cast behind each; onnxruntime folds the Casts at load time."""
+    model = onnx.ModelProto()
+    model.CopyFrom(original)
+    graph = model.graph
+    casts = []
+    for i, tensor in enumerate(graph.initializer):
+        values = numpy_helper.to_array(tensor)
+        if tensor.data_type == TensorProto.FLOAT and values.size >= _HALF_FROM:
+            stored = f"{tensor.name}_half"
+            casts.append(helper.make_node("Cast", [stored], [tensor.name], to=TensorProto.FLOAT))
+            with np.errstate(over="ignore"):  # infinities are found when the written file is checked
+                graph.initializer[i].CopyFrom(numpy_helper.from_array(values.astype(np.float16), stored))
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    del graph.value_info[:]
+    return model
 
 
 def _feed(joined: _Graph, name: str, prefix: str, info: ModelInfo, member: ModelInfo) -> None:

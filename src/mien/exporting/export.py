@@ -144,9 +144,10 @@ def _export_int8(
     from mien.exporting.quantizing import FITTED_TO, quantise
     from mien.exporting.rewriting import save_model
 
+    assert faces.right is not None
     fitted_to = samples.images[_in_proportion(samples.labels, FITTED_TO)]
-    found = quantise(source, fitted_to, faces.images, open_quietly)
-    how = f"{found.method}, {found.layers} of {found.of_layers} layers"
+    found = quantise(source, fitted_to, faces.images, faces.right, open_quietly)
+    how = f"{found.way}, {found.layers} of {found.of_layers} layers"
     note = f"8-bit whole numbers ({how}), fitted to {len(fitted_to)} faces of validation of {Path(data).name}"
     name = f"{source.info.name}-int8"
     with atomic_path(out) as place:
@@ -200,7 +201,7 @@ def _known_faces(source: ModelFile, samples: Samples, data: Path) -> _Faces:
         right, truth = place[samples.labels], "label"
     if not (right[rows] >= 0).any():
         raise DataError(f"{data}: none of its validation faces has one of the labels {', '.join(source.info.labels)}")
-    return _Faces(samples.images[rows], f"validation of {data}", right[rows], truth)
+    return _Faces(samples.images[rows], f"validation of {Path(data).name}", right[rows], truth)
 
 
 def _drawn_faces(source: ModelFile) -> _Faces:

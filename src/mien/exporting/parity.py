@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.errors import ExportError
+
 Runner = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """Faces uint8 (N, H, W, C) -> probabilities float32 (N, K)."""
 
@@ -55,8 +57,13 @@ class Parity:
 def compare(
     source: Runner, export: Runner, faces: NDArray[np.uint8], *, shown: str, right: NDArray[np.int64] | None, truth: str
 ) -> Parity:
-    """Runs both on faces uint8 (N, H, W, C). right: int64 (N,), the class that counts as right, -1 where none does."""
+    """Runs both on faces uint8 (N, H, W, C). right: int64 (N,), the class that counts as right, -1 where none does.
+
+    Raises ExportError where the export does not answer with as many numbers.
+    """
     expected, found = in_batches(source, faces), in_batches(export, faces)
+    if found.shape != expected.shape:
+        raise ExportError(f"the export answers with {found.shape} numbers and its source with {expected.shape}")
     known = right >= 0 if right is not None else np.zeros(len(faces), bool)
     before, after = (
         None if right is None else float((p.argmax(1)[known] == right[known]).mean()) for p in (expected, found)

@@ -55,6 +55,9 @@ def one_face_by_planes(model: ModelFile) -> onnx.ModelProto:
     graph = loaded.graph
     name = graph.input[0].name
     back = helper.make_node("Transpose", ["planes"], [name], perm=[0, 2, 3, 1])
+    for node in graph.node:
+        if node.op_type == "AveragePool":
+            _exclude_padding(node)
     nodes = [back, *graph.node]
     del graph.node[:], graph.value_info[:], graph.input[:]
     graph.node.extend(nodes)
@@ -63,6 +66,17 @@ def one_face_by_planes(model: ModelFile) -> onnx.ModelProto:
     answer = helper.make_tensor_value_info(graph.output[0].name, TensorProto.FLOAT, [1, len(info.labels)])
     graph.output[0].CopyFrom(answer)
     return loaded
+
+
+def _exclude_padding(node: onnx.NodeProto) -> None:
+    """Leaves out that padding is counted, where there is none.
+
+    A window may still stick out at the end (ceil_mode); what is outside never counts in ONNX, but would in ncnn.
+    """
+    padded = any(any(a.ints) for a in node.attribute if a.name == "pads")
+    kept = [a for a in node.attribute if a.name != "count_include_pad" or padded]
+    del node.attribute[:]
+    node.attribute.extend(kept)
 
 
 def save_model(

@@ -5,9 +5,11 @@ Needs ncnn, and pnnx, the converter of its makers.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -28,6 +30,7 @@ _TIMEOUT_S = 600
 def write_ncnn(model: ModelFile, folder: Path) -> None:
     """Writes the two files: planes float32 (C, H, W) of 0 to 255 in, probabilities (K) out, one face at a time.
 
+    Weights are float32: pnnx's float16 also rounds the small tensors, which moves probabilities by more than 1e-3.
     Raises ExportError where pnnx can't convert the graph.
     """
     import onnx
@@ -38,7 +41,12 @@ def write_ncnn(model: ModelFile, folder: Path) -> None:
         onnx.save(one_face_by_planes(model), str(Path(work, "model.onnx")))
         try:
             done = subprocess.run(
-                [_pnnx(), "model.onnx"], cwd=work, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+                [_pnnx(), "model.onnx", "fp16=0"],
+                cwd=work,
+                capture_output=True,
+                text=True,
+                timeout=_TIMEOUT_S,
+                check=False,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ExportError(f"{model.path}: pnnx did not work ({error}); install it anew") from error
@@ -56,20 +64,22 @@ def open_ncnn(folder: Path) -> Runner:
     net = ncnn.Net()
     net.opt.use_vulkan_compute = False
     net.opt.use_fp16_arithmetic = net.opt.use_fp16_storage = net.opt.use_fp16_packed = False
+    net.opt.num_threads = 1  # a face is little work: several faces side by side keep the cores busier
     if net.load_param(str(folder / PARAM)) or net.load_model(str(folder / BIN)):
         raise ExportError(f"{folder}: ncnn can't load what pnnx wrote; this network does not fit ncnn")
+    pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="ncnn")
+
+    def one(planes: NDArray[np.float32]) -> NDArray[np.float32]:
+        extractor = net.create_extractor()
+        extractor.input(INPUT, ncnn.Mat(planes))
+        failed, answer = extractor.extract(OUTPUT)
+        if failed:
+            raise ExportError(f"{folder}: ncnn can't run it; this network does not fit ncnn")
+        return np.array(answer, np.float32).ravel()
 
     def run(faces: NDArray[np.uint8]) -> NDArray[np.float32]:
         planes = np.ascontiguousarray(faces.transpose(0, 3, 1, 2), np.float32)
-        answers = []
-        for face in planes:
-            extractor = net.create_extractor()
-            extractor.input(INPUT, ncnn.Mat(face))
-            failed, answer = extractor.extract(OUTPUT)
-            if failed:
-                raise ExportError(f"{folder}: ncnn can't run it; this network does not fit ncnn")
-            answers.append(np.array(answer, np.float32))
-        return np.stack(answers)
+        return np.stack(list(pool.map(one, planes)))
 
     return run
 

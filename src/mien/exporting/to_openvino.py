@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.errors import ExportError
 from mien.exporting.parity import Runner
 from mien.model_file import ModelFile
 
@@ -17,13 +18,20 @@ _TELEMETRY = "openvino_telemetry"
 
 
 def write_openvino(model: ModelFile, folder: Path) -> None:
-    """Writes model.xml and model.bin: the model file's own input and output, weights as float16."""
+    """Writes model.xml and model.bin: the model file's own input and output, weights as float32.
+
+    Raises ExportError where OpenVINO can't read the graph.
+    """
     openvino = load_openvino()
-    graph = openvino.Core().read_model(str(model.path))
+    try:
+        graph = openvino.Core().read_model(str(model.path))
+    except RuntimeError as error:
+        first = str(error).strip().splitlines()[0]
+        raise ExportError(f"{model.path}: OpenVINO can't read it ({first}); take another format") from error
     about = {"labels": " ".join(model.info.labels), "source": model.info.name, "source_sha256": model.sha256}
     for key, text in about.items():
         graph.set_rt_info(text, ["model_info", key])  # where OpenVINO's own tools look for labels
-    openvino.save_model(graph, str(folder / XML), compress_to_fp16=True)
+    openvino.save_model(graph, str(folder / XML), compress_to_fp16=False)
 
 
 def open_openvino(folder: Path) -> Runner:

@@ -10,10 +10,11 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 from torch import Tensor, nn
 
 from mien.errors import TrainingError
+from mien.evaluation.graph import stored_as_half
 from mien.files import atomic_path
 from mien.model_file import METADATA_KEY, ModelFile, ModelInfo
 from mien.training.augment import central
@@ -23,7 +24,6 @@ PARITY = 1e-3
 """The largest difference of a probability between PyTorch and the written file that is accepted."""
 
 _CHECKED_AT_ONCE = 32  # faces: large networks on enlarged faces take much memory for each
-_HALF_FROM = 1024  # tensors of at least this many numbers are stored as float16; smaller ones aren't worth a node
 
 
 class Deployed(nn.Module):
@@ -59,7 +59,7 @@ def export_model(
     del model.metadata_props[:]
     helper.set_model_props(model, {METADATA_KEY: info.to_json()})
     with atomic_path(path) as place:
-        for candidate in (_stored_as_half(model), model):
+        for candidate in (stored_as_half(model), model):
             onnx.checker.check_model(candidate)
             onnx.save(candidate, place)
             written = ModelFile(place)
@@ -92,22 +92,3 @@ def _to_onnx(deployed: Deployed, info: ModelInfo) -> onnx.ModelProto:
     if program is None:
         raise TrainingError("PyTorch exported nothing; update torch and onnxscript")
     return program.model_proto
-
-
-def _stored_as_half(original: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy with large float32 weights as float16, a Cast behind each; onnxruntime folds the Casts at load time."""
-    model = onnx.ModelProto()
-    model.CopyFrom(original)
-    graph = model.graph
-    casts = []
-    for i, tensor in enumerate(graph.initializer):
-        values = numpy_helper.to_array(tensor)
-        if tensor.data_type == TensorProto.FLOAT and values.size >= _HALF_FROM:
-            stored = f"{tensor.name}_half"
-            casts.append(helper.make_node("Cast", [stored], [tensor.name], to=TensorProto.FLOAT))
-            graph.initializer[i].CopyFrom(numpy_helper.from_array(values.astype(np.float16), stored))
-    nodes = [*casts, *graph.node]
-    del graph.node[:]
-    graph.node.extend(nodes)
-    del graph.value_info[:]
-    return model
