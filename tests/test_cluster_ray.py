@@ -254,7 +254,7 @@ def scripted_start(settings):
 START = cluster_tune._start
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_trials_of_one_study_on_ray_and_one_that_is_killed_goes_on(tmp_path, monkeypatch):
     pytest.importorskip("optuna", reason="tuning needs the extra [tune]")
     monkeypatch.setattr(cluster_tune, "_start", scripted_start)

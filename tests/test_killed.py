@@ -73,6 +73,7 @@ def test_import(places, faces_csv):
     assert len(whole) == 2
 
 
+@pytest.mark.long
 def test_dedupe(places):
     data = noise(12_000)
     data = data.take(np.concatenate([np.arange(12_000), np.arange(0, 600, 2)]))

@@ -127,6 +127,7 @@ def test_tensorboard_outlives_a_file_that_a_kill_cut_off(tmp_path):
     assert [step for step, _ in steps_in_tensorboard(out, "train_loss")] == [1, 2, 3]
 
 
+@pytest.mark.long
 def test_mlflow_goes_on_with_the_same_run(toy_folder, tmp_path):
     pytest.importorskip("mlflow")
     out = tmp_path / "run"

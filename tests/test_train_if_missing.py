@@ -75,6 +75,7 @@ def test_what_exists_is_not_trained_again(own, trained):
     assert trained.read_bytes() == before
 
 
+@pytest.mark.long
 def test_a_killed_command_goes_on_with_the_same_faces(own, tmp_path):
     data = tmp_path / "faces"
     shutil.copytree(own, data)

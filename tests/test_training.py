@@ -137,7 +137,7 @@ def test_model_file_agrees_with_pytorch(tiny_run, toy_folder):
 @pytest.mark.slow
 def test_killed_run_resumes_to_the_same_weights(toy_folder, tmp_path):
     """SIGKILL after the first epoch, then --resume: history and weights equal those of an undisturbed run."""
-    settings = ["optimizer.epochs=6", *(s for s in TINY if "optimizer.epochs" not in s)]
+    settings = ["optimizer.epochs=4", *(s for s in TINY if "optimizer.epochs" not in s)]
     command = [sys.executable, "-m", "mien", "train", "toy", "--data", str(toy_folder), "--threads", "1"]
     command += ["--device", "cpu", *(part for s in settings for part in ("--set", s))]
     subprocess.run([*command, "--out", str(tmp_path / "whole")], check=True, capture_output=True)
