@@ -1,0 +1,61 @@
+"""Keeps what training runs left as a page's worth of files: a folder each, and the comparison of all of them.
+
+    python scripts/publish_runs.py runs/cnn2 runs/cnn4 --data ../shared/data --out docs/results/networks
+
+Of each run: its recipe, history and environment, and the metrics of its model file by the original labels on validation
+(PublicTest), measured now. Of all: the table as text, CSV and JSON, and the learning curves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+from mien.data.readers import read_dataset, require_split
+from mien.evaluation.compare import compare_runs, comparison_text
+from mien.evaluation.compare_page import write_comparison
+from mien.evaluation.evaluate import evaluate, write_metrics
+from mien.model_file import ModelFile
+
+KEPT = ("recipe.toml", "history.csv", "environment.json")
+COMPARED = ("compare.csv", "compare.json", "compare.txt", "learning-curves.png")
+LONG = ("curves", "per_sample", "samples")
+"""What of the metrics nobody reads in a repository, and what is most of the file."""
+
+
+def keep_run(run: Path, data: Path, out: Path) -> None:
+    """Copies what is small and measures the model file."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name in KEPT:
+        shutil.copyfile(run / name, out / name)
+    (path,) = sorted(p for p in run.glob("*.onnx") if not p.name.startswith("."))
+    model = ModelFile(path)
+    dataset = read_dataset(data, size=model.info.size, channels=model.info.channels, splits=("validation",))
+    samples = require_split(dataset, "validation", data)
+    place = out / "metrics.json"
+    write_metrics(evaluate([model], samples, truth="label", data=str(data), split="validation"), place)
+    figures = {key: value for key, value in json.loads(place.read_text("utf-8")).items() if key not in LONG}
+    place.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    for run in arguments.runs:
+        keep_run(run, arguments.data, arguments.out / run.name)
+    comparison = compare_runs(arguments.runs)
+    with tempfile.TemporaryDirectory() as folder:
+        write_comparison(comparison, Path(folder))
+        for name in COMPARED:
+            shutil.copyfile(next(Path(folder).rglob(name)), arguments.out / name)
+    print(comparison_text(comparison))
+
+
+if __name__ == "__main__":
+    main()
