@@ -1,6 +1,6 @@
 """What a billion pictures and ten thousand live streams would take, from measured rates: the tables of docs/scaling.md.
 
-    python benchmarks/scaling_model.py [--photos-per-core-s 3.1] [--frame-core-ms 14.1]
+    python benchmarks/scaling_model.py [--photos-per-core-s 10.8] [--frame-core-ms 14.1]
 
 Two small simulations. Pictures: shards handed out one by one to workers that differ in speed and are lost now and then.
 Streams: frames of many streams on the cores of one machine; how full it may be before frames come late.
@@ -35,7 +35,7 @@ class Batch:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faces-per-core-s", type=float, default=400, help="face crops, detector none")
-    parser.add_argument("--photos-per-core-s", type=float, default=3.1, help="640 x 480, mtcnn")
+    parser.add_argument("--photos-per-core-s", type=float, default=10.8, help="640 x 480, mtcnn")
     parser.add_argument("--photo-bytes", type=float, default=80_000)
     parser.add_argument("--row-bytes", type=float, default=100, help="moved for each picture")
     parser.add_argument("--hand-over-ms", type=float, default=5.0, help="the handing process, for each shard")
