@@ -114,3 +114,16 @@ def test_every_recipe_key_is_documented():
         assert f"`[{table.name}]`" in page
         for key in dataclasses.fields(settings):
             assert f"`{key.name}`" in page, f"{table.name}.{key.name}"
+
+
+def test_a_command_imports_no_other():
+    code = (
+        "import sys, mien.cli; sys.argv = ['mien', 'card', 'mien-nano']\ntry: mien.cli.main()\nexcept SystemExit: pass"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys; print(*(m for m in sys.modules if m.startswith('mien.cli.')))"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1].split() == ["mien.cli.card"]

@@ -1,48 +1,31 @@
 """The command `mien`: one module per command, each a thin layer that parses, calls one library function, and prints.
 
-Command modules import nothing heavy before they run, so that `mien --help` answers at once.
+Only the module of the command that is asked for is imported, and command modules import nothing heavy before they run,
+so that both `mien --help` and a command answer soon.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from collections.abc import Iterable
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
 
-from mien.cli.calibrate import calibrate
-from mien.cli.card import card
-from mien.cli.compare import compare
-from mien.cli.data import app as data_app
-from mien.cli.demo import demo
-from mien.cli.ensemble import ensemble
-from mien.cli.evaluate import evaluate
-from mien.cli.explain import explain
-from mien.cli.export import app as export_app
-from mien.cli.fetch import fetch
-from mien.cli.import_weights import import_weights
-from mien.cli.ladder import ladder
-from mien.cli.models import app as models_app
-from mien.cli.networks import networks
-from mien.cli.predict import predict
-from mien.cli.recipes import recipes
-from mien.cli.run import init, run
-from mien.cli.serve import serve
-from mien.cli.train import train
-from mien.cli.tune import tune
-from mien.cli.watch import watch
 from mien.errors import MienError
 from mien.version import __version__
 
-app = typer.Typer(
-    name="mien",
-    help="Facial expression recognition: train, evaluate and recognise. "
-    "Outputs are apparent expressions as human raters label them, not what a person feels.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    rich_markup_mode="markdown",
+COMMANDS = (
+    *("init", "run", "predict", "watch", "train", "tune", "ladder", "compare", "recipes", "networks"),
+    *("import-weights", "evaluate", "explain", "ensemble", "calibrate", "card", "fetch", "serve", "demo"),
 )
+"""In the order of the help page. Each is the function of its name, with underscores, in the module of its name."""
+
+GROUPS = ("data", "models", "export")
+"""Each is the `app` in the module of its name."""
+
+_MODULES = {"init": "run"}  # where a command is not in the module of its name
 
 
 def _version(wanted: bool) -> None:
@@ -51,7 +34,6 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
@@ -60,40 +42,42 @@ def _root(
     pass
 
 
-for command in (
-    init,
-    run,
-    predict,
-    watch,
-    train,
-    tune,
-    ladder,
-    compare,
-    recipes,
-    networks,
-    import_weights,
-    evaluate,
-    explain,
-    ensemble,
-    calibrate,
-    card,
-    fetch,
-    serve,
-    demo,
-):
-    app.command(command.__name__.replace("_", "-"))(command)
-app.add_typer(data_app)
-app.add_typer(models_app)
-app.add_typer(export_app)
+def make_app(names: Iterable[str] = (*COMMANDS, *GROUPS)) -> typer.Typer:
+    """The command line with these commands and groups."""
+    app = typer.Typer(
+        name="mien",
+        help="Facial expression recognition: train, evaluate and recognise. "
+        "Outputs are apparent expressions as human raters label them, not what a person feels.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        rich_markup_mode="markdown",
+    )
+    app.callback()(_root)
+    for name in names:
+        attribute = name.replace("-", "_")
+        module = import_module(f"mien.cli.{_MODULES.get(name, attribute)}")
+        if name in GROUPS:
+            app.add_typer(module.app)
+        else:
+            app.command(name)(getattr(module, attribute))
+    return app
 
 
 def main() -> None:
     """Runs the command line. A user's mistake is one line on standard error and exit code 2, never a traceback."""
+    word = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     try:
-        app()
+        (make_app([word]) if word in (*COMMANDS, *GROUPS) else make_app())()
     except MienError as error:
         sys.stderr.write(f"mien: {error}\n")
         sys.exit(2)
     except BrokenPipeError:  # the reader of a pipe went away, as `head` does
         sys.stderr.close()
         sys.exit(0)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "app":
+        return make_app()
+    raise AttributeError(f"module 'mien.cli' has no attribute '{name}'")
