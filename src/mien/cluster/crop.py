@@ -10,7 +10,7 @@ from typing import Literal
 
 from mien.cluster.ray_workers import TRIES, Lost, RaySettings, in_order, ray_workers
 from mien.data.crops import Cropped, CroppedSource, CropSettings, DetectorChoice, crop_dataset
-from mien.data.dataset import Chunk, Progress, Source, Step
+from mien.data.dataset import Chunk, Progress, Source, SourceOver, Step
 from mien.data.reading.trees import Folder, PictureFiles
 from mien.errors import ClusterError
 
@@ -42,33 +42,12 @@ def crop_on_ray(
 
 
 @dataclass(frozen=True, slots=True)
-class RayCrops:
+class RayCrops(SourceOver):
     """A source of the faces in another source's pictures, as `CroppedSource`."""
 
-    source: Source
     detector: DetectorChoice
     settings: CropSettings
     ray: RaySettings
-
-    @property
-    def label_names(self) -> tuple[str, ...]:
-        """What the labels are called."""
-        return self.source.label_names
-
-    @property
-    def steps(self) -> tuple[Step, ...]:
-        """What was done to the pictures before."""
-        return self.source.steps
-
-    @property
-    def total(self) -> int | None:
-        """How many pictures there are."""
-        return self.source.total
-
-    @property
-    def fingerprint(self) -> str:
-        """The inner source's."""
-        return self.source.fingerprint
 
     def chunks(self, start: int = 0) -> Iterator[Chunk]:
         """The faces of the pictures from `start` on. Raises ClusterError where a part's workers were lost each time."""

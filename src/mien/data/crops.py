@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mien.crop import CropSpec, crop_faces
 from mien.data.arrays import PROBLEMS, read_problems
 from mien.data.checks import apart
-from mien.data.dataset import Chunk, Dataset, Problem, Progress, Source, Step, text_column
+from mien.data.dataset import Chunk, Dataset, Problem, Progress, Source, SourceOver, text_column
 from mien.errors import DetectorError
 from mien.faces import FaceDetector, make_detector
 from mien.faces.geometry import large_enough, taken
@@ -186,7 +186,7 @@ def choose_faces(found: Detections, *, min_face: int, which: Which) -> Detection
 
 
 @dataclass(frozen=True, slots=True)
-class CroppedSource:
+class CroppedSource(SourceOver):
     """A source of the faces in another source's pictures. `chunks(start)` counts the other source's records.
 
     make: makes a detector; each of `workers` threads has its own. A face has the columns of its picture, and these:
@@ -196,30 +196,9 @@ class CroppedSource:
     detector gives none.
     """
 
-    source: Source
     make: Callable[[], FaceDetector]
     settings: CropSettings
     workers: int = 1
-
-    @property
-    def label_names(self) -> tuple[str, ...]:
-        """What the labels are called."""
-        return self.source.label_names
-
-    @property
-    def steps(self) -> tuple[Step, ...]:
-        """What was done to the pictures before."""
-        return self.source.steps
-
-    @property
-    def total(self) -> int | None:
-        """How many pictures there are."""
-        return self.source.total
-
-    @property
-    def fingerprint(self) -> str:
-        """The inner source's."""
-        return self.source.fingerprint
 
     def chunks(self, start: int = 0) -> Iterator[Chunk]:
         """The faces of the pictures from `start` on."""

@@ -334,12 +334,10 @@ class Selection:
 
 
 @dataclass(frozen=True, slots=True)
-class Fitted:
-    """A source whose pictures are resized and converted as they pass, so that large ones are never kept."""
+class SourceOver:
+    """A source made of another one: labels, steps, the number of records and the fingerprint are what that one says."""
 
     source: Source
-    size: int
-    channels: int
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -348,7 +346,7 @@ class Fitted:
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        """What was done to the samples before."""
+        """What was done to the records before."""
         return self.source.steps
 
     @property
@@ -360,6 +358,14 @@ class Fitted:
     def fingerprint(self) -> str:
         """The inner source's."""
         return self.source.fingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted(SourceOver):
+    """A source whose pictures are resized and converted as they pass, so that large ones are never kept."""
+
+    size: int
+    channels: int
 
     def chunks(self, start: int = 0) -> Iterator[Chunk]:
         """The inner source's chunks, fitted."""

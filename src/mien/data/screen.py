@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mien.data.arrays import read_problems, write_arrays
 from mien.data.checks import apart
 from mien.data.crops import DetectorChoice, Workers, find_faces
-from mien.data.dataset import Chunk, Dataset, Problem, Progress, Source, Step, split_rank
+from mien.data.dataset import Chunk, Dataset, Problem, Progress, Source, SourceOver, split_rank
 from mien.errors import DataError
 from mien.faces import FaceDetector
 from mien.files import atomic_text, write_bytes
@@ -123,36 +123,15 @@ def face_scores(detectors: Sequence[FaceDetector], picture: Picture, *, pad: flo
 
 
 @dataclass(frozen=True, slots=True)
-class ScreenedSource:
+class ScreenedSource(SourceOver):
     """A source of those of another source's samples in which a face is found; the others are problems.
 
     Adds the column `screen_score`, float32 (n,): the best face's score of all detectors, 0 where none found one.
     """
 
-    source: Source
     detectors: tuple[DetectorChoice, ...]
     settings: ScreenSettings
     workers: int = 1
-
-    @property
-    def label_names(self) -> tuple[str, ...]:
-        """What the labels are called."""
-        return self.source.label_names
-
-    @property
-    def steps(self) -> tuple[Step, ...]:
-        """What was done to the samples before."""
-        return self.source.steps
-
-    @property
-    def total(self) -> int | None:
-        """How many samples there are before."""
-        return self.source.total
-
-    @property
-    def fingerprint(self) -> str:
-        """The inner source's."""
-        return self.source.fingerprint
 
     def chunks(self, start: int = 0) -> Iterator[Chunk]:
         """The samples of the inner source from its record `start` on."""
