@@ -320,6 +320,8 @@ def test_pictures_behind_http(photos, settings, tmp_path):
         (["--actors", "2", "--shards", "out"], "--actors: goes with  --engine ray"),
         (["--shards", "out", "--format", "csv"], "shards are Parquet"),
         (["--shards", "out", "--output", "a.csv"], "--output: not with --shards"),
+        (["--shards", "out", "--batch-size", "8"], "--batch-size: not with --shards"),
+        (["--shards", "out", "--engine", "ray", "--workers", "2"], "--workers: not with --shards, on Ray"),
         (["--shards", "out", "--model", "gone.onnx"], "no such model file"),
     ],
 )

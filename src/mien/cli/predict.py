@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from enum import Enum
 from pathlib import Path
@@ -64,7 +64,7 @@ def predict(
     annotate: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write the pictures with boxes and labels into this folder.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Faces classified together.")] = 64,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Faces classified together. [default: 64]")] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Threads that read pictures and find faces; default: one a core, up to 4.")
     ] = None,
@@ -115,7 +115,10 @@ def predict(
         from mien.cluster.predict import PredictSettings
         from mien.data.crops import DetectorChoice
 
-        _check_shards(shards, format_, output, annotate, video)
+        foreign = {"--output": output, "--annotate": annotate, "--batch-size": batch_size}
+        if engine == "ray":
+            foreign["--workers"] = workers
+        _check_shards(shards, format_, foreign, video)
         ray = ray_settings(engine, address, actors)
         train_missing_model(model, train_if_missing, recipe, set_, quiet=quiet)
         choice = DetectorChoice(detector, cascade, yunet_weights)
@@ -130,7 +133,7 @@ def predict(
         min_face=min_face,
         abstain_below=abstain_below,
         tta=tta,
-        batch_size=batch_size,
+        batch_size=batch_size or 64,
         workers=workers,
     )
     if video is not None:
@@ -160,18 +163,22 @@ def predict(
         raise typer.Exit(NOT_ALL_READ)
 
 
-def _check_shards(
-    shards: str | None, format_: Format, output: Path | None, annotate: Path | None, video: str | None
-) -> None:
-    """Raises MienError for what does not go with shards."""
+_NOT_WITH_SHARDS = {
+    "--output": "which are Parquet files in OUT",
+    "--annotate": "which are Parquet files in OUT",
+    "--batch-size": "whose rows hang on the shard alone; leave it out",
+    "--workers": "on Ray, where each process has one core; --actors says how many there are",
+}
+
+
+def _check_shards(shards: str | None, format_: Format, foreign: Mapping[str, object], video: str | None) -> None:
+    """Raises MienError for what does not go with shards. foreign: options that don't, with what was given for them."""
     from mien.errors import OutputError, VideoError
 
     if shards is None:
         raise OutputError("--engine, --address, --actors: are for shards; say where they go, with  --shards OUT")
-    if output is not None or annotate is not None:
-        raise OutputError(
-            f"{'--output' if output else '--annotate'}: not with --shards, which are Parquet files in OUT"
-        )
+    if (option := next((name for name, given in foreign.items() if given is not None), None)) is not None:
+        raise OutputError(f"{option}: not with --shards, {_NOT_WITH_SHARDS[option]}")
     if format_ in (Format.csv, Format.jsonl):
         raise OutputError(f"--format {format_.value}: shards are Parquet; --format json prints the summary as JSON")
     if video is not None:
