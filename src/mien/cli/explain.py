@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from mien.cli.detector_options import YunetWeights
 from mien.cli.exit_codes import NOT_ALL_READ
 
 
@@ -24,9 +25,7 @@ def explain(
     detector: Annotated[
         str, typer.Option("--detector", "-d", help="mtcnn, yunet, haar, or none where each picture is a face already.")
     ] = "mtcnn",
-    yunet_weights: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A weights file for the detector yunet.")
-    ] = None,
+    yunet_weights: YunetWeights = None,
 ) -> None:
     """Show which parts of a face an answer hangs on, and whether the map means anything.
 

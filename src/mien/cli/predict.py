@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.cli.cluster_options import Actors, Address, Engine, ray_settings
+from mien.cli.detector_options import Cascade, MinFace, YunetWeights
 from mien.cli.exit_codes import INTERRUPTED, NOT_ALL_READ
 from mien.cli.training_options import RecipeChanges, TrainIfMissing, TrainingRecipe, train_missing_model
 
@@ -46,13 +47,9 @@ def predict(
         str,
         typer.Option("--detector", "-d", help="mtcnn, yunet, haar, or none where each picture is a face already."),
     ] = "mtcnn",
-    cascade: Annotated[Path | None, typer.Option(metavar="FILE", help="A cascade file for the detector haar.")] = None,
-    yunet_weights: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A weights file for the detector yunet.")
-    ] = None,
-    min_face: Annotated[
-        int, typer.Option(metavar="PX", min=1, help="Leave out faces that are smaller, in pixels.")
-    ] = 20,
+    cascade: Cascade = None,
+    yunet_weights: YunetWeights = None,
+    min_face: MinFace = 20,
     abstain_below: Annotated[
         float, typer.Option(metavar="P", min=0.0, max=1.0, help="Call answers with less confidence unsure.")
     ] = 0.0,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mien.cli.detector_options import MinFace, YunetWeights
 from mien.cli.exit_codes import INTERRUPTED, NOT_ALL_READ
 from mien.cli.training_options import RecipeChanges, TrainIfMissing, TrainingRecipe, train_missing_model
 
@@ -42,9 +43,7 @@ def watch(
         list[str], typer.Option("--model", "-m", help="A shipped model's name or a file; several answer together.")
     ] = ["mien-small"],  # noqa: B006 (typer copies it)
     detector: Annotated[str, typer.Option("--detector", "-d", help="mtcnn, yunet, haar, or none.")] = "mtcnn",
-    yunet_weights: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A weights file for the detector yunet.")
-    ] = None,
+    yunet_weights: YunetWeights = None,
     record: Annotated[Path | None, typer.Option(metavar="OUT.mp4", help="Record the drawn frames, with sound.")] = None,
     timeline: Annotated[
         Path | None, typer.Option(metavar="OUT.csv", help="A row for each face and frame: .csv, .jsonl or .parquet.")
@@ -61,7 +60,7 @@ def watch(
     smooth: Annotated[
         float, typer.Option(metavar="S", min=0.0, help="Time constant of the smoothing, seconds; 0 = none.")
     ] = 0.5,
-    min_face: Annotated[int, typer.Option(metavar="PX", min=1, help="Leave out faces that are smaller.")] = 20,
+    min_face: MinFace = 20,
     abstain_below: Annotated[
         float, typer.Option(metavar="P", min=0.0, max=1.0, help="Call answers with less confidence unsure.")
     ] = 0.0,

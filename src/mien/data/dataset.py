@@ -292,47 +292,6 @@ def fit_face(picture: NDArray[np.uint8], size: int, channels: int) -> NDArray[np
     return picture
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Selection:
-    """A source of some of a data set's samples, which counts the others as read: what cleaning leaves.
-
-    staying: bool (N,). problems: of the records that were not read in the first place; they come with the first chunk.
-    """
-
-    dataset: Dataset
-    staying: NDArray[np.bool_]
-    problems: tuple[Problem, ...] = ()
-
-    @property
-    def label_names(self) -> tuple[str, ...]:
-        """What the labels are called."""
-        return self.dataset.label_names
-
-    @property
-    def steps(self) -> tuple[Step, ...]:
-        """What was done to the samples before."""
-        return self.dataset.steps
-
-    @property
-    def total(self) -> int | None:
-        """How many samples there are before the selection."""
-        return len(self.dataset)
-
-    @property
-    def fingerprint(self) -> str:
-        """The data set's."""
-        return self.dataset.fingerprint
-
-    def chunks(self, start: int = 0) -> Iterator[Chunk]:
-        """The samples that stay, from row `start` of all on; pictures are views."""
-        for first in range(start, len(self.dataset), CHUNK):
-            staying = self.staying[first : first + CHUNK]
-            rows = first + np.flatnonzero(staying)
-            columns = {name: values[rows] for name, values in self.dataset.columns.items()}
-            pictures = [self.dataset.picture(row) for row in rows.tolist()]
-            yield Chunk(pictures, columns, self.problems if first == 0 else (), len(staying))
-
-
 @dataclass(frozen=True, slots=True)
 class SourceOver:
     """A source made of another one: labels, steps, the number of records and the fingerprint are what that one says."""
@@ -358,6 +317,27 @@ class SourceOver:
     def fingerprint(self) -> str:
         """The inner source's."""
         return self.source.fingerprint
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Selection(SourceOver):
+    """A source of some of a data set's samples, which counts the others as read: what cleaning leaves.
+
+    staying: bool (N,). problems: of the records that were not read in the first place; they come with the first chunk.
+    """
+
+    source: Dataset
+    staying: NDArray[np.bool_]
+    problems: tuple[Problem, ...] = ()
+
+    def chunks(self, start: int = 0) -> Iterator[Chunk]:
+        """The samples that stay, from row `start` of all on; pictures are views."""
+        for first in range(start, len(self.source), CHUNK):
+            staying = self.staying[first : first + CHUNK]
+            rows = first + np.flatnonzero(staying)
+            columns = {name: values[rows] for name, values in self.source.columns.items()}
+            pictures = [self.source.picture(row) for row in rows.tolist()]
+            yield Chunk(pictures, columns, self.problems if first == 0 else (), len(staying))
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,7 +150,7 @@ def dedupe(
 def _read(source: Path, progress: Progress | None) -> tuple[Dataset, tuple[Problem, ...]]:
     opened = open_source(source)
     if isinstance(opened, Arrays):
-        return opened.dataset, ()
+        return opened.source, ()
     problems: list[Problem] = []
     dataset = collect(opened, problem=problems.append, name=str(source), progress=progress)
     return dataset, tuple(problems)

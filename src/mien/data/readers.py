@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from mien.data.arrays import is_arrays, open_arrays
-from mien.data.dataset import SPLITS, Chunk, Dataset, Fitted, Problem, Source, Step, collect
+from mien.data.dataset import SPLITS, Chunk, Dataset, Fitted, Problem, Source, SourceOver, collect
 from mien.data.reading.archives import Archive, other_archive
 from mien.data.reading.layouts import find_layout
 from mien.data.reading.parquet import open_parquet
@@ -44,36 +44,21 @@ class KnownSource(Source, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Arrays:
+class Arrays(SourceOver):
     """A data set that mien wrote, as a source."""
 
-    dataset: Dataset
+    source: Dataset
     splits: Sequence[str] | None = None
     kind: str = "arrays of mien"
 
     @property
-    def label_names(self) -> tuple[str, ...]:
-        """What the labels are called."""
-        return self.dataset.label_names
-
-    @property
-    def steps(self) -> tuple[Step, ...]:
-        """What was done to the samples before."""
-        return self.dataset.steps
-
-    @property
-    def total(self) -> int | None:
-        """How many samples there are."""
-        return len(self.dataset)
-
-    @property
     def fingerprint(self) -> str:
         """The data set's, and the splits."""
-        return self.dataset.fingerprint if self.splits is None else f"{self.dataset.fingerprint} {list(self.splits)}"
+        return self.source.fingerprint if self.splits is None else f"{self.source.fingerprint} {list(self.splits)}"
 
     def chunks(self, start: int = 0) -> Iterator[Chunk]:
         """The samples from row `start` on; pictures are views."""
-        return self.dataset.chunks(start)
+        return self.source.chunks(start)
 
 
 def open_source(path: Path, *, splits: Sequence[str] | None = None, ferplus: Path | None = None) -> KnownSource:
@@ -107,7 +92,7 @@ def open_dataset(path: Path, *, splits: Sequence[str] | None = None, warn: Calla
     """
     source = open_source(path, splits=splits)
     if isinstance(source, Arrays):
-        return source.dataset
+        return source.source
     return collect(source, problem=_telling(warn), name=str(path))
 
 
@@ -123,7 +108,7 @@ def read_dataset(
     if source.total == 0:
         return {}
     if isinstance(source, Arrays):
-        dataset = source.dataset
+        dataset = source.source
     else:
         dataset = collect(Fitted(source, size, channels), problem=_telling(warn), name=str(path))
     found = set(dataset.splits.tolist())

@@ -58,7 +58,7 @@ class Division:
     @property
     def dataset(self) -> Dataset:
         """The samples that stay, with their splits."""
-        return self.selection.dataset.take(np.flatnonzero(self.selection.staying))
+        return self.selection.source.take(np.flatnonzero(self.selection.staying))
 
     def fold_counts(self) -> list[int]:
         """How many samples each fold has; empty where there are no folds."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from mien.cli.detector_options import Cascade, YunetWeights
 from mien.cli.exit_codes import NOT_ALL_READ
 
 if TYPE_CHECKING:
@@ -25,10 +26,8 @@ def audit(
         Literal["mtcnn", "yunet", "haar"] | None,
         typer.Option("--detector", "-d", help="Look for a face in every picture; takes minutes."),
     ] = None,
-    cascade: Annotated[Path | None, typer.Option(metavar="FILE", help="A cascade file for the detector haar.")] = None,
-    yunet_weights: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A weights file for the detector yunet.")
-    ] = None,
+    cascade: Cascade = None,
+    yunet_weights: YunetWeights = None,
     suspects: Annotated[
         bool, typer.Option("--suspects/--no-suspects", help="Train a quick network to find likely wrong labels.")
     ] = True,

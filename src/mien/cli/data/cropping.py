@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from mien.cli.cluster_options import Actors, Address, Engine, ray_settings
+from mien.cli.detector_options import Cascade, MinFace, Pad, YunetWeights
 from mien.cli.exit_codes import NOT_ALL_READ
 
 if TYPE_CHECKING:
@@ -21,10 +22,8 @@ def crop(
         Literal["mtcnn", "yunet", "haar", "none"],
         typer.Option("--detector", "-d", help="What finds the faces; none: each picture is a face, and only resized."),
     ] = "mtcnn",
-    cascade: Annotated[Path | None, typer.Option(metavar="FILE", help="A cascade file for the detector haar.")] = None,
-    yunet_weights: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A weights file for the detector yunet.")
-    ] = None,
+    cascade: Cascade = None,
+    yunet_weights: YunetWeights = None,
     size: Annotated[int, typer.Option(metavar="PX", min=8, max=2048, help="Side of a crop.")] = 48,
     channels: Annotated[int, typer.Option(min=1, max=3, help="1 grey, 3 RGB.")] = 1,
     margin: Annotated[
@@ -41,17 +40,8 @@ def crop(
             "area for the face's box and frame that like others."
         ),
     ] = "drop",
-    min_face: Annotated[int, typer.Option(metavar="PX", min=1, help="Leave out faces that are smaller.")] = 20,
-    pad: Annotated[
-        float | None,
-        typer.Option(
-            metavar="SHARE",
-            min=0.0,
-            max=2.0,
-            help="Pad each side by this share of the longer side before searching.  [default: for "
-            "pictures smaller than 96 pixels mtcnn 0.25, haar 0.5; else 0]",
-        ),
-    ] = None,
+    min_face: MinFace = 20,
+    pad: Pad = None,
     as_: Annotated[Literal["arrays", "folders"], typer.Option("--as", help="How the data set is kept.")] = "arrays",
     workers: Annotated[int | None, typer.Option(min=1, help="Threads; default: one a processor.")] = None,
     engine: Engine = "local",
@@ -127,20 +117,9 @@ def screen(
         typer.Option("--detector", "-d", help="mtcnn, yunet or haar; give it again for further ones."),
     ] = ["mtcnn"],  # noqa: B006 (typer copies it)
     votes: Annotated[int, typer.Option(metavar="K", min=1, help="How many of them must find a face.")] = 1,
-    cascade: Annotated[Path | None, typer.Option(metavar="FILE", help="A cascade file for the detector haar.")] = None,
-    yunet_weights: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A weights file for the detector yunet.")
-    ] = None,
-    pad: Annotated[
-        float | None,
-        typer.Option(
-            metavar="SHARE",
-            min=0.0,
-            max=2.0,
-            help="Pad each side by this share of the longer side before searching.  [default: for "
-            "pictures smaller than 96 pixels mtcnn 0.25, haar 0.5; else 0]",
-        ),
-    ] = None,
+    cascade: Cascade = None,
+    yunet_weights: YunetWeights = None,
+    pad: Pad = None,
     keep_test: Annotated[bool, typer.Option("--keep-test", help="Drop nothing from the split test.")] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="Threads; default: one a processor.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a killed run stopped.")] = False,
