@@ -26,6 +26,9 @@ KINDS = (
 )  # fmt: skip
 """The kinds of flags, in the order in which they are listed."""
 
+FLAGS = "flags.csv"
+"""Their file in an audit's folder."""
+
 COLUMNS = ("kind", "source", "split", "label", "row", "score", "reason", "suggested")
 
 

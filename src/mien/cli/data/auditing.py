@@ -12,7 +12,8 @@ from mien.cli.detector_options import Cascade, YunetWeights
 from mien.cli.exit_codes import NOT_ALL_READ
 
 if TYPE_CHECKING:
-    from mien.data.audit import AuditSummary, OutOfFold
+    from mien.data.audit import OutOfFold
+    from mien.data.audit_report import AuditSummary
     from mien.data.dataset import Progress
 
 

@@ -1,0 +1,191 @@
+"""What an audit found, in figures and as a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.data.dataset import Dataset
+from mien.data.duplicates import DuplicateGroups
+from mien.data.findings import comparable, where
+from mien.data.flags import FLAGS, Flags
+from mien.pages import Page
+
+GALLERY = 120
+"""How many pictures of each kind the page shows."""
+
+TOP = 200
+"""Of how many of the likeliest suspects the share is given that raters' votes confirm."""
+
+
+@dataclass(frozen=True, slots=True)
+class KindCount:
+    """How many samples have a flag of this kind, in all and in each split (split, count)."""
+
+    kind: str
+    total: int
+    by_split: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """Groups of copies: how many, of how many samples, with different labels, and in more than one split."""
+
+    groups: int
+    samples: int
+    conflicts: int
+    across_splits: int
+
+
+@dataclass(frozen=True, slots=True)
+class AuditSummary:
+    """What an audit found.
+
+    copies: exact ones. near_copies: exact and near ones. voted, disagreeing: samples with votes for an expression, and
+    those whose label the votes contradict. accuracy: of the out-of-fold predictions, by the given labels. confirmed:
+    among the likeliest suspects (`TOP`), the share that the votes contradict. None: not looked for.
+    """
+
+    samples: int
+    labelled: int
+    kinds: tuple[KindCount, ...]
+    copies: Copies
+    near_copies: Copies | None
+    voted: int | None
+    disagreeing: int | None
+    accuracy: float | None
+    confirmed: float | None
+
+
+def _copies_of(groups: DuplicateGroups) -> Copies:
+    return Copies(groups.groups, groups.images, groups.conflicts, groups.cross_split)
+
+
+def summarise(
+    dataset: Dataset,
+    flags: Sequence[Flags],
+    exact: DuplicateGroups,
+    near: DuplicateGroups | None,
+    probabilities: NDArray[np.float32] | None,
+) -> AuditSummary:
+    """The summary of these flags. probabilities: out-of-fold, float32 (N, K); None where none were made."""
+    kinds = tuple(
+        KindCount(f.kind, len(f), tuple((s, int((dataset.splits[f.rows] == s).sum())) for s in dataset.counts()))
+        for f in flags
+    )
+    accuracy = confirmed = None
+    if probabilities is not None:
+        judged = (dataset.labels >= 0) & np.isfinite(probabilities).all(1)
+        accuracy = round(float((probabilities[judged].argmax(1) == dataset.labels[judged]).mean()), 4)
+    by_kind = {f.kind: f for f in flags}
+    if "label-suspect" in by_kind and "votes-disagree" in by_kind:
+        top = by_kind["label-suspect"].rows[:TOP]
+        top = top[comparable(dataset)[top]]
+        confirmed = round(float(np.isin(top, by_kind["votes-disagree"].rows).mean()), 4) if len(top) else None
+    return AuditSummary(
+        samples=len(dataset),
+        labelled=int((dataset.labels >= 0).sum()),
+        kinds=kinds,
+        copies=_copies_of(exact),
+        near_copies=None if near is None else _copies_of(near),
+        voted=None if dataset.votes is None else int(comparable(dataset).sum()),
+        disagreeing=len(by_kind["votes-disagree"]) if "votes-disagree" in by_kind else None,
+        accuracy=accuracy,
+        confirmed=confirmed,
+    )
+
+
+def read_summary(table: dict[str, Any]) -> AuditSummary:
+    """A summary from its JSON."""
+    kinds = tuple(KindCount(k["kind"], k["total"], tuple((s, n) for s, n in k["by_split"])) for k in table["kinds"])
+    near = table["near_copies"]
+    read = {
+        "kinds": kinds,
+        "copies": Copies(**table["copies"]),
+        "near_copies": None if near is None else Copies(**near),
+    }
+    return AuditSummary(**(table | read))
+
+
+_TITLES = {
+    "blank": ("Blank pictures", "All pixels are alike: there is nothing to see."),
+    "low-contrast": ("Low contrast", "Hard to make anything out."),
+    "no-face": ("No face found", "The detector finds no face, which may also be its mistake."),
+    "duplicate": ("Exact duplicates", "The same pixels as another picture. One of each group is not flagged: the first "
+                  "of test, else of validation, else of all."),
+    "near-duplicate": ("Near duplicates", "Looks the same as another picture, with other pixels."),
+    "leak": ("Leaks between splits", "Seen in training, and again when the network is measured: figures come out too "
+             "good. Flagged is the copy in the earlier split."),
+    "label-conflict": ("Copies with different labels", "The same pixels, labelled differently: at most one is right."),
+    "votes-disagree": ("Labels that raters contradict", "Another expression than the label has the most votes. Unknown "
+                       "and not-a-face are no expressions and do not count; a tie does not contradict."),
+    "label-suspect": ("Likely wrong labels", "By confident learning over out-of-fold predictions of a quick network. "
+                      "The score says how far the predicted label is ahead of the given one. A person should look "
+                      "before anything is dropped."),
+}  # fmt: skip
+
+
+def audit_page(dataset: Dataset, summary: AuditSummary, flags: Sequence[Flags], folds: int) -> Page:
+    """What was found, in tables, and the worst of each kind. folds: of the out-of-fold predictions."""
+    page = Page(
+        f"Audit of {Path(dataset.name).name}",
+        f"{summary.samples:,} samples, {summary.labelled:,} of them labelled. Nothing was removed: "
+        f"{FLAGS} has a row for each flag, and `mien data drop` takes away the kinds you choose.",
+    )
+    page.section("What was found")
+    splits = list(dataset.counts())
+    header = ("kind", "flags", "share", *(s or "no split" for s in splits))
+    page.table(
+        header,
+        [
+            (k.kind, k.total, f"{k.total / max(1, summary.samples):.2%}", *(n for _, n in k.by_split))
+            for k in summary.kinds
+        ],
+    )
+    copies = [("exact", summary.copies), *([("exact or near", summary.near_copies)] if summary.near_copies else [])]
+    page.table(
+        ("copies", "groups", "pictures in them", "groups with different labels", "groups across splits"),
+        [(name, c.groups, c.samples, c.conflicts, c.across_splits) for name, c in copies],
+    )
+    if summary.voted:
+        share = (summary.disagreeing or 0) / summary.voted
+        page.text(f"Raters' votes contradict {share:.1%} of {summary.voted:,} labels.")
+        if summary.confirmed is not None:
+            page.text(f"Of the {TOP} likeliest suspects they contradict {summary.confirmed:.1%}.")
+    if summary.accuracy is not None:
+        page.text(
+            f"The quick network's out-of-fold predictions agree with {summary.accuracy:.1%} of the labels "
+            f"({folds} folds)."
+        )
+    page.section("Splits and classes")
+    counts = dataset.counts()
+    names = [n for n in (*dataset.label_names, "") if any(n in by for by in counts.values())]
+    page.table(
+        ("split", *(n or "no label" for n in names), "all"),
+        [(s or "no split", *(counts[s].get(n, 0) for n in names), sum(counts[s].values())) for s in splits],
+    )
+    shapes, amounts = np.unique(dataset.shapes, axis=0, return_counts=True)
+    order = np.argsort(-amounts, kind="stable")[:20]
+    page.table(
+        ("width", "height", "channels", "pictures"),
+        [(*shapes[i][[1, 0, 2]].tolist(), int(amounts[i])) for i in order.tolist()],
+        "Picture sizes" + (f" (the 20 most frequent of {len(shapes)})" if len(shapes) > 20 else ""),
+    )
+    for each in flags:
+        title, text = _TITLES[each.kind]
+        shown = each.rows[:GALLERY].tolist()
+        most = f" The worst {GALLERY} are shown." if len(each) > GALLERY else ""
+        page.section(f"{title}: {len(each):,}", f"{text}{most}")
+        page.gallery([dataset.picture(row) for row in shown], [_caption(dataset, each, i) for i in range(len(shown))])
+    return page
+
+
+def _caption(dataset: Dataset, flags: Flags, place: int) -> str:
+    row, suggested = int(flags.rows[place]), flags.suggested[place]
+    arrow = f" → {suggested}?" if suggested else ""
+    return f"{where(dataset, row)}{arrow} (row {row}): {flags.reasons[place]}"
