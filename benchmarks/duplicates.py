@@ -22,7 +22,8 @@ from page import SHARED, arguments, table, write_page
 from PIL import Image
 
 from mien.data.dataset import Dataset
-from mien.data.duplicates import MIN_CONTRAST, dedupe_rows, find_duplicates, near_pairs, perceptual_hashes, popcount
+from mien.data.dedupe import dedupe_rows
+from mien.data.duplicates import MIN_CONTRAST, find_duplicates, near_pairs, perceptual_hashes, popcount
 from mien.data.readers import open_dataset
 
 PART = 1000

@@ -11,9 +11,8 @@ from typer.testing import CliRunner
 from mien.data import duplicates
 from mien.data.arrays import open_arrays, read_problems, write_arrays
 from mien.data.dataset import CHUNK, Chunk, Dataset, Problem, offsets_of, text_column
+from mien.data.dedupe import dedupe, dedupe_rows
 from mien.data.duplicates import (
-    dedupe,
-    dedupe_rows,
     find_duplicates,
     low_frequencies,
     near_pairs,

@@ -110,7 +110,7 @@ def screen_data(
 
 def dedupe_data(folder: Path, told: Told, *, source: Path, settings: config.Dedupe, name: str) -> Outcome:
     """Samples without their copies."""
-    from mien.data.duplicates import dedupe
+    from mien.data.dedupe import dedupe
 
     result = dedupe(
         source,

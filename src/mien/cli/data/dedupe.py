@@ -63,10 +63,10 @@ def dedupe(
     """
     from mien.cli.data.counts import print_counts
     from mien.cli.progress import progress_bar
-    from mien.data import duplicates
+    from mien.data.dedupe import dedupe as leave_out_copies
 
     with progress_bar("dedupe", unit="pictures", quiet=quiet) as progress:
-        result = duplicates.dedupe(
+        result = leave_out_copies(
             source,
             out,
             near=near,

@@ -1,0 +1,171 @@
+"""Leaves copies out of a data set, says which, and shows them."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.data.arrays import write_arrays
+from mien.data.checks import apart
+from mien.data.dataset import SPLITS, Dataset, Problem, Progress, Selection, collect
+from mien.data.duplicates import DuplicateGroups, find_duplicates
+from mien.data.readers import Arrays, open_source
+from mien.errors import OutputError
+from mien.files import atomic_text, make_folder, write_bytes
+from mien.pages import contact_sheet, png, shrink
+
+Keep = Literal["first", "test", "none"]
+Conflicts = Literal["drop", "keep", "majority"]
+
+_SHOWN, _SHOWN_OF_GROUP, _TILE = 360, 6, 96  # the contact sheet's pictures, of one group, and their size
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Deduped:
+    """What `dedupe` found and did.
+
+    before: the data set as it was. rows: int64, those of its samples that stay. problems: records that can't be read.
+    table, sheet: the files with the groups, None after a dry run.
+    """
+
+    before: Dataset
+    groups: DuplicateGroups
+    rows: NDArray[np.int64]
+    problems: tuple[Problem, ...]
+    table: Path | None = None
+    sheet: Path | None = None
+
+
+def dedupe(
+    source: Path,
+    out: Path,
+    *,
+    near: int | None = None,
+    keep: Keep = "test",
+    conflicts: Conflicts = "drop",
+    report: Path | None = None,
+    dry_run: bool = False,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> Deduped:
+    """Writes the data set `source` without its duplicates to the folder `out`.
+
+    near, keep, conflicts: as in `find_duplicates` and `dedupe_rows`. report: the folder for the groups' table
+    (`<name of out>-groups.csv`) and contact sheet (`.png`); None: beside `out`. dry_run: nothing is written. resume: go
+    on where a killed run of the same settings stopped. Raises DataError, OutputError, MissingExtraError.
+    """
+    out = Path(out)
+    folder = out.parent if report is None else Path(report)
+    table, sheet = (folder / f"{out.name}-groups{suffix}" for suffix in (".csv", ".png"))
+    for place in (out, table, sheet):
+        apart(source, place)
+    if folder.resolve().is_relative_to(out.resolve()):
+        raise OutputError(f"{folder}: lies in the new data set {out}; give another place for the report")
+    if out.exists() and not resume and not dry_run:  # said now, not after the search
+        raise OutputError(f"{out}: exists already; give a new folder")
+    dataset, problems = _read(source, progress)
+    groups = find_duplicates(dataset, near=near, progress=progress)
+    rows = dedupe_rows(dataset, groups, keep=keep, conflicts=conflicts)
+    if dry_run:
+        return Deduped(dataset, groups, rows, problems)
+    staying = np.zeros(len(dataset), bool)
+    staying[rows] = True
+    settings = {"near": near, "keep": keep, "conflicts": conflicts}
+    rest = Selection(dataset, staying, problems)
+    write_arrays(rest, out, command="dedupe", settings=settings, resume=resume, progress=progress)
+    make_folder(folder)
+    write_table(dataset, groups, staying, table)
+    write_sheet(dataset, groups, staying, sheet)
+    return Deduped(dataset, groups, rows, problems, table, sheet)
+
+
+def _read(source: Path, progress: Progress | None) -> tuple[Dataset, tuple[Problem, ...]]:
+    opened = open_source(source)
+    if isinstance(opened, Arrays):
+        return opened.source, ()
+    problems: list[Problem] = []
+    dataset = collect(opened, problem=problems.append, name=str(source), progress=progress)
+    return dataset, tuple(problems)
+
+
+def dedupe_rows(
+    dataset: Dataset, groups: DuplicateGroups, *, keep: Keep = "test", conflicts: Conflicts = "drop"
+) -> NDArray[np.int64]:
+    """The rows that stay, in order: all samples without a copy, and at most one of each group.
+
+    keep: which one. `first`: the first in the data set's order. `test`: the one in test, else in validation, else in
+    train (of several there, the first), so that what a model is measured on stays and is not trained on. `none`: no
+    copy stays. conflicts: what becomes of groups with different labels. `drop`: no copy stays. `keep`: they are like
+    others. `majority`: one of the copies with the most frequent label, chosen as above; no copy where two labels are
+    equally frequent.
+    """
+    members = np.flatnonzero(groups.group >= 0)
+    if keep == "none":
+        return np.flatnonzero(groups.group < 0)
+    if conflicts != "keep":
+        settled = ~groups.conflicting[groups.group[members]]
+        if conflicts == "majority":
+            settled |= dataset.labels[members] == _majorities(dataset, groups)[groups.group[members]]
+        members = members[settled]
+    rank = np.zeros(len(members), np.int64)
+    if keep == "test":
+        for better, split in enumerate(SPLITS, start=1):
+            rank[dataset.splits[members] == split] = -better
+    members = members[np.lexsort((members, rank, groups.group[members]))]
+    _, places = np.unique(groups.group[members], return_index=True)
+    return np.sort(np.concatenate((np.flatnonzero(groups.group < 0), members[places])))
+
+
+def _majorities(dataset: Dataset, groups: DuplicateGroups) -> NDArray[np.int64]:
+    """int64 (G,): each group's most frequent label, -2 where there is none or two are equally frequent."""
+    votes = np.zeros((groups.groups, len(dataset.label_names)), np.int64)
+    members = np.flatnonzero((groups.group >= 0) & (dataset.labels >= 0))
+    np.add.at(votes, (groups.group[members], dataset.labels[members]), 1)
+    most = votes.max(1, initial=0)
+    return np.where((votes == most[:, None]).sum(1) == 1, votes.argmax(1), -2)
+
+
+def write_table(dataset: Dataset, groups: DuplicateGroups, staying: NDArray[np.bool_], path: Path) -> None:
+    """A CSV of all samples that have a copy, group by group. kind: exact where another one has the same pixels."""
+    with atomic_text(path) as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(("group", "kind", "source", "split", "label", "kept", "distance"))
+        for row in _by_group(groups).tolist():
+            kind, kept = "exact" if groups.exact[row] else "near", "yes" if staying[row] else "no"
+            where = (dataset.sources[row], dataset.splits[row], _label(dataset, row))
+            table.writerow((groups.group[row], kind, *where, kept, groups.distance[row]))
+
+
+def write_sheet(dataset: Dataset, groups: DuplicateGroups, staying: NDArray[np.bool_], path: Path) -> None:
+    """A contact sheet (PNG): groups with different labels, then near copies, then groups across splits, then others.
+
+    Each picture with its group's number, label, split, and whether it is kept; of large groups the first ones only.
+    """
+    urgency = 4 * groups.conflicting + 2 * groups.near + 1 * groups.crossing
+    order = _by_group(groups)
+    number = groups.group[order]
+    place = np.arange(len(order)) - np.searchsorted(number, number)  # in its group
+    order, number = order[place < _SHOWN_OF_GROUP], number[place < _SHOWN_OF_GROUP]
+    shown = order[np.argsort(-urgency[number], kind="stable")][:_SHOWN].tolist()
+    captions = [
+        f"{groups.group[row]} {'kept' if staying[row] else 'out'} {_label(dataset, row)} {dataset.splits[row]}"
+        for row in shown
+    ]
+    pictures = [shrink(dataset.picture(row), _TILE) for row in shown]
+    write_bytes(path, png(contact_sheet(pictures, captions, tile=_TILE)))
+
+
+def _by_group(groups: DuplicateGroups) -> NDArray[np.int64]:
+    """The samples that have a copy, group by group."""
+    members = np.flatnonzero(groups.group >= 0)
+    return members[np.argsort(groups.group[members], kind="stable")]
+
+
+def _label(dataset: Dataset, row: int) -> str:
+    label = int(dataset.labels[row])
+    return dataset.label_names[label] if label >= 0 else ""
