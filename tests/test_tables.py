@@ -11,7 +11,7 @@ import pytest
 
 from mien.data.arrays import write_arrays
 from mien.data.readers import open_dataset, open_source, read_dataset
-from mien.data.reading.tables import ferplus_to_eight, pixels_of
+from mien.data.reading.fer2013 import ferplus_to_eight, pixels_of
 from mien.data.samples import vote_majority, vote_shares
 from mien.errors import DataError
 from mien.labels import EIGHT, FER2013

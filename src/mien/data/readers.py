@@ -17,9 +17,10 @@ import numpy as np
 from mien.data.arrays import is_arrays, open_arrays
 from mien.data.dataset import SPLITS, Chunk, Dataset, Fitted, Problem, Source, SourceOver, collect
 from mien.data.reading.archives import Archive, other_archive
+from mien.data.reading.csv_rows import header_of
 from mien.data.reading.layouts import find_layout
 from mien.data.reading.parquet import open_parquet
-from mien.data.reading.tables import header_of, is_picture_list, open_csv, open_picture_list
+from mien.data.reading.tables import is_picture_list, open_csv, open_picture_list
 from mien.data.reading.trees import Folder, PictureFiles, Tree
 from mien.data.samples import Samples
 from mien.errors import DataError

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.dataset import Chunk, Columns, Problem, Step, text_column
-from mien.data.reading.tables import vote_columns
+from mien.data.reading.fer2013 import vote_columns
 from mien.data.reading.trees import column_name, load_in_threads, ordered, split_named, without_empty_colour
 from mien.errors import DataError, MissingExtraError, PictureError
 from mien.labels import EIGHT, FER2013, FERPLUS_VOTES, canonical, canonical_all
