@@ -135,6 +135,7 @@ def test_macs_of_convolutions_and_of_what_is_not_known(tmp_path):
         weights = [
             numpy_helper.from_array(np.zeros((6, 2, 3, 3), np.float32), "a"),
             numpy_helper.from_array(np.zeros((6, 5), np.float32), "b"),
+            numpy_helper.from_array(np.array([16, 16]), "side"),
         ]
         graph = helper.make_graph(
             nodes,
@@ -151,6 +152,13 @@ def test_macs_of_convolutions_and_of_what_is_not_known(tmp_path):
     dense = helper.make_node("MatMul", ["p", "b"], ["d"])
     assert save([conv, pool, dense], "d") == 6 * 2 * 9 * 16 + 6 * 5
     assert save([helper.make_node("Relu", ["x"], ["r"])], "r") is None
+    enlarged = [  # as the exporter writes it: the size is reckoned from the batch's shape
+        helper.make_node("Shape", ["x"], ["two"], end=2),
+        helper.make_node("Concat", ["two", "side"], ["size"], axis=0),
+        helper.make_node("Resize", ["x", "", "", "size"], ["large"]),
+        helper.make_node("Conv", ["large", "a"], ["c"], group=2, pads=[1, 1, 1, 1]),
+    ]
+    assert save(enlarged, "c") == 6 * 2 * 9 * 16 * 16
 
 
 def test_an_empty_split_is_refused(tmp_path):

@@ -80,7 +80,7 @@ def count_macs(path: Path) -> int | None:
         import onnx
     except ImportError:
         return None
-    graph = onnx.shape_inference.infer_shapes(onnx.load(path)).graph
+    graph = onnx.shape_inference.infer_shapes(onnx.load(path), data_prop=True).graph
     shapes: dict[str, tuple[int, ...]] = {i.name: tuple(i.dims) for i in graph.initializer}
     for value in (*graph.value_info, *graph.input, *graph.output):
         shapes[value.name] = _shape(value)
