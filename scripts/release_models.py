@@ -107,7 +107,7 @@ def write_table() -> None:
     page = max((ROOT / "benchmarks/results").glob("*-classify.md"))
     ms = _milliseconds(page.read_text("utf-8"))
     lines = [
-        "| model | learnt | size | one face | FER+ majority of eight: accuracy | macro recall | recall of disgust, fear, contempt | original label: accuracy | macro recall | recall of disgust, fear | licence |",
+        f"| model | learnt | size | [one face](benchmarks/results/{page.name}) | FER+ majority of eight: accuracy | macro recall | recall of disgust, fear, contempt | original label: accuracy | macro recall | recall of disgust, fear | licence |",
         f"|{'---|' * 11}",
     ]
     rows = json.loads((ROOT / "src/mien/models/releases.json").read_text("utf-8"))
