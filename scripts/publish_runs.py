@@ -9,21 +9,20 @@ Of each run: its recipe, history and environment, and the metrics of its model f
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import tempfile
 from pathlib import Path
 
+from short_metrics import write_short_metrics
+
 from mien.data.readers import read_dataset, require_split
 from mien.evaluation.compare import compare_runs, comparison_text
 from mien.evaluation.compare_page import write_comparison
-from mien.evaluation.evaluate import evaluate, write_metrics
+from mien.evaluation.evaluate import evaluate
 from mien.model_file import ModelFile
 
 KEPT = ("recipe.toml", "history.csv", "environment.json")
 COMPARED = ("compare.csv", "compare.json", "compare.txt", "learning-curves.png")
-LONG = ("curves", "per_sample", "samples")
-"""What of the metrics nobody reads in a repository, and what is most of the file."""
 
 
 def keep_run(run: Path, data: Path, out: Path) -> None:
@@ -35,10 +34,8 @@ def keep_run(run: Path, data: Path, out: Path) -> None:
     model = ModelFile(path)
     dataset = read_dataset(data, size=model.info.size, channels=model.info.channels, splits=("validation",))
     samples = require_split(dataset, "validation", data)
-    place = out / "metrics.json"
-    write_metrics(evaluate([model], samples, truth="label", data=str(data), split="validation"), place)
-    figures = {key: value for key, value in json.loads(place.read_text("utf-8")).items() if key not in LONG}
-    place.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
+    found = evaluate([model], samples, truth="label", data=str(data), split="validation")
+    write_short_metrics(found, out / "metrics.json")
 
 
 def main() -> None:

@@ -15,11 +15,13 @@ import shutil
 import tomllib
 from pathlib import Path
 
+from short_metrics import write_short_metrics
+
 from mien.cache import sha256_of
 from mien.data.readers import read_dataset, require_split
 from mien.data.samples import Samples
 from mien.evaluation.card import CardTexts, model_card, write_with_card
-from mien.evaluation.evaluate import evaluate, write_metrics
+from mien.evaluation.evaluate import evaluate
 from mien.evaluation.result import Evaluation, Truth
 from mien.model_file import ModelFile, ModelInfo
 from mien.releases import shipped_models
@@ -147,8 +149,7 @@ def release(path: Path, data: Path) -> None:
         figures = _measured(model, samples, data)  # the same figures, of the file as it now is
     for truth, found in figures.items():
         place = ROOT / "docs/results" / info.name / f"metrics-{truth}.json"
-        write_metrics(found, place)
-        place.write_text(json.dumps(_without_curves(json.loads(place.read_text("utf-8"))), indent=2) + "\n", "utf-8")
+        write_short_metrics(found, place)
     card = ROOT / "docs/models" / f"{info.name}.md"
     card.parent.mkdir(parents=True, exist_ok=True)
     card.write_text(model_card(model, figures, shipped_texts(model)), "utf-8")
@@ -163,11 +164,6 @@ def _calibration(info: ModelInfo) -> str:
     if info.name in VECTOR_SCALED:
         return "calibration (vector scaling: a weight and a bias for each class)"
     return f"temperature ({info.temperature:.3f})"
-
-
-def _without_curves(metrics: dict[str, object]) -> dict[str, object]:
-    """Without the points of the curves, which nobody reads in a repository and which are most of the file."""
-    return {key: value for key, value in metrics.items() if key != "curves"}
 
 
 def shipped_texts(model: ModelFile) -> CardTexts:
