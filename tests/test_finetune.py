@@ -156,11 +156,11 @@ def test_norm_batches_change_only_the_kept_statistics(tmp_path):
 def test_words_for_weights_go_to_the_trunk(tmp_path, monkeypatch):
     network = odd_network()
     with pytest.raises(RecipeError, match=r"network\.weights is 'imagenet'"):
-        load_start(network, "imagenet")
+        load_start(network, NetworkSettings(weights="imagenet"))
     monkeypatch.setattr(network.trunk, "load_pretrained", lambda name: nn.init.constant_(network.trunk.after.bias, 3))
-    load_start(network, "faces")
+    load_start(network, NetworkSettings(weights="faces"))
     assert np.all(network.trunk.after.bias.detach().numpy() == 3)
     save_weights(network, tmp_path / "w")
     other = odd_network()
-    load_start(other, str(tmp_path / "w"))
+    load_start(other, NetworkSettings(weights=str(tmp_path / "w")))
     assert torch.equal(other.trunk.after.bias, network.trunk.after.bias)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from mien.errors import OutputError, TrainingError
 from mien.files import atomic_path
+from mien.training.grow import grown
 from mien.training.networks import ExpressionNetwork
 from mien.training.records import Confusion
 
@@ -50,15 +51,18 @@ def load_weights(network: nn.Module, path: Path) -> None:
     _fill(network, tensors, path)
 
 
-def start_from(network: nn.Module, path: Path) -> None:
+def start_from(network: ExpressionNetwork, path: Path, *, grow: bool = False) -> None:
     """Fills a network from another run's weights: the trunk must be equal, heads may come and go.
 
     Of heads and the layers between (`dense`, `head_norm`), what the file lacks stays as it is, and what the network
-    lacks is left out. Raises TrainingError.
+    lacks is left out. grow: the trunk may be smaller than the network's (`grow.grown`). Raises TrainingError.
     """
     tensors, _ = _load(path)
     if not any(k.startswith("trunk.") for k in tensors):
         raise TrainingError(f"{path}: no weights of mien; published ones go through  mien import-weights  first")
+    if grow:
+        network.load_state_dict(grown(network, tensors))
+        return
     own = network.state_dict()
     trunk = {k: v for k, v in tensors.items() if k in own or not k.startswith(("heads.", "neck."))}
     fresh = {k: v for k, v in own.items() if k.startswith(("heads.", "neck.")) and k not in tensors}

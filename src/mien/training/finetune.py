@@ -15,24 +15,27 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mien.releases import find_model
 from mien.training.checkpoint import start_from
 from mien.training.networks import ExpressionNetwork
-from mien.training.recipe import FinetuneSettings, OptimizerSettings
+from mien.training.recipe import FinetuneSettings, NetworkSettings, OptimizerSettings
 from mien.training.start_from_model import start_from_model
 
 PRETRAINED = ("imagenet", "faces")
 """Values of `network.weights` that a trunk knows itself; others are files, or shipped models by name."""
 
 
-def load_start(network: ExpressionNetwork, weights: str, labels: Mapping[str, tuple[str, ...]] | None = None) -> None:
-    """Fills a network with what `network.weights` names. labels: of its heads, for what a model file knows of them.
+def load_start(
+    network: ExpressionNetwork, settings: NetworkSettings, labels: Mapping[str, tuple[str, ...]] | None = None
+) -> None:
+    """Fills a network with what `settings.weights` names. labels: of its heads, for what a model file knows of them.
 
     Raises RecipeError, TrainingError, ModelFileError, MissingExtraError.
     """
+    weights = settings.weights
     if weights in PRETRAINED:
         network.trunk.load_pretrained(weights)
     elif weights.endswith(".onnx") or find_model(weights):
         start_from_model(network, weights, labels)
     elif weights:
-        start_from(network, Path(weights))
+        start_from(network, Path(weights), grow=settings.grow)
 
 
 def part_numbers(network: ExpressionNetwork) -> dict[nn.Module, int]:

@@ -54,6 +54,7 @@ class NetworkSettings:
     `weights`: what to start from. Empty: nothing. `imagenet` or `faces`: what the row's source offers, from an
     installed package or, for timm, from its hub. Else a safetensors file of a network that is equal but for its heads,
     or a model file of a residual network (.onnx, or a shipped model's name), whose labels are taken over by name.
+    `grow`: the weights are those of a residual network that is smaller, in width or depth; it begins inside this one.
     `interpolate`: after training, take the best point between those weights and the new ones, by validation accuracy.
     """
 
@@ -66,6 +67,7 @@ class NetworkSettings:
     head_norm: bool = False
     dropout: float = 0.2
     weights: str = ""
+    grow: bool = False
     interpolate: bool = False
 
     def __post_init__(self) -> None:
@@ -84,6 +86,10 @@ class NetworkSettings:
         _check(self.dense >= 0, f"dense is {self.dense}; expected 0 or more")
         _check(0 <= self.dropout < 1, f"dropout is {self.dropout}; expected 0 <= dropout < 1")
         _check(bool(self.weights) or not self.interpolate, "interpolate is true, but weights names no file")
+        _check(
+            self.weights.endswith(".safetensors") or not self.grow,
+            f"grow is true, but weights is '{self.weights}'; expected the .safetensors of a smaller network's run",
+        )
 
 
 @dataclass(frozen=True, slots=True)

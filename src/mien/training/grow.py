@@ -1,0 +1,71 @@
+"""A residual network that begins as a smaller one: wider, deeper, with squeeze-excitation, and the same answers.
+
+What Net2Net (Chen et al. 2015, arXiv:1511.05641) does by splitting channels is done here by adding ones that nobody
+listens to yet: a new channel has fresh weights, and the old channels behind it a weight of zero for it. New blocks
+begin as their shortcut. So the network answers as the smaller one did, and everything new has a gradient.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from mien.errors import TrainingError
+from mien.training.networks import ExpressionNetwork
+from mien.training.networks.resnet import ResNet, SqueezeExcite
+
+_GATE = 2.0
+"""Bias of a new gate: it lets through sigmoid(2) = 0.88 and can still learn. The norm before it makes up for that."""
+
+
+def grown(network: ExpressionNetwork, smaller: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state of `network`, freshly initialised as it is, with that of a smaller one inside.
+
+    smaller: the state of a residual network with the same stages, each as wide and deep as `network`'s or less. Heads
+    and layers between that it lacks stay fresh. Raises TrainingError for any other network, with a tensor's name.
+    """
+    if not isinstance(network.trunk, ResNet):
+        raise TrainingError("network.grow is for the residual networks of mien (kind 'resnet')")
+    own = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    kept = {k: v for k, v in smaller.items() if k in own or not k.startswith(("heads.", "neck."))}
+    for name, tensor in kept.items():
+        if name not in own or not _fits_into(tensor, own[name]):
+            shape = list(own[name].shape) if name in own else "no such tensor"
+            raise TrainingError(
+                f"network.grow: {name} is {list(tensor.shape)} in network.weights and {shape} in the recipe's network; "
+                "expected a residual network that is smaller in each part"
+            )
+        own[name] = _inside(tensor, own[name])
+    for name, module in network.named_modules():
+        if isinstance(module, SqueezeExcite) and f"{name}.excite.weight" not in kept:
+            norm = name.removesuffix("squeeze") + "norm2"
+            own[f"{name}.excite.weight"].zero_()
+            own[f"{name}.excite.bias"].fill_(_GATE)
+            for part in ("weight", "bias"):
+                own[f"{norm}.{part}"] *= 1 + math.exp(-_GATE)
+    return own
+
+
+def _fits_into(tensor: Tensor, larger: Tensor) -> bool:
+    """Whether outputs and inputs are no more than the larger one's, and kernels equal."""
+    sizes = list(zip(tensor.shape, larger.shape, strict=False))
+    return (
+        tensor.ndim == larger.ndim and all(a <= b for a, b in sizes[:2]) and all(a == b for a, b in sizes[2:])
+    )  # fmt: skip
+
+
+def _inside(tensor: Tensor, larger: Tensor) -> Tensor:
+    """`larger` with `tensor` as its first outputs, which take nothing from inputs that `tensor` has not."""
+    if tensor.ndim == 0:
+        return tensor
+    with torch.no_grad():
+        outputs = tensor.shape[0]
+        if tensor.ndim > 1:
+            larger[:outputs].zero_()
+            larger[:outputs, : tensor.shape[1]] = tensor
+        else:
+            larger[:outputs] = tensor
+    return larger
