@@ -299,3 +299,22 @@ def test_distillation_teaches_the_head_with_the_teachers_labels(tiny_run):
     other = replace(samples, label_names=("a", "b", "c", "d", "e", "f", "g"))
     with pytest.raises(RecipeError, match="no head has"):
         with_teachers(make_targets(other, TargetSettings(), source="s"), samples.images, settings)
+
+
+def test_what_teachers_said_is_kept_for_the_same_faces(tiny_run, tmp_path, monkeypatch):
+    samples = toy_faces(20, seed=3)
+    targets = make_targets(samples, TargetSettings(), source="s")
+    settings = DistillSettings(teachers=(str(tiny_run.models[0]),), weight=0.5, views=1)
+    asked = []
+    answer = ModelFile.probabilities
+    monkeypatch.setattr(ModelFile, "probabilities", lambda self, faces: asked.append(1) or answer(self, faces))
+    kept = tmp_path / "teachers.npz"
+    (first,) = with_teachers(targets, samples.images, settings, kept=kept)
+    (again,) = with_teachers(targets, samples.images, settings, kept=kept)
+    assert np.array_equal(first.distribution, again.distribution)
+    assert len(asked) == 1
+    with_teachers(targets, samples.images[::-1], settings, kept=kept)
+    assert len(asked) == 2
+    kept.write_bytes(kept.read_bytes()[:200])
+    (mended,) = with_teachers(targets, samples.images, settings, kept=kept)
+    assert np.array_equal(first.distribution, mended.distribution)

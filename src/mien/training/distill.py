@@ -1,17 +1,23 @@
 """Distillation (Hinton et al. 2015): soft outputs of other model files as targets.
 
-The teachers look at each training face once, in several views, and their mean is kept: cheap enough for any machine.
+The teachers look at each training face once, in several views, and their mean is kept, also on disk: cheap enough
+for any machine, and a run that goes on does not ask them again.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.dataset import fit_face
 from mien.errors import RecipeError
+from mien.files import atomic_path
 from mien.model_file import ModelFile, open_model
 from mien.training.learning_data import Images
 from mien.training.recipe import DistillSettings
@@ -21,28 +27,59 @@ _AT_ONCE = 512
 
 
 def with_teachers(
-    targets: tuple[HeadTargets, ...], images: Images, settings: DistillSettings
+    targets: tuple[HeadTargets, ...], images: Images, settings: DistillSettings, *, kept: Path | None = None
 ) -> tuple[HeadTargets, ...]:
     """Targets blended with the teachers' outputs, each head with those teachers that have its labels.
 
     images: uint8 (N, S, S, C), in memory or on disk, the faces that the targets belong to. A face that taught nothing
-    before (no rater voted) is taught by the teachers alone. Raises RecipeError for a teacher whose labels no head has.
+    before (no rater voted) is taught by the teachers alone. kept: a file that keeps the outputs, and is read instead
+    where it has those of the same teachers on the same faces. Raises RecipeError for a teacher whose labels no head
+    has, OutputError where the file can't be written.
     """
-    sums: dict[str, list[NDArray[np.float32]]] = {}
-    for name in settings.teachers:
-        teacher = open_model(name)
-        heads = [t for t in targets if set(t.labels) == set(teacher.info.labels)]
-        if not heads:
-            raise RecipeError(f"distill.teachers: {name} has the labels {', '.join(teacher.info.labels)}; no head has")
-        # A votes teacher and a label teacher of an eight-class set share their labels: prefer the head of its kind.
-        head = next((t for t in heads if t.head == teacher.info.target), heads[0])
-        order = [teacher.info.labels.index(label) for label in head.labels]
-        sums.setdefault(head.head, []).append(_outputs(teacher, images, settings.views)[:, order])
-    return tuple(_blended(t, sums[t.head], settings.weight) if t.head in sums else t for t in targets)
+    pairs = [_with_head(open_model(name), targets) for name in settings.teachers]
+    key = _key(pairs, images, settings.views)
+    taught = None if kept is None else _read(kept, key)
+    if taught is None:
+        outputs: dict[str, list[NDArray[np.float32]]] = {}
+        for teacher, head in pairs:
+            order = [teacher.info.labels.index(label) for label in head.labels]
+            outputs.setdefault(head.head, []).append(_outputs(teacher, images, settings.views)[:, order])
+        taught = {head: np.asarray(np.mean(of, axis=0), np.float32) for head, of in outputs.items()}
+        if kept is not None:
+            with atomic_path(kept) as place, place.open("wb") as file:
+                arrays: dict[str, NDArray[np.generic]] = {"key": np.array(key), **taught}
+                np.savez_compressed(file, allow_pickle=False, **arrays)
+    return tuple(_blended(t, taught[t.head], settings.weight) if t.head in taught else t for t in targets)
 
 
-def _blended(target: HeadTargets, outputs: list[NDArray[np.float32]], weight: float) -> HeadTargets:
-    taught = np.mean(outputs, axis=0)
+def _with_head(teacher: ModelFile, targets: tuple[HeadTargets, ...]) -> tuple[ModelFile, HeadTargets]:
+    labels = teacher.info.labels
+    heads = [t for t in targets if set(t.labels) == set(labels)]
+    if not heads:
+        raise RecipeError(f"distill.teachers: {teacher.path} has the labels {', '.join(labels)}; no head has")
+    # A votes teacher and a label teacher of an eight-class set share their labels: prefer the head of its kind.
+    return teacher, next((t for t in heads if t.head == teacher.info.target), heads[0])
+
+
+def _key(pairs: list[tuple[ModelFile, HeadTargets]], images: Images, views: int) -> str:
+    """What the outputs hang on; of the faces their number, and a part of them throughout."""
+    some = images[np.linspace(0, len(images) - 1, min(len(images), 256)).astype(np.intp)]
+    faces = hashlib.sha256(np.ascontiguousarray(some).tobytes()).hexdigest()
+    teachers = [(teacher.sha256, head.head, head.labels) for teacher, head in pairs]
+    return json.dumps([teachers, views, len(images), faces])
+
+
+def _read(kept: Path, key: str) -> dict[str, NDArray[np.float32]] | None:
+    try:
+        with kept.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            if str(arrays["key"]) != key:
+                return None
+            return {head: arrays[head] for head in arrays.files if head != "key"}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None  # not there yet, or not ours: the teachers are asked
+
+
+def _blended(target: HeadTargets, taught: NDArray[np.float32], weight: float) -> HeadTargets:
     silent = target.distribution.sum(1, keepdims=True) == 0
     mixed = np.where(silent, taught, (1 - weight) * target.distribution + weight * taught)
     return replace(target, distribution=mixed.astype(np.float32))

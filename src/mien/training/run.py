@@ -1,8 +1,8 @@
 """A training run from recipe and data to a folder with everything that came of it.
 
 The folder holds: recipe.toml (resolved), environment.json, history.csv, timing.csv, confusions.json, curves.png,
-best.safetensors, last.safetensors, checkpoint.safetensors, interpolated.safetensors (where the recipe asks), a model
-file per target, validation.npz (what these say of the validation faces) and run.html.
+best.safetensors, last.safetensors, checkpoint.safetensors, interpolated.safetensors and teachers.npz (where the recipe
+asks), a model file per target, validation.npz (what these say of the validation faces) and run.html.
 """
 
 from __future__ import annotations
@@ -42,6 +42,9 @@ from mien.training.workers import joined
 from mien.version import __version__
 
 INTERPOLATED = "interpolated.safetensors"
+
+TAUGHT = "teachers.npz"
+"""What the recipe's teachers said of the training faces, kept for a run that goes on."""
 
 _TRAIN_SEEN = 4096
 """On so many training faces at most it is measured how well the network knows those."""
@@ -88,11 +91,13 @@ def train_run(
             raise DataError(f"{data}: {len(train)} faces to train on; optimizer.batch_size makes steps of {at_once}")
         train_targets = make_targets(train, recipe.targets, source=str(data))
         validation_targets = make_targets(validation, recipe.targets, source=str(data))
-        if recipe.distill.teachers and not _is_finished(recipe, out):
-            train_targets = with_teachers(train_targets, train.images, recipe.distill)
-        about = environment(device) | {"workers": workers.count}
         if workers.is_first:
             make_folder(out)
+        if recipe.distill.teachers and not _is_finished(recipe, out):
+            kept = out / TAUGHT if workers.is_first else None
+            train_targets = with_teachers(train_targets, train.images, recipe.distill, kept=kept)
+        about = environment(device) | {"workers": workers.count}
+        if workers.is_first:
             write_text(out / "recipe.toml", to_toml(recipe))
             write_text(out / "environment.json", json.dumps(about, indent=2) + "\n")
         train_faces = Faces.on(device, train, train_targets)
