@@ -153,14 +153,22 @@ def test_norm_batches_change_only_the_kept_statistics(tmp_path):
     assert all("running" in name or "num_batches" in name for name in different)
 
 
+NO_FACES = Faces(torch.empty(0, 1, 48, 48, dtype=torch.uint8), {}, {})
+
+
+def starting_from(weights):
+    recipe = load_recipe("toy")
+    return replace(recipe, network=NetworkSettings(weights=weights))
+
+
 def test_words_for_weights_go_to_the_trunk(tmp_path, monkeypatch):
     network = odd_network()
     with pytest.raises(RecipeError, match=r"network\.weights is 'imagenet'"):
-        load_start(network, NetworkSettings(weights="imagenet"))
+        load_start(network, starting_from("imagenet"), NO_FACES)
     monkeypatch.setattr(network.trunk, "load_pretrained", lambda name: nn.init.constant_(network.trunk.after.bias, 3))
-    load_start(network, NetworkSettings(weights="faces"))
+    load_start(network, starting_from("faces"), NO_FACES)
     assert np.all(network.trunk.after.bias.detach().numpy() == 3)
     save_weights(network, tmp_path / "w")
     other = odd_network()
-    load_start(other, NetworkSettings(weights=str(tmp_path / "w")))
+    load_start(other, starting_from(str(tmp_path / "w")), NO_FACES)
     assert torch.equal(other.trunk.after.bias, network.trunk.after.bias)

@@ -5,37 +5,43 @@ Parts are numbered by the trunk's stages, 0, 1, ...; the head (all that comes af
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mien.releases import find_model
+from mien.training.augment import central
+from mien.training.batches import Faces
 from mien.training.checkpoint import start_from
 from mien.training.networks import ExpressionNetwork
-from mien.training.recipe import FinetuneSettings, NetworkSettings, OptimizerSettings
+from mien.training.recipe import FinetuneSettings, OptimizerSettings, Recipe
 from mien.training.start_from_model import start_from_model
 
 PRETRAINED = ("imagenet", "faces")
 """Values of `network.weights` that a trunk knows itself; others are files, or shipped models by name."""
 
+_SOME_FACES = 512
+"""On so many, at most, a model file's network is measured before it goes on learning."""
 
-def load_start(
-    network: ExpressionNetwork, settings: NetworkSettings, labels: Mapping[str, tuple[str, ...]] | None = None
-) -> None:
-    """Fills a network with what `settings.weights` names. labels: of its heads, for what a model file knows of them.
 
+def load_start(network: ExpressionNetwork, recipe: Recipe, faces: Faces) -> None:
+    """Fills a network with what the recipe's `network.weights` names.
+
+    faces: some that it will see, and what its heads' classes are called, for weights out of a model file.
     Raises RecipeError, TrainingError, ModelFileError, MissingExtraError.
     """
-    weights = settings.weights
+    weights = recipe.network.weights
     if weights in PRETRAINED:
         network.trunk.load_pretrained(weights)
     elif weights.endswith(".onnx") or find_model(weights):
-        start_from_model(network, weights, labels)
+        some = torch.linspace(0, len(faces.images) - 1, min(len(faces.images), _SOME_FACES)).long()
+        views = central(faces.images[some], recipe.input.view).to(torch.float32)
+        start_from_model(network, weights, views, faces.labels)
     elif weights:
-        start_from(network, Path(weights), grow=settings.grow)
+        start_from(network, Path(weights), grow=recipe.network.grow)
 
 
 def part_numbers(network: ExpressionNetwork) -> dict[nn.Module, int]:

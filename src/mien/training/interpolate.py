@@ -28,7 +28,7 @@ def interpolate_with_start(recipe: Recipe, network: ExpressionNetwork, validatio
     Best is the highest mean validation accuracy of the heads. Batch statistics are averaged like weights.
     """
     first = copy.deepcopy(network)
-    load_start(first, recipe.network, validation.labels)
+    load_start(first, recipe, validation)
     before, after = first.state_dict(), copy.deepcopy(network.state_dict())
     scores = {}
     for share in SHARES:

@@ -168,7 +168,7 @@ def _start(job: _Job, *, resume: bool) -> TrainingState:
     network = network_on(recipe, heads, job.train.images.device)
     going_on = resume and checkpoint.exists()
     if not going_on:
-        load_start(network, recipe.network, job.train.labels)
+        load_start(network, recipe, job.train)
     optimizer = _optimizer(network, recipe)
     state = TrainingState(network, copy.deepcopy(network), optimizer, epoch=0, step=0, best=-math.inf, history=[])
     if going_on:

@@ -1,7 +1,8 @@
 """Starts a network from a model file of mien: its convolutions are found again by order and shape, labels by name.
 
 In the file each batch norm is folded into the convolution before it. Such a pair becomes a convolution with a batch
-norm that does nothing but add the bias, which is then free to learn.
+norm that gives back what it takes away: its statistics are those of some faces, and its weight and bias undo them. A
+norm that did nothing would answer the same, but in training, where it goes by the batch, take the network apart.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from onnx import numpy_helper
-from torch import nn
+from torch import Tensor, nn
 
 from mien.errors import TrainingError
 from mien.model_file import ModelFile, open_model
@@ -24,11 +25,12 @@ _Convolution = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 def start_from_model(
-    network: ExpressionNetwork, model: str | Path, labels: Mapping[str, tuple[str, ...]] | None = None
+    network: ExpressionNetwork, model: str | Path, faces: Tensor, labels: Mapping[str, tuple[str, ...]] | None = None
 ) -> None:
     """Fills the trunk of `network` from a model file, a shipped one by name; the neck stays as it is.
 
-    labels: of the network's heads; what the file knows of these labels is taken over, and others stay as they are.
+    faces: float (N, C, V, V) of range 0-255, some hundred of those that it will see, on its device. labels: of the
+    network's heads; what the file knows of these labels is taken over, and others stay as they are.
     Works where every convolution of the trunk is followed by its batch norm, as in mien's residual networks. Raises
     ModelFileError; TrainingError where the file has another network.
     """
@@ -54,7 +56,32 @@ def start_from_model(
             norm.running_var.fill_(1.0 - norm.eps)  # so that the norm divides by 1
     if found or not pairs:
         raise other
+    _measure_norms(network, pairs, faces)
     _fill_heads(network, opened, labels or {})
+
+
+@torch.no_grad()
+def _measure_norms(network: ExpressionNetwork, pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]], faces: Tensor) -> None:
+    """Gives norms that do nothing but add their bias the statistics of `faces`, and the weights that undo them."""
+    maps: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+
+    def measure(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        variance, mean = torch.var_mean(inputs[0], (0, 2, 3), correction=0)
+        maps[norm] = variance, mean
+
+    hooks = [norm.register_forward_pre_hook(measure) for _, norm in pairs]
+    training = network.training
+    network.eval()(faces)
+    network.train(training)
+    for hook in hooks:
+        hook.remove()
+    for _, norm in pairs:
+        variance, mean = maps[norm]
+        assert norm.running_mean is not None and norm.running_var is not None
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_(variance)
+        norm.weight.copy_((variance + norm.eps).sqrt())
+        norm.bias.add_(mean)
 
 
 def _fill_heads(network: ExpressionNetwork, opened: ModelFile, labels: Mapping[str, tuple[str, ...]]) -> None:
