@@ -2,7 +2,7 @@
 
     python benchmarks/streaming.py [--data ../shared/data] [--recipe scratch-cnn2]
 
-FER2013 as `mien data import` writes it; both ways take turns, three epochs each, the first of which
+FER2013 as `mien data import` writes it; both ways take turns, two epochs each, the first of which
 warms up.
 The smallest networks are the hardest test: their steps leave the least time to read in.
 """
@@ -50,7 +50,7 @@ def main() -> None:
         for turn in range(options.repeats):
             for way, extra in (("memory", []), ("disk", ["--stream"])):
                 out = Path(folder) / f"{way}-{turn}"
-                changes = ["--set", "optimizer.epochs=3", "--set", "optimizer.warmup_epochs=0"]
+                changes = ["--set", "optimizer.epochs=2", "--set", "optimizer.warmup_epochs=0"]
                 peaks[way].append(mien("train", options.recipe, "--data", data, "--out", str(out), *changes, *extra))
                 with (out / "timing.csv").open(encoding="utf-8") as file:
                     rows = list(csv.DictReader(file))[1:]
