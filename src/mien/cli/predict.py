@@ -63,7 +63,10 @@ def predict(
     ] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Faces classified together. [default: 64]")] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Threads that read pictures and find faces; default: one a core, up to 4.")
+        int | None,
+        typer.Option(
+            min=1, help="Threads that read pictures and find faces; default: one a core, up to 4 without --shards."
+        ),
     ] = None,
     shards: Annotated[
         str | None,

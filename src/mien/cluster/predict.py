@@ -89,7 +89,7 @@ def predict_shards(
     sources: as `expand_all`. out: a folder or an fsspec URL. A shard that is there is done: stopped or killed, the same
     call goes on with those that are missing. Each picture is in exactly one shard, in one row a face, or in one row
     where it has none or failed (`shard_schema`). ray: where the shards are worked on; None: in this process, in
-    `workers` threads (None: one a core, four at most). On Ray this process hands shards out and writes them, a lost
+    `workers` threads (None: one a core). On Ray this process hands shards out and writes them, a lost
     worker is replaced and its shard done again; where that happens three times, the shard's pictures failed.
     progress: is told how many pictures are done, and of how many.
 
@@ -128,7 +128,7 @@ def _here(
     recognizer: Recognizer, shards: Iterator[Shard], workers: int | None, told: Callable[[int], None]
 ) -> Generator[ShardDone, None, None]:
     for shard in shards:
-        yield work_on_shard(recognizer, shard, workers=workers or min(4, os.cpu_count() or 1), told=told)
+        yield work_on_shard(recognizer, shard, workers=workers or os.cpu_count() or 1, told=told)
 
 
 def _on_ray(

@@ -6,6 +6,7 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,8 +60,8 @@ def work_on_shard(
     """Recognises in the pictures of a shard. A picture that can't be read is a row with its reason.
 
     Which faces are classified together hangs on the shard alone, so that its rows are the same wherever it is worked
-    on (with one kind of processor; another one may differ in the last digit). workers: threads that search pictures;
-    others read ahead what is behind URLs. told: is given how many pictures of the shard are done.
+    on (with one kind of processor; another one may differ in the last digit). workers: threads that search pictures
+    and classify faces; others read ahead what is behind URLs. told: is given how many pictures of the shard are done.
     """
     return _done(shard, _results(recognizer, shard.sources, workers, told), recognizer.labels)
 
@@ -92,20 +93,42 @@ def shard_schema(labels: Sequence[str]) -> Any:
 def _results(
     recognizer: Recognizer, sources: Iterable[str], workers: int, told: Callable[[int], None]
 ) -> Iterator[ImageResult]:
+    """The results in order. Searching and answering share the threads, so that each has work whichever takes longer."""
     waiting: list[Seen] = []
+    answering: deque[Future[list[ImageResult]]] = deque()
     faces = done = 0
-    for seen in _looked_at(recognizer, sources, workers):
-        waiting.append(seen)
-        faces += seen.face_count
-        if faces >= _FACES or len(waiting) >= _PICTURES:
-            yield from recognizer.answer(waiting)
-            done += len(waiting)
-            told(done)
-            waiting, faces = [], 0
-    yield from recognizer.answer(waiting)
+
+    def answered() -> list[ImageResult]:
+        nonlocal done
+        results = answering.popleft().result()
+        done += len(results)
+        told(done)
+        return results
+
+    with (
+        _stopped(ThreadPoolExecutor(_READERS, thread_name_prefix="mien-read")) as readers,
+        _stopped(ThreadPoolExecutor(workers, thread_name_prefix="mien")) as pool,
+    ):
+        for seen in _looked_at(recognizer, sources, readers, pool, _READERS + 2 * workers):
+            waiting.append(seen)
+            faces += seen.face_count
+            if faces >= _FACES or len(waiting) >= _PICTURES:
+                answering.append(pool.submit(_answer, recognizer, waiting))
+                waiting, faces = [], 0
+                if len(answering) > workers:
+                    yield from answered()
+        answering.append(pool.submit(_answer, recognizer, waiting))
+        while answering:
+            yield from answered()
 
 
-def _looked_at(recognizer: Recognizer, sources: Iterable[str], workers: int) -> Iterator[Seen]:
+def _answer(recognizer: Recognizer, seen: list[Seen]) -> list[ImageResult]:
+    return list(recognizer.answer(seen))
+
+
+def _looked_at(
+    recognizer: Recognizer, sources: Iterable[str], readers: ThreadPoolExecutor, pool: ThreadPoolExecutor, ahead: int
+) -> Iterator[Seen]:
     """The pictures in order, read and searched in threads a little ahead: only so many bytes are in memory."""
 
     def look(source: str, read: Future[bytes] | None) -> Seen:
@@ -114,22 +137,23 @@ def _looked_at(recognizer: Recognizer, sources: Iterable[str], workers: int) -> 
         except PictureError as error:
             return Seen(ImageResult(source, 0, 0, error=str(error)))
 
-    ahead: deque[Future[Seen]] = deque()
-    with (
-        ThreadPoolExecutor(_READERS, thread_name_prefix="mien-read") as readers,
-        ThreadPoolExecutor(workers, thread_name_prefix="mien") as lookers,
-    ):
-        try:
-            for source in sources:
-                read = readers.submit(read_url, source) if is_url(source) else None
-                ahead.append(lookers.submit(look, source, read))
-                if len(ahead) >= _READERS + 2 * workers:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-        finally:
-            lookers.shutdown(wait=False, cancel_futures=True)
-            readers.shutdown(wait=False, cancel_futures=True)
+    running: deque[Future[Seen]] = deque()
+    for source in sources:
+        read = readers.submit(read_url, source) if is_url(source) else None
+        running.append(pool.submit(look, source, read))
+        if len(running) >= ahead:
+            yield running.popleft().result()
+    while running:
+        yield running.popleft().result()
+
+
+@contextmanager
+def _stopped(pool: ThreadPoolExecutor) -> Iterator[ThreadPoolExecutor]:
+    """A pool that is not waited for: what has not begun never does."""
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _done(shard: Shard, results: Iterable[ImageResult], labels: Sequence[str]) -> ShardDone:
