@@ -9,12 +9,13 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 from mien.cluster.folder import OutputFolder, output_folder
 from mien.cluster.plan import LISTING, SUMMARY, Plan, make_or_open_plan, pyarrow, read_shards, shard_name
-from mien.cluster.ray_workers import TRIES, Lost, RaySettings, ray_workers
-from mien.cluster.shard import KEY, Counts, Shard, ShardDone, failed_shard, work_on_shard
+from mien.cluster.ray_workers import TRIES, Lost, RaySettings, RayWorkers, ray_workers
+from mien.cluster.shard import KEY, Counts, Shard, ShardDone, failed_shard, halves, joined_shard, work_on_shard
 from mien.cluster.sources import Lists
 from mien.data.crops import DetectorChoice
 from mien.errors import ModelFileError, OutputError
@@ -90,7 +91,8 @@ def predict_shards(
     call goes on with those that are missing. Each picture is in exactly one shard, in one row a face, or in one row
     where it has none or failed (`shard_schema`). ray: where the shards are worked on; None: in this process, in
     `workers` threads (None: one a core). On Ray this process hands shards out and writes them, a lost
-    worker is replaced and its shard done again; where that happens three times, the shard's pictures failed.
+    worker is replaced and its shard done again; where that happens three times, the shard is halved until the
+    pictures that do it stand alone, and these have failed.
     progress: is told how many pictures are done, and of how many.
 
     Raises MienError: for sources, models and detectors as in `mien predict`; OutputError where `out` can't be written
@@ -135,12 +137,33 @@ def _on_ray(
     settings: PredictSettings, recognizer: Recognizer, shards: Iterator[Shard], ray: RaySettings
 ) -> Generator[ShardDone, None, None]:
     with ray_workers(partial(_start, settings, recognizer.summary().sha256), ray) as workers:
+        lost = []
         for _, shard, result in workers.work_off(shards):
             if isinstance(result, Lost):
-                reason = f"its worker was lost {TRIES} times ({result.reason}); delete {shard_name(shard.number)}, "
-                yield failed_shard(shard, recognizer.labels, f"{reason}and the same command tries again")
+                lost.append(shard)
             else:
                 yield result
+        for shard in lost:
+            yield _in_parts(workers, shard, recognizer.labels)
+
+
+def _in_parts(workers: RayWorkers[Shard, ShardDone], shard: Shard, labels: tuple[str, ...]) -> ShardDone:
+    """A shard that loses its workers, halved until the pictures that do it stand alone: these have failed."""
+    found: list[tuple[int, ShardDone]] = []
+    failing = [shard]
+    while failing:
+        parts = [part for whole in failing for part in halves(whole)]
+        single = all(len(part.sources) == 1 for part in parts)
+        failing = []
+        for _, part, result in workers.work_off(parts, tries=TRIES if single else 1):
+            if not isinstance(result, Lost):
+                found.append((part.first, result))
+            elif len(part.sources) > 1 or not single:
+                failing.append(part)
+            else:
+                reason = f"its worker was lost {TRIES} times ({result.reason}); delete {shard_name(shard.number)}, "
+                found.append((part.first, failed_shard(part, labels, f"{reason}and the same command tries again")))
+    return joined_shard(shard, [done for _, done in sorted(found, key=itemgetter(0))])
 
 
 def _start(settings: PredictSettings, sha256: tuple[str, ...]) -> Callable[[Shard], ShardDone]:

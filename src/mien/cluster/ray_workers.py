@@ -19,7 +19,7 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 TRIES = 3
-"""So often a task is begun whose worker is lost."""
+"""So often a task is begun whose worker is lost, where nothing else is said."""
 
 _OBJECT_STORE_BYTES = 512 * 1024 * 1024
 
@@ -37,7 +37,7 @@ class RaySettings:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """What becomes of a task whose worker was lost `TRIES` times. reason: why, as far as Ray knows; one line."""
+    """What becomes of a task whose worker was lost each time. reason: why, as far as Ray knows; one line."""
 
     reason: str
 
@@ -57,11 +57,11 @@ class RayWorkers(Generic[Task, Result]):
         self._start = start
         self._folder = os.getcwd()  # noqa: PTH109
 
-    def work_off(self, tasks: Iterable[Task]) -> Iterator[tuple[int, Task, Result | Lost]]:
+    def work_off(self, tasks: Iterable[Task], *, tries: int = TRIES) -> Iterator[tuple[int, Task, Result | Lost]]:
         """What the workers make of the tasks, each as soon as it is known, with its position and the task.
 
-        A worker gets its next task when it is free; no more tasks are taken than there are workers. An error that a
-        task raises ends it all, and is raised.
+        A worker gets its next task when it is free; no more tasks are taken than there are workers. tries: how often a
+        task is begun whose worker is lost. An error that a task raises ends it all, and is raised.
         """
         waiting = enumerate(tasks)
         again: deque[tuple[int, Task, int]] = deque()  # position, task, how often it was begun
@@ -90,7 +90,7 @@ class RayWorkers(Generic[Task, Result]):
                         raise ClusterError(f"workers are lost one after another: {result.reason}")
                     self._ray.kill(actor)
                     free += self._replacement(len(running) + len(free), result)
-                    if begun < TRIES:
+                    if begun < tries:
                         again.append((position, task, begun))
                         continue
                 else:

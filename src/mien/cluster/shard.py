@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mien.cluster.plan import pyarrow
@@ -70,6 +70,24 @@ def failed_shard(shard: Shard, labels: Sequence[str], reason: str) -> ShardDone:
     """A shard whose pictures all failed for the same reason."""
     results = (ImageResult(source, 0, 0, error=f"{source}: {reason}") for source in shard.sources)
     return _done(shard, results, labels)
+
+
+def halves(shard: Shard) -> tuple[Shard, ...]:
+    """A shard in two parts of the same number; one of a single picture stays whole."""
+    middle = len(shard.sources) // 2
+    if not middle:
+        return (shard,)
+    first, second = shard.sources[:middle], shard.sources[middle:]
+    return replace(shard, sources=first), replace(shard, first=shard.first + middle, sources=second)
+
+
+def joined_shard(shard: Shard, parts: Sequence[ShardDone]) -> ShardDone:
+    """A whole shard out of what became of its parts, which are given in order."""
+    pa = pyarrow()
+    import pyarrow.parquet as pq
+
+    tables = [pq.read_table(pa.BufferReader(part.data)) for part in parts]
+    return _written(shard, pa.concat_tables(tables), sum((part.counts for part in parts), Counts()))
 
 
 def shard_schema(labels: Sequence[str]) -> Any:
@@ -158,8 +176,6 @@ def _stopped(pool: ThreadPoolExecutor) -> Iterator[ThreadPoolExecutor]:
 
 def _done(shard: Shard, results: Iterable[ImageResult], labels: Sequence[str]) -> ShardDone:
     pa = pyarrow()
-    import pyarrow.parquet as pq
-
     schema = shard_schema(labels)
     columns: dict[str, list[Any]] = {name: [] for name in schema.names}
     faces = failed = 0
@@ -169,7 +185,12 @@ def _done(shard: Shard, results: Iterable[ImageResult], labels: Sequence[str]) -
         for row in _rows(picture, result, labels):
             for values, value in zip(columns.values(), row, strict=True):
                 values.append(value)
-    counts = Counts(len(shard.sources), faces, failed)
+    return _written(shard, pa.table(columns, schema), Counts(len(shard.sources), faces, failed))
+
+
+def _written(shard: Shard, table: Any, counts: Counts) -> ShardDone:
+    import pyarrow.parquet as pq
+
     about = {
         "listing": shard.listing,
         "shard": shard.number,
@@ -177,9 +198,8 @@ def _done(shard: Shard, results: Iterable[ImageResult], labels: Sequence[str]) -
         "faces": counts.faces,
         "failed": counts.failed,
     }
-    table = pa.table(columns, schema).replace_schema_metadata({KEY: json.dumps(about)})
-    place = pa.BufferOutputStream()
-    pq.write_table(table, place, compression="zstd")
+    place = pyarrow().BufferOutputStream()
+    pq.write_table(table.replace_schema_metadata({KEY: json.dumps(about)}), place, compression="zstd")
     return ShardDone(shard.number, place.getvalue().to_pybytes(), counts)
 
 
