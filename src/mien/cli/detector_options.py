@@ -1,4 +1,4 @@
-"""What commands that find faces share: `--cascade`, `--yunet-weights`, `--min-face`, `--pad`."""
+"""What commands that find faces share: `--detector`, `--cascade`, `--yunet-weights`, `--min-face`, `--pad`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+Detector = Annotated[
+    str, typer.Option("--detector", "-d", help="mtcnn, yunet, haar, or none where each picture is a face already.")
+]
 Cascade = Annotated[Path | None, typer.Option(metavar="FILE", help="A cascade file for the detector haar.")]
 YunetWeights = Annotated[Path | None, typer.Option(metavar="FILE", help="A weights file for the detector yunet.")]
 MinFace = Annotated[int, typer.Option(metavar="PX", min=1, help="Leave out faces that are smaller, in pixels.")]

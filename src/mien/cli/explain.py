@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from mien.cli.detector_options import YunetWeights
+from mien.cli.detector_options import Detector, YunetWeights
 from mien.cli.exit_codes import NOT_ALL_READ
 
 
@@ -22,9 +22,7 @@ def explain(
         Literal["auto", "occlusion", "gradcam"],
         typer.Option(help="Occlusion works for any model file, Grad-CAM for a run's folder. [auto: by what MODEL is]"),
     ] = "auto",
-    detector: Annotated[
-        str, typer.Option("--detector", "-d", help="mtcnn, yunet, haar, or none where each picture is a face already.")
-    ] = "mtcnn",
+    detector: Detector = "mtcnn",
     yunet_weights: YunetWeights = None,
 ) -> None:
     """Show which parts of a face an answer hangs on, and whether the map means anything.

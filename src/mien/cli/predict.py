@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.cli.cluster_options import Actors, Address, Engine, ray_settings
-from mien.cli.detector_options import Cascade, MinFace, YunetWeights
+from mien.cli.detector_options import Cascade, Detector, MinFace, YunetWeights
 from mien.cli.exit_codes import INTERRUPTED, NOT_ALL_READ
 from mien.cli.training_options import RecipeChanges, TrainIfMissing, TrainingRecipe, train_missing_model
 
@@ -43,10 +43,7 @@ def predict(
         list[str],
         typer.Option("--model", "-m", help="A shipped model's name or a file; several answer with their mean."),
     ] = ["mien-small"],  # noqa: B006 (typer copies it)
-    detector: Annotated[
-        str,
-        typer.Option("--detector", "-d", help="mtcnn, yunet, haar, or none where each picture is a face already."),
-    ] = "mtcnn",
+    detector: Detector = "mtcnn",
     cascade: Cascade = None,
     yunet_weights: YunetWeights = None,
     min_face: MinFace = 20,

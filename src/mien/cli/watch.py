@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli.detector_options import MinFace, YunetWeights
+from mien.cli.detector_options import Detector, MinFace, YunetWeights
 from mien.cli.exit_codes import INTERRUPTED, NOT_ALL_READ
 from mien.cli.training_options import RecipeChanges, TrainIfMissing, TrainingRecipe, train_missing_model
 
@@ -42,7 +42,7 @@ def watch(
     model: Annotated[
         list[str], typer.Option("--model", "-m", help="A shipped model's name or a file; several answer together.")
     ] = ["mien-small"],  # noqa: B006 (typer copies it)
-    detector: Annotated[str, typer.Option("--detector", "-d", help="mtcnn, yunet, haar, or none.")] = "mtcnn",
+    detector: Detector = "mtcnn",
     yunet_weights: YunetWeights = None,
     record: Annotated[Path | None, typer.Option(metavar="OUT.mp4", help="Record the drawn frames, with sound.")] = None,
     timeline: Annotated[
