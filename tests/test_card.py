@@ -20,7 +20,9 @@ from tiny_models import make_model
 ROOT = Path(__file__).parents[1]
 
 
-def release_script():
+@pytest.fixture
+def release_script(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))  # it imports its neighbour
     spec = importlib.util.spec_from_file_location("release_models", ROOT / "scripts" / "release_models.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -34,8 +36,8 @@ def committed(name, truth):
 
 
 @pytest.mark.parametrize("name", ["mien-small", "mien-nano", "mien-small-fer2013", "mien-nano-fer2013"])
-def test_the_cards_in_the_repository_are_what_the_generator_makes_of_the_committed_figures(name):
-    script, model = release_script(), open_model(name)
+def test_the_cards_in_the_repository_are_what_the_generator_makes_of_the_committed_figures(name, release_script):
+    script, model = release_script, open_model(name)
     card = model_card(model, {t: committed(name, t) for t in script.RULERS}, script.shipped_texts(model))
     assert card == (ROOT / "docs/models" / f"{name}.md").read_text("utf-8")
     assert model.card == model_card(
