@@ -2,8 +2,7 @@
 
     python benchmarks/streaming.py [--data ../shared/data] [--recipe scratch-cnn2]
 
-FER2013 as `mien data import` writes it; both ways take turns, two epochs each, the first of which
-warms up.
+FER2013 as `mien data import` writes it; both ways take turns, two epochs each, the first of which warms up.
 The smallest networks are the hardest test: their steps leave the least time to read in.
 """
 

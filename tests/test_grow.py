@@ -52,10 +52,11 @@ def test_all_of_a_grown_network_learns(learnt):
     assert still == []
 
 
-def test_heads_may_be_new(learnt):
+def test_heads_may_be_new(learnt, tmp_path):
+    save_weights(learnt, tmp_path / "small.safetensors")
     large = build_network(LARGE, InputSettings(), {"other": 3}, seed=3)
     fresh = large.heads["other"].weight.clone()
-    large.load_state_dict(grown(large, learnt.state_dict()))
+    start_from(large, tmp_path / "small.safetensors", grow=True)
     assert torch.equal(large.heads["other"].weight, fresh)
 
 
@@ -82,3 +83,5 @@ def test_a_run_grows_from_a_file(learnt, tmp_path):
     assert torch.equal(large.trunk.stem[0].weight[:4], learnt.trunk.stem[0].weight)
     with pytest.raises(RecipeError, match="grow is true, but weights is ''"):
         load_recipe("mien-small", ["network.grow=true"])
+    with pytest.raises(RecipeError, match="grow and interpolate are both true"):
+        load_recipe("mien-base", ["network.interpolate=true"])

@@ -9,7 +9,6 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from operator import itemgetter
 from typing import Any
 
 from mien.cluster.folder import OutputFolder, output_folder
@@ -149,7 +148,7 @@ def _on_ray(
 
 def _in_parts(workers: RayWorkers[Shard, ShardDone], shard: Shard, labels: tuple[str, ...]) -> ShardDone:
     """A shard that loses its workers, halved until the pictures that do it stand alone: these have failed."""
-    found: list[tuple[int, ShardDone]] = []
+    found: dict[int, ShardDone] = {}
     failing = [shard]
     while failing:
         parts = [part for whole in failing for part in halves(whole)]
@@ -157,13 +156,13 @@ def _in_parts(workers: RayWorkers[Shard, ShardDone], shard: Shard, labels: tuple
         failing = []
         for _, part, result in workers.work_off(parts, tries=TRIES if single else 1):
             if not isinstance(result, Lost):
-                found.append((part.first, result))
-            elif len(part.sources) > 1 or not single:
+                found[part.first] = result
+            elif not single:
                 failing.append(part)
             else:
                 reason = f"its worker was lost {TRIES} times ({result.reason}); delete {shard_name(shard.number)}, "
-                found.append((part.first, failed_shard(part, labels, f"{reason}and the same command tries again")))
-    return joined_shard(shard, [done for _, done in sorted(found, key=itemgetter(0))])
+                found[part.first] = failed_shard(part, labels, f"{reason}and the same command tries again")
+    return joined_shard(shard, [found[first] for first in sorted(found)])
 
 
 def _start(settings: PredictSettings, sha256: tuple[str, ...]) -> Callable[[Shard], ShardDone]:

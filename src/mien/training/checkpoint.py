@@ -60,11 +60,11 @@ def start_from(network: ExpressionNetwork, path: Path, *, grow: bool = False) ->
     tensors, _ = _load(path)
     if not any(k.startswith("trunk.") for k in tensors):
         raise TrainingError(f"{path}: no weights of mien; published ones go through  mien import-weights  first")
-    if grow:
-        network.load_state_dict(grown(network, tensors))
-        return
     own = network.state_dict()
     trunk = {k: v for k, v in tensors.items() if k in own or not k.startswith(("heads.", "neck."))}
+    if grow:
+        network.load_state_dict(grown(network, trunk))
+        return
     fresh = {k: v for k, v in own.items() if k.startswith(("heads.", "neck.")) and k not in tensors}
     _fill(network, {**fresh, **trunk}, path)
 

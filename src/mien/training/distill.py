@@ -36,7 +36,7 @@ def with_teachers(
     where it has those of the same teachers on the same faces. Raises RecipeError for a teacher whose labels no head
     has, OutputError where the file can't be written.
     """
-    pairs = [_with_head(open_model(name), targets) for name in settings.teachers]
+    pairs = [_with_head(name, targets) for name in settings.teachers]
     key = _key(pairs, images, settings.views)
     taught = None if kept is None else _read(kept, key)
     if taught is None:
@@ -52,11 +52,13 @@ def with_teachers(
     return tuple(_blended(t, taught[t.head], settings.weight) if t.head in taught else t for t in targets)
 
 
-def _with_head(teacher: ModelFile, targets: tuple[HeadTargets, ...]) -> tuple[ModelFile, HeadTargets]:
+def _with_head(name: str, targets: tuple[HeadTargets, ...]) -> tuple[ModelFile, HeadTargets]:
+    """A teacher, and the head that it teaches."""
+    teacher = open_model(name)
     labels = teacher.info.labels
     heads = [t for t in targets if set(t.labels) == set(labels)]
     if not heads:
-        raise RecipeError(f"distill.teachers: {teacher.path} has the labels {', '.join(labels)}; no head has")
+        raise RecipeError(f"distill.teachers: {name} has the labels {', '.join(labels)}; no head has")
     # A votes teacher and a label teacher of an eight-class set share their labels: prefer the head of its kind.
     return teacher, next((t for t in heads if t.head == teacher.info.target), heads[0])
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from mien.errors import TrainingError
@@ -24,14 +23,13 @@ _GATE = 2.0
 def grown(network: ExpressionNetwork, smaller: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The state of `network`, freshly initialised as it is, with that of a smaller one inside.
 
-    smaller: the state of a residual network with the same stages, each as wide and deep as `network`'s or less. Heads
-    and layers between that it lacks stay fresh. Raises TrainingError for any other network, with a tensor's name.
+    smaller: the state of a residual network with the same stages, each as wide and deep as `network`'s or less. What it
+    lacks stays fresh. Raises TrainingError for any other network, with a tensor's name.
     """
     if not isinstance(network.trunk, ResNet):
         raise TrainingError("network.grow is for the residual networks of mien (kind 'resnet')")
     own = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    kept = {k: v for k, v in smaller.items() if k in own or not k.startswith(("heads.", "neck."))}
-    for name, tensor in kept.items():
+    for name, tensor in smaller.items():
         if name not in own or not _fits_into(tensor, own[name]):
             shape = list(own[name].shape) if name in own else "no such tensor"
             raise TrainingError(
@@ -40,7 +38,7 @@ def grown(network: ExpressionNetwork, smaller: Mapping[str, Tensor]) -> dict[str
             )
         own[name] = _inside(tensor, own[name])
     for name, module in network.named_modules():
-        if isinstance(module, SqueezeExcite) and f"{name}.excite.weight" not in kept:
+        if isinstance(module, SqueezeExcite) and f"{name}.excite.weight" not in smaller:
             norm = name.removesuffix("squeeze") + "norm2"
             own[f"{name}.excite.weight"].zero_()
             own[f"{name}.excite.bias"].fill_(_GATE)
@@ -51,21 +49,14 @@ def grown(network: ExpressionNetwork, smaller: Mapping[str, Tensor]) -> dict[str
 
 def _fits_into(tensor: Tensor, larger: Tensor) -> bool:
     """Whether outputs and inputs are no more than the larger one's, and kernels equal."""
-    sizes = list(zip(tensor.shape, larger.shape, strict=False))
-    return (
-        tensor.ndim == larger.ndim and all(a <= b for a, b in sizes[:2]) and all(a == b for a, b in sizes[2:])
-    )  # fmt: skip
+    if tensor.ndim != larger.ndim or tensor.shape[2:] != larger.shape[2:]:
+        return False
+    return all(a <= b for a, b in zip(tensor.shape, larger.shape, strict=True))
 
 
 def _inside(tensor: Tensor, larger: Tensor) -> Tensor:
     """`larger` with `tensor` as its first outputs, which take nothing from inputs that `tensor` has not."""
-    if tensor.ndim == 0:
-        return tensor
-    with torch.no_grad():
-        outputs = tensor.shape[0]
-        if tensor.ndim > 1:
-            larger[:outputs].zero_()
-            larger[:outputs, : tensor.shape[1]] = tensor
-        else:
-            larger[:outputs] = tensor
+    if tensor.ndim > 1:
+        larger[: len(tensor)] = 0
+    larger[tuple(slice(size) for size in tensor.shape)] = tensor
     return larger

@@ -86,6 +86,7 @@ class NetworkSettings:
         _check(self.dense >= 0, f"dense is {self.dense}; expected 0 or more")
         _check(0 <= self.dropout < 1, f"dropout is {self.dropout}; expected 0 <= dropout < 1")
         _check(bool(self.weights) or not self.interpolate, "interpolate is true, but weights names no file")
+        _check(not (self.grow and self.interpolate), "grow and interpolate are both true; what is new has no start")
         _check(
             self.weights.endswith(".safetensors") or not self.grow,
             f"grow is true, but weights is '{self.weights}'; expected the .safetensors of a smaller network's run",

@@ -56,26 +56,25 @@ def start_from_model(
             norm.running_var.fill_(1.0 - norm.eps)  # so that the norm divides by 1
     if found or not pairs:
         raise other
-    _measure_norms(network, pairs, faces)
+    _keep_scales(network, [norm for _, norm in pairs], faces)
     _fill_heads(network, opened, labels or {})
 
 
 @torch.no_grad()
-def _measure_norms(network: ExpressionNetwork, pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]], faces: Tensor) -> None:
+def _keep_scales(network: ExpressionNetwork, norms: list[nn.BatchNorm2d], faces: Tensor) -> None:
     """Gives norms that do nothing but add their bias the statistics of `faces`, and the weights that undo them."""
     maps: dict[nn.Module, tuple[Tensor, Tensor]] = {}
 
     def measure(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        variance, mean = torch.var_mean(inputs[0], (0, 2, 3), correction=0)
-        maps[norm] = variance, mean
+        maps[norm] = torch.var_mean(inputs[0], (0, 2, 3), correction=0)
 
-    hooks = [norm.register_forward_pre_hook(measure) for _, norm in pairs]
+    hooks = [norm.register_forward_pre_hook(measure) for norm in norms]
     training = network.training
     network.eval()(faces)
     network.train(training)
     for hook in hooks:
         hook.remove()
-    for _, norm in pairs:
+    for norm in norms:
         variance, mean = maps[norm]
         assert norm.running_mean is not None and norm.running_var is not None
         norm.running_mean.copy_(mean)
