@@ -199,7 +199,7 @@ def test_nothing_is_written_where_it_must_not(tmp_path, monkeypatch):
         write_calibrated(model, faces, model.path)
     assert model.path.read_bytes() == before
     with pytest.raises(OutputError, match="can't be written"):
-        write_calibrated(model, faces, tmp_path / "missing" / "c.onnx")
+        write_calibrated(model, faces, model.path / "c.onnx")
     monkeypatch.setattr(module, "PARITY", -1.0)
     with pytest.raises(ModelFileError, match="nothing was kept"):
         write_calibrated(model, faces, tmp_path / "c.onnx")
@@ -224,7 +224,7 @@ def test_splits(tmp_path):
 
 def test_command(tmp_path, capsys):
     write_toy_folders(tmp_path / "toys", train=7, validation=21, test=7)
-    path, out = make_model(tmp_path / "m.onnx"), tmp_path / "c.onnx"
+    path, out = make_model(tmp_path / "m.onnx"), tmp_path / "new" / "c.onnx"
     command(str(path), data=tmp_path / "toys", out=out)
     printed = capsys.readouterr().out
     assert "NLL" in printed

@@ -300,7 +300,7 @@ def test_command(tmp_path, capsys):
 BARS = {
     "mien-small": {"accuracy": 0.86, "ece": 0.03},
     "mien-nano": {"accuracy": 0.80},
-    "mien-small-fer2013": {"accuracy": 0.690, "balanced_accuracy": 0.64, "ece": 0.03},
+    "mien-small-fer2013": {"accuracy": 0.700, "balanced_accuracy": 0.66, "ece": 0.03},
     "mien-nano-fer2013": {"accuracy": 0.62},
 }
 

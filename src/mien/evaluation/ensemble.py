@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mien.data.samples import Samples
 from mien.data.toy import toy_faces
 from mien.errors import ModelFileError
-from mien.evaluation.fitting import Figures, check_writing, judge, make_targets, predict_all
+from mien.evaluation.fitting import Figures, judge, make_targets, predict_all, prepare_output
 from mien.files import atomic_path
 from mien.labels import canonical_all
 from mien.model_file import ModelFile, ModelInfo
@@ -70,7 +70,7 @@ def write_ensemble(
     DataError for samples that lack what the models were trained on, OutputError, MissingExtraError.
     """
     models, out = list(models), Path(out)
-    check_writing(out, models)
+    prepare_output(out, models)
     from mien.evaluation.graph import join, save_checked
 
     labels = _common_labels(models)

@@ -16,6 +16,7 @@ from mien.data.readers import read_dataset, require_split
 from mien.data.samples import VOTE_LABELS, Samples, vote_majority, vote_shares
 from mien.errors import DataError, MissingExtraError, OutputError
 from mien.evaluation.metrics import expected_calibration_error
+from mien.files import make_folder
 from mien.labels import canonical_all
 from mien.model_file import ModelFile
 
@@ -142,10 +143,12 @@ def judge(probabilities: NDArray[Any], targets: Targets) -> Figures:
     )
 
 
-def check_writing(out: Path, models: Sequence[ModelFile]) -> None:
-    """Raises MissingExtraError where model files can't be written, OutputError where `out` is one of the models."""
+def prepare_output(out: Path, models: Sequence[ModelFile]) -> None:
+    """Makes the folder of `out`. Raises MissingExtraError where model files can't be written, OutputError where `out`
+    is one of the models or can't be written."""
     if find_spec("onnx") is None:
         raise MissingExtraError("train", "writing a model file")
     for model in models:
         if out.exists() and out.samefile(model.path):
             raise OutputError(f"{out}: is a model that is read; give another file")
+    make_folder(out.absolute().parent)

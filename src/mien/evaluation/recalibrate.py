@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mien.data.samples import Samples
 from mien.evaluation.calibration import fit_temperature
-from mien.evaluation.fitting import LEAST, Figures, check_writing, fit_faces, judge, make_targets, predict_all
+from mien.evaluation.fitting import LEAST, Figures, fit_faces, judge, make_targets, predict_all, prepare_output
 from mien.files import atomic_path
 from mien.labels import canonical_all
 from mien.model_file import ModelFile, ModelInfo
@@ -62,7 +62,7 @@ def write_calibrated(
     where the file fails the check, MissingExtraError.
     """
     out = Path(out)
-    check_writing(out, [model])
+    prepare_output(out, [model])
     from mien.evaluation.graph import save_checked, with_calibration
 
     labels = canonical_all(model.info.labels, str(model.path))

@@ -19,7 +19,7 @@ from mien.errors import DataError, ExportError
 from mien.evaluation.fitting import fitting_split, make_targets
 from mien.exporting.formats import INT8, Format, find_format, open_quietly
 from mien.exporting.parity import Parity, compare
-from mien.files import atomic_path, cannot_write
+from mien.files import atomic_path, cannot_write, make_folder
 from mien.labels import canonical_all
 from mien.model_file import ModelFile, open_model
 from mien.version import __version__
@@ -97,10 +97,7 @@ def export_model(
     faces = _known_faces(source, samples, data) if samples is not None and data is not None else None
     if faces is None and check:
         faces = _drawn_faces(source)
-    try:
-        out.absolute().parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(out, error) from error
+    make_folder(out.absolute().parent)
     if form == INT8:
         assert samples is not None and faces is not None
         return _export_int8(source, found, out, samples, faces, str(data), check=check, accept_loss=accept_loss)
