@@ -107,6 +107,27 @@ def test_augmentation_is_seeded_and_in_range():
     assert one.max() <= 255
 
 
+def test_lens_light_and_sensor_change_every_other_face():
+    face = np.zeros((48, 48), np.float32)
+    face[:, 24:] = 200  # an edge, with dark and light sides
+    faces = torch.from_numpy(np.tile(face, (400, 1, 1, 1)))
+
+    def views(**settings):
+        generator = torch.Generator().manual_seed(0)
+        return augment(faces, replace(NO_CHANGE, **settings), view=48, generator=generator)
+
+    blurred, dimmed, noisy = views(blur=0.1), views(dim=0.5), views(noise=20.0)
+    for changed in (blurred, dimmed, noisy):
+        assert 0.4 < ((changed - faces).abs().amax((1, 2, 3)) < 1).float().mean() < 0.6
+        assert changed.min() >= 0
+        assert changed.max() <= 255
+    torch.testing.assert_close(blurred.mean((2, 3)), faces.mean((2, 3)))  # the edge is in the middle
+    slopes = (blurred[..., 24] - blurred[..., 23]).amax((1, 2))
+    assert 15 < slopes.min() < 20  # 200 / (sqrt(2 pi) 4.8 px) is 17
+    assert 100 < dimmed[..., 40].min() < 105
+    assert 15 < noisy[..., 30:].std((1, 2, 3)).max() < 21
+
+
 # Runs
 
 

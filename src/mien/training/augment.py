@@ -13,7 +13,7 @@ from mien.training.recipe import AugmentSettings
 
 
 def augment(faces: Tensor, settings: AugmentSettings, *, view: int, generator: torch.Generator) -> Tensor:
-    """Flipped, rotated, scaled, sheared, shifted, lit and partly erased views of a batch.
+    """Flipped, rotated, scaled, sheared, shifted, lit, spoilt and partly erased views of a batch.
 
     faces: uint8 (N, C, S, S). Returns float32 (N, C, view, view) of range 0-255: the central `view` pixels of each
     changed face. Equal generators on the CPU give equal views on every device.
@@ -41,7 +41,31 @@ def augment(faces: Tensor, settings: AugmentSettings, *, view: int, generator: t
     brightness = (uniform(-1, 1) * settings.brightness * 127.5).view(n, 1, 1, 1)
     mean = views.mean((1, 2, 3), keepdim=True)
     views = ((views - mean) * contrast + mean + brightness).clamp_(0, 255)
+
+    def sometimes() -> Tensor:
+        return uniform(-1, 1).clamp_(min=0).view(n, 1, 1, 1)  # every other face stays as it is
+
+    # As in a camera: the lens, the light, the sensor.
+    if settings.blur > 0:
+        views = _blurred(views, sometimes() * (settings.blur * size), settings.blur * size)
+    if settings.dim > 0:
+        views = views * (1 - sometimes() * settings.dim)
+    if settings.noise > 0:
+        drawn = torch.randn(views.shape, generator=generator).to(device)
+        views = (views + drawn * (sometimes() * settings.noise)).clamp_(0, 255)
     return _erase(views, settings.erase, uniform) if settings.erase > 0 else views
+
+
+def _blurred(views: Tensor, sigma: Tensor, largest: float) -> Tensor:
+    """Gaussian blur with a standard deviation in pixels, (N, 1, 1, 1), for each face; borders are repeated."""
+    n, channels, height, width = views.shape
+    radius = min(math.ceil(3 * largest), height - 1, width - 1)
+    at = torch.arange(-radius, radius + 1, device=views.device)
+    kernel = torch.exp(-0.5 * (at / sigma.clamp(min=0.01)) ** 2)  # under 0.01 pixels it is that pixel alone
+    kernel = (kernel / kernel.sum(-1, keepdim=True)).repeat_interleave(channels, 0)
+    planes = F.pad(views, (radius,) * 4, mode="replicate").flatten(0, 1)[None]
+    planes = F.conv2d(planes, kernel, groups=n * channels)
+    return F.conv2d(planes, kernel.transpose(2, 3), groups=n * channels).view(n, channels, height, width)
 
 
 def _erase(views: Tensor, probability: float, uniform) -> Tensor:  # type: ignore[no-untyped-def]

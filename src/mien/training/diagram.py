@@ -111,11 +111,12 @@ def recipe_facts(recipe: Recipe) -> dict[str, str]:
 
 
 def _level(settings: AugmentSettings) -> str:
-    """The level that the settings are, but for erasing and blending; `own` where they are none."""
+    """The level that the settings are, with what they add to it, but for blending; `own` where they are none."""
     for name, level in LEVELS.items():
         keys = ("flip", "rotate_deg", "scale", "shift", "shear_deg", "brightness", "contrast")
         if all(getattr(settings, key) == getattr(level, key) for key in keys):
-            return name + (" + erase" if settings.erase and settings.erase != level.erase else "")
+            single = [key for key in ("blur", "dim", "noise", "erase") if getattr(settings, key) > getattr(level, key)]
+            return " + ".join([name, *single])
     return "own"
 
 

@@ -72,9 +72,8 @@ def choose_faces(dataset: Dataset, count: int, *, seed: int) -> NDArray[np.intp]
 
 def settings_text(settings: AugmentSettings) -> str:
     """Settings of augmentation on one line, those that are off left out."""
-    shares: Sequence[tuple[str, float]] = [
-        (name, getattr(settings, name)) for name in ("scale", "shift", "brightness", "contrast", "erase", "mixup")
-    ]
+    names = ("scale", "shift", "brightness", "contrast", "blur", "dim", "noise", "erase", "mixup", "cutmix")
+    shares: Sequence[tuple[str, float]] = [(name, getattr(settings, name)) for name in names]
     parts = ["flip"] * settings.flip + [f"rotate {settings.rotate_deg:g} deg"] * (settings.rotate_deg > 0)
     return ", ".join(parts + [f"{name} {value:g}" for name, value in shares if value > 0]) or "nothing"
 

@@ -237,8 +237,10 @@ class AugmentSettings:
     """Random changes of each face, drawn anew in every batch. Shares are of the face's side; 0 turns one off.
 
     In a recipe, `level = "none" | "low" | "mid" | "high"` sets them all; further keys change single ones.
-    `scale` zooms in and out; `erase` is a probability; `mixup` and `cutmix` are the alpha of the blending of two faces
-    (with both, each batch takes one of them). `off_for_last`: share of the epochs, at the end, without that blending.
+    `scale` zooms in and out; `blur` (the largest standard deviation), `dim` (the largest share of the light that is
+    missing) and `noise` (the largest standard deviation, grey levels of 255) change every other face; `erase` is a
+    probability; `mixup` and `cutmix` are the alpha of the blending of two faces (with both, each batch takes one of
+    them). `off_for_last`: share of the epochs, at the end, without that blending.
     """
 
     flip: bool = True
@@ -248,6 +250,9 @@ class AugmentSettings:
     shear_deg: float = 0.0
     brightness: float = 0.2
     contrast: float = 0.3
+    blur: float = 0.0
+    dim: float = 0.0
+    noise: float = 0.0
     erase: float = 0.3
     mixup: float = 0.0
     cutmix: float = 0.0
@@ -256,8 +261,9 @@ class AugmentSettings:
     def __post_init__(self) -> None:
         _check(0 <= self.rotate_deg <= 180, f"rotate_deg is {self.rotate_deg}; expected 0 to 180")
         _check(0 <= self.shear_deg <= 45, f"shear_deg is {self.shear_deg}; expected 0 to 45")
-        for name in ("scale", "shift", "brightness", "contrast"):
+        for name in ("scale", "shift", "brightness", "contrast", "blur", "dim"):
             _check(0 <= getattr(self, name) < 1, f"{name} is {getattr(self, name)}; expected 0 to below 1")
+        _check(0 <= self.noise <= 255, f"noise is {self.noise}; expected grey levels, 0 to 255")
         _check(0 <= self.erase <= 1, f"erase is {self.erase}; expected a probability")
         _check(self.mixup >= 0, f"mixup is {self.mixup}; expected 0 or more")
         _check(self.cutmix >= 0, f"cutmix is {self.cutmix}; expected 0 or more")
