@@ -29,7 +29,7 @@ from mien.releases import shipped_models
 ROOT = Path(__file__).parents[1]
 RULERS: tuple[Truth, ...] = ("votes", "label")
 
-RECIPES = {"mien-small": "mien-small-3", "mien-small-fer2013": "mien-small-3"}
+RECIPES = {"mien-small": "mien-small-4", "mien-small-fer2013": "mien-small-4"}
 """The recipe's file, where it goes by another name than the model."""
 
 MEANING = {
