@@ -29,8 +29,8 @@ from mien.releases import shipped_models
 ROOT = Path(__file__).parents[1]
 RULERS: tuple[Truth, ...] = ("votes", "label")
 
-RECIPES = {"mien-small": "mien-small-4", "mien-small-fer2013": "mien-small-4"}
-"""The recipe's file, where it goes by another name than the model."""
+RECIPES = {"mien-small": "mien-small-4", "mien-nano": "mien-nano-3"}
+"""The recipe's file, where it goes by another name than the model; a `-fer2013` model's is that of the other."""
 
 MEANING = {
     "votes": "A probability is **the share of human raters who would say so**, fitted to FER+'s ten votes a face. It is "
@@ -160,7 +160,7 @@ def _measured(model: ModelFile, samples: Samples, data: Path) -> dict[Truth, Eva
 def shipped_texts(model: ModelFile) -> CardTexts:
     """What the cards of the shipped models say beside the figures."""
     info = model.info
-    recipe = RECIPES.get(info.name) or tomllib.loads(info.recipe)["name"]
+    recipe = RECIPES.get(info.name.removesuffix("-fer2013")) or tomllib.loads(info.recipe)["name"]
     return CardTexts(
         meaning=MEANING[info.target],
         crop=" ([how it was found](../framing.md))",
