@@ -1,0 +1,70 @@
+"""Every shipped model in every exported form: accuracy before and after, size, and speed beside the shipped file.
+
+    python benchmarks/exports.py [--data ../shared/data] [MODEL ...]
+
+The figures are those of `mien export MODEL --as FORMAT --data DATA --json`: both files are run on the validation split,
+their speed is measured in one process, in turns. `onnx` computes the same: its rows show how far speeds can be trusted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from page import RESULTS, SHARED, table, write_page
+
+from mien.errors import ExportError
+from mien.exporting.export import Export, export_model
+from mien.exporting.formats import FORMATS
+from mien.releases import shipped_models
+
+HEADER = (
+    "model", "as", "accuracy before", "after", "largest difference", "same label", "MB before", "after", "speed",
+)  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", default=list(shipped_models()), help="default: all shipped")
+    parser.add_argument("--data", type=Path, default=SHARED / "data", help="its validation split is measured on")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where the dated page goes")
+    options = parser.parse_args()
+    rows: list[tuple[str, ...]] = []
+    faces = 0
+    for model in options.models:
+        for form in FORMATS.values():
+            with tempfile.TemporaryDirectory() as folder:
+                try:
+                    export = export_model(model, form.name, Path(folder) / f"export{form.suffix}", data=options.data)
+                except ExportError as error:
+                    rows.append((f"`{model}`", f"`{form.name}`", str(error), *["-"] * (len(HEADER) - 3)))
+                    continue
+            rows.append(_row(model, export))
+            faces = export.parity.faces if export.parity else faces
+            print(*rows[-1], flush=True)
+    lines = [
+        f"Differences and speed on {faces:,} validation faces; accuracy on those whose answer is known: what most",
+        "raters say, for `-fer2013` models the original label. Speed: faces a second as a multiple of the shipped",
+        "file's, batches of 64, in turns, median of nine rounds.",
+        "",
+        *table(HEADER, rows),
+    ]
+    write_page(
+        options.results, "exports", "Exports of the shipped models", lines,
+        packages=("onnxruntime", "openvino", "ncnn"),
+    )  # fmt: skip
+
+
+def _row(model: str, export: Export) -> tuple[str, ...]:
+    parity = export.parity
+    assert parity is not None
+    before, after = (f"{value:.4f}" for value in (parity.accuracy_before or 0, parity.accuracy_after or 0))
+    return (
+        f"`{model}`", f"`{export.form}`", before, after, f"{parity.largest:.1g}", f"{parity.same_label:.1%}",
+        f"{export.source_bytes / 1e6:.2f}", f"{export.bytes / 1e6:.2f}", f"{parity.speed_up:.2f}",
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
