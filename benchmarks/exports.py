@@ -35,10 +35,12 @@ def main() -> None:
     for model in options.models:
         for form in FORMATS.values():
             with tempfile.TemporaryDirectory() as folder:
+                place = Path(folder) / f"export{form.suffix}"
                 try:
-                    export = export_model(model, form.name, Path(folder) / f"export{form.suffix}", data=options.data)
+                    export = export_model(model, form.name, place, data=options.data)
                 except ExportError as error:
-                    rows.append((f"`{model}`", f"`{form.name}`", str(error), *["-"] * (len(HEADER) - 3)))
+                    why = str(error).removeprefix(f"{place}: ").partition(";")[0]
+                    rows.append((f"`{model}`", f"`{form.name}`", f"refused: {why}", *["-"] * (len(HEADER) - 3)))
                     continue
             rows.append(_row(model, export))
             faces = export.parity.faces if export.parity else faces
