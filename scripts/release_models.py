@@ -160,17 +160,20 @@ def _measured(model: ModelFile, samples: Samples, data: Path) -> dict[Truth, Eva
 def shipped_texts(model: ModelFile) -> CardTexts:
     """What the cards of the shipped models say beside the figures."""
     info = model.info
-    recipe = RECIPES.get(info.name.removesuffix("-fer2013")) or tomllib.loads(info.recipe)["name"]
+    resolved = tomllib.loads(info.recipe)
+    recipe = RECIPES.get(info.name.removesuffix("-fer2013")) or resolved["name"]
+    chosen = f"epoch, temperature ({info.temperature:.3f})"
+    if resolved["network"]["interpolate"]:
+        chosen += " and the weights' place between the last two rounds of training"
     return CardTexts(
         meaning=MEANING[info.target],
         crop=" ([how it was found](../framing.md))",
         recipe=f"[`{recipe}`](../../src/mien/recipes/{recipe}.toml), one seed, on a processor in float32; the resolved "
         "recipe is in the file's metadata",
-        data=f"FER2013's Training split (28,709 faces) with FER+ votes. Epoch and temperature ({info.temperature:.3f}) were chosen on "
-        "PublicTest (3,589 faces).",
+        data=f"FER2013's Training split (28,709 faces) with FER+ votes. On PublicTest (3,589 faces) were chosen: {chosen}.",
         licence="weights MIT. The training pictures were collected from the web and their licence is unsettled, "
         "for research; judge for yourself whether that allows your use.",
-        measured="PublicTest, single view. It chose epoch and temperature, so these are slightly optimistic; PrivateTest was not used.\n"
+        measured=f"PublicTest, single view. Chosen on it: {chosen}; so these are slightly optimistic; PrivateTest was not used.\n"
         f"`mien evaluate {info.name} --data fer2013-public.parquet --split validation --out OUT --truth votes|label`",
         limits=(
             "Grey 48x48 web pictures of 2013; subgroups (age, skin tone, sex) were never labelled, so gaps between them are unknown.",
