@@ -17,6 +17,7 @@ from page import RESULTS, SHARED, table, write_page
 from mien.errors import ExportError
 from mien.exporting.export import Export, export_model
 from mien.exporting.formats import FORMATS
+from mien.exporting.parity import Parity
 from mien.releases import shipped_models
 
 HEADER = (
@@ -41,9 +42,10 @@ def main() -> None:
                 except ExportError as error:
                     why = str(error).removeprefix(f"{place}: ").partition(";")[0]
                     rows.append((f"`{model}`", f"`{form.name}`", f"refused: {why}", *["-"] * (len(HEADER) - 3)))
-                    continue
-            rows.append(_row(model, export))
-            faces = export.parity.faces if export.parity else faces
+                else:
+                    assert export.parity is not None
+                    rows.append(_row(model, export, export.parity))
+                    faces = export.parity.faces
             print(*rows[-1], flush=True)
     lines = [
         f"Differences and speed on {faces:,} validation faces; accuracy on those whose answer is known: what most",
@@ -58,9 +60,7 @@ def main() -> None:
     )  # fmt: skip
 
 
-def _row(model: str, export: Export) -> tuple[str, ...]:
-    parity = export.parity
-    assert parity is not None
+def _row(model: str, export: Export, parity: Parity) -> tuple[str, ...]:
     before, after = (f"{value:.4f}" for value in (parity.accuracy_before or 0, parity.accuracy_after or 0))
     return (
         f"`{model}`", f"`{export.form}`", before, after, f"{parity.largest:.1g}", f"{parity.same_label:.1%}",
