@@ -1,10 +1,16 @@
 """A network that begins as a smaller one: the same answers, and everything new learns."""
 
+import numpy as np
 import pytest
 import torch
 
+from mien.data.toy import toy_faces
 from mien.errors import RecipeError, TrainingError
+from mien.model_file import open_model
+from mien.training.augment import central
+from mien.training.batches import Faces
 from mien.training.checkpoint import save_weights, start_from
+from mien.training.finetune import load_start
 from mien.training.grow import grown
 from mien.training.networks import build_network
 from mien.training.recipe import InputSettings, NetworkSettings, load_recipe
@@ -85,3 +91,17 @@ def test_a_run_grows_from_a_file(learnt, tmp_path):
         load_recipe("mien-small", ["network.grow=true"])
     with pytest.raises(RecipeError, match="grow and interpolate are both true"):
         load_recipe("mien-base", ["network.interpolate=true"])
+
+
+def test_a_run_grows_from_a_shipped_model():
+    shipped = open_model("mien-nano")
+    settings = "network.widths=[32, 56, 64]", "network.depths=[1, 2, 1]", "network.stem=16"
+    recipe = load_recipe("mien-base", ['network.weights="mien-nano"', *settings])
+    large = build_network(recipe.network, recipe.input, {"votes": 8}, seed=3)
+    images = toy_faces(40, seed=3).images
+    faces = Faces(torch.from_numpy(images.transpose(0, 3, 1, 2).copy()), {}, {}, {"votes": shipped.info.labels})
+    load_start(large, recipe, faces)
+    with torch.no_grad():
+        logits = large.eval()(central(faces.images, recipe.input.view).to(torch.float32))["votes"]
+    found = torch.softmax(logits / shipped.info.temperature, 1).numpy()
+    np.testing.assert_allclose(found, shipped.probabilities(images), atol=1e-4)

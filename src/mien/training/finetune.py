@@ -16,9 +16,10 @@ from mien.releases import find_model
 from mien.training.augment import central
 from mien.training.batches import Faces
 from mien.training.checkpoint import start_from
+from mien.training.grow import grown
 from mien.training.networks import ExpressionNetwork
 from mien.training.recipe import FinetuneSettings, OptimizerSettings, Recipe
-from mien.training.start_from_model import start_from_model
+from mien.training.start_from_model import network_of_model, start_from_model
 
 PRETRAINED = ("imagenet", "faces")
 """Values of `network.weights` that a trunk knows itself; others are files, or shipped models by name."""
@@ -39,7 +40,10 @@ def load_start(network: ExpressionNetwork, recipe: Recipe, faces: Faces) -> None
     elif weights.endswith(".onnx") or find_model(weights):
         some = torch.linspace(0, len(faces.images) - 1, min(len(faces.images), _SOME_FACES)).long()
         views = central(faces.images[some], recipe.input.view).to(torch.float32)
-        start_from_model(network, weights, views, faces.labels)
+        smaller = network_of_model(weights, recipe.input, faces.labels) if recipe.network.grow else network
+        start_from_model(smaller.to(views.device), weights, views, faces.labels)
+        if smaller is not network:
+            network.load_state_dict(grown(network, smaller.state_dict()))
     elif weights:
         start_from(network, Path(weights), grow=recipe.network.grow)
 

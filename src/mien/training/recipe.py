@@ -88,8 +88,8 @@ class NetworkSettings:
         _check(bool(self.weights) or not self.interpolate, "interpolate is true, but weights names no file")
         _check(not (self.grow and self.interpolate), "grow and interpolate are both true; what is new has no start")
         _check(
-            self.weights.endswith(".safetensors") or not self.grow,
-            f"grow is true, but weights is '{self.weights}'; expected the .safetensors of a smaller network's run",
+            self.weights not in ("", "imagenet", "faces") or not self.grow,
+            f"grow is true, but weights is '{self.weights}'; expected a smaller network's .safetensors or model file",
         )
 
 

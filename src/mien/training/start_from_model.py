@@ -7,6 +7,7 @@ norm that did nothing would answer the same, but in training, where it goes by t
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,11 +18,29 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import Tensor, nn
 
+from mien.config import from_table
 from mien.errors import TrainingError
 from mien.model_file import ModelFile, open_model
-from mien.training.networks import ExpressionNetwork
+from mien.training.networks import ExpressionNetwork, build_network
+from mien.training.recipe import InputSettings, NetworkSettings
 
 _Convolution = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
+def network_of_model(
+    model: str | Path, input: InputSettings, labels: Mapping[str, tuple[str, ...]]
+) -> ExpressionNetwork:
+    """The network that a model file's recipe describes, with fresh weights and a head for each of `labels`.
+
+    Raises ModelFileError; TrainingError for a file without a recipe, as of an ensemble; RecipeError for one of a
+    later version.
+    """
+    opened = open_model(model)
+    if not opened.info.recipe:
+        raise TrainingError(f"{opened.path}: has no recipe inside, so what network it holds is not known")
+    table = tomllib.loads(opened.info.recipe)["network"]
+    settings = from_table(NetworkSettings, table, source=str(opened.path), prefix="network.")
+    return build_network(settings, input, {head: len(names) for head, names in labels.items()}, seed=0)
 
 
 def start_from_model(
