@@ -155,6 +155,21 @@ def test_a_shipped_model_is_a_start(name):
         np.testing.assert_allclose(found, expected, atol=1e-4 if training else 1e-5)
 
 
+def test_a_start_of_two_heads_takes_both_files():
+    recipe = load_recipe("mien-nano", ["network.dropout=0"])
+    both = {head: open_model(name) for head, name in (("votes", "mien-nano"), ("label", "mien-nano-fer2013"))}
+    labels = {head: model.info.labels for head, model in both.items()}
+    network = network_on(recipe, {head: len(names) for head, names in labels.items()}, CPU)
+    faces = toy_faces(40, seed=3).images
+    views = views_of(faces, recipe)
+    start_from_model(network, "mien-nano", views, labels)
+    with torch.no_grad():
+        found = network.eval()(views)
+    for head, model in both.items():
+        shares = torch.softmax(found[head] / model.info.temperature, 1).numpy()
+        np.testing.assert_allclose(shares, model.probabilities(faces), atol=1e-4)
+
+
 def test_a_start_takes_labels_over_by_name():
     recipe = load_recipe("mien-small", ["targets.votes=0"])
     network, fresh, whole = (network_on(recipe, {"label": 3}, CPU) for _ in range(3))

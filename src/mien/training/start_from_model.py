@@ -49,7 +49,8 @@ def start_from_model(
     """Fills the trunk of `network` from a model file, a shipped one by name; the neck stays as it is.
 
     faces: float (N, C, V, V) of range 0-255, some hundred of those that it will see, on its device. labels: of the
-    network's heads; what the file knows of these labels is taken over, and others stay as they are.
+    network's heads; what the file knows of these labels is taken over, and others stay as they are. A head `label`
+    beside `votes` takes what `NAME-fer2013.onnx` knows, where it lies beside the file: the other head of its training.
     Works where every convolution of the trunk is followed by its batch norm, as in mien's residual networks. Raises
     ModelFileError; TrainingError where the file has another network.
     """
@@ -76,7 +77,11 @@ def start_from_model(
     if found or not pairs:
         raise other
     _keep_scales(network, [norm for _, norm in pairs], faces)
-    _fill_heads(network, opened, labels or {})
+    labels = labels or {}
+    _fill_heads(network, opened, labels)
+    other_head = path.with_name(f"{path.stem}-fer2013.onnx")
+    if {"label", "votes"} <= labels.keys() and other_head.is_file():
+        _fill_heads(network, open_model(other_head), {"label": labels["label"]})
 
 
 @torch.no_grad()
