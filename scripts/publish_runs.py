@@ -3,7 +3,8 @@
     python scripts/publish_runs.py runs/cnn2 runs/cnn4 --data ../shared/data --out docs/results/networks
 
 Of each run: its recipe, history and environment, and the metrics of its model file by the original labels on validation
-(PublicTest), measured now. Of all: the table as text, CSV and JSON, and the learning curves.
+(PublicTest), measured now. Of all: the table as text, CSV and JSON, and the learning curves; with --no-comparison, those
+that stand there stay.
 """
 
 from __future__ import annotations
@@ -43,9 +44,12 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--no-comparison", action="store_true", help="only the runs' own folders")
     arguments = parser.parse_args()
     for run in arguments.runs:
         keep_run(run, arguments.data, arguments.out / run.name)
+    if arguments.no_comparison:
+        return
     comparison = compare_runs(arguments.runs)
     with tempfile.TemporaryDirectory() as folder:
         write_comparison(comparison, Path(folder))
