@@ -29,7 +29,7 @@ from mien.releases import shipped_models
 ROOT = Path(__file__).parents[1]
 RULERS: tuple[Truth, ...] = ("votes", "label")
 
-RECIPES = {"mien-small": "mien-small-4", "mien-nano": "mien-nano-3"}
+RECIPES = {"mien-base": "mien-base-3", "mien-small": "mien-small-4", "mien-nano": "mien-nano-3"}
 """The recipe's file, where it goes by another name than the model; a `-fer2013` model's is that of the other."""
 
 MEANING = {
@@ -62,7 +62,9 @@ RARE = ("disgust", "fear", "contempt")
 
 ABOUT = {
     "mien-small": "photographs; the default",
+    "mien-base": "where accuracy counts more than speed",
     "mien-nano": "video, browsers, small machines",
+    "mien-base-fer2013": "comparison with the literature, the most accurate",
     "mien-small-fer2013": "comparison with the literature",
     "mien-nano-fer2013": "comparison with the literature, small",
 }
@@ -168,7 +170,7 @@ def shipped_texts(model: ModelFile) -> CardTexts:
     return CardTexts(
         meaning=MEANING[info.target],
         crop=" ([how it was found](../framing.md))",
-        recipe=f"[`{recipe}`](../../src/mien/recipes/{recipe}.toml), one seed, on a processor in float32; the resolved "
+        recipe=f"[`{recipe}`](../../src/mien/recipes/{recipe}.toml), one seed, on a processor; the resolved "
         "recipe is in the file's metadata",
         data=f"FER2013's Training split (28,709 faces) with FER+ votes. On PublicTest (3,589 faces) were chosen: {chosen}.",
         licence="weights MIT. The training pictures were collected from the web and their licence is unsettled, "

@@ -27,6 +27,7 @@ from mien.training.checkpoint import (
     start_from,
 )
 from mien.training.distill import with_teachers
+from mien.training.finetune import load_start
 from mien.training.interpolate import interpolate_with_start
 from mien.training.loop import BEST, CHECKPOINT, LAST, Faces, network_on, predict_logits
 from mien.training.networks import count_parameters
@@ -202,6 +203,23 @@ def test_checkpoint_holds_the_whole_state(kind, tmp_path):
         step(state)
     for a, b in zip(one.network.parameters(), two.network.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_a_run_may_begin_at_the_mean_of_several(tmp_path):
+    def network(*more, heads=7):
+        return network_on(load_recipe("toy", [*TINY, *more]), {"label": heads}, CPU)
+
+    several = [network(f"seed={seed}") for seed in (1, 2, 3)]
+    for number, one in enumerate(several):
+        save_weights(one, tmp_path / f"{number}.safetensors")
+    places = ",".join(str(tmp_path / f"{number}.safetensors") for number in range(3))
+    mean = network("seed=4")
+    load_start(mean, load_recipe("toy", [*TINY, f'network.weights="{places}"']), Faces(torch.empty(0), {}, {}))
+    expected = torch.stack([one.trunk.stem[0].weight for one in several]).mean(0)
+    torch.testing.assert_close(mean.trunk.stem[0].weight, expected)
+    save_weights(network(heads=8), tmp_path / "other.safetensors")
+    with pytest.raises(TrainingError, match=r"other\.safetensors: has other tensors than \S+0\.safetensors"):
+        start_from(mean, tmp_path / "0.safetensors", tmp_path / "other.safetensors")
 
 
 def test_starting_weights_may_differ_in_heads_only(tmp_path):

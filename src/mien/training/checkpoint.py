@@ -7,6 +7,7 @@ JSON in the file's metadata. A file is written beside its place and moved in who
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,22 +52,35 @@ def load_weights(network: nn.Module, path: Path) -> None:
     _fill(network, tensors, path)
 
 
-def start_from(network: ExpressionNetwork, path: Path, *, grow: bool = False) -> None:
-    """Fills a network from another run's weights: the trunk must be equal, heads may come and go.
+def start_from(network: ExpressionNetwork, *paths: Path, grow: bool = False) -> None:
+    """Fills a network from another run's weights, or the mean of several: the trunk must be equal, heads may come and go.
 
     Of heads and the layers between (`dense`, `head_norm`), what the file lacks stays as it is, and what the network
     lacks is left out. grow: the trunk may be smaller than the network's (`grow.grown`). Raises TrainingError.
     """
-    tensors, _ = _load(path)
-    if not any(k.startswith("trunk.") for k in tensors):
-        raise TrainingError(f"{path}: no weights of mien; published ones go through  mien import-weights  first")
+    tensors = _mean_of(paths)
     own = network.state_dict()
     trunk = {k: v for k, v in tensors.items() if k in own or not k.startswith(("heads.", "neck."))}
     if grow:
         network.load_state_dict(grown(network, trunk))
         return
     fresh = {k: v for k, v in own.items() if k.startswith(("heads.", "neck.")) and k not in tensors}
-    _fill(network, {**fresh, **trunk}, path)
+    _fill(network, {**fresh, **trunk}, paths[0])
+
+
+def _mean_of(paths: Sequence[Path]) -> dict[str, Tensor]:
+    """The mean of runs that began alike, of seeds or settings: a model soup (Wortsman et al. 2022, arXiv:2203.05482)."""
+    states = []
+    for path in paths:
+        tensors, _ = _load(path)
+        if not any(k.startswith("trunk.") for k in tensors):
+            raise TrainingError(f"{path}: no weights of mien; published ones go through  mien import-weights  first")
+        if states and {k: v.shape for k, v in tensors.items()} != {k: v.shape for k, v in states[0].items()}:
+            raise TrainingError(f"{path}: has other tensors than {paths[0]}; only equal networks have a mean")
+        states.append(tensors)
+    if len(states) == 1:
+        return states[0]
+    return {k: torch.stack([s[k].double() for s in states]).mean(0).to(v.dtype) for k, v in states[0].items()}
 
 
 def save_checkpoint(state: TrainingState, path: Path) -> None:

@@ -45,7 +45,7 @@ def load_start(network: ExpressionNetwork, recipe: Recipe, faces: Faces) -> None
         if smaller is not network:
             network.load_state_dict(grown(network, smaller.state_dict()))
     elif weights:
-        start_from(network, Path(weights), grow=recipe.network.grow)
+        start_from(network, *map(Path, weights.split(",")), grow=recipe.network.grow)
 
 
 def part_numbers(network: ExpressionNetwork) -> dict[nn.Module, int]:

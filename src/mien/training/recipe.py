@@ -52,8 +52,9 @@ class NetworkSettings:
     `stem`, `widths`, `depths` and `squeeze` (squeeze-excitation) are the residual networks' own, and nothing to others.
     `dense`: units of a dense layer before the heads, 0 for none. `head_norm`: batch norm there. `dropout`: before them.
     `weights`: what to start from. Empty: nothing. `imagenet` or `faces`: what the row's source offers, from an
-    installed package or, for timm, from its hub. Else a safetensors file of a network that is equal but for its heads,
-    or a model file of a residual network (.onnx, or a shipped model's name), whose labels are taken over by name.
+    installed package or, for timm, from its hub. Else a safetensors file of a network that is equal but for its heads
+    (several, separated by commas: their mean), or a model file of a residual network (.onnx, or a shipped model's
+    name), whose labels are taken over by name.
     `grow`: the weights are those of a residual network that is smaller, in width or depth; it begins inside this one.
     `interpolate`: after training, take the best point between those weights and the new ones, by validation accuracy.
     """
