@@ -3,8 +3,8 @@
     python scripts/publish_runs.py runs/cnn2 runs/cnn4 --data ../shared/data --out docs/results/networks
 
 Of each run: its recipe, history and environment, and the metrics of its model file by the original labels on validation
-(PublicTest), measured now. Of all: the table as text, CSV and JSON, and the learning curves; with --no-comparison, those
-that stand there stay.
+(PublicTest), measured now. Of all: the table as text, CSV and JSON, and the learning curves; --no-comparison leaves
+those as they are.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def load_weights(network: nn.Module, path: Path) -> None:
 
 
 def start_from(network: ExpressionNetwork, *paths: Path, grow: bool = False) -> None:
-    """Fills a network from another run's weights, or the mean of several: the trunk must be equal, heads may come and go.
+    """Fills a network from another run's weights, or the mean of several: trunks must be equal, heads may come and go.
 
     Of heads and the layers between (`dense`, `head_norm`), what the file lacks stays as it is, and what the network
     lacks is left out. grow: the trunk may be smaller than the network's (`grow.grown`). Raises TrainingError.
@@ -69,8 +69,8 @@ def start_from(network: ExpressionNetwork, *paths: Path, grow: bool = False) -> 
 
 
 def _mean_of(paths: Sequence[Path]) -> dict[str, Tensor]:
-    """The mean of runs that began alike, of seeds or settings: a model soup (Wortsman et al. 2022, arXiv:2203.05482)."""
-    states = []
+    """The mean of runs that began alike: a model soup (Wortsman et al. 2022, arXiv:2203.05482)."""
+    states: list[dict[str, Tensor]] = []
     for path in paths:
         tensors, _ = _load(path)
         if not any(k.startswith("trunk.") for k in tensors):

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from mien.data.dataset import fit_face
@@ -54,7 +55,7 @@ def with_teachers(
 
 def _with_head(name: str, targets: tuple[HeadTargets, ...]) -> tuple[ModelFile, HeadTargets]:
     """A teacher, and the head that it teaches."""
-    teacher = open_model(name)
+    teacher = open_model(name, threads=torch.get_num_threads())
     labels = teacher.info.labels
     heads = [t for t in targets if set(t.labels) == set(labels)]
     if not heads:
