@@ -14,7 +14,7 @@ from mien.errors import DataError, ModelFileError
 from mien.evaluation.card import model_card
 from mien.evaluation.ensemble import write_ensemble
 from mien.evaluation.evaluate import evaluate
-from mien.model_file import ModelFile, open_model
+from mien.model_file import ModelFile, open_model, shipped_models
 from tiny_models import make_model
 
 ROOT = Path(__file__).parents[1]
@@ -35,7 +35,7 @@ def committed(name, truth):
     return SimpleNamespace(**(figures | {"per_class": classes}))
 
 
-@pytest.mark.parametrize("name", ["mien-small", "mien-nano", "mien-small-fer2013", "mien-nano-fer2013"])
+@pytest.mark.parametrize("name", sorted(shipped_models()))
 def test_the_cards_in_the_repository_are_what_the_generator_makes_of_the_committed_figures(name, release_script):
     script, model = release_script, open_model(name)
     card = model_card(model, {t: committed(name, t) for t in script.RULERS}, script.shipped_texts(model))

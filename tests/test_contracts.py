@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mien.model_file import open_model
+from mien.model_file import open_model, shipped_models
 from mien.training.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
@@ -82,7 +82,7 @@ def test_help_of_every_command_has_an_example():
         assert typed in function.__doc__
 
 
-@pytest.mark.parametrize("name", ["mien-small", "mien-nano", "mien-small-fer2013", "mien-nano-fer2013"])
+@pytest.mark.parametrize("name", sorted(shipped_models()))
 def test_readme_and_card_agree_with_the_metrics(name):
     """The README's table, the model card and the shipped file say what the committed metrics.json say."""
     readme = (ROOT / "README.md").read_text("utf-8")
