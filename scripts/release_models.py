@@ -62,9 +62,9 @@ RARE = ("disgust", "fear", "contempt")
 
 ABOUT = {
     "mien-small": "photographs; the default",
-    "mien-base": "where accuracy counts more than speed",
+    "mien-base": "accuracy before speed",
     "mien-nano": "video, browsers, small machines",
-    "mien-base-fer2013": "comparison with the literature, the most accurate",
+    "mien-base-fer2013": "comparison with the literature, large",
     "mien-small-fer2013": "comparison with the literature",
     "mien-nano-fer2013": "comparison with the literature, small",
 }
