@@ -18,11 +18,8 @@ from mien.training.batches import Faces
 from mien.training.checkpoint import start_from
 from mien.training.grow import grown
 from mien.training.networks import ExpressionNetwork
-from mien.training.recipe import FinetuneSettings, OptimizerSettings, Recipe
+from mien.training.recipe import PRETRAINED, FinetuneSettings, OptimizerSettings, Recipe
 from mien.training.start_from_model import network_of_model, start_from_model
-
-PRETRAINED = ("imagenet", "faces")
-"""Values of `network.weights` that a trunk knows itself; others are files, or shipped models by name."""
 
 _SOME_FACES = 512
 """On so many, at most, a model file's network is measured before it goes on learning."""

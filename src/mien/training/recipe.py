@@ -44,6 +44,10 @@ class InputSettings:
         )
 
 
+PRETRAINED = ("imagenet", "faces")
+"""Values of `network.weights` that a trunk knows itself; others are files, or shipped models by name."""
+
+
 @dataclass(frozen=True, slots=True)
 class NetworkSettings:
     """Which network: a row of `mien networks`, or `timm:NAME` for any that timm knows; and the head on it.
@@ -89,7 +93,7 @@ class NetworkSettings:
         _check(bool(self.weights) or not self.interpolate, "interpolate is true, but weights names no file")
         _check(not (self.grow and self.interpolate), "grow and interpolate are both true; what is new has no start")
         _check(
-            self.weights not in ("", "imagenet", "faces") or not self.grow,
+            self.weights not in ("", *PRETRAINED) or not self.grow,
             f"grow is true, but weights is '{self.weights}'; expected a smaller network's .safetensors or model file",
         )
 
