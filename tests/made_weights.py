@@ -1,5 +1,6 @@
-"""Writes files of weights as PyTorch, Keras 2 and TensorFlow 1 write them, from names and float32 arrays."""
+"""Writes files of weights as PyTorch, Keras 2, TensorFlow 1 and TensorFlow.js do, from names and float32 arrays."""
 
+import json
 import struct
 
 import numpy as np
@@ -43,6 +44,26 @@ def write_tensorflow(prefix, arrays):
             )
             at += len(raw)
     prefix.with_name(f"{prefix.name}.index").write_bytes(table(entries))
+
+
+def write_tensorflowjs(path, arrays, *, smaller="", whole=True):
+    """A model, or its manifest alone, and two files of numbers. smaller: "float16" or "uint8", as converters offer."""
+    listed, numbers = [], b""
+    for name, array in arrays.items():
+        about, stored = {"name": name, "shape": list(array.shape), "dtype": "float32"}, array
+        if smaller == "float16":
+            about["quantization"], stored = {"dtype": "float16", "original_dtype": "float32"}, array.astype(np.float16)
+        elif smaller == "uint8":
+            least, scale = float(array.min()), float(np.ptp(array)) / 255 or 1.0
+            about["quantization"] = {"dtype": "uint8", "min": least, "scale": scale}
+            stored = np.round((array - least) / scale).astype(np.uint8)
+        listed.append(about)
+        numbers += stored.tobytes()
+    names = [f"{path.stem}.1.bin", f"{path.stem}.2.bin"]
+    path.with_name(names[0]).write_bytes(numbers[: len(numbers) // 2])
+    path.with_name(names[1]).write_bytes(numbers[len(numbers) // 2 :])
+    manifest = [{"paths": names, "weights": listed}]
+    path.write_text(json.dumps({"format": "graph-model", "weightsManifest": manifest} if whole else manifest))
 
 
 def table(entries):

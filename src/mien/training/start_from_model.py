@@ -1,8 +1,6 @@
 """Starts a network from a model file of mien: its convolutions are found again by order and shape, labels by name.
 
-In the file each batch norm is folded into the convolution before it. Such a pair becomes a convolution with a batch
-norm that gives back what it takes away: its statistics are those of some faces, and its weight and bias undo them. A
-norm that did nothing would answer the same, but in training, where it goes by the batch, take the network apart.
+In the file each batch norm is folded into the convolution before it; `folded_norms` parts them again.
 """
 
 from __future__ import annotations
@@ -21,6 +19,7 @@ from torch import Tensor, nn
 from mien.config import from_table
 from mien.errors import TrainingError
 from mien.model_file import ModelFile, open_model
+from mien.training.folded_norms import unfold_norms
 from mien.training.networks import ExpressionNetwork, build_network
 from mien.training.recipe import InputSettings, NetworkSettings
 
@@ -76,35 +75,12 @@ def start_from_model(
             norm.running_var.fill_(1.0 - norm.eps)  # so that the norm divides by 1
     if found or not pairs:
         raise other
-    _keep_scales(network, [norm for _, norm in pairs], faces)
+    unfold_norms(network, faces)
     labels = labels or {}
     _fill_heads(network, opened, labels)
     other_head = path.with_name(f"{path.stem}-fer2013.onnx")
     if {"label", "votes"} <= labels.keys() and other_head.is_file():
         _fill_heads(network, open_model(other_head), {"label": labels["label"]})
-
-
-@torch.no_grad()
-def _keep_scales(network: ExpressionNetwork, norms: list[nn.BatchNorm2d], faces: Tensor) -> None:
-    """Gives norms that do nothing but add their bias the statistics of `faces`, and the weights that undo them."""
-    maps: dict[nn.Module, tuple[Tensor, Tensor]] = {}
-
-    def measure(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        maps[norm] = torch.var_mean(inputs[0], (0, 2, 3), correction=0)
-
-    hooks = [norm.register_forward_pre_hook(measure) for norm in norms]
-    training = network.training
-    network.eval()(faces)
-    network.train(training)
-    for hook in hooks:
-        hook.remove()
-    for norm in norms:
-        variance, mean = maps[norm]
-        assert norm.running_mean is not None and norm.running_var is not None
-        norm.running_mean.copy_(mean)
-        norm.running_var.copy_(variance)
-        norm.weight.copy_((variance + norm.eps).sqrt())
-        norm.bias.add_(mean)
 
 
 def _fill_heads(network: ExpressionNetwork, opened: ModelFile, labels: Mapping[str, tuple[str, ...]]) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from mien.errors import MissingExtraError, TrainingError
 from mien.training.weights.layout import FileFormat, Stored
 from mien.training.weights.tensorflow import find_index, open_checkpoint
+from mien.training.weights.tensorflowjs import open_manifest
 
 _HDF5, _ZIP, _PICKLE = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04", b"\x80\x02"
 _MOST = 1 << 28  # numbers in a tensor; a small file can claim any size
@@ -29,11 +30,14 @@ def file_format(path: Path) -> FileFormat:
         raise TrainingError(f"{path}: can't be read ({error.strerror}); expected a file of weights") from error
     if start.startswith(_HDF5):
         return "keras"
-    if start.startswith((_ZIP, _PICKLE)) or start[8:9] == b"{":
+    # Safetensors begin with the length of a header of JSON, eight bytes of which the last are zero.
+    if start.startswith((_ZIP, _PICKLE)) or start[7:9] == b"\0{":
         return "pytorch"
+    if start.lstrip()[:1] in (b"{", b"["):
+        return "tensorflowjs"
     raise TrainingError(
-        f"{path}: no file of weights that is known; expected PyTorch's .pt or .pth, safetensors, Keras' .h5, or the "
-        f".index of a TensorFlow checkpoint beside its data"
+        f"{path}: no file of weights that is known; expected PyTorch's .pt or .pth, safetensors, Keras' .h5, the "
+        f".index of a TensorFlow checkpoint beside its data, or the .json of TensorFlow.js beside its"
     )
 
 
@@ -46,6 +50,8 @@ def open_tensors(path: Path, format: FileFormat) -> Iterator[Mapping[str, Stored
     if format == "tensorflow":
         with open_checkpoint(path) as stored:
             yield stored
+    elif format == "tensorflowjs":
+        yield open_manifest(path)
     elif format == "keras":
         with _open_keras(path) as stored:
             yield stored

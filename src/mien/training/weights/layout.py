@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from mien.errors import TrainingError
 
-FileFormat = Literal["pytorch", "keras", "tensorflow"]
-"""Who wrote a file: PyTorch (.pt, .pth, or safetensors), Keras (.h5), or TensorFlow 1 (a checkpoint's parts)."""
+FileFormat = Literal["pytorch", "keras", "tensorflow", "tensorflowjs"]
+"""Who wrote a file: PyTorch (.pt, .pth, or safetensors), Keras (.h5), TensorFlow 1 (a checkpoint's parts), or
+TensorFlow.js (.json)."""
 
 _LISTED = 20  # names of one kind in an error; a file of another network has hundreds
-_BEGINS_AS = {"num_batches_tracked": 0.0, "norm.weight": 1.0}  # what a file may lack: a counter, a scale that is off
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,9 @@ class Matched:
 
 
 def fill(trunk: nn.Module, stored: Mapping[str, Stored], layout: Layout, path: Path) -> Matched:
-    """Fills a trunk with a file's tensors, each accounted for by name and shape.
+    """Fills a fresh trunk with a file's tensors, each accounted for by name and shape.
+
+    What files may lack stays as it is, and what no part of the layout speaks of: norms begin as ones that do nothing.
 
     Raises TrainingError that lists what is missing, surplus, of another shape, or not a number; the trunk is unchanged.
     """
@@ -109,8 +111,7 @@ def fill(trunk: nn.Module, stored: Mapping[str, Stored], layout: Layout, path: P
     if broken:
         raise TrainingError(f"{path}: {len(broken)} hold values that are no numbers: {_listing(broken)}")
     for name in own.keys() - filled.keys():
-        value = next(value for suffix, value in _BEGINS_AS.items() if name.endswith(suffix))
-        filled[name] = torch.full_like(own[name], value)
+        filled[name] = own[name]
     trunk.load_state_dict(filled)
     return Matched(tuple(name for name in stored if name in parts), left_out)
 

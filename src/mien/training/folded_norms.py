@@ -1,0 +1,49 @@
+"""Gives batch norms their work back that a published file has folded into the convolutions before them.
+
+Read from such a file, a norm does nothing but scale and add. In training, where it goes by the batch, it would take the
+network apart. With the statistics of some faces, and a weight and a bias that undo them, it answers the same and can
+go on learning.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+@torch.no_grad()
+def unfold_norms(network: nn.Module, faces: Tensor) -> int:
+    """Finds norms whose statistics say nothing (0 and 1) and gives them those of `faces`; returns how many.
+
+    faces: what the network takes, some hundred of those that it will see, on its device.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d) and _is_folded(module)]
+    if not norms:
+        return 0
+    maps: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+
+    def measure(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        maps[norm] = torch.var_mean(inputs[0], (0, 2, 3), correction=0)
+
+    hooks = [norm.register_forward_pre_hook(measure) for norm in norms]
+    training = network.training
+    network.eval()(faces)
+    network.train(training)
+    for hook in hooks:
+        hook.remove()
+    for norm in norms:
+        variance, mean = maps[norm]
+        assert norm.running_mean is not None and norm.running_var is not None
+        scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_(variance)
+        norm.weight.copy_(scale * (variance + norm.eps).sqrt())
+        norm.bias.add_(scale * mean)
+    return len(norms)
+
+
+def _is_folded(norm: nn.BatchNorm2d) -> bool:
+    mean, variance = norm.running_mean, norm.running_var
+    if mean is None or variance is None:
+        return False
+    return not bool(mean.any()) and bool(((variance - 1).abs() <= 2 * norm.eps).all())
