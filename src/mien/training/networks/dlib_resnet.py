@@ -1,7 +1,7 @@
 """dlib's residual network for faces (D. King 2017), after He et al. 2016, arXiv:1512.03385.
 
-It learnt to tell people apart on about three million faces (FaceScrub, VGG and others; weights in the public domain). The
-package `@vladmandic/face-api` (MIT) carries the weights in eight bits.
+It learnt to tell people apart on about three million faces (FaceScrub, VGG and others; weights in the public domain).
+The package `@vladmandic/face-api` (MIT) carries the weights in eight bits.
 """
 
 from __future__ import annotations
