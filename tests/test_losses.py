@@ -44,7 +44,7 @@ def test_losses_are_those_of_pytorch():
 def test_focal_loss_by_hand():
     p = torch.softmax(LOGITS, 1)[torch.arange(4), TRUTH]
     expected = float((-((1 - p) ** 2) * p.log()).mean())
-    assert mean(head_loss(LossSettings(kind="focal", gamma=2.0), 1.0, COUNTS)) == pytest.approx(expected)
+    assert mean(head_loss(LossSettings(kind="focal", gamma=2.0), "label", 1.0, COUNTS)) == pytest.approx(expected)
     sure = torch.tensor([[200.0, 0.0, 0.0]], requires_grad=True)
     HeadLoss(1.0, gamma=0.5).total(sure, HARD[:1]).backward()
     assert torch.isfinite(sure.grad).all()
@@ -68,9 +68,10 @@ def test_class_weights_and_priors():
 
 
 def test_logit_adjustment_adds_the_priors():
-    loss = head_loss(LossSettings(logit_adjust=1.5), 1.0, COUNTS)
+    settings = LossSettings(logit_adjust=1.5, logit_adjust_heads=("label",))
     expected = float(F.cross_entropy(LOGITS + 1.5 * (COUNTS / 1110).log().float(), TRUTH))
-    assert mean(loss) == pytest.approx(expected)
+    assert mean(head_loss(settings, "label", 1.0, COUNTS)) == pytest.approx(expected)
+    assert mean(head_loss(settings, "votes", 1.0, COUNTS)) == pytest.approx(float(F.cross_entropy(LOGITS, TRUTH)))
 
 
 def test_classes_are_counted_by_truth_and_for_votes_by_share():

@@ -127,7 +127,7 @@ def fit(
     if settings.batch_size % workers.count:
         raise RecipeError(f"optimizer.batch_size is {settings.batch_size}; {workers.count} workers can't share it")
     losses = {
-        head: head_loss(recipe.loss, share, class_counts(train.targets[head], train.truth[head]))
+        head: head_loss(recipe.loss, head, share, class_counts(train.targets[head], train.truth[head]))
         for head, share in weights.items()
     }
     size = settings.batch_size * settings.accumulate

@@ -45,13 +45,13 @@ class HeadLoss:
         return weighed.sum()
 
 
-def head_loss(settings: LossSettings, share: float, counts: Tensor) -> HeadLoss:
+def head_loss(settings: LossSettings, head: str, share: float, counts: Tensor) -> HeadLoss:
     """The loss of a head whose classes have these counts in training, float (K,)."""
     weights = None
     if settings.class_weights != "none":
         weights = balanced_weights(counts) if settings.class_weights == "balanced" else effective_weights(counts)
     offsets = None
-    if settings.logit_adjust > 0:
+    if settings.logit_adjust > 0 and head in settings.logit_adjust_heads:
         offsets = (settings.logit_adjust * log_priors(counts)).float()
     gamma = settings.gamma if settings.kind == "focal" else 0.0
     return HeadLoss(share, gamma, None if weights is None else weights.float(), offsets)

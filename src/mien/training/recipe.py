@@ -141,13 +141,15 @@ class LossSettings:
 
     `focal`: faces that are easy already count less, by (1 - p)^gamma (Lin et al. 2017). `class_weights`: `balanced`
     weighs classes by the inverse of their count, `effective` by that of their effective number (Cui et al. 2019).
-    `logit_adjust`: tau of Menon et al. 2021, which makes the balanced error what is learnt; 0 turns it off.
+    `logit_adjust`: tau of Menon et al. 2021, which makes the balanced error what is learnt; 0 turns it off. It holds
+    for `logit_adjust_heads`: an adjusted `votes` head no longer says which share of raters would say so.
     """
 
     kind: Literal["cross-entropy", "focal"] = "cross-entropy"
     gamma: float = 2.0
     class_weights: Literal["none", "balanced", "effective"] = "none"
     logit_adjust: float = 0.0
+    logit_adjust_heads: tuple[Literal["label", "votes"], ...] = ("label", "votes")
 
     def __post_init__(self) -> None:
         _check(self.gamma >= 0, f"gamma is {self.gamma}; expected 0 or more")
