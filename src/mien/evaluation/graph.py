@@ -20,7 +20,12 @@ _OLDEST_OPSET = 13  # from here on ReduceSum takes its axes as an input
 _LUMA, _LUMA_BITS = (9798, 19235, 3735), 15
 """OpenCV's RGB -> grey, bit for bit: the weights of ITU-R BT.601 in whole numbers."""
 
-_HALF_FROM = 1024  # tensors of at least this many numbers are stored as float16; smaller ones aren't worth a node
+_HALF_FROM = 1024
+"""Tensors of at least this many numbers are stored as float16; smaller ones aren't worth a node."""
+
+MOST_OF_IT = 20_000
+"""With only tensors of at least this many, nearly all of a network is half, and filters of single channels and biases,
+through which each error goes on to everything after them, are whole."""
 
 
 class _Graph:
@@ -114,15 +119,18 @@ def save_checked(
         raise ModelFileError(f"the written model is off by {off:.2g}; expected at most {within:g}; nothing was kept")
 
 
-def stored_as_half(original: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy with large float32 weights as float16, a Cast behind each; onnxruntime folds the Casts at load time."""
+def stored_as_half(original: onnx.ModelProto, least: int = _HALF_FROM) -> onnx.ModelProto:
+    """A copy with float32 weights of at least `least` numbers as float16, a Cast behind each.
+
+    onnxruntime folds the Casts at load time.
+    """
     model = onnx.ModelProto()
     model.CopyFrom(original)
     graph = model.graph
     casts = []
     for i, tensor in enumerate(graph.initializer):
         values = numpy_helper.to_array(tensor)
-        if tensor.data_type == TensorProto.FLOAT and values.size >= _HALF_FROM:
+        if tensor.data_type == TensorProto.FLOAT and values.size >= least:
             stored = f"{tensor.name}_half"
             casts.append(helper.make_node("Cast", [stored], [tensor.name], to=TensorProto.FLOAT))
             with np.errstate(over="ignore"):  # infinities are found when the written file is checked

@@ -14,7 +14,7 @@ from onnx import helper
 from torch import Tensor, nn
 
 from mien.errors import TrainingError
-from mien.evaluation.graph import stored_as_half
+from mien.evaluation.graph import MOST_OF_IT, stored_as_half
 from mien.files import atomic_path
 from mien.model_file import METADATA_KEY, ModelFile, ModelInfo
 from mien.training.augment import central
@@ -47,8 +47,8 @@ def export_model(
 
     check: uint8 (N, H, W, C), real faces on which both must agree within `PARITY`, else TrainingError is raised and
     nothing is written; OutputError where the file can't be. Weights are stored as float16 and widened when the file is
-    loaded: half the size, and the arithmetic stays float32. Where that rounding is too coarse (a low temperature
-    magnifies it), they stay float32.
+    loaded: half the size, and the arithmetic stays float32. Where that rounding is too coarse (a low temperature or
+    many layers magnify it), small tensors stay float32, and then all.
     """
     deployed = Deployed(network, head, view=view, temperature=info.temperature).cpu().eval()
     parts = [check[i : i + _CHECKED_AT_ONCE] for i in range(0, len(check), _CHECKED_AT_ONCE)]
@@ -59,7 +59,7 @@ def export_model(
     del model.metadata_props[:]
     helper.set_model_props(model, {METADATA_KEY: info.to_json()})
     with atomic_path(path) as place:
-        for candidate in (stored_as_half(model), model):
+        for candidate in (stored_as_half(model), stored_as_half(model, MOST_OF_IT), model):
             onnx.checker.check_model(candidate)
             onnx.save(candidate, place)
             written = ModelFile(place)
