@@ -23,9 +23,9 @@ _LUMA, _LUMA_BITS = (9798, 19235, 3735), 15
 _HALF_FROM = 1024
 """Tensors of at least this many numbers are stored as float16; smaller ones aren't worth a node."""
 
-MOST_OF_IT = 20_000
-"""With only tensors of at least this many, nearly all of a network is half, and filters of single channels and biases,
-through which each error goes on to everything after them, are whole."""
+MOST_OF_IT = 60_000
+"""With only tensors of at least this many, most of a network is half, and whole are the filters of its first layers,
+through which each error goes on to everything after them."""
 
 
 class _Graph:

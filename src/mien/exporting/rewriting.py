@@ -44,8 +44,10 @@ def write_plain(model: ModelFile, place: Path) -> None:
 
 
 def write_half(model: ModelFile, place: Path) -> None:
-    """Weights as float16 with a Cast behind each, as `mien train` writes them."""
-    save_model(stored_as_half(load_plain(model.path)), model, "onnx-fp16", place)
+    """Weights as float16 with a Cast behind each, as `mien train` writes them: unchanged where they are so already."""
+    stored = onnx.load(str(model.path))
+    is_half = any(tensor.data_type == TensorProto.FLOAT16 for tensor in stored.graph.initializer)
+    save_model(stored if is_half else stored_as_half(load_plain(model.path)), model, "onnx-fp16", place)
 
 
 def one_face_by_planes(model: ModelFile) -> onnx.ModelProto:

@@ -62,7 +62,7 @@ class ExpressionNetwork(nn.Module):
         if self.resolution != faces.shape[-1]:
             faces = F.interpolate(faces, size=(self.resolution,) * 2, mode="bilinear", align_corners=False)
         if self.trunk.channels != faces.shape[1]:
-            faces = faces.repeat(1, self.trunk.channels // faces.shape[1], 1, 1)
+            faces = torch.cat([faces] * (self.trunk.channels // faces.shape[1]), 1)  # ncnn knows no repeat
         return (faces - self.mean) / self.std
 
 
