@@ -29,7 +29,7 @@ from mien.releases import shipped_models
 ROOT = Path(__file__).parents[1]
 RULERS: tuple[Truth, ...] = ("votes", "label")
 
-RECIPES = {"mien-base": "mien-base-3", "mien-small": "mien-small-6", "mien-nano": "mien-nano-5"}
+RECIPES = {"mien-base": "mien-base", "mien-small": "mien-small-8", "mien-nano": "mien-nano-7"}
 """The recipe's file, where it goes by another name than the model; a `-fer2013` model's is that of the other."""
 
 MEANING = {

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mien.releases import find_model
 from mien.training.augment import central
 from mien.training.batches import Faces
 from mien.training.checkpoint import start_from
-from mien.training.folded_norms import unfold_norms
+from mien.training.folded_norms import folded_norms, unfold_norms
 from mien.training.grow import grown
 from mien.training.networks import ExpressionNetwork
 from mien.training.recipe import PRETRAINED, FinetuneSettings, OptimizerSettings, Recipe
@@ -33,18 +33,24 @@ def load_start(network: ExpressionNetwork, recipe: Recipe, faces: Faces) -> None
     Raises RecipeError, TrainingError, ModelFileError, MissingExtraError.
     """
     weights = recipe.network.weights
-    some = torch.linspace(0, len(faces.images) - 1, min(len(faces.images), _SOME_FACES)).long()
-    views = central(faces.images[some], recipe.input.view).to(torch.float32)
     if weights in PRETRAINED:
         network.trunk.load_pretrained(weights)
     elif weights.endswith(".onnx") or find_model(weights):
+        views = _some_views(recipe, faces)
         smaller = network_of_model(weights, recipe.input, faces.labels) if recipe.network.grow else network
         start_from_model(smaller.to(views.device), weights, views, faces.labels)
         if smaller is not network:
             network.load_state_dict(grown(network, smaller.state_dict()))
     elif weights:
         start_from(network, *map(Path, weights.split(",")), grow=recipe.network.grow)
-        unfold_norms(network.to(views.device), views)
+        if folded_norms(network):
+            views = _some_views(recipe, faces)
+            unfold_norms(network.to(views.device), views)
+
+
+def _some_views(recipe: Recipe, faces: Faces) -> Tensor:
+    some = torch.linspace(0, len(faces.images) - 1, min(len(faces.images), _SOME_FACES)).long()
+    return central(faces.images[some], recipe.input.view).to(torch.float32)
 
 
 def part_numbers(network: ExpressionNetwork) -> dict[nn.Module, int]:

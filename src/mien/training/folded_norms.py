@@ -11,15 +11,18 @@ import torch
 from torch import Tensor, nn
 
 
+def folded_norms(network: nn.Module) -> list[nn.BatchNorm2d]:
+    """The norms whose statistics say nothing: means of 0 and variances of 1, as in a file, or before any training."""
+    return [module for module in network.modules() if isinstance(module, nn.BatchNorm2d) and _is_folded(module)]
+
+
 @torch.no_grad()
-def unfold_norms(network: nn.Module, faces: Tensor) -> int:
-    """Finds norms whose statistics say nothing (0 and 1) and gives them those of `faces`; returns how many.
+def unfold_norms(network: nn.Module, faces: Tensor) -> None:
+    """Gives the `folded_norms` of a network the statistics of `faces`, and the weights and biases that undo them.
 
     faces: what the network takes, some hundred of those that it will see, on its device.
     """
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d) and _is_folded(module)]
-    if not norms:
-        return 0
+    norms = folded_norms(network)
     maps: dict[nn.Module, tuple[Tensor, Tensor]] = {}
 
     def measure(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -39,7 +42,6 @@ def unfold_norms(network: nn.Module, faces: Tensor) -> int:
         norm.running_var.copy_(variance)
         norm.weight.copy_(scale * (variance + norm.eps).sqrt())
         norm.bias.add_(scale * mean)
-    return len(norms)
 
 
 def _is_folded(norm: nn.BatchNorm2d) -> bool:

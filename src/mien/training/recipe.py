@@ -291,11 +291,13 @@ class Recipe:
     """Everything that decides what a training run computes, apart from the data.
 
     `crop` changes nothing in training: it says how faces must be cut from photographs to look like the training data,
-    and travels in the model file.
+    and travels in the model file, as does `licence`: the terms of its weights, before a semicolon, and what else hangs
+    on them.
     """
 
     name: str
     description: str = ""
+    licence: str = "MIT; trained on data for research use"
     seed: int = 0
     input: InputSettings = field(default_factory=InputSettings)
     network: NetworkSettings = field(default_factory=NetworkSettings)

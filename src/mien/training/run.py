@@ -203,7 +203,7 @@ def _export_heads(
             temperature=temperature,
             parameters=shared + count_parameters(network.heads[target.head]),
             data=data,
-            licence="MIT; trained on data for research use",
+            licence=recipe.licence,
             scores={
                 "validation_accuracy": round(accuracy, 4),
                 "validation_n": float(known.sum()),
