@@ -9,35 +9,12 @@ Real networks stay below it: convolutions of few channels wait for memory.
 from __future__ import annotations
 
 import numpy as np
-import onnx
-from onnx import numpy_helper, shape_inference
 from page import arguments, gemm_macs_per_s, median_s, table, write_page
 
 from mien.data.toy import toy_faces
+from mien.evaluation.speed import count_macs
 from mien.model_file import ModelFile, open_model
 from mien.releases import shipped_models
-
-
-def macs_per_face(model: ModelFile) -> int:
-    """Multiply-adds of the graph's convolutions and matrix products for one face."""
-    graph = shape_inference.infer_shapes(onnx.load(model.path)).graph
-    weights = {t.name: numpy_helper.to_array(t).shape for t in graph.initializer}
-    for node in graph.node:  # weights stored as float16 come through a Cast
-        if node.op_type == "Cast" and node.input[0] in weights:
-            weights[node.output[0]] = weights[node.input[0]]
-    shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in (*graph.value_info, *graph.output)}
-    total = 0
-    for node in graph.node:
-        if node.op_type == "Conv":
-            height, width = shapes[node.output[0]][2:]
-            if not height * width:
-                raise SystemExit(
-                    f"{model.path}: the size of {node.output[0]} can't be told; export it with fixed sizes"
-                )
-            total += int(np.prod(weights[node.input[1]])) * height * width
-        elif node.op_type in {"Gemm", "MatMul"} and node.input[1] in weights:
-            total += int(np.prod(weights[node.input[1]]))
-    return total
 
 
 def main() -> None:
@@ -53,7 +30,7 @@ def main() -> None:
     rows = []
     for name in options.models:
         model = open_model(name)
-        limit = rate / (macs := macs_per_face(model))
+        limit = rate / (macs := count_macs(model.path))
         faces = toy_faces(max(options.batches), size=model.info.size, channels=model.info.channels).images
         for batch in options.batches:
             some, calls = faces[:batch], max(1, 256 // batch)

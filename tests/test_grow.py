@@ -90,13 +90,13 @@ def test_a_run_grows_from_a_file(learnt, tmp_path):
     with pytest.raises(RecipeError, match="grow is true, but weights is ''"):
         load_recipe("mien-small", ["network.grow=true"])
     with pytest.raises(RecipeError, match="grow and interpolate are both true"):
-        load_recipe("mien-base", ["network.interpolate=true"])
+        load_recipe("grown", ["network.interpolate=true"])
 
 
 def test_a_run_grows_from_a_shipped_model():
     shipped = open_model("mien-nano")
     settings = "network.widths=[32, 56, 64]", "network.depths=[1, 2, 1]", "network.stem=16"
-    recipe = load_recipe("mien-base", ['network.weights="mien-nano"', *settings])
+    recipe = load_recipe("grown", ['network.weights="mien-nano"', *settings])
     large = build_network(recipe.network, recipe.input, {"votes": 8}, seed=3)
     images = toy_faces(40, seed=3).images
     faces = Faces(torch.from_numpy(images.transpose(0, 3, 1, 2).copy()), {}, {}, {"votes": shipped.info.labels})
