@@ -15,7 +15,7 @@ import shutil
 import tomllib
 from pathlib import Path
 
-from short_metrics import write_short_metrics
+from short_metrics import read_short_metrics, write_short_metrics
 
 from mien.cache import sha256_of
 from mien.data.readers import read_dataset, require_split
@@ -155,9 +155,6 @@ def release(path: Path, data: Path) -> None:
     if model.card != inside:
         model = write_with_card(model, inside, path)
         figures = _measured(model, samples, data)  # the same figures, of the file as it now is
-    for truth, found in figures.items():
-        place = ROOT / "docs/results" / info.name / f"metrics-{truth}.json"
-        write_short_metrics(found, place)
     card = ROOT / "docs/models" / f"{info.name}.md"
     card.parent.mkdir(parents=True, exist_ok=True)
     card.write_text(model_card(model, figures, shipped_texts(model)), "utf-8")
@@ -165,7 +162,13 @@ def release(path: Path, data: Path) -> None:
 
 
 def _measured(model: ModelFile, samples: Samples, data: Path) -> dict[Truth, Evaluation]:
-    return {t: evaluate([model], samples, truth=t, data=data.name, split="validation") for t in RULERS}
+    """The model's figures on both rulers, written, and in the digits that were written: cards must agree with them."""
+    figures = {}
+    for truth in RULERS:
+        place = ROOT / "docs/results" / model.info.name / f"metrics-{truth}.json"
+        write_short_metrics(evaluate([model], samples, truth=truth, data=data.name, split="validation"), place)
+        figures[truth] = read_short_metrics(place)
+    return figures
 
 
 def shipped_texts(model: ModelFile) -> CardTexts:

@@ -287,14 +287,21 @@ def feed(page: LivePage) -> Iterator[threading.Event]:
     feeder.join()
 
 
+def expect(locator: Any) -> Any:
+    """What Playwright waits for. Waiting until JavaScript is true would need eval, which the page forbids itself."""
+    from playwright.sync_api import expect as expected
+
+    return expected(locator)
+
+
 def says(tab: Any, selector: str, text: str) -> None:
     """Waits until the text of an element begins so."""
-    tab.wait_for_function(f"document.querySelector('{selector}').textContent.startsWith({json.dumps(text)})")
+    expect(tab.locator(selector)).to_have_text(re.compile(f"^{re.escape(text)}"))
 
 
 def look(tab: Any) -> None:
-    tab.wait_for_function("document.querySelectorAll('#faces li').length === 2")
-    tab.wait_for_function("document.querySelector('#picture').naturalWidth === 160")
+    expect(tab.locator("#faces li")).to_have_count(2)
+    expect(tab.locator("#picture")).to_have_js_property("naturalWidth", 160)
     assert tab.inner_text("#source") == "camera <0>"
     assert tab.inner_text("#fps") == "23.5"
     assert tab.inner_text("#latency") == "41 / 93 ms"
@@ -328,7 +335,7 @@ def pause_and_save(tab: Any) -> None:
     assert f"Paused at {saved['time_s']:.1f} s." == said
     assert rows.value.suggested_filename == f"frame-{saved['frame']:06d}.json"
     tab.get_by_role("button", name="Resume").click()
-    tab.wait_for_function("document.querySelector('#state').textContent === ''")
+    expect(tab.locator("#state")).to_have_text("")
 
 
 @pytest.mark.skipif(not CHROMIUM.exists(), reason="Chromium is absent")
