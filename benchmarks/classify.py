@@ -30,7 +30,10 @@ def main() -> None:
     rows = []
     for name in options.models:
         model = open_model(name)
-        limit = rate / (macs := count_macs(model.path))
+        macs = count_macs(model.path)
+        if macs is None:
+            raise SystemExit(f"{model.path}: the size of its maps can't be told; export it with fixed sizes")
+        limit = rate / macs
         faces = toy_faces(max(options.batches), size=model.info.size, channels=model.info.channels).images
         for batch in options.batches:
             some, calls = faces[:batch], max(1, 256 // batch)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mien.training.networks.trunk import Trunk, require_resolution
+from mien.training.networks.trunk import StagedTrunk, require_resolution
 from mien.training.recipe import NetworkSettings
 from mien.training.weights.layout import Layout, Part
 
@@ -47,7 +47,7 @@ class Block(nn.Module):
         return F.relu(x + y)
 
 
-class DlibResNet(Trunk):
+class DlibResNet(StagedTrunk):
     """A stem to a quarter of the resolution, four stages of residual blocks, and one more that halves: 256 features."""
 
     def __init__(self, settings: NetworkSettings, _channels: int, resolution: int) -> None:
@@ -66,15 +66,6 @@ class DlibResNet(Trunk):
         stages.append(nn.Sequential(Block(before, before, down=True)))
         self.blocks = nn.Sequential(*stages)
         self.initialise("fan_out")
-
-    def stages(self) -> tuple[nn.Module, ...]:
-        """The stem, then the five stages."""
-        return (self.stem, *self.blocks)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """float (N, 3, R, R) -> (N, 256)."""
-        maps: Tensor = self.blocks(self.stem(x))
-        return maps.mean((2, 3))
 
     def layouts(self) -> tuple[Layout, ...]:
         """That of face-api, where a scale and a bias are what is left of each batch norm."""

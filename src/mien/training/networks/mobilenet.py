@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from mien.training.networks.efficientnet_lite import SameConv
-from mien.training.networks.trunk import Trunk
+from mien.training.networks.trunk import StagedTrunk
 from mien.training.recipe import NetworkSettings
 from mien.training.weights.layout import Layout, Part
 
@@ -36,7 +36,7 @@ class SeparableConv(nn.Module):
         return y
 
 
-class MobileNet(Trunk):
+class MobileNet(StagedTrunk):
     """MobileNet of width 1: a stem at half resolution, thirteen separable convolutions to 1024 features."""
 
     def __init__(self, _settings: NetworkSettings, _channels: int, _resolution: int) -> None:
@@ -52,15 +52,6 @@ class MobileNet(Trunk):
             before = width
         self.blocks = nn.Sequential(*(nn.Sequential(*stage) for stage in stages))
         self.initialise("fan_in")
-
-    def stages(self) -> tuple[nn.Module, ...]:
-        """The stem, then one for each size of maps."""
-        return (self.stem, *self.blocks)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """float (N, 3, R, R) -> (N, 1024)."""
-        maps: Tensor = self.blocks(self.stem(x))
-        return maps.mean((2, 3))
 
     def layouts(self) -> tuple[Layout, ...]:
         """HSE-FaceRes as TensorFlow.js has it: batch norms folded away, but for scales behind depthwise ones."""

@@ -60,6 +60,22 @@ class Trunk(nn.Module):
                     nn.init.zeros_(module.bias)
 
 
+class StagedTrunk(Trunk):
+    """A trunk that is a stem, stages of blocks one after another, and the mean of each map that comes out."""
+
+    stem: nn.Module
+    blocks: nn.Sequential
+
+    def stages(self) -> tuple[nn.Module, ...]:
+        """The stem, then the stages."""
+        return (self.stem, *self.blocks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float (N, channels, R, R) -> (N, features)."""
+        maps: Tensor = self.blocks(self.stem(x))
+        return maps.mean((2, 3))
+
+
 def require_resolution(kind: str, resolution: int, least: int) -> None:
     """Raises RecipeError where a network would see fewer pixels than it can take."""
     if resolution < least:

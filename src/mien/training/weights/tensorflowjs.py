@@ -7,6 +7,7 @@ how it was made smaller, as float16 or as steps between two values (`quantizatio
 from __future__ import annotations
 
 import json
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +58,9 @@ def _stored(about: dict[str, Any], numbers: bytes, at: int) -> tuple[Stored, int
     smaller = about.get("quantization") or {}
     dtype = np.dtype(_DTYPES[smaller.get("dtype", about["dtype"])])
     scale, least = float(smaller.get("scale", 1.0)), float(smaller.get("min", 0.0))
-    count = 1
-    for side in shape:
-        if side < 0:
-            raise ValueError(f"{about['name']} has a side of {side}")
-        count *= side
-    end = at + count * dtype.itemsize
+    if any(side < 0 for side in shape):
+        raise ValueError(f"{about['name']} has a side of {min(shape)}")
+    end = at + prod(shape) * dtype.itemsize
     if end > len(numbers):
         raise ValueError(f"{about['name']} goes beyond the {len(numbers)} bytes there are")
 
