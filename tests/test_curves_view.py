@@ -38,6 +38,7 @@ def shown(view, console):
 
 def view_of(history, console, confusions=()):
     view = CurvesView(RECIPE, console)
+    view._live.start = lambda *_: None  # the live display would draw into the test
     watcher = view.watcher()
     watcher.on_start(history, confusions)
     return view, watcher
@@ -52,7 +53,7 @@ def test_it_fits_every_terminal(width, height):
     console = terminal(width, height)
     view, watcher = view_of([row(e, 0.1 * e) for e in range(1, 5)], console, [confusion(4)])
     watcher.on_validation([confusion(4)])
-    view._step = (4, 300, 1000, 123.0)  # without the live display, which would draw into the test
+    watcher.on_step(4, 300, 1000, 123.0)
     lines = shown(view, console).rstrip("\n").split("\n")
     assert len(lines) <= height
     assert max(map(len, lines)) <= width
@@ -65,7 +66,7 @@ def test_it_shows_earlier_epochs_best_rate_time_and_recall():
     console = terminal(100, 24)
     history = [row(1, 0.3), row(2, 0.625), row(3, 0.5)]
     view, watcher = view_of(history, console, [confusion(1), confusion(3)])
-    view._step = (3, 100, 1000, 10.0)
+    watcher.on_step(3, 100, 1000, 10.0)
     text = shown(view, console)
     assert "best so far: epoch 2, label 0.6250" in text
     assert "epoch 4/10" in text
@@ -74,6 +75,17 @@ def test_it_shows_earlier_epochs_best_rate_time_and_recall():
     assert "validation 0.500" in text  # the last accuracy
     watcher.on_epoch(row(4, 0.75))
     assert "best so far: epoch 4, label 0.7500" in shown(view, console)
+
+
+def test_it_shows_how_far_the_teachers_are():
+    console = terminal(100, 24)
+    view, watcher = view_of([], console)
+    watcher.on_asking(64, 6000, 20.0)
+    assert "asking the teachers" in (text := shown(view, console))
+    assert "20 images/s, 5 min left before the first epoch" in text
+    watcher.on_step(0, 100, 1000, 10.0)
+    assert "epoch 1/10" in (text := shown(view, console))
+    assert "teachers" not in text
 
 
 def test_no_epoch_yet_and_no_truth():

@@ -341,20 +341,36 @@ def test_distillation_teaches_the_head_with_the_teachers_labels(tiny_run):
         with_teachers(make_targets(other, TargetSettings(), source="s"), samples.images, settings)
 
 
-def test_what_teachers_said_is_kept_for_the_same_faces(tiny_run, tmp_path, monkeypatch):
+def test_what_each_teacher_said_is_kept_for_the_same_faces(tiny_run, tmp_path, monkeypatch):
     samples = toy_faces(20, seed=3)
     targets = make_targets(samples, TargetSettings(), source="s")
     settings = DistillSettings(teachers=(str(tiny_run.models[0]),), weight=0.5, views=1)
     asked = []
     answer = ModelFile.probabilities
     monkeypatch.setattr(ModelFile, "probabilities", lambda self, faces: asked.append(1) or answer(self, faces))
-    kept = tmp_path / "teachers.npz"
+    kept = tmp_path / "teachers"
     (first,) = with_teachers(targets, samples.images, settings, kept=kept)
     (again,) = with_teachers(targets, samples.images, settings, kept=kept)
     assert np.array_equal(first.distribution, again.distribution)
     assert len(asked) == 1
+    with_teachers(targets, samples.images, replace(settings, teachers=settings.teachers * 2), kept=kept)
+    assert len(asked) == 1
+    with_teachers(targets, samples.images, replace(settings, views=2), kept=kept)
+    assert len(asked) == 3
     with_teachers(targets, samples.images[::-1], settings, kept=kept)
-    assert len(asked) == 2
-    kept.write_bytes(kept.read_bytes()[:200])
+    assert len(asked) == 4
+    for file in kept.iterdir():
+        file.write_bytes(file.read_bytes()[:200])
     (mended,) = with_teachers(targets, samples.images, settings, kept=kept)
     assert np.array_equal(first.distribution, mended.distribution)
+
+
+def test_asking_tells_how_far_it_is(tiny_run, tmp_path):
+    samples = toy_faces(70, seed=3)
+    targets = make_targets(samples, TargetSettings(), source="s")
+    settings = DistillSettings(teachers=(str(tiny_run.models[0]),), weight=0.5, views=2)
+    told = []
+    for _ in range(2):
+        with_teachers(targets, samples.images, settings, kept=tmp_path, on_asking=lambda *one: told.append(one))
+    assert [(done, total) for done, total, _ in told] == [(64, 140), (128, 140), (134, 140), (140, 140)]
+    assert all(rate > 0 for *_, rate in told)

@@ -110,13 +110,13 @@ class TrainingProgress:
         self._quiet, self._epochs = quiet, recipe.optimizer.epochs
         self._console = Console(stderr=True, quiet=quiet)
         self._bar = Progress(
-            TextColumn("epoch {task.fields[epoch]}"),
+            TextColumn("{task.fields[stage]}"),
             BarColumn(),
-            TextColumn("{task.fields[rate]:.0f} images/s, {task.fields[left]} left"),
+            TextColumn("{task.fields[rate]:.0f} images/s, {task.fields[left]}"),
             console=self._console,
             transient=True,
         )
-        self._task = self._bar.add_task("", epoch=f"1/{self._epochs}", rate=0.0, left="?")
+        self._task = self._bar.add_task("", stage="", rate=0.0, left="?")
 
     def __enter__(self) -> TrainingProgress:
         return self  # the bar starts with the first step: a refusal stays one line
@@ -131,18 +131,23 @@ class TrainingProgress:
 
     def watcher(self) -> Watcher:
         """What the loop reports to."""
+        from mien.training.curves_view import time_left
         from mien.training.loop import Watcher
 
         def on_step(epoch: int, done: int, total: int, rate: float) -> None:
-            seconds = ((self._epochs - epoch) * total - done) / max(rate, 1e-9)
-            left = f"{seconds / 3600:.1f} h" if seconds > 5400 else f"{seconds / 60:.0f} min"
-            if not self._bar.live.is_started:
-                self._bar.start()
-            self._bar.update(
-                self._task, completed=done, total=total, rate=rate, left=left, epoch=f"{epoch + 1}/{self._epochs}"
-            )
+            left = time_left(((self._epochs - epoch) * total - done) / max(rate, 1e-9))
+            self._show(f"epoch {epoch + 1}/{self._epochs}", done, total, rate, f"{left} left")
+
+        def on_asking(done: int, total: int, rate: float) -> None:
+            left = time_left((total - done) / max(rate, 1e-9))
+            self._show("asking the teachers", done, total, rate, f"{left} left before the first epoch")
 
         def on_epoch(row: dict[str, float]) -> None:
             self.say(epoch_line(row))
 
-        return Watcher(on_step, on_epoch)
+        return Watcher(on_step, on_epoch, on_asking=on_asking)
+
+    def _show(self, stage: str, done: int, total: int, rate: float, left: str) -> None:
+        if not self._bar.live.is_started:
+            self._bar.start()
+        self._bar.update(self._task, completed=done, total=total, rate=rate, left=left, stage=stage)

@@ -50,7 +50,7 @@ class CurvesView:
         self._recipe, self._epochs = recipe, recipe.optimizer.epochs
         self._history: list[dict[str, float]] = []
         self._recall: tuple[Confusion, ...] = ()
-        self._step = (0, 0, 1, 0.0)
+        self._step = (f"epoch 1/{self._epochs}", 0, 1, "starting")
         self._live = Live(self, console=console, refresh_per_second=4)
 
     def __enter__(self) -> CurvesView:
@@ -65,14 +65,22 @@ class CurvesView:
 
     def watcher(self) -> Watcher:
         """What the loop reports to."""
-        return Watcher(self._on_step, self._history.append, self._on_start, self._on_validation)
+        return Watcher(self._on_step, self._history.append, self._on_start, self._on_validation, self._on_asking)
 
     def _on_start(self, history: Sequence[dict[str, float]], confusions: Sequence[Confusion]) -> None:
         self._history.extend(history)
         self._recall = tuple(one for one in confusions if one.epoch == len(history))
 
     def _on_step(self, epoch: int, done: int, total: int, rate: float) -> None:
-        self._step = (epoch, done, total, rate)
+        left = time_left(((self._epochs - epoch) * total - done) / max(rate, 1e-9))
+        self._draw(f"epoch {min(epoch + 1, self._epochs)}/{self._epochs}", done, total, rate, f"{left} left")
+
+    def _on_asking(self, done: int, total: int, rate: float) -> None:
+        left = time_left((total - done) / max(rate, 1e-9))
+        self._draw("asking the teachers", done, total, rate, f"{left} left before the first epoch")
+
+    def _draw(self, stage: str, done: int, total: int, rate: float, left: str) -> None:
+        self._step = (stage, done, total, f"{rate:.0f} images/s, {left}" if rate else "starting")
         if not self._live.is_started:
             self._live.start()
 
@@ -93,14 +101,11 @@ class CurvesView:
         yield Group(*parts)
 
     def _bar(self, width: int) -> RenderableType:
-        epoch, done, total, rate = self._step
-        left = ((self._epochs - epoch) * total - done) / max(rate, 1e-9)
-        said = f"{rate:.0f} images/s, {time_left(left)} left" if rate else "starting"
-        epoch_of = f"epoch {min(epoch + 1, self._epochs)}/{self._epochs}"
-        if width < len(said) + len(epoch_of) + 10:
-            return Text(f"{epoch_of} {said}", no_wrap=True, overflow="ellipsis")
+        stage, done, total, said = self._step
+        if width < len(said) + len(stage) + 10:
+            return Text(f"{stage} {said}", no_wrap=True, overflow="ellipsis")
         row = Table.grid(padding=(0, 1))
-        row.add_row(epoch_of, ProgressBar(total, done, width=width - len(said) - len(epoch_of) - 4), said)
+        row.add_row(stage, ProgressBar(total, done, width=width - len(said) - len(stage) - 4), said)
         return row
 
     def _heads(self) -> list[str]:

@@ -1,14 +1,14 @@
 """Distillation (Hinton et al. 2015): soft outputs of other model files as targets.
 
-The teachers look at each training face once, in several views, and their mean is kept, also on disk: cheap enough
-for any machine, and a run that goes on does not ask them again.
+The teachers look at each training face once, in several views, and what each says is kept, also on disk: cheap enough
+for any machine, and neither a run that goes on nor one with other teachers beside them asks them again.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import zipfile
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,38 +18,51 @@ from numpy.typing import NDArray
 
 from mien.data.dataset import fit_face
 from mien.errors import RecipeError
-from mien.files import atomic_path
+from mien.files import atomic_path, make_folder
 from mien.model_file import ModelFile, open_model
 from mien.training.learning_data import Images
 from mien.training.recipe import DistillSettings
 from mien.training.targets import HeadTargets
 
-_AT_ONCE = 512
+_AT_ONCE = 64
+"""Few enough that what a network holds of them stays near the processor, and little memory is taken."""
 
 
 def with_teachers(
-    targets: tuple[HeadTargets, ...], images: Images, settings: DistillSettings, *, kept: Path | None = None
+    targets: tuple[HeadTargets, ...],
+    images: Images,
+    settings: DistillSettings,
+    *,
+    kept: Path | None = None,
+    on_asking: Callable[[int, int, float], None] = lambda *_: None,
 ) -> tuple[HeadTargets, ...]:
     """Targets blended with the teachers' outputs, each head with those teachers that have its labels.
 
     images: uint8 (N, S, S, C), in memory or on disk, the faces that the targets belong to. A face that taught nothing
-    before (no rater voted) is taught by the teachers alone. kept: a file that keeps the outputs, and is read instead
-    where it has those of the same teachers on the same faces. Raises RecipeError for a teacher whose labels no head
-    has, OutputError where the file can't be written.
+    before (no rater voted) is taught by the teachers alone. kept: a folder that keeps each teacher's outputs, where
+    they are read again for the same teacher on the same faces. on_asking: told of faces asked about, of how many over
+    all teachers and views that must be asked, and faces/s. Raises RecipeError for a teacher whose labels no head has,
+    OutputError where the folder can't be written.
     """
     pairs = [_with_head(name, targets) for name in settings.teachers]
-    key = _key(pairs, images, settings.views)
-    taught = None if kept is None else _read(kept, key)
-    if taught is None:
-        outputs: dict[str, list[NDArray[np.float32]]] = {}
-        for teacher, head in pairs:
-            order = [teacher.info.labels.index(label) for label in head.labels]
-            outputs.setdefault(head.head, []).append(_outputs(teacher, images, settings.views)[:, order])
-        taught = {head: np.asarray(np.mean(of, axis=0), np.float32) for head, of in outputs.items()}
-        if kept is not None:
-            with atomic_path(kept) as place, place.open("wb") as file:
-                arrays: dict[str, NDArray[np.generic]] = {"key": np.array(key), **taught}
-                np.savez_compressed(file, allow_pickle=False, **arrays)
+    faces = _fingerprint(images)
+    places = [None if kept is None else kept / _kept_name(t, faces, settings.views) for t, _ in pairs]
+    known = [_read(place, (len(images), len(t.info.labels))) for place, (t, _) in zip(places, pairs, strict=True)]
+    begun, done, total = time.perf_counter(), 0, len(images) * settings.views * sum(one is None for one in known)
+
+    def tell(more: int) -> None:
+        nonlocal done
+        done += more
+        on_asking(done, total, done / max(time.perf_counter() - begun, 1e-9))
+
+    said: dict[str, list[NDArray[np.float32]]] = {}
+    for (teacher, head), place, answer in zip(pairs, places, known, strict=True):
+        outputs = _outputs(teacher, images, settings.views, tell) if answer is None else answer
+        if answer is None and place is not None:
+            _keep(place, outputs)
+        order = [teacher.info.labels.index(label) for label in head.labels]
+        said.setdefault(head.head, []).append(outputs[:, order])
+    taught = {head: np.asarray(np.mean(of, axis=0), np.float32) for head, of in said.items()}
     return tuple(_blended(t, taught[t.head], settings.weight) if t.head in taught else t for t in targets)
 
 
@@ -64,22 +77,29 @@ def _with_head(name: str, targets: tuple[HeadTargets, ...]) -> tuple[ModelFile, 
     return teacher, next((t for t in heads if t.head == teacher.info.target), heads[0])
 
 
-def _key(pairs: list[tuple[ModelFile, HeadTargets]], images: Images, views: int) -> str:
-    """What the outputs hang on; of the faces their number, and a part of them throughout."""
+def _fingerprint(images: Images) -> str:
+    """Of the faces: their number, and a part of them throughout."""
     some = images[np.linspace(0, len(images) - 1, min(len(images), 256)).astype(np.intp)]
-    faces = hashlib.sha256(np.ascontiguousarray(some).tobytes()).hexdigest()
-    teachers = [(teacher.sha256, head.head, head.labels) for teacher, head in pairs]
-    return json.dumps([teachers, views, len(images), faces])
+    return f"{len(images)} {hashlib.sha256(np.ascontiguousarray(some).tobytes()).hexdigest()}"
 
 
-def _read(kept: Path, key: str) -> dict[str, NDArray[np.float32]] | None:
+def _kept_name(teacher: ModelFile, faces: str, views: int) -> str:
+    """The file for what a teacher says: another one for other weights, faces or views."""
+    return hashlib.sha256(f"{teacher.sha256} {faces} {views}".encode()).hexdigest()[:20] + ".npy"
+
+
+def _read(place: Path | None, shape: tuple[int, int]) -> NDArray[np.float32] | None:
     try:
-        with kept.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            if str(arrays["key"]) != key:
-                return None
-            return {head: arrays[head] for head in arrays.files if head != "key"}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None  # not there yet, or not ours: the teachers are asked
+        outputs = None if place is None else np.load(place, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None  # not there yet, or damaged: the teacher is asked
+    return outputs if isinstance(outputs, np.ndarray) and outputs.shape == shape else None
+
+
+def _keep(place: Path, outputs: NDArray[np.float32]) -> None:
+    make_folder(place.parent)
+    with atomic_path(place) as at, at.open("wb") as file:
+        np.save(file, outputs, allow_pickle=False)
 
 
 def _blended(target: HeadTargets, taught: NDArray[np.float32], weight: float) -> HeadTargets:
@@ -88,7 +108,7 @@ def _blended(target: HeadTargets, taught: NDArray[np.float32], weight: float) ->
     return replace(target, distribution=mixed.astype(np.float32))
 
 
-def _outputs(teacher: ModelFile, images: Images, views: int) -> NDArray[np.float32]:
+def _outputs(teacher: ModelFile, images: Images, views: int, tell: Callable[[int], None]) -> NDArray[np.float32]:
     """The teacher's mean probabilities over `views` views: the face, its mirror image, then both shifted."""
     size, channels = teacher.info.size, teacher.info.channels
     total = np.zeros((len(images), len(teacher.info.labels)), np.float32)
@@ -101,6 +121,7 @@ def _outputs(teacher: ModelFile, images: Images, views: int) -> NDArray[np.float
             dy, dx = shifts[(v // 2) % len(shifts)]
             seen = _shifted(faces[:, :, ::-1] if v % 2 else faces, dy, dx)
             total[start : start + _AT_ONCE] += teacher.probabilities(np.ascontiguousarray(seen))
+            tell(len(faces))
     return np.asarray(total / views, np.float32)
 
 

@@ -42,12 +42,14 @@ class Watcher:
 
     on_start: before the first step, with the epochs that a run which goes on has behind it, and their confusions.
     on_validation: just before on_epoch, with what each head took for what.
+    on_asking: before all of these, as the recipe's teachers are asked: faces done, faces in all, faces/s.
     """
 
     on_step: Callable[[int, int, int, float], None] = lambda *_: None
     on_epoch: Callable[[dict[str, float]], None] = lambda *_: None
     on_start: Callable[[Sequence[dict[str, float]], Sequence[Confusion]], None] = lambda *_: None
     on_validation: Callable[[Sequence[Confusion]], None] = lambda *_: None
+    on_asking: Callable[[int, int, float], None] = lambda *_: None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,7 +1,7 @@
 """A training run from recipe and data to a folder with everything that came of it.
 
 The folder holds: recipe.toml (resolved), environment.json, history.csv, timing.csv, confusions.json, curves.png,
-best.safetensors, last.safetensors, checkpoint.safetensors, interpolated.safetensors and teachers.npz (where the recipe
+best.safetensors, last.safetensors, checkpoint.safetensors, interpolated.safetensors and teachers/ (where the recipe
 asks), a model file per target, validation.npz (what these say of the validation faces) and run.html.
 """
 
@@ -43,8 +43,8 @@ from mien.version import __version__
 
 INTERPOLATED = "interpolated.safetensors"
 
-TAUGHT = "teachers.npz"
-"""What the recipe's teachers said of the training faces, kept for a run that goes on."""
+TAUGHT = "teachers"
+"""The folder with what each of the recipe's teachers said of the training faces, kept for a run that goes on."""
 
 _TRAIN_SEEN = 4096
 """On so many training faces at most it is measured how well the network knows those."""
@@ -95,7 +95,8 @@ def train_run(
             make_folder(out)
         if recipe.distill.teachers and not _is_finished(recipe, out):
             kept = out / TAUGHT if workers.is_first else None
-            train_targets = with_teachers(train_targets, train.images, recipe.distill, kept=kept)
+            tell = (watcher or Watcher()).on_asking
+            train_targets = with_teachers(train_targets, train.images, recipe.distill, kept=kept, on_asking=tell)
         about = environment(device) | {"workers": workers.count}
         if workers.is_first:
             write_text(out / "recipe.toml", to_toml(recipe))
