@@ -38,8 +38,8 @@ ORIGIN = {
 
 RULERS: tuple[Truth, ...] = ("votes", "label")
 
-RECIPES = {"mien-base": "mien-base", "mien-small": "mien-small-8", "mien-nano": "mien-nano-7"}
-"""The recipe's file, where it goes by another name than the model; a `-fer2013` model's is that of the other."""
+RECIPES = {"mien-base": "faceres-3", "mien-small": "mien-small-8", "mien-nano": "mien-nano-7"}
+"""Each model's last round, of scripts/family; a `-fer2013` model's is that of the other."""
 
 MEANING = {
     "votes": "A probability is **the share of human raters who would say so**, fitted to FER+'s ten votes a face. It is "
@@ -175,14 +175,14 @@ def shipped_texts(model: ModelFile) -> CardTexts:
     """What the cards of the shipped models say beside the figures."""
     info = model.info
     resolved = tomllib.loads(info.recipe)
-    recipe = RECIPES.get(info.name.removesuffix("-fer2013")) or resolved["name"]
+    recipe = RECIPES[info.name.removesuffix("-fer2013")]
     chosen = f"epoch, temperature ({info.temperature:.3f})"
     if resolved["network"]["interpolate"]:
         chosen += " and the weights' place between the last two rounds of training"
     return CardTexts(
         meaning=MEANING[info.target],
         crop=" ([how it was found](../framing.md))",
-        recipe=f"[`{recipe}`](../../src/mien/recipes/{recipe}.toml), one seed, on a processor; the resolved "
+        recipe=f"[`{recipe}`](../../scripts/family/{recipe}.toml), one seed, on a processor; the resolved "
         "recipe is in the file's metadata",
         data=f"FER2013's Training split (28,709 faces) with FER+ votes. On PublicTest (3,589 faces) were chosen: {chosen}. "
         f"{ORIGIN[resolved['network']['kind']]}",

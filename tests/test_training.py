@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
+from mien.cli import app
 from mien.data.samples import Samples
 from mien.data.toy import toy_faces, write_toy_folders
 from mien.errors import DataError, OutputError, RecipeError, TrainingError
@@ -327,6 +329,27 @@ def test_refusals(toy_folder, tiny_run, tmp_path):
     with pytest.raises(OutputError, match="can't be written"):
         train_run(recipe, toy_folder, file / "r", device=CPU)
     assert not (tmp_path / "r").exists()
+
+
+def test_a_paused_run_goes_on_to_the_same_weights(toy_folder, tmp_path):
+    recipe = load_recipe("toy", ["optimizer.epochs=3"])
+    straight = train_run(recipe, toy_folder, tmp_path / "straight", device=CPU)
+    paused = train_run(recipe, toy_folder, tmp_path / "paused", stop_after=2, device=CPU)
+    assert (len(paused.history), paused.models) == (2, ())
+    assert not (paused.folder / "last.safetensors").exists()
+    again = train_run(recipe, toy_folder, paused.folder, resume=True, stop_after=1, device=CPU)
+    assert len(again.history) == 2
+    ended = train_run(recipe, toy_folder, paused.folder, resume=True, stop_after=3, device=CPU)
+    assert ended.history == straight.history
+    assert [path.read_bytes() for path in ended.models] == [path.read_bytes() for path in straight.models]
+
+
+def test_the_command_says_how_a_paused_run_goes_on(toy_folder, tmp_path):
+    out = str(tmp_path / "run")
+    ended = CliRunner().invoke(app, ["train", "toy", "--data", str(toy_folder), "--out", out, "--stop-after", "1"])
+    assert ended.exit_code == 0
+    assert ended.stdout == ""
+    assert f"{out} holds 1 finished epoch; the same command with --resume goes on" in ended.stderr
 
 
 def test_distillation_teaches_the_head_with_the_teachers_labels(tiny_run):

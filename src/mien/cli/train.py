@@ -31,6 +31,9 @@ def train(
     out: Annotated[Path, typer.Option(help="The run's folder.")],
     set_: Changes = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    stop_after: Annotated[
+        int, typer.Option(min=0, metavar="EPOCH", help="Pause after this epoch; --resume goes on. 0 = never.")
+    ] = 0,
     stream: Annotated[
         bool, typer.Option("--stream", help="Leave the faces on disk: for data that `mien data import` wrote.")
     ] = False,
@@ -50,6 +53,8 @@ def train(
     `mien train my.toml --data faces/ --out runs/mine --set optimizer.epochs=20`
 
     `mien train mien-small --data fer2013/ --out runs/small --resume`
+
+    `mien train mien-small --data fer2013/ --out runs/small --stop-after 10`
 
     `mien train mien-small --data fer2013/ --out runs/small --curves --log tensorboard --log mlflow`
 
@@ -74,6 +79,7 @@ def train(
                 data,
                 out,
                 resume=resume,
+                stop_after=stop_after,
                 stream=stream,
                 trackers=log or (),
                 device=chosen,
@@ -83,6 +89,8 @@ def train(
     except KeyboardInterrupt:
         say_how_to_go_on(out, "the same command with --resume goes on")
         raise typer.Exit(INTERRUPTED) from None
+    if stop_after and not run.models and is_first_worker():
+        say_how_to_go_on(out, "the same command with --resume goes on")
     for path in run.models:
         typer.echo(str(path))
 

@@ -118,10 +118,12 @@ def fit(
     resume: bool,
     watcher: Watcher,
     workers: Workers = ALONE,
+    stop_after: int = 0,
 ) -> list[dict[str, float]]:
     """Trains and leaves checkpoint, records, best and last weights in `out`; returns the history, a row per epoch.
 
-    weights: each head's share of the loss. workers: this process among others that were given the same; the first
+    weights: each head's share of the loss. stop_after: pause once so many epochs are done, the last weights unwritten;
+    0 for never. workers: this process among others that were given the same; the first
     alone writes. Raises TrainingError when the loss is no longer a number or a worker is gone, RecipeError for what
     can't be trained so, OutputError for a full disk.
     """
@@ -137,6 +139,8 @@ def fit(
     state = _start(job, resume=resume)
     watcher.on_start(tuple(state.history), tuple(state.confusions))
     while state.epoch < settings.epochs and not should_stop(settings, _scores(state.history, weights)):
+        if 0 < stop_after <= state.epoch:
+            return state.history
         started = time.perf_counter()
         loss, timing = _train_epoch(job, state)
         row = {"epoch": float(state.epoch + 1), "learning_rate": _rate(job, state), "train_loss": loss}

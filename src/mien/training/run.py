@@ -65,6 +65,7 @@ def train_run(
     out: Path,
     *,
     resume: bool = False,
+    stop_after: int = 0,
     stream: bool = False,
     trackers: Sequence[str] = (),
     device: torch.device | None = None,
@@ -73,10 +74,11 @@ def train_run(
 ) -> Run:
     """Trains `recipe` on the training split of `data`, selects and calibrates on its validation split.
 
-    resume: go on from the checkpoint in `out`; without it a folder that holds a run is refused. stream: leave the faces
-    on disk, where `data` is a data set that mien wrote. trackers: some of `trackers.TRACKERS`, which also get the
-    figures of each epoch. Under torchrun the processes train together, and the first of them writes; to the others no
-    model file is named, and nothing is told.
+    resume: go on from the checkpoint in `out`; without it a folder that holds a run is refused. stop_after: pause once
+    so many epochs are done, with no model file yet; 0 for never. stream: leave the faces on disk, where `data` is a
+    data set that mien wrote. trackers: some of `trackers.TRACKERS`, which also get the figures of each epoch. Under
+    torchrun the processes train together, and the first of them writes; to the others no model file is named, and
+    nothing is told.
     Raises DataError, RecipeError, OutputError, TrainingError; MissingExtraError for a tracker that is not installed.
     """
     check_trackers(trackers)
@@ -113,8 +115,9 @@ def train_run(
                 resume=resume,
                 watcher=told,
                 workers=workers,
+                stop_after=stop_after,
             )
-    if not workers.is_first:
+    if not workers.is_first or not (out / LAST).exists():
         return Run(out, history, ())
     plot_curves(history, out / "curves.png", title=recipe.name)
     about_data = f"{data.resolve().name}: {len(train)} faces to train on, {len(validation)} to validate"
