@@ -6,7 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
-from mien.cli.train import TrainingProgress, _view
+from mien.cli.training_progress import TrainingProgress, training_view
 from mien.training.curves_view import Curve, CurvesView, can_show_curves, plot
 from mien.training.recipe import load_recipe
 from mien.training.records import Confusion
@@ -135,7 +135,7 @@ def test_a_gap_of_no_numbers_is_left_out():
 def test_plain_lines_where_there_is_no_terminal(monkeypatch, capsys):
     assert not can_show_curves(Console(file=io.StringIO()))
     assert not can_show_curves(Console(file=io.StringIO(), force_terminal=True, _environ={"TERM": "dumb"}))
-    view = _view(RECIPE, curves=True, quiet=False)
+    view = training_view(RECIPE, curves=True, quiet=False)
     assert isinstance(view, TrainingProgress)
     with view:
         view.watcher().on_epoch(row(1, 0.5))

@@ -8,15 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.cli.exit_codes import INTERRUPTED
-from mien.cli.training_options import (
-    Device,
-    Threads,
-    Trackers,
-    TrainingData,
-    epoch_line,
-    require_training,
-    say_stopped,
-)
+from mien.cli.training_options import Device, Threads, Trackers, TrainingData, require_training
+from mien.cli.training_progress import epoch_line, say_stopped
 
 if TYPE_CHECKING:
     from mien.training.ladder_steps import LadderStep

@@ -1,4 +1,4 @@
-"""What commands that train share: their options, what they need, what they say; `--train-if-missing` with its kin."""
+"""What commands that train share: their options, what they need; `--train-if-missing` with its kin."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.cli.exit_codes import INTERRUPTED
+from mien.cli.training_progress import TrainingProgress, say_how_to_go_on
 
 if TYPE_CHECKING:
     from mien.training.loop import Watcher
@@ -63,27 +64,6 @@ def require_training(needs: str) -> None:
         raise MissingExtraError("train", needs)
 
 
-def epoch_line(row: dict[str, float]) -> str:
-    """A row of the history as a line."""
-    figures = "  ".join(f"{k} {v:.4f}" for k, v in row.items() if k not in ("epoch", "learning_rate"))
-    return f"{row['epoch']:3.0f}  {figures}"
-
-
-def say_stopped() -> None:
-    """After Ctrl-C, where the same command goes on."""
-    typer.echo("mien: stopped; the same command goes on", err=True)
-
-
-def say_how_to_go_on(run: Path, how: str) -> None:
-    """After Ctrl-C: what the run's folder holds, and how to go on."""
-    from mien.training.checkpoint import epochs_done
-    from mien.training.loop import CHECKPOINT
-
-    done = epochs_done(run / CHECKPOINT)
-    kept = f"{run} holds {done} finished epoch{'s' if done > 1 else ''}" if done else "no epoch was finished"
-    typer.echo(f"mien: stopped; {kept}; {how}" if done else f"mien: stopped; {kept}", err=True)
-
-
 def train_missing_model(
     models: Sequence[str], data: Path | None, recipe: str, changes: Sequence[str] | None, *, quiet: bool
 ) -> None:
@@ -106,7 +86,6 @@ def train_missing_model(
     if Path(model).is_file():
         return
     require_training("training")
-    from mien.cli.train import TrainingProgress
     from mien.training.model_places import run_folder
     from mien.training.train_if_missing import train_if_missing
 

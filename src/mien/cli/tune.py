@@ -9,16 +9,8 @@ import typer
 
 from mien.cli.cluster_options import Actors, Address, Engine, ray_settings
 from mien.cli.exit_codes import INTERRUPTED
-from mien.cli.training_options import (
-    Changes,
-    Device,
-    Threads,
-    Trackers,
-    TrainingData,
-    epoch_line,
-    require_training,
-    say_stopped,
-)
+from mien.cli.training_options import Changes, Device, Threads, Trackers, TrainingData, require_training
+from mien.cli.training_progress import epoch_line, say_stopped
 
 if TYPE_CHECKING:
     from mien.training.tuned import Tried
