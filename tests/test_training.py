@@ -31,7 +31,7 @@ from mien.training.checkpoint import (
 from mien.training.distill import with_teachers
 from mien.training.finetune import load_start
 from mien.training.interpolate import interpolate_with_start
-from mien.training.loop import BEST, CHECKPOINT, LAST, Faces, network_on, predict_logits
+from mien.training.loop import BEST, CHECKPOINT, LAST, Faces, Watcher, network_on, predict_logits
 from mien.training.networks import count_parameters
 from mien.training.recipe import AugmentSettings, DistillSettings, TargetSettings, load_recipe
 from mien.training.run import train_run
@@ -329,6 +329,19 @@ def test_refusals(toy_folder, tiny_run, tmp_path):
     with pytest.raises(OutputError, match="can't be written"):
         train_run(recipe, toy_folder, file / "r", device=CPU)
     assert not (tmp_path / "r").exists()
+
+
+def test_two_trainings_in_one_folder_are_refused(toy_folder, tmp_path):
+    recipe, told = load_recipe("toy", ["optimizer.epochs=2"]), []
+
+    def second(_row):
+        with pytest.raises(OutputError, match="another process trains in it") as refused:
+            train_run(recipe, toy_folder, tmp_path / "run", resume=True, device=CPU)
+        told.append(refused.value)
+
+    run = train_run(recipe, toy_folder, tmp_path / "run", watcher=Watcher(on_epoch=second), device=CPU)
+    assert len(told) == 2
+    assert train_run(recipe, toy_folder, tmp_path / "run", resume=True, device=CPU).models == run.models
 
 
 def test_a_paused_run_goes_on_to_the_same_weights(toy_folder, tmp_path):

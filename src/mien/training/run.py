@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from torch.nn import functional as F
 
 from mien.config import to_toml
@@ -42,6 +44,8 @@ from mien.training.workers import joined
 from mien.version import __version__
 
 INTERPOLATED = "interpolated.safetensors"
+
+LOCK = ".lock"
 
 TAUGHT = "teachers"
 """The folder with what each of the recipe's teachers said of the training faces, kept for a run that goes on."""
@@ -84,47 +88,67 @@ def train_run(
     check_trackers(trackers)
     device = device or pick_device()
     _check_folder(recipe, out, resume)
-    with joined(device) as workers:
-        if not workers.is_first:
-            watcher, warn, trackers = None, _ignore, ()
-        train, validation = read_splits(recipe, data, stream=stream, warn=warn)
-        at_once = recipe.optimizer.batch_size * recipe.optimizer.accumulate
-        if len(train) < at_once:
-            raise DataError(f"{data}: {len(train)} faces to train on; optimizer.batch_size makes steps of {at_once}")
-        train_targets = make_targets(train, recipe.targets, source=str(data))
-        validation_targets = make_targets(validation, recipe.targets, source=str(data))
-        if workers.is_first:
-            make_folder(out)
-        if recipe.distill.teachers and not _is_finished(recipe, out):
-            kept = out / TAUGHT if workers.is_first else None
-            tell = (watcher or Watcher()).on_asking
-            train_targets = with_teachers(train_targets, train.images, recipe.distill, kept=kept, on_asking=tell)
-        about = environment(device) | {"workers": workers.count}
-        if workers.is_first:
-            write_text(out / "recipe.toml", to_toml(recipe))
-            write_text(out / "environment.json", json.dumps(about, indent=2) + "\n")
-        train_faces = Faces.on(device, train, train_targets)
-        validation_faces = Faces.on(device, validation, validation_targets)
-        with tracked(trackers, TrackedRun(recipe, out, about), watcher or Watcher(), warn=warn) as told:
-            history = fit(
-                recipe,
-                train_faces,
-                validation_faces,
-                {t.head: t.weight for t in train_targets},
-                out,
-                resume=resume,
-                watcher=told,
-                workers=workers,
-                stop_after=stop_after,
-            )
-    if not workers.is_first or not (out / LAST).exists():
-        return Run(out, history, ())
-    plot_curves(history, out / "curves.png", title=recipe.name)
-    about_data = f"{data.resolve().name}: {len(train)} faces to train on, {len(validation)} to validate"
-    models = _export_heads(recipe, out, about_data, validation, train_faces, validation_faces, validation_targets)
-    if models:
-        write_run_page(recipe, out, validation.images)
-    return Run(out, history, models)
+    with ExitStack() as held:
+        with joined(device) as workers:
+            if not workers.is_first:
+                watcher, warn, trackers = None, _ignore, ()
+            train, validation = read_splits(recipe, data, stream=stream, warn=warn)
+            at_once = recipe.optimizer.batch_size * recipe.optimizer.accumulate
+            if len(train) < at_once:
+                raise DataError(
+                    f"{data}: {len(train)} faces to train on; optimizer.batch_size makes steps of {at_once}"
+                )
+            train_targets = make_targets(train, recipe.targets, source=str(data))
+            validation_targets = make_targets(validation, recipe.targets, source=str(data))
+            if workers.is_first:
+                make_folder(out)
+                held.enter_context(_sole_trainer(out))
+            if recipe.distill.teachers and not _is_finished(recipe, out):
+                kept = out / TAUGHT if workers.is_first else None
+                tell = (watcher or Watcher()).on_asking
+                train_targets = with_teachers(train_targets, train.images, recipe.distill, kept=kept, on_asking=tell)
+            about = environment(device) | {"workers": workers.count}
+            if workers.is_first:
+                write_text(out / "recipe.toml", to_toml(recipe))
+                write_text(out / "environment.json", json.dumps(about, indent=2) + "\n")
+            train_faces = Faces.on(device, train, train_targets)
+            validation_faces = Faces.on(device, validation, validation_targets)
+            with tracked(trackers, TrackedRun(recipe, out, about), watcher or Watcher(), warn=warn) as told:
+                history = fit(
+                    recipe,
+                    train_faces,
+                    validation_faces,
+                    {t.head: t.weight for t in train_targets},
+                    out,
+                    resume=resume,
+                    watcher=told,
+                    workers=workers,
+                    stop_after=stop_after,
+                )
+        if not workers.is_first or not (out / LAST).exists():
+            return Run(out, history, ())
+        plot_curves(history, out / "curves.png", title=recipe.name)
+        about_data = f"{data.resolve().name}: {len(train)} faces to train on, {len(validation)} to validate"
+        models = _export_heads(recipe, out, about_data, validation, train_faces, validation_faces, validation_targets)
+        if models:
+            write_run_page(recipe, out, validation.images)
+        return Run(out, history, models)
+
+
+@contextmanager
+def _sole_trainer(out: Path) -> Iterator[None]:
+    """Holds the run's folder against a second training in it; the system lets go of it when the process is killed."""
+    lock = FileLock(out / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise OutputError(f"{out}: another process trains in it; wait for its end, or give another folder") from None
+    except NotImplementedError:
+        pass  # a shared disk without locks
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _ignore(_line: str) -> None:
