@@ -49,7 +49,13 @@ round faceres-2 faceres-2
 round faceres-2 faceres-2b --set seed=63 --set augment.level=low --set augment.erase=0 --set optimizer.epochs=5 \
   --set optimizer.learning_rate=5e-4 --set optimizer.warmup_epochs=0.3 --set network.weights=runs/faceres-2-sixth.safetensors
 round faceres-3 faceres-3
+round faceres-3 faceres-3b --set seed=72
 round mien-small-7 mien-small-7
 round mien-small-8 mien-small-8
 round mien-nano-6 mien-nano-6
 round mien-nano-7 mien-nano-7
+round faceres-4 faceres-4
+round faceres-4 faceres-4b --set seed=82
+round mien-base mien-base
+round mien-small-9 mien-small-9
+round mien-small-10 mien-small-10

@@ -299,6 +299,12 @@ def test_interpolation_takes_the_best_point(tiny_run, toy_folder, tmp_path, monk
     assert torch.equal(tried[-1], start["trunk.stem.0.weight"])
     expected = 0.3 * start["trunk.stem.0.weight"] + 0.7 * end["trunk.stem.0.weight"]
     torch.testing.assert_close(network.trunk.stem[0].weight.detach(), expected)
+    tried.clear()
+    network.load_state_dict(end)
+    capped = load_recipe("toy", [f'network.weights="{tiny_run.folder / LAST}"', "network.interpolate_most=0.6"])
+    assert interpolate_with_start(capped, network, Faces(torch.empty(0), {"label": torch.empty(0)}, {})) == 0.3
+    with pytest.raises(RecipeError, match="interpolate_most is 2"):
+        load_recipe("toy", ["network.interpolate_most=2.0"])
     with pytest.raises(RecipeError, match="names no file"):
         load_recipe("toy", ["network.interpolate=true"])
 

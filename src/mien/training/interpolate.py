@@ -25,17 +25,18 @@ SHARES = tuple(round(0.1 * i, 1) for i in range(10, -1, -1))
 def interpolate_with_start(recipe: Recipe, network: ExpressionNetwork, validation: Faces) -> float:
     """Moves `network` to the best of eleven points between it and `recipe.network.weights`; the share it keeps.
 
-    Best is the highest mean validation accuracy of the heads. Batch statistics are averaged like weights.
+    Best is the highest mean validation accuracy of the heads, of those with no more than `interpolate_most` of the new
+    weights. Batch statistics are averaged like weights.
     """
     first = copy.deepcopy(network)
     load_start(first, recipe, validation)
     before, after = first.state_dict(), copy.deepcopy(network.state_dict())
-    scores = {}
-    for share in SHARES:
+    shares, scores = [share for share in SHARES if share <= recipe.network.interpolate_most], {}
+    for share in shares:
         _mix(network, before, after, share)
         row = validate(recipe, network, validation)
         scores[share] = float(np.mean([row[f"{head}_accuracy"] for head in validation.targets]))
-    best = max(SHARES, key=lambda share: scores[share])
+    best = max(shares, key=lambda share: scores[share])
     _mix(network, before, after, best)
     return best
 

@@ -60,7 +60,8 @@ class NetworkSettings:
     (several, separated by commas: their mean), or a model file of a residual network (.onnx, or a shipped model's
     name), whose labels are taken over by name.
     `grow`: the weights are those of a residual network that is smaller, in width or depth; it begins inside this one.
-    `interpolate`: after training, take the best point between those weights and the new ones, by validation accuracy.
+    `interpolate`: after training, take the best point between those weights and the new ones, by validation accuracy;
+    `interpolate_most`: with at most this share of the new ones, to keep what the others are better at.
     """
 
     kind: str = "resnet"
@@ -74,6 +75,7 @@ class NetworkSettings:
     weights: str = ""
     grow: bool = False
     interpolate: bool = False
+    interpolate_most: float = 1.0
 
     def __post_init__(self) -> None:
         known = self.kind in NETWORKS or self.kind.startswith(TIMM)
@@ -91,6 +93,8 @@ class NetworkSettings:
         _check(self.dense >= 0, f"dense is {self.dense}; expected 0 or more")
         _check(0 <= self.dropout < 1, f"dropout is {self.dropout}; expected 0 <= dropout < 1")
         _check(bool(self.weights) or not self.interpolate, "interpolate is true, but weights names no file")
+        most = self.interpolate_most
+        _check(0 <= most <= 1, f"interpolate_most is {most}; expected 0 to 1")
         _check(not (self.grow and self.interpolate), "grow and interpolate are both true; what is new has no start")
         _check(
             self.weights not in ("", *PRETRAINED) or not self.grow,
@@ -396,6 +400,7 @@ def same_training(one: Recipe, other: Recipe) -> bool:
     """Whether two recipes take the same steps: all that only describes, or comes after the last step, aside."""
 
     def steps(recipe: Recipe) -> Recipe:
-        return replace(recipe, description="", crop=CropSpec(), network=replace(recipe.network, interpolate=False))
+        network = replace(recipe.network, interpolate=False, interpolate_most=1.0)
+        return replace(recipe, description="", crop=CropSpec(), network=network)
 
     return steps(one) == steps(other)
