@@ -38,7 +38,7 @@ ORIGIN = {
 
 RULERS: tuple[Truth, ...] = ("votes", "label")
 
-RECIPES = {"mien-base": "faceres-3", "mien-small": "mien-small-8", "mien-nano": "mien-nano-7"}
+RECIPES = {"mien-base": "mien-base", "mien-small": "mien-small-10", "mien-nano": "mien-nano-7"}
 """Each model's last round, of scripts/family; a `-fer2013` model's is that of the other."""
 
 MEANING = {
