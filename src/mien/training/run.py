@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -45,7 +45,8 @@ from mien.version import __version__
 
 INTERPOLATED = "interpolated.safetensors"
 
-LOCK = ".lock"
+LOCK = ".training.lock"
+"""Held in the run's folder while a process trains there. The search has a lock of its own on the same folder."""
 
 TAUGHT = "teachers"
 """The folder with what each of the recipe's teachers said of the training faces, kept for a run that goes on."""
@@ -148,6 +149,8 @@ def _sole_trainer(out: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        with suppress(OSError):  # Windows removes no open file
+            (out / LOCK).unlink()  # while it is held: who opened it before finds it gone, and makes another
         lock.release()
 
 
