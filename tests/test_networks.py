@@ -16,6 +16,7 @@ from mien.errors import MissingExtraError, RecipeError
 from mien.model_file import ModelFile, ModelInfo
 from mien.training.export import PARITY, export_model
 from mien.training.gradcam import grad_cam
+from mien.training.loop import predict_logits
 from mien.training.network_listing import list_networks
 from mien.training.network_table import NETWORKS
 from mien.training.networks import build_network, count_macs, count_parameters, network_cost
@@ -135,6 +136,33 @@ def test_too_few_pixels_are_refused_with_what_to_change():
     ):
         build_network(network_settings("cnn3-wide"), InputSettings(48, 32), HEADS, seed=0)
     build_network(network_settings("cnn3-wide"), InputSettings(48, 32, resolution=34), HEADS, seed=0)
+
+
+def test_outside_training_more_of_the_face_is_seen_enlarged_as_much(tmp_path):
+    input = InputSettings(40, 36, resolution=54, test_view=40)
+    settings = NetworkSettings(stem=8, widths=(8, 16))
+    network = build_network(settings, input, HEADS, seed=1)
+    assert network.training
+    network(as_views(faces_for(input, 16)))
+    faces = faces_for(input)
+    assert network.prepare(as_views(faces)).shape[-2:] == (60, 60)
+    assert network.prepare(as_views(faces[:, 2:38, 2:38])).shape[-2:] == (54, 54)
+
+    export_model(network, "label", info_for(input), tmp_path / "n.onnx", view=input.seen, check=faces)
+    with torch.no_grad():
+        whole = network.eval()(as_views(faces))["label"]
+    expected = torch.softmax(whole / 0.8, 1).numpy()
+    np.testing.assert_allclose(ModelFile(tmp_path / "n.onnx").probabilities(faces), expected, atol=PARITY)
+    batch = torch.from_numpy(np.ascontiguousarray(faces.transpose(0, 3, 1, 2)))
+    found = predict_logits(Recipe("r", input=input, network=settings), network, batch)["label"]
+    torch.testing.assert_close(found, whole)
+
+
+def test_networks_for_one_size_of_face_see_no_more_outside_training():
+    with pytest.raises(RecipeError, match="'cnn4' takes faces of one size alone; leave input"):
+        build_network(network_settings("cnn4"), InputSettings(48, 40, test_view=48), HEADS, seed=0)
+    with pytest.raises(ValueError, match=r"test_view is 50; expected 16 to size \(48\), or 0"):
+        InputSettings(48, 44, test_view=50)
 
 
 def test_mini_xception_is_the_published_network():

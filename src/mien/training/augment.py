@@ -119,6 +119,6 @@ def _rectangle(height: int, width: int, area: float, rng: np.random.Generator) -
 
 
 def central(faces: Tensor, view: int) -> Tensor:
-    """The central `view` pixels of faces (N, C, S, S): what the network sees outside training."""
+    """The central `view` pixels of faces (N, C, S, S), as the network sees them unchanged."""
     start = (faces.shape[-1] - view) // 2
     return faces[..., start : start + view, start : start + view]

@@ -57,13 +57,13 @@ def grad_cam(
     faces: uint8 (N, S, S, C) as the model file takes them. targets: int64 (N,), an index into the head's labels.
     The border that the network does not see is 0.
     """
-    views = central(torch.from_numpy(np.ascontiguousarray(faces.transpose(0, 3, 1, 2))), recipe.input.view)
+    views = central(torch.from_numpy(np.ascontiguousarray(faces.transpose(0, 3, 1, 2))), recipe.input.seen)
     logits, features = _with_features(network, head, views.to(torch.float32))
     chosen = logits[torch.arange(len(faces)), torch.from_numpy(targets)].sum()
     (gradient,) = torch.autograd.grad(chosen, features)
     weights = gradient.mean((2, 3), keepdim=True)
     maps = F.relu((weights * features).sum(1, keepdim=True)).detach()
-    view, size = recipe.input.view, recipe.input.size
+    view, size = recipe.input.seen, recipe.input.size
     maps = F.interpolate(maps, size=(view, view), mode="bilinear", align_corners=False)
     before = (size - view) // 2
     maps = F.pad(maps, (before, size - view - before) * 2)

@@ -348,7 +348,7 @@ def _logits(
     network.eval()
     parts = []
     for start in starts:
-        views = central(images[start : min(end, start + starts.step)], recipe.input.view).to(torch.float32)
+        views = central(images[start : min(end, start + starts.step)], recipe.input.seen).to(torch.float32)
         parts.append(network(views.contiguous(memory_format=torch.channels_last)))
     return {head: torch.cat([p[head] for p in parts]).float() for head in parts[0]}
 

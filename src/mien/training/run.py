@@ -243,7 +243,7 @@ def _export_heads(
             recipe=to_toml(recipe),
         )
         export_model(
-            network, target.head, info, out / f"{name}.onnx", view=recipe.input.view, check=validation.images[:512]
+            network, target.head, info, out / f"{name}.onnx", view=recipe.input.seen, check=validation.images[:512]
         )
         paths.append(out / f"{name}.onnx")
         right, n = seen[target.head]

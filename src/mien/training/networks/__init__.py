@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from mien.errors import RecipeError
 from mien.training.network_table import row_of
 from mien.training.networks.trunk import Trunk
 from mien.training.recipe import InputSettings, NetworkSettings
@@ -36,7 +37,7 @@ class ExpressionNetwork(nn.Module):
 
     def __init__(self, trunk: Trunk, settings: NetworkSettings, input: InputSettings, heads: Mapping[str, int]) -> None:
         super().__init__()
-        self.trunk, self.resolution = trunk, input.resolution or input.view
+        self.trunk, self.enlarged = trunk, (input.resolution or input.view) / input.view
         self.register_buffer("mean", torch.tensor(trunk.mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(trunk.std).view(1, -1, 1, 1), persistent=False)
         layers: list[nn.Module] = []
@@ -58,9 +59,10 @@ class ExpressionNetwork(nn.Module):
         return {name: head(features) for name, head in self.heads.items()}
 
     def prepare(self, faces: Tensor) -> Tensor:
-        """What the trunk sees: enlarged to the resolution, grey repeated where it wants colour, normalised."""
-        if self.resolution != faces.shape[-1]:
-            faces = F.interpolate(faces, size=(self.resolution,) * 2, mode="bilinear", align_corners=False)
+        """What the trunk sees: enlarged as the recipe says, grey repeated where it wants colour, normalised."""
+        side = round(faces.shape[-1] * self.enlarged)
+        if side != faces.shape[-1]:
+            faces = F.interpolate(faces, size=(side, side), mode="bilinear", align_corners=False)
         if self.trunk.channels != faces.shape[1]:
             faces = torch.cat([faces] * (self.trunk.channels // faces.shape[1]), 1)  # ncnn knows no repeat
         return (faces - self.mean) / self.std
@@ -69,10 +71,26 @@ class ExpressionNetwork(nn.Module):
 def build_network(
     settings: NetworkSettings, input: InputSettings, heads: Mapping[str, int], *, seed: int
 ) -> ExpressionNetwork:
-    """The network of the settings with fresh, seeded weights, on the CPU."""
+    """The network of the settings with fresh, seeded weights, on the CPU.
+
+    Raises RecipeError where it can't take the faces, in training or outside.
+    """
     torch.manual_seed(seed)
     trunk = build_trunk(settings, channels=input.channels, resolution=input.resolution or input.view)
-    return ExpressionNetwork(trunk, settings, input, heads)
+    network = ExpressionNetwork(trunk, settings, input, heads)
+    if input.seen != input.view:
+        _require_any_side(network, settings.kind, input)
+    return network
+
+
+def _require_any_side(network: ExpressionNetwork, kind: str, input: InputSettings) -> None:
+    """Raises RecipeError for a network with layers for one size of map alone."""
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, input.channels, input.seen, input.seen))
+    except RuntimeError as error:
+        raise RecipeError(f"network.kind '{kind}' takes faces of one size alone; leave input.test_view out") from error
+    network.train()
 
 
 def build_trunk(settings: NetworkSettings, *, channels: int, resolution: int) -> Trunk:
@@ -92,7 +110,7 @@ def count_macs(network: ExpressionNetwork, input: InputSettings) -> int:
     device, training = next(network.parameters()).device, network.training
     network.eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(torch.zeros(1, input.channels, input.view, input.view, device=device))
+        network(torch.zeros(1, input.channels, input.seen, input.seen, device=device))
     network.train(training)
     return int(counter.get_total_flops()) // 2
 
