@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 from torch.nn import functional as F
 
 from mien.config import to_toml
@@ -31,6 +30,7 @@ from mien.training.batches import Faces
 from mien.training.checkpoint import epochs_done, load_weights, save_weights
 from mien.training.distill import with_teachers
 from mien.training.export import export_model
+from mien.training.folder_lock import hold
 from mien.training.interpolate import interpolate_with_start
 from mien.training.learning_data import Split, read_splits
 from mien.training.loop import BEST, CHECKPOINT, LAST, Watcher, fit, network_on, pick_device, predict_logits
@@ -139,19 +139,15 @@ def train_run(
 @contextmanager
 def _sole_trainer(out: Path) -> Iterator[None]:
     """Holds the run's folder against a second training in it; the system lets go of it when the process is killed."""
-    lock = FileLock(out / LOCK, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise OutputError(f"{out}: another process trains in it; wait for its end, or give another folder") from None
-    except NotImplementedError:
-        pass  # a shared disk without locks
+    lock = hold(out / LOCK, wait=False)
+    if lock is None:
+        raise OutputError(f"{out}: another process trains in it; wait for its end, or give another folder")
     try:
         yield
     finally:
         with suppress(OSError):  # Windows removes no open file
             (out / LOCK).unlink()  # while it is held: who opened it before finds it gone, and makes another
-        lock.release()
+        lock.close()
 
 
 def _ignore(_line: str) -> None:

@@ -11,10 +11,10 @@ import math
 import platform
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -23,7 +23,8 @@ import torch
 from mien.config import to_toml
 from mien.errors import DivergedError, MissingExtraError, RecipeError, TrainingError
 from mien.evaluation.compare import HEADS
-from mien.files import cannot_write, make_folder
+from mien.files import make_folder
+from mien.training.folder_lock import hold
 from mien.training.loop import CHECKPOINT, LAST, Watcher
 from mien.training.recipe import Recipe, load_recipe
 from mien.training.run import train_run
@@ -181,7 +182,7 @@ def _study(base: Recipe, space: Search, url: str) -> Study:
     return study
 
 
-def _claim(study: Study, out: Path, wanted: int) -> tuple[Trial, IO[bytes]] | None:
+def _claim(study: Study, out: Path, wanted: int) -> tuple[Trial, ExitStack] | None:
     """The next trial to work on and its lock: one that was killed, else a new one; None where there are enough."""
     from optuna.trial import Trial, TrialState
 
@@ -190,17 +191,18 @@ def _claim(study: Study, out: Path, wanted: int) -> tuple[Trial, IO[bytes]] | No
 
     for known in running():
         folder = _folder(out, known.number)
-        lock = _lock(folder, wait=False) if folder.is_dir() else None  # without a folder: on another machine
+        # Without a folder it is on another machine.
+        lock = hold(folder / LOCK, wait=False) if folder.is_dir() else None
         if lock is not None:
             if known.number in [t.number for t in running()]:
                 return Trial(study, known._trial_id), lock
             lock.close()  # it ended in between
-    with _lock(out) or nullcontext():  # so that two processes don't both begin the last trial
+    with hold(out / LOCK, wait=True) or nullcontext():  # so that two processes don't both begin the last trial
         if len(study.get_trials(deepcopy=False)) >= wanted:
             return None
         trial = study.ask()
         make_folder(_folder(out, trial.number))
-        lock = _lock(_folder(out, trial.number))
+        lock = hold(_folder(out, trial.number) / LOCK, wait=False)
     if lock is None:
         raise TrainingError(f"{out}: trial {trial.number} is locked by another process; tune in a folder of your own")
     trial.set_user_attr("machine", platform.node())
@@ -209,27 +211,6 @@ def _claim(study: Study, out: Path, wanted: int) -> tuple[Trial, IO[bytes]] | No
 
 def _folder(out: Path, number: int) -> Path:
     return out / f"trial-{number:04d}"
-
-
-def _lock(folder: Path, *, wait: bool = True) -> IO[bytes] | None:
-    """A lock on a folder that ends when the file is closed or the process dies; None where another one has it.
-
-    Windows lacks such locks: there every trial that is said to be running is taken for killed.
-    """
-    try:
-        file = (folder / LOCK).open("wb")
-    except OSError as error:
-        raise cannot_write(folder / LOCK, error) from error
-    try:
-        import fcntl
-    except ImportError:
-        return file
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        return None
-    return file
 
 
 def _sampler(seed: int, number: int) -> BaseSampler:

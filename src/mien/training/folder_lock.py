@@ -1,0 +1,29 @@
+"""One process at a time in a folder: a lock that the system lets go of when its process ends, however it ends."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from mien.files import cannot_write
+
+
+def hold(path: Path, *, wait: bool) -> ExitStack | None:
+    """Holds a lock file until what is returned is closed; None where another has it and it is not waited for.
+
+    A shared disk without locks keeps nobody out. Raises OutputError where the file can't be made.
+    """
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=-1 if wait else 0)
+    except Timeout:
+        return None
+    except NotImplementedError:
+        pass  # a disk without locks
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    held = ExitStack()
+    held.callback(lock.release)
+    return held
