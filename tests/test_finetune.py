@@ -154,6 +154,21 @@ def test_norm_batches_change_only_the_kept_statistics(tmp_path):
     assert all("running" in name or "num_batches" in name for name in different)
 
 
+def test_norms_are_measured_on_what_is_seen_outside_training(tmp_path):
+    given = ["optimizer.epochs=1", "optimizer.norm_batches=4", "input.test_view=48"]
+    recipe = load_recipe("toy", [*SMALL, *given])  # four batches are all 64 faces
+    _, measured = train(recipe, tmp_path / "run")
+    network = network_on(recipe, {"label": 7}, CPU)
+    network.load_state_dict(measured)
+    norm = next(module for module in network.modules() if isinstance(module, nn.BatchNorm2d))
+    maps = []
+    norm.register_forward_pre_hook(lambda _, inputs: maps.append(inputs[0]))
+    faces = torch.from_numpy(toy_faces(64, seed=1).images.transpose(0, 3, 1, 2).astype(np.float32))
+    with torch.no_grad():
+        network.eval()(faces)
+    torch.testing.assert_close(norm.running_mean, maps[0].mean((0, 2, 3)), rtol=1e-4, atol=1e-4)
+
+
 NO_FACES = Faces(torch.empty(0, 1, 48, 48, dtype=torch.uint8), {}, {})
 
 

@@ -28,7 +28,7 @@ from mien.training.checkpoint import TrainingState, load_checkpoint, save_checkp
 from mien.training.finetune import load_start, parameter_groups, set_learning
 from mien.training.losses import HeadLoss, class_counts, head_loss
 from mien.training.networks import ExpressionNetwork, build_network
-from mien.training.recipe import Recipe
+from mien.training.recipe import InputSettings, Recipe
 from mien.training.records import Confusion, Timing, write_records
 from mien.training.schedule import learning_rate, should_stop
 from mien.training.workers import ALONE, Workers, local_device
@@ -260,8 +260,16 @@ def _views(job: _Job, images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _norm_views(job: _Job, order: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
+    """What the kept batch norms are measured on: training's views; the faces unchanged where other views come later."""
+    input = job.recipe.input
     for batch in batches(job.train, order):
-        yield from _views(job, batch.images, generator).chunk(job.recipe.optimizer.accumulate)
+        views = _views(job, batch.images, generator) if input.seen == input.view else _unchanged(batch.images, input)
+        yield from views.chunk(job.recipe.optimizer.accumulate)
+
+
+def _unchanged(images: Tensor, input: InputSettings) -> Tensor:
+    """Faces as they are seen outside training."""
+    return central(images, input.seen).to(torch.float32).contiguous(memory_format=torch.channels_last)
 
 
 def _step(job: _Job, state: TrainingState, views: Tensor, targets: dict[str, Tensor]) -> float:
@@ -348,8 +356,7 @@ def _logits(
     network.eval()
     parts = []
     for start in starts:
-        views = central(images[start : min(end, start + starts.step)], recipe.input.seen).to(torch.float32)
-        parts.append(network(views.contiguous(memory_format=torch.channels_last)))
+        parts.append(network(_unchanged(images[start : min(end, start + starts.step)], recipe.input)))
     return {head: torch.cat([p[head] for p in parts]).float() for head in parts[0]}
 
 

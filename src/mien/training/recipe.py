@@ -215,7 +215,8 @@ class OptimizerSettings:
     `stop_after`: ends the run when the best validation accuracy is this many epochs old; 0 never.
     `accumulate`: batches whose gradients make one step; the effective batch is batch_size * accumulate.
     `ema`: decay per step of the moving average of weights and batch-norm statistics, which is what is kept.
-    `norm_batches`: before each validation, the average's batch-norm statistics are measured anew over so many batches.
+    `norm_batches`: before each validation, the average's batch-norm statistics are measured anew over so many batches,
+    as training sees the faces or, with `input.test_view`, as they are seen afterwards.
     """
 
     kind: Literal["sgd", "adam", "adamw"] = "sgd"
