@@ -56,6 +56,7 @@ round mien-nano-6 mien-nano-6
 round mien-nano-7 mien-nano-7
 round faceres-4 faceres-4
 round faceres-4 faceres-4b --set seed=82
+round faceres-5 faceres-5
 round mien-base mien-base
 round mien-small-9 mien-small-9
 round mien-small-10 mien-small-10
