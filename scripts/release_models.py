@@ -179,6 +179,8 @@ def shipped_texts(model: ModelFile) -> CardTexts:
     chosen = f"epoch, temperature ({info.temperature:.3f})"
     if resolved["network"]["interpolate"]:
         chosen += " and the weights' place between the last two rounds of training"
+    if resolved["input"].get("test_view"):
+        chosen += ", and that it is shown more of the face than in training"
     return CardTexts(
         meaning=MEANING[info.target],
         crop=" ([how it was found](../framing.md))",
