@@ -59,7 +59,7 @@ def train(
     from mien.training.loop import pick_device
     from mien.training.recipe import load_recipe
     from mien.training.run import train_run
-    from mien.training.workers import is_first_worker
+    from mien.training.workers import is_first_worker, leave_unless_first
 
     settings = load_recipe(recipe, set_ or [])
     if dry_run:
@@ -83,7 +83,8 @@ def train(
     except KeyboardInterrupt:
         say_how_to_go_on(out, "the same command with --resume goes on")
         raise typer.Exit(INTERRUPTED) from None
-    if stop_after and not run.models and is_first_worker():
+    leave_unless_first()
+    if stop_after and not run.models:
         say_how_to_go_on(out, "the same command with --resume goes on")
     for path in run.models:
         typer.echo(str(path))

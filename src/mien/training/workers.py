@@ -7,6 +7,7 @@ weights. Batch-norm statistics are each worker's own within an epoch, and averag
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -82,3 +83,15 @@ def local_device() -> int:
 def is_first_worker() -> bool:
     """Whether this process is the only one, or the first of those that torchrun started."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def leave_unless_first() -> None:
+    """Ends a process that torchrun started, but for the first: nothing is left for it to do.
+
+    Without taking down the interpreter, where PyTorch's threads abort now and then: torchrun would take that for a
+    failed training, and stop the first worker while it writes the models.
+    """
+    if not is_first_worker():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
