@@ -4,24 +4,31 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Literal, overload
 
 from filelock import FileLock, Timeout
 
 from mien.files import cannot_write
 
 
+@overload
+def hold(path: Path, *, wait: Literal[True]) -> ExitStack: ...
+
+
+@overload
+def hold(path: Path, *, wait: Literal[False]) -> ExitStack | None: ...
+
+
 def hold(path: Path, *, wait: bool) -> ExitStack | None:
     """Holds a lock file until what is returned is closed; None where another has it and it is not waited for.
 
-    A shared disk without locks keeps nobody out. Raises OutputError where the file can't be made.
+    On a shared disk without locks the file itself is the lock. Raises OutputError where it can't be made.
     """
     lock = FileLock(path)
     try:
         lock.acquire(timeout=-1 if wait else 0)
     except Timeout:
         return None
-    except NotImplementedError:
-        pass  # a disk without locks
     except OSError as error:
         raise cannot_write(path, error) from error
     held = ExitStack()

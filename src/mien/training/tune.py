@@ -11,7 +11,7 @@ import math
 import platform
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -197,7 +197,7 @@ def _claim(study: Study, out: Path, wanted: int) -> tuple[Trial, ExitStack] | No
             if known.number in [t.number for t in running()]:
                 return Trial(study, known._trial_id), lock
             lock.close()  # it ended in between
-    with hold(out / LOCK, wait=True) or nullcontext():  # so that two processes don't both begin the last trial
+    with hold(out / LOCK, wait=True):  # so that two processes don't both begin the last trial
         if len(study.get_trials(deepcopy=False)) >= wanted:
             return None
         trial = study.ask()
