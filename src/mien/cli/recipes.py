@@ -62,7 +62,7 @@ def _print(found: list[Recipe]) -> None:
     table.add_column("recipe", no_wrap=True)
     table.add_column("what it does", overflow="fold")
     for recipe in found:
-        sees, epochs = recipe.input.resolution or recipe.input.view, recipe.optimizer.epochs
+        sees, epochs = recipe.input.enlarged, recipe.optimizer.epochs
         about = f"{recipe.network.kind}, {sees} pixels, {epochs} epochs"
         table.add_row(Text(recipe.name), Text.assemble(recipe.description, "\n", (about, "dim")))
     Console(highlight=False).print(table)

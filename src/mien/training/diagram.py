@@ -86,7 +86,7 @@ def recipe_facts(recipe: Recipe) -> dict[str, str]:
     colour = " colour" if recipe.input.channels == 3 else ""
     return {
         "network": network.kind + shape,
-        "sees": f"{recipe.input.resolution or recipe.input.view} px{colour}",
+        "sees": f"{recipe.input.enlarged} px{colour}",
         "starts from": Path(network.weights).name if network.weights else "-",
         "learns": stages,
         "layer decay": "-" if recipe.finetune.layer_decay == 1 else f"{recipe.finetune.layer_decay:g}",

@@ -39,6 +39,11 @@ class InputSettings:
     test_view: int = 0
 
     @property
+    def enlarged(self) -> int:
+        """How wide the view is when it comes to the network."""
+        return self.resolution or self.view
+
+    @property
     def seen(self) -> int:
         """The central pixels that the network sees outside training."""
         return self.test_view or self.view

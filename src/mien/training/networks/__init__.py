@@ -37,7 +37,7 @@ class ExpressionNetwork(nn.Module):
 
     def __init__(self, trunk: Trunk, settings: NetworkSettings, input: InputSettings, heads: Mapping[str, int]) -> None:
         super().__init__()
-        self.trunk, self.enlarged = trunk, (input.resolution or input.view) / input.view
+        self.trunk, self.scale = trunk, input.enlarged / input.view
         self.register_buffer("mean", torch.tensor(trunk.mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(trunk.std).view(1, -1, 1, 1), persistent=False)
         layers: list[nn.Module] = []
@@ -60,7 +60,7 @@ class ExpressionNetwork(nn.Module):
 
     def prepare(self, faces: Tensor) -> Tensor:
         """What the trunk sees: enlarged as the recipe says, grey repeated where it wants colour, normalised."""
-        side = round(faces.shape[-1] * self.enlarged)
+        side = round(faces.shape[-1] * self.scale)
         if side != faces.shape[-1]:
             faces = F.interpolate(faces, size=(side, side), mode="bilinear", align_corners=False)
         if self.trunk.channels != faces.shape[1]:
@@ -76,7 +76,7 @@ def build_network(
     Raises RecipeError where it can't take the faces, in training or outside.
     """
     torch.manual_seed(seed)
-    trunk = build_trunk(settings, channels=input.channels, resolution=input.resolution or input.view)
+    trunk = build_trunk(settings, channels=input.channels, resolution=input.enlarged)
     network = ExpressionNetwork(trunk, settings, input, heads)
     if input.seen != input.view:
         _require_any_side(network, settings.kind, input)
