@@ -119,6 +119,14 @@ def is_pillow_image(image: Any) -> bool:
     return any(base.__module__ == "PIL.Image" for base in type(image).__mro__)
 
 
+def image_kind(head: bytes) -> str | None:
+    """What kind of image a file is by its first bytes; None where it is none."""
+    try:
+        return _kind(head, "")
+    except PictureError:
+        return None
+
+
 def _kind(data: bytes, source: str) -> str:
     for signature, kind in _SIGNATURES:
         if data.startswith(signature):

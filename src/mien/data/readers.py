@@ -10,78 +10,87 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from mien.data.arrays import is_arrays, open_arrays
-from mien.data.dataset import SPLITS, Chunk, Dataset, Fitted, Problem, Source, SourceOver, collect
+from mien.data.dataset import CHUNK, SPLITS, Chunk, Dataset, Fitted, Problem, Source, SourceOver, collect
 from mien.data.reading.archives import Archive, other_archive
-from mien.data.reading.csv_rows import header_of
-from mien.data.reading.layouts import find_layout
-from mien.data.reading.parquet import open_parquet
-from mien.data.reading.tables import is_picture_list, open_csv, open_picture_list
-from mien.data.reading.trees import Folder, PictureFiles, Tree
+from mien.data.reading.image_files import ImageFiles
+from mien.data.reading.label_reading import Labels
+from mien.data.reading.layouts import KNOWN, find_layout, why_unused
+from mien.data.reading.reading import Choices, Found, Reading, Scan
+from mien.data.reading.trees import Folder, Tree, printable
 from mien.data.samples import Samples
 from mien.errors import DataError
 
-KNOWN = (
-    "fer2013.csv, a CSV of path,label[,split], image Parquet, class folders with or without splits, RAF-DB, AffectNet, "
-    "CK+48, a folder of pictures, a ZIP of these, or arrays of mien"
-)
-"""The layouts, for messages."""
 
-_FER2013_NAMES = ("fer2013.csv", "icml_face_data.csv")
-_FERPLUS_NAME = "fer2013new.csv"
+@dataclass(frozen=True, slots=True)
+class Opened(SourceOver):
+    """A data set as its layout reads it, and behind it a problem for each file that is no part of it.
 
+    reading: what was understood. unused: file name -> why no sample comes from it; looked at when they are told.
+    """
 
-class KnownSource(Source, Protocol):
-    """A source that can say what it is."""
+    source: Source
+    reading: Reading
+    unused: Sequence[str] = ()
+    why: Callable[[str], str] = str
 
     @property
     def kind(self) -> str:
         """What the layout is called."""
-        ...
+        return self.reading.layout
 
-
-@dataclass(frozen=True, slots=True)
-class Arrays(SourceOver):
-    """A data set that mien wrote, as a source."""
-
-    source: Dataset
-    splits: Sequence[str] | None = None
-    kind: str = "arrays of mien"
+    @property
+    def total(self) -> int | None:
+        """How many records there are, unused files among them."""
+        return None if self.source.total is None else self.source.total + len(self.unused)
 
     @property
     def fingerprint(self) -> str:
-        """The data set's, and the splits."""
-        return self.source.fingerprint if self.splits is None else f"{self.source.fingerprint} {list(self.splits)}"
+        """The source's, and the names of the unused files."""
+        return f"{self.source.fingerprint} {len(self.unused)}" if self.unused else self.source.fingerprint
 
     def chunks(self, start: int = 0) -> Iterator[Chunk]:
-        """The samples from row `start` on; pictures are views."""
-        return self.source.chunks(start)
+        """The records from `start` on."""
+        count = self.source.total or 0
+        if start < count or not self.unused:
+            yield from self.source.chunks(start)
+        empty = {"source": np.zeros(0, object), "split": np.zeros(0, object), "label": np.zeros(0, np.int64)}
+        for first in range(max(0, start - count), len(self.unused), CHUNK):
+            names = self.unused[first : first + CHUNK]
+            yield Chunk([], empty, tuple(Problem(printable(n), self.why(n)) for n in names), len(names))
 
 
-def open_source(path: Path, *, splits: Sequence[str] | None = None, ferplus: Path | None = None) -> KnownSource:
+def open_source(
+    path: Path, *, splits: Sequence[str] | None = None, ferplus: Path | None = None, choices: Choices | None = None
+) -> Opened:
     """A data set of any layout, to be read chunk by chunk. Its layout is told by what it holds.
 
     splits: those that are read, others cost nothing; None for all. ferplus: fer2013new.csv, whose votes belong to the
-    rows of a fer2013.csv; one beside a fer2013.csv in a folder or ZIP is found by itself. Raises DataError where there
-    is no data set, or one that can't be used; MissingExtraError for Parquet and arrays without pyarrow.
+    rows of a fer2013.csv; one beside a fer2013.csv in a folder or ZIP is found by itself. choices: what the user says
+    of it; splits and ferplus go before those in it. Raises DataError where there is no data set, or one that can't be
+    used; MissingExtraError for what needs an extra that is missing.
     """
     path = Path(path)
-    votes = _votes_file(ferplus) if ferplus else None
+    said = choices or Choices()
+    said = replace(said, splits=tuple(splits) if splits is not None else said.splits, ferplus=ferplus or said.ferplus)
+    if said.ferplus and not Path(said.ferplus).is_file():
+        raise DataError(f"{said.ferplus}: no such file; expected fer2013new.csv of FER+")
+    if said.root and not said.root.is_dir():
+        raise DataError(f"--root {said.root}: no such folder; expected the one that paths in the list are relative to")
     if not path.exists():
         raise DataError(f"{path}: no such data set; expected {KNOWN}")
     if path.is_dir() and is_arrays(path):
-        found: KnownSource = Arrays(_taken(open_arrays(path), splits), splits)
+        found = _arrays(path, said)
     elif path.is_dir():
-        found = _open_folder(path, splits, votes)
+        found = _open_tree(Folder(path), path, said)
     elif not path.is_file():
         raise DataError(f"{path}: is neither a file nor a folder; expected {KNOWN}")
     else:
-        found = _open_file(path, splits, votes)
-    if ferplus and "votes" not in found.kind:
+        found = _open_file(path, said)
+    if said.ferplus and "votes" not in found.kind:
         raise DataError(f"{path}: is {found.kind}; --ferplus goes with fer2013.csv alone")
     return found
 
@@ -91,10 +100,10 @@ def open_dataset(path: Path, *, splits: Sequence[str] | None = None, warn: Calla
 
     warn: is told each record that could not be used, one line each. Otherwise as `open_source`.
     """
-    source = open_source(path, splits=splits)
-    if isinstance(source, Arrays):
-        return source.source
-    return collect(source, problem=_telling(warn), name=str(path))
+    opened = open_source(path, splits=splits)
+    if isinstance(opened.source, Dataset):
+        return opened.source
+    return collect(opened, problem=_telling(warn), name=str(path))
 
 
 def read_dataset(
@@ -105,13 +114,13 @@ def read_dataset(
     size, channels: what the faces are resized and converted to. The images lie in a temporary file or are views of the
     arrays, not to be written to. Otherwise as `open_dataset`; also raises DataError where a sample has no label.
     """
-    source = open_source(path, splits=splits)
-    if source.total == 0:
+    opened = open_source(path, splits=splits)
+    if opened.source.total == 0:
         return {}
-    if isinstance(source, Arrays):
-        dataset = source.source
+    if isinstance(opened.source, Dataset):
+        dataset = opened.source
     else:
-        dataset = collect(Fitted(source, size, channels), problem=_telling(warn), name=str(path))
+        dataset = collect(Fitted(opened, size, channels), problem=_telling(warn), name=str(path))
     found = set(dataset.splits.tolist())
     return {s: dataset.samples(s, size=size, channels=channels) for s in splits if s in found}
 
@@ -128,73 +137,55 @@ def _telling(warn: Callable[[str], None]) -> Callable[[Problem], None]:
     return lambda problem: warn(f"left out: {problem.source}: {problem.reason}")
 
 
-def _taken(dataset: Dataset, splits: Sequence[str] | None) -> Dataset:
-    if splits is None:
-        return dataset
-    return dataset.take(np.flatnonzero(np.isin(dataset.splits.astype(str), list(splits))))
+def _arrays(path: Path, said: Choices) -> Opened:
+    if said.labels or said.split_map:
+        raise DataError(
+            f"{path}: is a data set of mien already; its labels and splits are settled; import its source anew"
+        )
+    dataset = open_arrays(path)
+    if said.splits is not None:
+        dataset = dataset.take(np.flatnonzero(np.isin(dataset.splits.astype(str), said.splits)))
+        dataset = replace(dataset, fingerprint=f"{dataset.fingerprint} {list(said.splits)}")
+    return Opened(dataset, Reading("arrays of mien", "the manifest", Labels(dataset.label_names)))
 
 
-def _votes_file(ferplus: Path) -> tuple[Tree, str]:
-    ferplus = Path(ferplus)
-    if not ferplus.is_file():
-        raise DataError(f"{ferplus}: no such file; expected fer2013new.csv of FER+")
-    return Folder(ferplus.parent), ferplus.name
-
-
-def _open_file(path: Path, splits: Sequence[str] | None, votes: tuple[Tree, str] | None) -> KnownSource:
+def _open_file(path: Path, said: Choices) -> Opened:
     try:
         with path.open("rb") as file:
-            start = file.read(4)
+            file.read(1)
     except OSError as error:
         raise DataError(f"{path}: can't be read ({error.strerror}); check its permissions") from error
-    if start == b"PAR1" or path.suffix.lower() == ".parquet":
-        return open_parquet([path], path.parent, splits=splits)
-    if zipfile.is_zipfile(path):
-        return _open_tree(Archive(path), path, splits, votes)
+    if zipfile.is_zipfile(path) and path.suffix.lower() != ".npz":
+        return _open_tree(Archive(path), path, said)
     other = other_archive(path)
     if other:
         raise DataError(f"{path}: is {other}; unpack it and give the folder, or pack it as a ZIP")
-    if path.suffix.lower() in (".csv", ".txt"):
-        return _only(open_csv(Folder(path.parent), path.name, splits=splits, ferplus=votes), splits)
-    raise DataError(f"{path}: not a data set that mien knows; expected {KNOWN}")
+    return _finish(find_layout(Scan(Folder(path.parent), path.parent, said), path.name), None, said, path)
 
 
-def _open_folder(root: Path, splits: Sequence[str] | None, votes: tuple[Tree, str] | None) -> KnownSource:
-    parquet = sorted(root.glob("*.parquet")) or sorted(root.glob("data/*.parquet"))
-    if parquet:
-        return open_parquet(parquet, root, splits=splits)
-    return _open_tree(Folder(root), root, splits, votes)
-
-
-def _open_tree(tree: Tree, root: Path, splits: Sequence[str] | None, votes: tuple[Tree, str] | None) -> KnownSource:
-    tables = [name for name in tree.names if name.lower().endswith(".csv")]
-    for wanted in _FER2013_NAMES:
-        fer2013 = [name for name in tables if name.rpartition("/")[2] == wanted]
-        if fer2013:
-            beside = fer2013[0].removesuffix(wanted) + _FERPLUS_NAME
-            votes = votes or ((tree, beside) if tree.has(beside) else None)
-            return _only(open_csv(tree, fer2013[0], splits=splits, ferplus=votes), splits)
-    found = find_layout(tree)
-    if found is None or not found.label_names:  # only a list beside them can tell what loose pictures show
-        headers = {name: header_of(tree, name) for name in tables if name.count("/") <= 2}
-        affectnet = [name for name, header in headers.items() if "subdirectory_filepath" in header]
-        lists = [name for name, header in headers.items() if is_picture_list(header) or "pixels" in header]
-        if affectnet:
-            found = open_picture_list(tree, affectnet)
-        elif len(lists) == 1:
-            return _only(open_csv(tree, lists[0], splits=splits, ferplus=votes), splits)
-    if found is not None:
-        return _only(found, splits)
-    parquet = [root / name for name in tree.names if name.endswith(".parquet")]
-    if parquet and root.is_dir():
-        return open_parquet(parquet, root, splits=splits)
+def _open_tree(tree: Tree, root: Path, said: Choices) -> Opened:
     if not tree.names and not tree.folders:
         raise DataError(f"{root}: is empty; expected {KNOWN}")
-    raise DataError(f"{root}: no data set that mien knows in it; expected {KNOWN}")
+    scan = Scan(tree, root, said)
+    return _finish(find_layout(scan), scan, said, root)
 
 
-def _only(source: KnownSource, splits: Sequence[str] | None) -> KnownSource:
-    """The records of some splits alone, and those of an unknown split, which are told as problems."""
-    if splits is None or not isinstance(source, PictureFiles):
-        return source
-    return replace(source, records=[r for r in source.records if r.split in splits or (r.wrong and not r.split)])
+def _finish(found: Found | None, scan: Scan | None, said: Choices, root: Path) -> Opened:
+    """The source of what was found, with the splits that are wanted, and every file that it leaves over."""
+    if found is None:
+        raise DataError(f"{root}: no data set that mien knows in it; expected {KNOWN}")
+    source = found.source
+    unused: list[str] = []
+    if scan is not None:
+        used = {r.name for r in source.records} if isinstance(source, ImageFiles) else set()
+        used |= set(found.used)
+        unused = [name for name in scan.tree.names if name not in used]
+    if said.splits is not None and isinstance(source, ImageFiles):  # problems of no split are told with any
+        source = replace(
+            source, records=[r for r in source.records if r.split in said.splits or (r.wrong and not r.split)]
+        )
+
+    def why(name: str) -> str:
+        return why_unused(scan, found, name) if scan else ""
+
+    return Opened(source, found.reading, unused, why)

@@ -91,6 +91,11 @@ class Archive:
         """Whether there is such a member."""
         return name in self._members
 
+    def size(self, name: str) -> int:
+        """How many bytes a member has, unpacked."""
+        member = self._members.get(name)
+        return member.file_size if member else 0
+
     def open(self, name: str) -> BinaryIO:
         """A member to read; it gives no more bytes than its entry declares."""
         try:

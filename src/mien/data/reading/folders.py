@@ -1,0 +1,263 @@
+"""Class folders: what the folders above an image mean, a split, a class, a person, or nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from mien.data.reading.image_files import ImageFiles, Record
+from mien.data.reading.reading import Found, Reading, Scan, split_words
+from mien.data.reading.trees import split_named
+from mien.errors import DataError
+from mien.labels import EIGHT, canonical
+
+MAX_OWN_CLASSES = 100
+"""More sibling folders than this, none of them named after an expression, are albums, not classes."""
+
+
+@dataclass(slots=True)
+class Node:
+    """A folder: its images right in it, and its folders, empty ones too."""
+
+    images: list[str] = field(default_factory=list)
+    folders: dict[str, Node] = field(default_factory=dict)
+    count: int = 0  # of images in it and below
+
+    def filled(self) -> dict[str, Node]:
+        """The folders that hold images, in or below them."""
+        return {name: node for name, node in self.folders.items() if node.count}
+
+    def mostly_below(self) -> bool:
+        """Whether most of its images lie in its folders: one that lies beside them changes nothing."""
+        return 2 * len(self.images) < self.count
+
+    def all_images(self) -> Iterator[str]:
+        """The images in it and below, in order of their names."""
+        yield from self.images
+        for name in sorted(self.folders):
+            yield from self.folders[name].all_images()
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Images under one folder that all mean the same: their split, class and person as written, '' where unknown."""
+
+    images: Sequence[str]
+    split: str = ""
+    label: str = ""
+    identity: str = ""
+
+
+@dataclass(slots=True)
+class _Walk:
+    """What was found on the way down. empty: class folders without images. own: classes that are no expressions, which
+    lie in the folders of several splits or of one.
+    """
+
+    scan: Scan
+    placed: list[Placed] = field(default_factory=list)
+    splits: dict[str, str] = field(default_factory=dict)
+    empty: list[str] = field(default_factory=list)
+    own: set[str] = field(default_factory=set)
+
+
+def find_folders(scan: Scan, *, own_classes: bool) -> Found | None:
+    """Folders of classes, with folders of splits or people above or below them, or none.
+
+    own_classes: folders whose names are no expressions are classes too; False: only where one names an expression.
+    """
+    top = node_of(scan.images, scan.tree.folders)
+    walk = _Walk(scan)
+    _descend(walk, top, "", Placed(()), own_classes)
+    labelled = [p for p in walk.placed if p.label]
+    if not labelled:
+        return None
+    _check_splits(walk)
+    labels = scan.labels({p.label for p in labelled}, str(scan.root), as_names=True)
+    people = len({p.identity for p in labelled if p.identity}) > 1
+    columns = {"identity": object} if people else {}
+    records = [
+        Record(name, walk.splits.get(p.split, ""), p.label, (p.identity,) if people else ())
+        for p in labelled
+        for name in p.images
+    ]
+    notes = [f"the class folder {name} holds no images" for name in walk.empty]
+    if people:
+        notes.append("the folders of people are kept as the column identity; people stay together when splits are made")
+    title = "class folders with splits" if any(walk.splits.values()) else "class folders without splits"
+    reading = Reading(title, "the folders' names", labels, split_words(walk.splits), tuple(notes))
+    order = {"train": 0, "validation": 1, "test": 2}
+    records.sort(key=lambda r: order.get(r.split, 3))  # stable: files of a split stay in their order
+    return Found(ImageFiles(scan.tree, records, labels, title, columns), reading, stray=_stray(walk))
+
+
+def find_loose(scan: Scan) -> Found | None:
+    """Images without labels, in folders of splits or in none."""
+    if not scan.images:
+        return None
+    top = node_of(scan.images, scan.tree.folders)
+    while len(top.filled()) == 1 and not top.images and split_of(scan, next(iter(top.filled()))) is None:
+        (top,) = top.filled().values()
+    splits = {name: split for name in top.filled() if (split := split_of(scan, name))}
+    inside = {name: split for word, split in splits.items() for name in top.folders[word].all_images()}
+    records = [Record(name, inside.get(name, "")) for name in scan.images]
+    title = "loose pictures in split folders" if splits else "loose pictures"
+    labels = scan.labels((), str(scan.root))
+    return Found(ImageFiles(scan.tree, records, labels, title), Reading(title, "", labels, split_words(splits)))
+
+
+def node_of(images: Sequence[str], folders: Sequence[str]) -> Node:
+    """The tree of folders that these images lie in; `folders` may be empty ones."""
+    top = Node()
+    nodes = {"": top}
+
+    def node(path: str) -> Node:
+        if path not in nodes:
+            above, _, name = path.rpartition("/")
+            nodes[path] = node(above).folders.setdefault(name, Node())
+        return nodes[path]
+
+    for folder in folders:
+        node(folder)
+    for image in images:
+        node(image.rpartition("/")[0]).images.append(image)
+    _count(top)
+    return top
+
+
+def _count(node: Node) -> int:
+    node.count = len(node.images) + sum(_count(child) for child in node.folders.values())
+    return node.count
+
+
+def split_of(scan: Scan, name: str) -> str | None:
+    """The split that a folder's name means, also as the user says; None where it means none."""
+    return scan.choices.split_map.get(name, split_named(name))
+
+
+def is_expression(name: str) -> bool:
+    """Whether a name is that of an expression, in any spelling."""
+    return canonical(name) in EIGHT
+
+
+def _descend(walk: _Walk, node: Node, path: str, above: Placed, own: bool) -> None:
+    """Finds what the folders right below `node` are, and goes on below them."""
+    children = node.filled()
+    splits = {name: split for name in node.folders if (split := split_of(walk.scan, name)) is not None}
+    if splits and not above.split and not (above.label and set(children) - set(splits)):
+        _descend_splits(walk, node, splits, path, above, own)
+    elif above.label:
+        walk.placed.append(Placed(list(node.all_images()), above.split, above.label, above.identity))
+    elif _are_classes(walk, node, above, own):
+        _refuse_twin_classes(walk, sorted(children), path)
+        people = _recurring([child.filled() for child in children.values()])
+        for name, child in sorted(node.folders.items()):
+            if child.count:
+                _descend_class(walk, child, f"{path}{name}/", _with(above, label=name), people, own)
+            elif is_expression(name):
+                walk.empty.append(f"{path}{name}")
+    elif len(children) == 1 and node.mostly_below():
+        ((name, child),) = children.items()
+        _descend(walk, child, f"{path}{name}/", above, own)
+    elif len(children) > 1 and _are_people(children, own):
+        for name in sorted(children):
+            _descend(walk, children[name], f"{path}{name}/", _with(above, identity=name), own)
+
+
+def _descend_splits(walk: _Walk, node: Node, splits: Mapping[str, str], path: str, above: Placed, own: bool) -> None:
+    if not above.label:
+        _refuse_twin_splits(walk, splits, path)
+        walk.own |= {name for split in splits for name in node.folders[split].filled()}
+    for name, split in splits.items():
+        child = node.folders[name]
+        if child.count:
+            walk.splits[name] = split
+            _descend(walk, child, f"{path}{name}/", _with(above, split=name), own)
+        else:
+            walk.empty.append(f"{path}{name}")
+
+
+def _descend_class(walk: _Walk, node: Node, path: str, above: Placed, people: set[str], own: bool) -> None:
+    """The images of one class; folders below it that are below other classes too are people."""
+    inner = node.filled()
+    if above.identity or not people & set(inner):
+        _descend(walk, node, path, above, own)
+        return
+    if node.images:
+        walk.placed.append(Placed(node.images, above.split, above.label))
+    for name in sorted(inner):
+        identity = name if name in people else ""
+        _descend(walk, inner[name], f"{path}{name}/", _with(above, identity=identity), own)
+
+
+def _with(above: Placed, *, split: str = "", label: str = "", identity: str = "") -> Placed:
+    return Placed((), split or above.split, label or above.label, identity or above.identity)
+
+
+def _recurring(folders: Sequence[Mapping[str, Node]]) -> set[str]:
+    """The names that are in several of these folders, those of splits left out."""
+    counts = Counter(name for names in folders for name in names)
+    return {name for name, count in counts.items() if count > 1 and split_named(name) is None}
+
+
+def _are_classes(walk: _Walk, node: Node, above: Placed, own: bool) -> bool:
+    if any(is_expression(name) for name in node.folders):
+        return True
+    filled = node.filled()
+    chosen = walk.scan.choices.labels
+    if chosen and any(name in chosen.renamed for name in filled):
+        return True
+    if not own or not filled or not node.mostly_below():
+        return False
+    if above.split and len(walk.own) > 1:
+        return len(walk.own) <= MAX_OWN_CLASSES and bool(walk.own & set(filled))
+    return 2 <= len(filled) <= MAX_OWN_CLASSES and not _are_people(filled, own)
+
+
+def _are_people(children: Mapping[str, Node], own: bool) -> bool:
+    """Whether sibling folders are people: folders of expressions lie in them, or the same own classes in several."""
+    inner = [set(child.filled()) for child in children.values() if child.mostly_below()]
+    if any(is_expression(name) for names in inner for name in names):
+        return True
+    return (
+        own
+        and len(inner) == len(children)
+        and all(len(names) > 1 for names in inner)
+        and bool(set.intersection(*inner))
+    )
+
+
+def _refuse_twin_classes(walk: _Walk, names: Sequence[str], path: str) -> None:
+    """Raises DataError where two sibling folders mean one class and the user does not say so."""
+    chosen = walk.scan.choices.labels
+    seen: dict[str, str] = {}
+    for name in names:
+        meaning = canonical(name)
+        if meaning in seen and not (chosen and name in chosen.renamed):
+            raise DataError(
+                f"{walk.scan.tree.where(path)}: '{seen[meaning]}' and '{name}' are both '{meaning}'; rename one of them, "
+                f"or merge them with  --labels '{seen[meaning]}={meaning},{name}={meaning}'"
+            )
+        seen[meaning] = name
+
+
+def _refuse_twin_splits(walk: _Walk, splits: Mapping[str, str], path: str) -> None:
+    seen: dict[str, str] = {}
+    for name, split in splits.items():
+        if split and split in seen:
+            raise DataError(f"{walk.scan.tree.where(path)}: '{seen[split]}' and '{name}' are both {split}; keep one, or "
+                            f"say what they are:  --split-map {name}=test")  # fmt: skip
+        seen[split] = name
+
+
+def _check_splits(walk: _Walk) -> None:
+    """Raises DataError for a split of the user's that no folder has."""
+    unknown = set(walk.scan.choices.split_map) - set(walk.splits)
+    if unknown:
+        raise DataError(f"{walk.scan.root}: no split '{sorted(unknown)[0]}', which --split-map names; it has "
+                        f"{', '.join(walk.splits) or 'none'}")  # fmt: skip
+
+
+def _stray(walk: _Walk) -> str:
+    return "lies in no folder of a split and a class" if walk.splits else "lies in no class folder"

@@ -1,0 +1,321 @@
+"""From labels as they are written (names, digits, digits as text, whole floats) to classes: one rule for all containers.
+
+Names are read in any known spelling. Numbers are read only where something says what they mean: the data set's own
+list of names, its published layout, or the user; without any of these they must be exactly the numbers of a known order.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import tomllib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mien.errors import DataError
+from mien.labels import EIGHT, ORDERS, canonical
+
+_NUMBER = re.compile(r"[+-]?\d{1,9}(\.0*)?(e[+-]?0+)?|\d\.0*e[+-]\d{2}", re.IGNORECASE)
+_FRACTION = re.compile(r"[+-]?(\d*\.\d+|\d+\.\d*)(e[+-]?\d+)?", re.IGNORECASE)
+_UNSTATED = ("fer2013",)
+"""Orders that are read where the numbers are exactly theirs and nothing says what they mean; the reading says so."""
+
+NO_LABEL = frozenset({"", "-1", "nan", "none", "null"})
+"""What stands for no label at all."""
+
+DROPPED = "-"
+"""The name under which a user's mapping leaves a label out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """What the labels of a data set mean.
+
+    names: the classes, in mien's order. meaning: label as written -> index into `names`. said: how they were read, one
+    line each. assumed: the key in `labels.ORDERS` of an order of numbers that the files do not state; '' where they do.
+    numbers: class name -> its number as written, where labels are numbers.
+    """
+
+    names: tuple[str, ...] = ()
+    meaning: Mapping[str, int] = field(default_factory=dict)
+    said: tuple[str, ...] = ()
+    assumed: str = ""
+    numbers: Mapping[str, int] = field(default_factory=dict)
+
+    def index(self, written: str) -> int | None:
+        """A label's index into `names`, -1 for no label, None for one that is none of these."""
+        found = self.meaning.get(written)
+        if found is not None:
+            return found
+        return -1 if is_no_label(written) else self.meaning.get(plain(written))
+
+    def wrong(self, written: str) -> str:
+        """Why a label that `index` doesn't know can't be used."""
+        expected = [str(n) for n in self.numbers.values()] or list(self.names)
+        return (
+            f"label '{written[:40]}'; expected {expected[0]} to {expected[-1]}"
+            if self.numbers
+            else (f"label '{written[:40]}'; expected one of {', '.join(expected)}")
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LabelChoice:
+    """What the user says that labels mean: names for numbers in their order, or new names for old ones.
+
+    given: as typed, for the manifest's history.
+    """
+
+    given: str
+    names: tuple[str, ...] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    first: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> LabelChoice:
+        """`affectnet` (a key of `labels.ORDERS`), `neutral,happy,...`, `0=neutral,1=happy`, or a TOML or CSV file of
+        old and new names. Raises DataError.
+        """
+        if text.lower() in ORDERS:
+            _, names, first = ORDERS[text.lower()]
+            return cls(text, names, first=first)
+        if text.lower().endswith((".toml", ".csv")):
+            return cls(text, renamed=_from_file(Path(text)))
+        parts = [part.strip() for part in text.split(",")]
+        if all("=" in part for part in parts):
+            pairs = [part.partition("=") for part in parts]
+            return cls(text, renamed={plain(old): new.strip() or DROPPED for old, _, new in pairs})
+        if "" in parts or any("=" in part for part in parts) or len(parts) < 2 or len(set(parts)) < len(parts):
+            raise DataError(
+                f"--labels {text}: expected names in the order of their numbers (neutral,happy,...), OLD=NEW pairs, "
+                f"a TOML or CSV file of old and new names, or one of {', '.join(ORDERS)}"
+            )
+        return cls(text, tuple(parts))
+
+
+def is_no_label(written: str) -> bool:
+    """Whether this stands for no label."""
+    return plain(written).lower() in NO_LABEL
+
+
+def plain(written: str) -> str:
+    """A label without what differs between containers: ' 3', '3.0' and '03' are '3'."""
+    text = written.strip()
+    if text[:1] in "+-0123456789" and _NUMBER.fullmatch(text):
+        return str(int(float(text)))
+    return text
+
+
+def read_labels(
+    written: Iterable[str],
+    where: str,
+    *,
+    choice: LabelChoice | None = None,
+    declared: Sequence[str] = (),
+    order: str = "",
+    as_names: bool = False,
+) -> Labels:
+    """What the distinct labels of a data set mean.
+
+    written: the labels, as often as they like. where: names the data set in errors. choice: what the user says; it
+    goes before everything else. declared: the data set's own names of the numbers 0, 1, 2, ... order: the key in
+    `labels.ORDERS` that its published layout uses. as_names: numbers are names too (of folders).
+    Raises DataError where labels are numbers that nothing explains, fractions, or two names of one class.
+    """
+    texts = sorted({text for text in written if not is_no_label(text)})
+    if choice is not None:
+        return _chosen(texts, where, choice, declared)
+    numbers = {text: int(plain(text)) for text in texts if _NUMBER.fullmatch(text.strip())}
+    if declared:
+        return _declared(texts, where, declared)
+    if order:
+        return _by_order(texts, order, stated=True)
+    if not numbers or (as_names and len(numbers) == len(texts)):
+        return _named(texts, where, folders=as_names)
+    if as_names:
+        return _named(texts, where, folders=True)
+    fractions = [text for text in texts if text not in numbers and _FRACTION.fullmatch(text.strip())]
+    if fractions:
+        raise DataError(f"{where}: the label '{fractions[0]}' is a fraction; expected names or whole numbers; "
+                        "name the column of the labels with --label-column")  # fmt: skip
+    if len(numbers) < len(texts):
+        other = next(text for text in texts if text not in numbers)
+        raise DataError(f"{where}: labels are numbers and names ('{next(iter(numbers))}', '{other}'); say what the "
+                        "numbers mean:  --labels 0=angry,1=...")  # fmt: skip
+    found = set(numbers.values())
+    for key in _UNSTATED:
+        if found == numbers_of(key):
+            return _by_order(texts, key, stated=False)
+    raise DataError(f"{where}: the labels are {span(found)}, and nothing says what they mean; {candidates(found)}")
+
+
+def numbers_of(order: str) -> set[int]:
+    """The numbers that an order of `labels.ORDERS` gives names to."""
+    _, names, first = ORDERS[order]
+    return set(range(first, first + len(names)))
+
+
+def span(numbers: Collection[int]) -> str:
+    """Numbers in words: `0 to 6`, `1, 3, 5`."""
+    found = sorted(numbers)
+    if len(found) > 2 and found == list(range(found[0], found[-1] + 1)):
+        return f"{found[0]} to {found[-1]}"
+    return ", ".join(map(str, found[:12])) + (", ..." if len(found) > 12 else "")
+
+
+def candidates(numbers: Collection[int]) -> str:
+    """What a user can say about numbers, for the end of an error."""
+    fitting = [
+        f"--labels {key} ({first} {names[0]}, {first + 1} {names[1]}, ..., {first + len(names) - 1} {names[-1]})"
+        for key, (_, names, first) in ORDERS.items()
+        if set(numbers) <= numbers_of(key)
+    ]
+    own = ",".join(f"{n}=NAME" for n in sorted(numbers)[:3]) + (",..." if len(numbers) > 3 else "")
+    return "name them with  mien data import  and " + ", or ".join([*fitting, f"--labels {own}"])
+
+
+def class_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Class names in mien's order (that of `labels.EIGHT`), unknown ones behind, by number and alphabet."""
+
+    def key(name: str) -> tuple[int, int, str]:
+        return (EIGHT.index(name) if name in EIGHT else len(EIGHT), int(name) if name.isdecimal() else 0, name)
+
+    return tuple(sorted(names, key=key))
+
+
+def _by_order(texts: Sequence[str], key: str, *, stated: bool) -> Labels:
+    title, of_numbers, first = ORDERS[key]
+    names = class_order(of_numbers)
+    numbers = {first + i: name for i, name in enumerate(of_numbers)}
+    meaning = {str(n): names.index(name) for n, name in numbers.items()}
+    for text in texts:
+        if plain(text) in meaning:
+            meaning[text] = meaning[plain(text)]
+        elif canonical(text) in names:  # some files of a numbered layout hold names
+            meaning[text] = names.index(canonical(text))
+    said = f"{', '.join(f'{n} {name}' for n, name in numbers.items())} ({title}"
+    said += ")" if stated else "; not stated in the file; --labels names another)"
+    return Labels(names, meaning, (said,), "" if stated else key, {name: n for n, name in numbers.items()})
+
+
+def _declared(texts: Sequence[str], where: str, declared: Sequence[str]) -> Labels:
+    """Labels that are numbers of the data set's own names, or these names themselves."""
+    mapped = [canonical(name) for name in declared]
+    _refuse_twins(dict(zip(declared, mapped, strict=True)), where)
+    meaning = {str(i): i for i in range(len(mapped))}
+    meaning |= {name: i for i, name in enumerate(declared) if name not in meaning}
+    for text in texts:
+        if plain(text) in meaning:
+            meaning[text] = meaning[plain(text)]
+        elif canonical(text) in mapped:
+            meaning[text] = mapped.index(canonical(text))
+    said = f"{', '.join(f'{i} {name}' for i, name in enumerate(mapped))} (the data set's own names)"
+    return Labels(tuple(mapped), meaning, (said,), numbers={name: i for i, name in enumerate(mapped)})
+
+
+def _named(texts: Sequence[str], where: str, *, folders: bool) -> Labels:
+    spelled = {text: canonical(text) for text in texts}
+    if not folders:  # siblings that mean the same are refused where the folders are read
+        _refuse_twins(spelled, where)
+    names = class_order(set(spelled.values()))
+    said = []
+    changed = [f"{text} -> {name}" for text, name in spelled.items() if name in EIGHT and text.lower() != name]
+    if changed:
+        said.append(f"read as: {', '.join(changed)}")
+    unknown = [name for name in names if name not in EIGHT]
+    if unknown:
+        said.append(f"not expressions that mien knows, kept as own classes: {', '.join(unknown[:20])}")
+    return Labels(names, {text: names.index(name) for text, name in spelled.items()}, tuple(said))
+
+
+def _chosen(texts: Sequence[str], where: str, choice: LabelChoice, declared: Sequence[str]) -> Labels:
+    renamed = choice.renamed or _numbered(texts, where, choice)
+    known = {plain(name): str(i) for i, name in enumerate(declared)}
+    meaning: dict[str, str] = {}
+    for text in texts:
+        as_written = (
+            declared[int(plain(text))]
+            if declared and plain(text).isdecimal() and int(plain(text)) < len(declared)
+            else text
+        )
+        for form in (plain(text), plain(as_written), canonical(as_written), known.get(plain(text), "")):
+            if form in renamed:
+                meaning[text] = renamed[form]
+                break
+    rest = [text for text in texts if text not in meaning]
+    numbers = [text for text in rest if _NUMBER.fullmatch(text.strip()) and not declared]
+    if numbers and choice.renamed:
+        raise DataError(f"{where}: --labels names no class for the number {', '.join(numbers[:9])}; name all of them, "
+                        f"or leave one out with  {numbers[0]}={DROPPED}")  # fmt: skip
+    unused = set(renamed) - {f for text in texts for f in (plain(text), canonical(text))} - set(map(plain, declared))
+    unused -= set(map(canonical, declared))
+    if choice.renamed and unused:
+        raise DataError(
+            f"{where}: no label '{sorted(unused)[0]}', which --labels names; it has {', '.join(texts[:20])}"
+        )
+    if choice.renamed:  # names that the mapping leaves alone mean what they say
+        meaning |= {t: canonical(declared[int(plain(t))] if declared and plain(t).isdecimal() else t) for t in rest}
+    named = {text: canonical(name) for text, name in meaning.items() if name != DROPPED}
+    names = class_order({canonical(n) for n in renamed.values() if n != DROPPED} | set(named.values()))
+    said = f"{', '.join(f'{old} {new}' for old, new in renamed.items())} (as --labels says)"
+    numbered = {canonical(new): int(old) for old, new in renamed.items() if old.isdecimal() and new != DROPPED}
+    index = {text: names.index(name) for text, name in named.items()}
+    index |= {old: names.index(canonical(new)) for old, new in renamed.items() if new != DROPPED and old not in meaning}
+    return Labels(names, index, (said,), numbers=numbered)
+
+
+def _numbered(texts: Sequence[str], where: str, choice: LabelChoice) -> dict[str, str]:
+    """The numbers that a user's names stand for, counted from 0, or from 1 where the labels are."""
+    numbers = {int(plain(text)) for text in texts if _NUMBER.fullmatch(text.strip())}
+    count = len(choice.names)
+    if not numbers:
+        mapped = {canonical(name) for name in choice.names}
+        strange = [text for text in texts if canonical(text) not in mapped]
+        if strange:
+            raise DataError(f"{where}: --labels lists names for numbers, but the labels are names ('{strange[0]}'); "
+                            f"rename with  --labels {strange[0]}=NAME,...")  # fmt: skip
+        return {text: canonical(text) for text in texts}
+    first = choice.first
+    if first is None:
+        if 0 not in numbers and count not in numbers:
+            raise DataError(f"{where}: the labels are {span(numbers)} and --labels has {count} names: counted from "
+                            f"0 or from 1? Say it:  --labels {min(numbers)}=NAME,...")  # fmt: skip
+        first = 1 if 0 not in numbers else 0
+    outside = {n for n in numbers if not first <= n < first + count}
+    if outside and choice.first is None:
+        raise DataError(f"{where}: --labels has {count} names; the labels are {span(numbers)}; name each number")
+    return {str(first + i): name for i, name in enumerate(choice.names)}
+
+
+def _refuse_twins(spelled: Mapping[str, str], where: str) -> None:
+    """Raises DataError where two labels mean the same class: one of them may be a mistake."""
+    first: dict[str, str] = {}
+    for text, name in spelled.items():
+        if name in first and plain(first[name]) != plain(text):
+            raise DataError(f"{where}: '{first[name]}' and '{text}' are both '{name}'; rename one of them, or merge "
+                            f"them with  --labels '{first[name]}={name},{text}={name}'")  # fmt: skip
+        first.setdefault(name, text)
+
+
+def _from_file(path: Path) -> dict[str, str]:
+    """A mapping of old names to new ones: TOML of `old = "new"`, or CSV of two columns. Raises DataError."""
+    try:
+        data = path.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{path}: can't be read ({error}); expected a mapping of old label names to new ones"
+        ) from error
+    if path.suffix.lower() == ".toml":
+        try:
+            table = tomllib.loads(data)
+        except tomllib.TOMLDecodeError as error:
+            raise DataError(f'{path}: not TOML ({error}); expected lines such as  joy = "happy"') from error
+        pairs = table.get("labels", table)
+        if not isinstance(pairs, dict) or not all(isinstance(new, str) for new in pairs.values()):
+            raise DataError(f'{path}: expected lines such as  joy = "happy"')
+        return {plain(str(old)): new.strip() or DROPPED for old, new in pairs.items()}
+    rows = [row for row in csv.reader(data.splitlines()) if row]
+    if not rows or any(len(row) != 2 for row in rows):
+        raise DataError(f"{path}: expected two columns, an old label name and its new one, in each line")
+    return {plain(old): new.strip() or DROPPED for old, new in rows}

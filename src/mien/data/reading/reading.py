@@ -1,0 +1,211 @@
+"""How a layout is recognised, and what is said of it: `Scan` (a tree looked over once), `Found`, `Reading`, `Choices`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from mien.data.dataset import Source
+from mien.data.reading.archives import UNREADABLE
+from mien.data.reading.label_reading import LabelChoice, Labels, read_labels
+from mien.data.reading.trees import Tree, split_named, suffix_of
+from mien.errors import DataError
+from mien.pictures import PICTURE_SUFFIXES, image_kind
+
+_OTHER_SUFFIXES = frozenset(
+    {
+        ".csv",
+        ".tsv",
+        ".txt",
+        ".lst",
+        ".json",
+        ".jsonl",
+        ".ndjson",
+        ".xml",
+        ".yaml",
+        ".yml",
+        ".toml",
+        ".md",
+        ".html",
+        ".py",
+    }
+    | {".ipynb", ".parquet", ".npy", ".npz", ".mat", ".h5", ".hdf5", ".pkl", ".pickle", ".pt", ".pth", ".onnx", ".tar"}
+    | {".gz", ".zip", ".rar", ".7z", ".mp4", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".wmv", ".wav", ".mp3", ".pdf"}
+)
+"""Names that are not opened to see whether they are images while a data set is looked over."""
+
+MAX_TEXT = 256 * 1024 * 1024
+"""A list, or a file of annotations, may have so many bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What a user says of a data set that its files don't say.
+
+    splits: those that are read, None for all. labels: what labels mean. split_map: split as written -> train,
+    validation, test or '' (none). label_column, image_column: of lists and tables, by name or, without a header, number
+    from 1. root: the folder that paths in lists are relative to. ferplus: fer2013new.csv.
+    """
+
+    splits: tuple[str, ...] | None = None
+    labels: LabelChoice | None = None
+    split_map: Mapping[str, str] = field(default_factory=dict)
+    label_column: str = ""
+    image_column: str = ""
+    root: Path | None = None
+    ferplus: Path | None = None
+
+    def split(self, written: str) -> str | None:
+        """The split that a word means, '' for none; None where it means no split."""
+        if written in self.split_map:
+            return self.split_map[written]
+        return split_named(written) if written.strip() else ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """What was chosen, as the manifest's history keeps it; what was not is left out."""
+        return {
+            name: value
+            for name, value in (
+                ("labels", self.labels.given if self.labels else ""),
+                ("split_map", dict(self.split_map)),
+                ("label_column", self.label_column),
+                ("image_column", self.image_column),
+                ("root", str(self.root) if self.root else ""),
+                ("ferplus", self.ferplus.name if self.ferplus else ""),
+            )
+            if value
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What was understood of a data set, to be read by a person before it is believed.
+
+    layout: what it is called. labels_from: where labels come from. labels: what they mean. splits: split as written ->
+    as read. notes: what else a person should know, a line each.
+    """
+
+    layout: str
+    labels_from: str = ""
+    labels: Labels = field(default_factory=Labels)
+    splits: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def lines(self) -> list[str]:
+        """A line for each thing that was understood: what, two blanks, and how."""
+        lines = [f"layout   {self.layout}"]
+        names = ", ".join(self.labels.names) if self.labels.names else "none"
+        lines.append(f"labels   {names}" + (f"; from {self.labels_from}" if self.labels_from else ""))
+        lines += [f"         {line}" for line in self.labels.said]
+        if self.splits:
+            lines.append(
+                "splits   " + ", ".join(f"{a} -> {b or 'none'}" if a != b else a for a, b in self.splits.items())
+            )
+        else:
+            lines.append("splits   none")
+        return lines + [f"note     {note}" for note in self.notes]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A data set that a layout recognised.
+
+    used: files of the tree that are no images and were read (lists, tables, annotations); every other file that no
+    record names is told as a problem. stray: why images that no record names are not part of the data.
+    """
+
+    source: Source
+    reading: Reading
+    used: Collection[str] = ()
+    stray: str = "is not part of the data set"
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A tree, looked over once for all layouts. root: its path on this machine (the archive's, for an archive)."""
+
+    tree: Tree
+    root: Path
+    choices: Choices = field(default_factory=Choices)
+
+    @cached_property
+    def images(self) -> list[str]:
+        """The files that are images: by a known suffix, or else by their first bytes."""
+        return [name for name in self.tree.names if self._shows(name)]
+
+    @cached_property
+    def others(self) -> list[str]:
+        """All other files."""
+        images = set(self.images)
+        return [name for name in self.tree.names if name not in images]
+
+    def with_suffix(self, *suffixes: str) -> list[str]:
+        """The files that are no images and end in one of these (lower case, with the dot)."""
+        return [name for name in self.others if suffix_of(name) in suffixes]
+
+    def named(self, *names: str) -> list[str]:
+        """The files that are no images and have one of these names (lower case), wherever they are."""
+        return [name for name in self.others if name.rpartition("/")[2].lower() in names]
+
+    def head(self, name: str, size: int = 64) -> bytes:
+        """The first bytes of a file; none where it can't be read."""
+        try:
+            with self.tree.open(name) as file:
+                return file.read(size)
+        except (*UNREADABLE, DataError):
+            return b""
+
+    def text(self, name: str) -> str:
+        """A whole text file: UTF-8 with or without a mark, or UTF-16 with one. Raises DataError."""
+        where = self.tree.where(name)
+        if self.tree.size(name) > MAX_TEXT:
+            raise DataError(
+                f"{where}: has {self.tree.size(name) / 1e6:,.0f} MB; the limit for lists is {MAX_TEXT // 10**6}"
+            )
+        try:
+            with self.tree.open(name) as file:
+                data = file.read(MAX_TEXT)
+        except UNREADABLE as error:
+            raise DataError(f"{where}: can't be read ({error}); get a whole copy of the file") from error
+        return decode_text(data, where)
+
+    def labels(self, written: Collection[str], where: str, **known: Any) -> Labels:
+        """What labels mean, with what the user says of them; `known` as in `read_labels`."""
+        return read_labels(written, where, choice=self.choices.labels, **known)
+
+    def _shows(self, name: str) -> bool:
+        suffix = suffix_of(name)
+        if suffix in PICTURE_SUFFIXES:
+            return True
+        return suffix not in _OTHER_SUFFIXES and image_kind(self.head(name)) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """One way in which data sets come. title: what it is called. told_by: how it is recognised, for the documentation.
+
+    find: looks for it; None where it is another. Raises DataError where the layout is clear but can't be used.
+    """
+
+    title: str
+    told_by: str
+    find: Callable[[Scan], Found | None]
+
+
+def decode_text(data: bytes, where: str) -> str:
+    """Text in UTF-8, with or without a byte order mark, or in UTF-16 with one. Raises DataError."""
+    utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+    try:
+        return data.decode("utf-16" if utf16 else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{where}: not UTF-8 text: {error}; save it as UTF-8") from error
+
+
+def split_words(found: Mapping[str, str] | Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Splits as written -> as read, in the usual order, for a `Reading`."""
+    order = {"train": 0, "validation": 1, "test": 2, "": 3}
+    pairs = dict(found)
+    return dict(sorted(pairs.items(), key=lambda pair: (order.get(pair[1], 4), pair[0])))
