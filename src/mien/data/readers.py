@@ -121,6 +121,8 @@ def read_dataset(
         dataset = opened.source
     else:
         dataset = collect(Fitted(opened, size, channels), problem=_telling(warn), name=str(path))
+    if opened.reading.labels.assumed:
+        warn(f"{path}: labels read as {opened.reading.labels.said[0]}")
     found = set(dataset.splits.tolist())
     return {s: dataset.samples(s, size=size, channels=channels) for s in splits if s in found}
 

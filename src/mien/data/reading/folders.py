@@ -236,7 +236,7 @@ def _refuse_twin_classes(walk: _Walk, names: Sequence[str], path: str) -> None:
         meaning = canonical(name)
         if meaning in seen and not (chosen and name in chosen.renamed):
             raise DataError(
-                f"{walk.scan.tree.where(path)}: '{seen[meaning]}' and '{name}' are both '{meaning}'; rename one of them, "
+                f"{walk.scan.tree.where(path)}: '{seen[meaning]}' and '{name}' are both '{meaning}'; rename one, "
                 f"or merge them with  --labels '{seen[meaning]}={meaning},{name}={meaning}'"
             )
         seen[meaning] = name
@@ -246,8 +246,8 @@ def _refuse_twin_splits(walk: _Walk, splits: Mapping[str, str], path: str) -> No
     seen: dict[str, str] = {}
     for name, split in splits.items():
         if split and split in seen:
-            raise DataError(f"{walk.scan.tree.where(path)}: '{seen[split]}' and '{name}' are both {split}; keep one, or "
-                            f"say what they are:  --split-map {name}=test")  # fmt: skip
+            raise DataError(f"{walk.scan.tree.where(path)}: '{seen[split]}' and '{name}' are both {split}; keep one, "
+                            f"or say what they are:  --split-map {name}=test")  # fmt: skip
         seen[split] = name
 
 

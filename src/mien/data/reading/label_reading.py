@@ -1,7 +1,7 @@
-"""From labels as they are written (names, digits, digits as text, whole floats) to classes: one rule for all containers.
+"""From labels as written (names, digits, digits as text, whole floats) to classes: one rule for all containers.
 
 Names are read in any known spelling. Numbers are read only where something says what they mean: the data set's own
-list of names, its published layout, or the user; without any of these they must be exactly the numbers of a known order.
+list of names, its published layout, or the user; without any of these they must be exactly those of a known order.
 """
 
 from __future__ import annotations
@@ -114,13 +114,15 @@ def read_labels(
     choice: LabelChoice | None = None,
     declared: Sequence[str] = (),
     order: str = "",
+    usual: str = "",
     as_names: bool = False,
 ) -> Labels:
     """What the distinct labels of a data set mean.
 
     written: the labels, as often as they like. where: names the data set in errors. choice: what the user says; it
     goes before everything else. declared: the data set's own names of the numbers 0, 1, 2, ... order: the key in
-    `labels.ORDERS` that its published layout uses. as_names: numbers are names too (of folders).
+    `labels.ORDERS` that its published layout uses. usual: the one that files of its kind use, though nothing says so.
+    as_names: numbers are names too (of folders).
     Raises DataError where labels are numbers that nothing explains, fractions, or two names of one class.
     """
     texts = sorted({text for text in written if not is_no_label(text)})
@@ -129,8 +131,8 @@ def read_labels(
     numbers = {text: int(plain(text)) for text in texts if _NUMBER.fullmatch(text.strip())}
     if declared:
         return _declared(texts, where, declared)
-    if order:
-        return _by_order(texts, order, stated=True)
+    if order or (usual and numbers):
+        return _by_order(texts, order or usual, stated=bool(order))
     if not numbers or (as_names and len(numbers) == len(texts)):
         return _named(texts, where, folders=as_names)
     if as_names:

@@ -67,7 +67,7 @@ def column_names(cells: Sequence[str]) -> tuple[str, ...]:
 
 
 def open_text_table(tree: Tree, name: str) -> TextTable | None:
-    """A file as a list, looked at by its first lines; None where it is no text of rows. Never raises for its content."""
+    """A file as a list, by its first lines; None where it is no text of rows. Never raises for its content."""
     try:
         with tree.open(name) as file:
             start = file.read(_SNIFF)
