@@ -134,9 +134,9 @@ def read_labels(
     if order or (usual and numbers):
         return _by_order(texts, order or usual, stated=bool(order))
     if not numbers or (as_names and len(numbers) == len(texts)):
-        return _named(texts, where, folders=as_names)
+        return _named(texts)
     if as_names:
-        return _named(texts, where, folders=True)
+        return _named(texts)
     fractions = [text for text in texts if text not in numbers and _FRACTION.fullmatch(text.strip())]
     if fractions:
         raise DataError(f"{where}: the label '{fractions[0]}' is a fraction; expected names or whole numbers; "
@@ -216,10 +216,8 @@ def _declared(texts: Sequence[str], where: str, declared: Sequence[str]) -> Labe
     return Labels(tuple(mapped), meaning, (said,), numbers={name: i for i, name in enumerate(mapped)})
 
 
-def _named(texts: Sequence[str], where: str, *, folders: bool) -> Labels:
+def _named(texts: Sequence[str]) -> Labels:
     spelled = {text: canonical(text) for text in texts}
-    if not folders:  # siblings that mean the same are refused where the folders are read
-        _refuse_twins(spelled, where)
     names = class_order(set(spelled.values()))
     said = []
     changed = [f"{text} -> {name}" for text, name in spelled.items() if name in EIGHT and text.lower() != name]

@@ -19,10 +19,7 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout("loose images", "images that nothing labels", find_loose),
 )
 
-KNOWN = (
-    "fer2013.csv, a CSV of path,label[,split], image Parquet, class folders with or without splits, RAF-DB, AffectNet, "
-    "CK+48, a folder of pictures, a ZIP of these, or arrays of mien"
-)
+KNOWN = f"{', '.join(dict.fromkeys(layout.title for layout in LAYOUTS))}, a ZIP of any of these, or arrays of mien"
 """The layouts, for messages."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -160,9 +160,15 @@ def read_lists(scan: Scan, tables: Sequence[tuple[TextTable, ListColumns]]) -> F
         folder = "" if scan.choices.root else table.name[: table.name.rfind("/") + 1]
         records += _records(scan, table, columns, ImagePaths(tree, folder), splits)
     first, columns = tables[0]
+    order = known_order(scan, records)
+    notes = []
+    if order and columns.split < 0:
+        records = [replace(r, split=r.split or split_in_name(r.name)) for r in records]
+        splits |= {f"{r.split}_*": r.split for r in records if r.split}
+        notes.append("RAF-DB: the images' names tell the splits and the order of the numbers")
     declared = tuple(name for name, _ in columns.one_hot)
     names = ", ".join(table.name for table, _ in tables[:3]) + (", ..." if len(tables) > 3 else "")
-    labels = scan.labels({r.label for r in records}, scan.tree.where(first.name), **known_order(scan, records))
+    labels = scan.labels({r.label for r in records}, scan.tree.where(first.name), **order)
     column = f"column '{_title(first, columns.label)}'" if columns.label >= 0 else f"the columns {', '.join(declared)}"
     extra: dict[str, Any] = {column_name(name): object for name, _ in columns.others}
     if columns.votes:
@@ -170,7 +176,8 @@ def read_lists(scan: Scan, tables: Sequence[tuple[TextTable, ListColumns]]) -> F
     stamp = " ".join(scan.tree.stamp(table.name) for table, _ in tables)
     title = "CSV of picture files" if first.delimiter else "JSON list of image files"
     source = ImageFiles(tree, records, labels, title, extra, stamp=stamp)
-    notes = [] if first.columns else [f"{first.name} has no header: images are column {columns.image + 1}"]
+    if not first.columns:
+        notes.append(f"{first.name} has no header: images are column {columns.image + 1}")
     reading = Reading(title, f"{column} of {names}", labels, split_words(splits), tuple(notes))
     return Found(source, reading, {table.name for table, _ in tables}, f"is not named in {names}")
 
@@ -328,6 +335,11 @@ def _records(
             counts, wrong_votes = _votes([cells[i] if i < len(cells) else "" for i in columns.votes])
             extra, wrong = (*extra, counts), wrong or wrong_votes
         yield Record(f"{file}:{number}" if wrong else name or "", split or "", label, extra, wrong)
+
+
+def split_in_name(name: str) -> str:
+    """The split that RAF-DB's file names begin with."""
+    return split_named(name.rpartition("/")[2].partition("_")[0]) or ""
 
 
 def _not_found(path: str, file: str, paths: ImagePaths) -> str:

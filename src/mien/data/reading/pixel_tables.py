@@ -185,6 +185,8 @@ def read_pixel_table(scan: Scan, name: str) -> Found:
             f"{where}: no column '{missing}' in its header ({titles[:200]}); expected emotion, pixels, Usage"
         )
     table, columns = found
+    if table.encoding == "utf-16":
+        raise DataError(f"{where}: not UTF-8 text but UTF-16; save it as UTF-8")
     usages: list[str] = []
     written: list[str] = []
     texts: list[bytes] = []
