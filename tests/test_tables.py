@@ -269,8 +269,8 @@ def test_list_with_splits_and_numbers(tmp_path):
     assert "'later' is no split" in problems["list.csv:5"]
     source = open_source(tmp_path / "list.csv", splits=("validation",), choices=eight)
     assert sum(len(c.pictures) for c in source.chunks()) == 1
-    with pytest.raises(DataError, match="its columns are a, b; expected"):
-        open_source(write_csv(tmp_path / "other.csv", "a,b\n"))
+    with pytest.raises(DataError, match="its columns are x, y; expected"):
+        open_source(write_csv(tmp_path / "other.csv", "x,y\n"))
 
 
 # Parquet
