@@ -16,14 +16,6 @@ from mien.errors import DataError
 FORMATS = ("arrays", "folders", "parquet")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Imported:
-    """What an import wrote, and how it read the source."""
-
-    dataset: Dataset
-    reading: Reading
-
-
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What an import would write. counts: split -> class -> how many samples. problems: what could not be used."""
@@ -46,8 +38,8 @@ def import_dataset(
     choices: Choices | None = None,
     resume: bool = False,
     progress: Progress | None = None,
-) -> Imported:
-    """Writes a data set of any layout to the new folder `out`; its last step is the import, with what was chosen.
+) -> Dataset:
+    """Writes a data set of any layout to the new folder `out`. Its last step has what was chosen and how it was read.
 
     as_: one of `FORMATS`. choices: what the user says of the source. resume: a killed import is resumed. What could not
     be used is in OUT/problems.csv and counted in the last step. Raises DataError, OutputError where `out` is there
@@ -60,8 +52,7 @@ def import_dataset(
     apart(source, out)
     opened = open_source(source, choices=choices)
     settings = {"source": source.resolve().name, **choices.to_dict(), "reading": opened.reading.lines()}
-    dataset = write_source(opened, out, as_=as_, command="import", settings=settings, resume=resume, progress=progress)
-    return Imported(dataset, opened.reading)
+    return write_source(opened, out, as_=as_, command="import", settings=settings, resume=resume, progress=progress)
 
 
 def plan_import(source: Path, *, choices: Choices | None = None, progress: Progress | None = None) -> Plan:

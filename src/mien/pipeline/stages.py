@@ -60,7 +60,7 @@ def import_data(folder: Path, told: Told, *, source: Path, choices: Choices, nam
     """Any layout as arrays."""
     from mien.data.importing import import_dataset
 
-    dataset = import_dataset(source, folder / name, choices=choices, resume=True, progress=told.progress).dataset
+    dataset = import_dataset(source, folder / name, choices=choices, resume=True, progress=told.progress)
     return _data_outcome(dataset, name, problems=dataset.steps[-1].problems)
 
 

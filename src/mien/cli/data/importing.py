@@ -97,11 +97,11 @@ def import_(
     if out is None:
         raise typer.BadParameter("expected a new folder for the data set, or --plan", param_hint="OUT")
     with progress_bar("import", unit="images", quiet=quiet) as progress:
-        imported = import_dataset(source, out, as_=as_, choices=choices, resume=resume, progress=progress)
-    _print_reading(imported.reading.lines())
-    print_counts(imported.dataset.counts())
-    typer.echo(f"{out}: {len(imported.dataset):,} images as {as_}")
-    problems = imported.dataset.steps[-1].problems
+        dataset = import_dataset(source, out, as_=as_, choices=choices, resume=resume, progress=progress)
+    _print_reading(dataset.steps[-1].settings["reading"])
+    print_counts(dataset.counts())
+    typer.echo(f"{out}: {len(dataset):,} images as {as_}")
+    problems = dataset.steps[-1].problems
     if problems:
         listed = out / "problems.csv"
         typer.echo(f"{problems:,} files or records could not be used; {listed} names each with its reason", err=True)

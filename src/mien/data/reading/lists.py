@@ -134,7 +134,7 @@ def find_one_list(scan: Scan, name: str) -> Found:
     table = open_text_table(scan.tree, name)
     where = scan.tree.where(name)
     if table is None:
-        raise DataError(f"{where}: no list of images: empty, or not text in UTF-8 or UTF-16")
+        raise DataError(f"{where}: not a data set that mien reads: empty, or not text; expected a list of images")
     opened = _columns_of(scan, table)
     if opened is None:
         raise DataError(_no_list(where, table))
