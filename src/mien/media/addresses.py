@@ -1,4 +1,4 @@
-"""Images by the addresses that people have: paths, file: and data: URLs; and what to do with those that aren't read here.
+"""Images by the addresses that people have: paths, file: and data: URLs; what to do with others is said.
 
 One place for the command line, `Recognizer` and the server.
 """
@@ -111,7 +111,7 @@ def read_data_url(url: str) -> bytes:
 
 
 def decode_base64(text: bytes) -> bytes | None:
-    """The bytes behind base64, of the usual or the URL-safe alphabet, with line breaks, with padding or not; or None."""
+    """The bytes behind base64 of the usual or the URL-safe alphabet, line breaks and padding or not; None: it is none."""
     text = b"".join(text.split()).rstrip(b"=").translate(bytes.maketrans(b"-_", b"+/"))
     if _NOT_BASE64.search(text):
         return None

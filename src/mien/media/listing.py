@@ -1,4 +1,4 @@
-"""What comes on standard input where images are expected: a list of paths in any common encoding, or an image itself."""
+"""What comes on standard input where images are expected: a list of paths in any common encoding, or an image."""
 
 from __future__ import annotations
 

@@ -31,7 +31,10 @@ class Sink(Protocol):
         ...
 
     def finish(self, skipped: Mapping[str, int] | None = None) -> None:
-        """Writes what stands after the last result. skipped: how many files of folders were no images, by what they are."""
+        """Writes what stands after the last result.
+
+        skipped: how many files of folders were no images, by what they are.
+        """
         ...
 
 
@@ -156,7 +159,8 @@ def open_sink(
 ) -> Iterator[Sink]:
     """A sink by the name of its format, into the file `output`, or standard output where there is none.
 
-    skipped: how many files were no images, by what they are; looked at when the block ends. The file appears when the block ends well. Raises OutputError at once where it can't be written.
+    skipped: how many files were no images, by what they are; looked at when the block ends.
+    The file appears when the block ends well. Raises OutputError at once where it can't be written.
     """
     if format_name not in _SINKS:
         raise OutputError(f"format '{format_name}' is unknown; choose one of {', '.join(FORMATS)}")

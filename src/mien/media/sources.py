@@ -40,9 +40,9 @@ def expand_sources(
     images below it, sorted: files with an image's suffix, and others that are images by their content; hidden names are
     left out and links to folders are not followed. A pattern (`photos/**/*.jpg`, for shells that do not expand it)
     stands for the files that it matches, sorted. A file: URL is a path, a data: URL (str) stands for itself. `-` stands
-    for one path or address a line on `listing` (standard input), or for the one image that comes there. exclude: folders
-    and files that are passed over inside folders, because outputs are being written to them. skipped: is told which
-    files of the folders are no images.
+    for one path or address a line on `listing` (standard input), or for the one image that comes there.
+    exclude: folders and files that are passed over inside folders, because outputs are being written to them. skipped:
+    is told which files of the folders are no images.
 
     Raises PictureError at once for a folder without images, for a pattern that matches no file, and for addresses as
     `resolve`; later for what is no list on standard input.

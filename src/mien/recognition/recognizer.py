@@ -89,8 +89,8 @@ class Recognizer:
         marked as abstained, 0 to 1. tta: each face is looked at ten times, mirrored and shifted; slower, a little
         better. batch_size: faces classified together. workers: threads that read and search pictures; None: one a
         processor core, four at most. threads: of each network; 0: as many as it likes.
-        max_pixels: larger picture files are refused before they are decoded; JPEG is decoded at a reduced scale instead.
-        Results of reduced pictures (those above `mien.pictures.WHOLE_PIXELS`, too) are in pixels of the reduced one.
+        max_pixels: larger picture files are refused before they are decoded; JPEG is decoded at a reduced scale
+        instead, as is any picture above `mien.pictures.WHOLE_PIXELS`. Results are in pixels of the reduced picture.
         Raises ModelFileError, DetectorError; ValueError for a number out of range.
         """
         if min_face < 1 or batch_size < 1 or (workers is not None and workers < 1):
