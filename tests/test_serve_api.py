@@ -246,6 +246,8 @@ def test_the_openapi_document_names_every_path(port: int) -> None:
     document = ask(port, "GET", "/v1/openapi.json").json
     paths = {"/v1/predict", "/v1/predict/faces", "/v1/models", "/healthz", "/readyz", "/metrics"}
     assert {path for path in document["paths"] if not path.startswith("/v1/videos")} == paths
-    assert {"multipart/form-data", "image/*"} == set(document["paths"]["/v1/predict"]["post"]["requestBody"]["content"])
+    assert {"multipart/form-data", "image/*", "application/json"} == set(
+        document["paths"]["/v1/predict"]["post"]["requestBody"]["content"]
+    )
     assert "413" in document["paths"]["/v1/predict"]["post"]["responses"]
     assert json.dumps(document).count("cdn") == 0

@@ -111,7 +111,7 @@ def read_data_url(url: str) -> bytes:
 
 
 def decode_base64(text: bytes) -> bytes | None:
-    """The bytes behind base64 of the usual or the URL-safe alphabet, line breaks and padding or not; None: it is none."""
+    """The bytes behind base64, usual or URL-safe, with line breaks and padding or without; None: it is no base64."""
     text = b"".join(text.split()).rstrip(b"=").translate(bytes.maketrans(b"-_", b"+/"))
     if _NOT_BASE64.search(text):
         return None
