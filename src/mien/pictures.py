@@ -82,7 +82,7 @@ def decode_picture(data: bytes, source: str, *, grey: bool = False, max_pixels: 
     kind = image_kind(data[:HEAD_BYTES])
     if kind is None:
         raise _no_image(data[:HEAD_BYTES], source)
-    checked = _check(data, kind, source)
+    checked = _check(data, kind, source, min(WHOLE_PIXELS, max_pixels))
     if checked is None:
         return _decode_with_pillow(data, kind, source, grey=grey, max_pixels=max_pixels)
     scale = _scale(checked.width, checked.height, source, max_pixels, scalable=checked.scalable)
@@ -131,11 +131,14 @@ def _no_image(head: bytes, source: str) -> PictureError:
     return PictureError(f"{source}: is not a picture ({is_what}none of {', '.join(IMAGE_KINDS)})")
 
 
-def _check(data: bytes, kind: str, source: str) -> Checked | None:
-    """What can be seen before decoding; None for kinds that Pillow alone looks into. Raises PictureError."""
+def _check(data: bytes, kind: str, source: str, most_pixels: int) -> Checked | None:
+    """What can be seen before decoding; None for kinds that Pillow alone looks into. Raises PictureError.
+
+    most_pixels: of an image that is completed where its end is missing.
+    """
     if kind not in {"PNG", "JPEG"}:
         return None
-    checked = (check_png if kind == "PNG" else check_jpeg)(data, WHOLE_PIXELS)
+    checked = (check_png if kind == "PNG" else check_jpeg)(data, most_pixels)
     if checked is None:
         raise PictureError(f"{source}: is a {kind} without a header; get a whole copy of the file")
     return checked
