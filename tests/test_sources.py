@@ -164,6 +164,9 @@ def test_files_with_names_like_addresses(tmp_path: Path, monkeypatch: pytest.Mon
         Path(name).write_bytes(JPEG)
         assert read_source(name).shape == (40, 60, 3)
         assert list(expand_sources([name])) == [Path(name)]
+    Path("2024").mkdir()
+    Path("2024", "a").write_bytes(JPEG)
+    assert list(expand_sources(["2024"])) == [Path("2024", "a")]
 
 
 def test_base64_in_place_of_a_path_is_not_repeated() -> None:

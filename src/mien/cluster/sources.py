@@ -13,7 +13,7 @@ from typing import BinaryIO
 from mien.cluster.remote import check_protocol, is_url, list_pictures
 from mien.errors import DataError, PictureError
 from mien.media.addresses import NamedImage
-from mien.media.listing import read_listing
+from mien.media.listing import STANDARD_INPUT, read_listing
 from mien.media.skipped import SkippedFiles
 from mien.media.sources import expand_sources
 
@@ -34,9 +34,9 @@ class Lists:
         self._any = True
         try:
             with _opened(source, self._standard_input) as file:
-                for path in read_listing(file):
+                for path in read_listing(file, STANDARD_INPUT if source == "-" else source[1:]):
                     if isinstance(path, NamedImage):
-                        raise DataError(f"{source}: is an image; expected a list, one picture a line")
+                        raise DataError(f"{path.name}: is an image; expected a list, one picture a line")
                     self._digest.update(os.fsencode(path) + b"\n")
                     yield path
         except OSError as error:

@@ -50,7 +50,7 @@ def resolve(source: str | Path) -> Path | NamedImage:
         return _file_of(source)
     if scheme and not os.path.lexists(source):
         raise _not_read_here(source, scheme)
-    if _CAMERA.fullmatch(source) and not Path(source).is_file():
+    if _CAMERA.fullmatch(source) and not (Path(source).is_file() or Path(source).is_dir()):
         number = source.removeprefix("/dev/video")
         raise PictureError(f"{source}: no such file; if it is a camera, use  mien watch {number}")
     return Path(source)

@@ -17,26 +17,24 @@ _NO_LIST = frozenset({"unknown", "text", "a web page", "an SVG drawing", "empty"
 STANDARD_INPUT = "standard input"
 
 
-def read_listing(stream: BinaryIO) -> Iterator[str | NamedImage]:
+def read_listing(stream: BinaryIO, name: str = STANDARD_INPUT) -> Iterator[str | NamedImage]:
     """The lines of a list, without empty ones, as they come; or the one image that the stream is.
 
     A list is UTF-8 (bytes that are not stay what they are, as in names of files) or UTF-16, with a byte order mark or
     not. Quotes around a line are taken away where no file has them in its name; NUL divides as a line break does (find
-    -print0). Raises PictureError where the stream is neither.
+    -print0). name: of the stream, in errors. Raises PictureError where it is neither.
     """
     buffered = stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(stream)  # type: ignore[type-var]
     head = buffered.peek(HEAD_BYTES)[:HEAD_BYTES]
     if image_kind(head):
         data = buffered.read(MAX_FILE_BYTES + 1)
         if len(data) > MAX_FILE_BYTES:
-            raise PictureError(
-                f"{STANDARD_INPUT}: has more than {MAX_FILE_BYTES / 1e6:,.0f} MB; make the image smaller"
-            )
-        yield NamedImage(STANDARD_INPUT, data)
+            raise PictureError(f"{name}: has more than {MAX_FILE_BYTES / 1e6:,.0f} MB; make the image smaller")
+        yield NamedImage(name, data)
         return
     encoding = _encoding(head)
     if not encoding.startswith("utf-16") and (what := describe_file(head)) not in _NO_LIST:
-        raise PictureError(f"{STANDARD_INPUT}: is {what}; expected a list of paths, one a line, or an image")
+        raise PictureError(f"{name}: is {what}; expected a list of paths, one a line, or an image")
     text = io.TextIOWrapper(buffered, encoding=encoding, errors="surrogateescape", newline="\n")
     try:
         for line in text:

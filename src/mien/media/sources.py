@@ -102,22 +102,23 @@ def _matches(pattern: str) -> Iterator[str]:
 
 
 def _walk(folder: str, excluded: frozenset[str], skipped: SkippedFiles) -> Iterator[str]:
+    excluded_names = {Path(path).name for path in excluded}
     for root, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not _is_left_out(root, name, excluded))
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".") and (not excluded or os.path.realpath(Path(root, name)) not in excluded)
+        )
         for name in sorted(names):
-            if _is_left_out(root, name, excluded):
-                continue
             path = Path(root, name)
+            if name.startswith(".") or (name in excluded_names and os.path.realpath(path) in excluded):
+                continue
             suffix = path.suffix.lower()
             what = None if suffix in PICTURE_SUFFIXES else _other_than_image(path, suffix)
             if what is None:
                 yield str(path)
             else:
                 skipped.add(str(path), what)
-
-
-def _is_left_out(root: str, name: str, excluded: frozenset[str]) -> bool:
-    return name.startswith(".") or (bool(excluded) and os.path.realpath(Path(root, name)) in excluded)
 
 
 def _other_than_image(path: Path, suffix: str) -> str | None:
