@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
 import os
@@ -111,6 +112,8 @@ def test_hostile_folder(model: Path, tmp_path: Path) -> None:
         (["--model", "gone.onnx"], "no such model file"),
         (["empty"], "no pictures in this folder"),
         (["*.gif"], "matches no file"),
+        (["https://example.org/a.jpg"], "download the image first"),
+        (["0"], "mien watch 0"),
     ],
 )
 def test_wrong_usage_is_one_line_and_leaves_nothing(
@@ -132,6 +135,36 @@ def test_wrong_usage_is_one_line_and_leaves_nothing(
     assert printed.err.startswith("mien: ")
     assert printed.err.count("\n") == 1
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_what_a_folder_has_beside_images_is_counted(model: Path, faces: Path) -> None:
+    (faces / "x" / "face.png").rename(faces / "x" / "face.jpg_large")
+    (faces / "y" / "notes.txt").write_text("hello")
+    done = mien(faces, "-m", model, "-d", "none", "-f", "json")
+    assert (done.returncode, done.stderr) == (0, "mien: 1 file was skipped: 1 text\n")
+    document = json.loads(done.stdout)
+    assert [len(image["faces"]) for image in document["images"]] == [1, 1]
+    assert document["skipped"] == {"text": 1}
+
+
+def test_images_that_cannot_be_decoded_are_rows(model: Path, faces: Path) -> None:
+    (faces / "photo").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100))
+    done = mien(faces, "-m", model, "-d", "none", "-f", "jsonl")
+    assert (done.returncode, done.stderr) == (3, "")
+    assert "HEIC" in json.loads(done.stdout.splitlines()[0])["error"]
+
+
+def test_addresses_and_an_image_on_standard_input(model: Path, faces: Path, tmp_path: Path) -> None:
+    face = faces / "x" / "face.png"
+    url = "data:image/png;base64," + base64.b64encode(face.read_bytes()).decode()
+    done = mien(url, f"file://{face}", "-m", model, "-d", "none", "-f", "jsonl", "--annotate", tmp_path / "drawn")
+    assert (done.returncode, done.stderr) == (0, "")
+    sources = [json.loads(line)["source"] for line in done.stdout.splitlines()]
+    assert sources == [f"data URL (image/png, {face.stat().st_size / 1000:.0f} kB)", str(face)]
+    assert sorted(p.name for p in (tmp_path / "drawn").iterdir()) == ["data-url-annotated.png", "face-annotated.png"]
+    command = [sys.executable, "-m", "mien", "predict", "-", "-m", str(model), "-d", "none", "-f", "jsonl"]
+    piped = subprocess.run(command, input=face.read_bytes(), capture_output=True, check=True)
+    assert json.loads(piped.stdout)["source"] == "standard input"
 
 
 @pytest.mark.parametrize("arguments", [[], ["--min-face", "0", "a"], ["--abstain-below", "2", "a"], ["-f", "xml", "a"]])

@@ -219,17 +219,17 @@ def test_lists_in_files_and_on_standard_input(photos, settings, tmp_path):
     found = predict_shards([f"@{listing}"], str(tmp_path / "a"), settings=settings)
     assert (found.pictures, found.failed) == (3, 1)
     assert [Path(row["source"]).name for row in rows(tmp_path / "a")] == ["0001.png", "0000.png", "\\udcff.png"]
-    text = listing.read_text(errors="surrogateescape")
-    predict_shards(["-"], str(tmp_path / "b"), settings=settings, lists=Lists(io.StringIO(text)))
+    text = listing.read_bytes()
+    predict_shards(["-"], str(tmp_path / "b"), settings=settings, lists=Lists(io.BytesIO(text)))
     assert [r["source"] for r in rows(tmp_path / "b")] == [r["source"] for r in rows(tmp_path / "a")]
-    again = predict_shards(["-"], str(tmp_path / "b"), settings=settings, lists=Lists(io.StringIO(text)))
+    again = predict_shards(["-"], str(tmp_path / "b"), settings=settings, lists=Lists(io.BytesIO(text)))
     assert again.done_before == 1
     with pytest.raises(OutputError, match="work on another list"):
-        predict_shards(["-"], str(tmp_path / "b"), settings=settings, lists=Lists(io.StringIO("one.png\n")))
+        predict_shards(["-"], str(tmp_path / "b"), settings=settings, lists=Lists(io.BytesIO(b"one.png\n")))
     with pytest.raises(DataError, match="expected a list"):
         predict_shards(["@gone.txt"], str(tmp_path / "c"), settings=settings)
     with pytest.raises(OutputError, match="the list is empty"):
-        predict_shards(["-"], str(tmp_path / "c"), settings=settings, lists=Lists(io.StringIO("\n")))
+        predict_shards(["-"], str(tmp_path / "c"), settings=settings, lists=Lists(io.BytesIO(b"\n")))
     assert not (tmp_path / "c").exists()
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlencode
 
 import cv2
 import numpy as np
@@ -15,7 +17,7 @@ import pytest
 
 pytest.importorskip("fastapi", reason="needs the extra [web]")
 
-from made_server import Gate, ask, jpeg, metric, png, post, serving
+from made_server import BOUNDARY, Gate, ask, jpeg, metric, png, post, serving
 from mien.errors import ModelFileError, ServingError
 from mien.serving.run import make_server, serve
 from mien.serving.settings import ServeSettings, read_tokens
@@ -60,6 +62,83 @@ def test_a_body_may_be_the_picture_itself_whatever_its_type_says(port: int) -> N
     assert (whole["source"], whole["width"], len(whole["faces"])) == ("picture 0", 512, 1)
     (named,) = post(port, "/v1/predict", ("x", ASTRONAUT.read_bytes())).json["images"]
     assert named["faces"] == whole["faces"]
+
+
+def encoded(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+ONE, TWO = png(1), jpeg(2)
+URL = f"data:image/png;base64,{encoded(ONE)}"
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("application/json", json.dumps({"images": [encoded(ONE)]})),
+        ("application/json", json.dumps({"image": URL, "model_name": "x"})),
+        ("application/json; charset=utf-8", json.dumps({"img": URL})),
+        ("text/plain", json.dumps({"img_path": URL})),
+        ("application/json", json.dumps([URL])),
+        ("application/json", json.dumps(URL)),
+        ("text/plain", URL),
+        ("text/plain", encoded(ONE)),
+        ("application/octet-stream", encoded(ONE)),
+        ("application/x-www-form-urlencoded", urlencode({"image": URL})),
+        ("application/x-www-form-urlencoded", f"image={encoded(ONE)}"),
+        (
+            f"multipart/form-data; boundary={BOUNDARY}",
+            f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="image"\r\n\r\n{URL}\r\n--{BOUNDARY}--\r\n',
+        ),
+    ],
+)
+def test_images_as_text(port: int, content_type: str, body: str) -> None:
+    answer = ask(port, "POST", "/v1/predict?detector=none", body, Content_Type=content_type)
+    (expected,) = ask(port, "POST", "/v1/predict?detector=none", ONE).json["images"]
+    assert (answer.status, answer.json["images"]) == (200, [expected])
+
+
+def test_one_of_several_in_json_may_be_unreadable(port: int) -> None:
+    body = json.dumps({"images": [URL, "nonsense", encoded(TWO), encoded(b"%PDF-1.7"), URL[:200]]})
+    images = ask(port, "POST", "/v1/predict?detector=none", body, Content_Type="application/json").json["images"]
+    assert [image["error"] is None for image in images] == [True, False, True, False, False]
+    assert [image["source"] for image in images] == [f"picture {number}" for number in range(5)]
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "code"),
+    [
+        ("application/json", '{"images": ["', "bad_json"),
+        ("application/json", "[" * 100_000, "bad_json"),
+        ("application/json", '{"images": []}', "no_picture"),
+        ("application/json", '{"images": [7, null, {"a": 1}]}', "no_picture"),
+        ("application/json", '{"photo": "x"}', "no_picture"),
+        ("application/json", '{"img_path": "/etc/passwd"}', "no_picture"),
+        ("application/json", '{"img_path": "http://127.0.0.1/a.jpg"}', "no_picture"),
+        ("application/x-www-form-urlencoded", "image=/etc/passwd", "no_picture"),
+        ("application/x-www-form-urlencoded", "&".join("a=1" for _ in range(2000)), "no_picture"),
+        ("text/plain", "hello", "no_picture"),
+        (
+            f"multipart/form-data; boundary={BOUNDARY}",
+            f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="note"\r\n\r\nhello\r\n--{BOUNDARY}--\r\n',
+            "no_picture",
+        ),
+    ],
+)
+def test_text_without_images_says_how_to_send_them(port: int, content_type: str, body: str, code: str) -> None:
+    answer = ask(port, "POST", "/v1/predict", body, Content_Type=content_type)
+    assert (answer.status, answer.code) == (400, code)
+    assert "base64 or data URL" in answer.json["error"]["message"]
+
+
+def test_json_has_the_limits_of_forms(tiny: Path) -> None:
+    with serving(tiny, max_files=2, max_pixels=1000) as port:
+        three = json.dumps({"images": [URL] * 3})
+        assert ask(port, "POST", "/v1/predict", three, Content_Type="application/json").code == "too_large"
+        (image,) = ask(port, "POST", "/v1/predict", json.dumps({"image": URL})).json["images"]
+        assert "the limit is" in image["error"]
+        (reduced,) = ask(port, "POST", "/v1/predict", json.dumps({"image": encoded(TWO)})).json["images"]
+        assert (reduced["width"], reduced["height"], reduced["faces"][0]["box"]) == (24, 24, [0, 0, 24, 24])
 
 
 def test_faces_are_taken_as_they_are(port: int) -> None:
@@ -246,6 +325,8 @@ def test_the_openapi_document_names_every_path(port: int) -> None:
     document = ask(port, "GET", "/v1/openapi.json").json
     paths = {"/v1/predict", "/v1/predict/faces", "/v1/models", "/healthz", "/readyz", "/metrics"}
     assert {path for path in document["paths"] if not path.startswith("/v1/videos")} == paths
-    assert {"multipart/form-data", "image/*"} == set(document["paths"]["/v1/predict"]["post"]["requestBody"]["content"])
+    assert {"multipart/form-data", "image/*", "application/json"} == set(
+        document["paths"]["/v1/predict"]["post"]["requestBody"]["content"]
+    )
     assert "413" in document["paths"]["/v1/predict"]["post"]["responses"]
     assert json.dumps(document).count("cdn") == 0

@@ -113,7 +113,7 @@ def test_an_upload_that_declares_no_length_is_counted(strict: int) -> None:
 
 
 def test_an_upload_within_the_limit_is_taken(strict: int) -> None:
-    answer = ask(strict, "POST", "/v1/predict", b"x" * 1_000_000)
+    answer = ask(strict, "POST", "/v1/predict", bytes(1_000_000))
     assert (answer.status, len(answer.json["images"])) == (200, 1)
 
 
@@ -232,7 +232,7 @@ def test_uploads_in_memory_are_bounded_together(tiny: Path) -> None:
         assert post(port, "/v1/predict", ("small", png())).status == 200
         holding.close()
         until(lambda: metric(port, "mien_upload_bytes") == 0)
-        assert ask(port, "POST", "/v1/predict", b"y" * 300_000).status == 200
+        assert ask(port, "POST", "/v1/predict", bytes(300_000)).status == 200
 
 
 def test_running_requests_finish_when_the_server_is_told_to_stop(tiny: Path, gate: Gate) -> None:

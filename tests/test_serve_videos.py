@@ -209,7 +209,8 @@ def order_for(folder: Path) -> Order:
         ("a.avi", "mpeg4", "yuv420p"), ("a.ts", "libx264", "yuv420p"), ("a.m2ts", "libx264", "yuv420p"),
         ("a.mpg", "mpeg2video", "yuv420p"), ("a.wmv", "wmv2", "yuv420p"), ("a.flv", "flv1", "yuv420p"),
         ("a.ogv", "libvpx", "yuv420p"), ("a.y4m", "rawvideo", "yuv420p"), ("a.h264", "libx264", "yuv420p"),
-        ("a.mjpeg", "mjpeg", "yuvj420p"), ("a.3gp", "mpeg4", "yuv420p"),
+        ("a.mjpeg", "mjpeg", "yuvj420p"), ("a.3gp", "mpeg4", "yuv420p"), ("a.gif", "gif", "rgb8"),
+        ("a.apng", "apng", "rgb24"),
     ],
 )  # fmt: skip
 def test_the_usual_containers_are_taken_whatever_they_are_called(

@@ -154,7 +154,7 @@ def test_a_file_with_a_patterns_signs(photos: Path) -> None:
 
 
 def test_a_list_on_standard_input() -> None:
-    listing = io.StringIO("a.png\n\nb c.png\r\na.png\n")
+    listing = io.BytesIO(b"a.png\n\nb c.png\r\na.png\n")
     assert [str(p) for p in expand_sources(["-"], listing=listing)] == ["a.png", "b c.png"]
 
 

@@ -1,62 +1,60 @@
 """Reads pictures of any common kind as plain arrays, without trusting them.
 
 What a file is stands in its first bytes, never in its name. Plain JPEG and PNG go straight to OpenCV; everything
-else (palettes, transparency, 16 bits, CMYK, GIF, TIFF, WebP, ...) to Pillow. The size in pixels is read from the header
-before anything is decoded, so that a small file that unfolds to gigabytes costs nothing.
+else (palettes, transparency, 16 bits, CMYK, GIF, TIFF, WebP, AVIF, HEIC, JPEG 2000, ...) to Pillow. The size in pixels
+is read from the header before anything is decoded, so that a small file that unfolds to gigabytes costs nothing.
 """
 
 from __future__ import annotations
 
-import io
 import stat
-import struct
 import threading
-import warnings
-import zlib
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import PictureError
+from mien.pillow_images import damage, open_image, pixels_of, quiet_pillow, tiff_size, wide_pixels
+from mien.signatures import HEAD_BYTES, IMAGE_KINDS, describe_file, image_kind
+from mien.whole_images import Checked, check_jpeg, check_png
 
-if TYPE_CHECKING:
-    from PIL import Image
+__all__ = [
+    "HEAD_BYTES", "MAX_FILE_BYTES", "MAX_PIXELS", "PICTURE_SUFFIXES", "WHOLE_PIXELS", "as_picture", "decode_picture",
+    "describe_file", "image_kind", "is_pillow_image", "read_picture",
+]  # fmt: skip
 
 PICTURE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".pbm", ".pgm", ".ppm"}
+    {
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp", ".mpo", ".png", ".apng", ".bmp", ".dib", ".webp", ".gif"),
+        *(".tif", ".tiff", ".pbm", ".pgm", ".ppm", ".pnm", ".avif", ".heic", ".heif", ".hif"),
+        *(".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
+    }
 )
-"""File names that are taken for pictures when a folder is searched."""
+"""File names that are taken for images unseen when a folder is searched; `image_kind` tells what others are."""
 
-MAX_PIXELS = 100_000_000
-"""Larger pictures are refused: decoded, one of this size takes 300 MB."""
+MAX_PIXELS = 250_000_000
+"""Larger images are refused. The largest sensors of phones have 200 million pixels."""
+
+WHOLE_PIXELS = 100_000_000
+"""Larger images are worked on at a reduced scale: of this size an array takes 300 MB."""
 
 MAX_FILE_BYTES = 256 * 1024 * 1024
 """Larger files are refused unread."""
 
-_SIGNATURES = (
-    (b"\x89PNG\r\n\x1a\n", "PNG"),
-    (b"\xff\xd8\xff", "JPEG"),
-    (b"GIF8", "GIF"),
-    (b"BM", "BMP"),
-    (b"II*\x00", "TIFF"),
-    (b"MM\x00*", "TIFF"),
-    *((b"P%d" % kind, "PPM") for kind in range(1, 7)),
-)
-_PLAIN_PNG = {(8, 0), (8, 2)}  # (bits, colour type): grey and RGB, which OpenCV reads right
-_JPEG_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-
-# Pillow reports odd files through warnings. Python's warning filters are global: one thread at a time may bend them.
-_pillow_lock = threading.Lock()
+_large_lock = threading.Lock()  # one image above WHOLE_PIXELS is decoded at a time
 
 
 def read_picture(path: str | Path, *, grey: bool = False, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """A picture file as uint8 (H, W, 3), RGB, or (H, W, 1) where `grey`; 0 to 255, upright as its EXIF says.
 
-    Of an animation or a document the first frame or page; transparent parts become white; 16 bits are scaled to 8.
+    Of an animation or a document the first frame or page; transparent parts become white; 16 bits are scaled to 8. A
+    JPEG or PNG that lacks its end marker and nothing else is read. An image of more than `WHOLE_PIXELS`, and a JPEG of
+    more than `max_pixels`, comes at a half, a quarter or an eighth of its size: its shape is not that of the file.
     Raises PictureError naming the file and the reason: missing, a folder, not allowed, empty, truncated, not a
-    picture, or more than `max_pixels`.
+    picture, of a kind that can't be read here, or more than `max_pixels` (JPEG: more than `MAX_PIXELS`).
     """
     try:
         status = Path(path).stat()
@@ -81,19 +79,20 @@ def read_picture(path: str | Path, *, grey: bool = False, max_pixels: int = MAX_
 
 def decode_picture(data: bytes, source: str, *, grey: bool = False, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """The bytes of a picture file as an array; `source` is its name in errors. Otherwise as `read_picture`."""
-    if not data:
-        raise PictureError(f"{source}: is empty (0 bytes); get a whole copy of the file")
-    kind = _kind(data, source)
-    plain = False
-    if kind == "PNG":
-        plain = _check_png(data, source, max_pixels)
-    elif kind == "JPEG":
-        plain = _check_jpeg(data, source, max_pixels)
-    if plain:
-        picture = _decode_with_opencv(data, grey=grey)
+    kind = image_kind(data[:HEAD_BYTES])
+    if kind is None:
+        raise _no_image(data[:HEAD_BYTES], source)
+    checked = _check(data, kind, source, min(WHOLE_PIXELS, max_pixels))
+    if checked is None:
+        return _decode_with_pillow(data, kind, source, grey=grey, max_pixels=max_pixels)
+    scale = _scale(checked.width, checked.height, source, max_pixels, scalable=checked.scalable)
+    if checked.data is None:
+        raise PictureError(f"{source}: is a truncated {kind} (its end is missing); get a whole copy of the file")
+    if checked.plain:
+        picture = _decode_with_opencv(checked.data, scale, grey=grey)
         if picture is not None:
             return picture
-    return _decode_with_pillow(data, kind, source, grey=grey, max_pixels=max_pixels)
+    return _decode_with_pillow(checked.data, kind, source, grey=grey, max_pixels=max_pixels, scalable=checked.scalable)
 
 
 def as_picture(image: Any, source: str) -> NDArray[np.uint8]:
@@ -104,13 +103,14 @@ def as_picture(image: Any, source: str) -> NDArray[np.uint8]:
     """
     if isinstance(image, np.ndarray):
         return _from_array(image, source)
+    if isinstance(image, bytes | bytearray | memoryview):
+        return decode_picture(bytes(image), source)
     if not is_pillow_image(image):
         raise PictureError(f"{source}: is a {type(image).__name__}; expected a path, a Pillow image or a uint8 array")
-    with _pillow_lock, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet_pillow(MAX_PIXELS):
         try:
-            return _from_pillow(image, source, grey=False)
-        except _damage() as error:
+            return pixels_of(image, source, grey=False)
+        except damage() as error:
             raise PictureError(f"{source}: can't be decoded ({error})") from error
 
 
@@ -119,75 +119,57 @@ def is_pillow_image(image: Any) -> bool:
     return any(base.__module__ == "PIL.Image" for base in type(image).__mro__)
 
 
-def image_kind(head: bytes) -> str | None:
-    """What kind of image a file is by its first bytes; None where it is none."""
-    try:
-        return _kind(head, "")
-    except PictureError:
+def _no_image(head: bytes, source: str) -> PictureError:
+    if not head:
+        return PictureError(f"{source}: is empty (0 bytes); get a whole copy of the file")
+    what = describe_file(head)
+    if what == "a video":
+        return PictureError(f"{source}: is not a picture but a video; follow it with  mien watch")
+    if what in {"a JPEG XL image", "a raw camera file", "an SVG drawing"}:
+        return PictureError(f"{source}: is {what}, which can't be read here; convert it to JPEG or PNG")
+    is_what = f"by its content {what}, " if what != "unknown" else "by its content "
+    return PictureError(f"{source}: is not a picture ({is_what}none of {', '.join(IMAGE_KINDS)})")
+
+
+def _check(data: bytes, kind: str, source: str, most_pixels: int) -> Checked | None:
+    """What can be seen before decoding; None for kinds that Pillow alone looks into. Raises PictureError.
+
+    most_pixels: of an image that is completed where its end is missing.
+    """
+    if kind not in {"PNG", "JPEG"}:
         return None
+    checked = (check_png if kind == "PNG" else check_jpeg)(data, most_pixels)
+    if checked is None:
+        raise PictureError(f"{source}: is a {kind} without a header; get a whole copy of the file")
+    return checked
 
 
-def _kind(data: bytes, source: str) -> str:
-    for signature, kind in _SIGNATURES:
-        if data.startswith(signature):
-            return kind
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "WEBP"
-    if data[4:8] == b"ftyp":
-        raise PictureError(f"{source}: is a HEIC or AVIF picture or a video; convert it to JPEG or PNG")
-    raise PictureError(f"{source}: is not a picture (by its content none of JPEG, PNG, GIF, BMP, TIFF, WebP, PPM)")
-
-
-def _check_size(width: int, height: int, source: str, max_pixels: int) -> None:
-    if width * height > max_pixels:
+def _scale(width: int, height: int, source: str, max_pixels: int, *, scalable: bool) -> int:
+    """By how much an image is made smaller: 1, 2, 4 or 8. scalable: while it is decoded. Raises PictureError."""
+    limit = MAX_PIXELS if scalable else max_pixels
+    if width * height > limit:
         raise PictureError(
             f"{source}: has {width:,} x {height:,} = {width * height / 1e6:,.0f} million pixels, "
-            f"the limit is {max_pixels / 1e6:,.0f}; make it smaller"
+            f"the limit is {limit / 1e6:,.0f}; make it smaller"
         )
+    most = min(WHOLE_PIXELS, max_pixels)
+    return next((n for n in (1, 2, 4) if -(-width // n) * -(-height // n) <= most), 8)
 
 
-def _check_png(data: bytes, source: str, max_pixels: int) -> bool:
-    """Whether OpenCV reads this PNG right. Raises PictureError where it is too large or cut off."""
-    if len(data) < 33 or data[12:16] != b"IHDR":
-        raise PictureError(f"{source}: is a PNG without a header; get a whole copy of the file")
-    width, height, bits, color_type = struct.unpack(">IIBB", data[16:26])
-    _check_size(width, height, source, max_pixels)
-    if data.rfind(b"IEND") < 0:
-        raise PictureError(f"{source}: is a truncated PNG (its end is missing); get a whole copy of the file")
-    return (bits, color_type) in _PLAIN_PNG and data.find(b"tRNS", 33, data.find(b"IDAT")) < 0
-
-
-def _check_jpeg(data: bytes, source: str, max_pixels: int) -> bool:
-    """Whether OpenCV reads this JPEG right. Raises PictureError where it is too large or cut off.
-
-    Decoders fill the lost part of a cut-off JPEG with grey and say nothing. The end marker can't occur inside the
-    compressed data, but it does in an embedded thumbnail: so it is looked for after the start of the scan only.
-    """
-    position, components = 2, 0
-    while position + 4 <= len(data):
-        marker = data[position + 1]
-        if data[position] != 0xFF or marker == 0xFF:  # padding
-            position += 1
-            continue
-        if marker == 0x01 or 0xD0 <= marker <= 0xD8:  # markers without a segment
-            position += 2
-            continue
-        if marker in _JPEG_FRAMES and position + 10 <= len(data):
-            height, width, components = struct.unpack(">HHB", data[position + 5 : position + 10])
-            _check_size(width, height, source, max_pixels)
-        elif marker == 0xDA:
-            if data.find(b"\xff\xd9", position) >= 0:
-                return components in (1, 3)
-            break
-        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-    raise PictureError(f"{source}: is a truncated JPEG (its end is missing); get a whole copy of the file")
-
-
-def _decode_with_opencv(data: bytes, *, grey: bool) -> NDArray[np.uint8] | None:
+def _decode_with_opencv(data: bytes, scale: int, *, grey: bool) -> NDArray[np.uint8] | None:
     import cv2
 
+    flags = {
+        1: (cv2.IMREAD_COLOR_RGB, cv2.IMREAD_GRAYSCALE),
+        2: (cv2.IMREAD_REDUCED_COLOR_2, cv2.IMREAD_REDUCED_GRAYSCALE_2),
+        4: (cv2.IMREAD_REDUCED_COLOR_4, cv2.IMREAD_REDUCED_GRAYSCALE_4),
+        8: (cv2.IMREAD_REDUCED_COLOR_8, cv2.IMREAD_REDUCED_GRAYSCALE_8),
+    }
     try:
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR_RGB)
+        with _large_lock if scale > 1 else nullcontext():
+            picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags[scale][grey])
+            if picture is not None and scale > 1 and not grey:
+                picture = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB, dst=picture)
     except cv2.error:
         return None  # Pillow says why
     if picture is None:
@@ -195,65 +177,60 @@ def _decode_with_opencv(data: bytes, *, grey: bool) -> NDArray[np.uint8] | None:
     return picture[..., None] if grey else picture  # type: ignore[return-value]
 
 
-def _damage() -> tuple[type[Exception], ...]:
-    """What Pillow raises on damaged files."""
-    from PIL import Image
-
-    return (
-        OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, RuntimeError, OverflowError,
-        AttributeError, MemoryError, ZeroDivisionError, struct.error, zlib.error, Image.DecompressionBombError,
-    )  # fmt: skip
-
-
-def _decode_with_pillow(data: bytes, kind: str, source: str, *, grey: bool, max_pixels: int) -> NDArray[np.uint8]:
+def _decode_with_pillow(
+    data: bytes, kind: str, source: str, *, grey: bool, max_pixels: int, scalable: bool = False
+) -> NDArray[np.uint8]:
     from PIL import Image, UnidentifiedImageError
 
-    with _pillow_lock, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet_pillow(MAX_PIXELS):
         try:
-            with Image.open(io.BytesIO(data), formats=(kind,)) as image:
-                _check_size(*image.size, source, max_pixels)
-                return _from_pillow(image, source, grey=grey)
+            with open_image(data, kind, source) as image:
+                width, height = image.size
+                scale = _scale(width, height, source, max_pixels, scalable=scalable)
+                return pixels_of(image, source, grey=grey, scale=scale)
         except Image.DecompressionBombError as error:  # far above the limit, found by Pillow while opening
             raise PictureError(f"{source}: has too many pixels ({error}); make it smaller") from error
         except UnidentifiedImageError as error:
+            if (
+                kind == "TIFF"
+                and (picture := _decode_odd_tiff(data, source, grey=grey, max_pixels=max_pixels)) is not None
+            ):
+                return picture
             raise PictureError(f"{source}: is a damaged {kind}; get a whole copy of the file") from error
-        except _damage() as error:
+        except damage() as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise PictureError(f"{source}: is a damaged {kind} ({reason}); get a whole copy of the file") from error
 
 
-def _from_pillow(image: Image.Image, source: str, *, grey: bool) -> NDArray[np.uint8]:
-    from PIL import Image, ImageOps
+def _decode_odd_tiff(data: bytes, source: str, *, grey: bool, max_pixels: int) -> NDArray[np.uint8] | None:
+    """A TIFF whose pixels Pillow does not know, by OpenCV: floating-point colours, 64 bits. None: nor does OpenCV."""
+    import cv2
 
-    image.load()
-    if image.width * image.height == 0:
-        raise PictureError(f"{source}: has no pixels")
-    image = ImageOps.exif_transpose(image)
-    if image.mode == "F":
-        raise PictureError(f"{source}: has floating-point pixels of unknown range; save it with 8 or 16 bits")
-    if image.mode.startswith("I"):
-        return _from_16_bits(np.asarray(image), source, grey=grey)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        paper = Image.new("RGB", image.size, "white")
-        paper.paste(image, mask=image.getchannel("A"))
-        image = paper
-    picture = np.array(image.convert("L" if grey else "RGB"))
-    return picture[..., None] if grey else picture
-
-
-def _from_16_bits(values: NDArray[Any], source: str, *, grey: bool) -> NDArray[np.uint8]:
-    """Grey values of 0 to 65535 -> 0 to 255. Pillow clips them instead of scaling."""
-    if values.min() < 0 or values.max() > 65535:
-        raise PictureError(f"{source}: has 32-bit pixels; save it with 8 or 16 bits")
-    picture = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)[..., None]
-    return picture if grey else np.repeat(picture, 3, axis=2)
+    try:
+        size = tiff_size(data)
+        if size is None:
+            return None
+        scale = _scale(*size, source, max_pixels, scalable=False)
+        values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except damage():
+        return None
+    except cv2.error:
+        return None
+    if values is None:
+        return None
+    if values.ndim == 3:
+        values = values[..., 2::-1]  # BGR, or BGR with alpha
+    if values.dtype == np.uint8:
+        return None
+    picture = wide_pixels(values, source, grey=grey)
+    return picture if scale == 1 else np.ascontiguousarray(picture[::scale, ::scale])
 
 
 def _from_array(array: NDArray[Any], source: str) -> NDArray[np.uint8]:
     if array.dtype != np.uint8:
-        hint = "; multiply by 255 and convert" if array.dtype.kind == "f" else ""
+        hint = ""
+        if array.dtype.kind == "f":
+            hint = "; multiply by 255 and convert" if array.size and array.max() <= 1 else "; convert, astype('uint8')"
         raise PictureError(f"{source}: has dtype {array.dtype}; expected uint8 of 0 to 255{hint}")
     if array.ndim == 2:
         array = array[..., None]

@@ -69,7 +69,8 @@ class Face:
 class ImageResult:
     """One picture: its faces from left to right, or the reason why it could not be read.
 
-    width, height: pixels after the picture was turned upright; 0 where it could not be read.
+    width, height: pixels after the picture was turned upright, and made smaller where it has more than 100 million;
+    boxes are in these pixels. 0 where it could not be read.
     """
 
     source: str

@@ -42,6 +42,7 @@ def explain(
     from mien.errors import MienError
     from mien.evaluation.explain import crop_pictures, explain_faces, write_explanation
     from mien.faces import make_detector
+    from mien.media.skipped import SkippedFiles
     from mien.media.sources import expand_sources
     from mien.model_file import open_model
 
@@ -58,7 +59,11 @@ def explain(
         name, maps_of = str(run.model_file), run.maps if method != "occlusion" else None
     opened = open_model(name)
     finder = make_detector(detector, yunet_weights=yunet_weights)
-    faces, names, problems = crop_pictures(list(expand_sources(sources, exclude=out)), finder, opened.info)
+    skipped = SkippedFiles()
+    images = list(expand_sources(sources, exclude=out, skipped=skipped))
+    if line := skipped.line():
+        typer.echo(f"mien: {line}", err=True)
+    faces, names, problems = crop_pictures(images, finder, opened.info)
     for problem in problems:
         typer.echo(problem, err=True)
     explanation = explain_faces(opened, faces, names, expression=expression, maps_of=maps_of)

@@ -18,6 +18,8 @@ from mien.cli.training_options import RecipeChanges, TrainIfMissing, TrainingRec
 if TYPE_CHECKING:
     from mien.cluster.predict import PredictSettings
     from mien.cluster.ray_workers import RaySettings
+    from mien.media.addresses import NamedImage
+    from mien.media.skipped import SkippedFiles
     from mien.recognition.recognizer import Recognizer
     from mien.results import ImageResult
 
@@ -36,7 +38,7 @@ def predict(
         list[str],
         typer.Argument(
             metavar="SOURCE",
-            help="Files, folders, quoted patterns, or - for a list on standard input.",
+            help="Files, folders, quoted patterns, data: URLs, or - for a list (or an image) on standard input.",
         ),
     ],
     model: Annotated[
@@ -83,6 +85,8 @@ def predict(
 ) -> None:
     """Recognise facial expressions in pictures.
 
+    In folders, images are known by their content; other files are counted in a closing line.
+
     Shards are for very many pictures: stopped or killed, the same command goes on with those that are missing.
 
     Exit code: 0 all pictures were read, 3 some were not (each is named with its reason), 2 wrong usage.
@@ -104,6 +108,7 @@ def predict(
     from mien.errors import VideoError
     from mien.faces import make_detector
     from mien.media.sinks import AnnotatedFolder, open_sink
+    from mien.media.skipped import SkippedFiles
     from mien.media.sources import expand_sources
     from mien.recognition.recognizer import Recognizer
 
@@ -122,7 +127,11 @@ def predict(
         settings = PredictSettings(tuple(model), choice, min_face, abstain_below, tta)
         _predict_shards(sources, str(shards), settings, ray, shard_size, workers, format_, quiet=quiet)
         return
-    paths: Iterable[Path] = expand_sources(sources, exclude=annotate) if video is None else ()
+    skipped = SkippedFiles()
+    outputs = [path for path in (annotate, output) if path is not None]
+    images: Iterable[Path | NamedImage | str] = (
+        expand_sources(sources, exclude=outputs, skipped=skipped) if video is None else ()
+    )
     train_missing_model(model, train_if_missing, recipe, set_, quiet=quiet)
     recognizer = Recognizer(
         model,
@@ -142,20 +151,21 @@ def predict(
         return
     all_read = True
     with ExitStack() as stack:
-        sink = stack.enter_context(open_sink(format_.value, recognizer.summary(), output))
+        sink = stack.enter_context(open_sink(format_.value, recognizer.summary(), output, skipped=skipped.counts))
         folder = AnnotatedFolder(annotate) if annotate is not None else None
         total = None
         show = not quiet and _bar_has_room(output, format_)
         if show and "-" not in sources:
-            paths = list(paths)
-            total = len(paths)
+            images = list(images)
+            total = len(images)
             show = total > 1
-        results = recognizer.stream(paths, keep_pictures=folder is not None)
+        results = recognizer.stream(images, keep_pictures=folder is not None)
         for result in _with_progress(results, total) if show else results:
             all_read = all_read and result.error is None
             sink.write(result)
             if folder is not None:
                 folder.write(result)
+    _tell_skipped(skipped)
     if not all_read:
         raise typer.Exit(NOT_ALL_READ)
 
@@ -198,11 +208,20 @@ def _predict_shards(
 
     from mien.cli.progress import progress_bar
     from mien.cluster.predict import predict_shards
+    from mien.cluster.sources import Lists
 
+    lists = Lists()
     try:
         with progress_bar("predict", unit="pictures", quiet=quiet) as progress:
             summary = predict_shards(
-                sources, out, settings=settings, ray=ray, shard_size=shard_size, workers=workers, progress=progress
+                sources,
+                out,
+                settings=settings,
+                ray=ray,
+                shard_size=shard_size,
+                workers=workers,
+                lists=lists,
+                progress=progress,
             )
     except KeyboardInterrupt:
         typer.echo(f"mien: stopped; what is done is in {out}, the same command goes on", err=True)
@@ -214,8 +233,14 @@ def _predict_shards(
             f"{out}: {summary.pictures:,} pictures, {summary.faces:,} faces, {summary.failed:,} failed, "
             f"{summary.shards:,} shards"
         )
+    _tell_skipped(lists.skipped)
     if summary.failed:
         raise typer.Exit(NOT_ALL_READ)
+
+
+def _tell_skipped(skipped: SkippedFiles) -> None:
+    if line := skipped.line():
+        typer.echo(f"mien: {line}", err=True)
 
 
 def _video_among(sources: list[str]) -> str | None:
@@ -226,12 +251,13 @@ def _video_among(sources: list[str]) -> str | None:
 
     if not any(PurePath(source).suffix for source in sources):
         return None
+    from mien.media.addresses import resolve, scheme_of
     from mien.media.sources import is_video_file
 
-    video = next((source for source in sources if is_video_file(source)), None)
+    video = next((source for source in sources if scheme_of(source) != "data" and is_video_file(source)), None)
     if video is not None and len(sources) > 1:
         raise VideoError(f"{video}: is a video, which goes alone; give pictures, or one video")
-    return video
+    return str(resolve(video)) if video is not None and scheme_of(video) == "file" else video
 
 
 def _predict_video(recognizer: Recognizer, video: str, format_: Format, output: Path | None, *, quiet: bool) -> None:

@@ -35,7 +35,12 @@ def serve(
     ] = None,
     max_upload: Annotated[int, typer.Option(metavar="MB", min=1, help="The largest request.")] = 32,
     max_pixels: Annotated[
-        int, typer.Option(metavar="MILLIONS", min=1, help="The largest picture, in millions of pixels.")
+        int,
+        typer.Option(
+            metavar="MILLIONS",
+            min=1,
+            help="The largest picture, in millions of pixels; larger JPEG is decoded smaller.",
+        ),
     ] = 50,
     max_files: Annotated[int, typer.Option(min=1, help="Pictures in one request.")] = 32,
     max_connections: Annotated[int, typer.Option(min=1, help="Open at one moment, each worker.")] = 256,

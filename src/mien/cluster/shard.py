@@ -13,6 +13,7 @@ from typing import Any
 from mien.cluster.plan import pyarrow
 from mien.cluster.remote import is_url, read_url
 from mien.errors import PictureError
+from mien.media.addresses import source_name
 from mien.recognition.recognizer import Recognizer, Seen
 from mien.results import ImageResult
 
@@ -151,7 +152,9 @@ def _looked_at(
 
     def look(source: str, read: Future[bytes] | None) -> Seen:
         try:
-            return recognizer.look(source if read is None else read.result(), source)
+            if read is None:
+                return recognizer.look(source, source_name(source))
+            return recognizer.look(read.result(), source)
         except PictureError as error:
             return Seen(ImageResult(source, 0, 0, error=str(error)))
 

@@ -8,31 +8,37 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO
 
 from mien.cluster.remote import check_protocol, is_url, list_pictures
 from mien.errors import DataError, PictureError
+from mien.media.addresses import NamedImage
+from mien.media.listing import STANDARD_INPUT, read_listing
+from mien.media.skipped import SkippedFiles
 from mien.media.sources import expand_sources
 
 
 class Lists:
     """Reads the lists among the sources, and remembers what it read: the same command may name another list later."""
 
-    def __init__(self, standard_input: TextIO | None = None) -> None:
+    def __init__(self, standard_input: BinaryIO | None = None) -> None:
         """standard_input: where `-` is read from; None: the process's own."""
         self._standard_input = standard_input
         self._digest = hashlib.sha256()
         self._any = False
+        self.skipped = SkippedFiles()
+        """The files of folders that are no images; those behind URLs go by their names and are not counted."""
 
     def lines(self, source: str) -> Iterator[str]:
         """The lines of the list `@FILE`, or of standard input for `-`, without empty ones. Raises DataError."""
         self._any = True
         try:
             with _opened(source, self._standard_input) as file:
-                for line in file:
-                    if path := line.rstrip("\r\n"):
-                        self._digest.update(os.fsencode(path) + b"\n")
-                        yield path
+                for path in read_listing(file, STANDARD_INPUT if source == "-" else source[1:]):
+                    if isinstance(path, NamedImage):
+                        raise DataError(f"{path.name}: is an image; expected a list, one picture a line")
+                    self._digest.update(os.fsencode(path) + b"\n")
+                    yield path
         except OSError as error:
             raise DataError(
                 f"{source[1:]}: can't be read ({error.strerror}); expected a list, one picture a line"
@@ -43,11 +49,10 @@ class Lists:
         return self._digest.hexdigest() if self._any else ""
 
 
-def _opened(source: str, standard_input: TextIO | None) -> AbstractContextManager[TextIO]:
+def _opened(source: str, standard_input: BinaryIO | None) -> AbstractContextManager[BinaryIO]:
     if source == "-":
-        return nullcontext(standard_input or sys.stdin)
-    # As names of files are: bytes that are not UTF-8 stay what they are.
-    return Path(source[1:]).open(encoding="utf-8", errors="surrogateescape")
+        return nullcontext(standard_input or sys.stdin.buffer)
+    return Path(source[1:]).open("rb")
 
 
 def is_list(source: str) -> bool:
@@ -63,7 +68,7 @@ def expand_all(sources: Sequence[str], lists: Lists) -> Iterator[str]:
     that can't be read.
     """
     if not any(is_list(source) or is_url(source) for source in sources):
-        yield from map(str, expand_sources(sources))
+        yield from map(str, expand_sources(sources, skipped=lists.skipped))
         return
     seen: set[bytes] = set()
     for source in sources:
@@ -89,4 +94,4 @@ def _expand(source: str, lists: Lists) -> Iterator[str]:
         check_protocol(source.partition("://")[0])
         yield from list_pictures(source)
     else:
-        yield from map(str, expand_sources([source]))
+        yield from map(str, expand_sources([source], skipped=lists.skipped))

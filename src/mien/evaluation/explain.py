@@ -20,9 +20,9 @@ from mien.errors import DataError, OutputError, PictureError
 from mien.faces import FaceDetector
 from mien.files import make_folder, write_bytes, write_text
 from mien.labels import canonical, canonical_all
+from mien.media.addresses import NamedImage, read_source, source_name
 from mien.model_file import ModelFile, ModelInfo
 from mien.pages import contact_sheet, png
-from mien.pictures import read_picture
 
 Faces = NDArray[np.uint8]
 Maps = NDArray[np.float32]
@@ -145,7 +145,7 @@ class Explanation:
 
 
 def crop_pictures(
-    paths: Sequence[Path], detector: FaceDetector, info: ModelInfo
+    paths: Sequence[Path | NamedImage | str], detector: FaceDetector, info: ModelInfo
 ) -> tuple[Faces, tuple[str, ...], tuple[str, ...]]:
     """The faces of pictures, cut as the model wants them; each one's picture; and a line per picture without any.
 
@@ -154,15 +154,15 @@ def crop_pictures(
     crops, names, problems = [], [], []
     for path in paths:
         try:
-            picture = read_picture(path)
+            picture = read_source(path)
         except PictureError as error:
             problems.append(str(error))
             continue
         found = crop_faces(picture, detector.detect(picture), info.crop, size=info.size, channels=info.channels)
         if not len(found):
-            problems.append(f"{path}: no face found")
+            problems.append(f"{source_name(path)}: no face found")
         crops.append(found)
-        names += [str(path)] * len(found)
+        names += [source_name(path)] * len(found)
     if not names:
         raise DataError(
             f"no face to explain in {len(paths)} pictures" + (f"; first: {problems[0]}" if problems else "")

@@ -10,7 +10,7 @@ import io
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TextIO
@@ -30,8 +30,11 @@ class Sink(Protocol):
         """Takes one result."""
         ...
 
-    def finish(self) -> None:
-        """Writes what stands after the last result."""
+    def finish(self, skipped: Mapping[str, int] | None = None) -> None:
+        """Writes what stands after the last result.
+
+        skipped: how many files of folders were no images, by what they are.
+        """
         ...
 
 
@@ -48,9 +51,9 @@ class JsonSink:
         self._file.write(self._separator + _json(result.to_dict()))
         self._separator = ",\n"
 
-    def finish(self) -> None:
+    def finish(self, skipped: Mapping[str, int] | None = None) -> None:
         """Closes the document."""
-        self._file.write("\n]}\n")
+        self._file.write("\n]" + (f', "skipped": {_json(dict(skipped))}' if skipped else "") + "}\n")
 
 
 class JsonLinesSink:
@@ -64,7 +67,7 @@ class JsonLinesSink:
         self._file.write(_json(result.to_dict()) + "\n")
         self._file.flush()
 
-    def finish(self) -> None:
+    def finish(self, skipped: Mapping[str, int] | None = None) -> None:
         """Nothing more to write."""
 
 
@@ -95,7 +98,7 @@ class CsvSink:
             empty = [""] * (8 + len(self._labels))
             self._rows.writerow([result.source, *empty, result.error or ""])
 
-    def finish(self) -> None:
+    def finish(self, skipped: Mapping[str, int] | None = None) -> None:
         """Nothing more to write."""
 
 
@@ -131,7 +134,7 @@ class TableSink:
         for number, face in enumerate(result.faces, start=1):
             self._table.add_row(Text(source if number == 1 else ""), str(number), *_cells(face))
 
-    def finish(self) -> None:
+    def finish(self, skipped: Mapping[str, int] | None = None) -> None:
         """Prints the table, as wide as the terminal; without one, as wide as it needs to be."""
         from rich.console import Console
 
@@ -151,9 +154,12 @@ _SINKS: dict[str, Callable[[TextIO, ModelSummary], Sink]] = {
 
 
 @contextmanager
-def open_sink(format_name: str, model: ModelSummary, output: Path | None = None) -> Iterator[Sink]:
+def open_sink(
+    format_name: str, model: ModelSummary, output: Path | None = None, *, skipped: Mapping[str, int] | None = None
+) -> Iterator[Sink]:
     """A sink by the name of its format, into the file `output`, or standard output where there is none.
 
+    skipped: how many files were no images, by what they are; looked at when the block ends.
     The file appears when the block ends well. Raises OutputError at once where it can't be written.
     """
     if format_name not in _SINKS:
@@ -161,7 +167,7 @@ def open_sink(format_name: str, model: ModelSummary, output: Path | None = None)
     with _standard_output() if output is None else atomic_text(output) as file:
         sink = _SINKS[format_name](file, model)
         yield sink
-        sink.finish()
+        sink.finish(skipped)
         file.flush()
 
 
@@ -188,7 +194,7 @@ class AnnotatedFolder:
             return None
         from mien.media.draw import draw_faces, encode_picture
 
-        source = Path(result.source)
+        source = Path(result.source if not result.source.startswith("data URL (") else "data-url")
         suffix = ".jpg" if source.suffix.lower() in {".jpg", ".jpeg", ".jfif"} else ".png"
         path = self.folder / self._unique(source.stem, suffix)
         data = encode_picture(draw_faces(result.picture, result.faces), suffix)

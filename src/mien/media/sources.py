@@ -1,4 +1,4 @@
-"""From what a user names (files, folders, patterns, a list on standard input) to picture files, one after another."""
+"""From what a user names (files, folders, patterns, addresses, standard input) to images, one after another."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO
 
 from mien.errors import PictureError
-from mien.pictures import PICTURE_SUFFIXES
+from mien.media.addresses import NamedImage, resolve, scheme_of
+from mien.media.listing import read_listing
+from mien.media.skipped import SkippedFiles
+from mien.pictures import HEAD_BYTES, PICTURE_SUFFIXES, describe_file, image_kind
 
 VIDEO_SUFFIXES = frozenset(
     {
@@ -21,31 +24,41 @@ VIDEO_SUFFIXES = frozenset(
 )
 """File names that are taken for videos."""
 
+_JPEGS_IN_A_ROW = (".mjpeg", ".mjpg")  # videos that begin as an image does
+
 
 def expand_sources(
-    sources: Sequence[str | Path], *, exclude: Path | None = None, listing: TextIO | None = None
-) -> Iterator[Path]:
-    """The picture files that `sources` stand for, lazily, in the order given, none twice.
+    sources: Sequence[str | Path],
+    *,
+    exclude: Path | Sequence[Path] | None = None,
+    listing: BinaryIO | None = None,
+    skipped: SkippedFiles | None = None,
+) -> Iterator[Path | NamedImage | str]:
+    """The images that `sources` stand for, lazily, in the order given, no file twice.
 
     A file stands for itself, whatever its name, also where it is missing: reading it says so. A folder stands for the
-    files below it with a picture's suffix, sorted; hidden names are left out and links to folders are not followed.
-    A pattern (`photos/**/*.jpg`, for shells that do not expand it) stands for the files that it matches, sorted.
-    `-` stands for one path a line on `listing` (standard input). exclude: a folder that is passed over inside
-    other folders, because outputs are being written to it.
+    images below it, sorted: files with an image's suffix, and others that are images by their content; hidden names are
+    left out and links to folders are not followed. A pattern (`photos/**/*.jpg`, for shells that do not expand it)
+    stands for the files that it matches, sorted. A file: URL is a path, a data: URL (str) stands for itself. `-` stands
+    for one path or address a line on `listing` (standard input), or for the one image that comes there.
+    exclude: folders and files that are passed over inside folders, because outputs are being written to them. skipped:
+    is told which files of the folders are no images.
 
-    Raises PictureError at once for a folder without pictures and for a pattern that matches no file.
+    Raises PictureError at once for a folder without images, for a pattern that matches no file, and for addresses as
+    `resolve`; later for what is no list on standard input.
     """
-    excluded = os.path.realpath(exclude) if exclude is not None else None
-    for source in sources:
+    outputs = () if exclude is None else (exclude,) if isinstance(exclude, Path) else exclude
+    excluded = frozenset(os.path.realpath(path) for path in outputs)
+    named = [source if str(source) == "-" else _located(source) for source in sources]
+    for source in named:
         text = str(source)
-        if text == "-":
-            continue
-        if Path(text).is_dir():
-            if next(_walk(text, excluded), None) is None:
-                raise PictureError(f"{text}: no pictures in this folder ({', '.join(sorted(PICTURE_SUFFIXES))})")
-        elif _is_pattern(text) and next(_matches(text), None) is None:
+        if isinstance(source, Path) and source.is_dir():
+            passed_over = SkippedFiles()
+            if next(_walk(text, excluded, passed_over), None) is None:
+                raise PictureError(f"{text}: no pictures in this folder{passed_over.in_brackets()}")
+        elif _is_pattern(source) and next(_matches(text), None) is None:
             raise PictureError(f"{text}: matches no file; check the pattern")
-    return _unique(_expand(sources, excluded, listing))
+    return _unique(_expand(named, excluded, listing, skipped or SkippedFiles()))
 
 
 def is_video_file(path: str | Path) -> bool:
@@ -53,23 +66,34 @@ def is_video_file(path: str | Path) -> bool:
     return Path(path).suffix.lower() in VIDEO_SUFFIXES
 
 
-def _expand(sources: Sequence[str | Path], excluded: str | None, listing: TextIO | None) -> Iterator[str]:
+def _located(source: str | Path) -> str | Path:
+    """A path, or a data: URL as it is; patterns are paths, too. Raises PictureError."""
+    if isinstance(source, Path) or scheme_of(source) == "data":
+        return source
+    found = resolve(source)
+    assert isinstance(found, Path)
+    return found
+
+
+def _expand(
+    sources: Iterable[str | Path], excluded: frozenset[str], listing: BinaryIO | None, skipped: SkippedFiles
+) -> Iterator[str | NamedImage]:
     for source in sources:
         text = str(source)
         if text == "-":
-            for line in listing or sys.stdin:
-                if path := line.rstrip("\r\n"):
-                    yield path
-        elif Path(text).is_dir():
-            yield from _walk(text, excluded)
-        elif _is_pattern(text):
+            yield from read_listing(listing or sys.stdin.buffer)
+        elif isinstance(source, str):
+            yield text
+        elif source.is_dir():
+            yield from _walk(text, excluded, skipped)
+        elif _is_pattern(source):
             yield from sorted(_matches(text))
         else:
             yield text
 
 
-def _is_pattern(text: str) -> bool:
-    return glob.has_magic(text) and not os.path.lexists(text)
+def _is_pattern(source: str | Path) -> bool:
+    return isinstance(source, Path) and glob.has_magic(str(source)) and not os.path.lexists(source)
 
 
 def _matches(pattern: str) -> Iterator[str]:
@@ -77,22 +101,48 @@ def _matches(pattern: str) -> Iterator[str]:
     return (path for path in found if Path(path).is_file())
 
 
-def _walk(folder: str, excluded: str | None) -> Iterator[str]:
+def _walk(folder: str, excluded: frozenset[str], skipped: SkippedFiles) -> Iterator[str]:
+    excluded_names = {Path(path).name for path in excluded}
     for root, folders, names in os.walk(folder):
         folders[:] = sorted(
             name
             for name in folders
-            if not name.startswith(".") and (excluded is None or os.path.realpath(Path(root, name)) != excluded)
+            if not name.startswith(".") and (not excluded or os.path.realpath(Path(root, name)) not in excluded)
         )
         for name in sorted(names):
-            if not name.startswith(".") and Path(name).suffix.lower() in PICTURE_SUFFIXES:
-                yield str(Path(root, name))
+            path = Path(root, name)
+            if name.startswith(".") or (name in excluded_names and os.path.realpath(path) in excluded):
+                continue
+            suffix = path.suffix.lower()
+            what = None if suffix in PICTURE_SUFFIXES else _other_than_image(path, suffix)
+            if what is None:
+                yield str(path)
+            else:
+                skipped.add(str(path), what)
 
 
-def _unique(paths: Iterable[str]) -> Iterator[Path]:
+def _other_than_image(path: Path, suffix: str) -> str | None:
+    """What a file is by its first bytes, in a few words; None: an image."""
+    try:
+        if not path.is_file():
+            return "broken link" if path.is_symlink() else "no regular file"
+        with path.open("rb", buffering=0) as file:
+            head = file.read(HEAD_BYTES)
+    except OSError as error:
+        return f"not readable ({error.strerror})"
+    if image_kind(head) is None:
+        what = describe_file(head)
+        return None if what == "a JPEG XL image" else what  # an image all the same: why it can't be read is a row
+    return "a video" if suffix in _JPEGS_IN_A_ROW else None
+
+
+def _unique(found: Iterable[str | NamedImage]) -> Iterator[Path | NamedImage | str]:
     seen: set[str] = set()
-    for path in paths:
-        real = os.path.realpath(path) if "\0" not in path else path
+    for source in found:
+        if isinstance(source, NamedImage) or scheme_of(source):
+            yield source
+            continue
+        real = os.path.realpath(source) if "\0" not in source else source
         if real not in seen:
             seen.add(real)
-            yield Path(path)
+            yield Path(source)

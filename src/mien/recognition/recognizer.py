@@ -21,8 +21,9 @@ from mien.crop import VIEWS
 from mien.errors import MienError
 from mien.faces import FaceDetector, make_detector
 from mien.faces.geometry import large_enough
+from mien.media.addresses import NamedImage, read_source, source_name
 from mien.model_file import DEFAULT_MODEL, ModelFile, open_model
-from mien.pictures import MAX_PIXELS, as_picture, decode_picture, is_pillow_image, read_picture
+from mien.pictures import MAX_PIXELS, as_picture, decode_picture, is_pillow_image
 from mien.recognition.classifier import Classifier, Crops
 from mien.results import Box, Detections, Face, ImageResult, ModelSummary
 
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 
 Model = str | Path | ModelFile
 Source = Any
-"""A path, the bytes of a picture file, a Pillow image, or a uint8 array (H, W), (H, W, 3) RGB or (H, W, 4) RGBA."""
+"""A path, a file: or data: URL, the bytes of a picture file (plain, or a NamedImage), a Pillow image, or a uint8 array
+(H, W), (H, W, 3) RGB or (H, W, 4) RGBA."""
 
 _HELD_PIXELS = 32_000_000  # pictures kept for drawing wait for their answers; no more than about 100 MB of them
 
@@ -87,7 +89,8 @@ class Recognizer:
         marked as abstained, 0 to 1. tta: each face is looked at ten times, mirrored and shifted; slower, a little
         better. batch_size: faces classified together. workers: threads that read and search pictures; None: one a
         processor core, four at most. threads: of each network; 0: as many as it likes.
-        max_pixels: larger picture files are refused before they are decoded.
+        max_pixels: larger picture files are refused before they are decoded; JPEG is decoded at a reduced scale
+        instead, as is any picture above `mien.pictures.WHOLE_PIXELS`. Results are in pixels of the reduced picture.
         Raises ModelFileError, DetectorError; ValueError for a number out of range.
         """
         if min_face < 1 or batch_size < 1 or (workers is not None and workers < 1):
@@ -254,8 +257,8 @@ class Recognizer:
         return Seen(result, detections, self.cut(picture, detections))
 
     def _read(self, source: Source, name: str) -> NDArray[np.uint8]:
-        if isinstance(source, str | Path):
-            return read_picture(source, max_pixels=self._max_pixels)
+        if isinstance(source, str | Path | NamedImage):
+            return read_source(source, max_pixels=self._max_pixels)
         if isinstance(source, bytes):
             return decode_picture(source, name, max_pixels=self._max_pixels)
         return as_picture(source, name)
@@ -284,8 +287,8 @@ class Recognizer:
 
 def _name(source: Source, index: int) -> str:
     """What a result is called: the path as given, a Pillow image's file, or the position among the sources."""
-    if isinstance(source, str | Path):
-        return str(source)
+    if isinstance(source, str | Path | NamedImage):
+        return source_name(source)
     if is_pillow_image(source) and (name := getattr(source, "filename", "")):
         return str(name)
     return f"picture {index}"

@@ -46,7 +46,10 @@ _PICTURES = {"type": "string", "format": "binary"}
 _BODY = {
     "requestBody": {
         "required": True,
-        "description": "Pictures: files of a form, or the bytes of one. What they are is seen from their content.",
+        "description": (
+            "Pictures: files of a form, the bytes of one, or JSON with base64 or data: URLs. What they are is seen "
+            "from their content; paths and addresses are not opened."
+        ),
         "content": {
             "multipart/form-data": {
                 "schema": {
@@ -56,6 +59,14 @@ _BODY = {
                 }
             },
             "image/*": {"schema": {**_PICTURES, "minLength": 1}},
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["images"],
+                    "properties": {"images": {"type": "array", "minItems": 1, "items": {"type": "string"}}},
+                    "example": {"images": ["data:image/jpeg;base64,...", "<base64>"]},
+                }
+            },
         },
     }
 }

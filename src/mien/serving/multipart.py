@@ -1,4 +1,4 @@
-"""A multipart body, piece by piece: parts with a file name are handed on, form fields are passed over.
+"""A multipart body, piece by piece: parts with a file name are handed on, form fields only where they are asked for.
 
 What a client declares (types, lengths) is believed in nothing but how the body is divided into parts.
 """
@@ -22,14 +22,22 @@ def form_boundary(content_type: str) -> bytes | None:
 class FileParts:
     """Reads the body as it comes: `take` its pieces, then `end`."""
 
-    def __init__(self, boundary: bytes, *, begin: Callable[[str], None], data: Callable[[bytes], None]) -> None:
+    def __init__(
+        self,
+        boundary: bytes,
+        *,
+        begin: Callable[[str], None],
+        data: Callable[[bytes], None],
+        begin_field: Callable[[str], bool] = lambda _: False,
+    ) -> None:
         """begin: a file of this name (as declared, maybe empty) begins; data: the next of its bytes.
 
-        Both may raise a Refusal of their own. Raises Refusal.
+        begin_field: a field of this name begins; whether its bytes are wanted, too.
+        All of them may raise a Refusal of their own. Raises Refusal.
         """
-        self._begin_file, self._data = begin, data
+        self._begin_file, self._begin_field, self._data = begin, begin_field, data
         self._header, self._value, self._disposition = bytearray(), bytearray(), b""
-        self._is_file = self._ended = False
+        self._is_wanted = self._ended = False
         if not boundary:
             raise _damaged()
         try:
@@ -76,12 +84,14 @@ class FileParts:
 
     def _end_headers(self) -> None:
         _, options = parse_options_header(self._disposition)
-        self._is_file = b"filename" in options
-        if self._is_file:
+        if b"filename" in options:
+            self._is_wanted = True
             self._begin_file(options[b"filename"].decode("utf-8", errors="replace"))
+        else:
+            self._is_wanted = self._begin_field(options.get(b"name", b"").decode("utf-8", errors="replace"))
 
     def _add(self, data: bytes, start: int, end: int) -> None:
-        if self._is_file:
+        if self._is_wanted:
             self._data(bytes(data[start:end]))
 
     def _finish(self) -> None:

@@ -27,7 +27,10 @@ class ImageShape(BaseModel):
     """One picture: its faces from left to right, or the reason why it could not be read."""
 
     source: Annotated[str, Field(description="the file's name as the client gave it, or its number")]
-    width: Annotated[int, Field(ge=0, description="pixels after the picture was turned upright; 0: not read")]
+    width: Annotated[
+        int,
+        Field(ge=0, description="pixels, turned upright; of the reduced picture where it was too large; 0: not read"),
+    ]
     height: Annotated[int, Field(ge=0)]
     faces: list[FaceShape]
     error: str | None

@@ -25,7 +25,8 @@ class ServeSettings:
     a processor core.
 
     max_upload_mb: of one request. max_held_mb: of all uploads that are in memory at one moment. max_pixels: of one
-    picture, by its header. max_files: of one request. max_connections, max_streams: at one moment, each worker.
+    picture, by its header; larger JPEG is decoded at a reduced scale. max_files: of one request.
+    max_connections, max_streams: at one moment, each worker.
     queue_length: pictures that wait or are worked on. head_timeout_s: for a request's head, and of an idle connection.
     upload_timeout_s: for its body. answer_timeout_s: for the work, and for a client that takes no answer.
     stream_timeout_s: a stream without a frame ends. shutdown_timeout_s: running requests may take so long at the end.

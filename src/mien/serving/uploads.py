@@ -7,11 +7,13 @@ from http import HTTPStatus
 
 from starlette.requests import ClientDisconnect, Request
 
+from mien.pictures import HEAD_BYTES, image_kind
 from mien.serving.engine import Upload
 from mien.serving.metrics import Metrics
 from mien.serving.multipart import FileParts, form_boundary
-from mien.serving.refusals import ClientGone, Refusal, bad_request, busy, too_large
+from mien.serving.refusals import ClientGone, Refusal, busy, too_large
 from mien.serving.settings import ServeSettings
+from mien.serving.text_bodies import IMAGE_KEYS, as_uploads, check_count, images_in_text, no_image
 
 
 class UploadMemory:
@@ -61,34 +63,46 @@ async def read_body(request: Request, settings: ServeSettings, memory: UploadMem
 
 
 def pictures_of(body: bytearray, content_type: str, *, max_files: int) -> list[Upload]:
-    """The files of a multipart body, or the body itself as one picture. Raises Refusal."""
+    """The files of a multipart body, the images in a text, or the body itself as one image. Raises Refusal."""
     boundary = form_boundary(content_type)
     if boundary is not None:
-        uploads = _files_of(bytes(body), boundary, max_files)
-    else:
-        uploads = [Upload("picture 0", bytes(body))] if body else []
-    if not uploads:
-        raise bad_request(
-            "no_picture", "there is no picture in the request; send files (multipart) or a picture's bytes"
-        )
-    return uploads
+        return _files_of(bytes(body), boundary, max_files)
+    if not body:
+        raise no_image()
+    data = bytes(body)
+    texts = None if image_kind(data[:HEAD_BYTES]) else images_in_text(data, content_type, max_files=max_files)
+    return [Upload("picture 0", data)] if texts is None else texts
 
 
 def _files_of(body: bytes, boundary: bytes, max_files: int) -> list[Upload]:
+    """The files of a form; where it has none, the images in its fields."""
     files: list[tuple[str, list[bytes]]] = []
+    fields: list[list[bytes]] = []
+    current: list[bytes] = []
 
     def begin(name: str) -> None:
-        if len(files) >= max_files:
-            raise too_large(f"the request has more than {max_files} files; send them in several requests")
-        files.append((name or f"picture {len(files)}", []))
+        nonlocal current
+        check_count(len(files) + 1, max_files)
+        current = []
+        files.append((name or f"picture {len(files)}", current))
 
     def more(data: bytes) -> None:
-        files[-1][1].append(data)
+        current.append(data)
 
-    parts = FileParts(boundary, begin=begin, data=more)
+    def begin_field(name: str) -> bool:
+        nonlocal current
+        current = []
+        if name.removesuffix("[]") not in IMAGE_KEYS:
+            return False
+        fields.append(current)
+        return True
+
+    parts = FileParts(boundary, begin=begin, data=more, begin_field=begin_field)
     parts.take(body)
     parts.end()
-    return [Upload(name, b"".join(pieces)) for name, pieces in files]
+    if files:
+        return [Upload(name, b"".join(pieces)) for name, pieces in files]
+    return as_uploads([b"".join(pieces).decode("utf-8", "replace") for pieces in fields], max_files=max_files)
 
 
 def _over(settings: ServeSettings) -> Refusal:

@@ -16,7 +16,15 @@ from mien.serving.settings import ServeSettings
 _HEAD = 1024  # bytes by which it is seen what a file is
 _PIECE = 1 << 20  # bytes that are written at once
 _LOOK_EVERY = 16 << 20  # bytes between two looks at the disk
-_ANYWHERE = (b"\x1a\x45\xdf\xa3", b"OggS", b"FLV\x01", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", b"DKIF", b"YUV4MPEG2")
+_ANYWHERE = (
+    b"\x1a\x45\xdf\xa3",
+    b"OggS",
+    b"FLV\x01",
+    b"\x30\x26\xb2\x75\x8e\x66\xcf\x11",
+    b"DKIF",
+    b"YUV4MPEG2",
+    b"GIF8",
+)
 _MPEG = (b"\x00\x00\x01", b"\x00\x00\x00\x01", b"\xff\xd8\xff")  # MPEG, H.264 and H.265 without a container; MJPEG
 _ATOMS = {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}  # with which an MP4 or MOV may begin
 
@@ -70,6 +78,7 @@ def looks_like_video(head: bytes) -> bool:
         head.startswith(_ANYWHERE)
         or head.startswith(_MPEG)
         or head[4:8] in _ATOMS
+        or (head.startswith(b"\x89PNG") and b"acTL" in head)  # an animated PNG
         or (head[:4] == b"RIFF" and head[8:12] == b"AVI ")
         or (head[:1] == b"G" and head[188:189] == b"G")  # a transport stream's packets
         or (head[4:5] == b"G" and head[196:197] == b"G")  # with time codes, as cameras write them

@@ -28,7 +28,7 @@ TIMELINE_CSV, TIMELINE_LINES, VIDEO, FRAMES = RESULTS = ("timeline.csv", "timeli
 
 # Every container that people have, and none that names other files (playlists, concatenations, picture sequences).
 _FORMATS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,asf,flv,ogg,ivf,h264,hevc,mjpeg,yuv4mpegpipe"
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,asf,flv,ogg,ivf,gif,apng,h264,hevc,mjpeg,yuv4mpegpipe"
 )  # fmt: skip
 _TELL_EVERY_S = 0.25
 _LOOK_EVERY_S = 2.0

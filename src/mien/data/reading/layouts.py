@@ -8,6 +8,7 @@ from mien.data.reading.folders import find_folders, find_loose
 from mien.data.reading.lists import find_lists, find_manifest, find_one_list
 from mien.data.reading.pixel_tables import find_fer2013, find_pixel_table, holds_pixels, read_pixel_table
 from mien.data.reading.reading import Found, Layout, Scan
+from mien.signatures import describe_file
 
 LAYOUTS: tuple[Layout, ...] = (
     Layout("FER2013", "fer2013.csv or icml_face_data.csv, with fer2013new.csv beside it", find_fer2013),
@@ -38,18 +39,4 @@ def why_unused(scan: Scan, found: Found, name: str) -> str:
     """Why a file of a data set is neither a sample nor a list that was used."""
     if name in scan.image_set:
         return found.stray
-    head = scan.head(name)
-    what = "empty" if not head else other_kind(head)
-    return f"is {what}, not an image, and was not needed as a list"
-
-
-def other_kind(head: bytes) -> str:
-    """What a file that is no image is, by its first bytes."""
-    for start, kind in ((b"PK\x03\x04", "a ZIP"), (b"%PDF", "a PDF"), (b"PAR1", "Parquet"), (b"\x89HDF", "HDF5")):
-        if head.startswith(start):
-            return kind
-    if head[4:8] == b"ftyp":
-        return "a video, or an image in HEIC or AVIF"
-    if b"\0" not in head:
-        return "text"
-    return "of an unknown kind"
+    return f"is {describe_file(scan.head(name))}, not an image, and was not needed as a list"

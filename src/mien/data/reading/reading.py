@@ -13,7 +13,8 @@ from mien.data.reading.archives import UNREADABLE
 from mien.data.reading.label_reading import LabelChoice, Labels, read_labels
 from mien.data.reading.trees import Tree, split_named, suffix_of
 from mien.errors import DataError
-from mien.pictures import PICTURE_SUFFIXES, image_kind
+from mien.pictures import PICTURE_SUFFIXES
+from mien.signatures import HEAD_BYTES, image_kind
 
 _OTHER_SUFFIXES = frozenset(
     {
@@ -154,7 +155,7 @@ class Scan:
         """The files that are no images and have one of these names (lower case), wherever they are."""
         return [name for name in self.others if name.rpartition("/")[2].lower() in names]
 
-    def head(self, name: str, size: int = 64) -> bytes:
+    def head(self, name: str, size: int = HEAD_BYTES) -> bytes:
         """The first bytes of a file; none where it can't be read."""
         try:
             with self.tree.open(name) as file:

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import MissingExtraError, VideoError
-from mien.pictures import MAX_PIXELS, as_picture
+from mien.pictures import WHOLE_PIXELS as MAX_PIXELS
+from mien.pictures import as_picture
 
 if TYPE_CHECKING:
     from av.container import InputContainer

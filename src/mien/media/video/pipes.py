@@ -19,7 +19,7 @@ from mien.errors import VideoError
 from mien.media.video.decoding import open_container
 from mien.media.video.files import VideoFile, rate_option
 from mien.media.video.frames import Frame
-from mien.pictures import MAX_PIXELS
+from mien.pictures import WHOLE_PIXELS as MAX_PIXELS
 
 Pixels = Literal["rgb24", "bgr24", "gray"]
 
