@@ -29,6 +29,15 @@ PICTURE_SUFFIXES = frozenset(
 )
 """File names that are taken for pictures when a folder is searched."""
 
+VIDEO_SUFFIXES = frozenset(
+    {
+        *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".wmv", ".asf"),
+        *(".flv", ".f4v", ".3gp", ".3g2", ".ogv", ".vob", ".mxf", ".y4m", ".mjpeg", ".mjpg"),
+        *(".h264", ".264", ".h265", ".265", ".hevc"),
+    }
+)
+"""File names that are taken for videos."""
+
 MAX_PIXELS = 100_000_000
 """Larger pictures are refused: decoded, one of this size takes 300 MB."""
 

@@ -10,16 +10,7 @@ from pathlib import Path
 from typing import TextIO
 
 from mien.errors import PictureError
-from mien.pictures import PICTURE_SUFFIXES
-
-VIDEO_SUFFIXES = frozenset(
-    {
-        *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".wmv", ".asf"),
-        *(".flv", ".f4v", ".3gp", ".3g2", ".ogv", ".vob", ".mxf", ".y4m", ".mjpeg", ".mjpg"),
-        *(".h264", ".264", ".h265", ".265", ".hevc"),
-    }
-)
-"""File names that are taken for videos."""
+from mien.pictures import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 
 
 def expand_sources(
