@@ -1,4 +1,4 @@
-"""AffectNet as its authors publish it: files of numbers beside the images, or lists with a path, an expression and a box."""
+"""AffectNet as its authors publish it: files of numbers beside the images, or lists of paths, expressions and boxes."""
 
 from __future__ import annotations
 
@@ -124,10 +124,10 @@ def _reading(title: str, source: str, labels: Labels, splits: Mapping[str, str],
 # Lists
 
 
-def find_affectnet_lists(scan: Scan) -> Found | None:
-    """training.csv and validation.csv with subDirectory_filePath and expression."""
+def find_affectnet_lists(scan: Scan, only: str = "") -> Found | None:
+    """training.csv and validation.csv with subDirectory_filePath and expression. only: the one that is looked at."""
     tables = []
-    for name in scan.with_suffix(".csv"):
+    for name in [only] if only else scan.with_suffix(".csv"):
         table = open_text_table(scan.tree, name)
         table = table.with_header() if table and table.delimiter else None
         if table and all(column in table.columns for column in _COLUMNS):

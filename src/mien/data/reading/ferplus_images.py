@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mien.data.reading.fer2013 import vote_columns
+from mien.data.reading.fer2013 import FERPLUS_COLUMNS, vote_columns
 from mien.data.reading.folders import split_of
 from mien.data.reading.image_files import Box, ImageFiles, Record
 from mien.data.reading.lists import ImagePaths
@@ -21,9 +21,6 @@ from mien.errors import DataError
 from mien.labels import EIGHT, FERPLUS_VOTES
 
 _BOX = re.compile(r"\(\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*\)")
-_COLUMNS = (
-    "neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "nf",
-)  # fmt: skip
 _OTHER = ("unknown", "not a face")
 _EXTRA: Mapping[str, Any] = {"votes": np.dtype((np.float32, (8,))), "ferplus_other": np.dtype((np.float32, (2,)))}
 
@@ -31,11 +28,16 @@ Line = tuple[int, str, str, Sequence[str], str]
 """Of a list: line number, split as written, image, ten votes, and a box or ''."""
 
 
-def find_ferplus(scan: Scan) -> Found | None:
-    """Images with FER+'s votes. The label of an image is what most raters chose, where no two are level."""
-    lists = [(n, lines) for n in scan.named("label.csv") if (lines := _of_script(scan, n))]
+def find_ferplus(scan: Scan, only: str = "") -> Found | None:
+    """Images with FER+'s votes. The label of an image is what most raters chose, where no two are level.
+
+    only: the one list that is looked at.
+    """
+    lists = [(n, lines) for n in ([only] if only else scan.named("label.csv")) if (lines := _of_script(scan, n))]
     if not lists:
-        lists = [(n, lines) for n in scan.named("fer2013new.csv") if (lines := _of_table(scan, n))]
+        lists = [
+            (n, lines) for n in ([only] if only else scan.named("fer2013new.csv")) if (lines := _of_table(scan, n))
+        ]
     if not lists:
         return None
     splits: dict[str, str] = {}
@@ -62,7 +64,9 @@ def find_ferplus(scan: Scan) -> Found | None:
     notes = ["the label is what most raters chose; their votes are the columns votes and ferplus_other"]
     if why["no label"]:
         notes.append(f"{why['no label']:,} images without one: their first choices are level, or no expression")
-    reading = Reading("FER+ images", f"the votes in {', '.join(sorted(used))}", labels, split_words(splits), tuple(notes))
+    reading = Reading(
+        "FER+ images", f"the votes in {', '.join(sorted(used))}", labels, split_words(splits), tuple(notes)
+    )
     return Found(source, reading, used, "is in no list of votes")
 
 
@@ -80,7 +84,7 @@ def _of_table(scan: Scan, name: str) -> list[Line]:
     """Lines of fer2013new.csv, where its images are there as files; none in other files."""
     table = open_text_table(scan.tree, name)
     table = table.with_header() if table and table.delimiter == "," else None
-    if table is None or not {"usage", "image_name", *_COLUMNS} <= set(table.columns):
+    if table is None or not {"usage", "image_name", *FERPLUS_COLUMNS} <= set(table.columns):
         return []
     lines = list(_table_lines(table))
     there = {base_name(n).lower() for n in scan.images}
@@ -91,7 +95,7 @@ def _table_lines(table: TextTable) -> Iterator[Line]:
     at = {title: i for i, title in enumerate(table.columns)}
     for number, cells in table.rows():
         row = [*cells, *[""] * (len(at) - len(cells))]
-        yield number, row[at["usage"]], row[at["image_name"]], [row[at[c]] for c in _COLUMNS], ""
+        yield number, row[at["usage"]], row[at["image_name"]], [row[at[c]] for c in FERPLUS_COLUMNS], ""
 
 
 def _record(scan: Scan, paths: ImagePaths, listed: str, line: Line, splits: dict[str, str]) -> Record:

@@ -66,9 +66,12 @@ def without_repeats(records: Iterable[tuple[Record, int]], listed: str) -> Itera
 # RAF-DB
 
 
-def find_raf_db(scan: Scan) -> Found | None:
-    """RAF-DB's list of lines `train_00001.jpg 5`, its images in Image/aligned or Image/original."""
-    lists = [n for n in scan.others if _RAF_LIST.fullmatch(n)]
+def find_raf_db(scan: Scan, only: str = "") -> Found | None:
+    """RAF-DB's list of lines `train_00001.jpg 5`, its images in Image/aligned or Image/original.
+
+    only: the one list that is looked at.
+    """
+    lists = [n for n in ([only] if only else scan.others) if _RAF_LIST.fullmatch(n)]
     if not lists:
         return None
     listed = min(lists, key=lambda n: ("compound" in n.lower(), n.count("/"), n))
@@ -84,7 +87,8 @@ def find_raf_db(scan: Scan) -> Found | None:
     records = list(without_repeats(((_raf_record(images, listed, i, line), i) for i, line in lines), listed))
     if all(r.wrong for r in records):
         reason = records[0].wrong if records else "it is empty"
-        raise DataError(f"{where}: none of its images can be used ({reason}); expected Image/aligned beside EmoLabel")
+        raise DataError(f"{where}: none of its images can be used ({reason}); give the folder that holds EmoLabel and "
+                        "Image")  # fmt: skip
     labels = scan.labels({r.label for r in records if not r.wrong}, where, order="raf-db")
     aligned = Counter("_aligned." in base_name(r.name).lower() for r in records if not r.wrong)
     notes = [f"{aligned[True]:,} aligned faces and {aligned[False]:,} original images"] if len(aligned) > 1 else []
@@ -174,8 +178,9 @@ def _agreeing(scan: Scan, records: list[Record]) -> tuple[list[Record], set[str]
                     differ[i] = f"lies in the folder {records[i].label}, and {listed}:{number} says {label[:20]}"
     if len(differ) > agree:
         where = scan.tree.where(sorted(used)[0])
+        i, why = next(iter(differ.items()))
         raise DataError(f"{where}: contradicts the class folders on {len(differ):,} of {len(differ) + agree:,} images "
-                        "(" + next(f"{records[i].name} {why}" for i, why in differ.items()) + "); remove what is wrong")  # fmt: skip
+                        f"({records[i].name} {why}); remove what is wrong")  # fmt: skip
     records = [replace(r, wrong=differ[i]) if i in differ else r for i, r in enumerate(records)]
     notes = [f"{', '.join(sorted(used))}: agrees with the folders on {agree:,} images"] if used else []
     if differ:
@@ -212,9 +217,12 @@ def _label_column(table: TextTable, rows: Sequence[tuple[int, list[str]]], image
 # ExpW
 
 
-def find_expw(scan: Scan) -> Found | None:
-    """ExpW's list: `name face top left right bottom confidence label`, its images in image/ or origin/."""
-    for listed in scan.with_suffix(".lst", ".txt"):
+def find_expw(scan: Scan, only: str = "") -> Found | None:
+    """ExpW's list: `name face top left right bottom confidence label`, its images in image/ or origin/.
+
+    only: the one list that is looked at.
+    """
+    for listed in [only] if only else scan.with_suffix(".lst", ".txt"):
         if not scan.tree.size(listed) or not _is_expw(scan.head(listed, 8192)):
             continue
         paths = images_beside(scan, listed)
@@ -305,6 +313,6 @@ def refuse_clips(scan: Scan) -> Found | None:
     if scan.images or not clips:
         return None
     raise DataError(
-        f"{scan.root}: holds {len(clips):,} videos ({clips[0]}) and no images; data sets are of images: take frames from "
-        "the clips first, into the same folders, for example with  ffmpeg -i CLIP -vf fps=2 CLIP_%04d.png"
+        f"{scan.root}: holds {len(clips):,} videos ({clips[0]}) and no images; data sets are of images: take "
+        "frames from the clips first, into the same folders, for example with  ffmpeg -i CLIP -vf fps=2 CLIP_%04d.png"
     )
