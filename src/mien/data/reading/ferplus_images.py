@@ -33,11 +33,11 @@ def find_ferplus(scan: Scan, only: str = "") -> Found | None:
 
     only: the one list that is looked at.
     """
-    lists = [(n, lines) for n in ([only] if only else scan.named("label.csv")) if (lines := _of_script(scan, n))]
+    named = [only] if only else scan.named("label.csv")
+    lists = [(n, lines) for n in named if (lines := _of_script(scan, n))]
     if not lists:
-        lists = [
-            (n, lines) for n in ([only] if only else scan.named("fer2013new.csv")) if (lines := _of_table(scan, n))
-        ]
+        named = [only] if only else scan.named("fer2013new.csv")
+        lists = [(n, lines) for n in named if (lines := _of_table(scan, n))]
     if not lists:
         return None
     splits: dict[str, str] = {}
@@ -75,8 +75,8 @@ def _of_script(scan: Scan, name: str) -> list[Line]:
     table = open_text_table(scan.tree, name)
     if table is None or table.delimiter != ",":
         return []
-    word = name.split("/")[-2] if "/" in name else ""
-    lines = [(n, word, c[0], c[2:], c[1]) for n, c in table.rows() if len(c) > 1]
+    word = f"{scan.root.name}/{name}".split("/")[-2]
+    lines: list[Line] = [(n, word, c[0], c[2:], c[1]) for n, c in table.rows() if len(c) > 1]
     return lines if 2 * sum(len(v) == 10 and bool(_BOX.fullmatch(b)) for _, _, _, v, b in lines) > len(lines) else []
 
 

@@ -58,7 +58,8 @@ class ImageFiles:
     """A `Source` of image files.
 
     extra: the further columns, name -> dtype: object for text, one with a shape for several numbers each. complete:
-    looks up what is in files of its own, just before a record is read. stamp: of the files that the records were taken from. fractions: boxes are in shares.
+    looks up what is in files of its own, just before a record is read. stamp: of the files that the records were taken
+    from. fractions: boxes are in shares.
     """
 
     tree: Tree

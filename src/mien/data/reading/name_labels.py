@@ -132,9 +132,7 @@ def find_named_folders(scan: Scan) -> Found | None:
         for r in found.source.records
         if is_expression(r.label)
     )
-    notes = (
-        [f"{other:,} images have names of another expression than their folder's; the folder counts"] if other else []
-    )
+    notes = [f"{other:,} images are named after another expression than their folder; the folder counts"] * bool(other)
     title = naming.in_folders or f"{naming.title} in class folders"
     source, reading = found.source, found.reading
     if "identity" not in source.extra:
@@ -157,8 +155,8 @@ def named_by(naming: Naming, name: str) -> Named | None:
         return None
     groups = {key: value for key, value in match.groupdict().items() if value}
     code = groups.get("label", "").upper()
-    identity = groups["identity"].lower() if naming.title == "Yale faces" else groups["identity"].upper()
-    return Named(naming.codes.get(code, ""), naming.identity.format(identity=identity), code=code)
+    identity = naming.identity.format(identity=groups["identity"].upper())
+    return Named(naming.codes.get(code, ""), identity, code=code)
 
 
 def _follows(scan: Scan, naming: Naming) -> bool:
@@ -188,8 +186,8 @@ def _with_folders(scan: Scan, words: Mapping[str, Named | None]) -> dict[str, Na
         if named is not None:
             folders.setdefault(name.rpartition("/")[0], []).append(base_name(name).rpartition(".")[0].lower())
     alone = all(is_expression(stem) and not re.search(r"\d", stem) for stems in folders.values() for stem in stems)
-    people = [folder for folder in folders if split_of(scan, base_name(folder)) is None]
-    if not alone or len(people) < 2 or len(people) < len(folders) or "" in folders:
+    people = {base_name(folder) for folder in folders}
+    if not alone or len(people) < 2 or any(not name or split_of(scan, name) is not None for name in people):
         return dict(words)
     return {
         name: named and replace(named, identity=base_name(name.rpartition("/")[0])) for name, named in words.items()

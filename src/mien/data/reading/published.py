@@ -17,11 +17,11 @@ from mien.data.reading.trees import Folder, split_named
 from mien.errors import DataError
 from mien.pictures import VIDEO_SUFFIXES
 
-_RAF_LIST = re.compile(r"(?P<base>(.*/)?)(EmoLabel/)?list_par?tition_label\.txt", re.IGNORECASE)
+_RAF_LIST = re.compile(r"(?P<base>(?:.*?/)??)(EmoLabel/)?list_par?tition_label\.txt", re.IGNORECASE)
 _RAF_CLASSES = tuple("1234567")
 _CK_IMAGE = re.compile(r"(?P<person>S\d{3})_\d{3}_\d{8}\.\w+", re.IGNORECASE)
 _CK_LABEL = re.compile(r"(?P<stem>S\d{3}_\d{3}_\d{8})_emotion\.txt", re.IGNORECASE)
-_LOOKED_AT = 40  # lines by which a list is told
+_LOOKED_AT, _START = 40, 8192  # lines by which a list is told, and bytes that are read for them
 
 
 def base_name(name: str) -> str:
@@ -79,9 +79,8 @@ def find_raf_db(scan: Scan, only: str = "") -> Found | None:
     match = _RAF_LIST.fullmatch(listed)
     base = match["base"] if match else ""
     images: dict[str, str] = {}
-    for name in sorted(scan.images, key=lambda n: ("/aligned/" not in f"/{n.lower()}", n.count("/"), n)):
-        if name.startswith(base):
-            images.setdefault(base_name(name).lower(), name)
+    for name in sorted(scan.images, key=lambda n: (not n.startswith(base), "/aligned/" not in f"/{n.lower()}", n)):
+        images.setdefault(base_name(name).lower(), name)
     lines = [(i, line) for i, line in enumerate(scan.text(listed).splitlines(), start=1) if line.strip()]
     _refuse_compound(scan, listed, [line for _, line in lines])
     records = list(without_repeats(((_raf_record(images, listed, i, line), i) for i, line in lines), listed))
@@ -223,7 +222,7 @@ def find_expw(scan: Scan, only: str = "") -> Found | None:
     only: the one list that is looked at.
     """
     for listed in [only] if only else scan.with_suffix(".lst", ".txt"):
-        if not scan.tree.size(listed) or not _is_expw(scan.head(listed, 8192)):
+        if not scan.tree.size(listed) or not _is_expw(scan.head(listed, _START)):
             continue
         paths = images_beside(scan, listed)
         lines = [(i, line) for i, line in enumerate(scan.text(listed).splitlines(), start=1) if line.strip()]
@@ -240,7 +239,7 @@ def find_expw(scan: Scan, only: str = "") -> Found | None:
 
 def _is_expw(start: bytes) -> bool:
     lines = [line for line in start.decode("utf-8", "replace").splitlines() if line.strip()]
-    lines = lines[: max(1, min(len(lines) - 1, _LOOKED_AT))]  # the last may be cut off
+    lines = lines[:-1][:_LOOKED_AT] if len(start) == _START else lines  # the last may be cut off
     fitting = sum(_expw_fields(line) is not None for line in lines)
     return bool(lines) and fitting * 2 > len(lines)
 
