@@ -98,7 +98,8 @@ CASES = {
         ("Manually_Annotated_Images/1/a.png", "Manually_Annotated_Images/1/b.png", "Manually_Annotated_Images/2/c.png"),
         {"Manually_Annotated_Images/1/a.png": ("train", "fear"),
          "Manually_Annotated_Images/2/c.png": ("validation", "happy")},
-        {"lists/training.csv": AFFECTNET_HEADER + b"1/a.png,1,2,5,6,4,-0.5,0.5\n1/b.png,1,2,5,6,10,-2,-2\n1/lost.png,1,2,5,6,1,0,0\n",
+        {"lists/training.csv": AFFECTNET_HEADER + b"1/a.png,1,2,5,6,4,-0.5,0.5\n"
+         b"1/b.png,1,2,5,6,10,-2,-2\n1/lost.png,1,2,5,6,1,0,0\n",
          "lists/validation.csv": AFFECTNET_HEADER + b"2/c.png,1,2,5,6,1,-2,-2\n"},
         wrong=("Manually_Annotated_Images/1/b.png", "lists/training.csv:4"),
     ),
@@ -106,7 +107,8 @@ CASES = {
         "ExpW",
         ("image/a.jpg", "image/b.jpg"),
         {"image/a.jpg": ("", "happy"), "image/b.jpg#1": ("", "angry"), "image/b.jpg#2": ("", "neutral")},
-        {"label.lst": b"a.jpg 0 1 2 9 8 49.1 3\nb.jpg 0 1 2 9 8 47.0 0\nb.jpg 1 0 0 5 5 30.5 6\n" b"lost.jpg 0 1 2 9 8 3 1\n"},
+        {"label.lst": b"a.jpg 0 1 2 9 8 49.1 3\nb.jpg 0 1 2 9 8 47.0 0\nb.jpg 1 0 0 5 5 30.5 6\n"
+                      b"lost.jpg 0 1 2 9 8 3 1\n"},
         wrong=("label.lst:4",),
     ),
     "fer+": Case(
@@ -368,12 +370,13 @@ def test_a_list_that_contradicts_most_raf_folders_is_refused(tmp_path):
 
 
 def test_raf_compound_labels_are_refused_but_with_names_for_them(tmp_path):
-    put(tmp_path, "Image/aligned/train_0001_aligned.jpg", image())
-    put(tmp_path, "EmoLabel/list_patition_label.txt", "train_0001.jpg 11\n")
+    for n in (1, 2):
+        put(tmp_path, f"Image/aligned/train_000{n}_aligned.jpg", image(n))
+    put(tmp_path, "EmoLabel/list_patition_label.txt", "train_0001.jpg 11\ntrain_0002.jpg 11\n")
     with pytest.raises(DataError, match="compound expressions"):
         open_source(tmp_path)
     _, found, _, _ = read(tmp_path, labels="11=disgustedly surprised")
-    assert list(found.values()) == [("train", "disgustedly surprised")]
+    assert list(found.values()) == [("train", "disgustedly surprised")] * 2
 
 
 def test_a_raf_image_with_two_labels_is_not_used(tmp_path):

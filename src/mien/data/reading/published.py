@@ -105,7 +105,7 @@ def _refuse_compound(scan: Scan, listed: str, lines: Sequence[str]) -> None:
     """Raises DataError for RAF-DB's compound expressions, whose numbers mean others."""
     last = [line.split()[-1] for line in lines]
     above = sum(word in ("8", "9", "10", "11") for word in last)
-    if scan.choices.labels is None and ("compound" in listed.lower() or above * 20 > len(last)):
+    if scan.choices.labels is None and ("compound" in listed.lower() or (above > 1 and above * 20 > len(last))):
         raise DataError(f"{scan.tree.where(listed)}: lists RAF-DB's compound expressions; mien reads the basic ones; "
                         "give the folder 'basic', or name the numbers with  --labels 1=NAME,...")  # fmt: skip
 
