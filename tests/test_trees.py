@@ -198,7 +198,10 @@ def test_raf_db(tmp_path):
             f"{start}Image/aligned/train_00001_aligned.jpg": ("train", "sad"),
             f"{start}Image/original/test_0002.jpg": ("test", "surprise"),
         }
-        assert list(problems) == [f"{start}{listed}:{n}" for n in (3, 4, 5)]
+        assert list(problems) == [
+            *(f"{start}{listed}:{n}" for n in (3, 4, 5)),
+            f"{start}Image/original/train_00001.jpg",
+        ]
         assert open_source(path).kind == "RAF-DB"
 
 
