@@ -469,6 +469,14 @@ def test_clips_are_refused_in_one_line(tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def test_affectnets_numbered_class_folders_stay_numbers_in_their_splits(tmp_path):
+    for name in ("train_class/class001/1.jpg", "train_class/class002/2.jpg", "valid_class/class001/3.jpg"):
+        put(tmp_path, name, image())
+    source, found, _, _ = read(tmp_path)
+    assert source.label_names == ("class001", "class002")
+    assert found["valid_class/class001/3.jpg"] == ("validation", "class001")
+
+
 def test_names_that_contradict_their_class_folder_are_noted(tmp_path):
     for name in ("angry/AF01ANS.JPG", "angry/AF02ANS.JPG", "happy/AF01HAS.JPG", "happy/AF02SAS.JPG"):
         put(tmp_path, name, image())

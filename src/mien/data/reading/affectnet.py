@@ -155,7 +155,7 @@ def find_affectnet_lists(scan: Scan, only: str = "") -> Found | None:
             records.append(replace(seen, split=split))
     if all(r.wrong for r in records):
         reason = records[0].wrong if records else "it is empty"
-        raise DataError(f"{where}: none of its images can be used ({reason}); name their folder with --root")
+        raise DataError(f"{where}: none of its images can be used ({reason})")
     used = {t.name for t in named}
     stamp = " ".join(scan.tree.stamp(name) for name in sorted(used))
     notes = [] if splits else [f"{where} names no split: its labels may be a machine's (automatically annotated)"]

@@ -25,7 +25,6 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout("ExpW", "lines of name, face, top, left, right, bottom, confidence, label", find_expw),
     Layout("FER+ images", "label.csv, or fer2013new.csv and images that it names", find_ferplus),
     Layout("CK+", "sequences and *_emotion.txt", find_ck_plus),
-    Layout("video clips", "videos and no images; refused", refuse_clips),
     Layout("class folders of a published data set", "both the folders' and the images' names", find_named_folders),
     Layout("class folders", "folders named after expressions", partial(find_folders, own_classes=False)),
     Layout("a list of images", "a column of images that are there, and one of labels", find_lists),
@@ -53,7 +52,7 @@ def find_layout(scan: Scan, name: str = "") -> Found | None:
         found = next((found for find in (*PUBLISHED_LISTS, find_lists) if (found := find(scan))), None)
         if found:
             return found
-    return next((found for layout in LAYOUTS if (found := layout.find(scan))), None)
+    return next((found for layout in LAYOUTS if (found := layout.find(scan))), None) or refuse_clips(scan)
 
 
 def why_unused(scan: Scan, found: Found, name: str) -> str:
