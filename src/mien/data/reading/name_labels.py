@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from mien.data.reading.folders import find_folders, is_expression, split_of
 from mien.data.reading.image_files import ImageFiles, Record
@@ -160,7 +161,9 @@ def named_by(naming: Naming, name: str) -> Named | None:
 
 
 def _follows(scan: Scan, naming: Naming) -> bool:
-    return _nearly_all(sum(named_by(naming, name) is not None for name in scan.images), len(scan.images))
+    missing = (name for name in scan.images if named_by(naming, name) is None)
+    misses = sum(1 for _ in islice(missing, max(1, len(scan.images) // 10) + 1))  # enough to say no
+    return _nearly_all(len(scan.images) - misses, len(scan.images))
 
 
 def _nearly_all(fitting: int, count: int) -> bool:

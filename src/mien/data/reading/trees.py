@@ -25,8 +25,8 @@ _SPLIT_WORDS = {
     "holdout": "test", "testset": "test",
 }  # fmt: skip
 _SPLIT_FILLER = {
-    "set", "data", "dataset", "images", "image", "imgs", "faces", "aligned", "new", "split", "folder", "fold", "part", "class",
-    "list", "label", "labels", "annotation", "annotations", "metadata",
+    "set", "data", "dataset", "images", "image", "imgs", "faces", "aligned", "new", "split", "folder", "fold", "part",
+    "class", "list", "label", "labels", "annotation", "annotations", "metadata",
     "fer", "fer2013", "ferplus", "raf", "rafdb", "affectnet", "sfew", "afew",
 }  # fmt: skip
 _WORD = re.compile(r"[^\W\d_]+")
