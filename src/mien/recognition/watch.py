@@ -182,6 +182,11 @@ class Watch:
             if thread is not threading.current_thread():
                 thread.join(timeout=10)  # a source that hangs in its driver must not hang the caller
 
+    @property
+    def end_verified(self) -> bool | None:
+        """Whether the source's container states that it ended where it did; None where that does not apply."""
+        return getattr(self._source, "end_verified", None)
+
     def stats(self) -> WatchStats:
         """How it goes so far, or went; from any thread."""
         seconds = (self._ended or time.monotonic()) - self._began if self._began else 0.0

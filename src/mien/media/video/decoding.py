@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import MissingExtraError, VideoError
+from mien.media.video.last_frame import LastFrame
 from mien.pictures import MAX_PIXELS, as_picture
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.packet import Packet
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
@@ -31,7 +33,7 @@ class VideoDecoder:
     """Decodes the video of a container, once, in order.
 
     skipped: damaged packets left out so far. rate: frames a second as stated, or None. frames: how many there will be,
-    as stated or reckoned from the duration, or None.
+    as stated or reckoned from the duration, or None. last_packet_s: how long the last packet is shown, 0 if unstated.
     """
 
     def __init__(self, container: InputContainer, name: str, *, live: bool) -> None:
@@ -51,6 +53,9 @@ class VideoDecoder:
         self.stated_seconds = _stated_seconds(container, self._stream)
         self.frames = self._stream.frames or _reckoned_frames(self.stated_seconds, self.rate)
         self.skipped = 0
+        self.last_packet_s = 0.0
+        self._last_is_short = False
+        self._last_frame = LastFrame("" if live else container.format.name)
         self._times = FrameTimes(self.rate or DEFAULT_RATE)
         self._aspect = self._stream.sample_aspect_ratio
         self._converter = _Converter()
@@ -63,16 +68,35 @@ class VideoDecoder:
         from av import FFmpegError
 
         try:
-            for packet in self._container.demux(self._stream):
+            for packet in self._packets():
+                self._note(packet)
                 try:
                     frames = packet.decode()
                 except FFmpegError:
                     self.skipped += 1
                     continue
                 yield from self._convert(frames)
+            yield from self._convert(self._rest())
         except FFmpegError:
             yield from self._convert(self._rest())
             raise
+
+    def _packets(self) -> Iterator[Packet[VideoStream]]:
+        try:
+            yield from self._container.demux(self._stream)
+        except IndexError:  # PyAV stumbles at the end over a track that began in mid-file, as in a damaged FLV
+            return
+
+    def last_frame_is_cut(self) -> bool:
+        """After the last frame: whether its data ends too early, by what FFmpeg and a second decoder say of it."""
+        return self._last_is_short or self._last_frame.is_cut(self._stream)
+
+    def _note(self, packet: Packet[VideoStream]) -> None:
+        self._last_frame.add(packet)
+        if packet.size:
+            self.last_packet_s = float((packet.duration or 0) * packet.time_base)
+            # MPEG-TS has other reasons to doubt a packet.
+            self._last_is_short = packet.is_corrupt and self._container.format.name != "mpegts"
 
     def _rest(self) -> list[VideoFrame]:
         """Frames that the decoder's threads still hold."""
