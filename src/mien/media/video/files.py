@@ -16,7 +16,7 @@ from mien.media.video.integrity import UNKNOWN, End, file_end
 if TYPE_CHECKING:
     from av.container import InputContainer
 
-_STATING = ("mov", "matroska", "flv", "avi", "asf")  # demuxers whose durations stand in the header
+_STATING = ("mov", "matroska", "flv")  # demuxers whose durations stand in the header
 _MISSING_FRAMES, _MISSING_SHARE = 3, 0.02  # before a stated duration: more than both of them is missing
 _LEAD_IN_S = 1.0
 
@@ -72,7 +72,7 @@ class VideoFile:
                 self._check_whole(number, time_s)
         except FFmpegError as error:
             if not self._closed.is_set():
-                raise self._ended_early(number, time_s, reason(error)) from error
+                raise self._failed(number, time_s, reason(error)) from error
         finally:
             self._container.close()
 
@@ -86,18 +86,27 @@ class VideoFile:
 
     def _check_whole(self, count: int, time_s: float) -> None:
         """FFmpeg ends silently where a file was cut off."""
-        end = self._end() if self._end is not None else UNKNOWN
+        end = self._structure()
         cut = end.cut
         if cut is None and not end.known:
             cut = self._doubt(time_s)
-        if count == 0 and cut is None:
+        if cut is not None:
+            raise TruncatedVideoError(self._ended_early(count, time_s, cut))
+        if count == 0:
             raise VideoError(
                 f"{self.name}: no frame in it could be decoded ({self.skipped} damaged); "
                 "get a whole copy, or convert it to MP4 (H.264)"
             )
-        if cut is not None:
-            raise self._ended_early(count, time_s, cut)
         self.end_verified = end.known
+
+    def _failed(self, count: int, time_s: float, why: str) -> VideoError:
+        """FFmpeg can't read on: because the file ends, or for another reason."""
+        cut = self._structure().cut
+        kind = TruncatedVideoError if cut is not None else VideoError
+        return kind(self._ended_early(count, time_s, cut or why))
+
+    def _structure(self) -> End:
+        return self._end() if self._end is not None else UNKNOWN
 
     def _doubt(self, time_s: float) -> str | None:
         """What speaks against the end of a file whose structure does not tell."""
@@ -112,8 +121,8 @@ class VideoFile:
         missing_s = stated - time_s - max(frame_s, self._decoder.last_packet_s)
         return f"{stated:.2f} s expected" if missing_s > max(_MISSING_FRAMES * frame_s, _MISSING_SHARE * stated) else None
 
-    def _ended_early(self, count: int, time_s: float, why: str) -> TruncatedVideoError:
-        return TruncatedVideoError(
+    def _ended_early(self, count: int, time_s: float, why: str) -> str:
+        return (
             f"{self.name}: truncated or damaged, ends after {count} frames ({time_s:.1f} s; {why}); "
             "what came before stands; get a whole copy for the rest"
         )

@@ -16,6 +16,7 @@ _BOXES = FIRST_BOXES | {b"mfra", b"uuid", b"udta", b"meta", b"emsg", b"prft", b"
 _SEGMENT, _CLUSTER = b"\x18\x53\x80\x67", b"\x1f\x43\xb6\x75"
 _ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _ASF_DATA = bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")
+_ASF_INDEX = bytes.fromhex("90080033b1e5cf1189f400a0c90349cb")
 _SLACK_S = 0.1  # by which a stated duration may be rounded
 
 
@@ -180,13 +181,15 @@ def walk_flash() -> Walk:
         elif head[0] & 0x1F != 18:
             last_s = max(last_s, int.from_bytes(head[7:8] + head[4:7], "big") / 1000)
         position += 11 + size + 4
-    if duration_s - last_s > (_SLACK_S if stated > position else 2.5 * _SLACK_S):
+    if stated == position:
+        return WHOLE
+    if duration_s - last_s > (_SLACK_S if stated > position else 5 * _SLACK_S):
         return End(f"its header states {duration_s:.2f} s")
-    return WHOLE if duration_s or stated == position else UNKNOWN
+    return WHOLE if duration_s else UNKNOWN
 
 
 def _flash_number(body: bytes, key: bytes) -> float:
-    place = body.find(key + b"\0")
+    place = body.lower().find(key + b"\0")
     data = body[place + len(key) + 1 :][:8] if place >= 0 else b""
     value = struct.unpack(">d", data)[0] if len(data) == 8 else 0.0
     return float(value) if 0 < value < 1e15 else 0.0
@@ -229,11 +232,12 @@ def _whole_packets(position: int, packet: int) -> Walk:
     if packet < 32:
         return UNKNOWN
     while True:
-        head = yield from _after(position, 1)
+        head = yield from _after(position, 24)
         if not head:
             return UNKNOWN if head is not None else End("it ends within a packet")
-        if head[0] & 0x80 == 0:  # no packet: an index follows
-            return UNKNOWN
+        if head[:16] == _ASF_INDEX:
+            rest = yield from _after(position + int.from_bytes(head[16:24], "little"), 0)
+            return WHOLE if rest is not None else End("it ends within its index")
         position += packet
 
 

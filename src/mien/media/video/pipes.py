@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.errors import VideoError
+from mien.errors import TruncatedVideoError, VideoError
 from mien.media.video.decoding import open_container
 from mien.media.video.files import VideoFile, rate_option
 from mien.media.video.frames import Frame
@@ -107,16 +107,27 @@ class PipedVideo(VideoFile):
         except VideoError as error:
             if pipe.interrupted:
                 raise KeyboardInterrupt from error
-            raise VideoError(
-                f"{pipe.name}: holds no video that can be read from front to back; expected Matroska, MPEG-TS, MJPEG, "
-                "Y4M or fragmented MP4, or bare frames with their format (640x360:rgb24@25)"
-            ) from error
+            raise self._not_from_front_to_back() from error
         super().__init__(container, pipe.name, live=live, end=None if live else pipe.end)
 
     def __iter__(self) -> Iterator[Frame]:
-        yield from super().__iter__()
+        begun = False
+        try:
+            for frame in super().__iter__():
+                begun = True
+                yield frame
+        except VideoError as error:  # one with a cause: FFmpeg would have to go back for the first frame
+            if begun or isinstance(error, TruncatedVideoError) or error.__cause__ is None:
+                raise
+            raise self._not_from_front_to_back() from error
         if self._pipe.interrupted:
             raise KeyboardInterrupt
+
+    def _not_from_front_to_back(self) -> VideoError:
+        return VideoError(
+            f"{self._pipe.name}: holds no video that can be read from front to back; expected Matroska, MPEG-TS, MJPEG, "
+            "Y4M or fragmented MP4, or bare frames with their format (640x360:rgb24@25)"
+        )
 
     def close(self) -> None:
         """Ends the iteration, also while it waits for the pipe."""
