@@ -62,8 +62,7 @@ def close_outputs(outputs: Sequence[NamedOutput]) -> None:
 
 
 class Ending(str, Enum):  # noqa: UP042 (its value is what JSON has)
-    """Why a watch ended: the source's end or the time that was asked for; Ctrl-C; a file that was cut off; or the source
-    failed."""
+    """Why a watch ended: the source's end or the time that was asked for; Ctrl-C; a truncated file; a failed source."""
 
     end = "end"
     interrupted = "interrupted"

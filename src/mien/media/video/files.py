@@ -119,7 +119,8 @@ class VideoFile:
             return None
         frame_s = 1 / (self.rate or DEFAULT_RATE)
         missing_s = stated - time_s - max(frame_s, self._decoder.last_packet_s)
-        return f"{stated:.2f} s expected" if missing_s > max(_MISSING_FRAMES * frame_s, _MISSING_SHARE * stated) else None
+        bearable_s = max(_MISSING_FRAMES * frame_s, _MISSING_SHARE * stated)
+        return f"{stated:.2f} s expected" if missing_s > bearable_s else None
 
     def _ended_early(self, count: int, time_s: float, why: str) -> str:
         return (

@@ -158,8 +158,8 @@ def _walk_chunks(position: int) -> Walk:
 
 def walk_flash() -> Walk:
     """FLV."""
-    head = yield 0, 9
-    position = int.from_bytes(head[5:9], "big") + 4
+    first = yield 0, 9
+    position = int.from_bytes(first[5:9], "big") + 4
     last_s = duration_s = stated = 0.0
     while True:
         head = yield from _after(position, 11)
@@ -197,11 +197,9 @@ def _flash_number(body: bytes, key: bytes) -> float:
 
 def walk_asf() -> Walk:
     """ASF, WMV."""
-    head = yield 0, 30
-    if len(head) < 30:
-        return End("it ends within its header")
-    end, position, stated, live, packet = int.from_bytes(head[16:24], "little"), 30, 0, False, 0
-    while position < end:
+    first = yield 0, 30
+    end, position, stated, live, packet = int.from_bytes(first[16:24], "little"), 30, 0, False, 0
+    while position < end or len(first) < 30:
         part = yield from _after(position, 100)
         if part is None or len(part) < 24:
             return End("it ends within its header")
@@ -209,7 +207,11 @@ def walk_asf() -> Walk:
             stated, live = int.from_bytes(part[40:48], "little"), bool(part[88] & 1)
             packet = int.from_bytes(part[92:96], "little")
         position += max(24, int.from_bytes(part[16:24], "little"))
-    position = end
+    return (yield from _walk_asf_objects(end, 0 if live else stated, packet))
+
+
+def _walk_asf_objects(position: int, stated: int, packet: int) -> Walk:
+    """What follows the header. stated: the file's bytes, 0 where it was written live."""
     while True:
         part = yield from _after(position, 50)
         if part is None:
@@ -217,14 +219,14 @@ def walk_asf() -> Walk:
         if len(part) < 24:
             break
         size = int.from_bytes(part[16:24], "little")
-        if part[:16] == _ASF_DATA and (live or size < 50):
+        if part[:16] == _ASF_DATA and (not stated or size < 50):
             return (yield from _whole_packets(position + 50, packet))
         if size < 24:
             return UNKNOWN
         position += size
-    if part or (stated > position and not live):
+    if part or stated > position:
         return End(f"its header states {stated:,} bytes")
-    return UNKNOWN if live or not stated else WHOLE
+    return WHOLE if stated else UNKNOWN
 
 
 def _whole_packets(position: int, packet: int) -> Walk:
@@ -261,10 +263,10 @@ def walk_ogg() -> Walk:
 
 def walk_ivf() -> Walk:
     """IVF: frames with their sizes; the header may have their number."""
-    head = yield 0, 32
-    if len(head) < 32:
+    first = yield 0, 32
+    if len(first) < 32:
         return End("it ends within its header")
-    position, count, stated = int.from_bytes(head[6:8], "little"), 0, int.from_bytes(head[24:28], "little")
+    position, count, stated = int.from_bytes(first[6:8], "little"), 0, int.from_bytes(first[24:28], "little")
     while True:
         head = yield from _after(position, 12)
         if head is None or 0 < len(head) < 12:
@@ -284,15 +286,16 @@ def walk_png() -> Walk:
             return End("its end mark is missing")
         position += 12 + int.from_bytes(head[:4], "big")
         if head[4:8] == b"IEND":
-            return WHOLE
+            rest = yield from _after(position, 0)
+            return End("it ends within its end mark") if rest is None else WHOLE
 
 
 def walk_gif() -> Walk:
     """GIF: up to its trailer."""
-    head = yield 0, 13
-    if len(head) < 13:
+    first = yield 0, 13
+    if len(first) < 13:
         return End("it ends within its header")
-    position = 13 + _palette(head[10])
+    position = 13 + _palette(first[10])
     while True:
         head = yield from _after(position, 10)
         if not head:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
+    from av import VideoCodecContext
     from av.packet import Packet
     from av.video.stream import VideoStream
 
@@ -40,7 +41,7 @@ class LastFrame:
 
         if not self._packets:
             return False
-        codec = CodecContext.create(stream.codec_context.name, "r")
+        codec = cast("VideoCodecContext", CodecContext.create(stream.codec_context.name, "r"))
         codec.extradata = stream.codec_context.extradata
         codec.thread_count = 1  # so that an error belongs to the packet that was given
         codec.options = {"err_detect": "explode"}

@@ -125,8 +125,8 @@ class PipedVideo(VideoFile):
 
     def _not_from_front_to_back(self) -> VideoError:
         return VideoError(
-            f"{self._pipe.name}: holds no video that can be read from front to back; expected Matroska, MPEG-TS, MJPEG, "
-            "Y4M or fragmented MP4, or bare frames with their format (640x360:rgb24@25)"
+            f"{self._pipe.name}: holds no video that can be read from front to back; expected Matroska, MPEG-TS, "
+            "MJPEG, Y4M or fragmented MP4, or bare frames with their format (640x360:rgb24@25)"
         )
 
     def close(self) -> None:
