@@ -15,7 +15,7 @@ from mien.results import Detections
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """Left, top, width and height in pixels of the upright frame, or in fractions of it where all four are 1 at most."""
+    """Left, top, width and height in pixels of the upright frame, or in fractions of it where all are 1 at most."""
 
     x: float
     y: float

@@ -97,6 +97,7 @@ def open_animation(path: Path) -> Animation | None:
         return None
     from PIL import Image
 
+    image: Image.Image | None = None
     try:
         image = Image.open(path, formats=(kind,))
         width, height = image.size
@@ -104,6 +105,8 @@ def open_animation(path: Path) -> Animation | None:
     except Image.DecompressionBombError as error:  # far above the limit, found by Pillow while opening
         raise VideoError(f"{path}: has too many pixels ({error}); make it smaller") from error
     except _DAMAGE as error:
+        if image is not None:
+            image.close()
         if cut := file_end(path).cut:
             raise TruncatedVideoError(f"{path}: truncated ({cut}); get a whole copy of the file") from error
         raise VideoError(f"{path}: is a damaged {kind} image; get a whole copy of the file") from error

@@ -14,6 +14,7 @@ HEAD_BYTES = 4096
 TAIL_BYTES = 1 << 18
 _MOST_STEPS = 4_000_000  # headers of one file: enough for the packets of a day
 _MOST_READ = 1 << 20  # of one header
+_LOOK_BACK = 16  # bytes before what was asked for last that a walk may ask for again
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,7 @@ class StreamEnd:
             except StopIteration as done:
                 self._end, self._walk = done.value, None
         if self._walk is not None:
-            keep = max(0, self._size - self._wanted[0])
+            keep = max(0, self._size - self._wanted[0]) + _LOOK_BACK
         else:
             keep = TAIL_BYTES if self._look is not None else 0
         if len(self._kept) > 2 * keep:

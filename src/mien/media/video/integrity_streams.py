@@ -74,8 +74,8 @@ def look_at_program(ends: Ends) -> End:
 def _program_from(data: bytes, at: int) -> End | None:
     """The verdict of the packets from there on; None where they are none."""
     while at < len(data):
-        if not any(data[at:]):
-            return UNKNOWN  # filled up with zeros
+        if not any(data[at:]):  # filled up with zeros; two may be the beginning of a packet
+            return UNKNOWN if len(data) - at > 2 else End("it ends within the header of a packet")
         if data[at : at + 3] != b"\0\0\1"[: len(data) - at]:
             return None
         if at + 6 > len(data):
