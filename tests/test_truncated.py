@@ -92,9 +92,10 @@ def all_kinds_of_whole_files(folder: Path) -> Sequence[Path]:
         for name, more in {
             "one": {"frames": 1},
             "two": {"frames": 2},
-            "sound longer": {"frames": 20, "sound_s": 2.0},
-            "sound shorter": {"frames": 40, "sound_s": 0.3},
-            "silent": {"frames": 20, "sound": None},
+            "sound longer": {"frames": 8, "sound_s": 1.0},
+            **(
+                {"sound shorter": {"frames": 30, "sound_s": 0.3}, "silent": {"frames": 8, "sound": None}} if ALL else {}
+            ),
         }.items():
             if "sound" in name and CONTAINERS[kind][2] is None:
                 continue
@@ -106,7 +107,7 @@ def all_kinds_of_whole_files(folder: Path) -> Sequence[Path]:
     for suffix in (".mp4", ".mkv", ".mov", ".ts", ".flv"):
         files.append(make_clip(folder / f"uneven{suffix}", frames=7, times_s=times, picture_of=noise))
         bframes = {"bf": "5", "g": "20", "x264-params": "open-gop=1"}
-        files.append(make_clip(folder / f"bframes{suffix}", frames=60, options=bframes, picture_of=noise))
+        files.append(make_clip(folder / f"bframes{suffix}", frames=40, options=bframes, picture_of=noise))
     for number, flags in enumerate(("dash+frag_keyframe+global_sidx", "cmaf", "frag_keyframe+skip_trailer")):
         options = {"movflags": flags}
         files.append(make_clip(folder / f"{number}.mp4", frames=60, container_options=options, picture_of=noise))
