@@ -227,6 +227,7 @@ def _box(kind: bytes, body: bytes = b"", size: int | None = None) -> bytes:
             _box(b"ftyp") + _box(b"moov", _box(b"mvex")) + _box(b"moof"),
             End("the data that its index describes is missing"),
         ),
+        (_box(b"ftyp") + struct.pack(">I4sQ", 1, b"moov", 2**64 - 1), End("it ends within its index")),
         (b"RIFF" + bytes(4) + b"AVI " + b"00dc\4\0\0\0abcd", UNKNOWN),
         (b"\x1a\x45\xdf\xa3\x80" + b"\x18\x53\x80\x67\xff" + b"\xec\x82ab", UNKNOWN),
         (b"\x1a\x45\xdf\xa3\x80" + b"\x18\x53\x80\x67\xff" + b"\xec\x82a", End("it ends within a block")),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 HEAD_BYTES = 4096
 TAIL_BYTES = 1 << 18
-_MOST_STEPS = 4_000_000  # headers of one file: enough for the packets of a day
+_MOST_STEPS = 1_000_000  # headers of one file: enough for the packets of some hours
 _MOST_READ = 1 << 20  # of one header
 _LOOK_BACK = 16  # bytes before what was asked for last that a walk may ask for again
 
@@ -49,13 +49,15 @@ def file_end(path: Path) -> End:
     try:
         if not path.is_file():  # a pipe would wait
             return UNKNOWN
-        with path.open("rb") as file:
+        with path.open("rb", buffering=0) as file:
             head = file.read(HEAD_BYTES)
             size = file.seek(0, 2)
             walk, look = choose(head)
             if walk is not None:
 
                 def read(position: int, count: int) -> bytes:
+                    if position >= size:
+                        return b""
                     file.seek(position)
                     return file.read(count)
 

@@ -65,19 +65,19 @@ def look_at_program(ends: Ends) -> End:
     start = data.find(b"\0\0\1\xba")
     while start >= 0:
         verdict = _program_from(data, start)
-        if verdict is not None:
+        if isinstance(verdict, End):
             return verdict
-        start = data.find(b"\0\0\1\xba", start + 4)
+        start = data.find(b"\0\0\1\xba", max(start + 4, verdict))
     return UNKNOWN
 
 
-def _program_from(data: bytes, at: int) -> End | None:
-    """The verdict of the packets from there on; None where they are none."""
+def _program_from(data: bytes, at: int) -> End | int:
+    """The verdict of the packets from there on, or where they turn out to be none."""
     while at < len(data):
         if not any(data[at:]):  # filled up with zeros; two may be the beginning of a packet
             return UNKNOWN if len(data) - at > 2 else End("it ends within the header of a packet")
         if data[at : at + 3] != b"\0\0\1"[: len(data) - at]:
-            return None
+            return at
         if at + 6 > len(data):
             return UNKNOWN if data[at + 3 : at + 4] == b"\xb9" else End("it ends within the header of a packet")
         kind = data[at + 3]
@@ -91,7 +91,7 @@ def _program_from(data: bytes, at: int) -> End | None:
         elif kind >= 0xBB:
             at += 6 + int.from_bytes(data[at + 4 : at + 6], "big")
         else:
-            return None
+            return at
     return End("it ends within a packet") if at > len(data) else UNKNOWN
 
 
