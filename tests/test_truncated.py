@@ -149,10 +149,10 @@ def test_parts_that_were_copied_out_are_whole(suffix: str, tmp_path: Path) -> No
         assert count(part)[0] > 0
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".avi", ".flv", ".ts", ".mpg"])
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".avi", ".flv", ".wmv", ".ts", ".mpg"])
 @pytest.mark.parametrize("appended", [bytes(100), b"notes of some program\n", b"SEFHk\0\0\0\x01\0\0\0SEFT"])
 def test_something_appended_to_a_whole_file_is_no_cut(suffix: str, appended: bytes, tmp_path: Path) -> None:
-    codec = {".avi": "mpeg4", ".mpg": "mpeg2video"}.get(suffix, "libx264")
+    codec = {".avi": "mpeg4", ".wmv": "wmv2", ".mpg": "mpeg2video"}.get(suffix, "libx264")
     path = make_clip(tmp_path / f"a{suffix}", frames=20, codec=codec, picture_of=noise)
     path.write_bytes(path.read_bytes() + appended)
     assert count(path)[0] == 20

@@ -216,6 +216,8 @@ def _walk_asf_objects(position: int, stated: int, packet: int) -> Walk:
         part = yield from _after(position, 50)
         if part is None:
             return End("it ends within its data")
+        if position == stated:
+            return WHOLE
         if len(part) < 24:
             break
         size = int.from_bytes(part[16:24], "little")

@@ -74,10 +74,8 @@ def look_at_program(ends: Ends) -> End:
 def _program_from(data: bytes, at: int) -> End | int:
     """The verdict of the packets from there on, or where they turn out to be none."""
     while at < len(data):
-        if not any(data[at:]):  # filled up with zeros; two may be the beginning of a packet
-            return UNKNOWN if len(data) - at > 2 else End("it ends within the header of a packet")
         if data[at : at + 3] != b"\0\0\1"[: len(data) - at]:
-            return at
+            return at if any(data[at:]) else UNKNOWN  # filled up with zeros
         if at + 6 > len(data):
             return UNKNOWN if data[at + 3 : at + 4] == b"\xb9" else End("it ends within the header of a packet")
         kind = data[at + 3]
