@@ -13,7 +13,6 @@ from typing import Annotated, Any
 
 import typer
 
-from mien.cli.exit_codes import NOT_ALL_READ
 from mien.errors import MienError, TruncatedVideoError
 from mien.version import __version__
 
@@ -74,6 +73,8 @@ def main() -> None:
     try:
         (make_app([word]) if word in (*COMMANDS, *GROUPS) else make_app())()
     except MienError as error:
+        from mien.cli.exit_codes import NOT_ALL_READ
+
         sys.stderr.write(f"mien: {error}\n")
         sys.exit(NOT_ALL_READ if isinstance(error, TruncatedVideoError) else 2)
     except BrokenPipeError:  # the reader of a pipe went away, as `head` does
