@@ -4,18 +4,34 @@ from __future__ import annotations
 
 from functools import partial
 
+from mien.data.reading.annotation_json import find_coco, find_fiftyone
+from mien.data.reading.annotation_tables import find_tables
+from mien.data.reading.annotation_xml import find_cvat, find_voc
 from mien.data.reading.folders import find_folders, find_loose
+from mien.data.reading.label_studio import find_label_studio
 from mien.data.reading.lists import find_lists, find_one_list
 from mien.data.reading.reading import Found, Layout, Scan
-from mien.errors import DataError
+from mien.data.reading.unread import refuse_masks, refuse_records
+from mien.data.reading.yolo import find_yolo
 
 LAYOUTS: tuple[Layout, ...] = (
+    Layout(
+        "YOLO", "a text file of class numbers and boxes for each image, names in data.yaml or classes.txt", find_yolo
+    ),
+    Layout("COCO", "JSON of images, annotations and categories; Roboflow's _annotations.coco.json", find_coco),
+    Layout("FiftyOne", "labels.json of classes and labels, or samples.json", find_fiftyone),
+    Layout("Label Studio", "its exports as JSON, JSON-MIN and CSV: choices, rectangles, polygons", find_label_studio),
+    Layout("CVAT for images", "annotations.xml of images with boxes and tags", find_cvat),
+    Layout("Pascal VOC", "an XML file for each image, beside it or in Annotations/", find_voc),
+    Layout("CSV of boxes", "columns filename, class, xmin, ymin, xmax, ymax; or Roboflow's _classes.csv", find_tables),
     Layout("class folders", "folders named after expressions", partial(find_folders, own_classes=False)),
     Layout("lists", "a column of images and one of labels", find_lists),
+    Layout("segmentation masks", "images and masks of the same names; refused", refuse_masks),
     Layout(
         "own class folders", "two or more sibling folders that hold images", partial(find_folders, own_classes=True)
     ),
     Layout("loose images", "images that nothing labels", find_loose),
+    Layout("TFRecord or LMDB", "their files; refused", refuse_records),
 )
 
 KNOWN = (
