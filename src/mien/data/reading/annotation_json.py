@@ -139,11 +139,11 @@ def _read_labels_json(gathered: Annotated, file: str, data: Mapping[str, Any]) -
     """Adds the images of a labels.json; False where it names none that is there."""
     classes = [text_of(c) for c in data.get("classes") or ()]
     split = gathered.split_of(file)
-    folder = folder_of(file)
+    folder, find = folder_of(file), gathered.images.find
     found = False
     for key, target in data["labels"].items():
         where = f"{file}, {key}"
-        name = gathered.images.find(key, folder, split, stem=True) or gathered.images.find(key, folder, split)
+        name = find(key, folder, split, inner="data/", stem=True) or find(key, folder, split, inner="data/")
         if name is None:
             gathered.wrong(where, "no such image", split)
             continue
@@ -186,7 +186,7 @@ def _read_samples_json(gathered: Annotated, file: str, samples: list[dict[str, A
         splits = [t for t in tags if gathered.scan.choices.split(t)]
         split = gathered.split_word(splits[0]) if len(splits) == 1 else gathered.split_of(file)
         written = text_of(sample.get("filepath"))
-        name = gathered.images.find(written, folder_of(file), split)
+        name = gathered.images.find(written, folder_of(file), split, inner="data/")
         label = sample.get(field)
         if name is None:
             gathered.wrong(where, f"'{written[:100]}': no such image", split)

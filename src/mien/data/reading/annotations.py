@@ -55,24 +55,30 @@ class ImageNames:
     def _by_stem(self) -> dict[str, list[str]]:
         return _grouped((_stem(name.rpartition("/")[2].lower()), name) for name in self.images)
 
-    def find(self, written: str, folder: str = "", split: str = "", *, stem: bool = False) -> str | None:
+    def find(
+        self, written: str, folder: str = "", split: str = "", *, inner: str = "images/", stem: bool = False
+    ) -> str | None:
         """The image that a path means; None where none does, or more than one.
 
         folder: of the annotation file, '' or with a slash at its end; split: its split: they choose among several.
-        stem: the path has no suffix.
+        inner: the folder in it where the format keeps images, which goes first. stem: the path has no suffix.
         """
         path = re.sub(r"^\w+://", "/", written.strip().replace("\\", "/"))
         foreign = leads_out(path)
         parts = [part for part in path.split("/") if part not in ("", ".", "..")]
         if not parts:
             return None
-        if not stem and not foreign and folder + "/".join(parts) in self._all:
-            return folder + "/".join(parts)
         candidates = (self._by_stem if stem else self._by_name).get(parts[-1].lower(), [])
-        fitting = [(score, name) for name in candidates if (score := _overlap(name, parts, foreign, stem))]
+        inside = (folder + inner).lower()
+        if not any(name.lower().startswith(inside) for name in candidates):
+            exact = folder + "/".join(parts)
+            if not stem and not foreign and exact in self._all:
+                return exact
+        fitting = [(score, name) for name in candidates if (score := _overlap(name, parts, folder, foreign, stem))]
         best = max((score for score, _ in fitting), default=0)
         found = [name for score, name in fitting if score == best]
         for keep in (
+            lambda name: name.lower().startswith(inside),
             lambda name: bool(split) and split in map(split_named, name.split("/")[:-1]),
             lambda name: bool(folder) and name.startswith(folder),
         ):
@@ -92,11 +98,15 @@ def _stem(name: str) -> str:
     return name.rpartition(".")[0] or name
 
 
-def _overlap(name: str, parts: Sequence[str], foreign: bool, stem: bool) -> int:
+def _overlap(name: str, parts: Sequence[str], folder: str, foreign: bool, stem: bool) -> int:
     """How many of the last parts of a path an image's name has; 0 where they contradict each other.
 
-    foreign: the path is one of another machine, whose folders for images may be called otherwise.
+    folder: of the annotation file: what it is called says nothing. foreign: the path is one of another machine, whose
+    folders for images may be called otherwise.
     """
+    if folder and name.startswith(folder):
+        inside = _overlap(name.removeprefix(folder), parts, "", foreign, stem)
+        return max(inside, _overlap(name, parts, "", foreign, stem))
     has = [part.lower() for part in (_stem(name) if stem else name).split("/")]
     wants = [part.lower() for part in parts]
     same = 0

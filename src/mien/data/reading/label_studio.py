@@ -107,7 +107,7 @@ def _control(scan: Scan, tasks: Iterable[_Task]) -> str:
     if wanted and wanted in values:
         return wanted
     told = [c for c, labels in values.items() if any(canonical(label) in EIGHT for label in labels)]
-    for fitting in (told, list(values), [c for c in values if c.lower() in LABEL_COLUMNS]):
+    for fitting in (told or list(values), [] if told else [c for c in values if c.lower() in LABEL_COLUMNS]):
         if len(fitting) == 1:
             return fitting[0]
     if values:
