@@ -13,11 +13,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from made_data import make
 from mien.data.dataset import Dataset, collect
+from mien.data.export import export_dataset
 from mien.data.readers import Opened, open_source
 from mien.data.reading.label_reading import LabelChoice
 from mien.data.reading.reading import Choices
 from mien.errors import DataError
+from mien.labels import FER2013
 
 NAMES = ["angry", "happy", "sad"]
 FACES = {"train": {"a": "happy", "b": "sad"}, "valid": {"c": "angry"}}
@@ -54,8 +57,9 @@ def yolo_roboflow(root: Path) -> Counter:
         write(root / split / "labels" / f"{stem}.txt", f"{NAMES.index(label)} 0.5 0.5 0.5 0.5")
     write(
         root / "data.yaml",
-        "train: ../train/images\nval: ../valid/images\ntest: ../test/images\n\nnc: 3\nnames: ['angry', 'happy', 'sad']\n"
-        "\nroboflow:\n  workspace: me\n  project: faces\n  version: 1\n  license: CC BY 4.0\n",
+        "train: ../train/images\nval: ../valid/images\ntest: ../test/images\n\nnc: 3\n"
+        "names: ['angry', 'happy', 'sad']\n\nroboflow:\n  workspace: me\n  project: faces\n  version: 1\n"
+        "  license: CC BY 4.0\n",
     )
     return EXPECTED
 
@@ -198,7 +202,8 @@ def cvat(shapes: Callable[[str], str]) -> str:
     )
     return (
         '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n  <version>1.1</version>\n  <meta>\n    <project>\n'
-        f"      <name>faces</name>\n    </project>\n    <dumped>2024-01-01</dumped>\n  </meta>\n{images}</annotations>\n"
+        "      <name>faces</name>\n    </project>\n    <dumped>2024-01-01</dumped>\n  </meta>\n"
+        f"{images}</annotations>\n"
     )
 
 
@@ -265,7 +270,8 @@ def studio_rectangles(root: Path) -> Counter:
     for _, stem, label, seed in each():
         value = {"x": 25.0, "y": 25.0, "width": 50.0, "height": 50.0, "rotation": 0, "rectanglelabels": [label]}
         result = [{"original_width": 20, "original_height": 16, "image_rotation": 0, "value": value, "id": "x1",
-                   "from_name": "label", "to_name": "image", "type": "rectanglelabels", "origin": "manual"}]  # fmt: skip
+                   "from_name": "label", "to_name": "image", "type": "rectanglelabels",
+                   "origin": "manual"}]  # fmt: skip
         tasks.append(studio_task(seed, f"/data/local-files/?d=faces/images/{stem}.png", result))
     write(root / "export.json", tasks)
     return NO_SPLIT
@@ -369,9 +375,9 @@ def roboflow_tensorflow(root: Path) -> Counter:
 
 
 BOXED = [
-    yolo_roboflow, yolo_ultralytics, yolo_polygons, yolo_pose, yolo_labelimg, yolo_darknet, coco_roboflow, coco_instances,
-    coco_same_names, voc_devkit, voc_roboflow, cvat_boxes, cvat_attributes, studio_rectangles, studio_csv_boxes,
-    fiftyone_detections, roboflow_tensorflow,
+    yolo_roboflow, yolo_ultralytics, yolo_polygons, yolo_pose, yolo_labelimg, yolo_darknet, coco_roboflow,
+    coco_instances, coco_same_names, voc_devkit, voc_roboflow, cvat_boxes, cvat_attributes, studio_rectangles,
+    studio_csv_boxes, fiftyone_detections, roboflow_tensorflow,
 ]  # fmt: skip
 WHOLE = [
     cvat_tags, studio_choices, studio_min, studio_csv, fiftyone_labels, fiftyone_names, fiftyone_classification,
@@ -711,3 +717,34 @@ def test_images_that_lie_elsewhere_are_found_under_root(tmp_path: Path) -> None:
     _, dataset, problems = read(tmp_path / "labels", Choices(root=tmp_path / "elsewhere"))
     assert counts(dataset) == Counter({("train", "happy"): 1})
     assert problems == []
+
+
+@pytest.mark.parametrize("layout", ["yolo", "coco"])
+@pytest.mark.parametrize("splits", [("train", "validation", "test"), ("",), ("", "train")])
+def test_what_mien_exports_comes_back_with_labels_splits_and_pixels(tmp_path: Path, layout: str, splits) -> None:
+    rng = np.random.default_rng(1)
+    pictures = [rng.integers(0, 255, (9 + i, 12, 3 if i % 2 else 1), np.uint8) for i in range(8)]
+    names = (*FER2013, "sleepy")
+    dataset = make(pictures, range(8), [splits[i % len(splits)] for i in range(8)], names=names)
+    export_dataset(dataset, tmp_path / "out", as_=layout)
+    _, back, problems = read(tmp_path / "out")
+    assert back.label_names == names
+    order = np.argsort([s.rpartition("/")[2] for s in back.sources])  # exported files are called after their rows
+    assert back.labels[order].tolist() == list(range(8))
+    assert back.splits[order].tolist() == dataset.splits.tolist()
+    for row, place in enumerate(order):
+        assert (back.picture(int(place)) == pictures[row]).all()
+        height, width = pictures[row].shape[:2]
+        assert np.abs(back.columns["box"][place] - (0, 0, width, height)).max() < 1e-3
+    assert [p for p in problems if "manifest" not in p and "README" not in p] == []
+
+
+def test_a_file_of_annotations_alone_is_read_with_the_images_of_its_folder(tmp_path: Path) -> None:
+    for make_set, file in (
+        (yolo_roboflow, "data.yaml"),
+        (cvat_boxes, "annotations.xml"),
+        (studio_min, "export-min.json"),
+    ):
+        expected = make_set(tmp_path / file)
+        write(tmp_path / file / "other.json", [{"image": "a.png", "label": "sad"}])
+        assert counts(read(tmp_path / file / file)[1]) == expected

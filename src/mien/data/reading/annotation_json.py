@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from mien.data.reading.annotations import Annotated, Mark, bounds, floats, folder_of
+from mien.data.reading.annotations import NO_IMAGE, Annotated, Mark, bounds, floats, folder_of
 from mien.data.reading.reading import Found, Scan
 from mien.data.reading.trees import printable
 from mien.errors import DataError
@@ -82,7 +82,7 @@ def _read_coco(gathered: Annotated, file: str, data: Mapping[str, Any]) -> list[
         if not key or key in seen:
             gathered.wrong(where, f"the id {key or 'is missing'}; expected one of its own for each image", split)
         elif name is None:
-            gathered.wrong(where, f"'{written[:100]}': no such image", split)
+            gathered.wrong(where, f"'{written[:100]}': {NO_IMAGE}", split)
         else:
             gathered.add(name, split or gathered.split_of(name), marks[key])
         seen.add(key)
@@ -145,7 +145,7 @@ def _read_labels_json(gathered: Annotated, file: str, data: Mapping[str, Any]) -
         where = f"{file}, {key}"
         name = find(key, folder, split, inner="data/", stem=True) or find(key, folder, split, inner="data/")
         if name is None:
-            gathered.wrong(where, "no such image", split)
+            gathered.wrong(where, NO_IMAGE, split)
             continue
         found = True
         several = isinstance(target, list)
@@ -189,7 +189,7 @@ def _read_samples_json(gathered: Annotated, file: str, samples: list[dict[str, A
         name = gathered.images.find(written, folder_of(file), split, inner="data/")
         label = sample.get(field)
         if name is None:
-            gathered.wrong(where, f"'{written[:100]}': no such image", split)
+            gathered.wrong(where, f"'{written[:100]}': {NO_IMAGE}", split)
         elif len(splits) > 1:
             gathered.wrong(where, f"has the tags {', '.join(splits)}; expected one split")
         else:

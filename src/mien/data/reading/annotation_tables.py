@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mien.data.reading.annotation_json import NO_LABEL_YET, listed
-from mien.data.reading.annotations import Annotated, Mark, floats, folder_of
+from mien.data.reading.annotations import NO_IMAGE, Annotated, Mark, floats, folder_of
 from mien.data.reading.reading import Found, Scan
 from mien.data.reading.text_tables import TextTable, open_text_table
 
@@ -81,5 +81,5 @@ def _start(gathered: Annotated, table: TextTable) -> str:
 def _image(gathered: Annotated, table: TextTable, written: str, where: str, split: str) -> str | None:
     image = gathered.images.find(written, folder_of(table.name), split)
     if image is None:
-        gathered.wrong(where, f"'{written[:100]}': no such image", split)
+        gathered.wrong(where, f"'{written[:100]}': {NO_IMAGE}", split)
     return image

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from mien.data.reading.annotation_json import listed
-from mien.data.reading.annotations import Annotated, Mark, bounds, floats, folder_of
+from mien.data.reading.annotations import NO_IMAGE, Annotated, Mark, bounds, floats, folder_of
 from mien.data.reading.reading import Found, Scan
 from mien.data.reading.trees import suffix_of
 from mien.errors import DataError
@@ -142,7 +142,7 @@ def _read_cvat(gathered: Annotated, file: str, root: Element) -> None:
         written = image.get("name") or ""
         name = gathered.images.find(written, folder_of(file), split)
         if name is None:
-            gathered.wrong(f"{file}, image {image.get('id')}", f"'{written[:100]}': no such image", split)
+            gathered.wrong(f"{file}, image {image.get('id')}", f"'{written[:100]}': {NO_IMAGE}", split)
             continue
         where = f"{file}, image {image.get('id')}"
         gathered.add(name, split or gathered.split_of(name), _cvat_marks(gathered, image, where, unread))

@@ -18,6 +18,9 @@ from mien.labels import EIGHT, canonical
 NO_FACE = "no face is labelled in it"
 """Why an image without marks is no sample: it shows background."""
 
+NO_IMAGE = "no such image"
+"""Why a path that an annotation file names can't be used."""
+
 _LABEL_ATTRIBUTES = {"emotion", "expression", "facial_expression", "facial expression", "label", "class", "sentiment"}
 _CONTAINERS = {
     "images", "image", "imgs", "img", "data", "dataset", "datasets", "media", "upload", "uploads", "jpegimages",
@@ -228,6 +231,8 @@ class Annotated:
         if not good:
             first = next(iter([*self.problems, *records]), None)
             why = f"; first: {printable(first.name)}: {first.wrong}" if first else ""
+            if why.endswith(NO_IMAGE):
+                why += "; where its images lie elsewhere, name their folder with --root"
             raise DataError(f"{where}: none of its images has a label that can be read{why}")
         unknown = set(self.scan.choices.split_map) - set(self.splits)
         if unknown:

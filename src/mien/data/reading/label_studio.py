@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from mien.data.reading.annotation_json import NO_LABEL_YET, dicts, json_with, listed, text_of
-from mien.data.reading.annotations import NO_FACE, Annotated, Mark, bounds, floats, folder_of
+from mien.data.reading.annotations import NO_FACE, NO_IMAGE, Annotated, Mark, bounds, floats, folder_of
 from mien.data.reading.image_files import Box
 from mien.data.reading.lists import LABEL_COLUMNS
 from mien.data.reading.reading import Found, Scan
@@ -69,7 +69,7 @@ def find_label_studio(scan: Scan) -> Found | None:
 def _add(gathered: Annotated, task: _Task, control: str, folder: str, split: str) -> None:
     name = _image(gathered, task.image, folder, split)
     if name is None:
-        gathered.wrong(task.where, f"'{task.image[:100]}': no such image", split)
+        gathered.wrong(task.where, f"'{task.image[:100]}': {NO_IMAGE}", split)
         return
     split = split or gathered.split_of(name)
     said: list[list[Mark]] = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from mien.data.reading.annotation_json import find_coco, find_fiftyone
@@ -11,8 +13,10 @@ from mien.data.reading.folders import find_folders, find_loose
 from mien.data.reading.label_studio import find_label_studio
 from mien.data.reading.lists import find_lists, find_one_list
 from mien.data.reading.reading import Found, Layout, Scan
+from mien.data.reading.trees import Folder, suffix_of
 from mien.data.reading.unread import refuse_masks, refuse_records
 from mien.data.reading.yolo import find_yolo
+from mien.pictures import PICTURE_SUFFIXES
 
 LAYOUTS: tuple[Layout, ...] = (
     Layout(
@@ -44,12 +48,38 @@ KNOWN = (
 def find_layout(scan: Scan, name: str = "") -> Found | None:
     """The data set in a tree, or in the one file `name` of it; None where there is none that mien knows."""
     if name:
-        return find_one_list(scan, name)
+        return _find_one_file(scan, name)
     for layout in LAYOUTS:
         found = layout.find(scan)
         if found:
             return found
     return None
+
+
+@dataclass(frozen=True)
+class _OneFile(Folder):
+    """The images of a folder, and one file that says what they show."""
+
+    file: str = ""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """All images, and the file."""
+        return [name for name in super().names if name == self.file or suffix_of(name) in PICTURE_SUFFIXES]
+
+
+def _find_one_file(scan: Scan, name: str) -> Found | None:
+    """The data set of one file that a user named: of annotations, or a list."""
+    suffix = suffix_of(name)
+    if suffix in (".yaml", ".yml"):
+        return find_yolo(scan)
+    if suffix in (".json", ".xml", ".csv"):
+        one = Scan(_OneFile(scan.root, name), scan.root, scan.choices)
+        for find in (find_coco, find_fiftyone, find_label_studio, find_cvat, find_voc, find_tables):
+            found = find(one)
+            if found:
+                return found
+    return find_one_list(scan, name)
 
 
 def why_unused(scan: Scan, found: Found, name: str) -> str:

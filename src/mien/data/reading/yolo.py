@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mien.data.reading.annotations import Annotated, Mark, bounds, floats, folder_of
+from mien.data.reading.annotations import NO_IMAGE, Annotated, Mark, bounds, floats, folder_of
 from mien.data.reading.image_files import Box
 from mien.data.reading.reading import Found, Scan
 from mien.data.reading.trees import suffix_of
@@ -16,6 +16,7 @@ _NAME_LISTS = ("classes.txt", "obj.names", "_darknet.labels", "predefined_classe
 _SPLIT_KEYS = ("train", "val", "valid", "validation", "test")
 _LABEL_FOLDERS = ("labels", "label", "annotations", "labels_txt")
 _IMAGE_FOLDERS = ("images", "image", "img", "imgs")
+_NO_SPLIT = "images/data"  # how mien's own exports call samples of no split; YOLO wants them as `train`
 _LOOKED_AT = 50
 _MAX_YAML = 1024 * 1024
 
@@ -254,7 +255,8 @@ def _splits(gathered: Annotated, config: _Config) -> dict[str, str]:
             )
             continue
         taken[place] = key
-        split = gathered.split_word(key)
+        unsplit = len(named) == 1 and place.lower().endswith(_NO_SPLIT)
+        split = "" if unsplit else gathered.split_word(key)
         if suffix_of(place) == ".txt":
             gathered.used.add(place)
             inside = _listed(gathered, place, split)
@@ -283,7 +285,7 @@ def _listed(gathered: Annotated, name: str, split: str) -> list[str]:
         if image:
             images.append(image)
         elif written:
-            gathered.wrong(f"{name}:{number}", f"'{line[:100]}': no such image", split)
+            gathered.wrong(f"{name}:{number}", f"'{line[:100]}': {NO_IMAGE}", split)
     return images
 
 
