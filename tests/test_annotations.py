@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import zipfile
 from collections import Counter
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from mien.data.export import export_dataset
 from mien.data.readers import Opened, open_source
 from mien.data.reading.label_reading import LabelChoice
 from mien.data.reading.reading import Choices
-from mien.errors import DataError
+from mien.errors import DataError, MissingExtraError
 from mien.labels import FER2013
 
 NAMES = ["angry", "happy", "sad"]
@@ -523,7 +524,16 @@ def test_a_wrong_data_yaml_is_refused_in_one_line(tmp_path: Path, text: str, wro
 def test_class_names_of_yaml_are_text_whatever_they_look_like(tmp_path: Path) -> None:
     yolo_roboflow(tmp_path)
     write(tmp_path / "data.yaml", "names:\n  0: no\n  1: yes\n  2: 0.5\n")
-    assert open_source(tmp_path).label_names == ("no", "yes", "0.5")
+    opened = open_source(tmp_path)
+    assert opened.label_names == ("no", "yes", "0.5")
+    assert any("own classes: no, yes, 0.5" in line for line in opened.reading.lines())
+
+
+def test_without_a_reader_of_yaml_the_extra_is_named(tmp_path: Path, monkeypatch) -> None:
+    yolo_roboflow(tmp_path)
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    with pytest.raises(MissingExtraError, match=r"reading data.yaml needs the extra \[data\]"):
+        open_source(tmp_path)
 
 
 def test_names_counted_from_one_are_read_by_number(tmp_path: Path) -> None:
@@ -618,6 +628,38 @@ def test_an_xml_file_that_names_one_image_and_is_called_as_another_is_a_problem(
     _, dataset, problems = read(tmp_path)
     assert counts(dataset) == Counter({("train", "sad"): 1, ("validation", "angry"): 1})
     assert "train/a.xml: names the image 'b.jpg', but has the name of a.jpg; rename one of them" in problems
+
+
+@pytest.mark.parametrize("junk", [None, True, 3, "x", [], {}, [None], "http://[broken"])
+@pytest.mark.parametrize("make_set", [coco_roboflow, studio_choices, studio_min, fiftyone_detections, fiftyone_labels])
+def test_json_of_unexpected_values_is_told_in_one_line(tmp_path: Path, make_set, junk) -> None:
+    make_set(tmp_path)
+    for file in tmp_path.rglob("*.json"):
+        whole = json.loads(file.read_text())
+        for keys in places(whole):
+            write(file, replaced(whole, keys, junk))
+            try:
+                read(tmp_path)
+            except DataError as error:
+                assert "\n" not in str(error)
+        write(file, whole)
+
+
+def places(value, above=()):
+    """The way to each value in JSON."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value[:1]) if isinstance(value, list) else ()
+    for key, one in inner:
+        yield (*above, key)
+        yield from places(one, (*above, key))
+
+
+def replaced(value, keys, junk):
+    """The same JSON with another value at a place."""
+    if not keys:
+        return junk
+    copy = value.copy()
+    copy[keys[0]] = replaced(value[keys[0]], keys[1:], junk)
+    return copy
 
 
 def test_annotators_who_disagree_are_a_problem_and_ground_truth_decides(tmp_path: Path) -> None:

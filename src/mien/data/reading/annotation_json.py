@@ -36,6 +36,11 @@ def text_of(value: Any) -> str:
     return "" if isinstance(value, bool) or not isinstance(value, str | int | float) else str(value).strip()
 
 
+def texts_of(values: Any) -> list[str]:
+    """The texts of a JSON list, stripped; others are left out."""
+    return [v.strip() for v in values if isinstance(v, str)] if isinstance(values, list) else []
+
+
 def attributes_of(value: Any) -> Mapping[str, str]:
     """The attributes of a mark that are texts."""
     return {str(k): v for k, v in value.items() if isinstance(v, str)} if isinstance(value, dict) else {}
@@ -182,8 +187,7 @@ def _read_samples_json(gathered: Annotated, file: str, samples: list[dict[str, A
     gathered.used.add(file)
     for number, sample in enumerate(samples, start=1):
         where = f"{file}, sample {number}"
-        tags = [t for t in sample.get("tags") or () if isinstance(t, str)]
-        splits = [t for t in tags if gathered.scan.choices.split(t)]
+        splits = [t for t in texts_of(sample.get("tags")) if gathered.scan.choices.split(t)]
         split = gathered.split_word(splits[0]) if len(splits) == 1 else gathered.split_of(file)
         written = text_of(sample.get("filepath"))
         name = gathered.images.find(written, folder_of(file), split, inner="data/")

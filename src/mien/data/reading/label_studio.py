@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from mien.data.reading.annotation_json import NO_LABEL_YET, dicts, json_with, listed, text_of
+from mien.data.reading.annotation_json import NO_LABEL_YET, dicts, json_with, listed, text_of, texts_of
 from mien.data.reading.annotations import NO_FACE, NO_IMAGE, Annotated, Mark, bounds, floats, folder_of
 from mien.data.reading.image_files import Box
 from mien.data.reading.lists import LABEL_COLUMNS
@@ -86,7 +86,10 @@ def _add(gathered: Annotated, task: _Task, control: str, folder: str, split: str
 
 def _image(gathered: Annotated, written: str, folder: str, split: str) -> str | None:
     """The image that a path of Label Studio's server means: an upload, a local file, or a URL."""
-    parts = urlsplit(written.replace("\\", "/"))
+    try:
+        parts = urlsplit(written.replace("\\", "/"))
+    except ValueError:  # of a broken address
+        return None
     local = parse_qs(parts.query).get("d", [])
     path = local[0] if local and "local-files" in parts.path else unquote(parts.path)
     last = path.rpartition("/")[2]
@@ -139,20 +142,16 @@ def _answer(results: list[dict[str, Any]], where: str, unread: set[str]) -> tupl
         if kind in _SHAPES:
             shapes[key] = {**result, **value}
         elif kind == "choices" and ("x" in value or "points" in value):
-            of_shapes[key] = ", ".join(_texts(value.get("choices")))
+            of_shapes[key] = ", ".join(texts_of(value.get("choices")))
         elif kind == "choices":
-            classes.setdefault(text_of(result.get("from_name")), []).extend(_texts(value.get("choices")))
+            classes.setdefault(text_of(result.get("from_name")), []).extend(texts_of(value.get("choices")))
         elif kind not in ("rectangle", "polygon", "textarea", "rating", "number"):
             unread.add(kind)
     return classes, [_mark(shape, of_shapes.get(key, ""), where) for key, shape in shapes.items()]
 
 
-def _texts(values: Any) -> list[str]:
-    return [v.strip() for v in values if isinstance(v, str)] if isinstance(values, list) else []
-
-
 def _mark(shape: Mapping[str, Any], choice: str, where: str) -> Mark:
-    labels = next((_texts(shape[kind]) for kind in _SHAPES if kind in shape), [])
+    labels = next((texts_of(shape[kind]) for kind in _SHAPES if kind in shape), [])
     labels = [choice] if choice and not any(canonical(label) in EIGHT for label in labels) else labels
     box = _box(shape)
     if len(labels) != 1 or box is None:
@@ -197,7 +196,7 @@ def _small(rows: Iterable[Mapping[str, Any]], name: str) -> list[_Task]:
             if key in _ABOUT or value == image or value in (None, ""):
                 continue
             if isinstance(value, dict):
-                classes[key] = _texts(value.get("choices"))
+                classes[key] = texts_of(value.get("choices"))
             elif dicts(value):
                 faces += [_mark(shape, "", task.where) for shape in dicts(value) if set(_SHAPES) & shape.keys()]
             elif isinstance(value, str):
