@@ -490,7 +490,7 @@ def test_bad_lines_of_yolo_are_problems_by_file_and_line(tmp_path: Path) -> None
         "train/labels/a.txt:5: has 2 numbers behind the class; expected 4 (a box), or the points of a polygon",
         "train/labels/gone.txt: its image is not there",
     ]
-    assert "no face is labelled in 1 images; they are left out" in opened.reading.notes
+    assert "images in which no face is labelled, left out: 1" in opened.reading.notes
 
 
 def test_numbers_of_yolo_that_nothing_names_are_refused_until_the_user_names_them(tmp_path: Path) -> None:

@@ -266,10 +266,10 @@ class Annotated:
             notes.append(f"labels are the attribute {', '.join(sorted(self.by_attribute))} of the marks")
         empty = sum(r.wrong == NO_FACE for r in records)
         if empty:
-            notes.append(f"no face is labelled in {empty:,} images; they are left out")
+            notes.append(f"images in which no face is labelled, left out: {empty:,}")
         several = len({r.name for r in records if r.face})
         if several:
-            notes.append(f"{several:,} images show several faces; each is cut out at its box")
+            notes.append(f"images that show several faces, each cut out at its box: {several:,}")
         return tuple(notes)
 
 

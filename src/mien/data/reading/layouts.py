@@ -40,7 +40,8 @@ LAYOUTS: tuple[Layout, ...] = (
 
 KNOWN = (
     "fer2013.csv, a CSV of path,label[,split], image Parquet, class folders with or without splits, RAF-DB, AffectNet, "
-    "CK+48, a folder of pictures, a ZIP of these, or arrays of mien"
+    "CK+48, YOLO, COCO, Pascal VOC, CVAT, Label Studio, FiftyOne, a folder of pictures, a ZIP of these, or arrays "
+    "of mien"
 )
 """The layouts, for messages."""
 
