@@ -59,10 +59,6 @@ def test_train(run, faces, tmp_path):
     refused(run("train", "toy", "--data", faces, "--out", out, "--device", "tpu9"), "device 'tpu9'")
     for file in (faces / "validation").rglob("*.png"):
         file.unlink()
-    refused(run("train", "toy", "--data", faces, "--out", out), "no images in it")
-    for folder in sorted((faces / "validation").rglob("*"), reverse=True):
-        folder.rmdir()
-    (faces / "validation").rmdir()
     refused(run("train", "toy", "--data", faces, "--out", out), "no split 'validation'")
     assert not out.exists()
 

@@ -341,6 +341,7 @@ def test_records_that_cannot_be_read_are_listed_in_the_new_data_set(tmp_path, mo
 
     class Broken:
         label_names, steps, total, fingerprint = dataset.label_names, (), 11, "b"
+        source = None
 
         def chunks(self, start=0):
             whole = next(iter(dataset.chunks()))

@@ -7,6 +7,7 @@ import pytest
 
 from mien.data.export import export_dataset
 from mien.data.importing import import_dataset
+from mien.data.reading.reading import Choices
 from mien.data.readers import open_dataset
 from mien.errors import DataError
 
@@ -29,7 +30,9 @@ def imported(tmp_path_factory):
 
 def test_parquet_to_csv_and_back(imported):
     folder, first = imported
-    again = import_dataset(folder / "csv" / "fer2013.csv", folder / "again", ferplus=folder / "csv" / "fer2013new.csv")
+    again = import_dataset(
+        folder / "csv" / "fer2013.csv", folder / "again", choices=Choices(ferplus=folder / "csv" / "fer2013new.csv")
+    )
     counts = {split: sum(labels.values()) for split, labels in again.counts().items()}
     assert counts == {"train": 28_709, "validation": 3_589}
     for split in counts:
@@ -54,4 +57,6 @@ def test_shifted_votes_are_refused(imported, tmp_path):
     header, *rows = (folder / "csv" / "fer2013new.csv").read_text().splitlines()
     (tmp_path / "fer2013new.csv").write_text("\n".join([header, *rows[1:], rows[0]]) + "\n")
     with pytest.raises(DataError, match=r"shifted|belong together"):
-        import_dataset(folder / "csv" / "fer2013.csv", tmp_path / "out", ferplus=tmp_path / "fer2013new.csv")
+        import_dataset(
+            folder / "csv" / "fer2013.csv", tmp_path / "out", choices=Choices(ferplus=tmp_path / "fer2013new.csv")
+        )

@@ -144,13 +144,15 @@ def test_the_command(toy, tmp_path, monkeypatch, capsys):
             main()
         return stopped.value.code, *capsys.readouterr()
 
-    code, out, _ = run(toy, tmp_path / "out", "--dry-run")
-    assert code == 0
-    assert "class folders with splits, 43 records, labels angry, disgust" in out
+    code, out, err = run(toy, "--plan", "--quiet")
+    assert code == 3
+    assert "layout   class folders with splits\nlabels   angry, disgust" in out
+    assert "42 images; nothing was written" in out
+    assert "not read: train/happy/bad.png: is not a picture" in err
     assert not (tmp_path / "out").exists()
     code, out, err = run(toy, tmp_path / "out", "--quiet")
     assert code == 3
-    assert "1 records could not be used" in err
+    assert "1 files or records could not be used" in err
     assert "problems.csv" in err
     assert "42" in out
     assert len(open_arrays(tmp_path / "out")) == 42

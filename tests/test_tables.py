@@ -11,7 +11,10 @@ import pytest
 
 from mien.data.arrays import write_arrays
 from mien.data.readers import open_dataset, open_source, read_dataset
-from mien.data.reading.fer2013 import ferplus_to_eight, pixels_of
+from mien.data.reading.fer2013 import ferplus_to_eight
+from mien.data.reading.label_reading import LabelChoice
+from mien.data.reading.pixel_tables import pixels_of
+from mien.data.reading.reading import Choices
 from mien.data.samples import vote_majority, vote_shares
 from mien.errors import DataError
 from mien.labels import EIGHT, FER2013
@@ -98,31 +101,30 @@ def test_a_bad_text_spoils_no_other(text, says):
 
 def test_bad_rows_are_named_and_the_others_kept(tmp_path):
     lines = [
-        row(3, "Training"), row(9, "Training"), row("happy", "Training"), row("", "Training"), row(3, "Test2"),
+        row(3, "Training"), row(9, "Training"), row("wow", "Training"), row("", "Training"), row(3, "Later"),
         row(3, "Training", FACE[:-2]), "3\n", row(-1, "Training"), row(0, "PrivateTest"),
     ]  # fmt: skip
     chunks, problems = everything(write_csv(tmp_path / "fer2013.csv", HEADER + "".join(lines)))
     assert problems == {
-        "fer2013.csv:3": "label 9; expected 0 to 6",
-        "fer2013.csv:4": "label happy; expected 0 to 6",
-        "fer2013.csv:5": "label is empty; expected 0 to 6",
-        "fer2013.csv:6": "Usage 'Test2'; expected Training, PublicTest or PrivateTest",
+        "fer2013.csv:3": "label '9'; expected 0 to 6",
+        "fer2013.csv:4": "label 'wow'; expected 0 to 6",
+        "fer2013.csv:5": "has no label",
+        "fer2013.csv:6": "Usage 'Later'; expected Training, PublicTest or PrivateTest (--split-map names others)",
         "fer2013.csv:7": "2303 pixels; expected 2304 (48 x 48)",
         "fer2013.csv:8": "1 columns; expected 3",
-        "fer2013.csv:9": "label -1; expected 0 to 6",
+        "fer2013.csv:9": "has no label",
     }
     assert chunks[0].columns["label"].tolist() == [3, 0]
     assert sum(c.consumed for c in chunks) == len(lines)
     told = []
     assert len(open_dataset(tmp_path / "fer2013.csv", warn=told.append)) == 2
-    assert told[0] == "left out: fer2013.csv:3: label 9; expected 0 to 6"
+    assert told[0] == "left out: fer2013.csv:3: label '9'; expected 0 to 6"
 
 
 @pytest.mark.parametrize(
     ("text", "encoding", "says"),
     [
         ("", "utf-8", "no column 'emotion'"),
-        ("emotion,pixels\n", "utf-8", "no column 'usage'"),
         (HEADER + "\u00e9", "latin-1", "fer2013.csv:2: not UTF-8"),
         (HEADER, "utf-16", "not UTF-8"),
         (HEADER + "3,1 2 3,Training\n", "utf-8", "3 pixels"),
@@ -246,25 +248,29 @@ def test_list_of_pictures(tmp_path):
     assert chunks[0].columns["source"].tolist() == ["images/a.png", "images/b.png", "images/c.png"]
     assert chunks[0].columns["label"].tolist() == [0, 1, 0]
     assert chunks[0].columns["identity"].tolist() == ["u1", "u2", "u2"]
-    assert list(problems) == ["images/gone.png", *(f"legend.csv:{n}" for n in (6, 7, 8, 9))]
-    assert "no such file" in problems["images/gone.png"]
+    assert list(problems) == [f"legend.csv:{n}" for n in (5, 6, 7, 8, 9)]
+    assert "no such file" in problems["legend.csv:5"]
     assert all("leaves the folder" in problems[f"legend.csv:{n}"] for n in (6, 7, 8))
 
 
 def test_list_with_splits_and_numbers(tmp_path):
     for name in "abcd":
         (tmp_path / f"{name}.png").write_bytes(png(9, 10))
-    text = "Path, Label, Split, note\na.png,0,TRAIN,x\nb.png,7,val,y\nc.png,,,z\nd.png,1,hold-out,z\n"
-    chunks, problems = everything(write_csv(tmp_path / "list.csv", text))
+    text = "Path, Label, Split, note\na.png,0,TRAIN,x\nb.png,7.0,val,y\nc.png,,,z\nd.png,1,later,z\n"
+    with pytest.raises(DataError, match=r"labels are 0, 1, 7, and nothing says what they mean; .*--labels affectnet"):
+        open_source(write_csv(tmp_path / "list.csv", text))
+    eight = Choices(labels=LabelChoice.parse(",".join(EIGHT)))
+    chunks, problems = everything(tmp_path / "list.csv", choices=eight)
     columns = chunks[0].columns
     assert columns["split"].tolist() == ["train", "validation", ""]
     assert columns["label"].tolist() == [0, 7, -1]
     assert columns["note"].tolist() == ["x", "y", "z"]
-    assert open_source(tmp_path / "list.csv").label_names == EIGHT
-    assert "'hold-out' is no split" in problems["list.csv:5"]
-    assert len(open_dataset(tmp_path / "list.csv", splits=("validation",), warn=lambda _: None)) == 1
-    with pytest.raises(DataError, match="its columns are a, b; expected"):
-        open_source(write_csv(tmp_path / "other.csv", "a,b\n"))
+    assert open_source(tmp_path / "list.csv", choices=eight).label_names == EIGHT
+    assert "'later' is no split" in problems["list.csv:5"]
+    source = open_source(tmp_path / "list.csv", splits=("validation",), choices=eight)
+    assert sum(len(c.pictures) for c in source.chunks()) == 1
+    with pytest.raises(DataError, match="its columns are x, y; expected"):
+        open_source(write_csv(tmp_path / "other.csv", "x,y\n"))
 
 
 # Parquet

@@ -11,7 +11,9 @@ from typing import Literal
 from mien.cluster.ray_workers import TRIES, Lost, RaySettings, in_order, ray_workers
 from mien.data.crops import Cropped, CroppedSource, CropSettings, DetectorChoice, crop_dataset
 from mien.data.dataset import Chunk, Progress, Source, SourceOver, Step
-from mien.data.reading.trees import Folder, PictureFiles
+from mien.data.readers import Opened
+from mien.data.reading.image_files import ImageFiles
+from mien.data.reading.trees import Folder
 from mien.errors import ClusterError
 
 PART = 64
@@ -79,13 +81,14 @@ class _Held:
 
 def _parts(source: Source, start: int) -> Iterator[Source]:
     """A source from `start` on as small sources: of the names of picture files, or of pictures that were read here."""
-    if isinstance(source, PictureFiles) and isinstance(source.tree, Folder):
-        tree = Folder(source.tree.root)  # without the listing that the other one holds
-        for first in range(start, len(source.records), PART):
-            yield replace(source, tree=tree, records=source.records[first : first + PART])
-    else:
-        for chunk in source.chunks(start):
-            yield _Held(chunk, source.label_names)
+    inner = source.source if isinstance(source, Opened) else source
+    if isinstance(inner, ImageFiles) and isinstance(inner.tree, Folder):
+        tree = Folder(inner.tree.root)  # without the listing that the other one holds
+        for first in range(start, len(inner.records), PART):
+            yield replace(inner, tree=tree, records=inner.records[first : first + PART])
+        start = max(start, len(inner.records))  # behind them are the files that are no part of the data
+    for chunk in source.chunks(start):
+        yield _Held(chunk, source.label_names)
 
 
 def _start(detector: DetectorChoice, settings: CropSettings) -> Callable[[Source], list[Chunk]]:

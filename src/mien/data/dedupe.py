@@ -14,7 +14,7 @@ from mien.data.arrays import write_arrays
 from mien.data.checks import apart
 from mien.data.dataset import SPLITS, Dataset, Problem, Progress, Selection, collect
 from mien.data.duplicates import DuplicateGroups, find_duplicates
-from mien.data.readers import Arrays, open_source
+from mien.data.readers import open_source
 from mien.errors import OutputError
 from mien.files import atomic_text, make_folder, write_bytes
 from mien.pages import contact_sheet, png, shrink
@@ -86,7 +86,7 @@ def dedupe(
 
 def _read(source: Path, progress: Progress | None) -> tuple[Dataset, tuple[Problem, ...]]:
     opened = open_source(source)
-    if isinstance(opened, Arrays):
+    if isinstance(opened.source, Dataset):
         return opened.source, ()
     problems: list[Problem] = []
     dataset = collect(opened, problem=problems.append, name=str(source), progress=progress)

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 from mien.data.checks import apart
-from mien.data.dataset import Dataset, Progress
+from mien.data.dataset import Dataset, Problem, Progress, split_rank
 from mien.data.export import write_source
 from mien.data.readers import open_source
+from mien.data.reading.reading import Choices, Reading
 from mien.errors import DataError
 
 FORMATS = ("arrays", "folders", "parquet")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What an import would write. counts: split -> class -> how many samples. problems: what could not be used."""
+
+    reading: Reading
+    counts: dict[str, dict[str, int]]
+    problems: tuple[Problem, ...]
+
+    @property
+    def samples(self) -> int:
+        """How many samples there would be."""
+        return sum(sum(of_split.values()) for of_split in self.counts.values())
 
 
 def import_dataset(
@@ -18,20 +35,43 @@ def import_dataset(
     out: Path,
     *,
     as_: str = "arrays",
-    ferplus: Path | None = None,
+    choices: Choices | None = None,
     resume: bool = False,
     progress: Progress | None = None,
 ) -> Dataset:
-    """Writes a data set of any layout to the new folder `out`; returns it, its last step the import.
+    """Writes a data set of any layout to the new folder `out`. Its last step has what was chosen and how it was read.
 
-    as_: one of `FORMATS`. ferplus: fer2013new.csv, whose votes belong to the rows of a fer2013.csv. resume: go on where
-    a killed import stopped. What could not be used stands in OUT/problems.csv and is counted in the last step. Raises
-    DataError, OutputError where `out` is there already or touches the source, MissingExtraError without pyarrow.
+    as_: one of `FORMATS`. choices: what the user says of the source. resume: a killed import is resumed. What could not
+    be used is in OUT/problems.csv and counted in the last step. Raises DataError, OutputError where `out` is there
+    already or touches the source, MissingExtraError without pyarrow.
     """
     source, out = Path(source), Path(out)
+    choices = choices or Choices()
     if as_ not in FORMATS:
         raise DataError(f"--as {as_}: unknown; expected {', '.join(FORMATS)}")
     apart(source, out)
-    opened = open_source(source, ferplus=ferplus)
-    settings = {"source": source.resolve().name, "ferplus": ferplus.name if ferplus else None}
+    opened = open_source(source, choices=choices)
+    settings = {"source": source.resolve().name, **choices.to_dict(), "reading": opened.reading.lines()}
     return write_source(opened, out, as_=as_, command="import", settings=settings, resume=resume, progress=progress)
+
+
+def plan_import(source: Path, *, choices: Choices | None = None, progress: Progress | None = None) -> Plan:
+    """What `import_dataset` would do: all files are opened and read, nothing is written. Raises DataError."""
+    opened = open_source(Path(source), choices=choices)
+    names = (*opened.label_names, "")
+    counts: Counter[tuple[str, str]] = Counter()
+    problems: list[Problem] = []
+    done = 0
+    for chunk in opened.chunks():
+        counts.update(
+            (split, names[label])
+            for split, label in zip(chunk.columns["split"].tolist(), chunk.columns["label"].tolist(), strict=True)
+        )
+        problems += chunk.problems
+        done += chunk.consumed
+        if progress:
+            progress(done, opened.total)
+    table: dict[str, dict[str, int]] = {}
+    for split in sorted({s for s, _ in counts}, key=split_rank):
+        table[split] = {name: counts[split, name] for name in names if name or counts[split, ""]}
+    return Plan(opened.reading, table, tuple(problems))

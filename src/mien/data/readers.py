@@ -7,6 +7,7 @@ Splits are called train, validation and test, whatever the source calls them; ''
 from __future__ import annotations
 
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from mien.data.reading.image_files import ImageFiles
 from mien.data.reading.label_reading import Labels
 from mien.data.reading.layouts import KNOWN, find_layout, why_unused
 from mien.data.reading.reading import Choices, Found, Reading, Scan
-from mien.data.reading.trees import Folder, Tree, printable
+from mien.data.reading.trees import Folder, Tree, printable, suffix_of
 from mien.data.samples import Samples
 from mien.errors import DataError
 
@@ -121,6 +122,8 @@ def read_dataset(
         dataset = opened.source
     else:
         dataset = collect(Fitted(opened, size, channels), problem=_telling(warn), name=str(path))
+    if opened.reading.labels.assumed:
+        warn(f"{path}: labels read as {opened.reading.labels.said[0]}")
     found = set(dataset.splits.tolist())
     return {s: dataset.samples(s, size=size, channels=channels) for s in splits if s in found}
 
@@ -170,10 +173,17 @@ def _open_tree(tree: Tree, root: Path, said: Choices) -> Opened:
     return _finish(find_layout(scan), scan, said, root)
 
 
+def _nothing(scan: Scan | None, root: Path) -> str:
+    """What is in a tree in which there is no data set."""
+    kinds = Counter(suffix_of(name) or "without a suffix" for name in scan.tree.names) if scan else Counter()
+    holds = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(6)) or "only empty folders"
+    return f"{root}: no images, lists or tables that mien reads in it ({holds}); expected {KNOWN}"
+
+
 def _finish(found: Found | None, scan: Scan | None, said: Choices, root: Path) -> Opened:
     """The source of what was found, with the splits that are wanted, and every file that it leaves over."""
     if found is None:
-        raise DataError(f"{root}: no data set that mien knows in it; expected {KNOWN}")
+        raise DataError(_nothing(scan, root))
     source = found.source
     unused: list[str] = []
     if scan is not None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mien.data.crops import DetectorChoice
+from mien.data.reading.reading import make_choices
 from mien.errors import RecipeError
 from mien.pipeline import stages as work
 from mien.pipeline.settings import Settings, Train, suggestion
@@ -94,10 +95,18 @@ class _Planner:
             raise RecipeError(f"{s.file}: 'import.source': {what}")
         source = s.path(s.import_.source) if s.import_.source else s.out / "toy" / work.TOY
         ferplus = s.path(s.import_.ferplus) if s.import_.ferplus else None
+        choices = make_choices(
+            labels=s.import_.labels,
+            split_map=s.import_.split_map,
+            label_column=s.import_.label_column,
+            image_column=s.import_.image_column,
+            root=s.path(s.import_.root) if s.import_.root else None,
+            ferplus=ferplus,
+        )
         self._add(
             "import",
-            {"name": self.name, "ferplus": ferplus is not None},
-            partial(work.import_data, source=source, ferplus=ferplus, name=self.name),
+            {"name": self.name, **choices.to_dict(), "ferplus": ferplus is not None},
+            partial(work.import_data, source=source, choices=choices, name=self.name),
             inputs=("toy",) if s.toy else (),
             files=tuple(path for path in (None if s.toy else source, ferplus) if path),
         )

@@ -36,10 +36,15 @@ class Toy:
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """source: any data set that mien reads, left out with [toy]. ferplus: fer2013new.csv, as in `mien data import`."""
+    """source: any data set that mien reads, left out with [toy]. The rest: as the options of `mien data import`."""
 
     source: str = ""
     ferplus: str = ""
+    labels: str = ""
+    split_map: str = ""
+    label_column: str = ""
+    image_column: str = ""
+    root: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from mien.pipeline.state import Outcome, Report
 if TYPE_CHECKING:
     from mien.data.audit import OutOfFold
     from mien.data.crops import DetectorChoice
+    from mien.data.reading.reading import Choices
     from mien.evaluation.result import Evaluation
     from mien.model_file import ModelFile
     from mien.training.recipe import Recipe
@@ -55,11 +56,11 @@ def draw_toy(folder: Path, told: Told, *, settings: config.Toy, seed: int) -> Ou
     return Outcome(tuple(files), samples_out=count)
 
 
-def import_data(folder: Path, told: Told, *, source: Path, ferplus: Path | None, name: str) -> Outcome:
+def import_data(folder: Path, told: Told, *, source: Path, choices: Choices, name: str) -> Outcome:
     """Any layout as arrays."""
     from mien.data.importing import import_dataset
 
-    dataset = import_dataset(source, folder / name, ferplus=ferplus, resume=True, progress=told.progress)
+    dataset = import_dataset(source, folder / name, choices=choices, resume=True, progress=told.progress)
     return _data_outcome(dataset, name, problems=dataset.steps[-1].problems)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,57 +11,114 @@ import typer
 from mien.cli.exit_codes import NOT_ALL_READ
 
 if TYPE_CHECKING:
-    pass
+    from mien.data.dataset import Problem
+
+_SHOWN = 20  # problems that are printed, of those that the list has
 
 
 def import_(
-    source: Annotated[Path, typer.Argument(help="A CSV, Parquet file(s), a folder or a ZIP; see below.")],
-    out: Annotated[Path, typer.Argument(help="The new data set.")],
+    source: Annotated[Path, typer.Argument(help="A list, table, folder or ZIP; see below.")],
+    out: Annotated[Path | None, typer.Argument(help="The new data set.")] = None,
     as_: Annotated[
         Literal["arrays", "folders", "parquet"], typer.Option("--as", help="How the data set is kept.")
     ] = "arrays",
+    plan: Annotated[
+        bool, typer.Option("--plan", "--dry-run", help="Read everything, say what was understood, write nothing.")
+    ] = False,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="What labels mean: names in the order of their numbers, OLD=NEW pairs, a TOML or CSV file of them, or "
+            "a known order (fer2013, raf-db, affectnet, ...).",
+        ),
+    ] = None,
+    split_map: Annotated[
+        str | None, typer.Option(metavar="PAIRS", help="What splits mean, such as  holdout=test,extra=train.")
+    ] = None,
+    label_column: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The column of the labels, by name or number.")
+    ] = None,
+    image_column: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The column of the images, by name or number.")
+    ] = None,
+    root: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The folder that paths in a list are relative to.")
+    ] = None,
     ferplus: Annotated[
         Path | None, typer.Option(metavar="FILE", help="fer2013new.csv, whose votes belong to the rows of SOURCE.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where a killed import stopped.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what SOURCE is, and stop.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume a killed import.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")] = False,
 ) -> None:
-    """Import a data set of faces or photographs. Records that can't be used are listed, the others kept.
+    """Import a data set of faces or photographs, and say how it was read.
 
-    SOURCE may be Kaggle's fer2013.csv or icml_face_data.csv, a plain CSV of path,label[,split], Hugging Face image
-    Parquet (a file or a folder), class folders with or without splits, RAF-DB, AffectNet or CK+48 as published, a
-    folder of pictures, or a ZIP of any of these folders or of a CSV.
+    SOURCE may be Kaggle's fer2013.csv, a list of images and labels (CSV, TSV, JSON lines), Parquet, arrays (.npz),
+    class folders of any names, RAF-DB, AffectNet, CK+, KDEF and others as published, YOLO, COCO, VOC, Label Studio,
+    FiftyOne, or a ZIP of any of these. What can't be read is listed with its reason; nothing is guessed in silence.
 
-    Exit code: 0 all records were used, 3 some were not (OUT/problems.csv names them), 2 wrong usage or data.
+    Exit code: 0 every file was used, 3 some were not (OUT/problems.csv names them), 2 wrong usage or data.
 
     Examples:
 
-    - `mien data import fer2013.csv data/fer2013`
+    - `mien data import fer2013.csv data/fer2013 --ferplus fer2013new.csv`
 
-    - `mien data import fer2013.csv data/ferplus --ferplus fer2013new.csv`
+    - `mien data import archive.zip --plan`
 
-    - `mien data import archive.zip faces --as folders`
+    - `mien data import rafdb.csv data/faces --labels raf-db`
 
-    - `mien data import legend.csv data/faces --dry-run`
+    - `mien data import my-faces/ data/faces --labels 0=bored,1=engaged --split-map holdout=test`
+
+    - `mien data import list.tsv data/faces --image-column pic --label-column answer --root /data/images`
     """
     from mien.cli.data.counts import print_counts
     from mien.cli.progress import progress_bar
-    from mien.data.importing import import_dataset
-    from mien.data.readers import open_source
+    from mien.data.importing import import_dataset, plan_import
+    from mien.data.reading.reading import make_choices
 
-    if dry_run:
-        found = open_source(source, ferplus=ferplus)
-        count = "an unknown number of" if found.total is None else f"{found.total:,}"
-        typer.echo(f"{source}: {found.kind}, {count} records, labels {', '.join(found.label_names) or 'none'}")
-        typer.echo(f"would be written to {out} as {as_}")
+    choices = make_choices(
+        labels=labels or "",
+        split_map=split_map or "",
+        label_column=label_column or "",
+        image_column=image_column or "",
+        root=root,
+        ferplus=ferplus,
+    )
+    if plan:
+        with progress_bar("read", unit="images", quiet=quiet) as progress:
+            planned = plan_import(source, choices=choices, progress=progress)
+        _print_reading(planned.reading.lines())
+        print_counts(planned.counts)
+        typer.echo(f"{source}: {planned.samples:,} images; nothing was written")
+        _print_problems(planned.problems)
+        if planned.problems:
+            raise typer.Exit(NOT_ALL_READ)
         return
-    with progress_bar("import", unit="pictures", quiet=quiet) as progress:
-        result = import_dataset(source, out, as_=as_, ferplus=ferplus, resume=resume, progress=progress)
-    print_counts(result.counts())
-    problems = result.steps[-1].problems
-    typer.echo(f"{out}: {len(result):,} pictures as {as_}")
+    if out is None:
+        raise typer.BadParameter("expected a new folder for the data set, or --plan", param_hint="OUT")
+    with progress_bar("import", unit="images", quiet=quiet) as progress:
+        dataset = import_dataset(source, out, as_=as_, choices=choices, resume=resume, progress=progress)
+    _print_reading(dataset.steps[-1].settings["reading"])
+    print_counts(dataset.counts())
+    typer.echo(f"{out}: {len(dataset):,} images as {as_}")
+    problems = dataset.steps[-1].problems
     if problems:
         listed = out / "problems.csv"
-        typer.echo(f"{problems:,} records could not be used; {listed} names each with its reason", err=True)
+        typer.echo(f"{problems:,} files or records could not be used; {listed} names each with its reason", err=True)
         raise typer.Exit(NOT_ALL_READ)
+
+
+def _print_reading(lines: Sequence[str]) -> None:
+    from mien.pages import plain
+
+    for line in lines:
+        typer.echo(plain(line))
+
+
+def _print_problems(problems: Sequence[Problem]) -> None:
+    from mien.pages import plain
+
+    for problem in problems[:_SHOWN]:
+        typer.echo(plain(f"not read: {problem.source}: {problem.reason}"), err=True)
+    if len(problems) > _SHOWN:
+        typer.echo(f"not read: {len(problems) - _SHOWN:,} more", err=True)

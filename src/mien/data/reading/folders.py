@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,10 @@ from mien.labels import EIGHT, canonical
 
 MAX_OWN_CLASSES = 100
 """More sibling folders than this, none of them named after an expression, are albums, not classes."""
+
+_PERSON = re.compile(
+    r"((s|p|sub|subj|subject|person|participant|proband|actor|user|id)[ _-]*)?\d+", re.IGNORECASE
+)  # how folders of people are called, where nothing else tells
 
 
 @dataclass(slots=True)
@@ -104,7 +109,16 @@ def find_loose(scan: Scan) -> Found | None:
     records = [Record(name, inside.get(name, "")) for name in scan.images]
     title = "loose pictures in split folders" if splits else "loose pictures"
     labels = scan.labels((), str(scan.root))
-    return Found(ImageFiles(scan.tree, records, labels, title), Reading(title, "", labels, split_words(splits)))
+    folders = sorted({part for name in scan.images for part in name.split("/")[:-1]} - set(splits))
+    notes = ["the images have no labels"]
+    if folders:
+        shown = ", ".join(folders[:5]) + (", ..." if len(folders) > 5 else "")
+        notes = [
+            f"no labels: the folders {shown} are not read as classes; --labels {folders[0]}=NAME,... says they are"
+        ]
+    return Found(
+        ImageFiles(scan.tree, records, labels, title), Reading(title, "", labels, split_words(splits), tuple(notes))
+    )
 
 
 def node_of(images: Sequence[str], folders: Sequence[str]) -> Node:
@@ -160,7 +174,7 @@ def _descend(walk: _Walk, node: Node, path: str, above: Placed, own: bool) -> No
     elif len(children) == 1 and node.mostly_below():
         ((name, child),) = children.items()
         _descend(walk, child, f"{path}{name}/", above, own)
-    elif len(children) > 1 and _are_people(children, own):
+    elif len(children) > 1 and _are_people(walk, children, own):
         for name in sorted(children):
             _descend(walk, children[name], f"{path}{name}/", _with(above, identity=name), own)
 
@@ -202,30 +216,46 @@ def _recurring(folders: Sequence[Mapping[str, Node]]) -> set[str]:
 
 
 def _are_classes(walk: _Walk, node: Node, above: Placed, own: bool) -> bool:
+    """Whether the folders right below a node are classes: expressions, those that the user names, or any others."""
     if any(is_expression(name) for name in node.folders):
         return True
     filled = node.filled()
     chosen = walk.scan.choices.labels
     if chosen and any(name in chosen.renamed for name in filled):
         return True
-    if not own or not filled or not node.mostly_below():
+    if not own or not filled or not node.mostly_below() or len(filled) > MAX_OWN_CLASSES:
         return False
     if above.split and len(walk.own) > 1:
-        return len(walk.own) <= MAX_OWN_CLASSES and bool(walk.own & set(filled))
-    return 2 <= len(filled) <= MAX_OWN_CLASSES and not _are_people(filled, own)
+        return bool(walk.own & set(filled)) and not _are_people(walk, filled, own)
+    if all(_PERSON.fullmatch(name) and not name.isdecimal() for name in filled):
+        return False
+    return len(filled) > 1 and not _are_people(walk, filled, own)
 
 
-def _are_people(children: Mapping[str, Node], own: bool) -> bool:
-    """Whether sibling folders are people: folders of expressions lie in them, or the same own classes in several."""
+def _are_people(walk: _Walk, children: Mapping[str, Node], own: bool) -> bool:
+    """Whether sibling folders are people: folders of classes lie in them.
+
+    Raises DataError where both the folders and those in them could be the classes.
+    """
     inner = [set(child.filled()) for child in children.values() if child.mostly_below()]
-    if any(is_expression(name) for names in inner for name in names):
+    names = set().union(*inner)
+    if any(is_expression(name) for name in names):
         return True
-    return (
-        own
-        and len(inner) == len(children)
-        and all(len(names) > 1 for names in inner)
-        and bool(set.intersection(*inner))
-    )
+    chosen = walk.scan.choices.labels
+    if chosen and names & set(chosen.renamed):
+        return True
+    if not own or len(inner) < len(children) or not names:
+        return False
+    outside, inside = (all(_PERSON.fullmatch(name) for name in level) for level in (children, names))
+    if outside != inside:
+        return outside
+    if _recurring([child.filled() for child in children.values()]):
+        first, second = sorted(children)[0], sorted(names)[0]
+        raise DataError(
+            f"{walk.scan.root}: folders such as {second} lie in several such as {first}, and no name is that of an "
+            f"expression: which are the classes? Say  --labels {second}={second},...  or  --labels {first}={first},..."
+        )
+    return False
 
 
 def _refuse_twin_classes(walk: _Walk, names: Sequence[str], path: str) -> None:
@@ -236,7 +266,7 @@ def _refuse_twin_classes(walk: _Walk, names: Sequence[str], path: str) -> None:
         meaning = canonical(name)
         if meaning in seen and not (chosen and name in chosen.renamed):
             raise DataError(
-                f"{walk.scan.tree.where(path)}: '{seen[meaning]}' and '{name}' are both '{meaning}'; rename one of them, "
+                f"{walk.scan.tree.where(path)}: '{seen[meaning]}' and '{name}' are both '{meaning}'; rename one, "
                 f"or merge them with  --labels '{seen[meaning]}={meaning},{name}={meaning}'"
             )
         seen[meaning] = name
@@ -246,8 +276,8 @@ def _refuse_twin_splits(walk: _Walk, splits: Mapping[str, str], path: str) -> No
     seen: dict[str, str] = {}
     for name, split in splits.items():
         if split and split in seen:
-            raise DataError(f"{walk.scan.tree.where(path)}: '{seen[split]}' and '{name}' are both {split}; keep one, or "
-                            f"say what they are:  --split-map {name}=test")  # fmt: skip
+            raise DataError(f"{walk.scan.tree.where(path)}: '{seen[split]}' and '{name}' are both {split}; keep one, "
+                            f"or say what they are:  --split-map {name}=test")  # fmt: skip
         seen[split] = name
 
 

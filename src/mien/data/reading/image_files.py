@@ -34,9 +34,9 @@ class Record:
     """One face of a data set, in an image file: its name in the tree and what is known of it.
 
     label: as written, '' for none. extra: values of the source's extra columns. wrong: why it can't be used, if it
-    can't; `name` is then a file, or a file and a line. box: of the face, x1, y1, x2, y2, in pixels of the image or, with
-    `ImageFiles.fractions`, in shares of its width and height. face: its number, from 1, among several in one image: such
-    faces are cut out at their boxes; 0 where the image has one.
+    can't; `name` is then a file, or a file and a line. box: of the face, x1, y1, x2, y2, in pixels of the image, or
+    with `ImageFiles.fractions` in shares of its width and height. face: its number, from 1, among several in one image:
+    such faces are cut out at their boxes; 0 where the image has one.
     """
 
     name: str

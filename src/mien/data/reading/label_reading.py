@@ -1,7 +1,7 @@
-"""From labels as they are written (names, digits, digits as text, whole floats) to classes: one rule for all containers.
+"""From labels as written (names, digits, digits as text, whole floats) to classes: one rule for all containers.
 
 Names are read in any known spelling. Numbers are read only where something says what they mean: the data set's own
-list of names, its published layout, or the user; without any of these they must be exactly the numbers of a known order.
+list of names, its published layout, or the user; without any of these they must be exactly those of a known order.
 """
 
 from __future__ import annotations
@@ -114,13 +114,15 @@ def read_labels(
     choice: LabelChoice | None = None,
     declared: Sequence[str] = (),
     order: str = "",
+    usual: str = "",
     as_names: bool = False,
 ) -> Labels:
     """What the distinct labels of a data set mean.
 
     written: the labels, as often as they like. where: names the data set in errors. choice: what the user says; it
     goes before everything else. declared: the data set's own names of the numbers 0, 1, 2, ... order: the key in
-    `labels.ORDERS` that its published layout uses. as_names: numbers are names too (of folders).
+    `labels.ORDERS` that its published layout uses. usual: the one that files of its kind use, though nothing says so.
+    as_names: numbers are names too (of folders).
     Raises DataError where labels are numbers that nothing explains, fractions, or two names of one class.
     """
     texts = sorted({text for text in written if not is_no_label(text)})
@@ -129,12 +131,12 @@ def read_labels(
     numbers = {text: int(plain(text)) for text in texts if _NUMBER.fullmatch(text.strip())}
     if declared:
         return _declared(texts, where, declared)
-    if order:
-        return _by_order(texts, order, stated=True)
+    if order or (usual and numbers):
+        return _by_order(texts, order or usual, stated=bool(order))
     if not numbers or (as_names and len(numbers) == len(texts)):
-        return _named(texts, where, folders=as_names)
+        return _named(texts)
     if as_names:
-        return _named(texts, where, folders=True)
+        return _named(texts)
     fractions = [text for text in texts if text not in numbers and _FRACTION.fullmatch(text.strip())]
     if fractions:
         raise DataError(f"{where}: the label '{fractions[0]}' is a fraction; expected names or whole numbers; "
@@ -214,10 +216,8 @@ def _declared(texts: Sequence[str], where: str, declared: Sequence[str]) -> Labe
     return Labels(tuple(mapped), meaning, (said,), numbers={name: i for i, name in enumerate(mapped)})
 
 
-def _named(texts: Sequence[str], where: str, *, folders: bool) -> Labels:
+def _named(texts: Sequence[str]) -> Labels:
     spelled = {text: canonical(text) for text in texts}
-    if not folders:  # siblings that mean the same are refused where the folders are read
-        _refuse_twins(spelled, where)
     names = class_order(set(spelled.values()))
     said = []
     changed = [f"{text} -> {name}" for text, name in spelled.items() if name in EIGHT and text.lower() != name]

@@ -6,11 +6,14 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
+
+import numpy as np
 
 from mien.data.reading.image_files import ImageFiles, Record, column_name
 from mien.data.reading.label_reading import is_no_label
 from mien.data.reading.reading import Found, Reading, Scan, split_words
-from mien.data.reading.text_tables import TextTable, open_text_table
+from mien.data.reading.text_tables import TextTable, column_names, open_text_table
 from mien.data.reading.trees import Folder, Tree, leads_out, split_named
 from mien.errors import DataError
 from mien.labels import EIGHT, canonical
@@ -36,13 +39,16 @@ _LOOKED_AT = 40  # lines by which columns are told
 
 @dataclass(frozen=True, slots=True)
 class ListColumns:
-    """Which cells of a list's lines hold what; -1 where none does. one_hot: a column for each class, by its name."""
+    """Which cells of a list's lines hold what; -1 where none does. one_hot: a column for each class, by its name.
+    votes: of the eight expressions in the order of `labels.EIGHT`, () where there are none.
+    """
 
     image: int
     label: int = -1
     split: int = -1
     others: tuple[tuple[str, int], ...] = ()
     one_hot: tuple[tuple[str, int], ...] = ()
+    votes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -113,12 +119,22 @@ def find_lists(scan: Scan) -> Found | None:
     return read_lists(scan, alike)
 
 
+def find_manifest(scan: Scan) -> Found | None:
+    """The list that `mien data export --as folders` writes beside its images: edits in it count."""
+    for name in scan.named("manifest.csv"):
+        table = open_text_table(scan.tree, name)
+        if table and column_names(table.first)[:4] == ("file", "source", "split", "label"):
+            opened = _columns_of(scan, table)
+            return read_lists(scan, [opened]) if opened else None
+    return None
+
+
 def find_one_list(scan: Scan, name: str) -> Found:
     """The list that a user named. Raises DataError where it is none."""
     table = open_text_table(scan.tree, name)
     where = scan.tree.where(name)
     if table is None:
-        raise DataError(f"{where}: no list of images: empty, or not text in UTF-8 or UTF-16")
+        raise DataError(f"{where}: not a data set that mien reads: empty, or not text; expected a list of images")
     opened = _columns_of(scan, table)
     if opened is None:
         raise DataError(_no_list(where, table))
@@ -144,15 +160,24 @@ def read_lists(scan: Scan, tables: Sequence[tuple[TextTable, ListColumns]]) -> F
         folder = "" if scan.choices.root else table.name[: table.name.rfind("/") + 1]
         records += _records(scan, table, columns, ImagePaths(tree, folder), splits)
     first, columns = tables[0]
+    order = known_order(scan, records)
+    notes = []
+    if order and columns.split < 0:
+        records = [replace(r, split=r.split or split_in_name(r.name)) for r in records]
+        splits |= {f"{r.split}_*": r.split for r in records if r.split}
+        notes.append("RAF-DB: the images' names tell the splits and the order of the numbers")
     declared = tuple(name for name, _ in columns.one_hot)
     names = ", ".join(table.name for table, _ in tables[:3]) + (", ..." if len(tables) > 3 else "")
-    labels = scan.labels({r.label for r in records}, scan.tree.where(first.name), **known_order(scan, records))
+    labels = scan.labels({r.label for r in records}, scan.tree.where(first.name), **order)
     column = f"column '{_title(first, columns.label)}'" if columns.label >= 0 else f"the columns {', '.join(declared)}"
-    extra = {column_name(name): object for name, _ in columns.others}
+    extra: dict[str, Any] = {column_name(name): object for name, _ in columns.others}
+    if columns.votes:
+        extra["votes"] = np.float32
     stamp = " ".join(scan.tree.stamp(table.name) for table, _ in tables)
     title = "CSV of picture files" if first.delimiter else "JSON list of image files"
     source = ImageFiles(tree, records, labels, title, extra, stamp=stamp)
-    notes = [] if first.columns else [f"{first.name} has no header: images are column {columns.image + 1}"]
+    if not first.columns:
+        notes.append(f"{first.name} has no header: images are column {columns.image + 1}")
     reading = Reading(title, f"{column} of {names}", labels, split_words(splits), tuple(notes))
     return Found(source, reading, {table.name for table, _ in tables}, f"is not named in {names}")
 
@@ -198,8 +223,10 @@ def _columns_of(scan: Scan, table: TextTable) -> tuple[TextTable, ListColumns] |
         if image < 0 or (label < 0 and not hot):
             return None
         taken = {image, label, split, *(i for _, i in hot)}
-        others = tuple((t, i) for i, t in enumerate(titles) if i not in taken and t)
-        return named, ListColumns(image, label, split, others, hot)
+        votes = tuple(titles.index(f"votes_{name}") for name in EIGHT if f"votes_{name}" in titles)
+        votes = votes if len(votes) == len(EIGHT) else ()
+        others = tuple((t, i) for i, t in enumerate(titles) if i not in taken | {*votes} and t)
+        return named, ListColumns(image, label, split, others, hot, votes)
     return _without_header(table, rows, width, paths, wanted_image, wanted_label)
 
 
@@ -264,8 +291,9 @@ def _without_header(
     """Columns by what is in them: images that are there, the words of splits, and the one that is left, labels."""
     columns = [[row[i] for row in rows if i < len(row)] for i in range(width)]
     if image is None:
-        hits = [sum(bool(paths.find(cell)) for cell in cells) for cells in columns]
-        image = hits.index(max(hits)) if hits and max(hits) else -1
+        hits = [sum(paths.find(cell) is not None for cell in cells) for cells in columns]
+        best = max(hits, default=0)
+        image = hits.index(best) if best else -1
     if image < 0:
         return None
     split = next((i for i, cells in enumerate(columns) if i != image and _are_splits(cells)), -1)
@@ -287,8 +315,8 @@ def _records(
 ) -> Iterator[Record]:
     file = table.name.rpartition("/")[2]
     by_file = split_named(file.partition(".")[0]) or "" if columns.split < 0 else ""
-    for number, cells in table.rows():
-        cells = [*cells, *[""] * (1 + max(columns.image, columns.label, columns.split) - len(cells))]
+    for number, given in table.rows():
+        cells = [*given, *[""] * (1 + max(columns.image, columns.label, columns.split) - len(given))]
         written = cells[columns.split] if columns.split >= 0 else ""
         split = scan.choices.split(written) if written else by_file
         if split is not None and (written or by_file):
@@ -302,8 +330,16 @@ def _records(
             wrong = _not_found(path, file, paths)
         elif split is None:
             wrong = f"'{written}' is no split; expected train, validation or test (--split-map names others)"
-        extra = tuple(cells[i] if i < len(cells) else "" for _, i in columns.others)
+        extra: tuple[Any, ...] = tuple(cells[i] if i < len(cells) else "" for _, i in columns.others)
+        if columns.votes:
+            counts, wrong_votes = _votes([cells[i] if i < len(cells) else "" for i in columns.votes])
+            extra, wrong = (*extra, counts), wrong or wrong_votes
         yield Record(f"{file}:{number}" if wrong else name or "", split or "", label, extra, wrong)
+
+
+def split_in_name(name: str) -> str:
+    """The split that RAF-DB's file names begin with."""
+    return split_named(name.rpartition("/")[2].partition("_")[0]) or ""
 
 
 def _not_found(path: str, file: str, paths: ImagePaths) -> str:
@@ -324,6 +360,12 @@ def _label(cells: Sequence[str], columns: ListColumns) -> tuple[str, str]:
     return (hot[0] if hot else ""), ""
 
 
-def with_numbered_label(record: Record, label: str) -> Record:
-    """The record with another label."""
-    return replace(record, label=label)
+def _votes(cells: Sequence[str]) -> tuple[tuple[float, ...], str]:
+    """Votes for the eight expressions, and why they can't be used."""
+    try:
+        counts = tuple(float(cell or 0) for cell in cells)
+    except ValueError:
+        counts = (-1.0,)
+    if not all(0 <= count < 1e6 for count in counts):  # NaN is neither
+        return (0.0,) * len(EIGHT), "its votes are no counts of 0 or more"
+    return counts, ""

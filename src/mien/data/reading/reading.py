@@ -1,4 +1,4 @@
-"""How a layout is recognised, and what is said of it: `Scan` (a tree looked over once), `Found`, `Reading`, `Choices`."""
+"""How a layout is recognised, and what is said of it: `Scan` (a tree looked over), `Found`, `Reading`, `Choices`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mien.data.dataset import Source
+from mien.data.dataset import SPLITS, Source
 from mien.data.reading.archives import UNREADABLE
 from mien.data.reading.label_reading import LabelChoice, Labels, read_labels
 from mien.data.reading.trees import Tree, split_named, suffix_of
@@ -137,10 +137,14 @@ class Scan:
         return [name for name in self.tree.names if self._shows(name)]
 
     @cached_property
+    def image_set(self) -> frozenset[str]:
+        """The same, to look names up."""
+        return frozenset(self.images)
+
+    @cached_property
     def others(self) -> list[str]:
         """All other files."""
-        images = set(self.images)
-        return [name for name in self.tree.names if name not in images]
+        return [name for name in self.tree.names if name not in self.image_set]
 
     def with_suffix(self, *suffixes: str) -> list[str]:
         """The files that are no images and end in one of these (lower case, with the dot)."""
@@ -193,6 +197,36 @@ class Layout:
     title: str
     told_by: str
     find: Callable[[Scan], Found | None]
+
+
+def make_choices(
+    *,
+    labels: str = "",
+    split_map: str = "",
+    label_column: str = "",
+    image_column: str = "",
+    root: Path | None = None,
+    ferplus: Path | None = None,
+) -> Choices:
+    """Choices as typed: `labels` as in `LabelChoice.parse`, `split_map` as `holdout=test`. Raises DataError."""
+    return Choices(
+        labels=LabelChoice.parse(labels) if labels else None,
+        split_map=parse_split_map(split_map) if split_map else {},
+        label_column=label_column,
+        image_column=image_column,
+        root=root,
+        ferplus=ferplus,
+    )
+
+
+def parse_split_map(text: str) -> dict[str, str]:
+    """`holdout=test,extra=train` -> split as written -> split; `-` and nothing stand for no split. Raises DataError."""
+    pairs = [part.partition("=") for part in text.split(",")]
+    mapped = {old.strip(): "" if new.strip() in ("", "-") else new.strip() for old, _, new in pairs}
+    for old, new in mapped.items():
+        if not old or new not in ("", *SPLITS) or not all(sign for _, sign, _ in pairs):
+            raise DataError(f"--split-map {text}: expected pairs such as  holdout=test,  with {', '.join(SPLITS)}")
+    return mapped
 
 
 def decode_text(data: bytes, where: str) -> str:

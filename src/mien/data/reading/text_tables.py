@@ -56,7 +56,7 @@ class TextTable:
                 if number > 1 or not self.columns:
                     yield number, cells
         except UnicodeDecodeError as error:
-            raise DataError(f"{where}: not text in {self.encoding}: {error}; save it as UTF-8") from error
+            raise DataError(f"{where}: not UTF-8 text: {error}; save it as UTF-8") from error
         except (*UNREADABLE, csv.Error) as error:
             raise DataError(f"{where}: can't be read to its end ({error}); get a whole copy of the file") from error
 
@@ -67,7 +67,7 @@ def column_names(cells: Sequence[str]) -> tuple[str, ...]:
 
 
 def open_text_table(tree: Tree, name: str) -> TextTable | None:
-    """A file as a list, looked at by its first lines; None where it is no text of rows. Never raises for its content."""
+    """A file as a list, by its first lines; None where it is no text of rows. Never raises for its content."""
     try:
         with tree.open(name) as file:
             start = file.read(_SNIFF)
@@ -76,7 +76,7 @@ def open_text_table(tree: Tree, name: str) -> TextTable | None:
     encoding = "utf-16" if start.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
     whole = len(start) < _SNIFF
     text = start.decode(encoding, "replace")
-    if "\0" in text or text.count("\ufffd") > (0 if whole else 3):
+    if "\0" in text or text.count("\ufffd") * 10 > len(text):  # fewer: text in another encoding, which `rows` says
         return None
     if suffix_of(name) in (".json", ".jsonl", ".ndjson") or text.lstrip()[:1] == "{":
         return _open_json(tree, name, encoding)
@@ -96,7 +96,7 @@ def _delimiter(lines: Sequence[str]) -> str:
     for delimiter in _DELIMITERS:
         counts = Counter(len(row) for row in _cells(lines, delimiter))
         width, often = counts.most_common(1)[0]
-        if width > cells and often * 2 > len(lines):
+        if width > cells and often * 2 >= len(lines):
             best, cells = delimiter, width
     return best
 

@@ -1,0 +1,422 @@
+"""CSV whose rows are images: fer2013.csv and its kind, grey values in one cell or in a column each.
+
+The three published forms of FER2013 (fer2013.csv, icml_face_data.csv, the challenge's own train.csv without Usage), CK+
+extended, and tables that people made after them: names for numbers, values of 0 to 1, quoted cells with commas.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.data.dataset import CHUNK, SPLITS, Chunk, Problem, Step, text_column
+from mien.data.reading.archives import UNREADABLE
+from mien.data.reading.fer2013 import check_join, read_ferplus, vote_columns
+from mien.data.reading.label_reading import Labels, is_no_label, plain
+from mien.data.reading.lists import LABEL_COLUMNS, SPLIT_COLUMNS
+from mien.data.reading.reading import Found, Reading, Scan, split_words
+from mien.data.reading.text_tables import MAX_LINE, TextTable, column_names, open_text_table
+from mien.data.reading.trees import Folder, Tree
+from mien.errors import DataError
+from mien.labels import EIGHT
+
+FER2013_NAMES = ("fer2013.csv", "icml_face_data.csv")
+FERPLUS_NAME = "fer2013new.csv"
+PIXEL_COLUMNS = ("pixels", "pixel", "pixel_values", "image_pixels")
+
+_BLOCK = 64  # rows parsed at once: their bytes and what is made of them stay in the processor's cache
+_LOOKED_AT = 100  # rows by which the size of the images and the scale of their values are told
+_BLANKS = bytes.maketrans(b',;[]()"', b"       ")
+
+
+@dataclass(frozen=True, slots=True)
+class PixelColumns:
+    """Where in a row what is. pixels: of the first value. each: how many columns hold a value each; 0: one holds all.
+
+    count: how many columns there are. usage: -1 where there is none.
+    """
+
+    label: int
+    pixels: int
+    usage: int
+    count: int
+    each: int = 0
+
+
+class Fields(NamedTuple):
+    """One row. split: None where it is unknown. reason: why it can't be used, '' where it can."""
+
+    pixels: bytes = b""
+    label: str = ""
+    usage: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PixelTable:
+    """The `Source` of a CSV with the images' grey values in it.
+
+    splits: usage as written -> split. side: of the images, in pixels. scale: what a value is multiplied by; 0 for whole
+    numbers of 0 to 255, the usual ones. wanted: bool, rows to read. votes: FER+'s, float32 (rows, 10).
+    """
+
+    tree: Tree
+    name: str
+    columns: PixelColumns
+    labels: Labels
+    splits: dict[str, str | None]
+    side: int
+    scale: float
+    wanted: NDArray[np.bool_]
+    fingerprint: str
+    votes: NDArray[np.float32] | None = None
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The classes."""
+        return self.labels.names
+
+    @property
+    def total(self) -> int | None:
+        """How many rows are read."""
+        return int(self.wanted.sum())
+
+    def chunks(self, start: int = 0) -> Iterator[Chunk]:
+        """The wanted rows from `start` on; rows before are only skipped."""
+        places = np.flatnonzero(self.wanted)[start:]
+        if not len(places):
+            return
+        held: list[tuple[int, int, bytes]] = []
+        wanted = self.wanted.copy()
+        wanted[: places[0]] = False
+        for row, (number, line) in enumerate(data_lines(self.tree, self.name)):
+            if row < len(wanted) and wanted[row]:
+                held.append((row, number, line))
+                if len(held) == CHUNK:
+                    yield self._chunk(held)
+                    held = []
+        if held:
+            yield self._chunk(held)
+
+    def _chunk(self, lines: list[tuple[int, int, bytes]]) -> Chunk:
+        file = self.name.rpartition("/")[2]
+        problems: dict[int, str] = {}
+        kept: list[int] = []
+        texts: list[bytes] = []
+        labels: list[int] = []
+        splits: list[str] = []
+        for i, (_, number, line) in enumerate(lines):
+            fields = fields_of(line, self.columns)
+            label = self.labels.index(fields.label)
+            reason = fields.reason or self._wrong(fields, label)
+            if not reason:
+                kept.append(i)
+                texts.append(fields.pixels)
+                labels.append(-1 if label is None else label)
+                splits.append(self.splits[fields.usage] or "")
+            else:
+                _check_text(line, f"{self.tree.where(self.name)}:{number}")
+                problems[i] = reason
+        images, wrong = scaled_pixels(texts, self.side, self.scale) if self.scale else pixels_of(texts, self.side)
+        problems |= {kept[i]: reason for i, reason in wrong.items()}
+        good = np.array([i for i in range(len(kept)) if i not in wrong], np.intp)
+        rows = np.array([lines[i][0] for i in kept], np.intp)[good]
+        columns: dict[str, NDArray[Any]] = {
+            "source": text_column([f"{file}:{lines[kept[i]][1]}" for i in good.tolist()]),
+            "split": text_column([splits[i] for i in good.tolist()]),
+            "label": np.array(labels, np.int64)[good],
+        }
+        if self.votes is not None:
+            columns |= vote_columns(self.votes[rows])
+        told = tuple(Problem(f"{file}:{lines[i][1]}", problems[i]) for i in sorted(problems))
+        return Chunk(images[good], columns, told, len(lines))
+
+    def _wrong(self, fields: Fields, label: int | None) -> str:
+        if self.splits.get(fields.usage) is None:
+            return (
+                f"Usage '{fields.usage[:40]}'; expected Training, PublicTest or PrivateTest (--split-map names others)"
+            )
+        if label is None:
+            return self.labels.wrong(fields.label)
+        return "has no label" if label < 0 and self.columns.label >= 0 else ""
+
+
+def find_fer2013(scan: Scan) -> Found | None:
+    """fer2013.csv or icml_face_data.csv in a tree, with fer2013new.csv beside it or where the user says."""
+    for wanted in FER2013_NAMES:
+        found = scan.named(wanted)
+        if found:
+            return read_pixel_table(scan, found[0])
+    return None
+
+
+def find_pixel_table(scan: Scan) -> Found | None:
+    """The one CSV of a tree with labelled images in it; of several the challenge's own train.csv."""
+    names = [name for name in scan.with_suffix(".csv", ".tsv", ".txt") if _pixel_columns(scan, name)]
+    labelled = [name for name in names if (found := _pixel_columns(scan, name)) and found[1].label >= 0]
+    if len(labelled) > 1:
+        raise DataError(
+            f"{scan.root}: {len(labelled)} tables of images ({', '.join(labelled[:3])}); import them one by one"
+        )
+    return read_pixel_table(scan, labelled[0]) if labelled else None
+
+
+def holds_pixels(scan: Scan, name: str) -> bool:
+    """Whether a file is, or is called like, a CSV of images."""
+    return name.rpartition("/")[2] in FER2013_NAMES or _pixel_columns(scan, name) is not None
+
+
+def read_pixel_table(scan: Scan, name: str) -> Found:
+    """A CSV of images as a data set. Raises DataError where it is none."""
+    tree, where = scan.tree, scan.tree.where(name)
+    found = _pixel_columns(scan, name)
+    if found is None or (name.rpartition("/")[2] in FER2013_NAMES and found[1].label < 0):
+        table = open_text_table(tree, name)
+        titles = ", ".join(column_names(table.first)) if table else "none"
+        missing = "emotion" if found or not table else "pixels"
+        raise DataError(
+            f"{where}: no column '{missing}' in its header ({titles[:200]}); expected emotion, pixels, Usage"
+        )
+    table, columns = found
+    if table.encoding == "utf-16":
+        raise DataError(f"{where}: not UTF-8 text but UTF-16; save it as UTF-8")
+    usages: list[str] = []
+    written: list[str] = []
+    texts: list[bytes] = []
+    for number, line in data_lines(tree, name):
+        fields = fields_of(line, columns)
+        if not fields.reason:
+            _check_cells(fields, f"{where}:{number}")
+        usages.append(fields.usage)
+        written.append(fields.label)
+        if len(texts) < _LOOKED_AT and not fields.reason:
+            texts.append(fields.pixels)
+    side, scale = _size_and_scale(texts)
+    splits = {usage: scan.choices.split(usage) for usage in set(usages)}
+    wanted = np.ones(len(usages), bool)
+    if scan.choices.splits is not None:  # rows of an unknown split stay in, to be told as problems
+        taken = {usage for usage, split in splits.items() if split is None or split in scan.choices.splits}
+        wanted = np.array([usage in taken for usage in usages], bool)
+    labels = _labels(scan, Counter(written), where)
+    fingerprint = f"{tree.stamp(name)} {scan.choices.to_dict()} {scan.choices.splits}"
+    votes, used = None, {name}
+    votes_at = _votes_file(scan, name)
+    if votes_at:
+        votes, there = read_ferplus(*votes_at)
+        codes = np.array([SPLITS.index(s) if (s := splits[u]) else -1 for u in usages], np.int8)
+        indices = np.array([-1 if (i := labels.index(w)) is None else i for w in written])
+        check_join(where, votes_at[0].where(votes_at[1]), codes, there, indices, votes)
+        fingerprint += f" {votes_at[0].stamp(votes_at[1])}"
+        used |= {votes_at[1]}
+    title = "fer2013 CSV" if votes is None else "fer2013 CSV with FER+ votes"
+    source = PixelTable(tree, name, columns, labels, splits, side, scale, wanted, fingerprint, votes)
+    notes = [f"values of 0 to 1 are multiplied by 255 ({name})"] if scale == 255 else []
+    column = table.columns[columns.label] if columns.label >= 0 else ""
+    come_from = f"column '{column}' of {name}" if column else ""
+    read_splits = split_words({usage: split or "" for usage, split in splits.items() if usage and split is not None})
+    return Found(source, Reading(title, come_from, labels, read_splits, tuple(notes)), used)
+
+
+def _pixel_columns(scan: Scan, name: str) -> tuple[TextTable, PixelColumns] | None:
+    """Where in a CSV what is; None where it holds no pixels."""
+    table = open_text_table(scan.tree, name)
+    if table is None or table.delimiter != ",":
+        return None
+    table = table.with_header()
+    titles = table.columns
+    pixels = next((titles.index(c) for c in PIXEL_COLUMNS if c in titles), -1)
+    each = 0
+    if pixels < 0:
+        numbered = [i for i, title in enumerate(titles) if title.removeprefix("pixel").strip("_").isdecimal()]
+        if len(numbered) < 64 or numbered != list(range(numbered[0], numbered[0] + len(numbered))):
+            return None
+        pixels, each = numbered[0], len(numbered)
+    choice = "_".join(scan.choices.label_column.lower().split())
+    if choice and choice not in titles:
+        raise DataError(
+            f"{scan.tree.where(name)}: no column '{scan.choices.label_column}'; it has {', '.join(titles)[:200]}"
+        )
+    known = [choice] if choice else ["emotion", *LABEL_COLUMNS]
+    label = next((titles.index(c) for c in known if c in titles), -1)
+    usage = next((titles.index(c) for c in ("usage", *SPLIT_COLUMNS) if c in titles), -1)
+    return table, PixelColumns(label, pixels, usage, len(titles), each)
+
+
+def _votes_file(scan: Scan, name: str) -> tuple[Tree, str] | None:
+    if scan.choices.ferplus:
+        return Folder(scan.choices.ferplus.parent), scan.choices.ferplus.name
+    if name.rpartition("/")[2] not in FER2013_NAMES:
+        return None
+    beside = name[: name.rfind("/") + 1] + FERPLUS_NAME
+    return (scan.tree, beside) if scan.tree.has(beside) else None
+
+
+def _labels(scan: Scan, written: Counter[str], where: str) -> Labels:
+    """The meaning of the labels: numbers are FER2013's, with 7 for contempt where it occurs, as in CK+ extended.
+
+    Rows of other numbers are told one by one; a file that counts from 1 is no file of this kind.
+    """
+    texts = [text for text in written if not is_no_label(text)]
+    fitting = {plain(t) for t in texts} & {str(i) for i in range(len(EIGHT))}
+    rows = sum(n for t, n in written.items() if plain(t) in fitting)
+    if 2 * rows <= sum(written[t] for t in texts) or scan.choices.labels:
+        return scan.labels(texts, where)
+    if "7" in fitting and "0" not in fitting:
+        return scan.labels([t for t in texts if plain(t).isdecimal()], where)
+    return scan.labels(texts, where, usual="ckextended" if "7" in fitting else "fer2013")
+
+
+def _size_and_scale(texts: Sequence[bytes]) -> tuple[int, float]:
+    """The side of the images, and what their values are multiplied by; 0 for whole numbers."""
+    counts = Counter(len(text.split()) for text in texts)
+    squares = [n for n, _ in counts.most_common() if n and round(n**0.5) ** 2 == n]
+    side = round(squares[0] ** 0.5) if squares else 48
+    if not any(b"." in text for text in texts):
+        return side, 0.0
+    try:
+        highest = max(float(max(text.split(), key=float)) for text in texts if text.strip())
+    except ValueError:
+        return side, 0.0
+    return side, 255.0 if highest <= 1 else 1.0
+
+
+def data_lines(tree: Tree, name: str) -> Iterator[tuple[int, bytes]]:
+    """The lines of a CSV behind its header, with their numbers (the header is 1), without blank ones.
+
+    Raises DataError where the file can't be read to its end.
+    """
+    where = tree.where(name)
+    with tree.open(name) as file:
+        try:
+            file.readline(MAX_LINE)
+            number = 1
+            while line := file.readline(MAX_LINE):
+                number += 1
+                if len(line) == MAX_LINE:
+                    raise DataError(f"{where}:{number}: a line of more than {MAX_LINE:,} bytes; expected a row a line")
+                if not line.isspace():
+                    yield number, line
+        except UNREADABLE as error:
+            raise DataError(f"{where}: can't be read to its end ({error}); get a whole copy of the file") from error
+
+
+def fields_of(line: bytes, columns: PixelColumns) -> Fields:
+    """One line; its pixels are not looked at."""
+    cells = line.split(b",")
+    cells[-1] = cells[-1].rstrip(b"\r\n")
+    if b'"' in line:
+        cells = _quoted(line)
+    if len(cells) < columns.count:
+        return Fields(reason=f"{len(cells)} columns; expected {columns.count}")
+    usage = cells[columns.usage].decode("utf-8", "replace").strip() if columns.usage >= 0 else ""
+    label = cells[columns.label].decode("utf-8", "replace").strip() if columns.label >= 0 else ""
+    if columns.each:
+        return Fields(b" ".join(cells[columns.pixels : columns.pixels + columns.each]), label, usage)
+    pixels = cells[columns.pixels]
+    if pixels[:1] in (b"[", b"(", b'"') or b"," in pixels or b";" in pixels:
+        pixels = pixels.translate(_BLANKS)
+    return Fields(pixels, label, usage)
+
+
+def _quoted(line: bytes) -> list[bytes]:
+    """The cells of a line with quotes, in which commas may be."""
+    text = line.decode("utf-8", "surrogateescape").rstrip("\r\n")
+    try:
+        cells = next(csv.reader([text], skipinitialspace=True), [])
+    except csv.Error:
+        return line.rstrip(b"\r\n").split(b",")
+    return [cell.strip().encode("utf-8", "surrogateescape") for cell in cells]
+
+
+def scaled_pixels(texts: Sequence[bytes], side: int, scale: float) -> tuple[NDArray[np.uint8], dict[int, str]]:
+    """`pixels_of` for values with a decimal point, of 0 to 1 (scale 255) or of 0 to 255 (scale 1)."""
+    images = np.zeros((len(texts), side, side, 1), np.uint8)
+    wrong: dict[int, str] = {}
+    for i, text in enumerate(texts):
+        try:
+            values = np.array(text.split(), np.float64) * scale
+        except ValueError:
+            wrong[i] = "something else than numbers among the pixels"
+            continue
+        if len(values) != side * side:
+            wrong[i] = f"{len(values)} pixels; expected {side * side} ({side} x {side})"
+        elif not ((values >= 0) & (values <= 255)).all():  # NaN is neither
+            wrong[i] = f"a pixel outside 0 to {255 / scale:g}, unlike the rows before"
+        else:
+            images[i] = np.rint(values).astype(np.uint8).reshape(side, side, 1)
+    return images, wrong
+
+
+def pixels_of(texts: Sequence[bytes], side: int) -> tuple[NDArray[np.uint8], dict[int, str]]:
+    """Texts of grey values with blanks between -> uint8 (N, side, side, 1), and text -> why it can't be used.
+
+    Images of texts that can't be used are black.
+    """
+    images = np.zeros((len(texts), side, side, 1), np.uint8)
+    wrong: dict[int, str] = {}
+    for first in range(0, len(texts), _BLOCK):
+        block, reasons = _block_of_pixels(texts[first : first + _BLOCK], side)
+        images[first : first + _BLOCK] = block
+        wrong |= {first + i: reason for i, reason in reasons.items()}
+    return images, wrong
+
+
+def _block_of_pixels(texts: Sequence[bytes], side: int) -> tuple[NDArray[np.uint8], dict[int, str]]:
+    """`pixels_of`, all texts in one whole-array arithmetic.
+
+    A number is a digit before a byte that is none, plus 10 and 100 times the digits before it.
+    """
+    length = side * side
+    # Three blanks in front: nothing reaches beyond the array. One behind each text: no number spans two.
+    joined = b"   " + b" ".join(texts) + b" "
+    starts = 3 + np.concatenate(([0], np.cumsum([len(t) + 1 for t in texts])))
+    digits = np.frombuffer(joined, np.uint8) - np.uint8(ord("0"))  # wraps: what is no digit is above 9
+    is_digit = digits < 10
+    ends = np.flatnonzero(is_digit[:-1] > is_digit[1:])
+    tens, hundreds = digits[ends - 1], digits[ends - 2]
+    has_tens = tens < 10
+    has_hundreds = has_tens & (hundreds < 10)
+    values = digits[ends] + np.where(has_tens, tens, 0) * np.uint16(10)
+    values += np.where(has_hundreds, hundreds, 0) * np.uint16(100)
+    long = has_hundreds & (digits[ends - 3] < 10)
+    first = np.searchsorted(ends, starts)
+    counts = np.diff(first)
+
+    wrong: dict[int, str] = {}
+    for i in np.flatnonzero(counts != length).tolist():
+        wrong[i] = f"{counts[i]} pixels; expected {length} ({side} x {side})"
+    for at in np.flatnonzero((values > 255) | long).tolist():
+        value = "of more than three digits" if long[at] else str(values[at])
+        wrong[int(np.searchsorted(first, at, "right")) - 1] = f"a pixel of {value}; expected 0 to 255"
+    foreign = np.flatnonzero(~is_digit & (digits != np.uint8(ord(" ") - ord("0") + 256)))
+    rows = np.searchsorted(starts, foreign, "right") - 1
+    for row, at in zip(*np.unique(rows, return_index=True), strict=True):
+        character = chr(joined[foreign[at]])
+        wrong[int(row)] = f"{character!r} among the pixels; expected numbers of 0 to 255 with blanks between"
+    if not wrong:
+        return values.astype(np.uint8).reshape(-1, side, side, 1), {}
+    images = np.zeros((len(texts), side, side, 1), np.uint8)
+    for i in range(len(texts)):
+        if i not in wrong:
+            images[i] = values[first[i] : first[i + 1]].reshape(side, side, 1)
+    return images, wrong
+
+
+def _check_cells(fields: Fields, where: str) -> None:
+    """Raises DataError where a label or a split is not UTF-8."""
+    if "\ufffd" in fields.label or "\ufffd" in fields.usage:
+        raise DataError(f"{where}: not UTF-8 text; save the file as UTF-8")
+
+
+def _check_text(line: bytes, where: str) -> None:
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{where}: not UTF-8 text: {error}; save the file as UTF-8") from error
