@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from mien.data.dataset import text_column
 from mien.data.reading.arrow_tables import SUFFIXES, batches_of, read_columns, require_arrow, schema_of
-from mien.data.reading.fer2013 import pixels_of, vote_columns
+from mien.data.reading.fer2013 import vote_columns
 from mien.data.reading.image_files import column_name, without_empty_colour
 from mien.data.reading.lists import IMAGE_COLUMNS, LABEL_COLUMNS, SPLIT_COLUMNS, ImagePaths
 from mien.data.reading.pixel_arrays import axes_of, image_of, scale_of
+from mien.data.reading.pixel_tables import pixels_of
 from mien.data.reading.reading import Found, Scan
 from mien.data.reading.rows import Coded, Written, found_rows
 from mien.data.reading.trees import Folder, Tree, suffix_of
@@ -263,7 +264,7 @@ def _found(scan: Scan, files: Sequence[_File]) -> Found:
     try:
         table = pa.concat_tables(tables, promote_options="permissive").combine_chunks()
     except pa.ArrowException as error:
-        raise DataError(f"{where}: columns differ between its Parquet files ({error}); import them one by one") from error
+        raise DataError(f"{where}: columns differ between its tables ({error}); import them one by one") from error
     counts = [t.num_rows for t in tables]
     images = Folder(scan.choices.root) if scan.choices.root else scan.tree
     cells = _Cells(scan.tree, images, files, counts)
@@ -275,6 +276,7 @@ def _found(scan: Scan, files: Sequence[_File]) -> Found:
         _coded(split) if split else _splits_in_names(scan, files, counts),
         first.split or "split",
         declared.pop(),
+        "fer2013" if first.votes or _are_of_the_challenge(split) else "",
         _further(table, where),
     )
     used = {file.name for file in files} | _settings_beside(scan.tree, files)
@@ -334,6 +336,12 @@ def _coded(column: Any) -> Coded:
     return Coded([*map(str, encoded.dictionary.to_pylist()), ""], codes.astype(np.int64))
 
 
+def _are_of_the_challenge(split: Any) -> bool:
+    """Whether splits are called as in FER2013, whose numbers mean the same everywhere."""
+    words = set(split.unique().to_pylist()) - {None, ""} if split else set()
+    return bool(words & {"PublicTest", "PrivateTest"}) and words <= {"Training", "PublicTest", "PrivateTest"}
+
+
 def _splits_in_names(scan: Scan, files: Sequence[_File], counts: Sequence[int]) -> Coded:
     """Each row's split, as the name of its file or of the folders around it tells."""
     words = [_split_in_name(scan, file.name) for file in files]
@@ -351,7 +359,7 @@ def _split_in_name(scan: Scan, name: str) -> str:
 
 
 def _further(table: Any, where: str) -> dict[str, NDArray[Any]]:
-    columns = {}
+    columns: dict[str, NDArray[Any]] = {}
     for name in table.column_names:
         if name == _VOTES:
             columns |= vote_columns(_votes(table.column(name), where))
@@ -431,7 +439,9 @@ def _scale(cells: _Cells, where: str) -> float:
         if low <= high:
             scales.add(scale_of(low, high, np.dtype(kind.to_pandas_dtype()), f"{where}: '{file.image}'"))
     if len(scales) > 1:
-        raise DataError(f"{where}: pixels are from 0 to 1 in one file and from 0 to 255 in another; import them one by one")
+        raise DataError(
+            f"{where}: pixels are from 0 to 1 in one file and from 0 to 255 in another; import them one by one"
+        )
     return scales.pop() if scales else 1.0
 
 
@@ -446,4 +456,5 @@ def _of_text(text: str) -> NDArray[np.uint8]:
     images, wrong = pixels_of([text.encode()], side)
     if wrong:
         raise PictureError(wrong[0])
-    return images[0]
+    image: NDArray[np.uint8] = images[0]
+    return image

@@ -1,4 +1,4 @@
-"""The `Source` of data sets whose images lie in the rows of files (Parquet, Arrow, NumPy, MATLAB, HDF5): `ImageRows`."""
+"""The `Source` of data sets whose images lie in rows of files (Parquet, Arrow, NumPy, MATLAB, HDF5): `ImageRows`."""
 
 from __future__ import annotations
 
@@ -45,8 +45,9 @@ class Coded(NamedTuple):
 class Written:
     """What files say of their rows, as it stands there.
 
-    splits_in: what the splits were taken from, for errors. declared: names of the labels 0, 1, 2, ... further: columns
-    beside these. wrong: row -> why it can't be used.
+    splits_in: what the splits were taken from, for errors. declared: names of the labels 0, 1, 2, ... usual: the order
+    of numbers that such files use, as in `read_labels`. further: columns beside these. wrong: row -> why it can't be
+    used.
     """
 
     sources: Sequence[str]
@@ -54,6 +55,7 @@ class Written:
     splits: Coded
     splits_in: str = "split"
     declared: Sequence[str] = ()
+    usual: str = ""
     further: Columns = field(default_factory=dict)
     wrong: Mapping[int, str] = field(default_factory=dict)
 
@@ -118,12 +120,12 @@ def found_rows(
     if declared and all(plain(name).isdecimal() for name in declared):  # numbers, called by their own digits
         values = [declared[int(plain(v))] if _below(v, len(declared)) else v for v in values]
         declared = ()
-    labels = scan.labels(values, where, declared=declared)
+    labels = scan.labels(values, where, declared=declared, usual=written.usual)
     meaning = [labels.index(value) for value in values]
     for code, index in enumerate(meaning):
         if index is None:
-            rows = np.flatnonzero(written.labels.codes == code).tolist()
-            wrong |= dict.fromkeys(rows, labels.wrong(values[code]))
+            strange = np.flatnonzero(written.labels.codes == code).tolist()
+            wrong |= dict.fromkeys(strange, labels.wrong(values[code]))
     splits = {word: scan.choices.split(word) for word in written.splits.values}
     for code, word in enumerate(written.splits.values):
         if splits[word] is None:
@@ -133,7 +135,7 @@ def found_rows(
     of_words = text_column([splits[word] or "" for word in written.splits.values] or [""])
     split = of_words[written.splits.codes]
     columns = {"source": text_column(written.sources), "split": split, "label": of_values[written.labels.codes]}
-    rows = np.arange(len(written.sources))
+    rows = np.arange(len(written.sources), dtype=np.int64)
     wanted = scan.choices.splits
     if wanted is not None:  # rows that can't be used stay in, to be told as problems
         rows = rows[np.isin(split.astype(str), list(wanted)) | np.isin(rows, list(wrong))]
