@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from mien.data.reading.array_files import find_arrays, read_arrays
+from mien.data.reading.array_stores import HDF5_SUFFIXES
 from mien.data.reading.arrow_tables import SUFFIXES
 from mien.data.reading.folders import find_folders, find_loose
 from mien.data.reading.lists import find_lists, find_manifest, find_one_list
@@ -17,6 +19,7 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout("FER2013", "fer2013.csv or icml_face_data.csv, with fer2013new.csv beside it", find_fer2013),
     Layout("folders that mien exported", "manifest.csv with the columns file, source, split, label", find_manifest),
     Layout("image Parquet", "Parquet or Arrow files with a column of images and one of labels", find_parquet),
+    Layout("arrays", ".npy, .npz, .mat or HDF5 with arrays of images and of labels, called so", find_arrays),
     Layout("class folders", "folders named after expressions", partial(find_folders, own_classes=False)),
     Layout("a list of images", "a column of images that are there, and one of labels", find_lists),
     Layout("a CSV of images", "a column pixels, or a column for each pixel", find_pixel_table),
@@ -30,6 +33,7 @@ KNOWN = f"{', '.join(dict.fromkeys(layout.title for layout in LAYOUTS))}, a ZIP 
 
 FILES: tuple[tuple[tuple[bytes, ...], tuple[str, ...], Callable[[Scan, str], Found]], ...] = (
     ((b"PAR1", b"ARROW1"), SUFFIXES, read_parquet),
+    ((b"\x93NUMPY", b"\x89HDF", b"MATLAB"), (".npy", ".npz", ".mat", *HDF5_SUFFIXES), read_arrays),
 )
 """Single files that are not lists: their first bytes, their suffixes, and what reads them."""
 
