@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,6 +26,9 @@ from mien.labels import EIGHT
 
 _MANY_FILES = 50
 """A tree with more .npy files holds an array for each image: annotations, or features."""
+
+_NUMBERED = re.compile(r"arr_\d+")
+"""What `np.savez` calls arrays that were given no name."""
 
 _NAME_FILES = ("label_names.json", "class_names.json", "classes.json")
 
@@ -214,12 +218,13 @@ def _colours(part: _Part) -> bool:
 
 
 def _part(members: Sequence[Named]) -> _Part | None:
-    """The images of a group, their labels and votes; by their shapes where nothing is called images."""
+    """The images of a group, their labels and votes; by their shapes where they are called arr_0 and arr_1."""
     by_role = {role: [one.array for one in members if one.role == role] for role in ("images", "labels", "votes", "")}
-    images = by_role["images"] or [a for a in by_role[""] if len(a.shape) in (3, 4)]
+    nameless = [a for a in by_role[""] if _NUMBERED.fullmatch(a.key.rpartition("/")[2])]
+    images = by_role["images"] or [a for a in nameless if len(a.shape) in (3, 4)]
     labels = [a for a in by_role["labels"] if not _are_names(a, images)]
     if not by_role["images"]:
-        labels = labels or [a for a in by_role[""] if len(images) == 1 and _fits(a, images[0]) is not None]
+        labels = labels or [a for a in nameless if len(images) == 1 and _fits(a, images[0]) is not None]
         if len(images) != 1 or len(labels) != 1:
             return None
     for found, option in ((images, "image"), (labels, "label")):

@@ -56,7 +56,7 @@ class StoredArray:
         """Raises DataError where it is too large to be read whole."""
         size = math.prod(self.shape) * self.dtype.itemsize
         if size > MAX_WHOLE:
-            raise DataError(f"{self.where}: has {size / 1e9:,.1f} GB, which must be read at once (at most "
+            raise DataError(f"{self.where}: has {size / 1e9:,.1f} GB to be read at once (at most "
                             f"{MAX_WHOLE / 1e9:.1f}); save it as .npy or HDF5, samples along the first axis")  # fmt: skip
 
 
