@@ -56,8 +56,10 @@ class StoredArray:
         """Raises DataError where it is too large to be read whole."""
         size = math.prod(self.shape) * self.dtype.itemsize
         if size > MAX_WHOLE:
-            raise DataError(f"{self.where}: has {size / 1e9:,.1f} GB to be read at once (at most "
-                            f"{MAX_WHOLE / 1e9:.1f}); save it as .npy or HDF5, samples along the first axis")  # fmt: skip
+            raise DataError(
+                f"{self.where}: has {size / 1e9:,.1f} GB to read at once (at most {MAX_WHOLE / 1e9:.1f}); save it as "
+                ".npy or HDF5, samples along the first axis"
+            )
 
 
 def stored_arrays(tree: Tree, name: str) -> list[StoredArray]:

@@ -31,6 +31,12 @@ def schema_of(path: Path) -> Any:
         return file.schema_arrow if kind == "Parquet" else file.schema
 
 
+def count_rows(path: Path) -> int:
+    """How many rows a table has. Raises DataError."""
+    with _opened(path) as (kind, file):
+        return int(file.metadata.num_rows) if kind == "Parquet" else sum(len(b) for b in _arrow_batches(file))
+
+
 def read_columns(path: Path, columns: Sequence[str]) -> Any:
     """Whole columns of a table. Raises DataError."""
     with _opened(path) as (kind, file):

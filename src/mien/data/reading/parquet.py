@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.dataset import text_column
-from mien.data.reading.arrow_tables import SUFFIXES, batches_of, read_columns, require_arrow, schema_of
+from mien.data.reading.arrow_tables import SUFFIXES, batches_of, count_rows, read_columns, require_arrow, schema_of
 from mien.data.reading.fer2013 import vote_columns
 from mien.data.reading.image_files import column_name, without_empty_colour
 from mien.data.reading.lists import IMAGE_COLUMNS, LABEL_COLUMNS, SPLIT_COLUMNS, ImagePaths
@@ -265,7 +265,7 @@ def _found(scan: Scan, files: Sequence[_File]) -> Found:
         table = pa.concat_tables(tables, promote_options="permissive").combine_chunks()
     except pa.ArrowException as error:
         raise DataError(f"{where}: columns differ between its tables ({error}); import them one by one") from error
-    counts = [t.num_rows for t in tables]
+    counts = [count_rows(scan.tree.root / file.name) for file in files]
     images = Folder(scan.choices.root) if scan.choices.root else scan.tree
     cells = _Cells(scan.tree, images, files, counts)
     sources = [f"{file.name}:{i}" for file, count in zip(files, counts, strict=True) for i in range(count)]
