@@ -3,113 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.dataset import text_column
-from mien.data.reading.arrow_tables import SUFFIXES, batches_of, count_rows, read_columns, require_arrow, schema_of
+from mien.data.reading.arrow_tables import SUFFIXES, count_rows, read_columns, require_arrow, schema_of
 from mien.data.reading.fer2013 import vote_columns
-from mien.data.reading.image_files import column_name, without_empty_colour
-from mien.data.reading.lists import IMAGE_COLUMNS, LABEL_COLUMNS, SPLIT_COLUMNS, ImagePaths
-from mien.data.reading.pixel_arrays import axes_of, image_of, scale_of
-from mien.data.reading.pixel_tables import pixels_of
+from mien.data.reading.image_files import column_name
+from mien.data.reading.lists import IMAGE_COLUMNS, LABEL_COLUMNS, SPLIT_COLUMNS
 from mien.data.reading.reading import Found, Scan
 from mien.data.reading.rows import Coded, Written, found_rows
+from mien.data.reading.table_cells import TableCells, TableFile, innermost, is_list, named_images, scale_of_lists
 from mien.data.reading.trees import Folder, Tree, suffix_of
-from mien.errors import DataError, MissingExtraError, PictureError
+from mien.errors import DataError, MissingExtraError
 from mien.labels import FERPLUS_VOTES
-from mien.pictures import decode_picture
 
 _IMAGES = ("image", "img", "jpg", "jpeg", "png", "image_bytes", "bytes", "picture", "photo", "face", "pixels", "data",
            "content", "webp", *IMAGE_COLUMNS)  # fmt: skip
 _VOTES = "ferplus_votes"
-
-
-@dataclass(frozen=True, slots=True)
-class _File:
-    """A file of a table: its name in the tree, and its columns, '' where it has none. held: how an image is held."""
-
-    name: str
-    columns: Sequence[str]
-    image: str
-    held: str
-    label: str
-    split: str
-    votes: str
-
-
-@dataclass(slots=True)
-class _Cells:
-    """The images of the rows of files.
-
-    tree: where the tables are. images: where image files are that they name. counts: how many rows each table has.
-    scale: what numbers in lists are multiplied by.
-    """
-
-    tree: Folder
-    images: Folder
-    files: Sequence[_File]
-    counts: Sequence[int]
-    scale: float = 1.0
-    _paths: dict[str, ImagePaths] = field(default_factory=dict)
-
-    def read(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, Any]]:
-        """Each row and the bytes, path or numbers of its image; parts of files without any such row are not read."""
-        first = 0
-        for file, count in zip(self.files, self.counts, strict=True):
-            low, high = np.searchsorted(rows, (first, first + count))
-            if low < high:
-                inside = rows[low:high] - first
-                for row, cell in self._cells(file, inside):
-                    yield first + row, (file, cell)
-            first += count
-
-    def _cells(self, file: _File, rows: NDArray[np.int64]) -> Iterator[tuple[int, Any]]:
-        low = 0
-        for at, column in batches_of(self.tree.root / file.name, file.image, rows):
-            while low < len(rows) and rows[low] < at + len(column):
-                yield int(rows[low]), column[int(rows[low] - at)].as_py()
-                low += 1
-
-    def decode(self, cell: tuple[_File, Any], source: str) -> NDArray[np.uint8]:
-        """An image, (H, W, 1) where it has no colour."""
-        file, value = cell
-        if isinstance(value, dict):
-            value = value.get("bytes") or value.get("path")
-        if not value:
-            raise PictureError("the image holds no bytes; expected an image file in them")
-        if isinstance(value, bytes):
-            return without_empty_colour(decode_picture(value, source))
-        if file.held == "list":
-            return self._of_numbers(value)
-        if _is_pixels(value):
-            return _of_text(value)
-        name = self.paths(file).find(value)
-        if name is None:
-            raise PictureError(f"'{value[:120]}': no such file beside {file.name}, and no bytes; check the path")
-        try:
-            return without_empty_colour(self.images.picture(name))
-        except PictureError as error:
-            raise PictureError(str(error).removeprefix(f"{self.images.where(name)}: ")) from error
-
-    def paths(self, file: _File) -> ImagePaths:
-        """How paths in a file are understood: relative to its folder, or to the one that the user names."""
-        folder = file.name[: file.name.rfind("/") + 1] if self.images is self.tree else ""
-        return self._paths.setdefault(folder, ImagePaths(self.images, folder))
-
-    def _of_numbers(self, value: Any) -> NDArray[np.uint8]:
-        try:
-            pixels = np.array(value, np.float32)
-            axes = axes_of(pixels.shape, "the image")
-        except (ValueError, TypeError) as error:
-            raise PictureError("its lists of numbers have unequal lengths, or hold something else") from error
-        except DataError as error:
-            raise PictureError(str(error)) from error
-        return without_empty_colour(image_of(pixels, axes, self.scale))
 
 
 def find_parquet(scan: Scan) -> Found | None:
@@ -166,7 +80,7 @@ def _json(scan: Scan, name: str) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _look_into(scan: Scan, name: str) -> _File:
+def _look_into(scan: Scan, name: str) -> TableFile:
     """Which columns of a file hold what. Raises DataError where it can't be read or holds no images with labels."""
     where = scan.tree.where(name)
     if not isinstance(scan.tree, Folder):
@@ -191,7 +105,7 @@ def _look_into(scan: Scan, name: str) -> _File:
                              "--label-column")  # fmt: skip
     if label and not _is_scalar(schema.field(label).type):
         raise DataError(f"{where}: '{label}' is {schema.field(label).type}; expected names or whole numbers")
-    return _File(name, columns, image, held, label, split, votes)
+    return TableFile(name, columns, image, held, label, split, votes)
 
 
 def _first(columns: Sequence[str], known: Sequence[str]) -> str:
@@ -223,22 +137,10 @@ def _held(kind: Any) -> str:
         return "bytes" if {"bytes", "path"} & {field.name for field in kind} else ""
     if types.is_binary(kind) or types.is_large_binary(kind) or types.is_null(kind):
         return "bytes"
-    if _is_list(kind):
-        inner = _innermost(kind)
+    if is_list(kind):
+        inner = innermost(kind)
         return "list" if types.is_integer(inner) or types.is_floating(inner) else ""
     return "text" if types.is_string(kind) or types.is_large_string(kind) else ""
-
-
-def _is_list(kind: Any) -> bool:
-    from pyarrow import types
-
-    return bool(types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind))
-
-
-def _innermost(kind: Any) -> Any:
-    while _is_list(kind):
-        kind = kind.value_type
-    return kind
 
 
 def _is_scalar(kind: Any) -> bool:
@@ -250,7 +152,7 @@ def _is_scalar(kind: Any) -> bool:
     return any(check(kind) for check in (*checks, types.is_null))
 
 
-def _found(scan: Scan, files: Sequence[_File]) -> Found:
+def _found(scan: Scan, files: Sequence[TableFile]) -> Found:
     """The rows of files as one source."""
     import pyarrow as pa
 
@@ -267,7 +169,7 @@ def _found(scan: Scan, files: Sequence[_File]) -> Found:
         raise DataError(f"{where}: columns differ between its tables ({error}); import them one by one") from error
     counts = [count_rows(scan.tree.root / file.name) for file in files]
     images = Folder(scan.choices.root) if scan.choices.root else scan.tree
-    cells = _Cells(scan.tree, images, files, counts)
+    cells = TableCells(scan.tree, images, files, counts)
     sources = [f"{file.name}:{i}" for file, count in zip(files, counts, strict=True) for i in range(count)]
     split = table.column("split") if "split" in table.column_names else None
     written = Written(
@@ -280,8 +182,8 @@ def _found(scan: Scan, files: Sequence[_File]) -> Found:
         _further(table, where),
     )
     used = {file.name for file in files} | _settings_beside(scan.tree, files)
-    used |= {name for file in files for name in _named_images(cells, file)}
-    cells.scale = _scale(cells, where)
+    used |= {name for file in files for name in named_images(cells, file)}
+    cells.scale = scale_of_lists(cells, where)
     title = "image Parquet" if suffix_of(first.name) in (".parquet", ".pq") else "image Arrow"
     names = ", ".join(file.name for file in files[:3]) + (", ..." if len(files) > 3 else "")
     labels_from = f"column '{first.label}' of {names}" if first.label else ""
@@ -291,7 +193,7 @@ def _found(scan: Scan, files: Sequence[_File]) -> Found:
                       used=used, notes=notes)  # fmt: skip
 
 
-def _small_columns(scan: Scan, file: _File) -> Any:
+def _small_columns(scan: Scan, file: TableFile) -> Any:
     """A file's columns of labels, splits, votes, numbers and text, without the images. Raises DataError."""
     import pyarrow as pa
 
@@ -342,7 +244,7 @@ def _are_of_the_challenge(split: Any) -> bool:
     return bool(words & {"PublicTest", "PrivateTest"}) and words <= {"Training", "PublicTest", "PrivateTest"}
 
 
-def _splits_in_names(scan: Scan, files: Sequence[_File], counts: Sequence[int]) -> Coded:
+def _splits_in_names(scan: Scan, files: Sequence[TableFile], counts: Sequence[int]) -> Coded:
     """Each row's split, as the name of its file or of the folders around it tells."""
     words = [_split_in_name(scan, file.name) for file in files]
     values = list(dict.fromkeys(words))
@@ -394,67 +296,9 @@ def _values(name: str, column: Any) -> NDArray[Any]:
     return values
 
 
-def _settings_beside(tree: Tree, files: Sequence[_File]) -> set[str]:
+def _settings_beside(tree: Tree, files: Sequence[TableFile]) -> set[str]:
     """What `save_to_disk` writes beside its files."""
     folders = {file.name[: file.name.rfind("/") + 1] for file in files if suffix_of(file.name) == ".arrow"}
     folders |= {folder[: folder.rstrip("/").rfind("/") + 1] for folder in folders}
     names = ("state.json", "dataset_info.json", "dataset_dict.json")
     return {folder + name for folder in folders for name in names if tree.has(folder + name)}
-
-
-def _named_images(cells: _Cells, file: _File) -> set[str]:
-    """The image files beside a table that its rows name; its first row tells whether they do."""
-    path = cells.tree.root / file.name
-    first = next((c[0].as_py() for _, c in batches_of(path, file.image, np.arange(1)) if len(c)), None)
-    if file.held == "list" or not _path_of(first):
-        return set()
-    written = {_path_of(cell.as_py()) for _, column in batches_of(path, file.image, None) for cell in column}
-    return {name for one in written if one and (name := cells.paths(file).find(one))}
-
-
-def _path_of(cell: Any) -> str:
-    """The path that a cell names instead of holding an image; '' where it names none."""
-    path = cell.get("path") if isinstance(cell, dict) and not cell.get("bytes") else cell
-    return path if isinstance(path, str) and not _is_pixels(path) else ""
-
-
-def _scale(cells: _Cells, where: str) -> float:
-    """What numbers in lists are multiplied by, judged over all of them."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    scales = set()
-    for file in cells.files:
-        kind = _innermost(schema_of(cells.tree.root / file.name).field(file.image).type)
-        if file.held != "list" or pa.types.is_uint8(kind):
-            continue
-        low, high = np.inf, -np.inf
-        for _, column in batches_of(cells.tree.root / file.name, file.image, None):
-            numbers = getattr(column, "storage", column)
-            while _is_list(numbers.type):
-                numbers = numbers.flatten()
-            found = pc.min_max(numbers.filter(pc.is_finite(numbers))).as_py()
-            if found["min"] is not None:
-                low, high = min(low, found["min"]), max(high, found["max"])
-        if low <= high:
-            scales.add(scale_of(low, high, np.dtype(kind.to_pandas_dtype()), f"{where}: '{file.image}'"))
-    if len(scales) > 1:
-        raise DataError(
-            f"{where}: pixels are from 0 to 1 in one file and from 0 to 255 in another; import them one by one"
-        )
-    return scales.pop() if scales else 1.0
-
-
-def _is_pixels(text: str) -> bool:
-    """Whether text is the grey values of an image, as fer2013.csv has them."""
-    return len(text) > 30 and text[:30].replace(" ", "").isdecimal()
-
-
-def _of_text(text: str) -> NDArray[np.uint8]:
-    count = len(text.split())
-    side = round(count**0.5)
-    images, wrong = pixels_of([text.encode()], side)
-    if wrong:
-        raise PictureError(wrong[0])
-    image: NDArray[np.uint8] = images[0]
-    return image
