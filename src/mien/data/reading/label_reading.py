@@ -133,14 +133,14 @@ def read_labels(
         return _declared(texts, where, declared)
     if order or (usual and numbers):
         return _by_order(texts, order or usual, stated=bool(order))
-    if not numbers or (as_names and len(numbers) == len(texts)):
-        return _named(texts)
     if as_names:
         return _named(texts)
     fractions = [text for text in texts if text not in numbers and _FRACTION.fullmatch(text.strip())]
     if fractions:
         raise DataError(f"{where}: the label '{fractions[0]}' is a fraction; expected names or whole numbers; "
                         "name the column of the labels with --label-column")  # fmt: skip
+    if not numbers:
+        return _named(texts)
     if len(numbers) < len(texts):
         other = next(text for text in texts if text not in numbers)
         raise DataError(f"{where}: labels are numbers and names ('{next(iter(numbers))}', '{other}'); say what the "
