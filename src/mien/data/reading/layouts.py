@@ -84,7 +84,7 @@ def find_layout(scan: Scan, name: str = "") -> Found | None:
     if name:
         return _find_in_file(scan, name)
     if scan.choices.image_column or scan.choices.label_column or scan.choices.root:  # they are of lists
-        found = _first((*LISTS, find_lists), scan)
+        found = _first((*LISTS, *ANNOTATIONS, find_lists), scan)
         if found:
             return found
     return _first([layout.find for layout in LAYOUTS], scan)

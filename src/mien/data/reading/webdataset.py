@@ -95,7 +95,8 @@ def _found(scan: Scan, archives: Mapping[str, TarArchive], samples: Iterable[_Sa
         records.append(Record(images[0] if images else sample.key, split or "", said.get("label", ""), extra, wrong))
     where = str(scan.root)
     labels = scan.labels({r.label for r in records}, where, declared=declared)
-    columns: dict[str, Any] = dict.fromkeys(map(column_name, titles), object) | dict.fromkeys(numbers, np.float32)
+    columns: dict[str, Any] = dict.fromkeys(map(column_name, titles), object)
+    columns |= {title: np.dtype((np.float32, (_NUMBERS[title],))) for title in numbers}
     used = {name for name in archives if name} or {n for s in samples for n in s.members.values()}
     rest = {end for s in samples for end in s.members} - set(_CLASS) - {s[1:] for s in PICTURE_SUFFIXES}
     notes = [f"not read: KEY.{end}" for end in sorted(rest)]
