@@ -150,7 +150,7 @@ def predict(
             paths = list(paths)
             total = len(paths)
             show = total > 1
-        results = recognizer.stream(paths, keep_pictures=folder is not None)
+        results = recognizer.stream(paths, keep_images=folder is not None)
         for result in _with_progress(results, total) if show else results:
             all_read = all_read and result.error is None
             sink.write(result)

@@ -125,16 +125,16 @@ def watch(
         draw = _drawing(emoji=emoji, privacy=privacy)
         page = opened.live and not window
         pictures = record is not None or plot is not None or page or window
-        watched = recognizer.watch(
-            opened, every=every, smooth_s=smooth, keep_pictures=pictures, max_seconds=max_seconds
-        )
+        watched = recognizer.watch(opened, every=every, smooth_s=smooth, keep_images=pictures, max_seconds=max_seconds)
         counter = TimelineCounter()
         outputs = [NamedOutput("", counter)]
         stack.callback(close_outputs, outputs)
         if timeline is not None:
             from mien.media.timeline import open_timeline
 
-            outputs.append(NamedOutput(str(timeline), open_timeline(timeline, recognizer.summary())))
+            outputs.append(
+                NamedOutput(str(timeline), open_timeline(timeline, recognizer.summary(), source=opened.name))
+            )
         if events:
             outputs.append(NamedOutput("", EventOutput()))
         if plot is not None:
@@ -195,7 +195,8 @@ def follow_video(
     with ExitStack() as stack:
         stack.callback(opened.close)
         if format_name in {"csv", "jsonl"}:
-            rows = (CsvTimeline if format_name == "csv" else JsonLinesTimeline)(output, recognizer.labels)
+            kind = CsvTimeline if format_name == "csv" else JsonLinesTimeline
+            rows = kind(output, recognizer.labels, source=opened.name)
             outputs.append(NamedOutput(str(output or ""), rows))
         watched = recognizer.watch(opened)
         stack.pop_all()
@@ -223,9 +224,9 @@ def _drawing(*, emoji: bool, privacy: PrivacyMode) -> Callable[[FrameResult], ND
     recent = RecentBoxes()
 
     def draw(result: FrameResult) -> NDArray[np.uint8]:
-        assert result.picture is not None
+        assert result.image is not None
         also_hide = recent.update(result) if privacy is not PrivacyMode.none else ()
-        return draw_frame(result.picture, result.faces, emoji=emoji, privacy=privacy.value, also_hide=also_hide)
+        return draw_frame(result.image, result.faces, emoji=emoji, privacy=privacy.value, also_hide=also_hide)
 
     return draw
 

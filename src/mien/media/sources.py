@@ -43,7 +43,7 @@ def expand_sources(
         if Path(text).is_dir():
             if next(_walk(text, excluded), None) is None:
                 raise PictureError(f"{text}: no pictures in this folder ({', '.join(sorted(PICTURE_SUFFIXES))})")
-        elif _is_pattern(text) and next(_matches(text), None) is None:
+        elif is_pattern(text) and next(_matches(text), None) is None:
             raise PictureError(f"{text}: matches no file; check the pattern")
     return _unique(_expand(sources, excluded, listing))
 
@@ -62,13 +62,14 @@ def _expand(sources: Sequence[str | Path], excluded: str | None, listing: TextIO
                     yield path
         elif Path(text).is_dir():
             yield from _walk(text, excluded)
-        elif _is_pattern(text):
+        elif is_pattern(text):
             yield from sorted(_matches(text))
         else:
             yield text
 
 
-def _is_pattern(text: str) -> bool:
+def is_pattern(text: str) -> bool:
+    """Whether it has a pattern's signs and is no file's name."""
     return glob.has_magic(text) and not os.path.lexists(text)
 
 

@@ -20,7 +20,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mien.media.draw import draw_faces, encode_picture
+from mien.media.draw import draw_faces, encode_image
 from mien.media.sinks import JsonSink
 from mien.results import ImageResult, ModelSummary
 from mien.serving import schemas
@@ -199,7 +199,7 @@ class _Server:
             if annotate and len(uploads) > 1:
                 raise Refusal(HTTPStatus.BAD_REQUEST, "one_picture", "annotate takes one picture a request")
             with self.engine.places(len(uploads)):
-                work = self.engine.recognize(uploads, model=name, detector=finder, keep_pictures=annotate)
+                work = self.engine.recognize(uploads, model=name, detector=finder, keep_images=annotate)
                 results = await _while_connected(request, work, self.settings.answer_timeout_s)
                 if annotate:
                     return await asyncio.to_thread(_drawn, results[0], uploads[0])
@@ -302,11 +302,11 @@ def _document(model: ModelSummary, results: list[ImageResult]) -> bytes:
 
 
 def _drawn(result: ImageResult, upload: Upload) -> Response:
-    if result.picture is None:
+    if result.image is None:
         reason = (result.error or "").removeprefix(f"{result.source}: ")
         raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "unreadable_picture", f"the picture {reason}")
     suffix = ".jpg" if upload.data.startswith(b"\xff\xd8\xff") else ".png"
-    data = encode_picture(draw_faces(result.picture, result.faces), suffix)
+    data = encode_image(draw_faces(result.image, result.faces), suffix)
     return Response(data, media_type="image/jpeg" if suffix == ".jpg" else "image/png")
 
 

@@ -153,15 +153,15 @@ def work(order: Order, tell: Callable[[Report], None]) -> Report:
     with ExitStack() as stack:  # closes what was opened where something can't be
         opened = open_file(folder / UPLOAD)
         stack.callback(opened.close)
-        watched = recognizer.watch(opened, keep_pictures=True)
+        watched = recognizer.watch(opened, keep_images=True)
         try:
             recorder = open_recorder(folder / VIDEO, rate=opened.rate, sound_of=folder / UPLOAD)
         except VideoError:  # a damaged file whose sound has no place in time: its frames may do
             recorder = open_recorder(folder / VIDEO, rate=opened.rate)
         outputs = [
             NamedOutput("", counter),
-            NamedOutput("", CsvTimeline(folder / TIMELINE_CSV, labels)),
-            NamedOutput("", JsonLinesTimeline(folder / TIMELINE_LINES, labels)),
+            NamedOutput("", CsvTimeline(folder / TIMELINE_CSV, labels, source="video")),
+            NamedOutput("", JsonLinesTimeline(folder / TIMELINE_LINES, labels, source="video")),
             NamedOutput("", _Frames(folder / FRAMES, recognizer.summary())),
             NamedOutput("", Recording(recorder), drawn=True),
         ]
@@ -230,8 +230,8 @@ class _Frames:
 
 
 def _picture(result: FrameResult) -> Any:
-    assert result.picture is not None
-    return result.picture
+    assert result.image is not None
+    return result.image
 
 
 def _follow_orders(order: Order, tell: Callable[[Report], None]) -> Report:
