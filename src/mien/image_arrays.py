@@ -127,7 +127,8 @@ def _bytes(array: NDArray[Any], source: str) -> NDArray[np.uint8]:
     if high == 1 and bool(((array == 0) | (array == 1)).all()):
         raise PictureError(f"{source}: has floats of 0 and 1 alone, which may be of 0 to 1 or 0 to 255; give uint8")
     scale = np.float32(255 if high <= 1 else 1)
-    return np.rint(array.astype(np.float32) * scale).astype(np.uint8)
+    whole: NDArray[np.uint8] = np.rint(array.astype(np.float32) * scale).astype(np.uint8)
+    return whole
 
 
 def _wrong_shape(shape: tuple[int, ...], source: str) -> str:

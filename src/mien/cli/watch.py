@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from enum import Enum
 from pathlib import Path
@@ -15,9 +14,6 @@ from mien.cli.exit_codes import INTERRUPTED, NOT_ALL_READ
 from mien.cli.training_options import RecipeChanges, TrainIfMissing, TrainingRecipe, train_missing_model
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from mien.media.timeline_summary import TimelineCounter
     from mien.media.video.frames import FrameSource
     from mien.recognition.outputs import OutputSummary
@@ -106,8 +102,10 @@ def watch(
     from mien.faces import make_detector
     from mien.media.timeline_summary import TimelineCounter
     from mien.media.video.opening import RawFormat, open_source
-    from mien.recognition.outputs import Ending, EventOutput, NamedOutput, Recording, close_outputs, write_outputs
+    from mien.recognition.outputs import Ending, EventOutput, NamedOutput, close_outputs, write_outputs
     from mien.recognition.recognizer import Recognizer
+    from mien.recognition.shortcuts import network_threads
+    from mien.recognition.watch_files import frame_drawer, open_files
 
     train_missing_model(model, train_if_missing, recipe, set_, quiet=quiet)
     threads = network_threads()
@@ -122,33 +120,25 @@ def watch(
     with ExitStack() as stack:  # closes what was opened where something can't be
         opened = open_source(source, raw=RawFormat.parse(raw) if raw else None, rate=rate, live=live)
         stack.callback(opened.close)
-        draw = _drawing(emoji=emoji, privacy=privacy)
+        draw = frame_drawer(emoji=emoji, privacy=privacy.value)
         page = opened.live and not window
         pictures = record is not None or plot is not None or page or window
         watched = recognizer.watch(opened, every=every, smooth_s=smooth, keep_images=pictures, max_seconds=max_seconds)
         counter = TimelineCounter()
         outputs = [NamedOutput("", counter)]
         stack.callback(close_outputs, outputs)
-        if timeline is not None:
-            from mien.media.timeline import open_timeline
-
-            outputs.append(
-                NamedOutput(str(timeline), open_timeline(timeline, recognizer.summary(), source=opened.name))
-            )
+        hidden = privacy is not PrivacyMode.none
+        open_files(
+            outputs,
+            opened,
+            recognizer.summary(),
+            timeline=timeline,
+            plot=plot,
+            record=record,
+            faces_in_plot=not hidden,
+        )
         if events:
             outputs.append(NamedOutput("", EventOutput()))
-        if plot is not None:
-            from mien.media.timeline_plot import TimelinePlot
-
-            drawn = TimelinePlot(plot, recognizer.summary(), title=opened.name, faces=privacy is PrivacyMode.none)
-            outputs.append(NamedOutput(str(plot), drawn))
-        if record is not None:
-            from mien.media.sources import is_video_file
-            from mien.media.video.recorder import open_recorder
-
-            sound_of = source if is_video_file(source) and Path(source).is_file() else None
-            recorder = open_recorder(record, rate=opened.rate, sound_of=sound_of)
-            outputs.append(NamedOutput(str(record), Recording(recorder), drawn=True))
         if window:
             from mien.media.window import Window
 
@@ -166,13 +156,6 @@ def watch(
         raise typer.Exit(INTERRUPTED)
 
 
-def network_threads() -> int:
-    """Threads of each network: the stages run side by side, and networks that take every core hold each other up."""
-    import os
-
-    return max(1, (os.cpu_count() or 1) // 2)
-
-
 def follow_video(
     recognizer: Recognizer, video: str, format_name: str, output: Path | None, *, quiet: bool
 ) -> str | None:
@@ -188,6 +171,7 @@ def follow_video(
     from mien.media.timeline_summary import TimelineCounter, summary_text
     from mien.media.video.opening import open_source
     from mien.recognition.outputs import Ending, NamedOutput, write_outputs
+    from mien.recognition.watch_files import frame_drawer
 
     counter = TimelineCounter()
     outputs = [NamedOutput("", counter)]
@@ -201,8 +185,7 @@ def follow_video(
         watched = recognizer.watch(opened)
         stack.pop_all()
         with _Progress(opened, watched, quiet=quiet or (output is None and format_name != "table")) as progress:
-            done = write_outputs(watched, outputs, draw=_drawing(emoji=False, privacy=PrivacyMode.none), live=False,
-                                 each=progress.show)  # fmt: skip
+            done = write_outputs(watched, outputs, draw=frame_drawer(), live=False, each=progress.show)
     if format_name in {"table", "json"}:
         text = summary_text(counter.summary(), colors=output is None and sys.stdout.isatty())
         if format_name == "json":
@@ -215,20 +198,6 @@ def follow_video(
     if done.ending is Ending.interrupted:
         raise typer.Exit(INTERRUPTED)
     return done.error
-
-
-def _drawing(*, emoji: bool, privacy: PrivacyMode) -> Callable[[FrameResult], NDArray[np.uint8]]:
-    """Draws a frame's faces; what is hidden stays so for a moment after its face was last seen."""
-    from mien.media.overlay import RecentBoxes, draw_frame
-
-    recent = RecentBoxes()
-
-    def draw(result: FrameResult) -> NDArray[np.uint8]:
-        assert result.image is not None
-        also_hide = recent.update(result) if privacy is not PrivacyMode.none else ()
-        return draw_frame(result.image, result.faces, emoji=emoji, privacy=privacy.value, also_hide=also_hide)
-
-    return draw
 
 
 def _live_page(

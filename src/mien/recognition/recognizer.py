@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, overload
+from typing import TYPE_CHECKING, Any, BinaryIO, cast, overload
 
 import cv2
 import numpy as np
@@ -202,11 +202,10 @@ class Recognizer:
             keep = True if keep_images is None else keep_images
             detected = self._detect_source(source, name_of(source, 0), keep, color)
             return next(self.classify([detected]))
-        if isinstance(source, Sequence) and not isinstance(source, str):
-            return Results(self._stream(spread(source), keep_images, color))
-        if isinstance(source, Iterable) and not is_in_memory(source):
-            return self._stream(spread(source), keep_images, color)
-        return Results(self._stream(images_of(source), keep_images, color))
+        if isinstance(source, str | os.PathLike) or is_in_memory(source):
+            return Results(self._stream(images_of(source), keep_images, color))
+        results = self._stream(spread(cast("Iterable[object]", source)), keep_images, color)
+        return Results(results) if isinstance(source, Sequence) else results
 
     def stream(
         self, sources: Iterable[Source], *, color: ColorOrder = "rgb", keep_images: bool = False

@@ -150,6 +150,11 @@ class Watch:
         self._latencies: deque[float] = deque(maxlen=_LATENCIES)
         self._decode_s = self._detect_s = self._follow_s = self._classify_s = 0.0
 
+    @property
+    def source(self) -> FrameSource:
+        """Where the frames come from."""
+        return self._source
+
     def __iter__(self) -> Iterator[FrameResult]:
         """The results. Raises VideoError where the source fails, after the results of what came before."""
         try:

@@ -133,7 +133,6 @@ def work(order: Order, tell: Callable[[Report], None]) -> Report:
 
     from mien.errors import ModelFileError, VideoError
     from mien.faces import make_detector
-    from mien.media.overlay import draw_frame
     from mien.media.timeline import CsvTimeline, JsonLinesTimeline
     from mien.media.timeline_summary import TimelineCounter
     from mien.media.video.files import open_file
@@ -141,6 +140,7 @@ def work(order: Order, tell: Callable[[Report], None]) -> Report:
     from mien.model_file import open_model
     from mien.recognition.outputs import NamedOutput, Recording, write_outputs
     from mien.recognition.recognizer import Recognizer
+    from mien.recognition.watch_files import frame_drawer
 
     cv2.setNumThreads(1)
     folder = Path(order.folder)
@@ -167,9 +167,7 @@ def work(order: Order, tell: Callable[[Report], None]) -> Report:
         ]
         stack.pop_all()
     watcher = _Watcher(order, tell, opened.frames, stop=watched.close)
-    done = write_outputs(
-        watched, outputs, draw=lambda r: draw_frame(_picture(r), r.faces), live=False, each=watcher.see
-    )
+    done = write_outputs(watched, outputs, draw=frame_drawer(), live=False, each=watcher.see)
     error = watcher.stopped or done.error
     return Report(done.frames, 1.0, ended=True, whole=error is None, error=error, summary=counter.summary().to_dict())
 
@@ -227,11 +225,6 @@ class _Frames:
         """Ends the document."""
         self._file.write("\n]}\n")
         self._file.close()
-
-
-def _picture(result: FrameResult) -> Any:
-    assert result.image is not None
-    return result.image
 
 
 def _follow_orders(order: Order, tell: Callable[[Report], None]) -> Report:
