@@ -76,7 +76,7 @@ def test_table(tmp_path: Path) -> None:
     assert "no face found" in lines[3]
     assert "not read: is empty (0 bytes)" in lines[4]
     assert r"odd\udce9\n.jpg" in lines[5]
-    assert lines[-1] == "3 pictures read, 2 faces, 1 picture not read"
+    assert lines[-1] == "3 images read, 2 faces, 1 image not read"
 
 
 def test_standard_output(capsys: pytest.CaptureFixture[str]) -> None:

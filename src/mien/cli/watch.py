@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli.detector_options import Detector, MinFace, YunetWeights
+from mien.cli.detector_options import Detector, Device, MinFace, YunetWeights
 from mien.cli.exit_codes import INTERRUPTED, NOT_ALL_READ
 from mien.cli.training_options import RecipeChanges, TrainIfMissing, TrainingRecipe, train_missing_model
 
@@ -40,6 +40,7 @@ def watch(
     ] = ["mien-small"],  # noqa: B006 (typer copies it)
     detector: Detector = "mtcnn",
     yunet_weights: YunetWeights = None,
+    device: Device = "auto",
     record: Annotated[Path | None, typer.Option(metavar="OUT.mp4", help="Record the drawn frames, with sound.")] = None,
     timeline: Annotated[
         Path | None, typer.Option(metavar="OUT.csv", help="A row for each face and frame: .csv, .jsonl or .parquet.")
@@ -111,7 +112,10 @@ def watch(
     threads = network_threads()
     recognizer = Recognizer(
         model,
-        detector=make_detector(detector, min_face=min_face, yunet_weights=yunet_weights, threads=threads),
+        detector=make_detector(
+            detector, min_face=min_face, yunet_weights=yunet_weights, threads=threads, device=device
+        ),
+        device=device,
         min_face=min_face,
         abstain_below=abstain_below,
         threads=threads,

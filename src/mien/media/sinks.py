@@ -124,8 +124,8 @@ class TableSink:
         terminal = self._file.isatty()
         console = Console(file=self._file, width=None if terminal else 10_000, highlight=False)
         console.print(self._table)
-        summary = f"{_count(self._read, 'picture')} read, {_count(self._faces, 'face')}"
-        console.print(f"\n{summary}" + (f", {_count(self._failed, 'picture')} not read" if self._failed else ""))
+        summary = f"{_count(self._read, 'image')} read, {_count(self._faces, 'face')}"
+        console.print(f"\n{summary}" + (f", {_count(self._failed, 'image')} not read" if self._failed else ""))
 
 
 _SINKS: dict[str, Callable[[TextIO, ModelSummary], Sink]] = {

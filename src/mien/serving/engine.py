@@ -43,7 +43,7 @@ class Engine:
         self._length, self._taken = settings.queue_length, 0
         # Several pictures are worked on at once: each of them keeps to one thread.
         detectors = {
-            name: make_detector(name, min_face=settings.min_face, threads=1)
+            name: make_detector(name, min_face=settings.min_face, threads=1, device=settings.device)
             for name in dict.fromkeys((*settings.detectors, WHOLE))
         }
         self._recognizers: dict[tuple[str, str], Recognizer] = {}
@@ -52,7 +52,7 @@ class Engine:
         self._classifying = ThreadPoolExecutor(1, thread_name_prefix="mien-classify")
         self._summaries: dict[str, ModelSummary] = {}
         for name in settings.models:
-            model = open_model(name, threads=1)
+            model = open_model(name, threads=1, device=settings.device)
             called = (
                 model.info.name
                 if model.info.name not in self._summaries
