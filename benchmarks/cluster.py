@@ -112,7 +112,7 @@ def killed(folder: Path, faces: Path, count: int) -> list[str]:
     undisturbed, out = folder / "undisturbed", folder / "killed"
     child(Work(str(faces), str(undisturbed), "none", 2, 500))
     measured = child(Work(str(faces), str(out), "none", 2, 500, kill_at=count // 2))
-    pictures = np.concatenate([pq.read_table(p, columns=["picture"])["picture"] for p in sorted(out.glob("shard-*"))])
+    pictures = np.concatenate([pq.read_table(p, columns=["image"])["image"] for p in sorted(out.glob("shard-*"))])
     once = bool(np.array_equal(np.unique(pictures), np.arange(count))) and len(pictures) == count
     same = all(p.read_bytes() == (undisturbed / p.name).read_bytes() for p in out.glob("shard-*"))
     return [

@@ -50,8 +50,8 @@ def by_opencv(clip: Path, recognizer: Recognizer) -> tuple[float, int]:
     started = time.perf_counter()
     while (read := video.read())[0]:
         picture = cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB)
-        found = recognizer.find(picture)
-        for crops in zip(*recognizer.cut(picture, found), strict=True):
+        found = recognizer.detect(picture)
+        for crops in zip(*recognizer.crop(picture, found), strict=True):
             recognizer.classifier.probabilities(tuple(crop[None] for crop in crops))
             faces += 1
         frames += 1

@@ -30,4 +30,4 @@ def seen(
 
 def frame(number: int, time_s: float, *faces: TrackedFace, picture: NDArray[np.uint8] | None = None) -> FrameResult:
     """A frame of 640x360 pixels."""
-    return FrameResult(number, time_s, 640, 360, faces, picture=picture)
+    return FrameResult(number, time_s, 640, 360, faces, image=picture)

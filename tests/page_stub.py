@@ -29,7 +29,7 @@ def shares(expression: str, share: float) -> dict[str, float]:
 def face(box: Sequence[float], expression: str, share: float) -> dict[str, Any]:
     return {
         "box": list(box), "detection_score": 0.99, "expression": expression, "confidence": share,
-        "probabilities": shares(expression, share), "abstained": False,
+        "probabilities": shares(expression, share), "abstained": False, "landmarks": None,
     }  # fmt: skip
 
 

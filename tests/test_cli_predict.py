@@ -61,7 +61,7 @@ def test_the_astronaut_as_json(model: Path) -> None:
     assert (image["source"], image["width"], image["error"]) == (str(ASTRONAUT), 512, None)
     assert [face["expression"] for face in image["faces"]] == ["happy"]
     assert set(image["faces"][0]) == {
-        "box", "detection_score", "expression", "confidence", "probabilities", "abstained",
+        "box", "detection_score", "expression", "confidence", "probabilities", "abstained", "landmarks",
     }  # fmt: skip
 
 
@@ -69,7 +69,7 @@ def test_table_is_the_default(model: Path, faces: Path) -> None:
     done = mien(faces, "-m", model, "-d", "none")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count("happy") == 2
-    assert done.stdout.endswith("2 pictures read, 2 faces\n")
+    assert done.stdout.endswith("2 images read, 2 faces\n")
 
 
 def test_a_list_on_standard_input_and_two_models(model: Path, faces: Path) -> None:

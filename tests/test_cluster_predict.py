@@ -78,7 +78,7 @@ def test_every_picture_is_in_one_shard_and_a_broken_one_is_a_row(photos, setting
     assert (found.shards, found.pictures, found.faces, found.failed) == (3, 7, 6, 1)
     assert [pq.ParquetFile(p).metadata.num_rows for p in shards(tmp_path / "out")] == [3, 3, 1]
     table = rows(tmp_path / "out")
-    assert [(row["picture"], Path(row["source"]).name) for row in table] == [(i, f"{i:04d}.png") for i in range(7)]
+    assert [(row["image"], Path(row["source"]).name) for row in table] == [(i, f"{i:04d}.png") for i in range(7)]
     (broken,) = (row for row in table if row["error"])
     assert broken["source"].endswith("0003.png")
     assert broken["error"].startswith(broken["source"])
@@ -105,7 +105,7 @@ def test_rows_are_those_of_the_csv(model, tmp_path, monkeypatch, capsys):
     assert len(table) == len(expected) == 2
     assert (table[0]["width"], table[1]["height"]) == (512, 200)
     for row, line in zip(table, expected, strict=True):
-        assert set(row) == {*line, "picture", "width", "height"}
+        assert set(row) == {"image", *line}
         for name, text in line.items():
             if isinstance(row[name], float):
                 assert row[name] == pytest.approx(float(text), abs=2e-4), name

@@ -192,9 +192,9 @@ def test_every_picture_is_a_row_once_whatever_dies(each_time, photos, model, tmp
     out = tmp_path / "out"
     found = predict_shards([str(folder)], str(out), settings=settings, shard_size=4, ray=TWO)
     rows = [row for place in sorted(out.glob("shard-*")) for row in pq.read_table(place).to_pylist()]
-    assert [row["picture"] for row in rows] == list(range(11))
+    assert [row["image"] for row in rows] == list(range(11))
     assert found.pictures == 11
-    errors = [row["picture"] for row in rows if row["error"]]
+    errors = [row["image"] for row in rows if row["error"]]
     if each_time:
         assert errors == [3, 6]
         assert f"its worker was lost {TRIES} times" in rows[6]["error"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mien.labels import color_rgb
-from mien.media.draw import draw_faces, encode_picture, notebook_png
+from mien.media.draw import draw_faces, encode_image, notebook_png
 from mien.pictures import decode_picture
 from mien.results import Box, Face, ImageResult
 
@@ -61,13 +61,13 @@ def test_labels_of_neighbours_do_not_cover_each_other() -> None:
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
 def test_encoding_keeps_the_colours(suffix: str) -> None:
     picture = np.full((16, 16, 3), (200, 40, 10), np.uint8)
-    again = decode_picture(encode_picture(picture, suffix), "x")
+    again = decode_picture(encode_image(picture, suffix), "x")
     assert np.abs(again.astype(int) - picture).max() <= 3
 
 
 def test_notebook() -> None:
     picture = np.zeros((1500, 3000, 3), np.uint8)
-    result = ImageResult("x.png", 3000, 1500, (face((10, 10, 500, 500)),), picture=picture)
+    result = ImageResult("x.png", 3000, 1500, (face((10, 10, 500, 500)),), image=picture)
     png = result._repr_png_()
     assert png is not None
     assert decode_picture(png, "x").shape == (512, 1024, 3)

@@ -43,7 +43,7 @@ def frame(number: int, *, faces: int = 1, grey: int = 90, size_wh: tuple[int, in
         for k in range(faces)
     )
     width, height = size_wh
-    return FrameResult(number, number / 25, width, height, seen, picture=np.full((height, width, 3), grey, np.uint8))
+    return FrameResult(number, number / 25, width, height, seen, image=np.full((height, width, 3), grey, np.uint8))
 
 
 @pytest.fixture

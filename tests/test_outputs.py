@@ -28,7 +28,7 @@ class Frames:
     def __iter__(self) -> Iterator[FrameResult]:
         for number in range(self.count):
             self.before(number)
-            yield FrameResult(number, number / 25, 4, 3, picture=np.full((3, 4, 3), number, np.uint8))
+            yield FrameResult(number, number / 25, 4, 3, image=np.full((3, 4, 3), number, np.uint8))
         if self.error is not None:
             raise self.error
 
@@ -56,9 +56,9 @@ class Kept:
             raise OutputError("disk: full")
         if self.gate is not None:
             assert self.gate.wait(10)
-        assert result.picture is not None
+        assert result.image is not None
         self.frames.append(result.frame)
-        self.colors.append(int(result.picture[0, 0, 0]))
+        self.colors.append(int(result.image[0, 0, 0]))
 
     def close(self) -> None:
         self.closed += 1
@@ -67,8 +67,8 @@ class Kept:
 
 
 def lighten(result: FrameResult) -> NDArray[np.uint8]:
-    assert result.picture is not None
-    return result.picture + np.uint8(100)
+    assert result.image is not None
+    return result.image + np.uint8(100)
 
 
 def drive(frames: Frames, rows: Kept, drawn: Kept, *, live: bool = False) -> OutputSummary:

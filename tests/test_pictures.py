@@ -138,7 +138,7 @@ def test_images_in_memory() -> None:
 
 @pytest.mark.parametrize(
     ("image", "reason"),
-    [(np.zeros((4, 4, 3)), "dtype float64; expected uint8"), (np.zeros((2, 4, 4, 3), np.uint8), "several as a list"),
+    [(np.full((4, 4, 3), -1.0), "values from -1"), (np.zeros((2, 4, 4, 3), np.uint8), "several as a list"),
      (np.zeros((4, 4, 2), np.uint8), "shape"), (np.zeros((0, 4, 3), np.uint8), "shape"), (7, "is a int")],
 )  # fmt: skip
 def test_what_is_no_image(image: object, reason: str) -> None:

@@ -55,7 +55,7 @@ def test_one_picture_of_every_kind(tiny: Path, tmp_path: Path) -> None:
     picture = noise(0)
     Image.fromarray(picture).save(tmp_path / "a.png")
     expected = recognizer.predict(picture)
-    assert (expected.source, expected.width, expected.height, len(expected.faces)) == ("picture 0", 48, 48, 1)
+    assert (expected.source, expected.width, expected.height, len(expected.faces)) == ("image 0", 48, 48, 1)
     assert tuple(expected.faces[0].probabilities) == FER2013
     assert sum(expected.faces[0].probabilities.values()) == pytest.approx(1, abs=1e-5)
     assert expected.faces[0].confidence == max(expected.faces[0].probabilities.values())
@@ -71,13 +71,13 @@ def test_one_that_cannot_be_read_raises_and_among_several_is_a_result(tiny: Path
     recognizer = Recognizer(tiny, detector="none")
     with pytest.raises(PictureError, match="no such file"):
         recognizer.predict("gone.jpg")
-    with pytest.raises(PictureError, match="expected uint8"):
-        recognizer.predict(np.zeros((4, 4)))
-    results = recognizer.predict([noise(0), "gone.jpg", np.zeros((4, 4)), noise(1)])
+    with pytest.raises(PictureError, match="NaN"):
+        recognizer.predict(np.full((4, 4), np.nan))
+    results = recognizer.predict([noise(0), "gone.jpg", np.full((4, 4), np.nan), noise(1)])
     assert [len(r.faces) for r in results] == [1, 0, 0, 1]
-    assert [r.source for r in results] == ["picture 0", "gone.jpg", "picture 2", "picture 3"]
+    assert [r.source for r in results] == ["image 0", "gone.jpg", "image 2", "image 3"]
     assert results[1].error == "gone.jpg: no such file; check the path"
-    assert "expected uint8" in str(results[2].error)
+    assert "NaN" in str(results[2].error)
     assert recognizer.predict([]) == []
 
 
@@ -97,7 +97,7 @@ def test_batches_across_pictures_change_nothing(tiny: Path) -> None:
         for result, expected in zip(results, one_by_one, strict=True):
             assert np.allclose(values(result), values(expected), atol=1e-6)
             assert [f.box for f in result.faces] == [f.box for f in expected.faces]
-            assert result.picture is None
+            assert result.image is not None  # it is in memory already
 
 
 def test_stream_reads_only_a_little_ahead_and_answers_early(tiny: Path) -> None:
@@ -111,7 +111,7 @@ def test_stream_reads_only_a_little_ahead_and_answers_early(tiny: Path) -> None:
 
     results = Recognizer(tiny, detector="none", batch_size=8, workers=2).stream(endless())
     for number in range(40):
-        assert next(results).source == f"picture {number}"
+        assert next(results).source == f"image {number}"
         assert drawn <= number + 8 + 2 * 2 + 1
     results.close()  # type: ignore[attr-defined]
     assert not [t for t in threading.enumerate() if t.name.startswith("mien")]
@@ -127,8 +127,8 @@ def test_pictures_kept_for_drawing_stay_few(tiny: Path) -> None:
         for drawn in range(1, 30):  # noqa: B007
             yield big
 
-    for number, result in enumerate(recognizer.stream(many(), keep_pictures=True)):
-        assert result.picture is not None
+    for number, result in enumerate(recognizer.stream(many(), keep_images=True)):
+        assert result.image is not None
         assert drawn - number <= 3 + 2 + 1  # three wait, two are read ahead
 
 

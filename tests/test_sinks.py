@@ -40,7 +40,7 @@ def test_json(tmp_path: Path) -> None:
     assert document["images"] == [result.to_dict() for result in RESULTS]
     assert document["images"][0]["faces"][0] == {
         "box": [1.0, 2, 30, 40.1], "detection_score": 0.9877, "expression": "happy", "confidence": 0.9123,
-        "probabilities": {"happy": 0.9123, "sad": 0.0877}, "abstained": False,
+        "probabilities": {"happy": 0.9123, "sad": 0.0877}, "abstained": False, "landmarks": None,
     }  # fmt: skip
 
 
@@ -56,12 +56,13 @@ def test_json_lines(tmp_path: Path) -> None:
 
 def test_csv(tmp_path: Path) -> None:
     rows = list(csv.reader(io.StringIO(written(tmp_path, "csv"))))
-    assert ",".join(rows[0]) == "source,face,x1,y1,x2,y2,detection_score,expression,confidence,happy,sad,error"
-    assert rows[1] == ["a, b.jpg", "1", "1.0", "2", "30", "40.1", "0.9877", "happy", "0.9123", "0.9123", "0.0877", ""]
-    assert rows[2][7] == ""
-    assert rows[3] == ["none.jpg"] + [""] * 11
-    assert rows[4] == ["bad.jpg"] + [""] * 10 + ["bad.jpg: is empty (0 bytes)"]
-    assert all(len(row) == 12 for row in rows)
+    head = "source,width,height,face,x1,y1,x2,y2,detection_score,expression,confidence,happy,sad,error"
+    assert ",".join(rows[0]) == head
+    assert "|".join(rows[1]) == "a, b.jpg|100|50|1|1.0|2|30|40.1|0.9877|happy|0.9123|0.9123|0.0877|"
+    assert rows[2][9] == ""
+    assert rows[3] == ["none.jpg", "10", "20"] + [""] * 11
+    assert rows[4] == ["bad.jpg", "0", "0"] + [""] * 10 + ["bad.jpg: is empty (0 bytes)"]
+    assert all(len(row) == 14 for row in rows)
     assert len(rows) == 6
 
 
@@ -75,7 +76,7 @@ def test_table(tmp_path: Path) -> None:
     assert "no face found" in lines[3]
     assert "not read: is empty (0 bytes)" in lines[4]
     assert r"odd\udce9\n.jpg" in lines[5]
-    assert lines[-1] == "3 pictures read, 2 faces, 1 picture not read"
+    assert lines[-1] == "3 images read, 2 faces, 1 image not read"
 
 
 def test_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,7 +116,7 @@ def test_annotated_names_are_unique(tmp_path: Path) -> None:
     folder = AnnotatedFolder(tmp_path / "deep" / "drawn")
     sources = ("x/a.jpg", "y/a.jpg", "y/A.JPG", "a.gif", "a.png")
     for source in sources:
-        folder.write(ImageResult(source, 80, 60, (SURE,), picture=picture))
+        folder.write(ImageResult(source, 80, 60, (SURE,), image=picture))
     assert folder.write(RESULTS[2]) is None
     assert sorted(p.name for p in (tmp_path / "deep" / "drawn").iterdir()) == [
         "A-annotated-3.jpg", "a-annotated-2.jpg", "a-annotated-2.png", "a-annotated.jpg", "a-annotated.png",

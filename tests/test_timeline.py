@@ -15,9 +15,10 @@ import pytest
 from made_frames import MODEL, frame, seen
 from mien.errors import MissingExtraError, OutputError
 from mien.labels import FER2013
-from mien.media.timeline import EventLines, open_timeline, recover_timeline, timeline_columns
+from mien.media.timeline import EventLines, open_timeline, recover_timeline
 from mien.media.timeline_summary import TimelineCounter, TimelineSummary, clock, summary_text
 from mien.results import ExpressionEvent, FrameResult, ModelSummary
+from mien.results.rows import frame_columns
 
 HERE = Path(__file__).parent
 FRAMES = (
@@ -26,14 +27,13 @@ FRAMES = (
     frame(4, 4 / 30, seen(1, "fear", abstained=True)),
 )
 COLUMNS = [
-    *("frame", "time_s", "track", "x1", "y1", "x2", "y2", "detection_score", "expression", "confidence"),
-    *FER2013,
-    "smoothed_expression",
+    *("frame", "time_s", "track", "source", "width", "height", "face", "x1", "y1", "x2", "y2", "detection_score"),
+    *("expression", "confidence", *FER2013, "error", "smoothed_expression"),
 ]
 
 
 def write(path: Path, *frames: FrameResult) -> None:
-    with open_timeline(path, MODEL) as timeline:
+    with open_timeline(path, MODEL, source="talk.mp4") as timeline:
         for result in frames:
             timeline.write(result)
 
@@ -45,7 +45,7 @@ def read(path: Path) -> list[dict[str, object]]:
     if path.suffix == ".csv":
         with path.open(newline="") as file:
             rows = list(csv.DictReader(file))
-        words = {"expression", "smoothed_expression"}
+        words = {"source", "expression", "error", "smoothed_expression"}
         return [{k: (v if k in words else float(v)) if v else None for k, v in row.items()} for row in rows]
     import pyarrow.parquet as pq
 
@@ -63,7 +63,9 @@ def test_one_row_for_each_face_and_frame_in_every_format(tmp_path: Path, suffix:
     rows = read(path)
     assert [list(row) for row in rows] == [COLUMNS] * 4
     assert [(row["frame"], row["track"]) for row in rows] == [(0, None), (1, 1), (1, 2), (4, 1)]
-    assert all(value is None for name, value in rows[0].items() if name not in {"frame", "time_s"})
+    assert all(
+        value is None for name, value in rows[0].items() if name not in {"frame", "time_s", "source", "width", "height"}
+    )
     assert [row["time_s"] for row in rows] == [0.0, 0.033333, 0.033333, 0.133333]
     assert [rows[2][name] for name in ("x1", "y1", "x2", "y2")] == [300, 80, 380, 190]
     assert rows[2]["sad"] == rows[2]["confidence"] == pytest.approx(0.82)
@@ -80,19 +82,19 @@ def test_no_frame_at_all_is_a_valid_file(tmp_path: Path, suffix: str) -> None:
 
 
 def test_a_label_called_like_a_column_keeps_its_own_column() -> None:
-    columns = timeline_columns(("track", "happy"))
-    assert columns[-3:] == ("label_track", "happy", "smoothed_expression")
+    columns = frame_columns(("track", "happy"))
+    assert columns[-4:] == ("label_track", "happy", "error", "smoothed_expression")
     assert len(set(columns)) == len(columns)
 
 
 @pytest.mark.parametrize("path", [None, Path("-")])
 def test_without_a_file_rows_go_to_standard_output(path: Path | None, capsys: pytest.CaptureFixture[str]) -> None:
-    with open_timeline(path, MODEL) as timeline:
+    with open_timeline(path, MODEL, source="talk.mp4") as timeline:
         timeline.write(FRAMES[1])
     print("still open")
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split(",") == COLUMNS
-    assert lines[1].startswith("1,0.033333,1,100,100,200,220,0.91,happy,0.82,")
+    assert lines[1].startswith("1,0.033333,1,talk.mp4,640,360,1,100,100,200,220,0.91,happy,0.82,")
     assert lines[-1] == "still open"
 
 
@@ -286,5 +288,5 @@ def test_model_without_labels_of_its_own_order_is_followed(tmp_path: Path) -> No
     with open_timeline(path, ModelSummary("other", order, "votes")) as timeline:
         timeline.write(FRAMES[1])
     (first, _) = read(path)
-    assert list(first)[10:-1] == list(order)
+    assert list(first)[14:-2] == list(order)
     assert first["happy"] == pytest.approx(0.82)

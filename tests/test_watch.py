@@ -100,7 +100,7 @@ def test_every_frame_of_a_file_in_order_with_its_faces(tiny: Path) -> None:
     assert all([face.track for face in r.faces] == [1, 2] for r in results)
     assert [r.frame for r in results if r.faces[0].detected] == list(range(0, 83, 5))
     assert detector.calls == 17
-    assert results[0].picture is None
+    assert results[0].image is None
     assert results[0].latency_s is None
     face = results[40].faces[0]
     assert face.smoothed == pytest.approx(face.face.probabilities, abs=1e-4)  # nothing moves
@@ -133,10 +133,10 @@ def test_a_slow_consumer_makes_a_file_wait(tiny: Path) -> None:
 def test_large_pictures_that_are_kept_are_few(tiny: Path) -> None:
     large = np.zeros((2160, 3840, 3), np.uint8)
     source = Frames(40, picture=lambda number: large)
-    with Recognizer(tiny, detector=Fixed()).watch(source, keep_pictures=True) as watch:
+    with Recognizer(tiny, detector=Fixed()).watch(source, keep_images=True) as watch:
         for result in watch:
             time.sleep(0.1)
-            assert result.picture is large
+            assert result.image is large
             assert source.given - result.frame < 16
             if result.frame == 8:
                 break
@@ -273,9 +273,9 @@ def test_seconds(tiny: Path) -> None:
 def test_a_size_that_changes_and_pictures_as_they_are(tiny: Path) -> None:
     small = cv2.resize(STILL, (60, 45), interpolation=cv2.INTER_AREA)
     source = Frames(20, picture=lambda number: STILL if number % 8 < 4 else small)
-    results = list(Recognizer(tiny, detector=Fixed()).watch(source, keep_pictures=True))
+    results = list(Recognizer(tiny, detector=Fixed()).watch(source, keep_images=True))
     assert [r.width for r in results] == [120 if n % 8 < 4 else 60 for n in range(20)]
-    assert results[0].picture is STILL
+    assert results[0].image is STILL
     assert all(len(r.faces) == 2 for r in results)
 
 

@@ -36,6 +36,10 @@ class DetectorError(MienError):
     """A face detector can't be made: unknown name, or its weights are missing or wrong."""
 
 
+class DeviceError(MienError):
+    """A device is asked for that onnxruntime does not know."""
+
+
 class OutputError(MienError):
     """An output can't be written where the user wants it."""
 

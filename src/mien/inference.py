@@ -1,4 +1,4 @@
-"""The only door to onnxruntime: networks from ONNX graphs, on the processor, reporting to nobody.
+"""The only door to onnxruntime: networks from ONNX graphs, on the device that is asked for, reporting to nobody.
 
 Since 1.29 onnxruntime tells its makers by default, on every system, which models it opens and how they run, and keeps a
 number for the machine. It decides so while it is imported; `import mien` says no before (ORT_DISABLE_TELEMETRY).
@@ -6,15 +6,42 @@ number for the machine. It decides so while it is imported; `import mien` says n
 
 from __future__ import annotations
 
+import logging
+from functools import cache
 from typing import Any
 
+from mien.errors import DeviceError
 
-def open_network(graph: str | bytes, *, threads: int = 0, spin: bool = True, any_shape: bool = False) -> Any:
+_PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "migraphx": "MIGraphXExecutionProvider",
+    "rocm": "ROCMExecutionProvider",
+    "directml": "DmlExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+    "xnnpack": "XnnpackExecutionProvider",
+}
+DEVICES = ("auto", *_PROVIDERS)
+"""Devices by name; all but `auto` and `cpu` need a build of onnxruntime that has them."""
+
+# These come only with builds that someone installed on purpose. Others are in ordinary builds, too, where they make
+# small networks slower: CoreML on every Mac.
+_AUTOMATIC = ("cuda", "migraphx", "rocm", "directml")
+
+_log = logging.getLogger("mien")
+
+
+def open_network(
+    graph: str | bytes, *, threads: int = 0, spin: bool = True, any_shape: bool = False, device: str = "cpu"
+) -> Any:
     """An onnxruntime session for a file's path or a graph's bytes; raises whatever onnxruntime does.
 
     threads: for the network; 0 lets onnxruntime choose. spin: the threads wait busily for their next piece of work,
     which is quicker where the network is all that runs, and takes the cores from whatever else does. any_shape: inputs
-    change their shape from call to call; memory is then not kept for the largest of each.
+    change their shape from call to call; memory is then not kept for the largest of each. device: as `check_device`;
+    where it does not work here, the processor does the work, and a warning says so once.
     """
     import onnxruntime as ort
 
@@ -25,4 +52,74 @@ def open_network(graph: str | bytes, *, threads: int = 0, spin: bool = True, any
     options.enable_cpu_mem_arena = options.enable_mem_pattern = not any_shape
     if not spin:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    cpu = _PROVIDERS["cpu"]
+    if (name := _chosen(device)) == "cpu":
+        return ort.InferenceSession(graph, options, providers=[cpu])
+    if name == "directml":
+        options.enable_mem_pattern = False  # it refuses to run with it
+    provider = (_PROVIDERS[name], _options(name, device, any_shape=any_shape))
+    try:
+        session = ort.InferenceSession(graph, options, providers=[provider, cpu])
+    except Exception as error:  # a driver or library of the device is missing, or is another version
+        _warn(device, str(error).splitlines()[0])
+        return ort.InferenceSession(graph, options, providers=[cpu])
+    if device_of(session) != name:
+        _warn(device, "its libraries can't be loaded")
+    return session
+
+
+def check_device(device: str) -> str:
+    """The device as given: `auto`, a name in `DEVICES`, or one with a number, such as `cuda:1`.
+
+    auto: a graphics card where this onnxruntime has one, else the processor. Raises DeviceError for other names.
+    """
+    name, colon, number = device.partition(":")
+    if name not in DEVICES or (colon and not (number.isdecimal() and name in _AUTOMATIC)):
+        raise DeviceError(
+            f"device '{device}' is unknown; available here: auto, {', '.join(available_devices())}; "
+            f"with other builds of onnxruntime: {', '.join(d for d in _PROVIDERS if d not in available_devices())}"
+        )
+    return device
+
+
+def available_devices() -> tuple[str, ...]:
+    """The devices that the installed onnxruntime can use."""
+    import onnxruntime as ort
+
+    there = set(ort.get_available_providers())
+    return tuple(name for name, provider in _PROVIDERS.items() if provider in there)
+
+
+def device_of(session: Any) -> str:
+    """Where a session runs: a name in `DEVICES`."""
+    first = session.get_providers()[0]
+    return next((name for name, provider in _PROVIDERS.items() if provider == first), "cpu")
+
+
+def _chosen(device: str) -> str:
+    """A device's name, without number, that this onnxruntime has; warns where it lacks what was asked for."""
+    name = check_device(device).partition(":")[0]
+    if name == "cpu":
+        return name
+    there = available_devices()
+    if name == "auto":
+        return next((each for each in _AUTOMATIC if each in there), "cpu")
+    if name not in there:
+        _warn(device, f"this onnxruntime has {', '.join(there)}")
+        return "cpu"
+    return name
+
+
+def _options(name: str, device: str, *, any_shape: bool) -> dict[str, str]:
+    options = {}
+    if number := device.partition(":")[2]:
+        options["device_id"] = number
+    if name == "cuda" and any_shape:
+        options["cudnn_conv_algo_search"] = "HEURISTIC"  # the default tries every algorithm, anew for each shape
+    return options
+
+
+@cache
+def _warn(device: str, why: str) -> None:
+    """Once for each device and reason."""
+    _log.warning("device '%s' is not available (%s); the processor does the work", device, why)

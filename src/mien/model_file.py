@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from mien.crop import CropSpec
 from mien.errors import ModelFileError
-from mien.inference import open_network
+from mien.inference import check_device, device_of, open_network
 from mien.releases import find_model, shipped_models
 
 METADATA_KEY, CARD_KEY = "mien", "mien_card"
@@ -63,10 +63,13 @@ class ModelInfo:
 class ModelFile:
     """An opened model file. Opening reads and checks it; the network itself is loaded at the first use."""
 
-    def __init__(self, path: Path, *, threads: int = 0, spin: bool = True) -> None:
-        """threads, spin: as in `mien.inference.open_network`. Raises ModelFileError."""
-        self.path = Path(path)
-        self._threads, self._spin = threads, spin
+    def __init__(self, path: str | Path, *, threads: int = 0, spin: bool = True, device: str = "cpu") -> None:
+        """path: a file, or the name of a shipped or fetched model. The rest as in `mien.inference.open_network`.
+
+        Raises ModelFileError; DeviceError for a device that is unknown.
+        """
+        self.path = find_model(str(path)) or Path(path)
+        self._threads, self._spin, self._device = threads, spin, check_device(device)
         self._session = self._open()
         self.info = self._read_info()
         self._check_graph()
@@ -77,7 +80,7 @@ class ModelFile:
                 f"{self.path}: no such model file; shipped: {', '.join(shipped_models())}; or give a path to a .onnx"
             )
         try:
-            return open_network(str(self.path), threads=self._threads, spin=self._spin)
+            return open_network(str(self.path), threads=self._threads, spin=self._spin, device=self._device)
         except Exception as error:  # onnxruntime raises many unrelated types for a bad file
             first = str(error).splitlines()[0]
             raise ModelFileError(f"{self.path}: not a usable ONNX file ({first})") from error
@@ -117,6 +120,11 @@ class ModelFile:
         """The model card inside the file, as Markdown; empty where it has none."""
         return str(self._session.get_modelmeta().custom_metadata_map.get(CARD_KEY, ""))
 
+    @property
+    def device(self) -> str:
+        """Where the network runs: `cpu`, `cuda`, ..."""
+        return device_of(self._session)
+
     @cached_property
     def sha256(self) -> str:
         """The file's checksum."""
@@ -130,7 +138,25 @@ class ModelFile:
         return self._session.run(None, {name: faces})[0]  # type: ignore[no-any-return]
 
 
-def open_model(name_or_path: str | Path, *, threads: int = 0, spin: bool = True) -> ModelFile:
-    """A shipped or fetched model by name, or a model file by path; the rest as for ModelFile. Raises ModelFileError."""
-    known = find_model(str(name_or_path))
-    return ModelFile(known or Path(name_or_path), threads=threads, spin=spin)
+def open_model(name_or_path: str | Path, *, threads: int = 0, spin: bool = True, device: str = "cpu") -> ModelFile:
+    """Opens a model.
+
+    Args:
+        name_or_path: The name of a shipped or fetched model, or the path of a model file.
+        threads: For the network; 0 lets onnxruntime choose.
+        spin: Whether these threads wait busily for their next piece of work.
+        device: `cpu`, `auto`, `cuda`, ...: see `mien.inference.DEVICES`.
+
+    Returns:
+        The model: uint8 face crops in, calibrated probabilities out.
+
+    Raises:
+        ModelFileError: There is no such model, or it is not mien's.
+        DeviceError: The device is unknown.
+
+    Example:
+        >>> import mien
+        >>> mien.open_model("mien-nano").info.labels[:3]
+        ('angry', 'disgust', 'fear')
+    """
+    return ModelFile(name_or_path, threads=threads, spin=spin, device=device)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import PictureError
+from mien.image_arrays import rgb_array
 from mien.pillow_images import damage, open_image, pixels_of, quiet_pillow, tiff_size, wide_pixels
 from mien.signatures import HEAD_BYTES, IMAGE_KINDS, describe_file, image_kind
 from mien.whole_images import Checked, check_jpeg, check_png
@@ -107,11 +108,10 @@ def decode_picture(data: bytes, source: str, *, grey: bool = False, max_pixels: 
 def as_picture(image: Any, source: str) -> NDArray[np.uint8]:
     """An image in memory as uint8 (H, W, 3), RGB.
 
-    image: a Pillow image, or a uint8 array (H, W), (H, W, 1), (H, W, 3) in RGB order (OpenCV reads BGR: turn it with
-    `array[..., ::-1]`), or (H, W, 4) RGBA. Raises PictureError for anything else.
+    image: a Pillow image, or an array as `mien.image_arrays.rgb_array` takes it. Raises PictureError for anything else.
     """
     if isinstance(image, np.ndarray):
-        return _from_array(image, source)
+        return rgb_array(image, source)
     if isinstance(image, bytes | bytearray | memoryview):
         return decode_picture(bytes(image), source)
     if not is_pillow_image(image):
@@ -233,24 +233,3 @@ def _decode_odd_tiff(data: bytes, source: str, *, grey: bool, max_pixels: int) -
         return None
     picture = wide_pixels(values, source, grey=grey)
     return picture if scale == 1 else np.ascontiguousarray(picture[::scale, ::scale])
-
-
-def _from_array(array: NDArray[Any], source: str) -> NDArray[np.uint8]:
-    if array.dtype != np.uint8:
-        hint = ""
-        if array.dtype.kind == "f":
-            hint = "; multiply by 255 and convert" if array.size and array.max() <= 1 else "; convert, astype('uint8')"
-        raise PictureError(f"{source}: has dtype {array.dtype}; expected uint8 of 0 to 255{hint}")
-    if array.ndim == 2:
-        array = array[..., None]
-    if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or array.size == 0:
-        raise PictureError(
-            f"{source}: has shape {array.shape}; expected (H, W), (H, W, 3) RGB or (H, W, 4) RGBA; several as a list"
-        )
-    if array.shape[2] == 1:
-        return np.repeat(array, 3, axis=2)
-    if array.shape[2] == 4:
-        alpha = array[..., 3:].astype(np.uint16)
-        blended = (array[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255
-        return blended.astype(np.uint8)
-    return np.ascontiguousarray(array)

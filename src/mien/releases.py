@@ -76,6 +76,21 @@ def find_model(name: str) -> Path | None:
     return shipped_models().get(name) or fetched_models().get(name)
 
 
+def list_models() -> list[str]:
+    """The names that `open_model`, `Recognizer` and `-m` take here: models that come with mien or were fetched.
+
+    Returns:
+        Names, the default model first.
+
+    Example:
+        >>> import mien
+        >>> mien.list_models()[:3]
+        ['mien-small', 'mien-base', 'mien-nano']
+    """
+    here = {**shipped_models(), **fetched_models()}
+    return [name for name in releases() if name in here] + sorted(here.keys() - releases().keys())
+
+
 def fetch_model(what: str, *, sha256: str = "") -> Path:
     """Fetches a released model by name, or any model file by https:// address, and returns where it lies.
 

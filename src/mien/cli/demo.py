@@ -85,7 +85,7 @@ def _recognise(out: Path) -> Path:
     """Recognises the shipped photograph with the default model; the annotated picture."""
     from importlib import resources
 
-    from mien.media.draw import draw_faces, encode_picture
+    from mien.media.draw import draw_faces, encode_image
     from mien.model_file import DEFAULT_MODEL
     from mien.pictures import read_picture
     from mien.recognition.recognizer import Recognizer
@@ -96,5 +96,5 @@ def _recognise(out: Path) -> Path:
     for face in result.faces:
         typer.echo(f"   {photo.name}: {face.expression}, confidence {face.confidence:.2f}")
     annotated = out / "astronaut.png"
-    annotated.write_bytes(encode_picture(draw_faces(read_picture(photo), result.faces), ".png"))
+    annotated.write_bytes(encode_image(draw_faces(read_picture(photo), result.faces), ".png"))
     return annotated

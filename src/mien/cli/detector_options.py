@@ -1,4 +1,4 @@
-"""What commands that find faces share: `--detector`, `--cascade`, `--yunet-weights`, `--min-face`, `--pad`."""
+"""What commands that detect faces share: `--detector`, `--device`, `--min-face`, ..."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ import typer
 
 Detector = Annotated[
     str, typer.Option("--detector", "-d", help="mtcnn, yunet, haar, or none where each picture is a face already.")
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        help="Where networks run: auto, cpu, cuda, coreml, openvino, directml, ... as the installed onnxruntime has."
+    ),
 ]
 Cascade = Annotated[Path | None, typer.Option(metavar="FILE", help="A cascade file for the detector haar.")]
 YunetWeights = Annotated[Path | None, typer.Option(metavar="FILE", help="A weights file for the detector yunet.")]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.cli.cluster_options import Actors, Address, Engine, ray_settings
-from mien.cli.detector_options import Cascade, Detector, MinFace, YunetWeights
+from mien.cli.detector_options import Cascade, Detector, Device, MinFace, YunetWeights
 from mien.cli.exit_codes import INTERRUPTED, NOT_ALL_READ
 from mien.cli.training_options import RecipeChanges, TrainIfMissing, TrainingRecipe, train_missing_model
 
@@ -48,6 +48,7 @@ def predict(
     detector: Detector = "mtcnn",
     cascade: Cascade = None,
     yunet_weights: YunetWeights = None,
+    device: Device = "auto",
     min_face: MinFace = 20,
     abstain_below: Annotated[
         float, typer.Option(metavar="P", min=0.0, max=1.0, help="Call answers with less confidence unsure.")
@@ -117,7 +118,8 @@ def predict(
         from mien.cluster.predict import PredictSettings
         from mien.data.crops import DetectorChoice
 
-        foreign = {"--output": output, "--annotate": annotate, "--batch-size": batch_size}
+        foreign: dict[str, object] = {"--output": output, "--annotate": annotate, "--batch-size": batch_size}
+        foreign["--device"] = None if device == "auto" else device
         if engine == "ray":
             foreign["--workers"] = workers
         _check_shards(shards, format_, foreign, video)
@@ -135,7 +137,10 @@ def predict(
     train_missing_model(model, train_if_missing, recipe, set_, quiet=quiet)
     recognizer = Recognizer(
         model,
-        detector=make_detector(detector, min_face=min_face, cascade=cascade, yunet_weights=yunet_weights),
+        detector=make_detector(
+            detector, min_face=min_face, cascade=cascade, yunet_weights=yunet_weights, device=device
+        ),
+        device=device,
         min_face=min_face,
         abstain_below=abstain_below,
         tta=tta,
@@ -159,7 +164,7 @@ def predict(
             images = list(images)
             total = len(images)
             show = total > 1
-        results = recognizer.stream(images, keep_pictures=folder is not None)
+        results = recognizer.stream(images, keep_images=folder is not None)
         for result in _with_progress(results, total) if show else results:
             all_read = all_read and result.error is None
             sink.write(result)
@@ -174,6 +179,7 @@ _NOT_WITH_SHARDS = {
     "--output": "which are Parquet files in OUT",
     "--annotate": "which are Parquet files in OUT",
     "--batch-size": "whose rows hang on the shard alone; leave it out",
+    "--device": "whose rows are the same on every machine, made on the processor; leave it out",
     "--workers": "on Ray, where each process has one core; --actors says how many there are",
 }
 

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from mien.cli.detector_options import Device
+
 
 class LogFormat(str, Enum):  # noqa: UP042 (typer's oldest supported version knows no StrEnum)
     """How the log is written."""
@@ -26,6 +28,7 @@ def serve(
     detector: Annotated[
         list[str], typer.Option("--detector", "-d", help="mtcnn, yunet, haar or none; of several, requests choose one.")
     ] = ["mtcnn"],  # noqa: B006
+    device: Device = "auto",
     workers: Annotated[int, typer.Option(min=1, help="Processes, each with its own models.")] = 1,
     threads: Annotated[
         int, typer.Option(min=0, help="Pictures that a worker reads and searches at once; 0: its share of the cores.")
@@ -85,6 +88,7 @@ def serve(
         port=port,
         models=tuple(model),
         detectors=tuple(detector),
+        device=device,
         token_file=token_file,
         max_upload_mb=max_upload,
         max_held_mb=max(256, 2 * max_upload),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from enum import Enum
 from pathlib import Path
@@ -10,14 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli.detector_options import Detector, MinFace, YunetWeights
+from mien.cli.detector_options import Detector, Device, MinFace, YunetWeights
 from mien.cli.exit_codes import INTERRUPTED, NOT_ALL_READ
 from mien.cli.training_options import RecipeChanges, TrainIfMissing, TrainingRecipe, train_missing_model
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from mien.media.timeline_summary import TimelineCounter
     from mien.media.video.frames import FrameSource
     from mien.recognition.outputs import OutputSummary
@@ -44,6 +41,7 @@ def watch(
     ] = ["mien-small"],  # noqa: B006 (typer copies it)
     detector: Detector = "mtcnn",
     yunet_weights: YunetWeights = None,
+    device: Device = "auto",
     record: Annotated[Path | None, typer.Option(metavar="OUT.mp4", help="Record the drawn frames, with sound.")] = None,
     timeline: Annotated[
         Path | None, typer.Option(metavar="OUT.csv", help="A row for each face and frame: .csv, .jsonl or .parquet.")
@@ -110,14 +108,19 @@ def watch(
     from mien.faces import make_detector
     from mien.media.timeline_summary import TimelineCounter
     from mien.media.video.opening import RawFormat, open_source
-    from mien.recognition.outputs import Ending, EventOutput, NamedOutput, Recording, close_outputs, write_outputs
+    from mien.recognition.outputs import Ending, EventOutput, NamedOutput, close_outputs, write_outputs
     from mien.recognition.recognizer import Recognizer
+    from mien.recognition.shortcuts import network_threads
+    from mien.recognition.watch_files import frame_drawer, open_files
 
     train_missing_model(model, train_if_missing, recipe, set_, quiet=quiet)
     threads = network_threads()
     recognizer = Recognizer(
         model,
-        detector=make_detector(detector, min_face=min_face, yunet_weights=yunet_weights, threads=threads),
+        detector=make_detector(
+            detector, min_face=min_face, yunet_weights=yunet_weights, threads=threads, device=device
+        ),
+        device=device,
         min_face=min_face,
         abstain_below=abstain_below,
         threads=threads,
@@ -126,38 +129,32 @@ def watch(
     with _truncated_as_json(as_json), ExitStack() as stack:  # closes what was opened where something can't be
         opened = open_source(source, raw=RawFormat.parse(raw) if raw else None, rate=rate, live=live)
         stack.callback(opened.close)
-        draw = _drawing(emoji=emoji, privacy=privacy)
+        draw = frame_drawer(emoji=emoji, privacy=privacy.value)
         page = opened.live and not window
         pictures = record is not None or plot is not None or page or window
         watched = recognizer.watch(
             opened,
             every=every,
             smooth_s=smooth,
-            keep_pictures=pictures,
+            keep_images=pictures,
             max_seconds=max_seconds,
             region=region or None,
         )
         counter = TimelineCounter()
         outputs = [NamedOutput("", counter)]
         stack.callback(close_outputs, outputs)
-        if timeline is not None:
-            from mien.media.timeline import open_timeline
-
-            outputs.append(NamedOutput(str(timeline), open_timeline(timeline, recognizer.summary())))
+        hidden = privacy is not PrivacyMode.none
+        open_files(
+            outputs,
+            opened,
+            recognizer.summary(),
+            timeline=timeline,
+            plot=plot,
+            record=record,
+            faces_in_plot=not hidden,
+        )
         if events:
             outputs.append(NamedOutput("", EventOutput()))
-        if plot is not None:
-            from mien.media.timeline_plot import TimelinePlot
-
-            drawn = TimelinePlot(plot, recognizer.summary(), title=opened.name, faces=privacy is PrivacyMode.none)
-            outputs.append(NamedOutput(str(plot), drawn))
-        if record is not None:
-            from mien.media.sources import is_video_file
-            from mien.media.video.recorder import open_recorder
-
-            sound_of = source if is_video_file(source) and Path(source).is_file() else None
-            recorder = open_recorder(record, rate=opened.rate, sound_of=sound_of)
-            outputs.append(NamedOutput(str(record), Recording(recorder), drawn=True))
         if window:
             from mien.media.window import Window
 
@@ -190,13 +187,6 @@ def _truncated_as_json(wanted: bool) -> Iterator[None]:
         raise
 
 
-def network_threads() -> int:
-    """Threads of each network: the stages run side by side, and networks that take every core hold each other up."""
-    import os
-
-    return max(1, (os.cpu_count() or 1) // 2)
-
-
 def follow_video(
     recognizer: Recognizer, video: str, format_name: str, output: Path | None, *, quiet: bool
 ) -> str | None:
@@ -212,6 +202,7 @@ def follow_video(
     from mien.media.timeline_summary import TimelineCounter, summary_text
     from mien.media.video.opening import open_source
     from mien.recognition.outputs import Ending, NamedOutput, write_outputs
+    from mien.recognition.watch_files import frame_drawer
 
     counter = TimelineCounter()
     outputs = [NamedOutput("", counter)]
@@ -219,13 +210,13 @@ def follow_video(
     with ExitStack() as stack:
         stack.callback(opened.close)
         if format_name in {"csv", "jsonl"}:
-            rows = (CsvTimeline if format_name == "csv" else JsonLinesTimeline)(output, recognizer.labels)
+            kind = CsvTimeline if format_name == "csv" else JsonLinesTimeline
+            rows = kind(output, recognizer.labels, source=opened.name)
             outputs.append(NamedOutput(str(output or ""), rows))
         watched = recognizer.watch(opened)
         stack.pop_all()
         with _Progress(opened, watched, quiet=quiet or (output is None and format_name != "table")) as progress:
-            done = write_outputs(watched, outputs, draw=_drawing(emoji=False, privacy=PrivacyMode.none), live=False,
-                                 each=progress.show)  # fmt: skip
+            done = write_outputs(watched, outputs, draw=frame_drawer(), live=False, each=progress.show)
     if format_name in {"table", "json"}:
         text = summary_text(counter.summary(), colors=output is None and sys.stdout.isatty())
         if format_name == "json":
@@ -238,20 +229,6 @@ def follow_video(
     if done.ending is Ending.interrupted:
         raise typer.Exit(INTERRUPTED)
     return done.error
-
-
-def _drawing(*, emoji: bool, privacy: PrivacyMode) -> Callable[[FrameResult], NDArray[np.uint8]]:
-    """Draws a frame's faces; what is hidden stays so for a moment after its face was last seen."""
-    from mien.media.overlay import RecentBoxes, draw_frame
-
-    recent = RecentBoxes()
-
-    def draw(result: FrameResult) -> NDArray[np.uint8]:
-        assert result.picture is not None
-        also_hide = recent.update(result) if privacy is not PrivacyMode.none else ()
-        return draw_frame(result.picture, result.faces, emoji=emoji, privacy=privacy.value, also_hide=also_hide)
-
-    return draw
 
 
 def _live_page(

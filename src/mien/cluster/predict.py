@@ -44,6 +44,7 @@ class PredictSettings:
             abstain_below=self.abstain_below,
             tta=self.tta,
             threads=1,
+            device="cpu",  # so that rows are the same everywhere
         )
 
     def identity(self, recognizer: Recognizer) -> dict[str, Any]:
@@ -88,7 +89,7 @@ def predict_shards(
 
     sources: as `expand_all`. out: a folder or an fsspec URL. A shard that is there is done: stopped or killed, the same
     call goes on with those that are missing. Each picture is in exactly one shard, in one row a face, or in one row
-    where it has none or failed (`shard_schema`). ray: where the shards are worked on; None: in this process, in
+    where it has none or failed (`mien.results.rows`). ray: where the shards are worked on; None: in this process, in
     `workers` threads (None: one a core). On Ray this process hands shards out and writes them, a lost
     worker is replaced and its shard done again; where that happens three times, the shard is halved until the
     pictures that do it stand alone, and these have failed.

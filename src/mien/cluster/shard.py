@@ -14,8 +14,9 @@ from mien.cluster.plan import pyarrow
 from mien.cluster.remote import is_url, read_url
 from mien.errors import PictureError
 from mien.media.addresses import source_name
-from mien.recognition.recognizer import Recognizer, Seen
+from mien.recognition.recognizer import DetectedImage, Recognizer
 from mien.results import ImageResult
+from mien.results.rows import Row, columns, image_rows, parquet_table
 
 KEY = b"mien"
 """The key of a shard's metadata: the list that it belongs to, its number and its counts, as JSON."""
@@ -91,29 +92,16 @@ def joined_shard(shard: Shard, parts: Sequence[ShardDone]) -> ShardDone:
     return _written(shard, pa.concat_tables(tables), sum((part.counts for part in parts), Counts()))
 
 
-def shard_schema(labels: Sequence[str]) -> Any:
-    """The columns of a shard: those of `mien predict --format csv` with `picture`, `width` and `height`.
-
-    One row a face, from left to right; one for a picture without faces or with an `error`, its other columns null.
-    picture: int64, the number in the list, from 0. face: int32, from 1. Numbers are rounded as in the CSV. expression
-    is null where the model abstained.
-    """
-    pa = pyarrow()
-    number, text = pa.float32(), pa.string()
-    return pa.schema(
-        [("picture", pa.int64()), ("source", text), ("width", pa.int32()), ("height", pa.int32()), ("face", pa.int32())]
-        + [(name, number) for name in ("x1", "y1", "x2", "y2", "detection_score")]
-        + [("expression", text), ("confidence", number)]
-        + [(label, number) for label in labels]
-        + [("error", text)]
-    )
+def shard_columns(labels: Sequence[str]) -> tuple[str, ...]:
+    """The columns of a shard: `image`, the number in the list, from 0, and those of `mien.results.rows`."""
+    return ("image", *columns(labels))
 
 
 def _results(
     recognizer: Recognizer, sources: Iterable[str], workers: int, told: Callable[[int], None]
 ) -> Iterator[ImageResult]:
     """The results in order. Searching and answering share the threads, so that each has work whichever takes longer."""
-    waiting: list[Seen] = []
+    waiting: list[DetectedImage] = []
     answering: deque[Future[list[ImageResult]]] = deque()
     faces = done = 0
 
@@ -141,24 +129,24 @@ def _results(
             yield from answered()
 
 
-def _answer(recognizer: Recognizer, seen: list[Seen]) -> list[ImageResult]:
-    return list(recognizer.answer(seen))
+def _answer(recognizer: Recognizer, seen: list[DetectedImage]) -> list[ImageResult]:
+    return list(recognizer.classify(seen))
 
 
 def _looked_at(
     recognizer: Recognizer, sources: Iterable[str], readers: ThreadPoolExecutor, pool: ThreadPoolExecutor, ahead: int
-) -> Iterator[Seen]:
+) -> Iterator[DetectedImage]:
     """The pictures in order, read and searched in threads a little ahead: only so many bytes are in memory."""
 
-    def look(source: str, read: Future[bytes] | None) -> Seen:
+    def look(source: str, read: Future[bytes] | None) -> DetectedImage:
         try:
             if read is None:
-                return recognizer.look(source, source_name(source))
-            return recognizer.look(read.result(), source)
+                return recognizer.detect_source(source, source_name(source))
+            return recognizer.detect_source(read.result(), source)
         except PictureError as error:
-            return Seen(ImageResult(source, 0, 0, error=str(error)))
+            return DetectedImage(ImageResult(source, 0, 0, error=str(error)))
 
-    running: deque[Future[Seen]] = deque()
+    running: deque[Future[DetectedImage]] = deque()
     for source in sources:
         read = readers.submit(read_url, source) if is_url(source) else None
         running.append(pool.submit(look, source, read))
@@ -178,17 +166,14 @@ def _stopped(pool: ThreadPoolExecutor) -> Iterator[ThreadPoolExecutor]:
 
 
 def _done(shard: Shard, results: Iterable[ImageResult], labels: Sequence[str]) -> ShardDone:
-    pa = pyarrow()
-    schema = shard_schema(labels)
-    columns: dict[str, list[Any]] = {name: [] for name in schema.names}
+    rows: list[Row] = []
     faces = failed = 0
-    for picture, result in enumerate(results, start=shard.first):
+    for number, result in enumerate(results, start=shard.first):
         faces += len(result.faces)
         failed += result.error is not None
-        for row in _rows(picture, result, labels):
-            for values, value in zip(columns.values(), row, strict=True):
-                values.append(value)
-    return _written(shard, pa.table(columns, schema), Counts(len(shard.sources), faces, failed))
+        rows.extend((number, *row) for row in image_rows(result, labels))
+    table = parquet_table(rows, shard_columns(labels))
+    return _written(shard, table, Counts(len(shard.sources), faces, failed))
 
 
 def _written(shard: Shard, table: Any, counts: Counts) -> ShardDone:
@@ -204,22 +189,3 @@ def _written(shard: Shard, table: Any, counts: Counts) -> ShardDone:
     place = pyarrow().BufferOutputStream()
     pq.write_table(table.replace_schema_metadata({KEY: json.dumps(about)}), place, compression="zstd")
     return ShardDone(shard.number, place.getvalue().to_pybytes(), counts)
-
-
-def _rows(picture: int, result: ImageResult, labels: Sequence[str]) -> Iterator[list[Any]]:
-    head = [picture, _text(result.source), result.width, result.height]
-    for number, face in enumerate(result.faces, start=1):
-        values = face.to_dict()
-        answer = None if face.abstained else face.expression
-        yield [
-            *head, number, *values["box"], values["detection_score"], answer, values["confidence"],
-            *(values["probabilities"][label] for label in labels), None,
-        ]  # fmt: skip
-    if not result.faces:
-        nothing = [None] * (8 + len(labels))
-        yield [*head, *nothing, None if result.error is None else _text(result.error)]
-
-
-def _text(name: str) -> str:
-    """Names of files that are not UTF-8 are escaped, as in the CSV."""
-    return name.encode("utf-8", "backslashreplace").decode()

@@ -31,11 +31,13 @@ def make_detector(
     cascade: str | Path | None = None,
     yunet_weights: str | Path | None = None,
     threads: int = 0,
+    device: str = "cpu",
 ) -> FaceDetector:
     """A detector by its name, one of `DETECTORS`.
 
     min_face: the smallest face to look for, pixels. cascade: a cascade file for `haar`. yunet_weights: the weights of
-    `yunet`, where they are not in the cache. threads: for `mtcnn`'s networks; 0 lets onnxruntime choose.
+    `yunet`, where they are not in the cache. threads: for `mtcnn`'s networks; 0 lets onnxruntime choose. device: where
+    these run, as in `mien.inference`; the others run on the processor.
     Raises DetectorError for unknown names, an impossible min_face, and files that are missing or wrong.
     """
     if not min_face > 0:
@@ -44,7 +46,7 @@ def make_detector(
         case "mtcnn":
             from mien.faces.mtcnn import Mtcnn
 
-            return Mtcnn(min_face=min_face, threads=threads)
+            return Mtcnn(min_face=min_face, threads=threads, device=device)
         case "yunet":
             from mien.faces.yunet import YuNet
 

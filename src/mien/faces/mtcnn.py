@@ -33,18 +33,20 @@ class Mtcnn:
         scale_factor: float = 0.709,
         max_side: int = 1920,
         threads: int = 0,
+        device: str = "cpu",
     ) -> None:
         """min_face: the smallest face to look for, pixels. thresholds: of the three networks' scores, 0 to 1.
 
         scale_factor: from one pyramid level to the next, 0 to 1 (0.709 halves the area). max_side: a larger picture
         is worked on at this size, which bounds time and memory; min_face then counts in the shrunk picture.
-        threads: for the networks; 0 lets onnxruntime choose. Raises ValueError for impossible values.
+        threads: for the networks; 0 lets onnxruntime choose. device: where they run, as in `mien.inference`.
+        Raises ValueError for impossible values, DeviceError.
         """
         if not min_face > 0 or not 0 < scale_factor < 1 or max_side < _CELL:
             raise ValueError("mtcnn: min_face must be above 0, scale_factor between 0 and 1, max_side at least 12")
         self._min_face, self._thresholds = max(min_face, _CELL), thresholds
         self._scale_factor, self._max_side = scale_factor, max_side
-        self._pnet, self._rnet, self._onet = (_session(name, threads) for name in ("pnet", "rnet", "onet"))
+        self._pnet, self._rnet, self._onet = (_session(name, threads, device) for name in ("pnet", "rnet", "onet"))
 
     def detect(self, picture: Picture) -> Detections:
         """Faces in an RGB picture (H, W, 3) of 0-255, best first, with landmarks. Boxes may reach over its border."""
@@ -142,10 +144,10 @@ def _moved(boxes: Floats, offset: Floats) -> Floats:
     return boxes + offset * np.hstack([size, size])
 
 
-def _session(name: str, threads: int) -> Any:
+def _session(name: str, threads: int, device: str) -> Any:
     """A network that is shipped with the package; pictures of every size come to it, and other threads read them."""
     weights = resources.files("mien.faces").joinpath("weights", f"{name}.onnx").read_bytes()
-    return open_network(weights, threads=threads, spin=False, any_shape=True)
+    return open_network(weights, threads=threads, spin=False, any_shape=True, device=device)
 
 
 def _run(session: Any, inputs: Picture, shapes: tuple[tuple[int, ...], ...]) -> list[Floats]:

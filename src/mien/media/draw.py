@@ -1,19 +1,22 @@
-"""Draws results onto pictures: boxes, labels and confidences that can be read at any size and on any background.
+"""Draws results onto images: boxes, labels and confidences that can be read at any size and on any background.
 
 All arrays are uint8 RGB (H, W, 3).
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.errors import PictureError
+from mien.errors import OutputError, PictureError
+from mien.files import write_bytes
 from mien.labels import color_rgb
 from mien.pictures import read_picture
 from mien.results import Face, ImageResult
@@ -37,13 +40,13 @@ class _Style:
     padding: int
 
 
-def draw_faces(picture: NDArray[np.uint8], faces: Sequence[Face]) -> NDArray[np.uint8]:
-    """A copy of the RGB picture (H, W, 3) with each face's box, expression and confidence in percent.
+def draw_faces(image: NDArray[np.uint8], faces: Sequence[Face]) -> NDArray[np.uint8]:
+    """A copy of the RGB image (H, W, 3) with each face's box, expression and confidence in percent.
 
     An answer below the caller's threshold is grey and has a question mark. Where labels would cover each other they
     move around their box, and then become smaller and shorter.
     """
-    canvas = picture.copy()
+    canvas = image.copy()
     height, width = canvas.shape[:2]
     boxes = [box_pixels(face, width, height) for face in faces]
     style = _style(width, height, [box[3] - box[1] for box in boxes])
@@ -59,37 +62,82 @@ def draw_faces(picture: NDArray[np.uint8], faces: Sequence[Face]) -> NDArray[np.
     return canvas
 
 
-def encode_picture(picture: NDArray[np.uint8], suffix: str, *, quality: int = 92) -> bytes:
-    """An RGB picture (H, W, 3) as the bytes of a .png or .jpg file. quality: a JPEG's, 1 to 100."""
-    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if suffix == ".jpg" else [cv2.IMWRITE_PNG_COMPRESSION, 3]
-    done, data = cv2.imencode(suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)
+def encode_image(image: NDArray[np.uint8], suffix: str, *, quality: int = 92) -> bytes:
+    """An RGB image (H, W, 3) as the bytes of a .png, .jpg or .jpeg file. quality: a JPEG's, 1 to 100."""
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if suffix != ".png" else [cv2.IMWRITE_PNG_COMPRESSION, 3]
+    done, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
     if not done:
-        raise PictureError(f"a picture of shape {picture.shape} can't be written as {suffix}; use .png or .jpg")
+        raise PictureError(f"an image of shape {image.shape} can't be written as {suffix}; use .png or .jpg")
     return data.tobytes()
 
 
+def draw_result(result: ImageResult, *, color: str = "rgb") -> NDArray[np.uint8]:
+    """A result's image with its faces, uint8 (H, W, 3) in the order `color`: `rgb` or `bgr`.
+
+    Raises PictureError where the image is not at hand, ValueError for another order.
+    """
+    if color not in ("rgb", "bgr"):
+        raise ValueError(f"color is '{color}'; expected 'rgb' or 'bgr'")
+    drawn = draw_faces(image_of(result), result.faces)
+    return drawn if color == "rgb" else np.ascontiguousarray(drawn[..., ::-1])
+
+
+def image_of(result: ImageResult) -> NDArray[np.uint8]:
+    """The RGB image (H, W, 3) of a result: the one that was kept, or its file, read again.
+
+    Raises PictureError where neither is at hand, and where another image has taken the file's place.
+    """
+    if result.image is not None:
+        return result.image
+    if result.error is not None:
+        raise PictureError(result.error)
+    if not Path(result.source).is_file():
+        raise PictureError(f"{result.source}: its image was not kept; use  predict(..., keep_images=True)")
+    image = read_picture(result.source)
+    if image.shape[:2] != (result.height, result.width):
+        raise PictureError(f"{result.source}: has changed since faces were found in it; recognise it again")
+    return image
+
+
+def save_result(result: ImageResult, path: Path) -> Path:
+    """Writes a drawn result into a .jpg, .jpeg or .png file. Raises PictureError, OutputError."""
+    suffix = path.suffix.lower()
+    if suffix not in (".jpg", ".jpeg", ".png"):
+        raise OutputError(f"{path}: a drawn image can't be written as '{path.suffix}'; use .jpg, .jpeg or .png")
+    write_bytes(path, encode_image(draw_result(result), suffix))
+    return path
+
+
+def show_result(result: ImageResult) -> None:
+    """Shows a drawn result in the notebook, or with the system's viewer. Raises PictureError, OutputError."""
+    drawn = draw_result(result)
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    if shell is not None and "ZMQInteractiveShell" in type(shell).__name__:
+        from IPython.display import display
+
+        display(result)  # type: ignore[no-untyped-call]
+        return
+    from PIL import Image, ImageShow
+
+    if not ImageShow.show(Image.fromarray(drawn)):
+        raise OutputError("there is no image viewer on this system; use  save(PATH)  and open the file")
+
+
 def notebook_png(result: ImageResult) -> bytes | None:
-    """A result as a PNG of at most 1024 pixels a side; None where its picture is not at hand."""
-    picture = result.picture
-    if picture is None:
-        if result.error is not None:
-            return None
-        try:
-            picture = read_picture(result.source)
-        except PictureError:
-            return None
-        if picture.shape[:2] != (result.height, result.width):  # another file has taken its place
-            return None
-    drawn = draw_faces(picture, result.faces)
+    """A result as a PNG of at most 1024 pixels a side; None where its image is not at hand."""
+    try:
+        drawn = draw_result(result)
+    except PictureError:
+        return None
     scale = _NOTEBOOK_EDGE / max(drawn.shape[:2])
     if scale < 1:
         size_wh = (max(1, round(drawn.shape[1] * scale)), max(1, round(drawn.shape[0] * scale)))
         drawn = cv2.resize(drawn, size_wh, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-    return encode_picture(drawn, ".png")
+    return encode_image(drawn, ".png")
 
 
 def _style(width: int, height: int, face_heights: Sequence[int]) -> _Style:
-    """Grows with the picture, so that it looks the same on a screen; smaller where faces are small and many.
+    """Grows with the image, so that it looks the same on a screen; smaller where faces are small and many.
 
     Never below what can be read.
     """
@@ -113,7 +161,7 @@ def ink(color: Color) -> Color:
 
 
 def box_pixels(face: Face, width: int, height: int) -> Rectangle:
-    """A face's box in whole pixels, cut off at the picture's edge."""
+    """A face's box in whole pixels, cut off at the image's edge."""
     x1, x2 = (int(np.clip(round(x), 0, width - 1)) for x in (face.box.x1, face.box.x2))
     y1, y2 = (int(np.clip(round(y), 0, height - 1)) for y in (face.box.y1, face.box.y2))
     return x1, y1, x2, y2
@@ -130,7 +178,7 @@ def draw_box(canvas: NDArray[np.uint8], box: Rectangle, color: Color, line: int)
 
 
 def _frame(canvas: NDArray[np.uint8], box: Rectangle, outside: int, thickness: int, color: Color) -> None:
-    """A rectangle's outline whose outer edge lies `outside` pixels around the box, cut off at the picture's edge."""
+    """A rectangle's outline whose outer edge lies `outside` pixels around the box, cut off at the image's edge."""
     x1, y1 = box[0] - outside, box[1] - outside
     x2, y2 = box[2] + outside + 1, box[3] + outside + 1
     for left, top, right, bottom in (
@@ -176,7 +224,7 @@ def _place(
     for text, plate_height in variants:
         mask = text_mask(text, max(8, plate_height - style.padding))
         for plate in _candidates(box, mask.shape[1] + 2 * style.padding, plate_height, style.line, size_wh):
-            # To cover another label makes both useless; to cover a face only hides a part of the picture.
+            # To cover another label makes both useless; to cover a face only hides a part of the image.
             cost = sum(4.0 * _overlap(plate, t) for t in taken) + sum(_overlap(plate, o) for o in others)
             cost += 0.5 * _overlap(plate, box) + 4.0 * _outside(plate, size_wh)
             cost /= (plate[2] - plate[0]) * (plate[3] - plate[1])
@@ -189,7 +237,7 @@ def _place(
 
 
 def _candidates(box: Rectangle, width: int, height: int, line: int, size_wh: tuple[int, int]) -> list[Rectangle]:
-    """Plates above, below and inside a box, at its left, centre and right; moved so that they stay in the picture."""
+    """Plates above, below and inside a box, at its left, centre and right; moved so that they stay in the image."""
     x1, y1, x2, y2 = box
     edge = line // 2
     left, right, middle = x1 - edge, x2 + edge + 1 - width, (x1 + x2 - width) // 2
@@ -209,13 +257,13 @@ def _overlap(a: Rectangle, b: Rectangle) -> int:
 
 
 def _outside(plate: Rectangle, size_wh: tuple[int, int]) -> int:
-    """How much of a plate falls outside of the picture, in pixels."""
+    """How much of a plate falls outside of the image, in pixels."""
     return (plate[2] - plate[0]) * (plate[3] - plate[1]) - _overlap(plate, (0, 0, *size_wh))
 
 
 def _draw_plate(canvas: NDArray[np.uint8], plate: Rectangle, mask: NDArray[np.uint8], color: Color) -> None:
     x1, y1, x2, y2 = plate
-    area = canvas[y1:y2, x1:x2]  # a picture smaller than the plate cuts it off
+    area = canvas[y1:y2, x1:x2]  # an image smaller than the plate cuts it off
     area[:] = color
     top, left = (y2 - y1 - mask.shape[0] + 1) // 2, (x2 - x1 - mask.shape[1]) // 2
     inner = area[top : top + mask.shape[0], left : left + mask.shape[1]]

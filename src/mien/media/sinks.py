@@ -1,4 +1,4 @@
-"""Where results go: a table, JSON, JSON lines or CSV on standard output or in a file, and annotated pictures.
+"""Where results go: a table, JSON, JSON lines or CSV on standard output or in a file, and drawn images.
 
 A file is written beside its place and moved there when it is whole: nobody finds half of it.
 """
@@ -19,6 +19,7 @@ from mien.errors import OutputError
 from mien.files import atomic_text, write_bytes
 from mien.labels import color_rgb
 from mien.results import Face, ImageResult, ModelSummary
+from mien.results.rows import columns, image_rows
 
 FORMATS = ("table", "json", "jsonl", "csv")
 
@@ -72,31 +73,16 @@ class JsonLinesSink:
 
 
 class CsvSink:
-    """One row a face, numbered from 1 from left to right; a picture without a face or unreadable is a row too.
-
-    Columns: source, face, x1, y1, x2, y2, detection_score, expression, confidence, one per label, error. The
-    expression of an abstained answer is empty; its probabilities stand.
-    """
+    """The rows of `mien.results.rows`: one for each face, one for an image without faces or unreadable."""
 
     def __init__(self, file: TextIO, model: ModelSummary) -> None:
         self._labels = model.labels
         self._rows = csv.writer(file, lineterminator="\n")
-        head = ("source", "face", "x1", "y1", "x2", "y2", "detection_score", "expression", "confidence")
-        self._rows.writerow([*head, *model.labels, "error"])
+        self._rows.writerow(columns(model.labels))
 
     def write(self, result: ImageResult) -> None:
         """Writes an image's rows."""
-        for number, face in enumerate(result.faces, start=1):
-            values = face.to_dict()
-            answer = "" if face.abstained else face.expression
-            self._rows.writerow(
-                [result.source, number, *values["box"], values["detection_score"], answer, values["confidence"]]
-                + [values["probabilities"][label] for label in self._labels]
-                + [""]
-            )
-        if not result.faces:
-            empty = [""] * (8 + len(self._labels))
-            self._rows.writerow([result.source, *empty, result.error or ""])
+        self._rows.writerows(image_rows(result, self._labels))
 
     def finish(self, skipped: Mapping[str, int] | None = None) -> None:
         """Nothing more to write."""
@@ -110,7 +96,7 @@ class TableSink:
 
         self._file = file
         self._table = Table(box=None, pad_edge=False, header_style="bold")
-        self._table.add_column("picture", overflow="fold")
+        self._table.add_column("image", overflow="fold")
         for heading in ("face", "box", "found"):
             self._table.add_column(heading, justify="right", no_wrap=True)
         self._table.add_column("expression", overflow="fold")
@@ -141,8 +127,8 @@ class TableSink:
         terminal = self._file.isatty()
         console = Console(file=self._file, width=None if terminal else 10_000, highlight=False)
         console.print(self._table)
-        summary = f"{_count(self._read, 'picture')} read, {_count(self._faces, 'face')}"
-        console.print(f"\n{summary}" + (f", {_count(self._failed, 'picture')} not read" if self._failed else ""))
+        summary = f"{_count(self._read, 'image')} read, {_count(self._faces, 'face')}"
+        console.print(f"\n{summary}" + (f", {_count(self._failed, 'image')} not read" if self._failed else ""))
 
 
 _SINKS: dict[str, Callable[[TextIO, ModelSummary], Sink]] = {
@@ -172,9 +158,9 @@ def open_sink(
 
 
 class AnnotatedFolder:
-    """Writes annotated pictures into a folder: NAME-annotated.jpg for JPEG sources, otherwise .png.
+    """Writes drawn images into a folder: NAME-annotated.jpg for JPEG sources, otherwise .png.
 
-    Pictures of equal name from different folders are numbered (NAME-annotated-2.jpg) in the order in which they come.
+    Images of equal name from different folders are numbered (NAME-annotated-2.jpg) in the order in which they come.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -189,16 +175,16 @@ class AnnotatedFolder:
             raise OutputError(f"{folder}: can't write into this folder ({error.strerror}); choose another") from error
 
     def write(self, result: ImageResult) -> Path | None:
-        """Draws one result, which must carry its picture; None for pictures that could not be read."""
-        if result.picture is None:
+        """Draws one result; None for an image that could not be read. Raises PictureError where it is not at hand."""
+        if result.error is not None:
             return None
-        from mien.media.draw import draw_faces, encode_picture
+        from mien.media.draw import draw_result, encode_image
 
+        drawn = draw_result(result)
         source = Path(result.source if not result.source.startswith("data URL (") else "data-url")
         suffix = ".jpg" if source.suffix.lower() in {".jpg", ".jpeg", ".jfif"} else ".png"
         path = self.folder / self._unique(source.stem, suffix)
-        data = encode_picture(draw_faces(result.picture, result.faces), suffix)
-        write_bytes(path, data)
+        write_bytes(path, encode_image(drawn, suffix))
         return path
 
     def _unique(self, stem: str, suffix: str) -> str:
@@ -224,11 +210,11 @@ def _cells(face: Face) -> tuple[Any, ...]:
     from rich.text import Text
 
     box = face.box
-    ranked = sorted(face.probabilities.items(), key=lambda item: -item[1])[1:2]
+    ranked = face.top(2)[1:]
     runner_up = f"{ranked[0][0]} {ranked[0][1]:.2f}" if ranked else ""
     color = "#{:02x}{:02x}{:02x}".format(*color_rgb(face.expression))
     answer = Text(f"unsure ({face.expression})", "dim") if face.abstained else Text(face.expression, f"bold {color}")
-    place = f"{box.x1:.0f},{box.y1:.0f} {box.x2 - box.x1:.0f}x{box.y2 - box.y1:.0f}"
+    place = f"{box.x1:.0f},{box.y1:.0f} {box.width:.0f}x{box.height:.0f}"
     return place, f"{face.detection_score:.2f}", answer, f"{face.confidence:.2f}", Text(runner_up, "dim")
 
 

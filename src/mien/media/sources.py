@@ -83,8 +83,13 @@ def _expand(
             yield text
 
 
+def is_pattern(text: str) -> bool:
+    """Whether it has a pattern's signs and is no file's name."""
+    return glob.has_magic(text) and not os.path.lexists(text)
+
+
 def _is_pattern(source: str | Path) -> bool:
-    return isinstance(source, Path) and glob.has_magic(str(source)) and not os.path.lexists(source)
+    return isinstance(source, Path) and is_pattern(str(source))
 
 
 def _matches(pattern: str) -> Iterator[str]:

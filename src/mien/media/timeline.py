@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -24,23 +24,19 @@ from typing import Any, Self, TextIO
 from mien.errors import MissingExtraError, OutputError
 from mien.files import atomic_path, cannot_write, make_folder
 from mien.results import ExpressionEvent, FrameResult, ModelSummary
+from mien.results.rows import Row, frame_columns, frame_rows, parquet_table
 
 TIMELINE_SUFFIXES = (".csv", ".jsonl", ".parquet")
 
-_HEAD = ("frame", "time_s", "track", "x1", "y1", "x2", "y2", "detection_score", "expression", "confidence")
-_TAIL = "smoothed_expression"
 _PART_ROWS, _PART_SECONDS = 20_000, 5.0  # what a killed run may lose of a Parquet file
 _GROUP_ROWS = 65_536
-
-Cell = int | float | str | None
 
 
 class Timeline(ABC):
     """Takes the frames of a video one by one, as a context manager or until `close`; what it took stays.
 
-    Columns: frame, time_s, track, x1, y1, x2, y2 (pixels), detection_score, expression, confidence, one per label (this
-    frame's probabilities), smoothed_expression. One row for each face and frame; a frame without a face is a row
-    without a track. The expression of an abstained answer is empty; its probabilities stand.
+    Columns: frame, time_s, track, those of images (`mien.results.rows`: source, width, height, face, the box, ...), and
+    smoothed_expression. One row for each face and frame; a frame without a face is a row without a track.
     """
 
     @abstractmethod
@@ -60,35 +56,36 @@ class Timeline(ABC):
         self.close()
 
 
-def open_timeline(path: Path | None, model: ModelSummary) -> Timeline:
+def open_timeline(path: Path | None, model: ModelSummary, *, source: str = "") -> Timeline:
     """A timeline in the format that the file's suffix names; None or `-`: CSV on standard output.
 
-    model: names the columns of labels. Raises OutputError for another suffix and where nothing can be written;
+    model: names the columns of labels. source: what the video is called, in each row.
+    Raises OutputError for another suffix and where nothing can be written;
     MissingExtraError for Parquet without pyarrow.
     """
     if path is None or str(path) == "-":
-        return CsvTimeline(None, model.labels)
+        return CsvTimeline(None, model.labels, source=source)
     match path.suffix.lower():
         case ".csv":
-            return CsvTimeline(path, model.labels)
+            return CsvTimeline(path, model.labels, source=source)
         case ".jsonl":
-            return JsonLinesTimeline(path, model.labels)
+            return JsonLinesTimeline(path, model.labels, source=source)
         case ".parquet":
-            return ParquetTimeline(path, model.labels)
+            return ParquetTimeline(path, model.labels, source=source)
     raise OutputError(f"{path}: a timeline can't be written as '{path.suffix}'; use {', '.join(TIMELINE_SUFFIXES)}")
 
 
 class CsvTimeline(Timeline):
     """Rows of a CSV file, UTF-8, with a head."""
 
-    def __init__(self, path: Path | None, labels: Sequence[str]) -> None:
-        self._labels = tuple(labels)
+    def __init__(self, path: Path | None, labels: Sequence[str], *, source: str = "") -> None:
+        self._labels, self._source = tuple(labels), source
         self._lines = _Lines(path)
-        self._lines.write(_csv_lines([timeline_columns(labels)]))
+        self._lines.write(_csv_lines([frame_columns(labels)]))
 
     def write(self, result: FrameResult) -> None:
         """Writes a frame's rows at once: a reader at the other end of a pipe can follow."""
-        self._lines.write(_csv_lines(timeline_rows(result, self._labels)))
+        self._lines.write(_csv_lines(frame_rows(result, self._labels, self._source)))
 
     def close(self) -> None:
         """Closes the file; standard output stays open."""
@@ -98,14 +95,14 @@ class CsvTimeline(Timeline):
 class JsonLinesTimeline(Timeline):
     """The same rows as JSON objects, one a line; what is empty is null."""
 
-    def __init__(self, path: Path | None, labels: Sequence[str]) -> None:
-        self._labels = tuple(labels)
-        self._columns = timeline_columns(labels)
+    def __init__(self, path: Path | None, labels: Sequence[str], *, source: str = "") -> None:
+        self._labels, self._source = tuple(labels), source
+        self._columns = frame_columns(labels)
         self._lines = _Lines(path)
 
     def write(self, result: FrameResult) -> None:
         """Writes a frame's rows at once."""
-        rows = timeline_rows(result, self._labels)
+        rows = frame_rows(result, self._labels, self._source)
         self._lines.write("".join(_json_line(dict(zip(self._columns, row, strict=True))) for row in rows))
 
     def close(self) -> None:
@@ -121,25 +118,25 @@ class ParquetTimeline(Timeline):
     every Parquet reader takes as it is (`pandas.read_parquet("PATH.parts")`), and `recover_timeline` joins it.
     """
 
-    def __init__(self, path: Path, labels: Sequence[str]) -> None:
+    def __init__(self, path: Path, labels: Sequence[str], *, source: str = "") -> None:
         """Raises OutputError at once where PATH can't be written, MissingExtraError without pyarrow."""
         _parquet()
         if path.exists() and not path.is_file():
             raise OutputError(f"{path}: Parquet needs an ordinary file; expected the name of one")
-        self._path, self._labels = path, tuple(labels)
-        self._columns = timeline_columns(labels)
+        self._path, self._labels, self._source = path, tuple(labels), source
+        self._columns = frame_columns(labels)
         self._parts = _parts_folder(path)
         make_folder(self._parts)
         for part in _part_files(self._parts):  # of a run that was killed; this one takes its name
             part.unlink()
-        self._rows: list[tuple[Cell, ...]] = []
+        self._rows: list[Row] = []
         self._count = 0
         self._open = True
         self._part_began = time.monotonic()
 
     def write(self, result: FrameResult) -> None:
         """Adds a frame's rows to the part that is next to be written."""
-        self._rows.extend(timeline_rows(result, self._labels))
+        self._rows.extend(frame_rows(result, self._labels, self._source))
         if len(self._rows) >= _PART_ROWS or time.monotonic() - self._part_began >= _PART_SECONDS:
             self._write_part()
 
@@ -153,13 +150,9 @@ class ParquetTimeline(Timeline):
         recover_timeline(self._path)
 
     def _write_part(self) -> None:
-        pa, pq = _parquet()
-        types = [pa.int64(), pa.float64(), pa.int32(), *[pa.float32()] * 5, pa.string(), pa.float32()]
-        types += [pa.float32()] * len(self._labels) + [pa.string()]
-        values = list(zip(*self._rows, strict=True)) or [()] * len(types)
-        columns = [pa.array(cells, kind) for cells, kind in zip(values, types, strict=True)]
+        _, pq = _parquet()
         with atomic_path(self._parts / f"{self._count:06d}.parquet") as place:
-            pq.write_table(pa.table(columns, names=list(self._columns)), place)
+            pq.write_table(parquet_table(self._rows, self._columns), place)
         self._rows.clear()
         self._count += 1
         self._part_began = time.monotonic()
@@ -216,34 +209,6 @@ class EventLines:
         self.close()
 
 
-def timeline_columns(labels: Sequence[str]) -> tuple[str, ...]:
-    """A timeline's columns; a label that is called like another column is `label_NAME`."""
-    taken = {*_HEAD, _TAIL}
-    return (*_HEAD, *(f"label_{name}" if name in taken else name for name in labels), _TAIL)
-
-
-def timeline_rows(result: FrameResult, labels: Sequence[str]) -> Iterator[tuple[Cell, ...]]:
-    """A frame's rows in the order of `timeline_columns`.
-
-    Times are rounded to a microsecond, boxes to a tenth of a pixel, probabilities to four digits.
-    """
-    when = (result.frame, round(result.time_s, 6))
-    for seen in result.faces:
-        face, box = seen.face, seen.face.box
-        yield (
-            *when,
-            seen.track,
-            *(round(v, 1) for v in (box.x1, box.y1, box.x2, box.y2)),
-            round(face.detection_score, 4),
-            None if face.abstained else face.expression,
-            round(face.confidence, 4),
-            *(round(face.probabilities[name], 4) for name in labels),
-            seen.smoothed_expression,
-        )
-    if not result.faces:
-        yield (*when, *[None] * (len(_HEAD) - 2 + len(labels) + 1))
-
-
 class _Lines:
     """A text file or standard output that is flushed at every write and, once it fails, left alone."""
 
@@ -282,7 +247,7 @@ class _Lines:
             file.close()
 
 
-def _csv_lines(rows: Iterable[Sequence[Cell]]) -> str:
+def _csv_lines(rows: Iterable[Row]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()

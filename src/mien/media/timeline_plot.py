@@ -74,8 +74,8 @@ class TimelinePlot:
             likely = [seen.smoothed[name] for name in self._labels]
             track.add(place, np.array([1.0, result.time_s, *likely]), after_gap=track.frame != self._frame - 1)
             track.frame, track.last_s = self._frame, result.time_s
-            if self._faces and result.picture is not None:
-                track.look(place // _STEPS_A_FACE, result.time_s, seen, result.picture)
+            if self._faces and result.image is not None:
+                track.look(place // _STEPS_A_FACE, result.time_s, seen, result.image)
         self._forget()
 
     def close(self) -> None:

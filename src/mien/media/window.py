@@ -30,11 +30,11 @@ class Window:
 
     def write(self, result: FrameResult) -> None:
         """Shows a frame."""
-        assert result.picture is not None
+        assert result.image is not None
         if not self._open:
             cv2.namedWindow(self._title, cv2.WINDOW_NORMAL)
             self._open = True
-        cv2.imshow(self._title, cv2.cvtColor(result.picture, cv2.COLOR_RGB2BGR))
+        cv2.imshow(self._title, cv2.cvtColor(result.image, cv2.COLOR_RGB2BGR))
         key = cv2.waitKey(1) & 0xFF
         if key in (ord("q"), _ESCAPE) or cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1:
             self._stop()

@@ -51,6 +51,7 @@ class Classifier:
             labels=self.labels,
             target=" + ".join(dict.fromkeys(m.info.target for m in self.models)),
             sha256=tuple(m.sha256 for m in self.models),
+            device=" + ".join(dict.fromkeys(m.device for m in self.models)),
         )
 
     def crop(self, picture: NDArray[np.uint8], detections: Detections) -> Crops:

@@ -163,8 +163,8 @@ class Recording:
 
     def write(self, result: FrameResult) -> None:
         """Adds a frame at its time."""
-        assert result.picture is not None
-        self._recorder.write(result.picture, result.time_s)
+        assert result.image is not None
+        self._recorder.write(result.image, result.time_s)
 
     def close(self) -> None:
         """Completes the file."""
@@ -252,7 +252,7 @@ class _Drawing:
         while (result := self._waiting.get()) is not None:
             if self._error is None:
                 try:
-                    drawn = replace(result, picture=self._draw(result))
+                    drawn = replace(result, image=self._draw(result))
                     for output in self._outputs:
                         output.write(drawn)
                 except BaseException as error:  # raised where frames come from

@@ -1,6 +1,6 @@
-"""Pictures and videos in, frozen results out: reads, finds faces, cuts them out, and asks the model.
+"""Images and videos in, frozen results out: reads, detects faces, crops them, and classifies the crops.
 
-Reading and finding run ahead in a few threads; faces of several pictures are classified together in batches.
+Reading and detecting run ahead in a few threads; faces of several images are classified together in batches.
 """
 
 from __future__ import annotations
@@ -9,35 +9,41 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, BinaryIO, cast, overload
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from mien.crop import VIEWS
-from mien.errors import MienError, VideoError
+from mien.errors import MienError, PictureError, VideoError
 from mien.faces import FaceDetector, make_detector
 from mien.faces.geometry import large_enough
-from mien.media.addresses import NamedImage, read_source, source_name
+from mien.image_arrays import ColorOrder, Tensor, check_color
+from mien.inference import check_device
 from mien.model_file import DEFAULT_MODEL, ModelFile, open_model
-from mien.pictures import MAX_PIXELS, as_picture, decode_picture, is_pillow_image
+from mien.pictures import MAX_PIXELS
 from mien.recognition.classifier import Classifier, Crops
-from mien.results import Box, Detections, Face, ImageResult, ModelSummary
+from mien.recognition.inputs import images_of, is_in_memory, is_one, name_of, read_image, spread
+from mien.results import Box, Detections, Face, ImageResult, ModelSummary, Point, Results
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from mien.media.video.frames import FrameSource
     from mien.recognition.region import Region
     from mien.recognition.watch import Watch
 
-Model = str | Path | ModelFile
-Source = Any
-"""A path, a file: or data: URL, the bytes of a picture file (plain, or a NamedImage), a Pillow image, or a uint8 array
-(H, W), (H, W, 3) RGB or (H, W, 4) RGBA."""
+    from mien.media.addresses import NamedImage
 
-_HELD_PIXELS = 32_000_000  # pictures kept for drawing wait for their answers; no more than about 100 MB of them
+    Encoded = bytes | bytearray | memoryview | BinaryIO | NamedImage
+    Source = str | os.PathLike[str] | Encoded | Image.Image | NDArray[Any] | Tensor
+
+Model = str | Path | ModelFile
+
+_HELD_PIXELS = 32_000_000  # images that are kept wait for their answers; no more than about 100 MB of them
 
 
 def _no_faces() -> Detections:
@@ -45,8 +51,8 @@ def _no_faces() -> Detections:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """A picture that was read and searched, and waits for its answers."""
+class DetectedImage:
+    """An image whose faces are detected and cropped, and wait to be classified."""
 
     result: ImageResult
     detections: Detections = field(default_factory=_no_faces)
@@ -59,15 +65,19 @@ class Seen:
 
     @property
     def held_pixels(self) -> int:
-        """How much it keeps for drawing."""
-        return 0 if self.result.picture is None else self.result.width * self.result.height
+        """How much of it is kept."""
+        return 0 if self.result.image is None else self.result.width * self.result.height
 
 
 class Recognizer:
-    """Recognises facial expressions in pictures.
+    """Recognises facial expressions in images, videos, cameras and streams.
 
-    >>> Recognizer().predict("photo.jpg").faces[0].expression  # doctest: +SKIP
-    'happy'
+    Example:
+        >>> recognizer = Recognizer("mien-nano", abstain_below=0.4)
+        >>> recognizer.predict("src/mien/examples/astronaut.png")[0].expression
+        'happy'
+        >>> recognizer.summary().device
+        'cpu'
     """
 
     def __init__(
@@ -75,6 +85,7 @@ class Recognizer:
         model: Model | Sequence[Model] = DEFAULT_MODEL,
         *,
         detector: str | FaceDetector = "mtcnn",
+        device: str = "auto",
         min_face: int = 20,
         abstain_below: float = 0.0,
         tta: bool = False,
@@ -83,27 +94,46 @@ class Recognizer:
         threads: int = 0,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
-        """A model by shipped name, path or object; several answer with the mean of their probabilities.
+        """Opens models and detector.
 
-        detector: a method's name or an object. min_face: faces whose longer edge has fewer pixels are left out (not
-        with the detector `none`, where each picture is a face). abstain_below: answers with less confidence are
-        marked as abstained, 0 to 1. tta: each face is looked at ten times, mirrored and shifted; slower, a little
-        better. batch_size: faces classified together. workers: threads that read and search pictures; None: one a
-        processor core, four at most. threads: of each network; 0: as many as it likes.
-        max_pixels: larger picture files are refused before they are decoded; JPEG is decoded at a reduced scale
-        instead, as is any picture above `mien.pictures.WHOLE_PIXELS`. Results are in pixels of the reduced picture.
-        Raises ModelFileError, DetectorError; ValueError for a number out of range.
+        Args:
+            model: A shipped or fetched model's name, a file, or an opened model; several answer with the mean of their
+                probabilities.
+            detector: `mtcnn`, `yunet`, `haar`, `none` (each image is a face), or an object with their method `detect`.
+            device: `auto`, `cpu`, `cuda`, `coreml`, `openvino`, `directml`, ... (`mien.inference.DEVICES`), where the
+                networks of models given by name or path and of `mtcnn` run. auto: a graphics card where the installed
+                onnxruntime has one, else the processor. One that does not work here is replaced by the processor, and
+                the logger `mien` says so once; `summary().device` says what runs.
+            min_face: Faces whose longer edge has fewer pixels are left out; not with the detector `none`.
+            abstain_below: Answers with less confidence are marked as abstained, 0 to 1.
+            tta: Each face is classified in ten views, mirrored and shifted; slower, a little better.
+            batch_size: Faces that are classified together.
+            workers: Threads that read images and detect faces; None: one a processor core, four at most.
+            threads: Of each network; 0: as many as it likes.
+            max_pixels: Larger image files are refused before they are decoded; JPEG is decoded at a reduced scale, as
+                is any image above `mien.pictures.WHOLE_PIXELS`. Results are in pixels of the reduced image.
+
+        Raises:
+            ModelFileError: There is no such model, or it is not mien's, or several do not go together.
+            DetectorError: There is no such detector, or its weights are missing.
+            DeviceError: The device is unknown.
+            ValueError: A number is out of range.
         """
         if min_face < 1 or batch_size < 1 or (workers is not None and workers < 1):
             raise ValueError("min_face, batch_size and workers must be at least 1")
         if not 0.0 <= abstain_below <= 1.0:
             raise ValueError(f"abstain_below is {abstain_below}; expected 0 to 1")
+        check_device(device)
         models = [model] if isinstance(model, str | Path | ModelFile) else list(model)
-        # Threads that wait busily would take the cores from those that read and search: half the pictures a second.
-        opened = [m if isinstance(m, ModelFile) else open_model(m, threads=threads, spin=False) for m in models]
+        # Threads that wait busily would take the cores from those that read and detect: half the images a second.
+        opened = [
+            m if isinstance(m, ModelFile) else open_model(m, threads=threads, spin=False, device=device) for m in models
+        ]
         self.classifier = Classifier(opened, tta=tta)
         self.detector: FaceDetector = (
-            make_detector(detector, min_face=min_face, threads=threads) if isinstance(detector, str) else detector
+            make_detector(detector, min_face=min_face, threads=threads, device=device)
+            if isinstance(detector, str)
+            else detector
         )
         self._min_face = min_face
         self._abstain_below = abstain_below
@@ -118,49 +148,114 @@ class Recognizer:
         return self.classifier.labels
 
     def summary(self) -> ModelSummary:
-        """Which model answers: name, labels, checksum."""
+        """Which model answers: name, labels, checksum, and the device that runs it."""
         return self.classifier.summary()
 
+    # A str is a Sequence, and so is bytes: the first that fits counts.
     @overload
-    def predict(self, source: str | Path | NDArray[np.uint8]) -> ImageResult: ...
+    def predict(  # type: ignore[overload-overlap]
+        self, source: Source, *, color: ColorOrder = "rgb", keep_images: bool | None = None
+    ) -> ImageResult: ...
     @overload
-    def predict(self, source: list[Any] | tuple[Any, ...]) -> list[ImageResult]: ...
+    def predict(  # type: ignore[overload-overlap]
+        self, source: Sequence[Source], *, color: ColorOrder = "rgb", keep_images: bool | None = None
+    ) -> Results: ...
     @overload
-    def predict(self, source: Any) -> Any: ...
-    def predict(self, source: Any) -> ImageResult | list[ImageResult]:
-        """One picture -> ImageResult, which shows itself in a notebook; a list or tuple of pictures -> a list.
+    def predict(
+        self, source: Iterable[Source], *, color: ColorOrder = "rgb", keep_images: bool | None = None
+    ) -> Iterator[ImageResult]: ...
+    def predict(
+        self, source: object, *, color: ColorOrder = "rgb", keep_images: bool | None = None
+    ) -> ImageResult | Results | Iterator[ImageResult]:
+        """Recognises the expressions in one image or several.
 
-        A picture is a path, the bytes of a file, a Pillow image, or a uint8 array (H, W), (H, W, 3) in RGB order or
-        (H, W, 4) RGBA; for OpenCV's BGR give `array[..., ::-1]`. One picture that can't be read raises PictureError;
-        among several it is a result with its `error`.
+        Args:
+            source: One image:
+
+                - a path (str or Path), the bytes of an image file, or a file opened with mode "rb";
+                - a Pillow image;
+                - an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), or a PyTorch tensor (C, H, W) or (H, W, C). Whole
+                  numbers are of 0 to 255; floats of 0 to 1, or of 0 to 255 where the largest says so.
+
+                Several: a folder, a pattern ("holiday/*.jpg"), an array (N, H, W, C), a tensor (N, C, H, W), or a list
+                of any of these. A generator or another iterable is read lazily.
+            color: The order of the channels of arrays and tensors: `rgb`, or `bgr` for OpenCV's. Of files and Pillow
+                images it is known.
+            keep_images: Whether results keep their image, for `plot`, `save` and `Face.crop`. None: one image is kept,
+                and of several those that are in memory already; files are read again when they are drawn.
+
+        Returns:
+            ImageResult for one image; Results, a list, for several; for a generator an iterator of ImageResult, each as
+            soon as it is known. To a type checker a str, Path or array is one image: write `[folder]` for a folder, a
+            pattern or a batch.
+
+        Raises:
+            PictureError: The only image can't be read, or its range or shape is ambiguous. Among several it is a result
+                with its `error`. A folder or pattern without images.
+            ValueError: Another `color`.
+
+        Example:
+            >>> import numpy as np
+            >>> recognizer = Recognizer()
+            >>> recognizer.predict("src/mien/examples/*.png")
+            Results(1 image, 1 face: happy 1.00)
+            >>> recognizer.predict(np.zeros((120, 160, 3), np.uint8))
+            ImageResult('image 0', 160x120, no faces)
         """
-        if isinstance(source, list | tuple):
-            return list(self.stream(source))
-        seen = self._look(source, _name(source, 0), keep_picture=True)
-        return next(self.answer([seen]))
+        check_color(color)
+        if is_one(source):
+            keep = True if keep_images is None else keep_images
+            detected = self._detect_source(source, name_of(source, 0), keep, color)
+            return next(self.classify([detected]))
+        if isinstance(source, str | os.PathLike) or is_in_memory(source):
+            return Results(self._stream(images_of(source), keep_images, color))
+        results = self._stream(spread(cast("Iterable[object]", source)), keep_images, color)
+        return Results(results) if isinstance(source, Sequence) else results
 
-    def stream(self, sources: Iterable[Source], *, keep_pictures: bool = False) -> Iterator[ImageResult]:
-        """Results in the order of `sources`, each as soon as it is known; any number of pictures in little memory.
+    def stream(
+        self, sources: Iterable[Source], *, color: ColorOrder = "rgb", keep_images: bool = False
+    ) -> Iterator[ImageResult]:
+        """Recognises any number of images in little memory.
 
-        sources may be lazy. A picture that can't be read is a result with its `error`. keep_pictures: each result
-        carries its RGB picture, for drawing.
+        Args:
+            sources: As a list is for `predict`; it may be lazy. An image that can't be read is a result with its
+                `error`.
+            color: As for `predict`.
+            keep_images: Whether each result carries its image, RGB (H, W, 3).
+
+        Returns:
+            Results in the order of `sources`, each as soon as it is known.
+
+        Raises:
+            ValueError: Another `color`.
+
+        Example:
+            >>> paths = ["src/mien/examples/astronaut.png"] * 2
+            >>> [len(result) for result in Recognizer().stream(paths)]
+            [1, 1]
         """
-        running: deque[Future[Seen]] = deque()
-        waiting: list[Seen] = []
+        check_color(color)
+        return self._stream(spread([sources] if isinstance(sources, str | Path) else sources), keep_images, color)
+
+    def _stream(self, sources: Iterable[object], keep_images: bool | None, color: ColorOrder) -> Iterator[ImageResult]:
+        running: deque[Future[DetectedImage]] = deque()
+        waiting: list[DetectedImage] = []
         numbered = enumerate(sources)
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="mien")
         try:
             while True:
                 while len(running) < 2 * self._workers and (item := next(numbered, None)) is not None:
-                    running.append(pool.submit(self.look, item[1], _name(item[1], item[0]), keep_pictures))
+                    index, source = item
+                    keep = is_in_memory(source) if keep_images is None else keep_images
+                    running.append(pool.submit(self.detect_source, source, name_of(source, index), keep, color))
                 if not running:
                     break
-                # Rather than wait for the next picture, classify what is there; batches fill where finding is fast.
+                # Rather than wait for the next image, classify what is there; batches fill where detecting is fast.
                 if waiting and (not running[0].done() or self._enough(waiting)):
-                    yield from self.answer(waiting)
+                    yield from self.classify(waiting)
                     waiting = []
                 waiting.append(running.popleft().result())
-            yield from self.answer(waiting)
+            yield from self.classify(waiting)
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -170,26 +265,37 @@ class Recognizer:
         *,
         every: int | None = None,
         smooth_s: float = 0.5,
-        keep_pictures: bool = False,
+        keep_images: bool = False,
         max_seconds: float | None = None,
         live: bool | None = None,
         region: Region | tuple[float, float, float, float] | str | None = None,
     ) -> Watch:
-        """Follows the faces of a video, camera or stream: iterate over it for a FrameResult for each frame.
+        """Follows the faces of a video, camera or stream.
 
-        >>> for frame in Recognizer().watch("talk.mp4"):  # doctest: +SKIP
-        ...     for face in frame.faces:
-        ...         print(frame.time_s, face.track, face.smoothed_expression)
+        Args:
+            source: A video file, a camera's number, an rtsp:// or http:// address, a folder of images, or a
+                FrameSource; see `mien.media.video.opening.open_source`.
+            every: Run the detector on every Nth frame; in between faces are followed. None: five times a second for
+                files, and as often as the frame rate allows for live sources.
+            smooth_s: Time constant of the smoothed probabilities, seconds; 0 for none.
+            keep_images: Whether each result carries its image, RGB (H, W, 3).
+            max_seconds: Ends it there, by the source's time, and for live sources also by the clock.
+            live: Overrides whether the source is live, that is whether frames may be dropped to keep up with it.
+            region: x, y, width, height of the part of the upright frame in which faces are detected, in pixels, or in
+                fractions of the frame where all four are 1 at most; results are in pixels of the whole frame.
 
-        source: what `mien.media.video.opening.open_source` takes, or a FrameSource. every: the detector looks at each
-        so manieth frame, and in between faces are followed; None: five times a second for files, and as often as the
-        frame rate allows for live sources. smooth_s: the time constant of the smoothed probabilities, seconds; 0 for
-        none. keep_pictures: each result carries its RGB picture. max_seconds: ends it there, by the source's time, and
-        for live sources also by the clock. live: overrides whether the source is live, that is whether frames may be
-        dropped to keep up with it. region: x, y, width, height of the part of the upright frame that is looked at, in
-        pixels, or in fractions of the frame where all four are 1 at most; results are in pixels of the whole frame.
-        Raises VideoError where the source can't be opened or fails, or the region is not within its frames;
-        MissingExtraError without PyAV, ValueError for a number out of range.
+        Returns:
+            An iterator: a FrameResult for each frame, in order.
+
+        Raises:
+            VideoError: The source can't be opened, or fails.
+            MissingExtraError: PyAV is not installed.
+            ValueError: A number is out of range.
+
+        Example:
+            >>> for frame in Recognizer().watch("talk.mp4"):  # doctest: +SKIP
+            ...     for face in frame:
+            ...         print(frame.time_s, face.track, face.smoothed_expression)
         """
         from mien.media.video.opening import open_source
         from mien.recognition.region import as_region
@@ -202,7 +308,7 @@ class Recognizer:
                 self,
                 every=every,
                 smooth_s=smooth_s,
-                keep_pictures=keep_pictures,
+                keep_images=keep_images,
                 max_seconds=max_seconds,
                 live=live,
                 region=None if region is None else as_region(region),
@@ -211,89 +317,92 @@ class Recognizer:
             opened.close()
             raise
 
-    def find(self, picture: NDArray[np.uint8]) -> Detections:
-        """The faces of an RGB picture (H, W, 3) that are large enough, from left to right."""
-        return large_enough(self.detector.detect(picture), min_face=self._min_face)
+    def detect(self, image: NDArray[np.uint8]) -> Detections:
+        """The faces of an RGB image (H, W, 3) that are large enough, from left to right."""
+        return large_enough(self.detector.detect(image), min_face=self._min_face)
 
-    def cut(self, picture: NDArray[np.uint8], detections: Detections) -> Crops:
-        """The faces of an RGB picture, cut as the model wants them; `()` where there are none."""
-        return self.classifier.crop(picture, detections) if len(detections) else ()
+    def crop(self, image: NDArray[np.uint8], detections: Detections) -> Crops:
+        """The faces of an RGB image, cropped as the model wants them; `()` where there are none."""
+        return self.classifier.crop(image, detections) if len(detections) else ()
 
-    def faces_of(self, found: Sequence[tuple[Detections, Crops]]) -> Iterator[tuple[Face, ...]]:
-        """The faces of each picture, from detections and their crops (`()` where there are none), in batches."""
+    def classify_crops(
+        self,
+        found: Sequence[tuple[Detections, Crops]],
+        images: Sequence[NDArray[np.uint8] | None] | None = None,
+    ) -> Iterator[tuple[Face, ...]]:
+        """The faces of each image, from detections and their crops (`()` where there are none), in batches.
+
+        images: what their faces keep, RGB (H, W, 3).
+        """
         with_faces = [crops for _, crops in found if crops]
         rows: Iterator[NDArray[np.float32]] = iter(())
         if with_faces:
-            rows = self._classify(tuple(np.concatenate(same) for same in zip(*with_faces, strict=True)))
-        for detections, crops in found:
-            yield tuple(
-                self._face(box, float(score), next(rows))
-                for box, score in zip(detections.boxes.tolist(), detections.scores, strict=True)
-                if crops
-            )
+            rows = self._probabilities(tuple(np.concatenate(same) for same in zip(*with_faces, strict=True)))
+        for (detections, crops), image in zip(found, images or [None] * len(found), strict=True):
+            yield tuple(self._faces(detections, rows, image)) if crops else ()
 
-    def _enough(self, waiting: Sequence[Seen]) -> bool:
-        return (
-            len(waiting) >= self._batch_size
-            or sum(seen.face_count for seen in waiting) >= self._batch_size
-            or sum(seen.held_pixels for seen in waiting) >= _HELD_PIXELS
-        )
+    def detect_source(
+        self, source: object, name: str, keep_image: bool = False, color: ColorOrder = "rgb"
+    ) -> DetectedImage:
+        """The first half of the work on one image: read, detect, crop; one that can't be read has its `error`.
 
-    def look(self, source: Source, name: str, keep_picture: bool = False) -> Seen:
-        """The first half of the work on one picture: read, search, cut; one that can't be read has its `error`.
-
-        For callers that batch on their own, from any thread; `answer` does the second half.
+        For callers that batch on their own, from any thread; `classify` does the second half.
         """
         try:
-            return self._look(source, name, keep_picture=keep_picture)
+            return self._detect_source(source, name, keep_image, color)
         except MienError as error:
-            reason = str(error)
-        except MemoryError:
-            reason = f"{name}: does not fit into memory; make it smaller"
+            return DetectedImage(ImageResult(name, 0, 0, error=str(error), labels=self.labels))
+
+    def classify(self, detected: Sequence[DetectedImage]) -> Iterator[ImageResult]:
+        """The second half: results of images in their order, their faces classified together."""
+        found = [(each.detections, each.crops) for each in detected]
+        images = [each.result.image for each in detected]
+        for each, faces in zip(detected, self.classify_crops(found, images), strict=True):
+            yield replace(each.result, faces=faces)
+
+    def _detect_source(self, source: object, name: str, keep_image: bool, color: ColorOrder) -> DetectedImage:
+        try:
+            image = read_image(source, name, color=color, max_pixels=self._max_pixels)
+            detections = self.detect(image)
+            crops = self.crop(image, detections)
+            if keep_image and isinstance(source, np.ndarray) and np.may_share_memory(image, source):
+                image = image.copy()  # the caller may fill the array with the next frame
+        except MemoryError as error:
+            raise PictureError(f"{name}: does not fit into memory; make it smaller") from error
         except cv2.error as error:
             reason = f"{name}: OpenCV can't work on it ({error.err}); convert it to an ordinary JPEG or PNG"
-        return Seen(ImageResult(name, 0, 0, error=reason))
+            raise PictureError(reason) from error
+        height, width = image.shape[:2]
+        kept = image if keep_image else None
+        return DetectedImage(ImageResult(name, width, height, image=kept, labels=self.labels), detections, crops)
 
-    def _look(self, source: Source, name: str, *, keep_picture: bool) -> Seen:
-        picture = self._read(source, name)
-        detections = self.find(picture)
-        height, width = picture.shape[:2]
-        result = ImageResult(name, width, height, picture=picture if keep_picture else None)
-        return Seen(result, detections, self.cut(picture, detections))
+    def _enough(self, waiting: Sequence[DetectedImage]) -> bool:
+        return (
+            len(waiting) >= self._batch_size
+            or sum(each.face_count for each in waiting) >= self._batch_size
+            or sum(each.held_pixels for each in waiting) >= _HELD_PIXELS
+        )
 
-    def _read(self, source: Source, name: str) -> NDArray[np.uint8]:
-        if isinstance(source, str | Path | NamedImage):
-            return read_source(source, max_pixels=self._max_pixels)
-        if isinstance(source, bytes):
-            return decode_picture(source, name, max_pixels=self._max_pixels)
-        return as_picture(source, name)
-
-    def answer(self, waiting: Sequence[Seen]) -> Iterator[ImageResult]:
-        """The second half: results of pictures that were looked at, in their order, their faces classified together."""
-        for seen, faces in zip(waiting, self.faces_of([(s.detections, s.crops) for s in waiting]), strict=True):
-            old = seen.result
-            yield ImageResult(old.source, old.width, old.height, faces, old.error, old.picture)
-
-    def _classify(self, crops: Crops) -> Iterator[NDArray[np.float32]]:
+    def _probabilities(self, crops: Crops) -> Iterator[NDArray[np.float32]]:
         for start in range(0, len(crops[0]), self._faces_a_call):
             yield from self.classifier.probabilities(tuple(c[start : start + self._faces_a_call] for c in crops))
 
-    def _face(self, box: list[float], score: float, row: NDArray[np.float32]) -> Face:
-        best = int(row.argmax())
-        return Face(
-            box=Box(*box),
-            detection_score=score,
-            expression=self.labels[best],
-            confidence=float(row[best]),
-            probabilities=dict(zip(self.labels, row.tolist(), strict=True)),
-            abstained=bool(row[best] < self._abstain_below),
+    def _faces(
+        self, detections: Detections, rows: Iterator[NDArray[np.float32]], image: NDArray[np.uint8] | None
+    ) -> Iterator[Face]:
+        marks: list[list[Point]] | list[None] = (
+            [None] * len(detections) if detections.landmarks is None else detections.landmarks.tolist()
         )
-
-
-def _name(source: Source, index: int) -> str:
-    """What a result is called: the path as given, a Pillow image's file, or the position among the sources."""
-    if isinstance(source, str | Path | NamedImage):
-        return source_name(source)
-    if is_pillow_image(source) and (name := getattr(source, "filename", "")):
-        return str(name)
-    return f"picture {index}"
+        for box, score, points in zip(detections.boxes.tolist(), detections.scores.tolist(), marks, strict=True):
+            row = next(rows)
+            best = int(row.argmax())
+            yield Face(
+                box=Box(*box),
+                detection_score=score,
+                expression=self.labels[best],
+                confidence=float(row[best]),
+                probabilities=dict(zip(self.labels, row.tolist(), strict=True)),
+                abstained=bool(row[best] < self._abstain_below),
+                landmarks=None if points is None else tuple((x, y) for x, y in points),
+                image=image,
+            )

@@ -42,16 +42,18 @@ _LATENCIES = 1000  # the last so many are kept
 class Seer(Protocol):
     """What a watch needs of a recognizer."""
 
-    def find(self, picture: NDArray[np.uint8]) -> Detections:
+    def detect(self, picture: NDArray[np.uint8]) -> Detections:
         """The faces of an RGB picture (H, W, 3), from left to right."""
         ...
 
-    def cut(self, picture: NDArray[np.uint8], detections: Detections) -> Crops:
+    def crop(self, picture: NDArray[np.uint8], detections: Detections) -> Crops:
         """The faces of an RGB picture, cut as the model wants them."""
         ...
 
-    def faces_of(self, found: Sequence[tuple[Detections, Crops]]) -> Iterator[tuple[Face, ...]]:
-        """The faces of each picture, from its detections and crops, classified together."""
+    def classify_crops(
+        self, found: Sequence[tuple[Detections, Crops]], images: Sequence[NDArray[np.uint8] | None] | None = None
+    ) -> Iterator[tuple[Face, ...]]:
+        """The faces of each image, from its detections and crops, classified together; they keep the images."""
         ...
 
 
@@ -103,7 +105,7 @@ class _Followed:
     size_wh: tuple[int, int]
     faces: Tracked
     crops: Crops
-    picture: NDArray[np.uint8] | None
+    image: NDArray[np.uint8] | None
 
 
 class Watch:
@@ -119,7 +121,7 @@ class Watch:
         *,
         every: int | None = None,
         smooth_s: float = 0.5,
-        keep_pictures: bool = False,
+        keep_images: bool = False,
         max_seconds: float | None = None,
         live: bool | None = None,
         region: Region | None = None,
@@ -133,7 +135,7 @@ class Watch:
         if max_seconds is not None and not max_seconds > 0:
             raise ValueError(f"max_seconds is {max_seconds}; expected more than 0, or None")
         self._source, self._seer, self._live = source, seer, source.live if live is None else live
-        self._keep_pictures, self._max_seconds = keep_pictures, max_seconds
+        self._keep_images, self._max_seconds = keep_images, max_seconds
         self._region = region
         self._smoother = Smoother(smooth_s)
         self._tracker = Tracker()
@@ -150,6 +152,11 @@ class Watch:
         self._seen = self._answered = self._faces = self._failed = 0
         self._latencies: deque[float] = deque(maxlen=_LATENCIES)
         self._decode_s = self._detect_s = self._follow_s = self._classify_s = 0.0
+
+    @property
+    def source(self) -> FrameSource:
+        """Where the frames come from."""
+        return self._source
 
     def __iter__(self) -> Iterator[FrameResult]:
         """The results. Raises VideoError where the source fails, after the results of what came before."""
@@ -257,7 +264,7 @@ class Watch:
         try:
             while frames := self._frames.take():
                 item = self._look(frames[0])
-                if not self._followed.put(item, 0 if item.picture is None else math.prod(item.size_wh)):
+                if not self._followed.put(item, 0 if item.image is None else math.prod(item.size_wh)):
                     return
             error = self._frames.error
         except Exception as reason:  # raised in the consumer, whatever it is
@@ -285,19 +292,19 @@ class Watch:
             if found is None
             else self._tracker.update(found, frame.time_s, picture)
         )
-        crops = self._seer.cut(picture, faces.detections)
+        crops = self._seer.crop(picture, faces.detections)
         followed = time.perf_counter() - detected
         self._follow_s += followed
         self._pace.followed(followed)
         if left_top is not None:
             faces = replace(faces, detections=moved(faces.detections, left_top))
         height, width = frame.picture.shape[:2]
-        kept = frame.picture if self._keep_pictures else None
+        kept = frame.picture if self._keep_images else None
         return _Followed(frame.number, frame.time_s, frame.arrived, (width, height), faces, crops, kept)
 
     def _find(self, picture: NDArray[np.uint8]) -> Detections | None:
         try:
-            return self._seer.find(picture)
+            return self._seer.detect(picture)
         except cv2.error:  # OpenCV can't work on it; the next frame will do
             self._failed += 1
             return None
@@ -307,7 +314,7 @@ class Watch:
         try:
             while items := self._followed.take(_BATCH, least=1 if self._live else _BATCH):
                 if not all(
-                    self._results.put(result, 0 if result.picture is None else result.width * result.height)
+                    self._results.put(result, 0 if result.image is None else result.width * result.height)
                     for result in self._answer(items)
                 ):
                     return
@@ -321,7 +328,9 @@ class Watch:
 
     def _answer(self, items: Sequence[_Followed]) -> list[FrameResult]:
         started = time.perf_counter()
-        answers = self._seer.faces_of([(item.faces.detections, item.crops) for item in items])
+        answers = self._seer.classify_crops(
+            [(item.faces.detections, item.crops) for item in items], [item.image for item in items]
+        )
         results = [self._result(item, faces) for item, faces in zip(items, answers, strict=True)]
         self._classify_s += time.perf_counter() - started
         return results
@@ -338,7 +347,7 @@ class Watch:
             latency_s = time.monotonic() - item.arrived
             self._latencies.append(latency_s)
         width, height = item.size_wh
-        return FrameResult(item.frame, item.time_s, width, height, tuple(tracked), latency_s, item.picture)
+        return FrameResult(item.frame, item.time_s, width, height, tuple(tracked), latency_s, item.image)
 
 
 class _Pace:

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import FastAPI, Query, Request, Response, WebSocket
 from fastapi.exceptions import RequestValidationError
@@ -20,8 +20,8 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mien.media.draw import draw_faces, encode_picture
-from mien.media.sinks import JsonSink
+from mien.media.draw import draw_faces, encode_image
+from mien.media.sinks import CsvSink, JsonSink
 from mien.results import ImageResult, ModelSummary
 from mien.serving import schemas
 from mien.serving.engine import WHOLE, Engine, Upload
@@ -85,11 +85,14 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 }
 _FEW: dict[int | str, dict[str, Any]] = {status: _ERRORS[status] for status in (401, 403, 421)}
 _NOT_READY: dict[int | str, dict[str, Any]] = {503: _ERRORS[503]}
+_CSV = {"text/csv": {"schema": {"type": "string"}}}
+_ROWS: dict[int | str, dict[str, Any]] = {200: {"content": _CSV}}
 _DRAWN: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"image/jpeg": {"schema": _PICTURES}, "image/png": {"schema": _PICTURES}}}
+    200: {"content": {**_CSV, "image/jpeg": {"schema": _PICTURES}, "image/png": {"schema": _PICTURES}}}
 }
 ModelName = Annotated[str | None, Query(description="one of those that GET /v1/models names")]
 DetectorName = Annotated[str | None, Query(description="one of those that GET /v1/models names")]
+Form = Annotated[Literal["json", "csv"], Query(alias="format", description="csv: a row for each face")]
 Annotate = Annotated[bool, Query(description="the one picture with boxes and labels, instead of JSON")]
 
 
@@ -194,7 +197,9 @@ class _Server:
         self.memory = UploadMemory(settings.max_held_mb * 1_000_000, metrics)
         self.streams = Streams(engine, metrics, most=settings.max_streams, timeout_s=settings.stream_timeout_s)
 
-    async def predict(self, request: Request, *, model: str | None, detector: str | None, annotate: bool) -> Response:
+    async def predict(
+        self, request: Request, *, model: str | None, detector: str | None, annotate: bool, form: str
+    ) -> Response:
         """Reads the pictures, has them recognised, and answers; stops where the client goes."""
         name, finder = self.engine.choose(model, detector)
         if not self.engine.ready:
@@ -210,11 +215,12 @@ class _Server:
             if annotate and len(uploads) > 1:
                 raise Refusal(HTTPStatus.BAD_REQUEST, "one_picture", "annotate takes one picture a request")
             with self.engine.places(len(uploads)):
-                work = self.engine.recognize(uploads, model=name, detector=finder, keep_pictures=annotate)
+                work = self.engine.recognize(uploads, model=name, detector=finder, keep_images=annotate)
                 results = await _while_connected(request, work, self.settings.answer_timeout_s)
                 if annotate:
                     return await asyncio.to_thread(_drawn, results[0], uploads[0])
-            return Response(_document(self.engine.summary(name), results), media_type="application/json")
+            text = _document(self.engine.summary(name), results, form)
+            return Response(text, media_type="text/csv" if form == "csv" else "application/json")
         finally:
             self.memory.give_back(size)
 
@@ -230,19 +236,23 @@ def _add_routes(app: FastAPI, server: _Server) -> None:
         summary="Recognise the expressions of the faces in pictures",
     )
     async def predict(
-        request: Request, model: ModelName = None, detector: DetectorName = None, annotate: Annotate = False
+        request: Request,
+        model: ModelName = None,
+        detector: DetectorName = None,
+        annotate: Annotate = False,
+        form: Form = "json",
     ) -> Response:
-        return await server.predict(request, model=model, detector=detector, annotate=annotate)
+        return await server.predict(request, model=model, detector=detector, annotate=annotate, form=form)
 
     @app.post(
         "/v1/predict/faces",
-        responses=_ERRORS,
+        responses={**_ERRORS, **_ROWS},
         response_model=schemas.AnswerShape,
         openapi_extra=_BODY,
         summary="Recognise the expressions of pictures that are face crops already",
     )
-    async def predict_faces(request: Request, model: ModelName = None) -> Response:
-        return await server.predict(request, model=model, detector=WHOLE, annotate=False)
+    async def predict_faces(request: Request, model: ModelName = None, form: Form = "json") -> Response:
+        return await server.predict(request, model=model, detector=WHOLE, annotate=False, form=form)
 
     @app.get("/v1/models", responses=_FEW, response_model=schemas.ModelsShape, summary="What is served")
     async def models() -> schemas.ModelsShape:
@@ -302,10 +312,10 @@ async def _left(request: Request) -> None:
         pass
 
 
-def _document(model: ModelSummary, results: list[ImageResult]) -> bytes:
-    """What `mien predict --format json` writes."""
+def _document(model: ModelSummary, results: list[ImageResult], form: str) -> bytes:
+    """What `mien predict --format json` or `csv` writes."""
     text = io.StringIO()
-    sink = JsonSink(text, model)
+    sink = CsvSink(text, model) if form == "csv" else JsonSink(text, model)
     for result in results:
         sink.write(result)
     sink.finish()
@@ -313,11 +323,11 @@ def _document(model: ModelSummary, results: list[ImageResult]) -> bytes:
 
 
 def _drawn(result: ImageResult, upload: Upload) -> Response:
-    if result.picture is None:
+    if result.image is None:
         reason = (result.error or "").removeprefix(f"{result.source}: ")
         raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "unreadable_picture", f"the picture {reason}")
     suffix = ".jpg" if upload.data.startswith(b"\xff\xd8\xff") else ".png"
-    data = encode_picture(draw_faces(result.picture, result.faces), suffix)
+    data = encode_image(draw_faces(result.image, result.faces), suffix)
     return Response(data, media_type="image/jpeg" if suffix == ".jpg" else "image/png")
 
 

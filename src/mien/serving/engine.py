@@ -16,7 +16,7 @@ import numpy as np
 
 from mien.faces import make_detector
 from mien.model_file import open_model
-from mien.recognition.recognizer import Recognizer, Seen
+from mien.recognition.recognizer import DetectedImage, Recognizer
 from mien.results import ImageResult, ModelSummary
 from mien.serving.metrics import Metrics
 from mien.serving.refusals import bad_request, busy
@@ -43,7 +43,7 @@ class Engine:
         self._length, self._taken = settings.queue_length, 0
         # Several pictures are worked on at once: each of them keeps to one thread.
         detectors = {
-            name: make_detector(name, min_face=settings.min_face, threads=1)
+            name: make_detector(name, min_face=settings.min_face, threads=1, device=settings.device)
             for name in dict.fromkeys((*settings.detectors, WHOLE))
         }
         self._recognizers: dict[tuple[str, str], Recognizer] = {}
@@ -52,7 +52,7 @@ class Engine:
         self._classifying = ThreadPoolExecutor(1, thread_name_prefix="mien-classify")
         self._summaries: dict[str, ModelSummary] = {}
         for name in settings.models:
-            model = open_model(name, threads=1)
+            model = open_model(name, threads=1, device=settings.device)
             called = (
                 model.info.name
                 if model.info.name not in self._summaries
@@ -82,7 +82,7 @@ class Engine:
         picture = np.random.default_rng(0).integers(0, 255, (120, 160, 3), np.uint8)
         loop = asyncio.get_running_loop()
         for recognizer in self._recognizers.values():
-            seen = await loop.run_in_executor(self._lookers, recognizer.look, picture, "warm-up")
+            seen = await loop.run_in_executor(self._lookers, recognizer.detect_source, picture, "warm-up")
             await loop.run_in_executor(self._classifying, _answer, recognizer, [seen])
         self.ready = True
 
@@ -112,12 +112,12 @@ class Engine:
             self._change(-count)
 
     async def recognize(
-        self, uploads: Sequence[Upload], *, model: str, detector: str, keep_pictures: bool = False
+        self, uploads: Sequence[Upload], *, model: str, detector: str, keep_images: bool = False
     ) -> list[ImageResult]:
         """Results in the order of the pictures; one that can't be read has its `error`. The caller holds the places."""
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(self._one(upload, model=model, detector=detector, keep_picture=keep_pictures))
+                group.create_task(self._one(upload, model=model, detector=detector, keep_image=keep_images))
                 for upload in uploads
             ]
         return [task.result() for task in tasks]
@@ -127,10 +127,10 @@ class Engine:
         for pool in (self._lookers, self._classifying):
             pool.shutdown(cancel_futures=True)
 
-    async def _one(self, upload: Upload, *, model: str, detector: str, keep_picture: bool) -> ImageResult:
+    async def _one(self, upload: Upload, *, model: str, detector: str, keep_image: bool) -> ImageResult:
         recognizer = self._recognizers[model, detector]
         loop = asyncio.get_running_loop()
-        seen = await loop.run_in_executor(self._lookers, recognizer.look, upload.data, upload.name, keep_picture)
+        seen = await loop.run_in_executor(self._lookers, recognizer.detect_source, upload.data, upload.name, keep_image)
         self._metrics.pictures.labels("read" if seen.result.error is None else "not_read").inc()
         return await self._batches[model].answer(seen) if seen.face_count else seen.result
 
@@ -147,10 +147,10 @@ class _Batches:
     ) -> None:
         self._recognizer, self._pool, self._metrics = recognizer, pool, metrics
         self._window_s, self._size = settings.batch_window_ms / 1000, settings.batch_size
-        self._waiting: list[tuple[Seen, asyncio.Future[ImageResult]]] = []
+        self._waiting: list[tuple[DetectedImage, asyncio.Future[ImageResult]]] = []
         self._running: asyncio.Task[None] | None = None
 
-    async def answer(self, seen: Seen) -> ImageResult:
+    async def answer(self, seen: DetectedImage) -> ImageResult:
         """One picture's result, classified with those that come at the same time."""
         future: asyncio.Future[ImageResult] = asyncio.get_running_loop().create_future()
         self._waiting.append((seen, future))
@@ -168,9 +168,9 @@ class _Batches:
         finally:
             self._running = None
 
-    def _take(self) -> list[tuple[Seen, asyncio.Future[ImageResult]]]:
+    def _take(self) -> list[tuple[DetectedImage, asyncio.Future[ImageResult]]]:
         """The oldest pictures up to a full batch, without those that nobody waits for any more."""
-        batch: list[tuple[Seen, asyncio.Future[ImageResult]]] = []
+        batch: list[tuple[DetectedImage, asyncio.Future[ImageResult]]] = []
         faces = 0
         while self._waiting and faces < self._size:
             seen, future = self._waiting.pop(0)
@@ -179,7 +179,7 @@ class _Batches:
                 faces += seen.face_count
         return batch
 
-    async def _classify(self, batch: list[tuple[Seen, asyncio.Future[ImageResult]]]) -> None:
+    async def _classify(self, batch: list[tuple[DetectedImage, asyncio.Future[ImageResult]]]) -> None:
         seen = [item for item, _ in batch]
         faces = sum(item.face_count for item in seen)
         try:
@@ -196,5 +196,5 @@ class _Batches:
                 future.set_result(result)
 
 
-def _answer(recognizer: Recognizer, seen: Sequence[Seen]) -> list[ImageResult]:
-    return list(recognizer.answer(seen))
+def _answer(recognizer: Recognizer, seen: Sequence[DetectedImage]) -> list[ImageResult]:
+    return list(recognizer.classify(seen))

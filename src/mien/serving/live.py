@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from mien.errors import OutputError
 from mien.labels import color_rgb
-from mien.media.draw import encode_picture
+from mien.media.draw import encode_image
 from mien.pages import plain, shrink
 from mien.results import FrameResult
 
@@ -155,11 +155,11 @@ class LivePage:
 
     def jpeg(self, shown: int, result: FrameResult) -> bytes:
         """A frame for the stream, encoded once for all viewers."""
-        assert result.picture is not None
+        assert result.image is not None
         with self._encoding:
             if self._encoded[0] < shown:
-                picture = shrink(result.picture, _STREAM_EDGE)
-                self._encoded = (shown, encode_picture(picture, ".jpg", quality=_STREAM_QUALITY))
+                picture = shrink(result.image, _STREAM_EDGE)
+                self._encoded = (shown, encode_image(picture, ".jpg", quality=_STREAM_QUALITY))
             return self._encoded[1]
 
     def event(self, result: FrameResult) -> str:
@@ -179,9 +179,9 @@ class LivePage:
         """The newest frame as it is drawn, at full size, with its rows, as JSON; None before the first."""
         with self._changed:
             result = self._newest
-        if result is None or result.picture is None:
+        if result is None or result.image is None:
             return None
-        jpeg = base64.b64encode(encode_picture(result.picture, ".jpg")).decode("ascii")
+        jpeg = base64.b64encode(encode_image(result.image, ".jpg")).decode("ascii")
         return json.dumps({"name": f"frame-{result.frame:06d}", "frame": result.to_dict(), "jpeg": jpeg})
 
 
@@ -272,7 +272,7 @@ class _Handler(BaseHTTPRequestHandler):
         while not self.page.has_ended():
             # Where nothing came, the last frame goes out again.
             seen, result = self.page.newer(seen)
-            if result is None or result.picture is None:
+            if result is None or result.image is None:
                 continue
             jpeg = self.page.jpeg(seen, result)
             self._put(f"Content-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n")

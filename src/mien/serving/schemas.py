@@ -21,6 +21,10 @@ class FaceShape(BaseModel):
     confidence: Annotated[Probability, Field(description="the likeliest label's probability")]
     probabilities: Annotated[dict[str, Probability], Field(description="label -> probability; they sum to 1")]
     abstained: bool
+    landmarks: Annotated[
+        list[Annotated[list[float], Field(min_length=2, max_length=2)]] | None,
+        Field(description="x, y of both eyes, nose and mouth corners; null where the detector has none"),
+    ]
 
 
 class ImageShape(BaseModel):

@@ -20,9 +20,9 @@ _ORIGIN = re.compile(r"https?://[^/\s*]+")
 class ServeSettings:
     """How to serve. Every number is checked when the object is made.
 
-    models, detectors: those that a request may choose from; the first is the default. min_face: pixels. token_file:
-    bearer tokens, one a line; None: no token is asked for. threads: pictures that are read and searched at once; 0: one
-    a processor core.
+    models, detectors: those that a request may choose from; the first is the default. device: where networks run, as
+    for `Recognizer`. min_face: pixels. token_file: bearer tokens, one a line; None: no token is asked for. threads:
+    images that are read and searched at once; 0: one a processor core.
 
     max_upload_mb: of one request. max_held_mb: of all uploads that are in memory at one moment. max_pixels: of one
     picture, by its header; larger JPEG is decoded at a reduced scale. max_files: of one request.
@@ -45,6 +45,7 @@ class ServeSettings:
     port: int = 8000
     models: tuple[str, ...] = (DEFAULT_MODEL,)
     detectors: tuple[str, ...] = ("mtcnn",)
+    device: str = "auto"
     min_face: int = 20
     token_file: Path | None = None
     max_upload_mb: int = 32

@@ -134,7 +134,6 @@ def work(order: Order, tell: Callable[[Report], None]) -> Report:
 
     from mien.errors import ModelFileError, VideoError
     from mien.faces import make_detector
-    from mien.media.overlay import draw_frame
     from mien.media.timeline import CsvTimeline, JsonLinesTimeline
     from mien.media.timeline_summary import TimelineCounter
     from mien.media.video.files import open_file
@@ -142,6 +141,7 @@ def work(order: Order, tell: Callable[[Report], None]) -> Report:
     from mien.model_file import open_model
     from mien.recognition.outputs import NamedOutput, Recording, write_outputs
     from mien.recognition.recognizer import Recognizer
+    from mien.recognition.watch_files import frame_drawer
 
     cv2.setNumThreads(1)
     folder = Path(order.folder)
@@ -154,23 +154,21 @@ def work(order: Order, tell: Callable[[Report], None]) -> Report:
     with ExitStack() as stack:  # closes what was opened where something can't be
         opened = open_file(folder / UPLOAD)
         stack.callback(opened.close)
-        watched = recognizer.watch(opened, keep_pictures=True)
+        watched = recognizer.watch(opened, keep_images=True)
         try:
             recorder = open_recorder(folder / VIDEO, rate=opened.rate, sound_of=folder / UPLOAD)
         except VideoError:  # a damaged file whose sound has no place in time: its frames may do
             recorder = open_recorder(folder / VIDEO, rate=opened.rate)
         outputs = [
             NamedOutput("", counter),
-            NamedOutput("", CsvTimeline(folder / TIMELINE_CSV, labels)),
-            NamedOutput("", JsonLinesTimeline(folder / TIMELINE_LINES, labels)),
+            NamedOutput("", CsvTimeline(folder / TIMELINE_CSV, labels, source="video")),
+            NamedOutput("", JsonLinesTimeline(folder / TIMELINE_LINES, labels, source="video")),
             NamedOutput("", _Frames(folder / FRAMES, recognizer.summary())),
             NamedOutput("", Recording(recorder), drawn=True),
         ]
         stack.pop_all()
     watcher = _Watcher(order, tell, opened.frames, stop=watched.close)
-    done = write_outputs(
-        watched, outputs, draw=lambda r: draw_frame(_picture(r), r.faces), live=False, each=watcher.see
-    )
+    done = write_outputs(watched, outputs, draw=frame_drawer(), live=False, each=watcher.see)
     error = watcher.stopped or done.error
     return Report(done.frames, 1.0, ended=True, whole=error is None, error=error, summary=counter.summary().to_dict())
 
@@ -228,11 +226,6 @@ class _Frames:
         """Ends the document."""
         self._file.write("\n]}\n")
         self._file.close()
-
-
-def _picture(result: FrameResult) -> Any:
-    assert result.picture is not None
-    return result.picture
 
 
 def _follow_orders(order: Order, tell: Callable[[Report], None]) -> Report:

@@ -27,18 +27,23 @@ export function toJson(model, images, unsureBelow) {
   return `${JSON.stringify({ model, images: marked }, null, 1)}\n`;
 }
 
+// Columns of mien.results.rows; a label that is called like one of them has a longer name.
+const OTHERS = new Set(["source", "width", "height", "face", "x1", "y1", "x2", "y2", "detection_score", "expression",
+  "confidence", "error", "image", "frame", "time_s", "track", "smoothed_expression"]);
+
 /** Results as rows, as `mien predict --format csv` has them: an abstained answer's expression is empty. */
 export function toCsv(labels, images, unsureBelow) {
-  const head = ["source", "face", "x1", "y1", "x2", "y2", "detection_score", "expression", "confidence"];
-  const rows = [[...head, ...labels, "error"]];
+  const head = ["source", "width", "height", "face", "x1", "y1", "x2", "y2", "detection_score", "expression", "confidence"];
+  const rows = [[...head, ...labels.map((label) => (OTHERS.has(label) ? `label_${label}` : label)), "error"]];
   for (const image of images) {
+    const about = [image.source, image.width, image.height];
     image.faces.forEach((face, index) => {
       const answer = face.confidence < unsureBelow ? "" : face.expression;
       const shares = labels.map((label) => decimal(face.probabilities[label]));
       const numbers = [...face.box, face.detection_score].map(decimal);
-      rows.push([image.source, index + 1, ...numbers, answer, decimal(face.confidence), ...shares, ""]);
+      rows.push([...about, index + 1, ...numbers, answer, decimal(face.confidence), ...shares, ""]);
     });
-    if (!image.faces.length) rows.push([image.source, ...Array(8 + labels.length).fill(""), image.error ?? ""]);
+    if (!image.faces.length) rows.push([...about, ...Array(8 + labels.length).fill(""), image.error ?? ""]);
   }
   return rows.map((row) => `${row.map(cell).join(",")}\n`).join("");
 }

@@ -10,8 +10,9 @@ import { settings } from "./settings.js";
 const ASK_MS = 500;
 const MOST_CHARTS = 8;
 const STEPS_S = { ArrowLeft: -1, ArrowRight: 1, PageDown: -10, PageUp: 10 };
-const HEAD = ["frame", "time_s", "track", "x1", "y1", "x2", "y2", "detection_score", "expression", "confidence"];
-const TAIL = ["smoothed_expression"];
+const HEAD = ["frame", "time_s", "track", "source", "width", "height", "face", "x1", "y1", "x2", "y2", "detection_score",
+  "expression", "confidence"];
+const TAIL = ["error", "smoothed_expression"];
 const $ = (id) => document.getElementById(id);
 
 let working = null; // AbortController while a video is uploaded or worked on

@@ -35,7 +35,7 @@ export class Recognizer {
       const crops = cropFaces(picture, found, crop, { size, channels });
       const { data } = Object.values(await this.#classify(crops, [count, size, size, channels]))[0];
       for (let i = 0; i < count; i += 1) {
-        faces.push(toFace(found.boxes[i], found.scores[i], labels, data.subarray(i * labels.length)));
+        faces.push(toFace(found.boxes[i], found.scores[i], found.landmarks?.[i], labels, data.subarray(i * labels.length)));
       }
     }
     return { source, width: picture.width, height: picture.height, faces, error: null };
@@ -54,7 +54,7 @@ function wholeOf({ width, height }) {
   return { boxes: [[0, 0, width, height]], scores: [1], landmarks: null, cropped: true };
 }
 
-function toFace(box, score, labels, row) {
+function toFace(box, score, landmarks, labels, row) {
   const best = labels.reduce((top, _, i) => (row[i] > row[top] ? i : top), 0);
   return {
     box: box.map((value) => rounded(value, 1)),
@@ -63,6 +63,7 @@ function toFace(box, score, labels, row) {
     confidence: rounded(row[best], 4),
     probabilities: Object.fromEntries(labels.map((label, i) => [label, rounded(row[i], 4)])),
     abstained: false,
+    landmarks: landmarks?.map((point) => point.map((value) => rounded(value, 1))) ?? null,
   };
 }
 

@@ -1,0 +1,138 @@
+"""What `Recognizer.predict` takes: which inputs are one image, which are several, and how each is read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.errors import PictureError
+from mien.image_arrays import ColorOrder, Tensor, rgb_array, split_batch, tensor_array
+from mien.media.addresses import NamedImage, read_source, scheme_of, source_name
+from mien.media.sources import expand_sources, is_pattern, is_video_file
+from mien.pictures import MAX_FILE_BYTES, as_picture, decode_picture, is_pillow_image
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """What could not be spread into images, and why."""
+
+    name: str
+    error: str
+
+
+def is_one(source: object) -> bool:
+    """Whether this is a single image; where it is not, `images_of` gives them."""
+    if isinstance(source, str | os.PathLike):
+        return not _names_several(os.fspath(source))
+    if _is_array(source):
+        return _dimensions(source) != 4
+    encoded = isinstance(source, bytes | bytearray | memoryview | NamedImage) or hasattr(source, "read")
+    return encoded or is_pillow_image(source) or not isinstance(source, Iterable)
+
+
+def images_of(source: object) -> Iterator[object]:
+    """What a source stands for: files of a folder or pattern, images of an array (N, H, W, C); else itself.
+
+    Raises PictureError for a folder without images, a pattern that matches no file, and an array of another kind.
+    """
+    if isinstance(source, str | os.PathLike):
+        path = os.fspath(source)
+        return iter(expand_sources([path])) if _names_several(path) else iter((source,))
+    if _is_array(source) and _dimensions(source) == 4:
+        return iter(split_batch(_array(source, "the batch"), "the batch"))
+    return iter((source,))
+
+
+def spread(sources: Iterable[object]) -> Iterator[object]:
+    """All images that the sources stand for, lazily; a source that stands for none is an `Unreadable`."""
+    for source in sources:
+        try:
+            yield from images_of(source)
+        except PictureError as error:
+            yield Unreadable(name_of(source, 0), str(error))
+
+
+def is_in_memory(source: object) -> bool:
+    """Whether the image is decoded already: an array, a tensor or a Pillow image."""
+    return _is_array(source) or is_pillow_image(source)
+
+
+def name_of(source: object, index: int) -> str:
+    """What a result is called: the path as given, the name of a Pillow image's or open file, or `image N`."""
+    if isinstance(source, NamedImage):
+        return source.name
+    if isinstance(source, str | os.PathLike):
+        return source_name(os.fspath(source))
+    if isinstance(source, Unreadable):
+        return source.name
+    named = getattr(source, "filename" if is_pillow_image(source) else "name", "")
+    return named if named and isinstance(named, str) else f"image {index}"
+
+
+def read_image(source: object, name: str, *, color: ColorOrder, max_pixels: int) -> NDArray[np.uint8]:
+    """A single image as uint8 RGB (H, W, 3). Raises PictureError for what is none."""
+    if isinstance(source, str | os.PathLike):
+        return _read_path(os.fspath(source), max_pixels)
+    if isinstance(source, NamedImage):
+        return read_source(source, max_pixels=max_pixels)
+    if isinstance(source, bytes | bytearray | memoryview):
+        return decode_picture(bytes(source), name, max_pixels=max_pixels)
+    if is_pillow_image(source):
+        return as_picture(source, name)
+    if _is_array(source):
+        return rgb_array(_array(source, name), name, color=color)
+    if isinstance(source, Unreadable):
+        raise PictureError(source.error)
+    if hasattr(source, "read"):
+        return decode_picture(_read_file(cast("BinaryIO", source), name), name, max_pixels=max_pixels)
+    hint = "; cv2.imread gives None for a file that it can't read" if source is None else ""
+    raise PictureError(
+        f"{name}: is of type {type(source).__name__}; expected a path, the bytes of an image file, an open file, "
+        f"a Pillow image, an array or a tensor{hint}"
+    )
+
+
+def _names_several(path: str) -> bool:
+    return os.path.isdir(path) or (is_pattern(path) and not scheme_of(path))  # noqa: PTH112 (once an image)
+
+
+def _read_path(path: str, max_pixels: int) -> NDArray[np.uint8]:
+    try:
+        return read_source(path, max_pixels=max_pixels)
+    except PictureError as error:
+        if is_video_file(path) and os.path.isfile(path):  # noqa: PTH113
+            raise PictureError(f"{path}: is a video; use  mien.watch(PATH)  or  mien watch PATH") from error
+        raise
+
+
+def _read_file(file: BinaryIO, name: str) -> bytes:
+    try:
+        data = file.read(MAX_FILE_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise PictureError(f"{name}: can't be read ({error}); give a file that is open for reading") from error
+    if not isinstance(data, bytes):
+        raise PictureError(f"{name}: gives {type(data).__name__}, not bytes; open the file with mode 'rb'")
+    if len(data) > MAX_FILE_BYTES:
+        raise PictureError(f"{name}: has more than {MAX_FILE_BYTES / 1e6:,.0f} MB, the limit; make it smaller")
+    if not data:
+        raise PictureError(f"{name}: nothing is left to read; use  file.seek(0)  where it was read or written before")
+    return data
+
+
+def _is_array(source: object) -> bool:
+    if isinstance(source, np.ndarray):
+        return True
+    return not is_pillow_image(source) and (isinstance(source, Tensor) or hasattr(source, "__array__"))
+
+
+def _dimensions(source: object) -> int:
+    return len(getattr(source, "shape", ()))
+
+
+def _array(source: Any, name: str) -> NDArray[Any]:
+    return tensor_array(source, name) if isinstance(source, Tensor) else np.asarray(source)

@@ -1,0 +1,240 @@
+"""`mien.predict` and `mien.watch`: recognition in one call, with recognizers that are kept from call to call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from mien.image_arrays import ColorOrder
+from mien.model_file import DEFAULT_MODEL, ModelFile
+from mien.recognition.recognizer import Recognizer
+
+if TYPE_CHECKING:
+    from mien.faces import FaceDetector
+    from mien.media.video.frames import FrameSource
+    from mien.recognition.outputs import OutputSummary
+    from mien.recognition.recognizer import Model, Source
+    from mien.recognition.watch import Watch
+    from mien.results import ImageResult, Results
+
+
+@overload
+def predict(  # type: ignore[overload-overlap]
+    source: Source,
+    *,
+    model: Model | Sequence[Model] = DEFAULT_MODEL,
+    detector: str | FaceDetector = "mtcnn",
+    device: str = "auto",
+    min_face: int = 20,
+    abstain_below: float = 0.0,
+    tta: bool = False,
+    color: ColorOrder = "rgb",
+    keep_images: bool | None = None,
+) -> ImageResult: ...
+@overload
+def predict(  # type: ignore[overload-overlap]
+    source: Sequence[Source],
+    *,
+    model: Model | Sequence[Model] = DEFAULT_MODEL,
+    detector: str | FaceDetector = "mtcnn",
+    device: str = "auto",
+    min_face: int = 20,
+    abstain_below: float = 0.0,
+    tta: bool = False,
+    color: ColorOrder = "rgb",
+    keep_images: bool | None = None,
+) -> Results: ...
+@overload
+def predict(
+    source: Iterable[Source],
+    *,
+    model: Model | Sequence[Model] = DEFAULT_MODEL,
+    detector: str | FaceDetector = "mtcnn",
+    device: str = "auto",
+    min_face: int = 20,
+    abstain_below: float = 0.0,
+    tta: bool = False,
+    color: ColorOrder = "rgb",
+    keep_images: bool | None = None,
+) -> Iterator[ImageResult]: ...
+def predict(
+    source: Any,
+    *,
+    model: Model | Sequence[Model] = DEFAULT_MODEL,
+    detector: str | FaceDetector = "mtcnn",
+    device: str = "auto",
+    min_face: int = 20,
+    abstain_below: float = 0.0,
+    tta: bool = False,
+    color: ColorOrder = "rgb",
+    keep_images: bool | None = None,
+) -> ImageResult | Results | Iterator[ImageResult]:
+    """Recognises the expressions in one image or several, with a `Recognizer` that is kept for the next call.
+
+    Args:
+        source: As for `Recognizer.predict`: a path, the bytes of an image file, an open file, a Pillow image, an array
+            (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of 0 to 255 or 0 to 1, or a tensor (C, H, W). Several: a folder, a
+            pattern, an array (N, H, W, C), a tensor (N, C, H, W), a list, or a generator.
+        model: As for `Recognizer`: a name, a file, an opened model, or several of them.
+        detector: `mtcnn`, `yunet`, `haar`, `none`, or an object.
+        device: `auto`, `cpu`, `cuda`, ...
+        min_face: The smallest face, pixels of its longer edge.
+        abstain_below: Answers with less confidence are marked as abstained, 0 to 1.
+        tta: Classify each face in ten views; slower, a little better.
+        color: Order of the channels of arrays and tensors: `rgb`, or `bgr` for OpenCV's.
+        keep_images: Whether results keep their image; None: one image is kept, and of several those in memory.
+
+    Returns:
+        ImageResult for one image; Results, a list, for several; for a generator an iterator of ImageResult. To a type
+        checker a str, Path or array is one image: write `[folder]` for a folder, a pattern or a batch.
+
+    Raises:
+        PictureError: The only image can't be read; among several it is a result with its `error`.
+        ModelFileError: There is no such model, or it is not mien's.
+        DetectorError: There is no such detector, or its weights are missing.
+        DeviceError: The device is unknown.
+        ValueError: A number or the color is out of range.
+
+    Example:
+        >>> import mien
+        >>> result = mien.predict("src/mien/examples/astronaut.png")
+        >>> len(result), result[0].expression, result[0].top(2)[1][0]
+        (1, 'happy', 'neutral')
+    """
+    recognizer = _recognizer(
+        model, detector=detector, device=device, min_face=min_face, abstain_below=abstain_below, tta=tta
+    )
+    answer: ImageResult | Results | Iterator[ImageResult] = recognizer.predict(
+        source, color=color, keep_images=keep_images
+    )
+    return answer
+
+
+@overload
+def watch(
+    source: str | int | Path | FrameSource,
+    *,
+    out: None = None,
+    model: Model | Sequence[Model] = DEFAULT_MODEL,
+    detector: str | FaceDetector = "mtcnn",
+    device: str = "auto",
+    min_face: int = 20,
+    abstain_below: float = 0.0,
+    every: int | None = None,
+    smooth_s: float = 0.5,
+    max_seconds: float | None = None,
+    live: bool | None = None,
+    keep_images: bool = False,
+    privacy: Literal["none", "blur", "box"] = "none",
+) -> Watch: ...
+@overload
+def watch(
+    source: str | int | Path | FrameSource,
+    *,
+    out: str | Path,
+    model: Model | Sequence[Model] = DEFAULT_MODEL,
+    detector: str | FaceDetector = "mtcnn",
+    device: str = "auto",
+    min_face: int = 20,
+    abstain_below: float = 0.0,
+    every: int | None = None,
+    smooth_s: float = 0.5,
+    max_seconds: float | None = None,
+    live: bool | None = None,
+    keep_images: bool = False,
+    privacy: Literal["none", "blur", "box"] = "none",
+) -> OutputSummary: ...
+def watch(
+    source: str | int | Path | FrameSource,
+    *,
+    out: str | Path | None = None,
+    model: Model | Sequence[Model] = DEFAULT_MODEL,
+    detector: str | FaceDetector = "mtcnn",
+    device: str = "auto",
+    min_face: int = 20,
+    abstain_below: float = 0.0,
+    every: int | None = None,
+    smooth_s: float = 0.5,
+    max_seconds: float | None = None,
+    live: bool | None = None,
+    keep_images: bool = False,
+    privacy: Literal["none", "blur", "box"] = "none",
+) -> Watch | OutputSummary:
+    """Follows the faces of a video, camera or stream, and writes what it sees into a folder where one is given.
+
+    Args:
+        source: As for `Recognizer.watch`: a video file, a camera's number, an address, a folder of images.
+        out: A folder, made where it is missing, for `timeline.csv`, `drawn.mp4` and `plot.png`.
+        model: As for `Recognizer`.
+        detector: As for `Recognizer`.
+        device: As for `Recognizer`.
+        min_face: The smallest face, pixels of its longer edge.
+        abstain_below: Answers with less confidence are marked as abstained, 0 to 1.
+        every: Run the detector on every Nth frame; None: as often as is useful.
+        smooth_s: Time constant of the smoothed probabilities, seconds; 0 for none.
+        max_seconds: Ends it there.
+        live: Overrides whether frames may be dropped to keep up with the source.
+        keep_images: Whether frame results carry their image; without `out`.
+        privacy: With `out`: hide faces in the drawn video by `blur` or `box`, and leave them out of the plot.
+
+    Returns:
+        Without `out` an iterator: a FrameResult for each frame. With it what was written, when the video has ended; its
+        `error` says why a video ended early.
+
+    Raises:
+        VideoError: The source can't be opened, or fails before its first frame.
+        OutputError: The folder can't be written into.
+        MissingExtraError: PyAV or matplotlib is not installed.
+        ValueError: A number is out of range.
+
+    Example:
+        >>> import mien
+        >>> mien.watch("talk.mp4", out="talk/").written  # doctest: +SKIP
+        ('talk/timeline.csv', 'talk/plot.png', 'talk/drawn.mp4')
+    """
+    recognizer = _recognizer(
+        model,
+        detector=detector,
+        device=device,
+        min_face=min_face,
+        abstain_below=abstain_below,
+        threads=network_threads(),
+    )
+    keep_images = keep_images or out is not None
+    watched = recognizer.watch(
+        source, every=every, smooth_s=smooth_s, keep_images=keep_images, max_seconds=max_seconds, live=live
+    )
+    if out is None:
+        return watched
+    from mien.recognition.watch_files import watch_into
+
+    return watch_into(Path(out), watched, recognizer.summary(), privacy=privacy)
+
+
+def network_threads() -> int:
+    """Threads of each network of a watch: its stages run side by side, and must not hold each other up."""
+    return max(1, (os.cpu_count() or 1) // 2)
+
+
+def _recognizer(model: Model | Sequence[Model], *, detector: str | FaceDetector, **options: Any) -> Recognizer:
+    """A recognizer with these options: the one of before, unless a model's file is another one now."""
+    models = (model,) if isinstance(model, str | Path | ModelFile) else tuple(model)
+    if not isinstance(detector, str):
+        return Recognizer(models, detector=detector, **options)
+    return _kept(models, tuple(_version(each) for each in models), detector, **options)
+
+
+@lru_cache(maxsize=4)
+def _kept(models: tuple[Model, ...], _versions: tuple[object, ...], detector: str, **options: Any) -> Recognizer:
+    return Recognizer(models, detector=detector, **options)
+
+
+def _version(model: Model) -> object:
+    """What changes when a model's file does."""
+    if isinstance(model, ModelFile) or not (path := Path(model)).is_file():
+        return None
+    status = path.stat()
+    return status.st_mtime_ns, status.st_size

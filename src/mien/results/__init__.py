@@ -1,0 +1,21 @@
+"""Frozen result objects: what recognition returns, and what every output (table, JSON, CSV, drawn image) is made from.
+
+`rows` holds the one flat schema that CSV, Parquet and pandas share.
+"""
+
+from mien.results.faces import Box, Detections, Face, Point
+from mien.results.images import ImageResult, ModelSummary, Results
+from mien.results.videos import ExpressionEvent, FrameResult, TrackedFace
+
+__all__ = [
+    "Box",
+    "Detections",
+    "ExpressionEvent",
+    "Face",
+    "FrameResult",
+    "ImageResult",
+    "ModelSummary",
+    "Point",
+    "Results",
+    "TrackedFace",
+]

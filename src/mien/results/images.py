@@ -1,0 +1,353 @@
+"""Results of images: one, and a list of many."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.errors import MissingExtraError
+from mien.results.faces import Face, faces_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import supervision as sv
+
+_REPR_LENGTH = 100
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ImageResult:
+    """One image: its faces from left to right, or the reason why it could not be read.
+
+    `len`, iteration and indices give faces; a slice gives a result with some of them. A notebook shows it drawn.
+
+    Attributes:
+        source: The path as given, or `image N` for what has no name.
+        width: Pixels, after the image was turned upright, and made smaller where it has more than 100 million;
+            boxes are in these pixels. 0 where it could not be read.
+        height: As width.
+        faces: From left to right.
+        error: Why it could not be read; None where it was.
+        image: uint8 RGB (H, W, 3), where it was kept; else None.
+        labels: The model's labels in its order.
+
+    Example:
+        >>> import mien
+        >>> result = mien.predict("src/mien/examples/astronaut.png")
+        >>> result
+        ImageResult('src/mien/examples/astronaut.png', 512x512, 1 face: happy 1.00)
+        >>> [face.expression for face in result]
+        ['happy']
+    """
+
+    source: str
+    width: int
+    height: int
+    faces: tuple[Face, ...] = ()
+    error: str | None = None
+    image: NDArray[np.uint8] | None = field(default=None, compare=False)
+    labels: tuple[str, ...] = field(default=(), compare=False)
+
+    def __len__(self) -> int:
+        return len(self.faces)
+
+    def __bool__(self) -> bool:
+        return True  # an image without faces is a result
+
+    def __iter__(self) -> Iterator[Face]:
+        return iter(self.faces)
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> Face: ...
+    @overload
+    def __getitem__(self, index: slice) -> ImageResult: ...
+    def __getitem__(self, index: SupportsIndex | slice) -> Face | ImageResult:
+        if isinstance(index, slice):
+            return replace(self, faces=self.faces[index])
+        return self.faces[index]
+
+    def filter(
+        self,
+        keep: Callable[[Face], bool] | None = None,
+        *,
+        expression: str | Collection[str] | None = None,
+        min_confidence: float = 0.0,
+        min_size: float = 0.0,
+    ) -> ImageResult:
+        """A result with the faces that fit all of what is given; this one stays as it is.
+
+        Args:
+            keep: Called with each face; those stay for which it is true.
+            expression: One label or several. Answers that abstained have none and go.
+            min_confidence: Of the likeliest label, 0 to 1.
+            min_size: Of the box's longer edge, pixels.
+
+        Returns:
+            A new result of the same image.
+
+        Raises:
+            ValueError: An expression is none of the model's labels, or min_confidence is out of range.
+
+        Example:
+            >>> import mien
+            >>> result = mien.predict("src/mien/examples/astronaut.png")
+            >>> len(result.filter(expression="happy", min_size=50)), len(result.filter(lambda face: face.box.x1 > 300))
+            (1, 0)
+        """
+        wanted = None if expression is None else {expression} if isinstance(expression, str) else set(expression)
+        if not 0 <= min_confidence <= 1:
+            raise ValueError(f"min_confidence is {min_confidence}; expected 0 to 1")
+        if wanted and self.labels and (unknown := sorted(wanted - set(self.labels))):
+            raise ValueError(f"expression '{unknown[0]}' is none of the labels {', '.join(self.labels)}")
+
+        def fits(face: Face) -> bool:
+            return (
+                (wanted is None or (face.expression in wanted and not face.abstained))
+                and face.confidence >= min_confidence
+                and max(face.box.width, face.box.height) >= min_size
+                and (keep is None or bool(keep(face)))
+            )
+
+        return replace(self, faces=tuple(face for face in self.faces if fits(face)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as JSON has it, without the image."""
+        return {
+            "source": self.source,
+            "width": self.width,
+            "height": self.height,
+            "faces": [face.to_dict() for face in self.faces],
+            "error": self.error,
+        }
+
+    def to_json(self) -> str:
+        """The text of one JSON object, on one line: a line of `mien predict --format jsonl`."""
+        return json.dumps(self.to_dict(), ensure_ascii=False)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row for each face, with the columns of `mien predict --format csv`; see `mien.results.rows`.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        return _pandas([self])
+
+    def to_supervision(self) -> sv.Detections:
+        """The faces as `supervision` has them, for its annotators, trackers and zones.
+
+        Returns:
+            `xyxy` float32 (N, 4), `confidence` float32 (N,) of the expression, `class_id` int (N,), the label's index;
+            in `data`: `class_name`, `detection_score`, `abstained`.
+
+        Raises:
+            MissingExtraError: supervision is not installed.
+        """
+        try:
+            import supervision as sv
+        except ImportError as error:
+            raise MissingExtraError("supervision", "to_supervision()") from error
+        labels = list(self.labels) or list(self.faces[0].probabilities if self.faces else ())
+        return sv.Detections(
+            xyxy=np.array([face.box.xyxy for face in self.faces], np.float32).reshape(-1, 4),
+            confidence=np.array([face.confidence for face in self.faces], np.float32),
+            class_id=np.array([labels.index(face.expression) for face in self.faces], int),
+            data={
+                "class_name": np.array([face.expression for face in self.faces], np.str_),
+                "detection_score": np.array([face.detection_score for face in self.faces], np.float32),
+                "abstained": np.array([face.abstained for face in self.faces], bool),
+            },
+        )
+
+    def plot(self, color: Literal["rgb", "bgr"] = "rgb") -> NDArray[np.uint8]:
+        """The image with each face's box, expression and confidence.
+
+        Args:
+            color: Order of the returned channels; `bgr` is OpenCV's.
+
+        Returns:
+            uint8 (height, width, 3), a new array.
+
+        Raises:
+            PictureError: The image was not kept and can't be read again from `source`.
+            ValueError: Another color.
+
+        Example:
+            >>> import mien
+            >>> mien.predict("src/mien/examples/astronaut.png").plot().shape
+            (512, 512, 3)
+        """
+        from mien.media.draw import draw_result  # the one way upwards: results show themselves
+
+        return draw_result(self, color=color)
+
+    def show(self) -> None:
+        """Shows the drawn image: in the notebook, or with the system's image viewer.
+
+        Raises:
+            PictureError: The image was not kept and can't be read again from `source`.
+            OutputError: There is no image viewer.
+        """
+        from mien.media.draw import show_result
+
+        show_result(self)
+
+    def save(self, path: str | Path) -> Path:
+        """Writes the drawn image, whole or not at all.
+
+        Args:
+            path: A .jpg, .jpeg or .png file; its folder must be there.
+
+        Returns:
+            The path.
+
+        Raises:
+            PictureError: The image was not kept and can't be read again from `source`.
+            OutputError: Another suffix, or it can't be written.
+        """
+        from mien.media.draw import save_result
+
+        return save_result(self, Path(path))
+
+    def _repr_png_(self) -> bytes | None:
+        """The image with its faces drawn, for notebooks; None where the image is not at hand."""
+        from mien.media.draw import notebook_png
+
+        return notebook_png(self)
+
+    def __repr__(self) -> str:
+        if self.error is not None:
+            return f"ImageResult({_short(self.source)}, error={_short(self.error)})"
+        return f"ImageResult({_short(self.source)}, {self.width}x{self.height}, {faces_text(self.faces)})"
+
+
+class Results(list[ImageResult]):
+    """The results of several images, in their order: a list with a few more methods.
+
+    Example:
+        >>> import mien
+        >>> results = mien.predict(["src/mien/examples/astronaut.png", "gone.png"])
+        >>> results
+        Results(2 images, 1 face: happy 1.00, 1 not read)
+        >>> results[1].error
+        'gone.png: no such file; check the path'
+    """
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> ImageResult: ...
+    @overload
+    def __getitem__(self, index: slice) -> Results: ...
+    def __getitem__(self, index: SupportsIndex | slice) -> ImageResult | Results:
+        found = super().__getitem__(index)
+        return Results(found) if isinstance(found, list) else found
+
+    @property
+    def faces(self) -> tuple[Face, ...]:
+        """The faces of all images."""
+        return tuple(face for result in self for face in result.faces)
+
+    @property
+    def errors(self) -> tuple[str, ...]:
+        """Why images could not be read."""
+        return tuple(result.error for result in self if result.error is not None)
+
+    def filter(
+        self,
+        keep: Callable[[Face], bool] | None = None,
+        *,
+        expression: str | Collection[str] | None = None,
+        min_confidence: float = 0.0,
+        min_size: float = 0.0,
+    ) -> Results:
+        """The same images with the faces that fit; arguments and errors as for `ImageResult.filter`."""
+        return Results(
+            result.filter(keep, expression=expression, min_confidence=min_confidence, min_size=min_size)
+            for result in self
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The results as JSON has them: `{"images": [...]}`."""
+        return {"images": [result.to_dict() for result in self]}
+
+    def to_json(self) -> str:
+        """The text of one JSON object, `{"images": [...]}`."""
+        return json.dumps(self.to_dict(), ensure_ascii=False)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row for each face, with the columns of `mien predict --format csv`; see `mien.results.rows`.
+
+        An image without faces, or that could not be read, is a row, too.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        return _pandas(self)
+
+    def save(self, folder: str | Path) -> tuple[Path, ...]:
+        """Writes each image, drawn, into a folder: NAME-annotated.jpg for JPEG sources, otherwise .png.
+
+        Args:
+            folder: It is made where it is missing.
+
+        Returns:
+            The paths; images that could not be read have none.
+
+        Raises:
+            PictureError: An image was not kept and can't be read again from `source`.
+            OutputError: Nothing can be written there.
+        """
+        from mien.media.sinks import AnnotatedFolder
+
+        place = AnnotatedFolder(Path(folder))
+        return tuple(path for path in map(place.write, self) if path is not None)
+
+    def __repr__(self) -> str:
+        failed = len(self.errors)
+        count = f"{len(self)} image{'' if len(self) == 1 else 's'}"
+        return f"Results({count}, {faces_text(self.faces)}{f', {failed} not read' if failed else ''})"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSummary:
+    """Which model answers: stands at the head of a JSON document and names a CSV's columns.
+
+    Attributes:
+        name: Several models are joined by " + ".
+        labels: In the order of the probabilities.
+        target: `votes`, a probability is a share of raters; `label`, that of a data set's label.
+        sha256: Of each model file, in the same order.
+        device: Where the networks run: `cpu`, `cuda`, ...
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    target: str
+    sha256: tuple[str, ...] = ()
+    device: str = "cpu"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The model as JSON has it. The device is left out: answers do not depend on it."""
+        return {"name": self.name, "labels": list(self.labels), "target": self.target, "sha256": list(self.sha256)}
+
+
+def _pandas(results: Iterable[ImageResult]) -> pd.DataFrame:
+    try:
+        import pandas  # noqa: F401 (only whether it is there)
+    except ImportError as error:
+        raise MissingExtraError("pandas", "to_pandas()") from error
+    from mien.results.rows import pandas_table
+
+    results = list(results)
+    labels: dict[str, None] = {}
+    for result in results:
+        labels |= dict.fromkeys(result.labels or (result.faces[0].probabilities if result.faces else ()))
+    return pandas_table(results, tuple(labels))
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= _REPR_LENGTH else f"{text[: _REPR_LENGTH - 1]}…")

@@ -1,0 +1,107 @@
+"""The one flat schema of results: a row for each face, whatever the rows are written to.
+
+CSV, Parquet shards, timelines, pandas, and the CSVs of the API and the page have the same columns with the same values:
+
+    source, width, height, face, x1, y1, x2, y2, detection_score, expression, confidence, one for each label, error
+
+`face` counts from 1, from left to right. An image without faces, and one that could not be read, is a row with `face`
+empty; the latter has an `error`, and 0 for its width and height. `expression` is empty where the model abstained; the
+probabilities stand. Boxes are rounded to a tenth of a pixel, scores and probabilities to four digits. A label that is
+called like another column is `label_NAME`. Parquet shards have `image` before these, the number in the list of images;
+timelines have `frame, time_s, track` before and `smoothed_expression` after them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from mien.results.faces import Face
+from mien.results.images import ImageResult
+from mien.results.videos import FrameResult
+
+Cell = int | float | str | None
+Row = tuple[Cell, ...]
+
+_IMAGE = ("source", "width", "height", "face")
+_FACE = ("x1", "y1", "x2", "y2", "detection_score", "expression", "confidence")
+_FRAME = ("frame", "time_s", "track")
+_TEXT = frozenset({"source", "expression", "error", "smoothed_expression"})
+_WHOLE = {"image": "int64", "frame": "int64", "width": "int32", "height": "int32", "face": "int32", "track": "int32"}
+_OTHERS = frozenset({*_IMAGE, *_FACE, *_FRAME, *_TEXT, *_WHOLE})
+
+
+def columns(labels: Sequence[str]) -> tuple[str, ...]:
+    """The columns of images' rows. labels: the model's, in its order."""
+    return (*_IMAGE, *_FACE, *(f"label_{name}" if name in _OTHERS else name for name in labels), "error")
+
+
+def frame_columns(labels: Sequence[str]) -> tuple[str, ...]:
+    """The columns of a timeline's rows."""
+    return (*_FRAME, *columns(labels), "smoothed_expression")
+
+
+def image_rows(result: ImageResult, labels: Sequence[str]) -> Iterator[Row]:
+    """An image's rows in the order of `columns`: one for each face, one for an image without faces or unreadable."""
+    head = (written_text(result.source), result.width, result.height)
+    for number, face in enumerate(result.faces, start=1):
+        yield (*head, number, *_face_cells(face, labels), None)
+    if not result.faces:
+        error = None if result.error is None else written_text(result.error)
+        yield (*head, *[None] * (1 + len(_FACE) + len(labels)), error)
+
+
+def frame_rows(result: FrameResult, labels: Sequence[str], source: str) -> Iterator[Row]:
+    """A frame's rows in the order of `frame_columns`; times are rounded to a microsecond.
+
+    source: what the video is called.
+    """
+    when = (result.frame, round(result.time_s, 6))
+    head = (written_text(source), result.width, result.height)
+    for number, seen in enumerate(result.faces, start=1):
+        cells = _face_cells(seen.face, labels)
+        yield (*when, seen.track, *head, number, *cells, None, seen.smoothed_expression)
+    if not result.faces:
+        yield (*when, None, *head, *[None] * (1 + len(_FACE) + len(labels) + 2))
+
+
+def parquet_table(rows: Sequence[Row], names: Sequence[str]) -> Any:
+    """Rows as a pyarrow Table whose columns have those names; needs pyarrow."""
+    import pyarrow as pa
+
+    def kind(name: str) -> Any:
+        if name in _TEXT:
+            return pa.string()
+        if name in _WHOLE:
+            return getattr(pa, _WHOLE[name])()
+        return pa.float64() if name == "time_s" else pa.float32()
+
+    cells = list(zip(*rows, strict=True)) or [()] * len(names)
+    arrays = [pa.array(column, kind(name)) for name, column in zip(names, cells, strict=True)]
+    return pa.table(arrays, names=list(names))
+
+
+def pandas_table(results: Iterable[ImageResult], labels: Sequence[str]) -> Any:
+    """The rows of images as a pandas DataFrame; needs pandas."""
+    import pandas as pd
+
+    names = columns(labels)
+    table = pd.DataFrame([row for result in results for row in image_rows(result, labels)], columns=list(names))
+    kinds = {"face": "Int32", "width": "int64", "height": "int64"}
+    kinds |= {name: "float64" for name in names if name not in _TEXT and name not in kinds}
+    return table.astype(kinds | {name: "object" for name in names if name in _TEXT})
+
+
+def written_text(name: str) -> str:
+    """A file's name that is not UTF-8, with the bytes that are not escaped."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _face_cells(face: Face, labels: Sequence[str]) -> Row:
+    return (
+        *(round(v, 1) for v in face.box),
+        round(face.detection_score, 4),
+        None if face.abstained else face.expression,
+        round(face.confidence, 4),
+        *(round(face.probabilities[name], 4) for name in labels),
+    )
