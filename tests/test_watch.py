@@ -299,11 +299,11 @@ def test_a_region_is_like_a_video_of_that_part(tiny: Path, region: tuple[float, 
     cut = [np.ascontiguousarray(picture[10:80, 30:120]) for picture in moving]
     alone = list(Recognizer(tiny, detector=part).watch(Frames(12, picture=lambda n: cut[n]), every=4))
     source = Frames(12, picture=lambda n: moving[n])
-    within = list(Recognizer(tiny, detector=whole).watch(source, every=4, region=region, keep_pictures=True))
+    within = list(Recognizer(tiny, detector=whole).watch(source, every=4, region=region, keep_images=True))
     assert np.array_equal(whole.shown, part.shown)
     assert whole.calls == part.calls == 3
     for one, other in zip(alone, within, strict=True):
-        assert (other.width, other.height, other.picture is moving[other.frame]) == (120, 90, True)
+        assert (other.width, other.height, other.image is moving[other.frame]) == (120, 90, True)
         assert len(one.faces) == len(other.faces) == 2
         for face, moved in zip(one.faces, other.faces, strict=True):
             assert moved.face.probabilities == face.face.probabilities

@@ -32,11 +32,10 @@ from mien.results import Box, Detections, Face, ImageResult, ModelSummary, Point
 if TYPE_CHECKING:
     from PIL import Image
 
+    from mien.media.addresses import NamedImage
     from mien.media.video.frames import FrameSource
     from mien.recognition.region import Region
     from mien.recognition.watch import Watch
-
-    from mien.media.addresses import NamedImage
 
     Encoded = bytes | bytearray | memoryview | BinaryIO | NamedImage
     Source = str | os.PathLike[str] | Encoded | Image.Image | NDArray[Any] | Tensor
