@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, permutations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.dataset import fit_face
+from mien.data.dataset import Source, fit_face
 from mien.data.reading.label_reading import Labels
+from mien.data.sampling import sample_labelled
 from mien.errors import DataError
 from mien.labels import EIGHT, ORDERS
 from mien.model_file import open_model
@@ -27,7 +28,7 @@ MODEL = "mien-small-fer2013"
 MIN_FACES = 30
 """Fewer faces of expressions that the model knows say nothing."""
 
-ALPHA = 0.001
+ALPHA = 0.01
 """What is said of all candidates together is wrong by chance at most so often."""
 
 MIN_GAIN = 0.2
@@ -41,8 +42,8 @@ _FLOOR = 1e-3  # below this a probability says only: no
 class Better:
     """Another reading of the same labels that agrees far better with what the model sees.
 
-    what: the reading, in words. agreement: the share of faces on which it agrees; before: that of the reading at hand on
-    the same faces. labels: the value of --labels that asks for it.
+    what: the reading, in words. agreement: the share of faces on which it agrees; before: that of the reading at hand,
+    on the same faces. labels: the value of --labels that asks for it.
     """
 
     what: str
@@ -52,16 +53,16 @@ class Better:
 
     def sentence(self) -> str:
         """Both figures in one line."""
-        return f"with {self.what} the labels agree {self.agreement:.2f}, with those read {self.before:.2f}"
+        return f"with {self.what} the labels agree {self.agreement:.2f}, as they are read {self.before:.2f}"
 
 
 @dataclass(frozen=True, slots=True)
 class Plausibility:
     """How well labels agree with what a model sees.
 
-    n: faces judged, of expressions that the model knows. agreement: the share on which it agrees. better: a reading that
-    agrees far better, if there is one. reason: why nothing can be said, '' where something can. about: whether the labels
-    are expressions at all. model: the name of the model.
+    n: faces judged, of expressions that the model knows. agreement: the share on which it agrees. better: a reading
+    that agrees far better, if there is one. reason: why nothing can be said, '' where something can. about: whether the
+    labels are expressions at all. model: the name of the model.
     """
 
     n: int
@@ -86,6 +87,9 @@ class Plausibility:
         if self.better:
             return f"{self.better.sentence()} ({seen})"
         return f"labels agree {self.agreement:.2f}, and no other order fits better ({seen})"
+
+
+_NOT_ABOUT = Plausibility(0, about=False, reason="they are no expressions that mien knows")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +121,7 @@ def check_labels(
     """
     labels = np.asarray(labels)
     if not set(label_names) & set(EIGHT):
-        return Plausibility(0, about=False, reason="they are no expressions that mien knows")
+        return _NOT_ABOUT
     network = open_model(model)
     info = network.info
     known = np.array([name in info.labels for name in label_names] + [False])[labels]
@@ -127,6 +131,19 @@ def check_labels(
     fitted = np.stack([fit_face(faces[row], info.size, info.channels) for row in rows.tolist()])
     seen = np.concatenate([network.probabilities(fitted[i : i + 64]) for i in range(0, len(fitted), 64)])
     return judge(seen, info.labels, labels[rows], label_names, numbers=numbers, model=model)
+
+
+def check_source(source: Source, labels: Labels | None = None, *, seed: int = 0, model: str = MODEL) -> Plausibility:
+    """`check_labels` for a sample of a source: `PER_CLASS` faces of each expression. labels: how they were read."""
+    if not set(source.label_names) & set(EIGHT):
+        return _NOT_ABOUT
+    info = open_model(model).info
+    sample = sample_labelled(source, size=info.size, channels=info.channels, seed=seed)
+    numbers = labels.numbers if labels else None
+    found = check_labels(list(sample.faces), sample.labels, source.label_names, numbers=numbers, model=model)
+    if sample.cut and not found.can_judge:
+        return replace(found, reason="the images are large photographs; cut the faces out with  mien data crop  first")
+    return found
 
 
 def judge(
@@ -150,10 +167,11 @@ def judge(
         return Plausibility(count, reason=_few(count) if count < MIN_FACES else "they are of one class", model=model)
     agreement = float((view.said == view.read).mean())
     present = {label_names[i] for i in np.unique(labels[labels >= 0]).tolist()}
+    written = {name: number for name, number in (numbers or {}).items() if name in present}
     better = (
-        _best(view, orders_of(numbers or {}, present), view.moved_by_order)
-        or _best(view, _swaps(known, view.classes, numbers or {}), view.swapped)
-        or _best(view, _moved_round(view, numbers or {}), view.moved_round)
+        _best(view, orders_of(written) if written else orders_mistaken(present), view.moved_by_order)
+        or _best(view, _swaps(view, written), view.swapped)
+        or _best(view, _moved_round(view, written), view.moved_round)
     )
     reason = ""
     if better is None and view.excess({}) < max(_MIN_EXCESS, 2 / math.sqrt(count)):
@@ -164,52 +182,56 @@ def judge(
     return Plausibility(count, agreement, better, reason, model=model)
 
 
-def judge_import(found: Plausibility, labels: Labels) -> tuple[str, ...]:
+def judge_import(found: Plausibility, labels: Labels, where: str = "") -> tuple[str, ...]:
     """What an import says of its labels: lines of warnings, none where all is well.
 
-    Raises DataError where the order of the numbers was assumed and another agrees far better.
+    where: names the data set in errors. Raises DataError where the order of the numbers was assumed and another agrees
+    far better.
     """
     if not found.about or (found.can_judge and found.better is None):
         return ()
-    if found.better is None:
-        return (found.sentence(),)
+    if found.better is None:  # of a few faces in folders with names there is nothing to say
+        return (found.sentence(),) if labels.assumed or found.n >= MIN_FACES else ()
     if labels.assumed:
         raise DataError(
-            f"the labels are hardly in {ORDERS[labels.assumed][0]}: {found.sentence()}; import them with  "
-            f"--labels {found.better.labels},  or, if they are right, with  --labels {labels.assumed}"
+            f"{where or 'the data set'}: its numbers are hardly in {ORDERS[labels.assumed][0]}: {found.sentence()}; "
+            f"import it with  --labels {found.better.labels},  or, if you know better, with  --labels {labels.assumed}"
         )
-    return (f"are the labels right? {found.sentence()}; --labels {found.better.labels} reads them so",)
+    return (f"are the labels right? {found.sentence()}; --labels {found.better.labels} would read them so",)
 
 
 # Other readings
 
 
-def orders_of(numbers: Mapping[str, int], present: set[str]) -> list[Candidate]:
-    """Every known order, counted from 0 or from 1, of the numbers that occur. Those that say the same come once."""
-    written = {name: numbers[name] for name in present if name in numbers}
-    if not written or len(written) < len(present):
-        return []
+def orders_of(numbers: Mapping[str, int]) -> list[Candidate]:
+    """Every known order, counted from 0 or from 1, of the numbers that classes are written as; each way once."""
     found: dict[tuple[str, ...], Candidate] = {}
-    exactly = set(numbers.values())
-    fits = sorted(ORDERS, key=lambda key: _numbers(key, ORDERS[key][2]) != exactly)  # of twins the one that fits
-    for key in fits:
+    # Of two orders that say the same the one with no more numbers than there are comes first.
+    for key in sorted(ORDERS, key=lambda key: len(ORDERS[key][1])):
         title, names, usual = ORDERS[key]
         for first in (usual, 1 - usual):
-            if not set(written.values()) <= _numbers(key, first):
+            if not set(numbers.values()) <= set(range(first, first + len(names))):
                 continue
-            moves = {name: names[number - first] for name, number in written.items()}
-            if moves == {name: name for name in moves}:
-                continue
+            moves = {name: names[number - first] for name, number in numbers.items()}
             if first == usual:
                 made = Candidate(title, moves, key)
             else:
-                made = Candidate(f"{title} counted from {first}", moves, _pairs(moves, written))
-            found.setdefault(tuple(moves[name] for name in sorted(moves)), made)
+                made = Candidate(f"{title} counted from {first}", moves, _pairs(moves, numbers))
+            if any(old != new for old, new in moves.items()):
+                found.setdefault(tuple(moves.values()), made)
     return list(found.values())
 
 
-def _numbers(key: str, first: int) -> set[int]:
-    return set(range(first, first + len(ORDERS[key][1])))
+def orders_mistaken(present: set[str]) -> list[Candidate]:
+    """What names would be, if they were made of numbers in one known order that are in another; each way once."""
+    found: dict[tuple[str, ...], Candidate] = {}
+    for title, names, first in ORDERS.values():
+        if present <= set(names):
+            numbers = {name: first + names.index(name) for name in sorted(present)}
+            for one in orders_of(numbers):
+                made = Candidate(f"{one.what} instead of {title}", one.moves, _pairs(one.moves, {}))
+                found.setdefault(tuple(one.moves.values()), made)
+    return list(found.values())
 
 
 def _pairs(moves: Mapping[str, str], numbers: Mapping[str, int]) -> str:
@@ -221,12 +243,17 @@ def _pairs(moves: Mapping[str, str], numbers: Mapping[str, int]) -> str:
     return ",".join(f"{old}={new}" for old, new in moves.items() if old != new)
 
 
-def _swaps(known: Sequence[str], classes: Sequence[int], numbers: Mapping[str, int]) -> list[Candidate]:
-    made = []
-    for a, b in combinations([known[i] for i in classes], 2):
-        moves = {a: b, b: a}
-        made.append(Candidate(f"{a} and {b} exchanged", moves, _pairs(moves, numbers)))
-    return made
+def _swaps(view: _View, numbers: Mapping[str, int]) -> list[Candidate]:
+    pairs = combinations([view.known[i] for i in view.classes], 2)
+    return [_renamed({a: b, b: a}, numbers) for a, b in pairs]
+
+
+def _renamed(moves: Mapping[str, str], numbers: Mapping[str, int]) -> Candidate:
+    if len(moves) == 2:
+        what = f"{' and '.join(moves)} exchanged"
+    else:
+        what = f"other names ({', '.join(f'{new} for {old}' for old, new in moves.items())})"
+    return Candidate(what, moves, _pairs(moves, numbers))
 
 
 def _moved_round(view: _View, numbers: Mapping[str, int]) -> list[Candidate]:
@@ -236,10 +263,7 @@ def _moved_round(view: _View, numbers: Mapping[str, int]) -> list[Candidate]:
     best = ways[shares[np.arange(ways.shape[1]), ways].sum(1).argmax()]
     names = [view.known[i] for i in view.classes]
     moves = {names[i]: names[j] for i, j in enumerate(best.tolist()) if i != j}
-    if len(moves) < 2:
-        return []
-    said = ", ".join(f"{new} for {old}" for old, new in moves.items())
-    return [Candidate(f"other names ({said})", moves, _pairs(moves, numbers))]
+    return [_renamed(moves, numbers)] if moves else []
 
 
 # Evidence
@@ -311,17 +335,17 @@ class _View:
         n, m = len(first), len(second)
         z = (float(wins) - 0.5) * math.sqrt(12 * n * m / (n + m + 1))
         each = min(float((first > 0).mean()), float((second < 0).mean()))
-        return each > 0.5 and float(wins) >= 0.5 + MIN_GAIN and math.erfc(z / math.sqrt(2)) / 2 * tried < ALPHA
+        probable = math.erfc(z / math.sqrt(2)) / 2 * tried < ALPHA
+        return probable and each > 0.5 and float(wins) >= 0.5 + MIN_GAIN and self.excess(one.moves) >= _MIN_EXCESS
 
-    def moved_round(self, one: Candidate, tried: int) -> bool:
-        """As for an order, of so many as there are; and each class that moves must agree better."""
-        differ = list(one.moves)
+    def moved_round(self, one: Candidate, _tried: int) -> bool:
+        """As for an order, of all that there are; and each class that moves must agree better."""
         for old, new in one.moves.items():
             row = self.classes.index(self.known.index(old))
             to = self.classes.index(self.known.index(new))
             if self.shares[row, to] <= self.shares[row, row]:
                 return False
-        return self.moved_by_order(one, math.factorial(max(len(self.classes), len(differ))))
+        return self.moved_by_order(one, math.factorial(len(self.classes)))
 
 
 def _best(view: _View, candidates: Sequence[Candidate], far_better: _Test) -> Better | None:
