@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -23,6 +23,12 @@ def scene(number: int, width: int = 96, height: int = 64) -> NDArray[np.uint8]:
     return picture
 
 
+def noise(number: int, width: int = 96, height: int = 64) -> NDArray[np.uint8]:
+    """uint8 RGB (H, W, 3): what no encoder makes small, so that a file's bytes are spread over its frames."""
+    coarse = np.random.default_rng(number).integers(0, 256, (height // 8, width // 8, 3), np.uint8)
+    return coarse.repeat(8, axis=0).repeat(8, axis=1)
+
+
 def make_clip(
     path: Path,
     *,
@@ -36,8 +42,10 @@ def make_clip(
     sound_s: float | None = None,
     options: dict[str, str] | None = None,
     container_options: dict[str, str] | None = None,
+    picture_of: Callable[[int, int, int], NDArray[np.uint8]] = scene,
 ) -> Path:
-    """A clip of `scene`s. times_s: of each frame; None: evenly. sound: the codec of a 440 Hz tone as long as the video.
+    """A clip of `scene`s or other pictures. times_s: of each frame; None: evenly. sound: the codec of a 440 Hz tone as
+    long as the video.
 
     The container goes by the path's suffix.
     """
@@ -47,7 +55,7 @@ def make_clip(
         unit = video.codec_context.time_base = Fraction(1, 1000) if times_s else Fraction(1, rate)
         audio = container.add_stream(sound, rate=TONE_RATE) if sound else None
         for number in range(frames):
-            picture = scene(number, *size_wh)
+            picture = picture_of(number, *size_wh)
             if "a" in pixels.replace("gray", "") and pixels != "yuvj420p":
                 alpha = np.full((*picture.shape[:2], 1), 255, np.uint8)
                 alpha[:, : size_wh[0] // 4] = 0

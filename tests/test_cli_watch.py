@@ -111,6 +111,46 @@ def test_everything_at_once_and_the_recording_has_the_sound(tmp_path):
     assert mien("predict", "-", "-m", "mien-nano", "--format", "csv", stdin=subprocess.DEVNULL).returncode == 0
 
 
+def test_a_truncated_file_keeps_its_rows_and_says_so(tmp_path):
+    clip, rows = astronaut_clip(tmp_path / "in.mkv", frames=36), tmp_path / "rows.csv"
+    clip.write_bytes(clip.read_bytes()[: clip.stat().st_size * 2 // 3])
+    done = mien("watch", clip, "-m", "mien-nano", "--timeline", rows, "--json", check=False)
+    summary = json.loads(done.stdout)
+    assert (done.returncode, summary["ended"], summary["end_verified"]) == (3, "truncated", None)
+    assert b"truncated" in done.stderr
+    assert 3 < len(rows_of(rows)) == summary["frames"] < 36
+    headless = tmp_path / "headless.mp4"
+    headless.write_bytes(astronaut_clip(tmp_path / "whole.mp4", frames=8).read_bytes()[:-50])
+    done = mien("watch", headless, "-m", "mien-nano", "--json", check=False)
+    assert (done.returncode, json.loads(done.stdout)["ended"]) == (3, "truncated")
+    assert mien("predict", headless, "-m", "mien-nano", check=False).returncode == 3
+
+
+def test_an_end_that_can_not_be_checked_is_said(tmp_path):
+    done = mien("watch", astronaut_clip(tmp_path / "in.ts", frames=8), "-m", "mien-nano", "--json")
+    assert json.loads(done.stdout)["end_verified"] is False
+    assert b"states no length" in mien("watch", tmp_path / "in.ts", "-m", "mien-nano").stdout
+    done = mien("watch", astronaut_clip(tmp_path / "in.mp4", frames=8), "-m", "mien-nano", "--json")
+    assert json.loads(done.stdout)["end_verified"] is True
+
+
+def test_a_region_of_the_frame(tmp_path):
+    clip, rows, drawn = astronaut_clip(tmp_path / "in.mp4", frames=8), tmp_path / "r.csv", tmp_path / "drawn.mp4"
+    words = ["-m", "mien-nano", "--timeline", rows]
+    mien("watch", clip, *words)
+    whole = rows_of(rows)
+    mien("watch", clip, *words, "--region", "30,0,226,256", "--record", drawn)
+    part = rows_of(rows)
+    assert abs(float(part[0]["x1"]) - float(whole[0]["x1"])) < 8
+    with av.open(str(drawn)) as container:
+        assert container.streams.video[0].width == 256
+    mien("watch", clip, *words, "--region", "0,0.6,0.2,0.4")
+    assert not any(row["track"] for row in rows_of(rows))
+    done = mien("watch", clip, *words, "--region", "200,0,100,100", check=False)
+    assert done.returncode == 2
+    assert b"256 x 256" in done.stderr
+
+
 def test_predict_takes_a_video(tmp_path):
     clip = astronaut_clip(tmp_path / "in.mp4", frames=12)
     assert b"12 frames" in mien("predict", clip, "-m", "mien-nano").stdout

@@ -7,8 +7,8 @@ import pytest
 
 from mien.data.export import export_dataset
 from mien.data.importing import import_dataset
-from mien.data.reading.reading import Choices
 from mien.data.readers import open_dataset
+from mien.data.reading.reading import Choices
 from mien.errors import DataError
 
 DATA = Path(__file__).parents[2] / "shared" / "data"

@@ -23,8 +23,10 @@ pytest.importorskip("av", reason="needs the extra [video]")
 import av
 
 from made_server import BOUNDARY, ask, form, metric, png, serving, until
-from made_video import make_clip
+from made_video import make_clip, noise
 from mien.cli import main
+from mien.errors import VideoError
+from mien.model_file import open_model
 from mien.serving import jobs, video_work
 from mien.serving.private_folders import private_folder
 from mien.serving.video_upload import looks_like_video
@@ -175,6 +177,29 @@ def test_a_truncated_video_is_incomplete_and_says_why(tiny: Path, tmp_path: Path
         assert 20 < job["frames"] < 140
         rows = ask(port, "GET", f"/v1/videos/{job['id']}/timeline.csv").body.splitlines()
         assert len(rows) == job["frames"] + 1
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".avi", ".flv", ".ts"])
+def test_short_videos_that_are_cut_are_incomplete_too(suffix: str, tiny: Path, tmp_path: Path) -> None:
+    codec = "mpeg4" if suffix == ".avi" else "libx264"
+    data = make_clip(tmp_path / f"short{suffix}", frames=20, codec=codec, picture_of=noise).read_bytes()
+    order = Order(False, str(tmp_path), str(tmp_path), str(tiny), open_model(tiny).sha256, "none", 20, 60, 10**7, 10**9)
+    (tmp_path / "upload").write_bytes(data)
+    assert video_work.work(order, lambda report: None).whole
+    (tmp_path / "upload").write_bytes(data[: len(data) * 2 // 3 | 1])
+    report = video_work.work(order, lambda report: None)
+    assert not report.whole
+    assert report.error is not None
+    assert "truncated" in report.error
+    assert 0 < report.frames < 20
+
+
+def test_an_upload_without_its_index_is_called_truncated(tiny: Path, tmp_path: Path) -> None:
+    data = make_clip(tmp_path / "short.mp4", frames=20, picture_of=noise).read_bytes()
+    (tmp_path / "upload").write_bytes(data[: len(data) // 2])
+    order = Order(True, str(tmp_path), str(tmp_path), str(tiny), "", "none", 20, 60, 10**7, 10**9)
+    with pytest.raises(VideoError, match="truncated"):
+        video_work.check(order)
 
 
 def test_a_video_that_does_not_say_its_length_ends_at_the_limit(tiny: Path, tmp_path: Path) -> None:

@@ -198,7 +198,10 @@ def test_raf_db(tmp_path):
             f"{start}Image/aligned/train_00001_aligned.jpg": ("train", "sad"),
             f"{start}Image/original/test_0002.jpg": ("test", "surprise"),
         }
-        assert list(problems) == [f"{start}{listed}:{n}" for n in (3, 4, 5)]
+        assert list(problems) == [
+            *(f"{start}{listed}:{n}" for n in (3, 4, 5)),
+            f"{start}Image/original/train_00001.jpg",
+        ]
         assert open_source(path).kind == "RAF-DB"
 
 
@@ -231,7 +234,7 @@ def test_affectnet(tmp_path):
         "train_set/images/1.jpg": ("train", "contempt"),
         "val_set/images/9.jpg": ("validation", "neutral"),
     }
-    assert problems["train_set/images/2.jpg"] == "no expression: its label is 8"
+    assert problems["train_set/images/2.jpg"] == "no expression: its label is 8 (none)"
     assert "no readable annotation" in problems["train_set/images/3.jpg"]
     assert "no readable annotation" in problems["train_set/images/4.jpg"]  # pickles are never read
     data = open_dataset(tmp_path, warn=lambda _: None)
@@ -249,7 +252,7 @@ def test_affectnet_as_csv(tmp_path):
         "Manually_Annotated_Images/1/a.png": ("train", "fear"),
         "Manually_Annotated_Images/1/b.png": ("validation", "happy"),
     }
-    assert problems == {"Manually_Annotated_Images/1/b.png": "no expression: its label is '10'"}
+    assert problems == {"Manually_Annotated_Images/1/b.png": "no expression: its label is 10 (no face)"}
     data = open_dataset(tmp_path, warn=lambda _: None)
     np.testing.assert_array_equal(data.columns["valence"], np.float32([-0.5, np.nan]))
     assert "facial_landmarks" not in data.columns

@@ -166,7 +166,7 @@ def test_truncated_and_damaged_files(tmp_path: Path) -> None:
     assert "ends after" in message
     headless = tmp_path / "headless.mp4"
     headless.write_bytes(make_clip(tmp_path / "late.mp4").read_bytes()[:-400])  # its index stands at the end
-    assert "cut off" in read_until_error(headless)[1]
+    assert "truncated" in read_until_error(headless)[1]
 
 
 def test_damaged_packets_are_left_out_and_counted(tmp_path: Path) -> None:

@@ -284,6 +284,52 @@ def test_pictures_that_are_faces_already(tiny: Path) -> None:
     assert [[(f.track, f.detected, f.face.box.x2) for f in r.faces] for r in results] == [[(1, True, 120)]] * 7
 
 
+class Recording(Fixed):
+    """Remembers what it was shown."""
+
+    def detect(self, picture: Picture) -> Detections:
+        self.shown = picture
+        return super().detect(picture)
+
+
+@pytest.mark.parametrize("region", [(30, 10, 90, 70), (0.25, 10 / 90, 0.75, 70 / 90), "30,10,90,70"])
+def test_a_region_is_like_a_video_of_that_part(tiny: Path, region: tuple[float, float, float, float] | str) -> None:
+    whole, part = Recording(), Recording()
+    moving = [np.roll(STILL, number, axis=1) for number in range(12)]
+    cut = [np.ascontiguousarray(picture[10:80, 30:120]) for picture in moving]
+    alone = list(Recognizer(tiny, detector=part).watch(Frames(12, picture=lambda n: cut[n]), every=4))
+    source = Frames(12, picture=lambda n: moving[n])
+    within = list(Recognizer(tiny, detector=whole).watch(source, every=4, region=region, keep_pictures=True))
+    assert np.array_equal(whole.shown, part.shown)
+    assert whole.calls == part.calls == 3
+    for one, other in zip(alone, within, strict=True):
+        assert (other.width, other.height, other.picture is moving[other.frame]) == (120, 90, True)
+        assert len(one.faces) == len(other.faces) == 2
+        for face, moved in zip(one.faces, other.faces, strict=True):
+            assert moved.face.probabilities == face.face.probabilities
+            box, shifted = face.face.box, moved.face.box
+            assert (shifted.x1 - 30, shifted.y2 - 10) == pytest.approx((box.x1, box.y2), abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("region", "message"),
+    [
+        ((60, 0, 70, 50), "60,0,70,50: is not within the frame, which is 120 x 90 pixels"),
+        ((0.5, 0, 0.6, 1), "beyond the frame"),
+        ((0, 0, 0, 5), "width and height above 0"),
+        ((-1, 0, 5, 5), "x, y of 0 or more"),
+        ((float("nan"), 0, 5, 5), "expected"),
+        ("1,2,3", "expected x,y,width,height"),
+        ("a,b,c,d", "expected x,y,width,height"),
+    ],
+)
+def test_a_region_that_does_not_fit_is_refused(tiny: Path, region: str, message: str) -> None:
+    source = Frames(3)
+    with pytest.raises(VideoError, match=message):
+        list(Recognizer(tiny, detector=Fixed()).watch(source, region=region))
+    assert source.closed
+
+
 @pytest.mark.parametrize("wrong", [{"every": 0}, {"smooth_s": -1.0}, {"max_seconds": 0.0}])
 def test_numbers_out_of_range(tiny: Path, wrong: dict[str, float]) -> None:
     source = Frames(1)

@@ -16,6 +16,10 @@ class VideoError(MienError):
     """A video, camera or stream can't be read: missing, no video, no frame, lost; or one can't be written."""
 
 
+class TruncatedVideoError(VideoError):
+    """A video file ends before the end that it states, or within a frame; what came before stands."""
+
+
 class DataError(MienError):
     """A data set can't be used as it is."""
 

@@ -22,8 +22,8 @@ from mien.signatures import HEAD_BYTES, IMAGE_KINDS, describe_file, image_kind
 from mien.whole_images import Checked, check_jpeg, check_png
 
 __all__ = [
-    "HEAD_BYTES", "MAX_FILE_BYTES", "MAX_PIXELS", "PICTURE_SUFFIXES", "WHOLE_PIXELS", "as_picture", "decode_picture",
-    "describe_file", "image_kind", "is_pillow_image", "read_picture",
+    "HEAD_BYTES", "MAX_FILE_BYTES", "MAX_PIXELS", "PICTURE_SUFFIXES", "VIDEO_SUFFIXES", "WHOLE_PIXELS", "as_picture",
+    "decode_picture", "describe_file", "image_kind", "is_pillow_image", "read_picture",
 ]  # fmt: skip
 
 PICTURE_SUFFIXES = frozenset(
@@ -34,6 +34,15 @@ PICTURE_SUFFIXES = frozenset(
     }
 )
 """File names that are taken for images unseen when a folder is searched; `image_kind` tells what others are."""
+
+VIDEO_SUFFIXES = frozenset(
+    {
+        *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".wmv", ".asf"),
+        *(".flv", ".f4v", ".3gp", ".3g2", ".ogv", ".vob", ".mxf", ".y4m", ".mjpeg", ".mjpg"),
+        *(".h264", ".264", ".h265", ".265", ".hevc"),
+    }
+)
+"""File names that are taken for videos."""
 
 MAX_PIXELS = 250_000_000
 """Larger images are refused. The largest sensors of phones have 200 million pixels."""

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mien.errors import MienError
+from mien.errors import MienError, TruncatedVideoError
 from mien.version import __version__
 
 COMMANDS = (
@@ -65,13 +65,18 @@ def make_app(names: Iterable[str] = (*COMMANDS, *GROUPS)) -> typer.Typer:
 
 
 def main() -> None:
-    """Runs the command line. A user's mistake is one line on standard error and exit code 2, never a traceback."""
+    """Runs the command line. A user's mistake is one line on standard error and exit code 2, never a traceback.
+
+    A video that is truncated before its first frame is 3, as it is after it.
+    """
     word = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     try:
         (make_app([word]) if word in (*COMMANDS, *GROUPS) else make_app())()
     except MienError as error:
+        from mien.cli.exit_codes import NOT_ALL_READ
+
         sys.stderr.write(f"mien: {error}\n")
-        sys.exit(2)
+        sys.exit(NOT_ALL_READ if isinstance(error, TruncatedVideoError) else 2)
     except BrokenPipeError:  # the reader of a pipe went away, as `head` does
         sys.stderr.close()
         sys.exit(0)

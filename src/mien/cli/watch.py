@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -60,6 +60,10 @@ def watch(
     smooth: Annotated[
         float, typer.Option(metavar="S", min=0.0, help="Time constant of the smoothing, seconds; 0 = none.")
     ] = 0.5,
+    region: Annotated[
+        str,
+        typer.Option(metavar="X,Y,W,H", help="Look at this part of the frame: pixels, or fractions if all are <= 1."),
+    ] = "",
     min_face: MinFace = 20,
     abstain_below: Annotated[
         float, typer.Option(metavar="P", min=0.0, max=1.0, help="Call answers with less confidence unsure.")
@@ -88,8 +92,8 @@ def watch(
     A camera or stream shows itself on a page in the browser, on this machine alone (over SSH: forward its port). Ctrl-C
     ends it; all files are valid then.
 
-    Exit code: 0 done, 2 wrong usage, 3 the source ended early or was lost (what came before is saved), 130 a file was
-    interrupted.
+    Exit code: 0 done, 2 wrong usage, 3 the file is truncated or the source was lost (what came before is saved), 130 a
+    file was interrupted.
 
     Examples:
 
@@ -119,14 +123,19 @@ def watch(
         threads=threads,
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # systemd's and Docker's way to end is Ctrl-C's
-    with ExitStack() as stack:  # closes what was opened where something can't be
+    with _truncated_as_json(as_json), ExitStack() as stack:  # closes what was opened where something can't be
         opened = open_source(source, raw=RawFormat.parse(raw) if raw else None, rate=rate, live=live)
         stack.callback(opened.close)
         draw = _drawing(emoji=emoji, privacy=privacy)
         page = opened.live and not window
         pictures = record is not None or plot is not None or page or window
         watched = recognizer.watch(
-            opened, every=every, smooth_s=smooth, keep_pictures=pictures, max_seconds=max_seconds
+            opened,
+            every=every,
+            smooth_s=smooth,
+            keep_pictures=pictures,
+            max_seconds=max_seconds,
+            region=region or None,
         )
         counter = TimelineCounter()
         outputs = [NamedOutput("", counter)]
@@ -159,11 +168,26 @@ def watch(
         with _Progress(opened, watched, quiet=quiet or events) as progress:
             done = write_outputs(watched, outputs, draw=draw, live=opened.live, each=progress.show)
     _report(done, counter, as_json=as_json, events=events, to_stdout=str(timeline) == "-")
-    if done.ending is Ending.lost:
+    if done.error is not None:
         typer.echo(f"mien: {done.error}", err=True)
         raise typer.Exit(NOT_ALL_READ)
     if done.ending is Ending.interrupted and not opened.live:
         raise typer.Exit(INTERRUPTED)
+
+
+@contextmanager
+def _truncated_as_json(wanted: bool) -> Iterator[None]:
+    """Who asked for JSON gets it also of a file that is truncated before its first frame."""
+    import json
+
+    from mien.errors import TruncatedVideoError
+
+    try:
+        yield
+    except TruncatedVideoError as error:
+        if wanted:
+            typer.echo(json.dumps({"frames": 0, "written": [], "ended": "truncated", "error": str(error)}, indent=2))
+        raise
 
 
 def network_threads() -> int:
@@ -260,6 +284,8 @@ def _report(done: OutputSummary, counter: TimelineCounter, *, as_json: bool, eve
     out = sys.stderr if to_stdout or events else sys.stdout
     width = shutil.get_terminal_size().columns if out.isatty() else 100
     typer.echo(summary_text(summary, width=width, colors=out.isatty()), nl=False, file=out)
+    if done.end_verified is False:
+        typer.echo("its container states no length: whether the file is complete can't be checked", file=out)
     if done.written:
         typer.echo(f"written: {', '.join(done.written)}", file=out)
 

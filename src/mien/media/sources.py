@@ -13,16 +13,7 @@ from mien.errors import PictureError
 from mien.media.addresses import NamedImage, resolve, scheme_of
 from mien.media.listing import read_listing
 from mien.media.skipped import SkippedFiles
-from mien.pictures import HEAD_BYTES, PICTURE_SUFFIXES, describe_file, image_kind
-
-VIDEO_SUFFIXES = frozenset(
-    {
-        *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".wmv", ".asf"),
-        *(".flv", ".f4v", ".3gp", ".3g2", ".ogv", ".vob", ".mxf", ".y4m", ".mjpeg", ".mjpg"),
-        *(".h264", ".264", ".h265", ".265", ".hevc"),
-    }
-)
-"""File names that are taken for videos."""
+from mien.pictures import HEAD_BYTES, PICTURE_SUFFIXES, VIDEO_SUFFIXES, describe_file, image_kind
 
 _JPEGS_IN_A_ROW = (".mjpeg", ".mjpg")  # videos that begin as an image does
 

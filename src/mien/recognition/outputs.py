@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.errors import MienError, VideoError
+from mien.errors import MienError, TruncatedVideoError, VideoError
 from mien.media.timeline import EventLines
 from mien.recognition.events import EventFinder
 from mien.recognition.watch import Watch, WatchStats
@@ -62,10 +62,11 @@ def close_outputs(outputs: Sequence[NamedOutput]) -> None:
 
 
 class Ending(str, Enum):  # noqa: UP042 (its value is what JSON has)
-    """Why a watch ended: the source's end or the time that was asked for; Ctrl-C; or the source failed."""
+    """Why a watch ended: the source's end or the time that was asked for; Ctrl-C; a truncated file; a failed source."""
 
     end = "end"
     interrupted = "interrupted"
+    truncated = "truncated"
     lost = "lost"
 
 
@@ -74,7 +75,9 @@ class OutputSummary:
     """What came of it.
 
     frames: results that were written. not_drawn: frames of a live source that the drawn outputs had no time for; all
-    are in the others. written: names of the outputs, all whole. error: why the source failed, for `Ending.lost`.
+    are in the others. written: names of the outputs, all whole. error: why the source failed, for `Ending.lost` and
+    `Ending.truncated`. end_verified: whether the container states that the file ends where it does; False where it
+    states none, None for other sources and endings.
     """
 
     frames: int
@@ -83,6 +86,7 @@ class OutputSummary:
     written: tuple[str, ...]
     ending: Ending
     error: str | None = None
+    end_verified: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -96,6 +100,7 @@ class OutputSummary:
             "detect_every": self.stats.detect_every,
             "written": list(self.written),
             "ended": self.ending.value,
+            "end_verified": self.end_verified,
             "error": self.error,
         }
 
@@ -143,9 +148,11 @@ def write_outputs(
     if problems:
         raise problems[0]
     if lost.reason is not None:
-        ending = Ending.lost
+        ending = Ending.truncated if lost.truncated else Ending.lost
     written = tuple(named.name for named in outputs if named.name)
-    return OutputSummary(frames, drawing.left_out if drawing else 0, watch.stats(), written, ending, error=lost.reason)
+    left_out = drawing.left_out if drawing else 0
+    verified = watch.end_verified if ending is Ending.end else None
+    return OutputSummary(frames, left_out, watch.stats(), written, ending, lost.reason, verified)
 
 
 class Recording:
@@ -189,6 +196,7 @@ def _rounded(seconds: float | None) -> float | None:
 @dataclass(slots=True)
 class _Lost:
     reason: str | None = None
+    truncated: bool = False
 
 
 def _until_lost(watch: Watch, lost: _Lost) -> Iterator[FrameResult]:
@@ -201,7 +209,7 @@ def _until_lost(watch: Watch, lost: _Lost) -> Iterator[FrameResult]:
     except VideoError as error:
         if not begun:
             raise
-        lost.reason = str(error)
+        lost.reason, lost.truncated = str(error), isinstance(error, TruncatedVideoError)
 
 
 class _Drawing:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.crop import VIEWS
-from mien.errors import MienError
+from mien.errors import MienError, VideoError
 from mien.faces import FaceDetector, make_detector
 from mien.faces.geometry import large_enough
 from mien.media.addresses import NamedImage, read_source, source_name
@@ -29,6 +29,7 @@ from mien.results import Box, Detections, Face, ImageResult, ModelSummary
 
 if TYPE_CHECKING:
     from mien.media.video.frames import FrameSource
+    from mien.recognition.region import Region
     from mien.recognition.watch import Watch
 
 Model = str | Path | ModelFile
@@ -172,6 +173,7 @@ class Recognizer:
         keep_pictures: bool = False,
         max_seconds: float | None = None,
         live: bool | None = None,
+        region: Region | tuple[float, float, float, float] | str | None = None,
     ) -> Watch:
         """Follows the faces of a video, camera or stream: iterate over it for a FrameResult for each frame.
 
@@ -184,11 +186,13 @@ class Recognizer:
         frame rate allows for live sources. smooth_s: the time constant of the smoothed probabilities, seconds; 0 for
         none. keep_pictures: each result carries its RGB picture. max_seconds: ends it there, by the source's time, and
         for live sources also by the clock. live: overrides whether the source is live, that is whether frames may be
-        dropped to keep up with it.
-        Raises VideoError where the source can't be opened or fails, MissingExtraError without PyAV, ValueError for a
-        number out of range.
+        dropped to keep up with it. region: x, y, width, height of the part of the upright frame that is looked at, in
+        pixels, or in fractions of the frame where all four are 1 at most; results are in pixels of the whole frame.
+        Raises VideoError where the source can't be opened or fails, or the region is not within its frames;
+        MissingExtraError without PyAV, ValueError for a number out of range.
         """
         from mien.media.video.opening import open_source
+        from mien.recognition.region import as_region
         from mien.recognition.watch import Watch
 
         opened = open_source(source, live=live) if isinstance(source, str | int | Path) else source
@@ -201,8 +205,9 @@ class Recognizer:
                 keep_pictures=keep_pictures,
                 max_seconds=max_seconds,
                 live=live,
+                region=None if region is None else as_region(region),
             )
-        except ValueError:
+        except (ValueError, VideoError):
             opened.close()
             raise
 

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import cv2
@@ -23,6 +23,7 @@ from mien.errors import MienError
 from mien.media.video.frames import Frame, FrameSource
 from mien.recognition.channels import Channel
 from mien.recognition.classifier import Crops
+from mien.recognition.region import Region, cut_out, moved
 from mien.recognition.smoothing import Smoother
 from mien.recognition.tracking import Tracked, Tracker
 from mien.results import Detections, Face, FrameResult, TrackedFace
@@ -121,6 +122,7 @@ class Watch:
         keep_pictures: bool = False,
         max_seconds: float | None = None,
         live: bool | None = None,
+        region: Region | None = None,
     ) -> None:
         """The source is closed with the watch. The options are those of `Recognizer.watch`.
 
@@ -132,6 +134,7 @@ class Watch:
             raise ValueError(f"max_seconds is {max_seconds}; expected more than 0, or None")
         self._source, self._seer, self._live = source, seer, source.live if live is None else live
         self._keep_pictures, self._max_seconds = keep_pictures, max_seconds
+        self._region = region
         self._smoother = Smoother(smooth_s)
         self._tracker = Tracker()
         self._pace = _Pace(every, live=self._live, rate=source.rate)
@@ -181,6 +184,11 @@ class Watch:
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join(timeout=10)  # a source that hangs in its driver must not hang the caller
+
+    @property
+    def end_verified(self) -> bool | None:
+        """Whether the source's container states that it ended where it did; None where that does not apply."""
+        return getattr(self._source, "end_verified", None)
 
     def stats(self) -> WatchStats:
         """How it goes so far, or went; from any thread."""
@@ -260,7 +268,9 @@ class Watch:
 
     def _look(self, frame: Frame) -> _Followed:
         """Detects or follows the faces of a frame and cuts them out."""
-        picture = frame.picture
+        picture, left_top = frame.picture, None
+        if self._region is not None:
+            picture, left_top = cut_out(picture, self._region)
         started = time.perf_counter()
         found = None
         if self._pace.due(frame, unsure=self._tracker.unsure):
@@ -279,8 +289,10 @@ class Watch:
         followed = time.perf_counter() - detected
         self._follow_s += followed
         self._pace.followed(followed)
-        height, width = picture.shape[:2]
-        kept = picture if self._keep_pictures else None
+        if left_top is not None:
+            faces = replace(faces, detections=moved(faces.detections, left_top))
+        height, width = frame.picture.shape[:2]
+        kept = frame.picture if self._keep_pictures else None
         return _Followed(frame.number, frame.time_s, frame.arrived, (width, height), faces, crops, kept)
 
     def _find(self, picture: NDArray[np.uint8]) -> Detections | None:

@@ -101,6 +101,7 @@ def check(order: Order) -> None:
 
     from mien.errors import VideoError
     from mien.media.video.decoding import VideoDecoder, open_container
+    from mien.media.video.files import as_truncated
 
     place = Path(order.folder, UPLOAD)
     options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
@@ -109,7 +110,7 @@ def check(order: Order) -> None:
     except VideoError as error:
         if isinstance(error.__cause__, av.error.ArgumentError):
             raise VideoError("is no video of a kind that is taken: MP4, MOV, WebM, MKV, AVI, MPEG, OGG") from error
-        raise
+        raise as_truncated(error, place) from error
     with container:
         for stream in container.streams.video:
             codec = stream.codec_context

@@ -217,9 +217,10 @@ def _recurring(folders: Sequence[Mapping[str, Node]]) -> set[str]:
 
 def _are_classes(walk: _Walk, node: Node, above: Placed, own: bool) -> bool:
     """Whether the folders right below a node are classes: expressions, those that the user names, or any others."""
-    if any(is_expression(name) for name in node.folders):
-        return True
     filled = node.filled()
+    nested = filled and all(split_of(walk.scan, name) is not None for name in filled)  # Train/Train_Aligned_Faces
+    if any(is_expression(name) for name in node.folders) and not nested:
+        return True
     chosen = walk.scan.choices.labels
     if chosen and any(name in chosen.renamed for name in filled):
         return True

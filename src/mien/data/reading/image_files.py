@@ -57,8 +57,9 @@ class Record:
 class ImageFiles:
     """A `Source` of image files.
 
-    extra: the further columns, name -> dtype (object for text). complete: looks up what is in files of its own, just
-    before a record is read. stamp: of the files that the records were taken from. fractions: boxes are in shares.
+    extra: the further columns, name -> dtype: object for text, one with a shape for several numbers each. complete:
+    looks up what is in files of its own, just before a record is read. stamp: of the files that the records were taken
+    from. fractions: boxes are in shares.
     """
 
     tree: Tree
@@ -106,7 +107,12 @@ class ImageFiles:
             }
             for i, (name, dtype) in enumerate(self.extra.items()):
                 values = [r.extra[i] for r, _ in good]
-                columns[name] = text_column(values) if dtype is object else np.array(values, dtype)
+                kind = np.dtype(dtype)  # of one number, or with a shape of several
+                columns[name] = (
+                    text_column(values)
+                    if dtype is object
+                    else np.array(values, kind.base).reshape(len(values), *kind.shape)
+                )
             if boxed:
                 boxes = [r.box or (np.nan,) * 4 for r, _ in good]
                 columns["box"] = np.array(boxes, np.float32).reshape(-1, 4)

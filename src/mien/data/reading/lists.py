@@ -172,7 +172,7 @@ def read_lists(scan: Scan, tables: Sequence[tuple[TextTable, ListColumns]]) -> F
     column = f"column '{_title(first, columns.label)}'" if columns.label >= 0 else f"the columns {', '.join(declared)}"
     extra: dict[str, Any] = {column_name(name): object for name, _ in columns.others}
     if columns.votes:
-        extra["votes"] = np.float32
+        extra["votes"] = np.dtype((np.float32, (len(EIGHT),)))
     stamp = " ".join(scan.tree.stamp(table.name) for table, _ in tables)
     title = "CSV of picture files" if first.delimiter else "JSON list of image files"
     source = ImageFiles(tree, records, labels, title, extra, stamp=stamp)

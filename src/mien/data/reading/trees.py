@@ -26,7 +26,7 @@ _SPLIT_WORDS = {
 }  # fmt: skip
 _SPLIT_FILLER = {
     "set", "data", "dataset", "images", "image", "imgs", "faces", "aligned", "new", "split", "folder", "fold", "part",
-    "list", "label", "labels", "annotation", "annotations", "metadata",
+    "class", "list", "label", "labels", "annotation", "annotations", "metadata",
     "fer", "fer2013", "ferplus", "raf", "rafdb", "affectnet", "sfew", "afew",
 }  # fmt: skip
 _WORD = re.compile(r"[^\W\d_]+")

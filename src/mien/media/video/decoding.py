@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import MissingExtraError, VideoError
-from mien.pictures import WHOLE_PIXELS as MAX_PIXELS
-from mien.pictures import as_picture
+from mien.media.video.last_frame import LastFrame
+from mien.pictures import WHOLE_PIXELS, as_picture
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.packet import Packet
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
@@ -32,7 +33,7 @@ class VideoDecoder:
     """Decodes the video of a container, once, in order.
 
     skipped: damaged packets left out so far. rate: frames a second as stated, or None. frames: how many there will be,
-    as stated or reckoned from the duration, or None.
+    as stated or reckoned from the duration, or None. last_packet_s: how long the last packet is shown, 0 if unstated.
     """
 
     def __init__(self, container: InputContainer, name: str, *, live: bool) -> None:
@@ -45,13 +46,16 @@ class VideoDecoder:
         self._stream = _video_stream(container, name)
         codec = self._stream.codec_context
         _check_size(codec.width, codec.height, name)
-        codec.options = {**codec.options, "max_pixels": str(MAX_PIXELS)}
+        codec.options = {**codec.options, "max_pixels": str(WHOLE_PIXELS)}
         codec.thread_type = "SLICE" if live else "AUTO"
         rate = self._stream.average_rate or self._stream.guessed_rate
         self.rate = float(rate) if rate else None
         self.stated_seconds = _stated_seconds(container, self._stream)
         self.frames = self._stream.frames or _reckoned_frames(self.stated_seconds, self.rate)
         self.skipped = 0
+        self.last_packet_s = 0.0
+        self._last_is_short = False
+        self._last_frame = LastFrame("" if live else container.format.name)
         self._times = FrameTimes(self.rate or DEFAULT_RATE)
         self._aspect = self._stream.sample_aspect_ratio
         self._converter = _Converter()
@@ -64,16 +68,35 @@ class VideoDecoder:
         from av import FFmpegError
 
         try:
-            for packet in self._container.demux(self._stream):
+            for packet in self._packets():
+                self._note(packet)
                 try:
                     frames = packet.decode()
                 except FFmpegError:
                     self.skipped += 1
                     continue
                 yield from self._convert(frames)
+            yield from self._convert(self._rest())
         except FFmpegError:
             yield from self._convert(self._rest())
             raise
+
+    def _packets(self) -> Iterator[Packet[VideoStream]]:
+        try:
+            yield from self._container.demux(self._stream)
+        except IndexError:  # PyAV stumbles at the end over a track that began in mid-file, as in a damaged FLV
+            return
+
+    def last_frame_is_cut(self) -> bool:
+        """After the last frame: whether its data ends too early, by what FFmpeg and a second decoder say of it."""
+        return self._last_is_short or self._last_frame.is_cut(self._stream)
+
+    def _note(self, packet: Packet[VideoStream]) -> None:
+        self._last_frame.add(packet)
+        if packet.size:
+            self.last_packet_s = float((packet.duration or 0) * packet.time_base)
+            # MPEG-TS has other reasons to doubt a packet.
+            self._last_is_short = packet.is_corrupt and self._container.format.name != "mpegts"
 
     def _rest(self) -> list[VideoFrame]:
         """Frames that the decoder's threads still hold."""
@@ -174,7 +197,7 @@ def open_container(
         import av
     except ModuleNotFoundError as error:
         raise MissingExtraError("video", "reading videos and streams") from error
-    limits = {"max_pixels": str(MAX_PIXELS)}
+    limits = {"max_pixels": str(WHOLE_PIXELS)}
     try:
         container = av.open(place, "r", options=limits | options, timeout=timeout_s, metadata_errors="replace")
     except av.FFmpegError as error:
@@ -222,9 +245,9 @@ def _video_stream(container: InputContainer, name: str) -> VideoStream:
 
 
 def _check_size(width: int, height: int, name: str) -> None:
-    if width * height > MAX_PIXELS:
+    if width * height > WHOLE_PIXELS:
         raise VideoError(
-            f"{name}: has frames of {width:,} x {height:,} pixels, the limit is {MAX_PIXELS / 1e6:,.0f} million; "
+            f"{name}: has frames of {width:,} x {height:,} pixels, the limit is {WHOLE_PIXELS / 1e6:,.0f} million; "
             "make it smaller"
         )
 

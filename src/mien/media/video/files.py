@@ -4,35 +4,46 @@ from __future__ import annotations
 
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mien.errors import VideoError
+from mien.errors import TruncatedVideoError, VideoError
 from mien.media.video.decoding import DEFAULT_RATE, VideoDecoder, open_container, reason
 from mien.media.video.frames import Frame
+from mien.media.video.integrity import UNKNOWN, End, file_end
 
 if TYPE_CHECKING:
     from av.container import InputContainer
 
-_MISSING_S = 1.0  # a file that ends so much before its stated end was cut off
+_STATING = ("mov", "matroska", "flv")  # demuxers whose durations stand in the header
+_MISSING_FRAMES, _MISSING_SHARE = 3, 0.02  # before a stated duration: more than both of them is missing
 _LEAD_IN_S = 1.0
 
 
 class VideoFile:
-    """The frames of an open container."""
+    """The frames of an open container.
 
-    def __init__(self, container: InputContainer, name: str, *, live: bool = False) -> None:
-        """Takes the container over. Raises VideoError where there is no video in it."""
+    end_verified: after the last frame, whether the container states that this is its end; False where it states
+    none (MPEG-TS, raw streams, live recordings). None before.
+    """
+
+    def __init__(
+        self, container: InputContainer, name: str, *, live: bool = False, end: Callable[[], End] | None = None
+    ) -> None:
+        """Takes the container over. end: how the file ends by its structure. Raises VideoError without video in it."""
         try:
             self._decoder = VideoDecoder(container, name, live=live)
         except VideoError:
             container.close()
             raise
         self._container = container
+        self._container_states = container.format.name.startswith(_STATING)
         self._closed = threading.Event()
         self._lock = threading.Lock()
         self._begun = False
+        self._end = end
+        self.end_verified: bool | None = None
         self.name = name
         self.live = live
         self.rate = self._decoder.rate
@@ -57,13 +68,13 @@ class VideoFile:
                     return
                 yield Frame(number, time_s, picture)
                 number += 1
+            if not self._closed.is_set():
+                self._check_whole(number, time_s)
         except FFmpegError as error:
             if not self._closed.is_set():
-                raise VideoError(self._ended_early(number, time_s, reason(error))) from error
+                raise self._failed(number, time_s, reason(error)) from error
         finally:
             self._container.close()
-        if not self._closed.is_set():
-            self._check_whole(number, time_s)
 
     def close(self) -> None:
         """Lets go of the file; a thread that reads it ends with its next frame."""
@@ -74,16 +85,42 @@ class VideoFile:
                 self._container.close()
 
     def _check_whole(self, count: int, time_s: float) -> None:
-        """Many formats end silently where they were cut off."""
+        """FFmpeg ends silently where a file was cut off."""
+        end = self._structure()
+        cut = end.cut
+        if cut is None and not end.known:
+            cut = self._doubt(time_s)
+        if cut is not None:
+            raise TruncatedVideoError(self._ended_early(count, time_s, cut))
         if count == 0:
             raise VideoError(
                 f"{self.name}: no frame in it could be decoded ({self.skipped} damaged); "
                 "get a whole copy, or convert it to MP4 (H.264)"
             )
+        self.end_verified = end.known
+
+    def _failed(self, count: int, time_s: float, why: str) -> VideoError:
+        """FFmpeg can't read on: because the file ends, or for another reason."""
+        cut = self._structure().cut
+        kind = TruncatedVideoError if cut is not None else VideoError
+        return kind(self._ended_early(count, time_s, cut or why))
+
+    def _structure(self) -> End:
+        return self._end() if self._end is not None else UNKNOWN
+
+    def _doubt(self, time_s: float) -> str | None:
+        """What speaks against the end of a file whose structure does not tell."""
+        if self.live:
+            return None
+        if self._decoder.last_frame_is_cut():
+            return "its last frame is incomplete"
         stated = self._decoder.stated_seconds
-        end = time_s + 1 / (self.rate or DEFAULT_RATE)
-        if stated is not None and stated - end > max(_MISSING_S, 0.02 * stated):
-            raise VideoError(self._ended_early(count, time_s, f"{stated:.1f} s expected"))
+        if stated is None or not self._container_states:
+            return None
+        frame_s = 1 / (self.rate or DEFAULT_RATE)
+        missing_s = stated - time_s - max(frame_s, self._decoder.last_packet_s)
+        bearable_s = max(_MISSING_FRAMES * frame_s, _MISSING_SHARE * stated)
+        return f"{stated:.2f} s expected" if missing_s > bearable_s else None
 
     def _ended_early(self, count: int, time_s: float, why: str) -> str:
         return (
@@ -94,7 +131,20 @@ class VideoFile:
 
 def open_file(path: Path, *, rate: float | None = None, live: bool = False) -> VideoFile:
     """A video file. rate: frames a second, for formats without times. Raises VideoError."""
-    return VideoFile(open_file_container(path, rate=rate), str(path), live=live)
+    try:
+        return VideoFile(
+            open_file_container(path, rate=rate), str(path), live=live, end=lambda: file_end(path.absolute())
+        )
+    except VideoError as error:
+        raise as_truncated(error, path) from error
+
+
+def as_truncated(error: VideoError, path: Path) -> VideoError:
+    """Why a file can't be opened: the error as it is, or a better one where the file was cut off."""
+    cut = file_end(path).cut
+    if cut is None:
+        return error
+    return TruncatedVideoError(f"{path}: truncated ({cut}), no frame of it can be read; get a whole copy of the file")
 
 
 def open_file_container(path: Path, *, rate: float | None = None) -> InputContainer:

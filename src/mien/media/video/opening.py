@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from mien.errors import VideoError
+from mien.media.video.animations import open_animation
 from mien.media.video.camera import Camera
 from mien.media.video.files import open_file
 from mien.media.video.folders import PictureFolder
@@ -27,6 +28,7 @@ def open_source(
     """Frames from whatever `source` names; it has been opened, and gives frames once.
 
     - a video file: exact times, upright, RGB; a damaged packet is left out and counted in `.skipped`
+    - an animated GIF, PNG, WebP or AVIF: every frame at its own time
     - a folder: its pictures in natural order, `rate` frames a second (25)
     - a number, also as text: a camera; live, the newest frame wins
     - rtsp://, rtmp://, udp://, http://, https://: a live stream, opened again when it is lost, until no frame has come
@@ -51,7 +53,7 @@ def open_source(
     elif Path(source).is_dir():
         opened = PictureFolder(Path(source), rate=rate)
     else:
-        opened = open_file(Path(source), rate=rate, live=bool(live))
+        opened = open_animation(Path(source)) or open_file(Path(source), rate=rate, live=bool(live))
     if live is not None:
         opened.live = live
     return opened

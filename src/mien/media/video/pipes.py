@@ -15,11 +15,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.errors import VideoError
+from mien.errors import TruncatedVideoError, VideoError
 from mien.media.video.decoding import open_container
 from mien.media.video.files import VideoFile, rate_option
 from mien.media.video.frames import Frame
-from mien.pictures import WHOLE_PIXELS as MAX_PIXELS
+from mien.media.video.integrity import UNKNOWN, End, StreamEnd
+from mien.pictures import WHOLE_PIXELS
 
 Pixels = Literal["rgb24", "bgr24", "gray"]
 
@@ -40,9 +41,9 @@ class RawFormat:
     def __post_init__(self) -> None:
         if self.pixels not in _CHANNELS:
             raise VideoError(f"raw frames: pixels are {self.pixels!r}; expected {', '.join(_CHANNELS)}")
-        if self.width < 1 or self.height < 1 or self.width * self.height > MAX_PIXELS:
+        if self.width < 1 or self.height < 1 or self.width * self.height > WHOLE_PIXELS:
             raise VideoError(
-                f"raw frames: {self.width} x {self.height} pixels; expected 1 to {MAX_PIXELS / 1e6:.0f} million"
+                f"raw frames: {self.width} x {self.height} pixels; expected 1 to {WHOLE_PIXELS / 1e6:.0f} million"
             )
         if not 0 < self.rate <= 1000:
             raise VideoError(f"raw frames: {self.rate:g} frames a second; expected above 0, 1000 at most")
@@ -73,6 +74,8 @@ class Pipe:
         self.closed = threading.Event()
         self.interrupted = False
         self._descriptor = descriptor
+        self._stream_end = StreamEnd()
+        self._ended = False
 
     def read(self, size: int) -> bytes:
         """Up to `size` bytes, as soon as there are some; none at the end, or when it was closed."""
@@ -80,10 +83,17 @@ class Pipe:
             while not self.closed.is_set():
                 # Windows can't wait for pipes: there a read ends when something comes.
                 if sys.platform == "win32" or select.select([self._descriptor], [], [], _POLL_S)[0]:
-                    return os.read(self._descriptor, size)
+                    data = os.read(self._descriptor, size)
+                    self._stream_end.feed(data)
+                    self._ended = not data
+                    return data
         except KeyboardInterrupt:  # FFmpeg calls this and would lose it
             self.interrupted = True
         return b""
+
+    def end(self) -> End:
+        """How the container ends that came through; unknown while the pipe may give more."""
+        return self._stream_end.end() if self._ended else UNKNOWN
 
 
 class PipedVideo(VideoFile):
@@ -97,16 +107,27 @@ class PipedVideo(VideoFile):
         except VideoError as error:
             if pipe.interrupted:
                 raise KeyboardInterrupt from error
-            raise VideoError(
-                f"{pipe.name}: holds no video that can be read from front to back; expected Matroska, MPEG-TS, MJPEG, "
-                "Y4M or fragmented MP4, or bare frames with their format (640x360:rgb24@25)"
-            ) from error
-        super().__init__(container, pipe.name, live=live)
+            raise self._not_from_front_to_back() from error
+        super().__init__(container, pipe.name, live=live, end=None if live else pipe.end)
 
     def __iter__(self) -> Iterator[Frame]:
-        yield from super().__iter__()
+        begun = False
+        try:
+            for frame in super().__iter__():
+                begun = True
+                yield frame
+        except VideoError as error:  # one with a cause: FFmpeg would have to go back for the first frame
+            if begun or isinstance(error, TruncatedVideoError) or error.__cause__ is None:
+                raise
+            raise self._not_from_front_to_back() from error
         if self._pipe.interrupted:
             raise KeyboardInterrupt
+
+    def _not_from_front_to_back(self) -> VideoError:
+        return VideoError(
+            f"{self._pipe.name}: holds no video that can be read from front to back; expected Matroska, MPEG-TS, "
+            "MJPEG, Y4M or fragmented MP4, or bare frames with their format (640x360:rgb24@25)"
+        )
 
     def close(self) -> None:
         """Ends the iteration, also while it waits for the pipe."""

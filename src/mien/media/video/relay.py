@@ -43,6 +43,11 @@ class Relayed:
         """Damaged frames left out so far."""
         return self._source.skipped
 
+    @property
+    def end_verified(self) -> bool | None:
+        """As the source's own; None where it has none."""
+        return getattr(self._source, "end_verified", None)
+
     def __iter__(self) -> Iterator[Frame]:
         # A daemon: a read that hangs must not keep the program from ending.
         threading.Thread(target=self._read, name="mien-source", daemon=True).start()

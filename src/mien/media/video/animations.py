@@ -1,0 +1,165 @@
+"""Animated GIF, PNG, WebP and AVIF: frame by frame by Pillow, each with its own time."""
+
+from __future__ import annotations
+
+import struct
+import threading
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mien.errors import PictureError, TruncatedVideoError, VideoError
+from mien.media.video.frames import Frame
+from mien.media.video.integrity import file_end
+from mien.pictures import MAX_FILE_BYTES, MAX_PIXELS, as_picture
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_SIGNATURES = ((b"GIF8", "GIF"), (b"\x89PNG\r\n\x1a\n", "PNG"))
+_AVIF_BRANDS = {b"avif", b"avis"}
+_SHORTEST_S = 0.011  # shorter ones count as a tenth of a second, as in browsers
+_UNSTATED_S = 0.1
+
+# What Pillow raises on damaged files.
+_DAMAGE = (
+    *(OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, RuntimeError, OverflowError),
+    *(AttributeError, MemoryError, ZeroDivisionError, struct.error, zlib.error),
+)
+
+
+class Animation:
+    """The frames of an animated image, decoded one at a time."""
+
+    live = False
+
+    def __init__(self, image: Image.Image, path: Path, frames: int) -> None:
+        """Takes the open image over."""
+        self._image = image
+        self._path = path
+        self._closed = threading.Event()
+        self._lock = threading.Lock()
+        self._begun = False
+        self.name = str(path)
+        self._first = 1 if getattr(image, "default_image", False) else 0  # an APNG's still for those who can't play it
+        self.frames: int | None = frames - self._first
+        self.rate: float | None = 1 / _shown_s(image) if "duration" in image.info else None
+        self.skipped = 0
+        self.end_verified: bool | None = None
+
+    def __iter__(self) -> Iterator[Frame]:
+        with self._lock:
+            if self._begun:
+                return
+            self._begun = True
+        number, time_s = 0, 0.0
+        try:
+            for number in range(self.frames or 0):
+                if self._closed.is_set():
+                    return
+                self._image.seek(self._first + number)
+                picture = as_picture(self._image, f"{self.name}, frame {number}")
+                picture.flags.writeable = False
+                yield Frame(number, time_s, picture)
+                time_s += _shown_s(self._image)
+        except (PictureError, *_DAMAGE) as error:
+            kind = TruncatedVideoError if file_end(self._path).cut else VideoError
+            raise kind(self._ended_early(number, time_s, str(error) or type(error).__name__)) from error
+        finally:
+            self._image.close()
+        if cut := file_end(self._path).cut:
+            raise TruncatedVideoError(self._ended_early(number + 1, time_s, cut))
+        self.end_verified = True
+
+    def close(self) -> None:
+        """Ends the iteration."""
+        self._closed.set()
+        with self._lock:
+            if not self._begun:
+                self._begun = True
+                self._image.close()
+
+    def _ended_early(self, count: int, time_s: float, why: str) -> str:
+        return (
+            f"{self.name}: truncated or damaged, ends after {count} frames ({time_s:.1f} s; {why}); "
+            "what came before stands; get a whole copy for the rest"
+        )
+
+
+def open_animation(path: Path) -> Animation | None:
+    """The animation in a file; None for a file of another kind, or one that can't be opened.
+
+    Raises VideoError for a still image, for one that is too large, and for a damaged one.
+    """
+    kind = _kind(path)
+    if kind is None:
+        return None
+    from PIL import Image
+
+    image: Image.Image | None = None
+    try:
+        image = Image.open(path, formats=(kind,))
+        width, height = image.size
+        frames = int(getattr(image, "n_frames", 1))
+    except Image.DecompressionBombError as error:  # far above the limit, found by Pillow while opening
+        raise VideoError(f"{path}: has too many pixels ({error}); make it smaller") from error
+    except _DAMAGE as error:
+        if image is not None:
+            image.close()
+        if cut := file_end(path).cut:
+            raise TruncatedVideoError(f"{path}: truncated ({cut}); get a whole copy of the file") from error
+        raise VideoError(f"{path}: is a damaged {kind} image; get a whole copy of the file") from error
+    if width * height > MAX_PIXELS:
+        image.close()
+        raise _too_large(path, width, height)
+    if frames < 2 and file_end(path).cut is None:
+        image.close()
+        raise VideoError(f"{path}: is a picture, not a video; use  mien predict  for pictures")
+    return Animation(image, path, frames)
+
+
+def _kind(path: Path) -> str | None:
+    """What Pillow calls it, by its first bytes. Raises VideoError where it is too large to be opened."""
+    try:
+        if not path.is_file():
+            return None
+        with path.open("rb") as file:
+            head = file.read(32)
+        size = path.stat().st_size
+    except (OSError, ValueError):  # said by who opens it next
+        return None
+    kind = next((kind for signature, kind in _SIGNATURES if head.startswith(signature)), None)
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        kind = "WEBP"
+        if head[12:16] == b"VP8X":  # Pillow reserves the canvas before it says how large it is
+            width = 1 + int.from_bytes(head[24:27], "little")
+            height = 1 + int.from_bytes(head[27:30], "little")
+            if width * height > MAX_PIXELS:
+                raise _too_large(path, width, height)
+    elif head[4:8] == b"ftyp" and head[8:12] in _AVIF_BRANDS:
+        from PIL import features
+
+        kind = "AVIF" if features.check("avif") else None
+        if kind is None:
+            raise VideoError(f"{path}: is an AVIF image, which needs Pillow 11.3 or later; pip install -U pillow")
+    if kind is not None and size > MAX_FILE_BYTES:
+        raise VideoError(
+            f"{path}: has {size / 1e6:,.0f} MB, the limit for an animated image is {MAX_FILE_BYTES / 1e6:,.0f}; "
+            "convert it to MP4 (H.264)"
+        )
+    return kind
+
+
+def _too_large(path: Path, width: int, height: int) -> VideoError:
+    return VideoError(
+        f"{path}: has frames of {width:,} x {height:,} pixels, the limit is {MAX_PIXELS / 1e6:,.0f} million; "
+        "make it smaller"
+    )
+
+
+def _shown_s(image: Image.Image) -> float:
+    """How long the image's present frame is shown."""
+    milliseconds = image.info.get("duration", 0)
+    seconds = float(milliseconds) / 1000 if isinstance(milliseconds, int | float) else 0.0
+    return seconds if seconds >= _SHORTEST_S else _UNSTATED_S
