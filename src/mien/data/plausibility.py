@@ -35,6 +35,8 @@ MIN_GAIN = 0.2
 """By how much more of the faces that it moves another reading must agree."""
 
 _MIN_EXCESS = 0.12  # agreement beyond chance; of photographs instead of faces it is next to nothing
+_SURE = 3  # so many standard errors above chance
+_SIMPLER = 0.05  # that two classes were exchanged is said unless more renaming agrees with more of all faces
 _FLOOR = 1e-3  # below this a probability says only: no
 
 
@@ -168,13 +170,10 @@ def judge(
     agreement = float((view.said == view.read).mean())
     present = {label_names[i] for i in np.unique(labels[labels >= 0]).tolist()}
     written = {name: number for name, number in (numbers or {}).items() if name in present}
-    better = (
-        _best(view, orders_of(written) if written else orders_mistaken(present), view.moved_by_order)
-        or _best(view, _swaps(view, written), view.swapped)
-        or _best(view, _moved_round(view, written), view.moved_round)
-    )
+    better = _best(view, orders_of(written) if written else orders_mistaken(present), view.moved_by_order)
+    better = better or _renaming(view, written)
     reason = ""
-    if better is None and view.excess({}) < max(_MIN_EXCESS, 2 / math.sqrt(count)):
+    if better is None and view.excess({}) < view.least:
         reason = (
             f"a model agrees with {agreement:.0%} of {count}, hardly more than by chance: the images look like "
             "photographs instead of faces, or the labels are not of expressions"
@@ -243,9 +242,14 @@ def _pairs(moves: Mapping[str, str], numbers: Mapping[str, int]) -> str:
     return ",".join(f"{old}={new}" for old, new in moves.items() if old != new)
 
 
-def _swaps(view: _View, numbers: Mapping[str, int]) -> list[Candidate]:
+def _renaming(view: _View, numbers: Mapping[str, int]) -> Better | None:
+    """Two classes exchanged, or more names moved round where that agrees still better."""
     pairs = combinations([view.known[i] for i in view.classes], 2)
-    return [_renamed({a: b, b: a}, numbers) for a, b in pairs]
+    swap = _best(view, [_renamed({a: b, b: a}, numbers) for a, b in pairs], view.swapped)
+    moved = _best(view, _moved_round(view, numbers), view.moved_round)
+    if swap and moved:
+        return moved if moved.agreement > swap.agreement + _SIMPLER else swap
+    return swap or moved
 
 
 def _renamed(moves: Mapping[str, str], numbers: Mapping[str, int]) -> Candidate:
@@ -296,6 +300,13 @@ class _View:
         np.add.at(shares, (np.searchsorted(classes, read), np.searchsorted(classes, said)), 1)
         return cls(known, logs, read, said, classes.tolist(), shares / np.maximum(counts, 1)[:, None])
 
+    @property
+    def least(self) -> float:
+        """The agreement beyond chance from which a model is taken to see anything of the labels."""
+        count = len(self.classes)
+        spread = sum((1 - 1 / count) / count / int((self.read == k).sum()) for k in self.classes)
+        return max(_MIN_EXCESS, _SURE * math.sqrt(spread) / count)
+
     def moved(self, moves: Mapping[str, str]) -> NDArray[np.int64]:
         """The labels of another reading, int (N,), -1 for what the model does not know."""
         new = [moves.get(name, name) for name in self.known]
@@ -322,7 +333,7 @@ class _View:
         return (
             gain >= MIN_GAIN
             and self.excess(one.moves) - self.excess({}) >= MIN_GAIN / 2
-            and self.excess(one.moves) >= _MIN_EXCESS
+            and self.excess(one.moves) >= self.least
             and sign_test(won, lost) * tried < ALPHA
         )
 
@@ -331,12 +342,13 @@ class _View:
         a, b = (self.known.index(name) for name in one.moves)
         towards = self.logs[:, b] - self.logs[:, a]
         first, second = towards[self.read == a], towards[self.read == b]
+        middle = (first.mean() + second.mean()) / 2
         wins = (first[:, None] > second).mean()
         n, m = len(first), len(second)
         z = (float(wins) - 0.5) * math.sqrt(12 * n * m / (n + m + 1))
-        each = min(float((first > 0).mean()), float((second < 0).mean()))
+        each = min(float((first > middle).mean()), float((second < middle).mean()))
         probable = math.erfc(z / math.sqrt(2)) / 2 * tried < ALPHA
-        return probable and each > 0.5 and float(wins) >= 0.5 + MIN_GAIN and self.excess(one.moves) >= _MIN_EXCESS
+        return probable and each > 0.5 and float(wins) >= 0.5 + MIN_GAIN and self.excess(one.moves) >= self.least
 
     def moved_round(self, one: Candidate, _tried: int) -> bool:
         """As for an order, of all that there are; and each class that moves must agree better."""

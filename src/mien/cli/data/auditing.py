@@ -159,6 +159,8 @@ def _print_summary(summary: AuditSummary) -> None:
     for kind in summary.kinds:
         table.add_row(kind.kind, f"{kind.total:,}", *(f"{count:,}" for _, count in kind.by_split))
     Console(highlight=False).print(table)
+    if summary.label_check:
+        typer.echo(summary.label_check)
     if summary.confirmed is not None and summary.voted:
         overall = (summary.disagreeing or 0) / summary.voted
         typer.echo(f"votes contradict {overall:.1%} of all labels, {summary.confirmed:.1%} of the likeliest suspects")
