@@ -49,8 +49,8 @@ class AuditSummary:
     copies: exact ones. near_copies: exact and near ones. voted, disagreeing: samples with votes for an expression, and
     those whose label the votes contradict. accuracy: of the out-of-fold predictions, by the given labels. confirmed:
     among the likeliest suspects (`TOP`), the share that the votes contradict. None: not looked for.
-    label_check: how far a shipped model agrees with the labels, and whether another order fits far better; '' where they
-    are no expressions.
+    label_check: how far a shipped model agrees with the labels, and whether another order fits far better; empty where
+    they are no expressions.
     """
 
     samples: int
