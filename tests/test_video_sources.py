@@ -219,7 +219,7 @@ def test_files_without_video_say_so(tmp_path: Path) -> None:
 
 def test_frames_above_the_limit_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = make_clip(tmp_path / "clip.mp4", frames=3)
-    monkeypatch.setattr(decoding, "MAX_PIXELS", 96 * 64 - 1)
+    monkeypatch.setattr(decoding, "WHOLE_PIXELS", 96 * 64 - 1)
     with pytest.raises(VideoError, match="the limit is"):
         open_source(path)
     small = make_clip(tmp_path / "small.ts", frames=20, size_wh=(64, 48))

@@ -21,6 +21,7 @@ from mien.data.reading.image_files import ImageFiles
 from mien.data.reading.label_reading import Labels
 from mien.data.reading.layouts import KNOWN, find_layout, why_unused
 from mien.data.reading.reading import Choices, Found, Reading, Scan
+from mien.data.reading.tars import TarArchive, is_tar
 from mien.data.reading.trees import Folder, Tree, printable, suffix_of
 from mien.data.samples import Samples
 from mien.errors import DataError
@@ -160,6 +161,8 @@ def _open_file(path: Path, said: Choices) -> Opened:
         raise DataError(f"{path}: can't be read ({error.strerror}); check its permissions") from error
     if zipfile.is_zipfile(path) and path.suffix.lower() != ".npz":
         return _open_tree(Archive(path), path, said)
+    if is_tar(path):
+        return _open_tree(TarArchive(path), path, said)
     other = other_archive(path)
     if other:
         raise DataError(f"{path}: is {other}; unpack it and give the folder, or pack it as a ZIP")

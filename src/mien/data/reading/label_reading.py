@@ -133,14 +133,14 @@ def read_labels(
         return _declared(texts, where, declared)
     if order or (usual and numbers):
         return _by_order(texts, order or usual, stated=bool(order))
-    if not numbers or (as_names and len(numbers) == len(texts)):
-        return _named(texts)
     if as_names:
         return _named(texts)
     fractions = [text for text in texts if text not in numbers and _FRACTION.fullmatch(text.strip())]
     if fractions:
         raise DataError(f"{where}: the label '{fractions[0]}' is a fraction; expected names or whole numbers; "
                         "name the column of the labels with --label-column")  # fmt: skip
+    if not numbers:
+        return _named(texts)
     if len(numbers) < len(texts):
         other = next(text for text in texts if text not in numbers)
         raise DataError(f"{where}: labels are numbers and names ('{next(iter(numbers))}', '{other}'); say what the "
@@ -212,8 +212,8 @@ def _declared(texts: Sequence[str], where: str, declared: Sequence[str]) -> Labe
             meaning[text] = meaning[plain(text)]
         elif canonical(text) in mapped:
             meaning[text] = mapped.index(canonical(text))
-    said = f"{', '.join(f'{i} {name}' for i, name in enumerate(mapped))} (the data set's own names)"
-    return Labels(tuple(mapped), meaning, (said,), numbers={name: i for i, name in enumerate(mapped)})
+    said = [f"{', '.join(f'{i} {name}' for i, name in enumerate(mapped))} (the data set's own names)", *_own(mapped)]
+    return Labels(tuple(mapped), meaning, tuple(said), numbers={name: i for i, name in enumerate(mapped)})
 
 
 def _named(texts: Sequence[str]) -> Labels:
@@ -223,10 +223,14 @@ def _named(texts: Sequence[str]) -> Labels:
     changed = [f"{text} -> {name}" for text, name in spelled.items() if name in EIGHT and text.lower() != name]
     if changed:
         said.append(f"read as: {', '.join(changed)}")
-    unknown = [name for name in names if name not in EIGHT]
-    if unknown:
-        said.append(f"not expressions that mien knows, kept as own classes: {', '.join(unknown[:20])}")
+    said += _own(names)
     return Labels(names, {text: names.index(name) for text, name in spelled.items()}, tuple(said))
+
+
+def _own(names: Iterable[str]) -> list[str]:
+    """A line that names the classes that are no expressions; none where all are."""
+    unknown = [name for name in names if name not in EIGHT]
+    return [f"not expressions that mien knows, kept as own classes: {', '.join(unknown[:20])}"] if unknown else []
 
 
 def _chosen(texts: Sequence[str], where: str, choice: LabelChoice, declared: Sequence[str]) -> Labels:

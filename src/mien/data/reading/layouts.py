@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from mien.data.reading.affectnet import find_affectnet, find_affectnet_lists
+from mien.data.reading.annotation_json import find_coco, find_fiftyone
+from mien.data.reading.annotation_tables import find_tables
+from mien.data.reading.annotation_xml import find_cvat, find_voc
+from mien.data.reading.array_files import find_arrays, read_arrays
+from mien.data.reading.array_stores import HDF5_SUFFIXES
+from mien.data.reading.arrow_tables import SUFFIXES
 from mien.data.reading.ferplus_images import find_ferplus
 from mien.data.reading.folders import find_folders, find_loose
+from mien.data.reading.label_studio import find_label_studio
 from mien.data.reading.lists import find_lists, find_manifest, find_one_list
 from mien.data.reading.name_labels import find_named_folders, find_named_images
+from mien.data.reading.parquet import find_parquet, read_parquet
 from mien.data.reading.pixel_tables import find_fer2013, find_pixel_table, holds_pixels, read_pixel_table
 from mien.data.reading.published import find_ck_plus, find_expw, find_raf_db, find_raf_folders, refuse_clips
 from mien.data.reading.reading import Found, Layout, Scan
-from mien.data.reading.trees import suffix_of
-from mien.pictures import VIDEO_SUFFIXES
+from mien.data.reading.refused import PICKLE, PICKLES, is_pickle, refuse_containers, refuse_pickle
+from mien.data.reading.trees import Folder, suffix_of
+from mien.data.reading.unread import refuse_masks, refuse_records
+from mien.data.reading.webdataset import find_webdataset
+from mien.data.reading.yolo import find_yolo
+from mien.pictures import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 from mien.signatures import describe_file
 
 LAYOUTS: tuple[Layout, ...] = (
     Layout("FER2013", "fer2013.csv or icml_face_data.csv, with fer2013new.csv beside it", find_fer2013),
     Layout("folders that mien exported", "manifest.csv with the columns file, source, split, label", find_manifest),
+    Layout("image Parquet", "Parquet or Arrow files with a column of images and one of labels", find_parquet),
+    Layout("arrays", ".npy, .npz, .mat or HDF5 with arrays of images and of labels, called so", find_arrays),
+    Layout("WebDataset", "tar files of KEY.jpg or KEY.png with KEY.cls, KEY.txt or KEY.json", find_webdataset),
     Layout("RAF-DB", "EmoLabel/list_patition_label.txt", find_raf_db),
     Layout("RAF-DB in class folders", "folders 1 to 7 of images with RAF-DB's names", find_raf_folders),
     Layout("AffectNet", "annotations/*_exp.npy beside images/", find_affectnet),
@@ -26,40 +43,91 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout("ExpW", "lines of name, face, top, left, right, bottom, confidence, label", find_expw),
     Layout("FER+ images", "label.csv, or fer2013new.csv and images that it names", find_ferplus),
     Layout("CK+", "sequences and *_emotion.txt", find_ck_plus),
+    Layout("YOLO", "class numbers and boxes in a text file for each image; data.yaml, classes.txt", find_yolo),
+    Layout("COCO", "JSON of images, annotations and categories; Roboflow's _annotations.coco.json", find_coco),
+    Layout("FiftyOne", "labels.json of classes and labels, or samples.json", find_fiftyone),
+    Layout("Label Studio", "its exports as JSON, JSON-MIN and CSV: choices, rectangles, polygons", find_label_studio),
+    Layout("CVAT for images", "annotations.xml of images with boxes and tags", find_cvat),
+    Layout("Pascal VOC", "an XML file for each image, beside it or in Annotations/", find_voc),
+    Layout("a CSV of boxes", "columns filename, class, xmin, ymin, xmax, ymax; Roboflow's _classes.csv", find_tables),
     Layout("class folders of a published data set", "both the folders' and the images' names", find_named_folders),
     Layout("class folders", "folders named after expressions", partial(find_folders, own_classes=False)),
     Layout("a list of images", "a column of images that are there, and one of labels", find_lists),
     Layout("a CSV of images", "a column pixels, or a column for each pixel", find_pixel_table),
     Layout("images named after what they show", "names of KDEF, JAFFE, RaFD, ..., or expressions", find_named_images),
+    Layout("segmentation masks", "images and masks of the same names; refused", refuse_masks),
     Layout("own class folders", "two or more sibling folders with images", partial(find_folders, own_classes=True)),
+    Layout("archives and pickles", "files that may be the data set and can't be read; refused", refuse_containers),
     Layout("loose images", "images that nothing labels", find_loose),
+    Layout("clips, TFRecord, LMDB", "their files; refused", lambda scan: refuse_clips(scan) or refuse_records(scan)),
 )
 
-PUBLISHED_LISTS = (find_raf_db, find_affectnet_lists, find_expw, find_ferplus)
-"""Those of the layouts that are lists, which a user may name alone: `find(scan, name)`."""
-
-KNOWN = f"{', '.join(dict.fromkeys(layout.title for layout in LAYOUTS))}, a ZIP of any of these, or arrays of mien"
+KNOWN = f"{', '.join(layout.title for layout in LAYOUTS if 'refused' not in layout.told_by)}, a ZIP, or arrays of mien"
 """The layouts, for messages."""
+
+FILES: tuple[tuple[tuple[bytes, ...], tuple[str, ...], Callable[[Scan, str], Found]], ...] = (
+    ((b"PAR1", b"ARROW1"), SUFFIXES, read_parquet),
+    ((b"\x93NUMPY", b"\x89HDF", b"MATLAB"), (".npy", ".npz", ".mat", *HDF5_SUFFIXES), read_arrays),
+    ((b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"), PICKLES, refuse_pickle),
+)
+"""Single files that are no text: their first bytes, their suffixes, and what reads them."""
+
+LISTS = (find_raf_db, find_affectnet_lists, find_expw, find_ferplus)
+"""Published lists that a user may name alone."""
+
+ANNOTATIONS = (find_coco, find_fiftyone, find_label_studio, find_cvat, find_voc, find_tables)
+"""Files of annotations that a user may name alone; the images are in their folder."""
 
 
 def find_layout(scan: Scan, name: str = "") -> Found | None:
     """The data set in a tree, or in the one file `name` of it; None where there is none that mien knows."""
     if name:
-        if holds_pixels(scan, name):
-            return read_pixel_table(scan, name)
-        published = (find(scan, name) for find in PUBLISHED_LISTS)
-        return next((found for found in published if found), None) or find_one_list(scan, name)
+        return _find_in_file(scan, name)
     if scan.choices.image_column or scan.choices.label_column or scan.choices.root:  # they are of lists
-        found = next((found for find in (*PUBLISHED_LISTS, find_lists) if (found := find(scan))), None)
+        found = _first((*LISTS, *ANNOTATIONS, find_lists), scan)
         if found:
             return found
-    return next((found for layout in LAYOUTS if (found := layout.find(scan))), None) or refuse_clips(scan)
+    return _first([layout.find for layout in LAYOUTS], scan)
+
+
+def _first(finders: Sequence[Callable[[Scan], Found | None]], scan: Scan) -> Found | None:
+    return next((found for find in finders if (found := find(scan))), None)
+
+
+@dataclass(frozen=True)
+class _OneFile(Folder):
+    """The images of a folder, and one file that says what they show."""
+
+    file: str = ""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """All images, and the file."""
+        return [name for name in super().names if name == self.file or suffix_of(name) in PICTURE_SUFFIXES]
+
+
+def _find_in_file(scan: Scan, name: str) -> Found | None:
+    """The data set of one file that a user named, told by its first bytes, else by its suffix."""
+    start, suffix = scan.head(name), suffix_of(name)
+    for starts, suffixes, read in FILES:
+        if start.startswith(starts) or suffix in suffixes:
+            return read(scan, name)
+    if suffix in (".yaml", ".yml"):
+        return find_yolo(scan)
+    if holds_pixels(scan, name):
+        return read_pixel_table(scan, name)
+    found = next((found for find in LISTS if (found := find(scan, name))), None)
+    if not found and suffix in (".json", ".xml", ".csv") and not scan.choices.root:
+        found = _first(ANNOTATIONS, Scan(_OneFile(scan.root, name), scan.root, scan.choices))
+    return found or find_one_list(scan, name)
 
 
 def why_unused(scan: Scan, found: Found, name: str) -> str:
     """Why a file of a data set is neither a sample nor a list that was used."""
     if name in scan.image_set:
         return found.stray
+    if is_pickle(name):
+        return PICKLE
     what = describe_file(scan.head(name))
     if what == "a video" or suffix_of(name) in VIDEO_SUFFIXES:
         return "is a video; take frames from it as images"

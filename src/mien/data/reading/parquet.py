@@ -1,177 +1,146 @@
-"""Reads image Parquet, as Hugging Face `datasets` writes it: one file or many, with labels, splits and FER+ votes."""
+"""Reads image Parquet and Arrow files, as Hugging Face `datasets` and others write them: labels, splits, FER+ votes."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.dataset import Chunk, Columns, Problem, Step, text_column
+from mien.data.dataset import text_column
+from mien.data.reading.arrow_tables import SUFFIXES, count_rows, read_columns, require_arrow, schema_of
 from mien.data.reading.fer2013 import vote_columns
-from mien.data.reading.trees import column_name, load_in_threads, ordered, split_named, without_empty_colour
-from mien.errors import DataError, MissingExtraError, PictureError
-from mien.labels import EIGHT, FER2013, FERPLUS_VOTES, canonical, canonical_all
-from mien.pictures import decode_picture
+from mien.data.reading.image_files import column_name
+from mien.data.reading.lists import IMAGE_COLUMNS, LABEL_COLUMNS, SPLIT_COLUMNS
+from mien.data.reading.reading import Found, Scan
+from mien.data.reading.rows import Coded, Written, found_rows
+from mien.data.reading.table_cells import TableCells, TableFile, innermost, is_list, named_images, scale_of_lists
+from mien.data.reading.trees import Folder, Tree, suffix_of
+from mien.errors import DataError, MissingExtraError
+from mien.labels import FERPLUS_VOTES
 
-_USAGES = ("usage", "Usage", "split")
-_BATCH = 64  # rows whose undecoded pictures are in memory at a time
+_IMAGES = ("image", "img", "jpg", "jpeg", "png", "image_bytes", "bytes", "picture", "photo", "face", "pixels", "data",
+           "content", "webp", *IMAGE_COLUMNS)  # fmt: skip
+_VOTES = "ferplus_votes"
 
 
-@dataclass(frozen=True, slots=True)
-class ImageParquet:
-    """The `Source` of Parquet files with a column of encoded pictures.
-
-    files: path -> its rows to read. columns: of those rows, of all files one behind the other. wrong: row of `columns`
-    -> why it can't be used.
-    """
-
-    files: Mapping[Path, NDArray[np.int64]]
-    columns: Columns
-    wrong: Mapping[int, str]
-    label_names: tuple[str, ...]
-    fingerprint: str
-    kind: str = "image Parquet"
-    steps: tuple[Step, ...] = ()
-
-    @property
-    def total(self) -> int | None:
-        """How many rows are read."""
-        return len(self.columns["label"])
-
-    def chunks(self, start: int = 0) -> Iterator[Chunk]:
-        """The rows from `start` on, decoded in threads."""
-        sources = self.columns["source"]
-        for loaded in load_in_threads(self._cells(start), self._load):
-            good = [i for (i, _), picture in loaded if picture is not None]
-            rows = np.array(good, np.intp)
-            problems = tuple(Problem(sources[i], reason) for (i, reason), picture in loaded if picture is None)
-            pictures = [picture for _, picture in loaded if picture is not None]
-            yield Chunk(pictures, {n: v[rows] for n, v in self.columns.items()}, problems, len(loaded))
-
-    def _load(self, cell: tuple[int, bytes | None]) -> tuple[tuple[int, str], NDArray[np.uint8] | None]:
-        i, data = cell
-        if i in self.wrong:
-            return (i, self.wrong[i]), None
-        if data is None:
-            return (i, "the image holds no bytes; expected a picture file in them"), None
-        source = self.columns["source"][i]
+def find_parquet(scan: Scan) -> Found | None:
+    """Image Parquet or Arrow files anywhere in a folder; those that hold no images are left alone."""
+    names = _data_files(scan)
+    if not names:
+        return None
+    try:
+        require_arrow(names[0])
+    except MissingExtraError:
+        return None  # told by `read_parquet` where nothing else is found
+    files = []
+    faults = []
+    for name in names:
         try:
-            return (i, ""), without_empty_colour(decode_picture(data, source))
-        except PictureError as error:
-            return (i, str(error).removeprefix(f"{source}: ")), None
-
-    def _cells(self, start: int) -> Iterator[tuple[int, bytes | None]]:
-        """Row of `columns` and the bytes of its picture, from `start` on; row groups without any are not read."""
-        import pyarrow
-        import pyarrow.parquet as pq
-
-        place = 0
-        for path, rows in self.files.items():
-            if start < place + len(rows):
-                try:
-                    with pq.ParquetFile(path, memory_map=True) as file:
-                        yield from _pictures(file, rows, max(0, start - place), place)
-                except (pyarrow.ArrowException, OSError) as error:
-                    raise DataError(f"{path}: can't be read to its end: {error}") from error
-            place += len(rows)
+            files.append(_look_into(scan, name))
+        except DataError as error:
+            faults.append(error)
+    if not files:
+        return None
+    damaged = [fault for fault in faults if not isinstance(fault, _NoImagesError)]
+    if damaged:
+        raise damaged[0]
+    return _found(scan, files)
 
 
-def open_parquet(paths: Sequence[Path], root: Path, *, splits: Sequence[str] | None) -> ImageParquet:
-    """Parquet files with the columns `image` (a struct with `bytes`, or bytes) and `label` as one source.
+def read_parquet(scan: Scan, *names: str) -> Found:
+    """The Parquet or Arrow files that are named. Raises DataError, MissingExtraError without pyarrow."""
+    require_arrow(names[0])
+    return _found(scan, [_look_into(scan, name) for name in names])
 
-    root: what names of files are given relative to. splits: those to read, None for all; a row's split stands in a
-    column `usage` or `split`, or in its file's name (train-00000-of-00002.parquet). Labels: whole numbers with the
-    names that `datasets` writes, else in FER2013's or FER+'s order; or names; empty or -1 for none. `ferplus_votes`
-    become `votes`; other columns of numbers and text are kept. Raises DataError, MissingExtraError without pyarrow.
-    """
+
+class _NoImagesError(DataError):
+    """A table of something else."""
+
+
+def _data_files(scan: Scan) -> list[str]:
+    """The files that may hold rows; of what `save_to_disk` wrote, those that its state names."""
+    found = []
+    for name in scan.with_suffix(*SUFFIXES):
+        folder, _, file = name.rpartition("/")
+        state = _json(scan, f"{folder}/state.json" if folder else "state.json")
+        parts = [part.get("filename") for part in state.get("_data_files", ()) if isinstance(part, dict)]
+        if file in parts if parts else not file.startswith("cache-"):
+            found.append(name)
+    return found
+
+
+def _json(scan: Scan, name: str) -> Mapping[str, Any]:
     try:
-        import pyarrow as pa
-    except ImportError as error:
-        raise MissingExtraError("data", f"reading {paths[0].name}") from error
-    tables = [_small_columns(path) for path in paths]
-    named = {_written_names(table) for table in tables}
-    if len(named) > 1:
-        raise DataError(f"{root}: its Parquet files name different labels; import them one by one")
-    try:
-        table = pa.concat_tables(tables, promote_options="permissive").combine_chunks()
-    except pa.ArrowException as error:
-        raise DataError(
-            f"{root}: columns differ between its Parquet files ({error}); import them one by one"
-        ) from error
-    where = str(paths[0] if len(paths) == 1 else root)
-    names, labels = _labels(table, named.pop(), where)
-    wrong: dict[int, str] = {}
-    for i in np.flatnonzero((labels < -1) | (labels >= max(len(names), 1))).tolist():
-        wrong[i] = f"label {labels[i]}; expected 0 to {len(names) - 1}"
-    counts = [t.num_rows for t in tables]
-    of_files = [_split_in_name(path, root) for path in paths]
-    split = np.repeat(text_column(of_files), counts)
-    usage = next((c for c in _USAGES if c in table.column_names), None)
-    if usage:
-        meanings = {v: split_named(str(v)) if v else "" for v in set(table.column(usage).to_pylist())}
-        for i, value in enumerate(table.column(usage).to_pylist()):
-            split[i] = meanings[value] or ""
-            if meanings[value] is None:
-                wrong[i] = f"{usage} '{value}'; expected train, validation or test"
-    within = np.concatenate([np.arange(n) for n in counts])
-    shown = [path.relative_to(root).as_posix() for path in paths]
-    sources = [f"{name}:{i}" for name, count in zip(shown, counts, strict=True) for i in range(count)]
-    columns: dict[str, NDArray[Any]] = {"source": text_column(sources), "split": split, "label": labels}
-    if "ferplus_votes" in table.column_names:
-        columns |= vote_columns(_votes(table.column("ferplus_votes"), where))
-    for name in table.column_names:
-        if name not in ("label", "ferplus_votes", usage):
-            columns[column_name(name)] = _values(table.column(name))
-
-    rows = np.arange(len(labels))
-    if splits is not None:  # rows of an unknown split stay in, to be told as problems
-        rows = np.flatnonzero(np.isin(split.astype(str), list(splits)) | np.isin(rows, list(wrong)))
-    file_of = np.repeat(np.arange(len(paths)), counts)[rows]
-    files = {path: within[rows[file_of == i]] for i, path in enumerate(paths)}
-    places = {int(row): i for i, row in enumerate(rows.tolist()) if row in wrong}
-    status = [path.stat() for path in paths]
-    stamp = " ".join(f"{n}-{s.st_size}-{s.st_mtime_ns}" for n, s in zip(shown, status, strict=True))
-    stamp += f" {','.join(splits) if splits is not None else 'all'}"
-    return ImageParquet(
-        files,
-        {name: values[rows] for name, values in columns.items()},
-        {place: wrong[row] for row, place in places.items()},
-        names,
-        stamp,
-    )
+        found = json.loads(scan.text(name)) if scan.tree.has(name) else {}
+    except (DataError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
-def _small_columns(path: Path) -> Any:
-    """A file's columns of labels, votes, numbers and text, without the pictures. Raises DataError."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def _look_into(scan: Scan, name: str) -> TableFile:
+    """Which columns of a file hold what. Raises DataError where it can't be read or holds no images with labels."""
+    where = scan.tree.where(name)
+    if not isinstance(scan.tree, Folder):
+        raise DataError(f"{where}: is a table in an archive; unpack it and give the folder")
+    schema = schema_of(scan.tree.root / name)
+    columns = list(schema.names)
+    image = _chosen(scan.choices.image_column, columns, where) or _image_column(schema)
+    shown = ", ".join(columns)[:300] or "none"
+    if not image:
+        raise _NoImagesError(f"{where}: no column of images; it has {shown}; expected 'image' with bytes, or name one "
+                             "with --image-column")  # fmt: skip
+    held = _held(schema.field(image).type)
+    if not held:
+        raise _NoImagesError(f"{where}: '{image}' is {schema.field(image).type}; expected bytes, a struct with 'bytes' "
+                             "or 'path', paths, or lists of pixels")  # fmt: skip
+    rest = [c for c in columns if c != image]
+    votes = _first(rest, (_VOTES,))
+    label = _chosen(scan.choices.label_column, rest, where) or _first([c for c in rest if c != votes], LABEL_COLUMNS)
+    split = _first([c for c in rest if c != label], SPLIT_COLUMNS)
+    if not label and [c for c in rest if c not in (split, votes)]:
+        raise _NoImagesError(f"{where}: no column of labels; it has {shown}; expected 'label', or name one with "
+                             "--label-column")  # fmt: skip
+    if label and not _is_scalar(schema.field(label).type):
+        raise DataError(f"{where}: '{label}' is {schema.field(label).type}; expected names or whole numbers")
+    return TableFile(name, columns, image, held, label, split, votes)
 
-    try:
-        with pq.ParquetFile(path, memory_map=True) as file:
-            schema = file.schema_arrow
-            for column in ("image", "label"):
-                if column not in schema.names:
-                    raise DataError(f"{path}: no column '{column}'; it has {', '.join(schema.names)}")
-            kind = schema.field("image").type
-            if pa.types.is_struct(kind):
-                kind = kind.field("bytes").type if kind.get_field_index("bytes") >= 0 else kind
-            if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_null(kind)):
-                raise DataError(f"{path}: 'image' is {kind}; expected bytes, or a struct with 'bytes'")
-            wanted = ["label", *(["ferplus_votes"] if "ferplus_votes" in schema.names else [])]
-            wanted += [f.name for f in schema if f.name not in ("label", "image") and _is_scalar(f.type)]
-            table = file.read(columns=wanted)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: can't read it as Parquet: {error}") from error
-    plain = [
-        table.column(n).cast(pa.string()) if pa.types.is_dictionary(table.schema.field(n).type) else table.column(n)
-        for n in table.column_names
-    ]
-    return pa.table(plain, names=table.column_names).replace_schema_metadata(schema.metadata)
+
+def _first(columns: Sequence[str], known: Sequence[str]) -> str:
+    lower = {column.lower(): column for column in reversed(columns)}
+    return next((lower[name] for name in known if name in lower), "")
+
+
+def _chosen(column: str, columns: Sequence[str], where: str) -> str:
+    if column and column not in columns and not _first(columns, (column.lower(),)):
+        raise DataError(f"{where}: no column '{column}'; it has {', '.join(columns)[:300]}")
+    return column if column in columns else _first(columns, (column.lower(),))
+
+
+def _image_column(schema: Any) -> str:
+    """The column of images: by its name, or the only one that holds bytes."""
+    held = {name: _held(schema.field(name).type) for name in schema.names}
+    usable = [name for name in schema.names if held[name] in ("bytes", "list")]
+    named = _first(usable, _IMAGES) or _first([n for n in schema.names if held[n] == "text"], _IMAGES)
+    only = [name for name in usable if held[name] == "bytes"]
+    return named or (only[0] if len(only) == 1 else _first(schema.names, ("image",)))
+
+
+def _held(kind: Any) -> str:
+    """How a column of this type holds images: `bytes`, `list` or `text`; '' where it can't."""
+    from pyarrow import types
+
+    kind = getattr(kind, "storage_type", kind)
+    if types.is_struct(kind):
+        return "bytes" if {"bytes", "path"} & {field.name for field in kind} else ""
+    if types.is_binary(kind) or types.is_large_binary(kind) or types.is_null(kind):
+        return "bytes"
+    if is_list(kind):
+        inner = innermost(kind)
+        return "list" if types.is_integer(inner) or types.is_floating(inner) else ""
+    return "text" if types.is_string(kind) or types.is_large_string(kind) else ""
 
 
 def _is_scalar(kind: Any) -> bool:
@@ -180,30 +149,125 @@ def _is_scalar(kind: Any) -> bool:
     if types.is_dictionary(kind):
         kind = kind.value_type
     checks = (types.is_integer, types.is_floating, types.is_boolean, types.is_string, types.is_large_string)
-    return any(check(kind) for check in checks)
+    return any(check(kind) for check in (*checks, types.is_null))
 
 
-def _written_names(table: Any) -> tuple[str, ...]:
+def _found(scan: Scan, files: Sequence[TableFile]) -> Found:
+    """The rows of files as one source."""
+    import pyarrow as pa
+
+    assert isinstance(scan.tree, Folder)
+    first = files[0]
+    where = scan.tree.where(first.name) if len(files) == 1 else str(scan.root)
+    tables = [_small_columns(scan, file) for file in files]
+    declared = {_declared(table) for table in tables}
+    if len(declared) > 1:
+        raise DataError(f"{where}: its Parquet files name different labels; import them one by one")
+    try:
+        table = pa.concat_tables(tables, promote_options="permissive").combine_chunks()
+    except pa.ArrowException as error:
+        raise DataError(f"{where}: columns differ between its tables ({error}); import them one by one") from error
+    counts = [count_rows(scan.tree.root / file.name) for file in files]
+    images = Folder(scan.choices.root) if scan.choices.root else scan.tree
+    cells = TableCells(scan.tree, images, files, counts)
+    sources = [f"{file.name}:{i}" for file, count in zip(files, counts, strict=True) for i in range(count)]
+    split = table.column("split") if "split" in table.column_names else None
+    written = Written(
+        sources,
+        _coded(table.column("label")) if "label" in table.column_names else Coded([""], np.zeros(len(sources), int)),
+        _coded(split) if split else _splits_in_names(scan, files, counts),
+        first.split or "split",
+        declared.pop(),
+        "fer2013" if first.votes or _are_of_the_challenge(split) else "",
+        _further(table, where),
+    )
+    used = {file.name for file in files} | _settings_beside(scan.tree, files)
+    used |= {name for file in files for name in named_images(cells, file)}
+    cells.scale = scale_of_lists(cells, where)
+    title = "image Parquet" if suffix_of(first.name) in (".parquet", ".pq") else "image Arrow"
+    names = ", ".join(file.name for file in files[:3]) + (", ..." if len(files) > 3 else "")
+    labels_from = f"column '{first.label}' of {names}" if first.label else ""
+    stamp = " ".join(f"{file.name}-{scan.tree.stamp(file.name)}" for file in files)
+    notes = [] if first.image == "image" else [f"images are column '{first.image}'"]
+    return found_rows(scan, written, cells, title=title, where=where, labels_from=labels_from, stamp=stamp,
+                      used=used, notes=notes)  # fmt: skip
+
+
+def _small_columns(scan: Scan, file: TableFile) -> Any:
+    """A file's columns of labels, splits, votes, numbers and text, without the images. Raises DataError."""
+    import pyarrow as pa
+
+    assert isinstance(scan.tree, Folder)
+    path = scan.tree.root / file.name
+    schema = schema_of(path)
+    named = {file.label: "label", file.split: "split", file.votes: _VOTES}
+    rest = [f.name for f in schema if f.name != file.image and f.name not in named and _is_scalar(f.type)]
+    wanted = [name for name in (file.label, file.votes, file.split) if name]
+    table = read_columns(path, [*wanted, *rest])
+    columns = {named.get(name, column_name(name)): table.column(name) for name in table.column_names}
+    plain = [c.cast(pa.string()) if pa.types.is_dictionary(c.type) else c for c in columns.values()]
+    names = _declared_names(schema, file.label)
+    metadata = {"declared": json.dumps(names)} if names else None
+    return pa.table(plain, names=list(columns)).replace_schema_metadata(metadata)
+
+
+def _declared_names(schema: Any, label: str) -> list[str]:
     """The names of labels that `datasets` writes into a file."""
-    features = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
-    return tuple(features.get("info", {}).get("features", {}).get("label", {}).get("names") or ())
+    try:
+        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+        names = features[label].get("names") or ()
+        return [str(name) for name in names]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return []
 
 
-def _labels(table: Any, written: tuple[str, ...], where: str) -> tuple[tuple[str, ...], NDArray[np.int64]]:
-    """Label names and each row's label as it stands there, -1 for none."""
-    from pyarrow import types
+def _declared(table: Any) -> tuple[str, ...]:
+    return tuple(json.loads((table.schema.metadata or {}).get(b"declared", b"[]")))
 
-    column = table.column("label")
-    if types.is_string(column.type) or types.is_large_string(column.type):
-        texts = column.to_pylist()
-        named = ordered({canonical(t) for t in texts if t})
-        return named, np.array([named.index(canonical(t)) if t else -1 for t in texts], np.int64)
-    if not types.is_integer(column.type):
-        raise DataError(f"{where}: 'label' is {column.type}; expected whole numbers or names")
-    labels: NDArray[np.int64] = column.fill_null(-1).to_numpy().astype(np.int64)
-    if written:
-        return canonical_all(written, where), labels
-    return (FER2013 if not (labels == len(FER2013)).any() else EIGHT), labels
+
+def _coded(column: Any) -> Coded:
+    """A column of names or numbers as text; empty cells are ''."""
+    import pyarrow as pa
+
+    encoded = column.combine_chunks()
+    encoded = encoded.chunk(0) if isinstance(encoded, pa.ChunkedArray) else encoded
+    if pa.types.is_null(encoded.type):
+        return Coded([""], np.zeros(len(encoded), np.int64))
+    encoded = encoded.dictionary_encode()
+    codes = encoded.indices.fill_null(len(encoded.dictionary)).to_numpy(zero_copy_only=False)
+    return Coded([*map(str, encoded.dictionary.to_pylist()), ""], codes.astype(np.int64))
+
+
+def _are_of_the_challenge(split: Any) -> bool:
+    """Whether splits are called as in FER2013, whose numbers mean the same everywhere."""
+    words = set(split.unique().to_pylist()) - {None, ""} if split else set()
+    return bool(words & {"PublicTest", "PrivateTest"}) and words <= {"Training", "PublicTest", "PrivateTest"}
+
+
+def _splits_in_names(scan: Scan, files: Sequence[TableFile], counts: Sequence[int]) -> Coded:
+    """Each row's split, as the name of its file or of the folders around it tells."""
+    words = [_split_in_name(scan, file.name) for file in files]
+    values = list(dict.fromkeys(words))
+    return Coded(values, np.repeat(np.array([values.index(word) for word in words], np.int64), counts))
+
+
+def _split_in_name(scan: Scan, name: str) -> str:
+    parts = name.rpartition(".")[0].split("/")
+    for part in reversed(parts):
+        for word in (part, *part.replace("_", "-").replace(".", "-").split("-")):
+            if word and scan.choices.split(word):
+                return word
+    return ""
+
+
+def _further(table: Any, where: str) -> dict[str, NDArray[Any]]:
+    columns: dict[str, NDArray[Any]] = {}
+    for name in table.column_names:
+        if name == _VOTES:
+            columns |= vote_columns(_votes(table.column(name), where))
+        elif name not in ("label", "split"):
+            columns[name] = _values(name, table.column(name))
+    return columns
 
 
 def _votes(column: Any, where: str) -> NDArray[np.float32]:
@@ -220,46 +284,21 @@ def _votes(column: Any, where: str) -> NDArray[np.float32]:
     return votes.reshape(-1, len(FERPLUS_VOTES))
 
 
-def _values(column: Any) -> NDArray[Any]:
+def _values(name: str, column: Any) -> NDArray[Any]:
     """A column of numbers or text as the manifest keeps it; empty cells are NaN, or ''."""
     import pyarrow as pa
     from pyarrow import types
 
-    text = types.is_string(column.type) or types.is_large_string(column.type)
-    if text or (types.is_boolean(column.type) and column.null_count):
+    text = types.is_string(column.type) or types.is_large_string(column.type) or types.is_null(column.type)
+    if text or name == "identity" or (types.is_boolean(column.type) and column.null_count):
         return text_column(column.cast(pa.string()).fill_null("").to_pylist())
     values: NDArray[Any] = column.to_numpy()  # of whole numbers with empty cells: float64
     return values
 
 
-def _split_in_name(path: Path, root: Path) -> str:
-    """The split that a file's name or its folders' names tell; '' where none does."""
-    parts = path.relative_to(root).with_suffix("").parts
-    for part in reversed(parts):
-        for word in part.replace("_", "-").replace(".", "-").split("-"):
-            split = split_named(word)
-            if split:
-                return split
-    return ""
-
-
-def _pictures(file: Any, rows: NDArray[np.int64], skip: int, place: int) -> Iterator[tuple[int, bytes | None]]:
-    """Bytes of the pictures of `rows` (ascending) but the first `skip`, each with its place among all rows."""
-    first = 0  # of the row group
-    for group in range(file.num_row_groups):
-        count = file.metadata.row_group(group).num_rows
-        low, high = np.searchsorted(rows, (first, first + count))
-        at, low = first, max(int(low), skip)
-        first += count
-        if low >= high:
-            continue
-        for batch in file.iter_batches(_BATCH, row_groups=[group], columns=["image"]):
-            column = batch.column(0)
-            while low < high and rows[low] < at + len(batch):
-                cell = column[int(rows[low] - at)].as_py()
-                data = cell.get("bytes") if isinstance(cell, dict) else cell
-                yield place + low, data
-                low += 1
-            at += len(batch)
-            if low >= high:
-                break
+def _settings_beside(tree: Tree, files: Sequence[TableFile]) -> set[str]:
+    """What `save_to_disk` writes beside its files."""
+    folders = {file.name[: file.name.rfind("/") + 1] for file in files if suffix_of(file.name) == ".arrow"}
+    folders |= {folder[: folder.rstrip("/").rfind("/") + 1] for folder in folders}
+    names = ("state.json", "dataset_info.json", "dataset_dict.json")
+    return {folder + name for folder in folders for name in names if tree.has(folder + name)}

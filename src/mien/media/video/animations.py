@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from mien.errors import PictureError, TruncatedVideoError, VideoError
 from mien.media.video.frames import Frame
 from mien.media.video.integrity import file_end
-from mien.pictures import MAX_FILE_BYTES, MAX_PIXELS, as_picture
+from mien.pictures import MAX_FILE_BYTES, WHOLE_PIXELS, as_picture
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -110,7 +110,7 @@ def open_animation(path: Path) -> Animation | None:
         if cut := file_end(path).cut:
             raise TruncatedVideoError(f"{path}: truncated ({cut}); get a whole copy of the file") from error
         raise VideoError(f"{path}: is a damaged {kind} image; get a whole copy of the file") from error
-    if width * height > MAX_PIXELS:
+    if width * height > WHOLE_PIXELS:
         image.close()
         raise _too_large(path, width, height)
     if frames < 2 and file_end(path).cut is None:
@@ -135,7 +135,7 @@ def _kind(path: Path) -> str | None:
         if head[12:16] == b"VP8X":  # Pillow reserves the canvas before it says how large it is
             width = 1 + int.from_bytes(head[24:27], "little")
             height = 1 + int.from_bytes(head[27:30], "little")
-            if width * height > MAX_PIXELS:
+            if width * height > WHOLE_PIXELS:
                 raise _too_large(path, width, height)
     elif head[4:8] == b"ftyp" and head[8:12] in _AVIF_BRANDS:
         from PIL import features
@@ -153,7 +153,7 @@ def _kind(path: Path) -> str | None:
 
 def _too_large(path: Path, width: int, height: int) -> VideoError:
     return VideoError(
-        f"{path}: has frames of {width:,} x {height:,} pixels, the limit is {MAX_PIXELS / 1e6:,.0f} million; "
+        f"{path}: has frames of {width:,} x {height:,} pixels, the limit is {WHOLE_PIXELS / 1e6:,.0f} million; "
         "make it smaller"
     )
 

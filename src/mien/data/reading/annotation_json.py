@@ -1,0 +1,221 @@
+"""Annotations in JSON: COCO and FiftyOne."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from mien.data.reading.annotations import NO_IMAGE, Annotated, Mark, bounds, floats, folder_of
+from mien.data.reading.reading import Found, Scan
+from mien.data.reading.trees import printable
+from mien.errors import DataError
+
+NO_LABEL_YET = "has no label"
+"""Why an image that a file of labels leaves without one is no sample."""
+
+
+def json_with(scan: Scan, *keys: str) -> Iterator[tuple[str, Any]]:
+    """The JSON files that hold all these words in quotes: their names and contents; what can't be read is left out."""
+    for name in scan.with_suffix(".json"):
+        try:
+            text = scan.text(name)
+            if text.lstrip()[:1] in ("{", "[") and all(f'"{key}"' in text for key in keys):
+                yield name, json.loads(text)
+        except (DataError, ValueError, RecursionError):
+            continue
+
+
+def dicts(values: Any) -> list[dict[str, Any]]:
+    """The objects of a JSON list; others are left out."""
+    return [v for v in values if isinstance(v, dict)] if isinstance(values, list) else []
+
+
+def text_of(value: Any) -> str:
+    """A name or number of JSON as text; '' for anything else."""
+    return "" if isinstance(value, bool) or not isinstance(value, str | int | float) else str(value).strip()
+
+
+def texts_of(values: Any) -> list[str]:
+    """The texts of a JSON list, stripped; others are left out."""
+    return [v.strip() for v in values if isinstance(v, str)] if isinstance(values, list) else []
+
+
+def attributes_of(value: Any) -> Mapping[str, str]:
+    """The attributes of a mark that are texts."""
+    return {str(k): v for k, v in value.items() if isinstance(v, str)} if isinstance(value, dict) else {}
+
+
+def find_coco(scan: Scan) -> Found | None:
+    """COCO: JSON files of images, annotations and categories. Raises DataError."""
+    gathered = Annotated(scan, "COCO")
+    categories: list[str] = []
+    for name, data in json_with(scan, "images", "annotations", "categories"):
+        if isinstance(data, dict) and all(
+            isinstance(data.get(k), list) for k in ("images", "annotations", "categories")
+        ):
+            gathered.used.add(name)
+            categories += _read_coco(gathered, name, data)
+    if not gathered.used:
+        return None
+    return gathered.found("the categories of " + listed(gathered.used), also=categories)
+
+
+def listed(names: Iterable[str]) -> str:
+    """The first names of some files."""
+    some = sorted(names)
+    return ", ".join(map(printable, some[:3])) + (", ..." if len(some) > 3 else "")
+
+
+def _read_coco(gathered: Annotated, file: str, data: Mapping[str, Any]) -> list[str]:
+    """Adds the images of one file; gives the names of its categories."""
+    categories = {text_of(c.get("id")): text_of(c.get("name")) for c in dicts(data["categories"])}
+    split = gathered.split_of_list(file)
+    marks: dict[str, list[Mark]] = {text_of(image.get("id")): [] for image in dicts(data["images"])}
+    for number, annotation in enumerate(dicts(data["annotations"]), start=1):
+        where = f"{file}, annotation {text_of(annotation.get('id')) or number}"
+        of = text_of(annotation.get("image_id"))
+        if of not in marks:
+            gathered.wrong(where, f"image_id {of or 'missing'} is none of its images", split)
+        else:
+            marks[of].append(_coco_mark(gathered, annotation, categories, where))
+    seen: set[str] = set()
+    for number, image in enumerate(dicts(data["images"]), start=1):
+        written, key = text_of(image.get("file_name")), text_of(image.get("id"))
+        where = f"{file}, image {key or number}"
+        name = gathered.images.find(written, folder_of(file), split)
+        if not key or key in seen:
+            gathered.wrong(where, f"the id {key or 'is missing'}; expected one of its own for each image", split)
+        elif name is None:
+            gathered.wrong(where, f"'{written[:100]}': {NO_IMAGE}", split)
+        else:
+            gathered.add(name, split or gathered.split_of(name), marks[key])
+        seen.add(key)
+    return list(categories.values())
+
+
+def _coco_mark(gathered: Annotated, annotation: Mapping[str, Any], categories: Mapping[str, str], where: str) -> Mark:
+    category = text_of(annotation.get("category_id"))
+    if not categories.get(category):
+        return Mark("", wrong=f"category_id {category or 'missing'} is none of its categories", where=where)
+    if annotation.get("iscrowd") in (1, True):
+        return Mark("", wrong="marks a crowd, not a face", where=where)
+    label = gathered.label_of(categories[category], attributes_of(annotation.get("attributes")))
+    written = annotation.get("bbox")
+    box = floats(written)
+    if box and len(box) == 4:
+        x, y, width, height = box
+        return Mark(label, (x, y, x + width, y + height))
+    if written:
+        return Mark("", wrong=f"bbox is {str(written)[:60]}; expected x, y, width, height", where=where)
+    outline = annotation.get("segmentation")
+    points = [p for part in outline if (p := floats(part))] if isinstance(outline, list) else []
+    points = [p for p in points if len(p) >= 6 and len(p) % 2 == 0]
+    return Mark(label, bounds([v for p in points for v in p]) if points else None)
+
+
+def find_fiftyone(scan: Scan) -> Found | None:
+    """FiftyOne's own exports: labels.json of classes and labels, or samples.json. Raises DataError."""
+    gathered = Annotated(scan, "FiftyOne", fractions=True)
+    matched = False
+    for name, data in json_with(scan, "labels"):
+        if _is_labels_json(name, data):
+            matched |= _read_labels_json(gathered, name, data)
+    for name, data in json_with(scan, "samples", "filepath"):
+        if isinstance(data, dict) and dicts(data.get("samples")):
+            matched |= _read_samples_json(gathered, name, dicts(data["samples"]))
+    if not matched:
+        return None
+    gathered.used.update(scan.named("metadata.json") if scan.named("samples.json") else ())
+    return gathered.found("the labels of " + listed(gathered.used - set(scan.named("metadata.json"))))
+
+
+def _is_labels_json(name: str, data: Any) -> bool:
+    """Whether this is {"classes": [...], "labels": {image: label}}."""
+    return (
+        name.rpartition("/")[2].lower() == "labels.json"
+        and isinstance(data, dict)
+        and isinstance(data.get("labels"), dict)
+        and isinstance(data.get("classes"), list | None)
+    )
+
+
+def _read_labels_json(gathered: Annotated, file: str, data: Mapping[str, Any]) -> bool:
+    """Adds the images of a labels.json; False where it names none that is there."""
+    classes = [text_of(c) for c in data.get("classes") or ()]
+    split = gathered.split_of(file)
+    folder, find = folder_of(file), gathered.images.find
+    found = False
+    for key, target in data["labels"].items():
+        where = f"{file}, {key}"
+        name = find(key, folder, split, inner="data/", stem=True) or find(key, folder, split, inner="data/")
+        if name is None:
+            gathered.wrong(where, NO_IMAGE, split)
+            continue
+        found = True
+        several = isinstance(target, list)
+        marks = [_fiftyone_mark(one, classes, where) for one in (target if several else [target]) if one is not None]
+        why = {} if several else {"why_none": NO_LABEL_YET}
+        gathered.add(name, split or gathered.split_of(name), marks, **why)
+    if found:
+        gathered.used.add(file)
+    return found
+
+
+def _fiftyone_mark(target: Any, classes: list[str], where: str) -> Mark:
+    box = None
+    if isinstance(target, dict):
+        corner = floats(target.get("bounding_box"))
+        if corner and len(corner) == 4:
+            box = (corner[0], corner[1], corner[0] + corner[2], corner[1] + corner[3])
+        target = target.get("label")
+    label = text_of(target)
+    if classes and isinstance(target, int):
+        if not 0 <= target < len(classes):
+            return Mark("", wrong=f"class {label}; expected 0 to {len(classes) - 1}", where=where)
+        label = classes[target]
+    if not label:
+        return Mark("", wrong=NO_LABEL_YET, where=where)
+    return Mark(label, box)
+
+
+def _read_samples_json(gathered: Annotated, file: str, samples: list[dict[str, Any]]) -> bool:
+    """Adds the images of a samples.json; False where it holds no labels."""
+    field = _label_field(gathered.scan, file, samples)
+    if not field:
+        return False
+    gathered.used.add(file)
+    for number, sample in enumerate(samples, start=1):
+        where = f"{file}, sample {number}"
+        splits = [t for t in texts_of(sample.get("tags")) if gathered.scan.choices.split(t)]
+        split = gathered.split_word(splits[0]) if len(splits) == 1 else gathered.split_of(file)
+        written = text_of(sample.get("filepath"))
+        name = gathered.images.find(written, folder_of(file), split, inner="data/")
+        label = sample.get(field)
+        if name is None:
+            gathered.wrong(where, f"'{written[:100]}': {NO_IMAGE}", split)
+        elif len(splits) > 1:
+            gathered.wrong(where, f"has the tags {', '.join(splits)}; expected one split")
+        else:
+            several = isinstance(label, dict) and label.get("_cls") == "Detections"
+            ones = dicts(label.get("detections")) if several and label else [label]
+            marks = [_fiftyone_mark(one, [], where) for one in ones if one is not None]
+            why = {} if several else {"why_none": NO_LABEL_YET}
+            gathered.add(name, split or gathered.split_of(name), marks, **why)
+    return True
+
+
+def _label_field(scan: Scan, file: str, samples: list[dict[str, Any]]) -> str:
+    """The field of the labels: ground_truth, or the only one. Raises DataError where several could be it."""
+    kinds = ("Classification", "Detections", "Detection")
+    fields = sorted({
+        key for s in samples for key, v in s.items() if isinstance(v, dict) and v.get("_cls") in kinds
+    })  # fmt: skip
+    wanted = scan.choices.label_column or "ground_truth"
+    if wanted in fields:
+        return wanted
+    if len(fields) > 1:
+        raise DataError(
+            f"{scan.tree.where(file)}: has several fields of labels ({', '.join(fields)}); name one with --label-column"
+        )
+    return fields[0] if fields else ""

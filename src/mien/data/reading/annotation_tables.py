@@ -1,0 +1,85 @@
+"""Annotations in CSV: Roboflow's _classes.csv, a column for each class, and lists of boxes as TensorFlow takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mien.data.reading.annotation_json import NO_LABEL_YET, listed
+from mien.data.reading.annotations import NO_IMAGE, Annotated, Mark, floats, folder_of
+from mien.data.reading.reading import Found, Scan
+from mien.data.reading.text_tables import TextTable, open_text_table
+
+_BOX = ("xmin", "ymin", "xmax", "ymax")
+
+
+def find_tables(scan: Scan) -> Found | None:
+    """Lists of boxes (filename, class, xmin, ymin, xmax, ymax), or a _classes.csv in each folder."""
+    boxes: list[TextTable] = []
+    hot: list[TextTable] = []
+    for name in scan.with_suffix(".csv"):
+        table = open_text_table(scan.tree, name)
+        table = table and table.with_header()
+        if table and {"filename", "class", *_BOX} <= set(table.columns):
+            boxes.append(table)
+        elif table and name.rpartition("/")[2].lower() == "_classes.csv" and table.columns[0] == "filename":
+            hot.append(table)
+    if boxes:
+        gathered = Annotated(scan, "CSV of boxes")
+        for table in boxes:
+            _read_boxes(gathered, table)
+        return gathered.found("column 'class' of " + listed(gathered.used))
+    if hot:
+        gathered = Annotated(scan, "Roboflow multi-class CSV")
+        for table in hot:
+            _read_hot(gathered, table)
+        return gathered.found("the columns of " + listed(gathered.used), also=hot[0].first[1:])
+    return None
+
+
+def _read_boxes(gathered: Annotated, table: TextTable) -> None:
+    split, places = _start(gathered, table), [table.columns.index(key) for key in ("filename", "class", *_BOX)]
+    faces: dict[str, list[Mark]] = {}
+    for number, cells in table.rows():
+        where = f"{table.name}:{number}"
+        written, label, *corners = [cells[i] if i < len(cells) else "" for i in places]
+        image = _image(gathered, table, written, where, split)
+        box = floats(corners)
+        if image is None:
+            continue
+        marks = faces.setdefault(image, [])
+        if box is None or not label:
+            marks.append(Mark("", wrong=f"its box is {', '.join(corners)[:60]}, its class '{label[:40]}'", where=where))
+        else:
+            marks.append(Mark(label, (box[0], box[1], box[2], box[3])))
+    for image, marks in faces.items():
+        gathered.add(image, split or gathered.split_of(image), marks)
+
+
+def _read_hot(gathered: Annotated, table: TextTable) -> None:
+    split = _start(gathered, table)
+    classes = table.first[1:]
+    for number, cells in table.rows():
+        where = f"{table.name}:{number}"
+        image = _image(gathered, table, cells[0], where, split)
+        if image is None:
+            continue
+        gathered.add(image, split or gathered.split_of(image), _hot_marks(cells[1:], classes, where), NO_LABEL_YET)
+
+
+def _hot_marks(cells: Sequence[str], classes: Sequence[str], where: str) -> list[Mark]:
+    values = floats(list(cells))
+    if values is None or len(values) != len(classes) or set(values) - {0.0, 1.0}:
+        return [Mark("", wrong=f"expected a 0 or 1 for each of {len(classes)} classes", where=where)]
+    return [Mark(name) for name, value in zip(classes, values, strict=True) if value]
+
+
+def _start(gathered: Annotated, table: TextTable) -> str:
+    gathered.used.add(table.name)
+    return gathered.split_of_list(table.name)
+
+
+def _image(gathered: Annotated, table: TextTable, written: str, where: str, split: str) -> str | None:
+    image = gathered.images.find(written, folder_of(table.name), split)
+    if image is None:
+        gathered.wrong(where, f"'{written[:100]}': {NO_IMAGE}", split)
+    return image

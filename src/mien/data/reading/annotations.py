@@ -1,0 +1,318 @@
+"""What the readers of annotation files share: which image a path means, its split, and its marks: `Annotated`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from mien.data.reading.image_files import Box, ImageFiles, Record
+from mien.data.reading.label_reading import is_no_label
+from mien.data.reading.reading import Found, Reading, Scan, split_words
+from mien.data.reading.trees import Folder, Tree, leads_out, printable, split_named
+from mien.errors import DataError
+from mien.labels import EIGHT, canonical
+
+NO_FACE = "no face is labelled in it"
+"""Why an image without marks is no sample: it shows background."""
+
+NO_IMAGE = "no such image"
+"""Why a path that an annotation file names can't be used."""
+
+_LABEL_ATTRIBUTES = {"emotion", "expression", "facial_expression", "facial expression", "label", "class", "sentiment"}
+_CONTAINERS = {
+    "images", "image", "imgs", "img", "data", "dataset", "datasets", "media", "upload", "uploads", "jpegimages",
+    "pictures", "photos", "files", "obj_train_data",
+}  # fmt: skip
+"""Folders that hold images and say nothing of them: a path may leave them out, or have others in their place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One thing that an annotation file says of an image. label: as written. box: of the face; None: the whole image.
+
+    wrong: why it can't be used, if it can't; `where` then names the place, a file and a line of it.
+    """
+
+    label: str
+    box: Box | None = None
+    wrong: str = ""
+    where: str = ""
+
+
+class ImageNames:
+    """From paths as annotation files write them to images of the data set."""
+
+    def __init__(self, tree: Tree, images: Sequence[str]) -> None:
+        self.tree = tree
+        self.images = images
+        self._all = set(images)
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[str]]:
+        return _grouped((name.rpartition("/")[2].lower(), name) for name in self.images)
+
+    @cached_property
+    def _by_stem(self) -> dict[str, list[str]]:
+        return _grouped((_stem(name.rpartition("/")[2].lower()), name) for name in self.images)
+
+    def find(
+        self, written: str, folder: str = "", split: str = "", *, inner: str = "images/", stem: bool = False
+    ) -> str | None:
+        """The image that a path means; None where none does, or more than one.
+
+        folder: of the annotation file, '' or with a slash at its end; split: its split: they choose among several.
+        inner: the folder in it where the format keeps images, which goes first. stem: the path has no suffix.
+        """
+        path = re.sub(r"^\w+://", "/", written.strip().replace("\\", "/"))
+        foreign = leads_out(path)
+        parts = [part for part in path.split("/") if part not in ("", ".", "..")]
+        if not parts:
+            return None
+        candidates = (self._by_stem if stem else self._by_name).get(parts[-1].lower(), [])
+        inside = (folder + inner).lower()
+        if not any(name.lower().startswith(inside) for name in candidates):
+            exact = folder + "/".join(parts)
+            if not stem and not foreign and exact in self._all:
+                return exact
+        fitting = [(score, name) for name in candidates if (score := _overlap(name, parts, folder, foreign, stem))]
+        best = max((score for score, _ in fitting), default=0)
+        found = [name for score, name in fitting if score == best]
+        for keep in (
+            lambda name: name.lower().startswith(inside),
+            lambda name: bool(split) and split in map(split_named, name.split("/")[:-1]),
+            lambda name: bool(folder) and name.startswith(folder),
+        ):
+            if len(found) > 1:
+                found = [name for name in found if keep(name)] or found
+        return found[0] if len(found) == 1 else None
+
+
+def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for key, name in pairs:
+        groups.setdefault(key, []).append(name)
+    return groups
+
+
+def _stem(name: str) -> str:
+    return name.rpartition(".")[0] or name
+
+
+def _overlap(name: str, parts: Sequence[str], folder: str, foreign: bool, stem: bool) -> int:
+    """How many of the last parts of a path an image's name has; 0 where they contradict each other.
+
+    folder: of the annotation file: what it is called says nothing. foreign: the path is one of another machine, whose
+    folders for images may be called otherwise.
+    """
+    if folder and name.startswith(folder):
+        inside = _overlap(name.removeprefix(folder), parts, "", foreign, stem)
+        return max(inside, _overlap(name, parts, "", foreign, stem))
+    has = [part.lower() for part in (_stem(name) if stem else name).split("/")]
+    wants = [part.lower() for part in parts]
+    same = 0
+    while same < min(len(has), len(wants)) and has[-1 - same] == wants[-1 - same]:
+        same += 1
+    if same < min(len(has), len(wants)):
+        says_nothing = has[-1 - same] in _CONTAINERS or split_named(has[-1 - same]) is not None
+        if not (foreign and says_nothing):
+            return 0
+    return same
+
+
+@dataclass(slots=True)
+class _Marked:
+    split: str
+    marks: tuple[Mark, ...]
+    why_none: str
+
+
+@dataclass
+class Annotated:
+    """What the annotation files of a data set say, gathered until `found` makes a data set of it.
+
+    title: of the format. fractions: boxes are in shares of the image's size. used: files that were read.
+    """
+
+    scan: Scan
+    title: str
+    fractions: bool = False
+    used: set[str] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
+    splits: dict[str, str] = field(default_factory=dict)
+    problems: list[Record] = field(default_factory=list)
+    by_attribute: set[str] = field(default_factory=set)
+    _marked: dict[str, _Marked] = field(default_factory=dict)
+    _words: dict[str, str | None] = field(default_factory=dict)
+
+    @cached_property
+    def images(self) -> ImageNames:
+        """The images that paths are looked for among: the tree's, or those under the folder that the user names."""
+        root = self.scan.choices.root
+        if root is None:
+            return ImageNames(self.scan.tree, self.scan.images)
+        tree = Folder(root)
+        return ImageNames(tree, Scan(tree, root).images)
+
+    def split_word(self, word: str) -> str:
+        """The split that a word means, as the user or the usual spelling says; '' for none."""
+        if word not in self._words:
+            self._words[word] = self.scan.choices.split(word)
+        split = self._words[word]
+        if split is None:
+            return ""
+        if word:
+            self.splits[word] = split
+        return split
+
+    def split_of(self, *names: str) -> str:
+        """The split that the folders of files tell, the nearest first; '' where none does. names: the surest first."""
+        for name in names:
+            for folder in reversed(name.split("/")[:-1]):
+                if folder not in self._words:
+                    self._words[folder] = self.scan.choices.split(folder)
+                if self._words[folder] is not None:
+                    return self.split_word(folder)
+        return ""
+
+    def split_of_list(self, name: str) -> str:
+        """The split that an annotation file's name tells (instances_train2017.json), or else its folders."""
+        stem = _stem(name.rpartition("/")[2])
+        words = [w for w in re.findall(r"[^\W\d_]+", stem) if self.scan.choices.split(w) is not None]
+        return self.split_word(words[0]) if len(words) == 1 else self.split_of(name)
+
+    def label_of(self, name: str, attributes: Mapping[str, str]) -> str:
+        """A mark's label: its class, or the attribute that says the expression where the class is none (face)."""
+        if canonical(name) not in EIGHT:
+            for key, value in attributes.items():
+                if key.strip().lower() in _LABEL_ATTRIBUTES and not is_no_label(value):
+                    self.by_attribute.add(key)
+                    return value
+        return name
+
+    def add(self, name: str, split: str, marks: Iterable[Mark], why_none: str = NO_FACE) -> None:
+        """An image and its marks; further ones where another file marked it too. why_none: where there is none."""
+        new = tuple(marks)
+        old = self._marked.get(name)
+        if old is None:
+            self._marked[name] = _Marked(split, new, why_none)
+            return
+        if split and old.split and split != old.split:
+            self.wrong(name, f"is in {old.split} and in {split}; read as {old.split}")
+        old.split = old.split or split
+        old.marks += tuple(mark for mark in new if mark not in old.marks)
+
+    def wrong(self, where: str, reason: str, split: str = "") -> None:
+        """A problem: a place in a file, and what is wrong there."""
+        self.problems.append(Record(where, split, wrong=reason))
+
+    def rename(self, name: Callable[[str], str]) -> None:
+        """Puts other labels in place of those that were added."""
+        for marked in self._marked.values():
+            marked.marks = tuple(m if m.wrong else replace(m, label=name(m.label)) for m in marked.marks)
+
+    def found(self, labels_from: str, also: Iterable[str] = (), **known: Any) -> Found | None:
+        """The data set; None where another layout explains its images better.
+
+        also: classes that it may have without an image of them: those that are expressions are kept. known: as in
+        `read_labels`. Raises DataError where no image of it can be used.
+        """
+        records = [record for name, marked in self._marked.items() for record in _records(name, marked)]
+        good = [r for r in records if not r.wrong]
+        declared = dict(enumerate(known.get("declared", ())))
+        expressions = {
+            r.name for r in good if canonical(declared.get(int(r.label), "") if declared else r.label) in EIGHT
+        }
+        if self._is_stray(expressions):
+            return None
+        where = f"{self.scan.root}: {self.title}"
+        if not good:
+            first = next(iter([*self.problems, *records]), None)
+            why = f"; first: {printable(first.name)}: {first.wrong}" if first else ""
+            if why.endswith(NO_IMAGE):
+                why += "; where its images lie elsewhere, name their folder with --root"
+            raise DataError(f"{where}: none of its images has a label that can be read{why}")
+        unknown = set(self.scan.choices.split_map) - set(self.splits)
+        if unknown:
+            raise DataError(
+                f"{where}: no split '{sorted(unknown)[0]}', which --split-map names; it has "
+                f"{', '.join(self.splits) or 'none'}"
+            )
+        written = {r.label for r in good}
+        held = {canonical(label) for label in written}
+        written |= {name for name in also if canonical(name) in EIGHT and canonical(name) not in held}
+        labels = self.scan.labels(written, str(self.scan.root), **known)
+        records += self.problems
+        used = self.used | set(self._marked)
+        stamp = " ".join(self.scan.tree.stamp(name) for name in sorted(self.used))
+        source = ImageFiles(
+            self.images.tree, records, labels, self.title, stamp=stamp, fractions=self.fractions
+        )  # fmt: skip
+        reading = Reading(self.title, labels_from, labels, split_words(self.splits), self._notes(records))
+        return Found(source, reading, used, "has no label: no file of annotations names it")
+
+    def _is_stray(self, expressions: Collection[str]) -> bool:
+        """Whether the images are class folders, and few of them have an expression in what was read."""
+        if 2 * len(expressions) >= len(self.images.images):
+            return False
+        folders = sum(any(canonical(part) in EIGHT for part in n.split("/")[:-1]) for n in self.images.images)
+        return 2 * folders > len(self.images.images)
+
+    def _notes(self, records: Sequence[Record]) -> tuple[str, ...]:
+        notes = list(self.notes)
+        if self.by_attribute:
+            notes.append(f"labels are the attribute {', '.join(sorted(self.by_attribute))} of the marks")
+        empty = sum(r.wrong == NO_FACE for r in records)
+        if empty:
+            notes.append(f"images in which no face is labelled, left out: {empty:,}")
+        several = len({r.name for r in records if r.face})
+        if several:
+            notes.append(f"images that show several faces, each cut out at its box: {several:,}")
+        return tuple(notes)
+
+
+def _records(name: str, marked: _Marked) -> Iterator[Record]:
+    """A record for each face of an image: its boxes or, where there are none, the one label of the whole image."""
+    wrong = [m for m in marked.marks if m.wrong]
+    boxed = [m for m in marked.marks if m.box and not m.wrong]
+    yield from (Record(m.where or name, marked.split, wrong=m.wrong) for m in wrong)
+    if boxed:
+        many = len(boxed) + len(wrong) > 1
+        for number, mark in enumerate(boxed, start=1):
+            yield Record(name, marked.split, mark.label, box=mark.box, face=number if many else 0)
+        whole = sorted({m.label for m in marked.marks if not m.box and not m.wrong})
+        if whole:
+            yield Record(name, marked.split, wrong=f"the label of the whole image ({', '.join(whole)}) is not read: "
+                         "its faces have their own")  # fmt: skip
+        return
+    labels = sorted({m.label for m in marked.marks if not m.wrong and not is_no_label(m.label)})
+    if len(labels) == 1:
+        yield Record(name, marked.split, labels[0])
+    elif labels:
+        yield Record(name, marked.split, wrong=f"has {len(labels)} labels ({', '.join(labels)}); expected one")
+    elif not wrong:
+        yield Record(name, marked.split, wrong=marked.why_none)
+
+
+def bounds(numbers: Sequence[float]) -> Box:
+    """The box around a polygon, x, y, x, y, ..."""
+    return min(numbers[::2]), min(numbers[1::2]), max(numbers[::2]), max(numbers[1::2])
+
+
+def floats(values: Any) -> list[float] | None:
+    """A list of finite numbers, as JSON or text has them; None where it is none."""
+    if not isinstance(values, list | tuple):
+        return None
+    try:
+        numbers = [float(v) for v in values if not isinstance(v, bool)]
+    except (TypeError, ValueError, OverflowError):
+        return None
+    finite = all(abs(number) < 1e9 for number in numbers)  # not so for NaN either
+    return numbers if finite and len(numbers) == len(values) else None
+
+
+def folder_of(name: str) -> str:
+    """A file's folder, '' or with a slash at its end."""
+    return name[: name.rfind("/") + 1]
