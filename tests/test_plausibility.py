@@ -1,5 +1,6 @@
 """Labels that another reading explains far better are told, right ones never; what a sample is; what an import does."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -223,7 +224,17 @@ def arrays(_root, counts):
     )
 
 
-@pytest.mark.parametrize("make", [folders, pixel_table, arrays, lambda root, counts: Plain(arrays(root, counts))])
+def parquet(root, counts):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    images = [cv2.imencode(".png", marked(k, i))[1].tobytes() for k, n in enumerate(counts) for i in range(n)]
+    labels = np.repeat(np.arange(len(counts)), counts)
+    pq.write_table(pa.table({"image": images, "label": labels}), root / "faces.parquet")
+    return open_source(root / "faces.parquet")
+
+
+@pytest.mark.parametrize(
+    "make", [folders, pixel_table, parquet, arrays, lambda root, counts: Plain(arrays(root, counts))]
+)
 def test_a_sample_has_as_many_of_each_class_and_is_the_same_again(make, tmp_path):
     source = make(tmp_path, [30, 3, 12, 40, 25, 9, 1])
     sample = sample_labelled(source, size=8, channels=1, per_class=8)
@@ -234,6 +245,18 @@ def test_a_sample_has_as_many_of_each_class_and_is_the_same_again(make, tmp_path
     assert np.array_equal(again.faces, sample.faces)
     other = sample_labelled(source, size=8, channels=1, per_class=8, seed=1)
     assert not np.array_equal(other.faces, sample.faces)
+
+
+def test_labels_in_files_of_their_own_are_sampled_too(tmp_path):
+    opened = folders(tmp_path, [30, 30])
+    files = opened.source
+    kept = {r.name: r.label for r in files.records}
+    bare = replace(
+        files,
+        records=[replace(r, label="") for r in files.records],
+        complete=lambda _tree, record: replace(record, label=kept[record.name]),
+    )
+    assert np.bincount(sample_labelled(bare, size=8, channels=1, per_class=5).labels).tolist() == [5, 5]
 
 
 def test_a_sample_reads_no_more_files_than_it_needs(tmp_path, monkeypatch):
@@ -288,6 +311,15 @@ def test_real_faces_with_right_and_with_wrong_orders(faces):
     colour = [cv2.resize(cv2.cvtColor(i, cv2.COLOR_GRAY2RGB), (100, 90)) for i in images]
     found = check_labels(colour, read_as_fer2013(truth, "raf-db"), FER2013, numbers=NUMBERS)
     assert "RAF-DB" in found.sentence()
+
+
+def test_numbers_of_a_class_that_the_model_does_not_know_tell_orders_apart(faces):
+    images, truth = faces
+    given = read_as_fer2013(truth, "affectnet")
+    with_contempt = [*images, *images[:10]], np.concatenate((given, np.full(10, 7)))
+    found = check_labels(*with_contempt, EIGHT, numbers={name: i for i, name in enumerate(EIGHT)})
+    assert found.better.labels == "affectnet"
+    assert found.n == len(images)
 
 
 def test_an_audit_tells_of_a_wrong_order(faces, tmp_path):

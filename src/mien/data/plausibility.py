@@ -126,10 +126,10 @@ def check_labels(
         return _NOT_ABOUT
     network = open_model(model)
     info = network.info
-    known = np.array([name in info.labels for name in label_names] + [False])[labels]
-    rows = np.flatnonzero(known)
-    if len(rows) < MIN_FACES:
-        return Plausibility(len(rows), reason=_few(len(rows)), model=model)
+    count = int(np.array([name in info.labels for name in label_names] + [False])[labels].sum())
+    if count < MIN_FACES:
+        return Plausibility(count, reason=_few(count), model=model)
+    rows = np.flatnonzero(labels >= 0)  # also of classes that the model does not know: their numbers tell orders apart
     fitted = np.stack([fit_face(faces[row], info.size, info.channels) for row in rows.tolist()])
     seen = np.concatenate([network.probabilities(fitted[i : i + 64]) for i in range(0, len(fitted), 64)])
     return judge(seen, info.labels, labels[rows], label_names, numbers=numbers, model=model)

@@ -5,22 +5,22 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.dataset import Chunk, Columns, Dataset, Source, fit_face
+from mien.data.dataset import Chunk, Dataset, Source, fit_face
 from mien.data.readers import Opened
 from mien.data.reading.image_files import ImageFiles
 from mien.data.reading.pixel_tables import PixelTable
+from mien.data.reading.rows import ImageRows
 from mien.labels import EIGHT
 
 PER_CLASS = 40
 """Of so many faces of each class two exchanged classes are told apart, see docs/data.md."""
 
 TABLE_ROWS = 2000
-"""Rows that are taken at random from a table whose labels are not known before it is read."""
+"""So many records are taken at random where labels are not known before they are read."""
 
 MAX_PIXELS = 300_000_000
 """Reading ends here: 25 photographs of a phone, or more faces than are wanted."""
@@ -33,14 +33,6 @@ class Sample:
     faces: NDArray[np.uint8]
     labels: NDArray[np.int64]
     cut: bool = False
-
-
-@runtime_checkable
-class _Rows(Protocol):
-    """A source that knows the labels of its rows before it reads their images."""
-
-    columns: Columns
-    rows: NDArray[np.int64]
 
 
 def sample_labelled(source: Source, *, size: int, channels: int, per_class: int = PER_CLASS, seed: int = 0) -> Sample:
@@ -89,9 +81,11 @@ def _taken_out(source: Source, wanted: Sequence[int], per_class: int, rng: np.ra
     if isinstance(source, Opened):
         source = source.source
     if isinstance(source, ImageFiles):
-        labels = _labels_of(source)
-        rows = sample_rows(labels, wanted, per_class, rng)
-        return (replace(source, records=[source.records[i] for i in rows.tolist()]) if len(rows) else source), True
+        if source.complete:  # labels are in files of their own
+            rows = rng.permutation(len(source.records))[:TABLE_ROWS]
+        else:
+            rows = sample_rows(_labels_of(source), wanted, per_class, rng)
+        return replace(source, records=[source.records[i] for i in rows.tolist()]), True
     if isinstance(source, Dataset):
         return source.take(sample_rows(source.labels, wanted, per_class, rng)), True
     if isinstance(source, PixelTable):
@@ -99,9 +93,9 @@ def _taken_out(source: Source, wanted: Sequence[int], per_class: int, rng: np.ra
         some = np.zeros(len(source.wanted), bool)
         some[rng.permutation(rows)[:TABLE_ROWS]] = True
         return replace(source, wanted=some), False
-    if isinstance(source, _Rows):
+    if isinstance(source, ImageRows):
         places = np.sort(sample_rows(source.columns["label"][source.rows], wanted, per_class, rng))
-        return replace(source, rows=source.rows[places]), False  # type: ignore[type-var]
+        return replace(source, rows=source.rows[places]), False
     return source, False
 
 
