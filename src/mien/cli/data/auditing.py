@@ -49,8 +49,8 @@ def audit(
     label-conflict (copies with different labels), votes-disagree (where there are votes), label-suspect (confident
     learning over out-of-fold predictions; votes are not used for it; needs the extra [train]).
 
-    A shipped model also looks at a sample: where another order of the labels, or two classes exchanged, agree far better
-    with what it sees, that is said.
+    A shipped model also looks at a sample: where another order of the labels, or two classes exchanged, agree far
+    better with what it sees, that is said.
 
     DIR holds index.html, flags.csv (a row per flag), summary.json, and out-of-fold.npy.
 
