@@ -169,6 +169,13 @@ def test_stated_labels_are_warned_of():
     assert "--labels affectnet" in line
 
 
+def test_names_that_the_user_renamed_wrongly_are_his_to_correct():
+    labels = read_labels(FER2013, "x", choice=LabelChoice.parse("angry=disgust,disgust=angry"))
+    swap = Better("angry and disgust exchanged", 0.7, 0.5, "angry=disgust,disgust=angry")
+    (line,) = judge_import(Plausibility(280, 0.5, swap), labels)
+    assert line.endswith("correct --labels")
+
+
 def test_labels_that_are_right_or_too_few_in_named_folders_are_not_spoken_of():
     assert judge_import(Plausibility(280, 0.7), Labels(FER2013, assumed="fer2013")) == ()
     few = Plausibility(10, reason="10 labelled faces of known expressions; 30 are needed")

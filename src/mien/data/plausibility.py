@@ -196,7 +196,9 @@ def judge_import(found: Plausibility, labels: Labels, where: str = "") -> tuple[
             f"{where or 'the data set'}: its numbers are hardly in {ORDERS[labels.assumed][0]}: {found.sentence()}; "
             f"import it with  --labels {found.better.labels},  or, if you know better, with  --labels {labels.assumed}"
         )
-    return (f"are the labels right? {found.sentence()}; --labels {found.better.labels} would read them so",)
+    renamed = any("as --labels says" in line for line in labels.said) and not labels.numbers
+    advice = "correct --labels" if renamed else f"--labels {found.better.labels} would read them so"
+    return (f"are the labels right? {found.sentence()}; {advice}",)
 
 
 # Other readings
