@@ -1,7 +1,8 @@
 """Looks a data set over and flags what may be wrong with it; removes nothing.
 
 Counts, sizes, blank and low-contrast pictures, pictures without a face, copies inside and across splits, copies with
-different labels, labels that raters' votes contradict, and labels that are likely wrong by confident learning.
+different labels, labels that raters' votes contradict, and labels that are likely wrong by confident learning; and
+whether all labels look as if they were read in a wrong order.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from mien.data.findings import (
     vote_flags,
 )
 from mien.data.flags import FLAGS, write_flags
+from mien.data.plausibility import check_source
 from mien.data.suspects import find_suspects, require_cleanlab
 from mien.errors import OutputError
 from mien.files import cannot_write, write_text
@@ -107,7 +109,7 @@ def audit(
             *([] if dataset.votes is None else [vote_flags(dataset)]),
             *([] if suspects is None else [suspect_flags(dataset, suspects)]),
         ]
-        summary = summarise(dataset, flags, exact, near, probabilities)
+        summary = summarise(dataset, flags, exact, near, probabilities, check_source(dataset).sentence())
         write_flags(part / FLAGS, dataset, flags)
         write_text(part / SUMMARY, json.dumps(asdict(summary), indent=2) + "\n")
         audit_page(dataset, summary, flags, settings.folds).write(part / PAGE)

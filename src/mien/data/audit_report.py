@@ -49,6 +49,8 @@ class AuditSummary:
     copies: exact ones. near_copies: exact and near ones. voted, disagreeing: samples with votes for an expression, and
     those whose label the votes contradict. accuracy: of the out-of-fold predictions, by the given labels. confirmed:
     among the likeliest suspects (`TOP`), the share that the votes contradict. None: not looked for.
+    label_check: how far a shipped model agrees with the labels, and whether another order fits far better; empty where
+    they are no expressions.
     """
 
     samples: int
@@ -60,6 +62,7 @@ class AuditSummary:
     disagreeing: int | None
     accuracy: float | None
     confirmed: float | None
+    label_check: str = ""
 
 
 def _copies_of(groups: DuplicateGroups) -> Copies:
@@ -72,6 +75,7 @@ def summarise(
     exact: DuplicateGroups,
     near: DuplicateGroups | None,
     probabilities: NDArray[np.float32] | None,
+    label_check: str = "",
 ) -> AuditSummary:
     """The summary of these flags. probabilities: out-of-fold, float32 (N, K); None where none were made."""
     kinds = tuple(
@@ -97,6 +101,7 @@ def summarise(
         disagreeing=len(by_kind["votes-disagree"]) if "votes-disagree" in by_kind else None,
         accuracy=accuracy,
         confirmed=confirmed,
+        label_check=label_check,
     )
 
 
@@ -147,6 +152,8 @@ def audit_page(dataset: Dataset, summary: AuditSummary, flags: Sequence[Flags], 
             for k in summary.kinds
         ],
     )
+    if summary.label_check:
+        page.text(f"A look at a sample: {summary.label_check}.")
     copies = [("exact", summary.copies), *([("exact or near", summary.near_copies)] if summary.near_copies else [])]
     page.table(
         ("copies", "groups", "pictures in them", "groups with different labels", "groups across splits"),

@@ -49,6 +49,9 @@ def audit(
     label-conflict (copies with different labels), votes-disagree (where there are votes), label-suspect (confident
     learning over out-of-fold predictions; votes are not used for it; needs the extra [train]).
 
+    A shipped model also looks at a sample: where another order of the labels, or two classes exchanged, agree far
+    better with what it sees, that is said.
+
     DIR holds index.html, flags.csv (a row per flag), summary.json, and out-of-fold.npy.
 
     Exit code: 0 done, 3 done, but some records of IN could not be read, 2 wrong usage or data.
@@ -159,6 +162,8 @@ def _print_summary(summary: AuditSummary) -> None:
     for kind in summary.kinds:
         table.add_row(kind.kind, f"{kind.total:,}", *(f"{count:,}" for _, count in kind.by_split))
     Console(highlight=False).print(table)
+    if summary.label_check:
+        typer.echo(summary.label_check)
     if summary.confirmed is not None and summary.voted:
         overall = (summary.disagreeing or 0) / summary.voted
         typer.echo(f"votes contradict {overall:.1%} of all labels, {summary.confirmed:.1%} of the likeliest suspects")
