@@ -9,8 +9,8 @@ from pathlib import Path
 from mien.data.checks import apart
 from mien.data.dataset import Dataset, Problem, Progress, split_rank
 from mien.data.export import write_source
-from mien.data.readers import open_source
-from mien.data.reading.reading import Choices, Reading
+from mien.data.readers import Opened, open_source
+from mien.data.reading.reading import Choices
 from mien.errors import DataError
 
 FORMATS = ("arrays", "folders", "parquet")
@@ -18,9 +18,12 @@ FORMATS = ("arrays", "folders", "parquet")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What an import would write. counts: split -> class -> how many samples. problems: what could not be used."""
+    """What an import would write. reading: how the source is read, in lines. counts: split -> class -> samples.
 
-    reading: Reading
+    problems: what could not be used.
+    """
+
+    reading: tuple[str, ...]
     counts: dict[str, dict[str, int]]
     problems: tuple[Problem, ...]
 
@@ -36,14 +39,16 @@ def import_dataset(
     *,
     as_: str = "arrays",
     choices: Choices | None = None,
+    check: bool = True,
     resume: bool = False,
     progress: Progress | None = None,
 ) -> Dataset:
     """Writes a data set of any layout to the new folder `out`. Its last step has what was chosen and how it was read.
 
-    as_: one of `FORMATS`. choices: what the user says of the source. resume: a killed import is resumed. What could not
-    be used is in OUT/problems.csv and counted in the last step. Raises DataError, OutputError where `out` is there
-    already or touches the source, MissingExtraError without pyarrow.
+    as_: one of `FORMATS`. choices: what the user says of the source. check: whether a shipped model reads a sample of
+    the faces, to see whether the labels are plausible. resume: a killed import is resumed. What could not be used is in
+    OUT/problems.csv and counted in the last step. Raises DataError, also where numbers whose order was assumed agree
+    far better in another one; OutputError where `out` is there already or touches the source; MissingExtraError.
     """
     source, out = Path(source), Path(out)
     choices = choices or Choices()
@@ -51,13 +56,19 @@ def import_dataset(
         raise DataError(f"--as {as_}: unknown; expected {', '.join(FORMATS)}")
     apart(source, out)
     opened = open_source(source, choices=choices)
-    settings = {"source": source.resolve().name, **choices.to_dict(), "reading": opened.reading.lines()}
+    lines = opened.reading.lines()
+    if check:
+        lines += _plausible(opened, source)
+    settings = {"source": source.resolve().name, **choices.to_dict(), "reading": lines}
     return write_source(opened, out, as_=as_, command="import", settings=settings, resume=resume, progress=progress)
 
 
-def plan_import(source: Path, *, choices: Choices | None = None, progress: Progress | None = None) -> Plan:
+def plan_import(
+    source: Path, *, choices: Choices | None = None, check: bool = True, progress: Progress | None = None
+) -> Plan:
     """What `import_dataset` would do: all files are opened and read, nothing is written. Raises DataError."""
     opened = open_source(Path(source), choices=choices)
+    lines = opened.reading.lines() + (_plausible(opened, Path(source)) if check else [])
     names = (*opened.label_names, "")
     counts: Counter[tuple[str, str]] = Counter()
     problems: list[Problem] = []
@@ -74,4 +85,12 @@ def plan_import(source: Path, *, choices: Choices | None = None, progress: Progr
     table: dict[str, dict[str, int]] = {}
     for split in sorted({s for s, _ in counts}, key=split_rank):
         table[split] = {name: counts[split, name] for name in names if name or counts[split, ""]}
-    return Plan(opened.reading, table, tuple(problems))
+    return Plan(tuple(lines), table, tuple(problems))
+
+
+def _plausible(opened: Opened, source: Path) -> list[str]:
+    """What a shipped model says of the labels, as lines of the reading."""
+    from mien.data.plausibility import check_source, judge_import
+
+    labels = opened.reading.labels
+    return [f"check    {line}" for line in judge_import(check_source(opened, labels), labels, str(source))]

@@ -48,6 +48,9 @@ def import_(
     ferplus: Annotated[
         Path | None, typer.Option(metavar="FILE", help="fer2013new.csv, whose votes belong to the rows of SOURCE.")
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check/--no-check", help="Let a shipped model judge whether the labels are plausible.")
+    ] = True,
     resume: Annotated[bool, typer.Option("--resume", help="Resume a killed import.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")] = False,
 ) -> None:
@@ -86,8 +89,8 @@ def import_(
     )
     if plan:
         with progress_bar("read", unit="images", quiet=quiet) as progress:
-            planned = plan_import(source, choices=choices, progress=progress)
-        _print_reading(planned.reading.lines())
+            planned = plan_import(source, choices=choices, check=check, progress=progress)
+        _print_reading(planned.reading)
         print_counts(planned.counts)
         typer.echo(f"{source}: {planned.samples:,} images; nothing was written")
         _print_problems(planned.problems)
@@ -97,7 +100,7 @@ def import_(
     if out is None:
         raise typer.BadParameter("expected a new folder for the data set, or --plan", param_hint="OUT")
     with progress_bar("import", unit="images", quiet=quiet) as progress:
-        dataset = import_dataset(source, out, as_=as_, choices=choices, resume=resume, progress=progress)
+        dataset = import_dataset(source, out, as_=as_, choices=choices, check=check, resume=resume, progress=progress)
     _print_reading(dataset.steps[-1].settings["reading"])
     print_counts(dataset.counts())
     typer.echo(f"{out}: {len(dataset):,} images as {as_}")
