@@ -153,7 +153,7 @@ def find_fer2013(scan: Scan) -> Found | None:
     for wanted in FER2013_NAMES:
         found = scan.named(wanted)
         if found:
-            return read_pixel_table(scan, found[0])
+            return read_pixel_table(scan, found[0], beside=True)
     return None
 
 
@@ -173,8 +173,11 @@ def holds_pixels(scan: Scan, name: str) -> bool:
     return name.rpartition("/")[2] in FER2013_NAMES or _pixel_columns(scan, name) is not None
 
 
-def read_pixel_table(scan: Scan, name: str) -> Found:
-    """A CSV of images as a data set. Raises DataError where it is none."""
+def read_pixel_table(scan: Scan, name: str, *, beside: bool = False) -> Found:
+    """A CSV of images as a data set. beside: FER+'s votes are taken from a fer2013new.csv in the same folder.
+
+    Raises DataError where it is no such CSV.
+    """
     tree, where = scan.tree, scan.tree.where(name)
     found = _pixel_columns(scan, name)
     if found is None or (name.rpartition("/")[2] in FER2013_NAMES and found[1].label < 0):
@@ -207,7 +210,7 @@ def read_pixel_table(scan: Scan, name: str) -> Found:
     labels = _labels(scan, Counter(written), where)
     fingerprint = f"{tree.stamp(name)} {scan.choices.to_dict()} {scan.choices.splits}"
     votes, used = None, {name}
-    votes_at = _votes_file(scan, name)
+    votes_at = _votes_file(scan, name, beside=beside)
     if votes_at:
         votes, there = read_ferplus(*votes_at)
         codes = np.array([SPLITS.index(s) if (s := splits[u]) else -1 for u in usages], np.int8)
@@ -249,13 +252,11 @@ def _pixel_columns(scan: Scan, name: str) -> tuple[TextTable, PixelColumns] | No
     return table, PixelColumns(label, pixels, usage, len(titles), each)
 
 
-def _votes_file(scan: Scan, name: str) -> tuple[Tree, str] | None:
+def _votes_file(scan: Scan, name: str, *, beside: bool) -> tuple[Tree, str] | None:
     if scan.choices.ferplus:
         return Folder(scan.choices.ferplus.parent), scan.choices.ferplus.name
-    if name.rpartition("/")[2] not in FER2013_NAMES:
-        return None
-    beside = name[: name.rfind("/") + 1] + FERPLUS_NAME
-    return (scan.tree, beside) if scan.tree.has(beside) else None
+    votes = name[: name.rfind("/") + 1] + FERPLUS_NAME
+    return (scan.tree, votes) if beside and scan.tree.has(votes) else None
 
 
 def _labels(scan: Scan, written: Counter[str], where: str) -> Labels:

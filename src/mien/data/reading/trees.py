@@ -141,12 +141,12 @@ class Folder:
 
     def picture(self, name: str) -> NDArray[np.uint8]:
         """An image as uint8 (H, W, 3), RGB."""
-        return read_picture(self.root / name)
+        return read_picture(f"{self.root}/{name}")
 
     def stamp(self, name: str) -> str:
         """Size and time of the file."""
         try:
-            status = (self.root / name).stat()
+            status = os.stat(f"{self.root}/{name}")  # noqa: PTH116 (three times as fast, and this runs a million times)
         except (OSError, ValueError):  # its absence will be a problem of its own
             return "-"
         return f"{status.st_size}-{status.st_mtime_ns}"

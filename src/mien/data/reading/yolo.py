@@ -38,7 +38,7 @@ def find_yolo(scan: Scan) -> Found | None:
     """Label files of YOLO beside images or in parallel folders. Raises DataError, MissingExtraError."""
     texts = {name.lower(): name for name in scan.with_suffix(".txt")}
     gathered = Annotated(scan, "YOLO", fractions=True)
-    pairs = _pairs(gathered.images.images, texts)
+    pairs = _pairs(gathered.images.images, texts) if texts else {}
     if not pairs or not _looks_like_yolo(scan, list(pairs.values())):
         return None
     config = _config(scan, gathered)
