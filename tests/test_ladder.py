@@ -45,8 +45,8 @@ def test_the_plan_is_for_any_backbone():
         assert (recipe.data.labels, recipe.data.subset, recipe.optimizer.epochs) == (("happy", "sad"), 150, 3)
     with pytest.raises(RecipeError, match="'resnet11', no network that is known"):
         plan_ladder("resnet11")
-    with pytest.raises(RecipeError, match=r"ladder-10: data\.subset is 50"):
-        plan_ladder("resnet10", weights="", subset=50)
+    with pytest.raises(RecipeError, match=r"data\.subset is 50: optimizer\.batch_size is 64.*--set optimizer"):
+        plan_ladder("resnet10", subset=50, overrides=["optimizer.batch_size=64"])
 
 
 def test_the_best_step_is_trained_longer_and_the_better_one_is_kept(scripted, tmp_path):

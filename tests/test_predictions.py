@@ -129,9 +129,10 @@ HEADER = "source,label,happy,sad"
     ("lines", "says"),
     [
         ([HEADER, "a,bored,0.5,0.5"], "line 2: unknown label 'bored'"),
-        ([HEADER, "a,happy,0.5,0.5", "b,sad,0.5,0.4"], "line 3: its probabilities add up to 0.9"),
-        ([HEADER, "a,happy,50,50"], "line 2: 50 in the column 'happy'; expected 0 to 1"),
-        ([HEADER, "a,happy,-0.5,1.5"], "line 2: -0.5 in the column 'happy'"),
+        ([HEADER, "a,happy,0.5,0.5", "b,sad,0.5,0.3"], "line 3: its probabilities add up to 0.8"),
+        ([HEADER, "a,happy,0.500,0.500", "b,sad,0.5,0.4"], "line 3: its probabilities add up to 0.9"),
+        ([HEADER, "a,happy,7,50"], "scores are 7 to 50, and rows add up to 57 to 57; expected probabilities (sum 1)"),
+        ([HEADER, "a,happy,-0.5,1.5"], "Say what they are: --scores logits"),
         ([HEADER, "a,happy,much,0.5"], "line 2: 'much' in the column 'happy' is no number"),
         ([HEADER, "a,happy,nan,0.5"], "line 2: 'nan' in the column 'happy' is no number"),
         ([HEADER, "a,happy,,1"], "line 2: '' in the column 'happy' is no number"),
@@ -143,9 +144,11 @@ HEADER = "source,label,happy,sad"
         ),
         ([HEADER], "has no rows"),
         ([""], "is empty"),
-        (["label,happy,sad", "happy,1,0"], "line 1: no column 'source'"),
-        (["source,happy,sad", "happy,1,0"], "line 1: no column 'label'"),
-        (["source,label", "a,happy"], "line 1: nothing predicted"),
+        (
+            ["source,happy,sad", "happy,1,0"],
+            "no column with the truth (label, truth, y_true ...); it has source, h",
+        ),
+        (["source,label", "a,happy"], "nothing predicted; it has source, label; expected an answer"),
         (["source,label,label,happy", "a,happy,happy,1"], "line 1: two columns 'label'"),
         (["source,label,happy,joy", "a,happy,1,0"], "'happy' and 'joy' are both 'happy'"),
         (["source,label,happy,", "a,happy,1,0"], "line 1: a column without a name"),
@@ -163,7 +166,7 @@ def test_what_is_refused(tmp_path, lines, says):
 
 
 def test_many_bad_rows_are_counted(tmp_path):
-    path = write(tmp_path / "p.csv", HEADER, *(f"f{i},happy,0.5,0.{i}" for i in range(1, 5)), *["x,dull,1,0"] * 6)
+    path = write(tmp_path / "p.csv", HEADER, *(f"f{i},happy,much,0.{i}" for i in range(1, 5)), *["x,dull,1,0"] * 6)
     with pytest.raises(DataError, match=r"rows that can't be used \(10\): line 2: .*; and 5 more"):
         read_predictions(path)
 
@@ -216,8 +219,12 @@ def test_labels_alone_against_data(tmp_path):
     result = evaluate_predictions(read_predictions(path), make_samples([0, 2]), data="faces")
     assert (result.labels, result.accuracy, result.missing_classes) == (FER2013, 0.5, ())
     foreign = write(tmp_path / "q.csv", "source,label,expression", "f0.png,angry,contempt", "f1.png,fear,fear")
-    with pytest.raises(DataError, match=r"line 2: 'contempt'"):
-        evaluate_predictions(read_predictions(foreign), make_samples([0, 2]), data="faces")
+    wrong = evaluate_predictions(read_predictions(foreign), make_samples([0, 2]), data="faces")
+    assert (wrong.n, wrong.accuracy, wrong.n_unanswered) == (2, 0.5, 0)
+    assert wrong.notes == ("answers that the data have no label for, counted as wrong: contempt 1",)
+    own = write(tmp_path / "own.csv", "source,expression", "f0.png,angry", "f1.png,puzzled")
+    with pytest.raises(DataError, match=r"line 3: 'puzzled'"):
+        evaluate_predictions(read_predictions(own, with_data=True), make_samples([0, 2]), data="faces")
 
 
 def test_what_does_not_fit_the_data_is_refused(tmp_path):

@@ -199,7 +199,11 @@ def test_refusals(own, tmp_path):
     refused(DataError, "no such data set", data=tmp_path / "none")
     refused(RecipeError, "no recipe 'mien-tiny'", recipe="mien-tiny")
     refused(RecipeError, "unknown key", overrides=["optimizer.epoch=1"])
-    refused(DataError, "1 classes in train", data=write_class_folders(tmp_path / "one", labels=["happy"] * 7))
+    refused(
+        DataError,
+        "two or more expressions are needed; all [0-9]+ faces to train on are happy",
+        data=write_class_folders(tmp_path / "one", labels=["happy"] * 7),
+    )
     refused(DataError, "no ferplus_votes", recipe="toy", overrides=[*QUICK, "targets.votes=1"])
     assert not list(tmp_path.glob("*.onnx"))
 

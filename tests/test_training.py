@@ -321,8 +321,9 @@ def test_refusals(toy_folder, tiny_run, tmp_path):
         train_run(recipe, toy_folder, tiny_run.folder, device=CPU)
     with pytest.raises(TrainingError, match="another recipe"):
         train_run(replace(recipe, seed=5), toy_folder, tiny_run.folder, resume=True, device=CPU)
-    with pytest.raises(DataError, match="batch_size"):
-        train_run(load_recipe("toy", ["optimizer.batch_size=4000"]), toy_folder, tmp_path / "r", device=CPU)
+    large = load_recipe("toy", ["optimizer.batch_size=4000"])
+    with pytest.raises(RecipeError, match=r"140 faces to train on; use  --set optimizer\.batch_size=35"):
+        train_run(large, toy_folder, tmp_path / "r", given=["optimizer.batch_size"], device=CPU)
     with pytest.raises(DataError, match="no such data set"):
         train_run(recipe, tmp_path / "nothing", tmp_path / "r", device=CPU)
     only_train = tmp_path / "only" / "train"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -30,8 +31,22 @@ def evaluate(
     split: Annotated[Literal["train", "validation", "test"], typer.Option(help="What to measure on.")] = "validation",
     predictions: Annotated[
         Path | None,
-        typer.Option(help="Instead of models: CSV or Parquet with source, label and what a tool said."),
+        typer.Option(help="Instead of models: CSV, JSON or Parquet with images, truth and what a tool said."),
     ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ROLE=NAME",
+            help="Which column of --predictions is the image, truth, answer or confidence; repeatable.",
+        ),
+    ] = None,
+    scores: Annotated[
+        Literal["probabilities", "percent", "logits"] | None,
+        typer.Option(help="What the scores in --predictions are. [default: as the numbers look]"),
+    ] = None,
+    classes: Annotated[
+        str, typer.Option(metavar="NAMES", help="What 0, 1, ... stand for in --predictions, as angry,disgust,...")
+    ] = "",
     truth: Annotated[
         Literal["label", "votes"] | None,
         typer.Option(help="The data's labels, or the majority of FER+'s raters. [default: as the model was trained]"),
@@ -57,15 +72,16 @@ def evaluate(
     train_if_missing: TrainIfMissing = None,
     recipe: TrainingRecipe = "",
     set_: RecipeChanges = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")] = False,
     format_: Annotated[Literal["table", "json"], typer.Option("--format", help="What to print.")] = "table",
 ) -> None:
     """Measure a model: accuracy with its interval, figures of each class, calibration, speed, and every prediction.
 
     All of it is on one page, DIR/report.html, whose figures are in DIR/figures/; the page shows faces of the data set.
 
-    A file of predictions has the columns source, label, and either a probability for each class or the expression that
-    was predicted and perhaps its confidence. With --data, it must have every face of the split, by its source.
+    A file of predictions has the image, the truth (label, y_true ...), and either a score for each class (happy,
+    prob_happy, emotion.happy ...) or the answer (expression, y_pred, dominant_emotion ...); rows without an answer
+    count as wrong. With --data it must have every face of the split, by its path, and needs no truth.
 
     Examples:
 
@@ -82,6 +98,8 @@ def evaluate(
     `mien evaluate --model own.onnx --train-if-missing faces/ --out results/own`
 
     `mien evaluate --predictions other-tool.csv --out results/other`
+
+    `mien evaluate --predictions deepface.json --data faces/ --split test --out results/deepface`
     """
     import json
 
@@ -99,7 +117,16 @@ def evaluate(
     train_missing_model(models, train_if_missing, recipe, set_, quiet=quiet)
     if train_if_missing is not None:
         data = _held_out(Path(models[0]), data, train_if_missing, split)
-    said = read_predictions(predictions) if predictions is not None else None
+    _refuse_without_predictions(predictions, {"--column": column, "--scores": scores, "--classes": classes})
+    said = None
+    if predictions is not None:
+        said = read_predictions(
+            predictions,
+            columns=_named_columns(column or ()),
+            scores=scores,
+            classes=_listed(classes),
+            with_data=data is not None,
+        )
     opened = [open_model(name) for name in models]
     samples = extremes = None
     if data is None:
@@ -144,6 +171,28 @@ def evaluate(
     else:
         print_evaluation(result)
         typer.echo(", ".join(str(place) for place in written))
+
+
+def _refuse_without_predictions(predictions: Path | None, options: Mapping[str, object]) -> None:
+    from mien.errors import DataError
+
+    given = next((option for option, value in options.items() if value), None)
+    if predictions is None and given:
+        raise DataError(f"{given}: says how to read another tool's file; give it with  --predictions FILE")
+
+
+def _named_columns(given: Iterable[str]) -> dict[str, str]:
+    from mien.errors import DataError
+
+    pairs = [text.partition("=") for text in given]
+    for role, _, name in pairs:
+        if not role.strip() or not name.strip():
+            raise DataError(f"--column {role}: expected ROLE=NAME, for example  --column answer=emotion")
+    return {role.strip(): name.strip() for role, _, name in pairs}
+
+
+def _listed(names: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in names.split(",") if name.strip())
 
 
 def _held_out(model: Path, data: Path | None, trained_on: Path, split: str) -> Path:

@@ -51,16 +51,17 @@ def ladder(
     require_training("training")
     from mien.training.ladder import LadderWatcher, climb_ladder, plan_ladder
     from mien.training.loop import Watcher, pick_device
-
-    wanted = tuple(name.strip() for name in labels.split(",") if name.strip())
-    plan = plan_ladder(backbone, weights=weights, labels=wanted, subset=subset, overrides=set_ or ())
-    if dry_run:
-        _print_plan(plan)
-        return
+    from mien.training.small_sets import given_keys
 
     def say(line: str) -> None:
         if not quiet:
             typer.echo(line, err=True)
+
+    wanted = tuple(name.strip() for name in labels.split(",") if name.strip())
+    plan = plan_ladder(backbone, weights=weights, labels=wanted, subset=subset, overrides=set_ or (), warn=say)
+    if dry_run:
+        _print_plan(plan)
+        return
 
     def begun(recipe: Recipe, finished: bool) -> None:
         say(f"{recipe.name}: {recipe.description}{' (finished)' if finished else ''}")
@@ -71,6 +72,7 @@ def ladder(
             data,
             out,
             longer=longer,
+            given=given_keys(set_ or ()),
             trackers=log or (),
             device=pick_device(device, threads=threads),
             watcher=LadderWatcher(begun, Watcher(on_epoch=lambda row: say(f"  {epoch_line(row)}"))),

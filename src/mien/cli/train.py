@@ -59,9 +59,15 @@ def train(
     from mien.training.loop import pick_device
     from mien.training.recipe import load_recipe
     from mien.training.run import train_run
+    from mien.training.small_sets import given_keys
     from mien.training.workers import is_first_worker, leave_unless_first
 
-    settings = load_recipe(recipe, set_ or [])
+    def say(line: str) -> None:
+        if not quiet and is_first_worker():
+            typer.echo(line, err=True)
+
+    changes = set_ or []
+    settings = load_recipe(recipe, changes, warn=say)
     if dry_run:
         typer.echo(to_toml(settings), nl=False)
         return
@@ -75,6 +81,7 @@ def train(
                 resume=resume,
                 stop_after=stop_after,
                 stream=stream,
+                given=given_keys(changes),
                 trackers=log or (),
                 device=chosen,
                 watcher=progress.watcher(),

@@ -27,7 +27,8 @@ from mien.evaluation import metrics
 from mien.evaluation.calibration import undo_temperature
 from mien.evaluation.fitting import fit_faces
 from mien.evaluation.measure import Answers, Truths, mapped, measure, share_right
-from mien.evaluation.predictions import Predictions, called_among, match_sources, require_truth
+from mien.evaluation.prediction_matching import called_among, match_sources, require_truth
+from mien.evaluation.predictions import Predictions
 from mien.evaluation.report import report_text
 from mien.evaluation.result import Diversity, Evaluation, Truth, UsedModel
 from mien.evaluation.robustness import choose_rows, measure_robustness
@@ -130,6 +131,7 @@ def evaluate_predictions(
     has a truth for must be in the file, by its source, and the file's label must be that truth.
     truth: the ruler, `label` unless said. Raises DataError where the two don't fit, or nothing can be measured.
     """
+    notes = predictions.notes
     if samples is None:
         if truth == "votes" or extras.columns:
             wanted = "the ruler 'votes' needs the data set's votes" if truth == "votes" else "groups need its columns"
@@ -138,20 +140,15 @@ def evaluate_predictions(
         truths = Truths("label", predictions.truth_names, predictions.truth, predictions.sources, None, {})
     else:
         every = _truths(samples, truth or "label", data, extras)
-        rows, order = match_sources(predictions, every.sources, every.index >= 0, data)
-        truths = replace(
-            every,
-            index=every.index[rows],
-            sources=tuple(every.sources[i] for i in rows),
-            votes=None if every.votes is None else every.votes[rows],
-            columns={name: values[rows] for name, values in every.columns.items()},
-            copied=None if every.copied is None else every.copied[rows],
-        )
+        rows, order, matched = match_sources(predictions, every.sources, every.index >= 0, data)
+        truths, notes = every.take(rows), (*notes, *matched)
         require_truth(predictions, order, truths.names, truths.index, truths.ruler)
     labels, called = predictions.labels, predictions.called
     if predictions.probabilities is None and samples is not None:
         # What such a tool could have said is not in its file, only what it did say.
-        labels, called = truths.names, called_among(predictions, truths.names)
+        labels = truths.names
+        called, foreign = called_among(predictions, truths.names)
+        notes = (*notes, *foreign)
     answers = Answers(
         labels,
         called[order],
@@ -161,13 +158,15 @@ def evaluate_predictions(
     found = measure(answers, truths, target_accuracy=extras.target_accuracy, data=data or predictions.name)
     left_out = 0 if samples is None else len(samples) - found.n
     absent = 0 if samples is None else len(samples) - len(order)
-    notes = () if not absent else (f"{absent} faces without a truth are not in the file: votes are those of the rest",)
+    if absent:
+        notes = (*notes, f"{absent} faces without a truth are not in the file: votes are those of the rest")
     return replace(
         found,
         predictions=predictions.name,
         data=data,
         split=split,
         n_left_out=left_out,
+        n_unanswered=int((predictions.called[order][found.rows] < 0).sum()),
         notes=notes,
         rows=found.rows if samples is None else rows[found.rows].astype(np.int64),
     )
@@ -202,7 +201,8 @@ def _csv(evaluation: Evaluation) -> str:
         zip(evaluation.sources, evaluation.truth_index, evaluation.predicted_index, strict=True)
     ):
         figures = [*(() if sure is None else (sure[i],)), *(() if p is None else p[i])]
-        writer.writerow([source, labels[right], labels[called], *(f"{v:.6f}" for v in figures)])
+        cells = [f"{v:.6f}" for v in figures] if called >= 0 else [""] * len(figures)
+        writer.writerow([source, labels[right], labels[called] if called >= 0 else "", *cells])
     return table.getvalue()
 
 
@@ -213,16 +213,21 @@ def _parquet(evaluation: Evaluation) -> bytes:
         import pyarrow.parquet as pq
     except ImportError as error:
         raise MissingExtraError("data", "writing Parquet") from error
-    names = np.array(evaluation.labels, object)
+    names = np.array((*evaluation.labels, None), object)  # -1, no answer, is the last
+    unanswered = evaluation.predicted_index < 0
+
+    def column(values: NDArray[np.float64]) -> pa.Array:
+        return pa.array(values.astype(np.float32), mask=unanswered)
+
     columns = {
         "source": list(evaluation.sources),
         "label": names[evaluation.truth_index],
-        "expression": names[evaluation.predicted_index],
+        "expression": pa.array(names[evaluation.predicted_index], pa.string()),
     }
     if evaluation.confidence is not None:
-        columns["confidence"] = evaluation.confidence.astype(np.float32)
+        columns["confidence"] = column(evaluation.confidence)
     if evaluation.probabilities is not None:
-        columns |= dict(zip(evaluation.labels, evaluation.probabilities.astype(np.float32).T, strict=True))
+        columns |= dict(zip(evaluation.labels, map(column, evaluation.probabilities.T), strict=True))
     data = io.BytesIO()
     pq.write_table(pa.table(columns), data, compression="zstd")
     return data.getvalue()

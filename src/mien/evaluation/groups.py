@@ -60,7 +60,8 @@ class GroupComparison:
 def compare_groups(
     columns: Mapping[str, NDArray[Any]], truth: NDArray[np.int64], called: NDArray[np.int64], classes: int
 ) -> tuple[GroupComparison, ...]:
-    """Compares the groups that each column (N,) makes of the samples; truth, called: class indices (N,).
+    """Compares the groups that each column (N,) makes of the samples; truth, called: class indices (N,), called -1 for
+    no answer.
 
     Groups may differ in their expressions, so a gap in accuracy can come from harder expressions alone: look at the
     balanced accuracy too. Raises DataError for a column that does not group: of another length, of several numbers per
@@ -136,7 +137,7 @@ def _compare(
     found = []
     for i in sorted(range(len(names)), key=lambda i: (-n[i], names[i])):
         rows = place == i
-        confusion = metrics.confusion_counts(truth[rows], called[rows], classes)
+        confusion = metrics.counts_with_unanswered(truth[rows], called[rows], classes)
         intervals = metrics.bootstrap(confusion)
         rest = int(n.sum() - n[i])
         gap = float(right[i] / n[i] - (right.sum() - right[i]) / rest) if rest else None

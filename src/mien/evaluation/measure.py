@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,8 @@ CAVEAT = "chosen on these very faces, so expect a little less on others; choose 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answers:
-    """What was said about N faces. labels: the L classes in mien's spelling. called: int64 (N,), an index into them.
+    """What was said about N faces. labels: the L classes in mien's spelling. called: int64 (N,), an index into them, -1
+    for no answer that can be right.
 
     confidence: float64 (N,); probabilities: float64 (N, L); raw: those before temperature. None for what was not said.
     """
@@ -44,6 +45,11 @@ class Answers:
     confidence: Floats | None
     probabilities: Floats | None
     raw: Floats | None = None
+
+    def take(self, rows: NDArray[np.intp]) -> Answers:
+        """Those about some of the faces."""
+        figures = (None if f is None else f[rows] for f in (self.confidence, self.probabilities, self.raw))
+        return Answers(self.labels, self.called[rows], *figures)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,6 +69,17 @@ class Truths:
     copied: NDArray[np.bool_] | None = None
     n_train: int = 0
 
+    def take(self, rows: NDArray[np.intp]) -> Truths:
+        """Those of some of the faces."""
+        return replace(
+            self,
+            index=self.index[rows],
+            sources=tuple(self.sources[i] for i in rows.tolist()),
+            votes=None if self.votes is None else self.votes[rows],
+            columns={name: values[rows] for name, values in self.columns.items()},
+            copied=None if self.copied is None else self.copied[rows],
+        )
+
 
 def measure(answers: Answers, truths: Truths, *, target_accuracy: float | None, data: str) -> Evaluation:
     """All figures. data: what the data are called in messages.
@@ -80,26 +97,35 @@ def measure(answers: Answers, truths: Truths, *, target_accuracy: float | None, 
             f"{data or 'the data'}: no samples to measure by {truths.ruler}; {len(truths.index)} were left out"
         )
     right = truths.index[measured]
-    everyone = None if answers.probabilities is None else mapped(answers.probabilities, labels, names)
-    probabilities = None if everyone is None else everyone[measured]
+    probabilities = None if answers.probabilities is None else mapped(answers.probabilities, labels, names)[measured]
+    unanswered = answers.called[measured] < 0
     if probabilities is None:
-        called = np.array([names.index(name) for name in labels])[answers.called[measured]]
+        place = np.array([*(names.index(name) for name in labels), -1])
+        called = place[answers.called[measured]]
         confidence = None if answers.confidence is None else answers.confidence[measured]
     else:
-        called, confidence = probabilities.argmax(1), probabilities.max(1)
-    confusion = metrics.confusion_counts(right, called, len(names))
+        probabilities[unanswered] = 0.0
+        called, confidence = np.where(unanswered, -1, probabilities.argmax(1)), probabilities.max(1)
+    confusion = metrics.counts_with_unanswered(right, called, len(names))
+    counts, shares = (c[: len(names), : len(names)].tolist() for c in (confusion, metrics.normalised(confusion)))
     known = np.array([name in labels for name in names])
-    sayable = known[right]
     top_2 = nll = None
+    sayable = known[right] & ~unanswered
     if probabilities is not None:
         # Classes that the model lacks must not rise to the top 2 by being listed before other zeros.
         hits = metrics.top_k_hits(np.where(known, probabilities, -1.0), right)
         top_2 = float((hits & sayable).mean())
         nll = metrics.negative_log_likelihood(probabilities[sayable], right[sayable]) if sayable.any() else None
-    kl, kl_n = _kl_to_votes(answers, truths)
-    calibrated = _calibration(everyone, truths, measured)
-    ece, ece_majority = _ece(everyone, truths, measured)
-    raw = None if answers.raw is None else mapped(answers.raw, labels, names)
+    # Figures of probabilities are those of the faces that have some.
+    said = np.flatnonzero(answers.called >= 0)
+    answered, of_answered = answers.take(said), truths.take(said)
+    kl, kl_n = _kl_to_votes(answered, of_answered)
+    everyone = None if answered.probabilities is None else mapped(answered.probabilities, labels, names)
+    held = np.flatnonzero(of_answered.index >= 0)
+    everyone = everyone if len(held) else None
+    calibrated = _calibration(everyone, of_answered, held)
+    ece, ece_majority = _ece(everyone, of_answered, held)
+    raw = None if answered.raw is None else mapped(answered.raw, labels, names)
     return Evaluation(
         truth=truths.ruler,
         labels=names,
@@ -115,17 +141,17 @@ def measure(answers: Answers, truths: Truths, *, target_accuracy: float | None, 
         cohen_kappa=metrics.cohen_kappa(confusion),
         matthews_correlation=metrics.matthews_correlation(confusion),
         ece=ece,
-        ece_before_temperature=_ece(raw, truths, measured)[0],
+        ece_before_temperature=_ece(raw, of_answered, held)[0],
         ece_majority=ece_majority,
         nll=nll,
         nll_n=int(sayable.sum()) if probabilities is not None else 0,
         kl_votes=kl,
         kl_n=kl_n,
         per_class=_class_scores(confusion, names),
-        confusion=tuple(tuple(row) for row in confusion.tolist()),
-        confusion_normalised=tuple(tuple(row) for row in metrics.normalised(confusion).tolist()),
+        confusion=tuple(tuple(row) for row in counts),
+        confusion_normalised=tuple(tuple(row) for row in shares),
         calibration=calibrated,
-        curves=None if probabilities is None else _curves(probabilities, right, names, known),
+        curves=None if probabilities is None else _curves(probabilities[~unanswered], right[~unanswered], names, known),
         selective=None if confidence is None else _selective(called == right, confidence, target_accuracy),
         votes=_votes(answers, truths),
         dropped_classes=tuple(name for name in labels if name not in names),
@@ -238,8 +264,10 @@ def _votes(answers: Answers, truths: Truths) -> Votes | None:
         return None
     if answers.probabilities is not None:
         called = mapped(answers.probabilities, answers.labels, VOTE_LABELS).argmax(1)
+        called = np.where(answers.called < 0, -1, called)
     else:
-        called = np.array([VOTE_LABELS.index(n) if n in VOTE_LABELS else -1 for n in answers.labels])[answers.called]
+        place = [VOTE_LABELS.index(n) if n in VOTE_LABELS else -1 for n in answers.labels]
+        called = np.array([*place, -1])[answers.called]
     majority = vote_majority(truths.votes)
     agreement = vote_shares(truths.votes).max(1)
     hits = called == majority
@@ -274,6 +302,6 @@ def _class_scores(confusion: Indices, names: tuple[str, ...]) -> tuple[ClassScor
         metrics.recall(confusion).tolist(),
         metrics.precision(confusion).tolist(),
         metrics.f1(confusion).tolist(),
-        strict=True,
+        strict=False,  # the unanswered come last, and are no class
     )
     return tuple(ClassScore(name, n, r if n else None, p, f if n else None) for name, n, r, p, f in rows)

@@ -31,6 +31,15 @@ def confusion_counts(truth: NDArray[Any], predicted: NDArray[Any], classes: int)
     return np.bincount(truth * classes + predicted, minlength=classes * classes).reshape(classes, classes)
 
 
+def counts_with_unanswered(truth: NDArray[Any], predicted: NDArray[Any], classes: int) -> Counts:
+    """As `confusion_counts`, where predictions may be -1 for none: those stand in a last column more, (K + 1, K + 1),
+    as answers of a class without samples. So they are wrong in every figure, and no share loses them.
+    """
+    if (predicted >= 0).all():
+        return confusion_counts(truth, predicted, classes)
+    return confusion_counts(truth, np.where(predicted < 0, classes, predicted), classes + 1)
+
+
 def accuracy(confusion: Counts) -> float:
     """The share of samples that were called right, 0 to 1."""
     return float(np.trace(confusion) / _total(confusion))

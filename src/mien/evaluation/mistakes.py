@@ -65,16 +65,18 @@ def _doubtful(e: Evaluation, votes: NDArray[np.float32] | None) -> tuple[NDArray
         return _by_votes(e, votes)
     if e.probabilities is None:
         return np.zeros(e.n, bool), "Without votes and without probabilities no label is doubted."
+    answered = np.flatnonzero(e.predicted_index >= 0)
+    truth, probabilities, doubtful = e.truth_index[answered], e.probabilities[answered], np.zeros(e.n, bool)
     try:
-        suspects = find_suspects(e.truth_index, e.probabilities.astype(np.float32))
+        suspects = find_suspects(truth, probabilities.astype(np.float32))
     except (MissingExtraError, DataError):  # DataError: a single class, where no label can be another's
         rule = (
             "a label is doubtful where its probability is lower than that class's faces get in the mean, and that of "
             "the predicted class is as high as its own faces get"
         )
-        return doubted(e.truth_index, e.probabilities), f"Told from the model's own probabilities: {rule}."
-    doubtful = np.zeros(e.n, bool)
-    doubtful[suspects.rows] = True
+        doubtful[answered] = doubted(truth, probabilities)
+        return doubtful, f"Told from the model's own probabilities: {rule}."
+    doubtful[answered[suspects.rows]] = True
     return doubtful, (
         "Told by confident learning (Northcutt et al. 2021) from the model's own probabilities: a hint, no proof."
     )

@@ -14,7 +14,7 @@ from mien.evaluation import figures
 from mien.evaluation.extremes import Extremes
 from mien.evaluation.figures import FigurePage
 from mien.evaluation.page_faces import explanations, wrong_answers
-from mien.evaluation.report import title
+from mien.evaluation.report import class_notes, title
 from mien.evaluation.result import Calibration, Diversity, Evaluation, Selective, Share, TrainCopies, Votes
 from mien.evaluation.robustness import CORRUPTIONS, SEVERITIES, Robustness, corrupt
 from mien.evaluation.speed import Speed
@@ -294,10 +294,7 @@ def _intro(e: Evaluation) -> str:
     if e.tta:
         lines.append("Each face was looked at ten times, mirrored and shifted.")
     lines += [f"{m.name}: sha256 {m.sha256[:16]}…, temperature {m.temperature:.4g}." for m in e.models]
-    if e.dropped_classes:
-        lines.append(f"Dropped, as the truth lacks them: {', '.join(e.dropped_classes)}.")
-    if e.missing_classes:
-        lines.append(f"Unknown to the model and counted as wrong: {', '.join(e.missing_classes)}.")
+    lines += [f"{name.capitalize()}: {text}." for name, text in class_notes(e)]
     return "\n\n".join((*lines, *e.notes))
 
 

@@ -79,6 +79,8 @@ def _explanation(page: FigurePage, e: Explanation, key: str, truth: Sequence[str
 
 def _caption(e: Evaluation, i: int) -> str:
     said = f"{_word(e)}: {e.labels[e.truth_index[i]]}; "
+    if e.predicted_index[i] < 0:
+        return f"{said}no answer"
     if e.probabilities is None:
         sure = "" if e.confidence is None else f" {e.confidence[i]:.2f}"
         return f"{said}{e.labels[e.predicted_index[i]]}{sure}"

@@ -1,37 +1,47 @@
-"""Reads what another tool predicted, CSV or Parquet, and holds it against a data set by the faces' sources.
+"""Reads what another tool predicted: CSV, JSON, JSON lines or Parquet. `prediction_matching` holds it against data.
 
-Columns: `source`, `label` (the truth) and one probability per class; or `source`, `label`, `expression` (the
-prediction) and perhaps `confidence`. The predictions.csv of `mien evaluate` is both and is read too.
+A row has the image, the truth, and the answer or a score for each class; which column is which is told by its name
+(`prediction_columns`). A row without an answer is unanswered: it counts, as wrong. The predictions.csv of
+`mien evaluate` and what `mien predict` writes are read too.
 """
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.errors import DataError, MissingExtraError
-from mien.labels import EIGHT, canonical, canonical_all
+from mien.errors import DataError
+from mien.evaluation.prediction_columns import Columns, find_columns, number_order
+from mien.evaluation.prediction_files import Table, read_table
+from mien.evaluation.prediction_scores import Scores, UnclearScoresError, to_probabilities
+from mien.labels import EIGHT, canonical
 
-_FIXED = ("source", "label", "expression", "confidence")
 _SHOWN = 5
-_ROUNDING = 1e-3
-"""How far the probabilities of a row may be from a sum of 1: tools write few digits."""
+_TIE = 1e-9
+"""What the tool's own answer gets more than a class that is as probable."""
+_MISSING = frozenset(
+    {"", "-", "--", "?", "none", "nan", "<na>", "na", "n/a", "null", "nil", "nat", "[]", "{}", "-1", "-1.0",
+     "no face", "noface", "no face found", "no face detected", "no faces", "face not found", "face not detected",
+     "not detected", "undetected", "unknown", "undefined", "missing", "error", "failed", "no answer",
+     "no prediction", "unanswered"}
+)  # fmt: skip
+"""How tools write that they have no answer, in lower case with blanks for _."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Predictions:
     """The rows of a file, N of them, in its order.
 
-    labels: the classes that could be said. called: int64 (N,), an index into them. truth_names, truth: the same of the
-    file's own labels; truth_names begins with labels. confidence: float64 (N,); probabilities: float64 (N, L), rows
-    summing to 1; None where the file has none. lines: where each row stands, 1 is the header.
+    labels: the classes that could be said. called: int64 (N,), an index into them; -1 where there is no answer.
+    truth_names, truth: the same of the file's own labels, -1 where it has none; truth_names begins with labels.
+    confidence: float64 (N,); probabilities: float64 (N, L), rows summing to 1, or 0 without an answer; None where the
+    file has none. lines: where each row stands, in `unit`s; of a table 1 is the header. notes: how it was read.
     """
 
     name: str
@@ -43,239 +53,253 @@ class Predictions:
     confidence: NDArray[np.float64] | None
     probabilities: NDArray[np.float64] | None
     lines: tuple[int, ...]
+    unit: str = "line"
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.sources)
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    line: int
-    source: str
-    label: str
-    expression: str | None
-    confidence: float | None
-    probabilities: tuple[float, ...]
+def read_predictions(
+    path: Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    scores: Scores | None = None,
+    classes: Sequence[str] = (),
+    with_data: bool = False,
+) -> Predictions:
+    """Reads a file of predictions: Parquet, JSON, JSON lines or CSV.
 
-
-def read_predictions(path: Path) -> Predictions:
-    """Reads a file of predictions: Parquet by its name, else CSV.
-
-    Raises DataError that names the lines which can't be used, and why; of Parquet, line 2 is the first row.
+    columns: image, truth, answer, confidence -> a column, where the names don't tell. scores: what the classes' scores
+    are, where the numbers don't tell. classes: what the numbers 0, 1, ... stand for. with_data: a data set has the
+    truth, so the file needs none, but must name its images.
+    Raises DataError that names the rows which can't be used, and why; of Parquet, line 2 is the first row.
     """
-    path = Path(path)
-    rows: list[_Row] = []
-    wrong: list[str] = []
-    truths: dict[str, _Row] = {}
-    try:
-        with _lines(path) as lines:
-            header = [h.strip() for h in next(lines, (1, []))[1]]
-            classes, fixed = _columns(header, path)
-            for number, cells in lines:
-                if not cells:  # a blank line, often the last one
-                    continue
-                try:
-                    row = _row(cells, header, classes, fixed, number)
-                    first = truths.setdefault(row.source, row)
-                    if first.label != row.label:
-                        raise ValueError(
-                            f"'{row.source}' has the label '{row.label}' here and '{first.label}' in line {first.line}"
-                        )
-                    rows.append(row)
-                except ValueError as error:
-                    wrong.append(f"line {number}: {error}")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text: {error}") from error
-    except (csv.Error, OSError) as error:
-        raise DataError(f"{path}: can't read it as CSV: {error}") from error
-    if wrong:
-        raise DataError(_listed(path.name, wrong, "can't be used"))
-    if not rows:
-        raise DataError(f"{path}: has no rows; expected one for each face below the header")
-    return _predictions(path.name, rows, tuple(classes))
-
-
-@contextmanager
-def _lines(path: Path) -> Iterator[Iterator[tuple[int, list[str]]]]:
-    """The file's lines, each with its number and cells, the header first."""
-    if path.suffix.lower() == ".parquet":
-        yield _parquet_lines(path)
-        return
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file, strict=True)
-        yield ((reader.line_num, cells) for cells in reader)
-
-
-def _parquet_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise MissingExtraError("data", "reading Parquet") from error
-    try:
-        with pq.ParquetFile(path) as file:
-            yield 1, list(file.schema_arrow.names)
-            number = 2
-            for batch in file.iter_batches(10_000):
-                columns = [column.to_pylist() for column in batch.columns]
-                for values in zip(*columns, strict=True):
-                    yield number, ["" if value is None else str(value) for value in values]
-                    number += 1
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: can't read it as Parquet: {error}") from error
-
-
-def match_sources(
-    predictions: Predictions, sources: Sequence[str], needed: NDArray[np.bool_], data: str
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Which samples are in the file, int (M,), and the file's row for each of them, int (M,).
-
-    sources: N of the data set. needed: bool (N,), the samples that must be there. Raises DataError where one of them
-    is missing, the file names others, or a source is there twice.
-    """
-    places: dict[str, int] = {}
-    for row, source in enumerate(predictions.sources):
-        if source in places:
-            first, second = predictions.lines[places[source]], predictions.lines[row]
-            raise DataError(
-                f"{predictions.name}: line {second}: '{source}' is there already, in line {first}; keep one"
-            )
-        places[source] = row
-    known: set[str] = set()
-    for source in sources:
-        if source in known:
-            raise DataError(f"{data}: two faces have the source '{source}', so predictions can't be told apart by it")
-        known.add(source)
-    foreign = [f"line {predictions.lines[row]}: '{source}'" for source, row in places.items() if source not in known]
-    if foreign:
-        raise DataError(_listed(predictions.name, foreign, f"name faces that {data} does not have in this split"))
-    missing = [s for s, need in zip(sources, needed.tolist(), strict=True) if need and s not in places]
-    if missing:
-        raise DataError(
-            f"{predictions.name}: {len(missing)} of the {int(needed.sum())} faces to measure in {data} are not in it, "
-            f"first '{missing[0]}'; predict all of them"
-        )
-    rows = [i for i, source in enumerate(sources) if source in places]
-    return np.array(rows, np.intp), np.array([places[sources[i]] for i in rows], np.intp)
-
-
-def require_truth(
-    predictions: Predictions, order: NDArray[np.intp], names: tuple[str, ...], index: NDArray[np.int64], ruler: str
-) -> None:
-    """Raises DataError where the file's labels are not the truth that the data set has for the same faces.
-
-    order: (M,), rows of the file. names, index: the ruler's classes and each face's index in them, -1 for none.
-    """
-    wrong = []
-    for row, right in zip(order.tolist(), index.tolist(), strict=True):
-        said = predictions.truth_names[predictions.truth[row]]
-        if right >= 0 and said != names[right]:
-            line = predictions.lines[row]
-            wrong.append(f"line {line}: label '{said}', but by '{ruler}' the data say '{names[right]}'")
-    if wrong:
-        other = "votes" if ruler == "label" else "label"
-        raise DataError(_listed(predictions.name, wrong, f"contradict the data; is it  --truth {other}?"))
-
-
-def called_among(predictions: Predictions, names: tuple[str, ...]) -> NDArray[np.int64]:
-    """Each row's prediction as an index into other names (N,). Raises DataError where one is not among them."""
-    said = [predictions.labels[i] for i in predictions.called.tolist()]
-    wrong = [f"line {line}: '{name}'" for line, name in zip(predictions.lines, said, strict=True) if name not in names]
-    if wrong:
-        raise DataError(_listed(predictions.name, wrong, f"predict what is no label here; expected {', '.join(names)}"))
-    return np.array([names.index(name) for name in said], np.int64)
-
-
-def _columns(header: list[str], path: Path) -> tuple[list[str], dict[str, int]]:
-    """The classes that have a column, in mien's spelling, and where the other columns stand."""
-    if not any(header):
-        raise DataError(f"{path}: is empty; expected a header with source, label and a column for each class")
-    lowered = [h.lower() for h in header]
-    for name in _FIXED:
-        if lowered.count(name) > 1:
-            raise DataError(f"{path}: line 1: two columns '{name}'; keep one")
-    fixed = {name: lowered.index(name) for name in _FIXED if name in lowered}
-    for name in ("source", "label"):
-        if name not in fixed:
-            raise DataError(f"{path}: line 1: no column '{name}'; it has {', '.join(header)}")
-    spelled = [h for h in header if h.lower() not in _FIXED]
-    if "" in spelled:
-        raise DataError(f"{path}: line 1: a column without a name; name it after its class, or remove it")
-    classes = list(canonical_all(spelled, f"{path}: line 1"))
-    if not classes and "expression" not in fixed:
-        raise DataError(f"{path}: line 1: nothing predicted; expected a column for each class, or 'expression'")
-    return classes, fixed
-
-
-def _row(cells: list[str], header: list[str], classes: list[str], fixed: dict[str, int], line: int) -> _Row:
-    """One row, checked. Raises ValueError that says what is wrong with it."""
-    if len(cells) != len(header):
-        raise ValueError(f"{len(cells)} columns; expected {len(header)}")
-    known = {*classes, *EIGHT}
-    source, label = cells[fixed["source"]].strip(), canonical(cells[fixed["label"]])
-    if not source:
-        raise ValueError("no source")
-    if label not in known:
-        raise ValueError(f"unknown label '{cells[fixed['label']]}'; expected one of {', '.join(classes or EIGHT)}")
-    expression = confidence = None
-    if "expression" in fixed:
-        expression = canonical(cells[fixed["expression"]])
-        if expression not in (classes or known):
-            raise ValueError(
-                f"unknown expression '{cells[fixed['expression']]}'; expected one of {', '.join(classes or EIGHT)}"
-            )
-    if "confidence" in fixed:
-        confidence = _number(cells[fixed["confidence"]], "confidence")
-    taken = set(fixed.values())
-    p = tuple(_number(cell, header[i]) for i, cell in enumerate(cells) if i not in taken)
-    if p and abs(sum(p) - 1) > _ROUNDING:
-        raise ValueError(f"its probabilities add up to {sum(p):.4g}; expected 1")
-    if p and expression is not None and p[classes.index(expression)] < max(p) - 1e-5:
-        raise ValueError(f"expression '{expression}', but '{classes[p.index(max(p))]}' is more probable")
-    return _Row(line, source, label, expression, confidence, p)
-
-
-def _number(cell: str, column: str) -> float:
-    try:
-        value = float(cell)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise ValueError(
-            f"'{cell}' in the column '{column}' is no number "
-            f"(columns other than {', '.join(_FIXED)} hold probabilities)"
-        )
-    if not -1e-9 <= value <= 1 + _ROUNDING:
-        raise ValueError(f"{cell} in the column '{column}'; expected 0 to 1")
-    return min(max(value, 0.0), 1.0)
-
-
-def _predictions(name: str, rows: list[_Row], classes: tuple[str, ...]) -> Predictions:
-    met = {row.label for row in rows} | {row.expression for row in rows}
-    labels = classes or tuple(label for label in EIGHT if label in met)
-    truth_names = (*labels, *(label for label in EIGHT if label in met and label not in labels))
-    probabilities = None
-    if classes:
-        p = np.array([row.probabilities for row in rows])
-        probabilities = p / p.sum(1, keepdims=True)
-        called, confidence = probabilities.argmax(1).astype(np.int64), probabilities.max(1)
-    else:
-        called = np.array([labels.index(row.expression or "") for row in rows], np.int64)
-        confidence = np.array([row.confidence for row in rows], np.float64)
-    return Predictions(
-        name=name,
-        labels=labels,
-        called=called,
-        truth_names=truth_names,
-        truth=np.array([truth_names.index(row.label) for row in rows], np.int64),
-        sources=tuple(row.source for row in rows),
-        confidence=None if np.isnan(confidence).any() else confidence,
-        probabilities=probabilities,
-        lines=tuple(row.line for row in rows),
+    table = read_table(Path(path))
+    found = find_columns(
+        table, named=columns or {}, classes=classes, truth_needed=not with_data, image_needed=with_data
     )
+    if not table.rows and not table.wrong:
+        raise DataError(f"{path}: has no rows; expected one for each face below the header")
+    return _Reading(table, found, tuple(classes), with_data).predictions(scores)
 
 
-def _listed(name: str, wrong: list[str], what: str) -> str:
+class _Reading:
+    """One file on its way to `Predictions`; gathers what is wrong with its rows, to name many at once."""
+
+    def __init__(self, table: Table, columns: Columns, classes: tuple[str, ...], with_data: bool) -> None:
+        self._table, self._columns, self._with_data = table, columns, with_data
+        self._wrong: dict[int, str] = {}
+        self.notes = list(columns.notes)
+        self._scored = tuple(columns.scores.values())
+        self._truth = self._names(columns.truth, classes, "its labels are numbers")
+        self._said = self._names(columns.answer, classes, "its answers are numbers")
+        self._known = self._known_names()
+
+    def predictions(self, kind: Scores | None) -> Predictions:
+        rows = range(len(self._table.rows))
+        sources = [self._source(i) for i in rows]
+        self._check_truth(sources)
+        values, answered = self._values()
+        probabilities = self._probabilities(values, answered, kind) if self._scored else None
+        confidence = self._confidence(answered) if probabilities is None else None
+        for i in rows:
+            if answered[i] and self._said and self._said[i] not in (self._scored or self._known or (self._said[i],)):
+                self._blame(i, f"unknown expression '{self._said[i]}'; expected one of {', '.join(self._expected())}")
+        wrong = [*self._table.wrong, *(self._at(i, text) for i, text in sorted(self._wrong.items()))]
+        if wrong:
+            raise DataError(listed(self._table.path.name, wrong, "can't be used"))
+        if not answered.any():
+            raise DataError(f"{self._table.path}: not one of its {len(rows)} rows has an answer; nothing to measure")
+        return self._made(tuple(sources), answered, probabilities, confidence)
+
+    def _made(
+        self,
+        sources: tuple[str, ...],
+        answered: NDArray[np.bool_],
+        probabilities: NDArray[np.float64] | None,
+        confidence: NDArray[np.float64] | None,
+    ) -> Predictions:
+        met = dict.fromkeys(name for name in (*self._truth, *self._said) if name)
+        names = (*(n for n in EIGHT if n in met), *(n for n in met if n not in EIGHT and n in self._known))
+        labels = self._scored or names or tuple(met)
+        if not self._known and not self._scored:
+            labels = tuple(dict.fromkeys((*names, *(n for n, a in zip(self._said, answered, strict=True) if a))))
+        truth_names = (*labels, *(name for name in names if name not in labels))
+        if probabilities is not None:
+            called = probabilities.argmax(1)
+            confidence = probabilities.max(1)
+        else:
+            called = np.array([labels.index(n) if a else -1 for n, a in zip(self._said, answered, strict=True)])
+        place = {name: i for i, name in enumerate(truth_names)}
+        return Predictions(
+            name=self._table.path.name,
+            labels=labels,
+            called=np.where(answered, called, -1).astype(np.int64),
+            truth_names=truth_names,
+            truth=np.array([place.get(n, -1) for n in self._truth] or [-1] * len(sources), np.int64),
+            sources=sources,
+            confidence=confidence,
+            probabilities=probabilities,
+            lines=tuple(self._table.places),
+            unit=self._table.unit,
+            notes=tuple(dict.fromkeys(self.notes)),
+        )
+
+    # Names
+
+    def _names(self, column: int | None, classes: Sequence[str], what: str) -> list[str]:
+        """A column's classes, '' where it has none; [] without a column."""
+        if column is None:
+            return []
+        texts = ["" if _is_missing(row[column]) else row[column] for row in self._table.rows]
+        numbers = {text: _whole(text) for text in texts if text}
+        if not numbers or None in numbers.values():
+            return [canonical(text) for text in texts]
+        order, note = number_order({n for n in numbers.values() if n is not None}, classes, self._table.path, what)
+        if note:
+            self.notes.append(note)
+        return [order[number] if (number := numbers.get(text)) is not None else "" for text in texts]
+
+    def _known_names(self) -> tuple[str, ...]:
+        """The classes that there can be; () where only the data set can tell."""
+        own = {name for name in self._truth if name}
+        if self._scored:
+            return (*self._scored, *(name for name in EIGHT if name not in self._scored))
+        if own & set(EIGHT):
+            return EIGHT
+        return () if self._with_data else tuple(dict.fromkeys(name for name in self._truth if name)) or EIGHT
+
+    def _expected(self) -> tuple[str, ...]:
+        return self._scored or self._known
+
+    def _check_truth(self, sources: Sequence[str]) -> None:
+        first: dict[str, int] = {}
+        for i, (source, label) in enumerate(zip(sources, self._truth, strict=bool(self._truth))):
+            if not label and not self._with_data:
+                self._blame(i, "no label; expected the truth of each row")
+            elif label and self._known and label not in self._known:
+                self._blame(i, f"unknown label '{label}'; expected one of {', '.join(self._expected())}")
+            before = first.setdefault(source, i)
+            if self._truth[before] != label:
+                here = f"'{source}' has the label '{label}' here and '{self._truth[before]}' in "
+                self._blame(i, f"{here}{self._table.unit} {self._table.places[before]}")
+
+    def _source(self, i: int) -> str:
+        if self._columns.image is None:
+            return f"{self._table.unit} {self._table.places[i]}"
+        text = self._table.rows[i][self._columns.image]
+        if not text:
+            self._blame(i, "no source")
+        return text
+
+    # Numbers
+
+    def _values(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """The scores (N, L) as they stand, and which rows have an answer, bool (N,)."""
+        values = np.zeros((len(self._table.rows), len(self._scored)))
+        answered = np.array([bool(name) for name in self._said] or [True] * len(values), bool)
+        for i, row in enumerate(self._table.rows if self._scored else []):
+            cells = [row[column] for column in self._columns.scores]
+            if all(_is_missing(cell) and cell not in ("-1", "-1.0") for cell in cells):
+                if self._said and answered[i]:
+                    self._blame(i, f"the answer '{self._said[i]}', but no scores")
+                answered[i] = False
+                continue
+            if not answered[i]:
+                continue
+            for k, (column, cell) in enumerate(zip(self._columns.scores, cells, strict=True)):
+                values[i, k] = self._number(i, cell, self._table.columns[column])
+            answered[i] = bool(values[i].any())  # nothing but zeros: the tool saw no face
+        return values, answered & np.array([i not in self._wrong for i in range(len(values))], bool)
+
+    def _probabilities(
+        self, values: NDArray[np.float64], answered: NDArray[np.bool_], kind: Scores | None
+    ) -> NDArray[np.float64] | None:
+        rows = np.flatnonzero(answered)
+        made: NDArray[np.float64] = np.zeros(values.shape)
+        if not len(rows):
+            return made
+        decimals = max(_decimals(self._table.rows[i][c]) for i in rows for c in self._columns.scores)
+        try:
+            made[rows], note, wrong = to_probabilities(values[rows], decimals, kind)
+        except UnclearScoresError as error:
+            if self._wrong:  # more to the point
+                return made
+            raise DataError(f"{self._table.path}: {error}") from error
+        if note:
+            self.notes.append(note)
+        for row, text in wrong.items():
+            self._blame(int(rows[row]), text)
+        for i in rows if self._said else []:
+            name = self._said[i]
+            if name not in self._scored:
+                continue
+            own, best = self._scored.index(name), int(values[i].argmax())
+            if values[i, own] < values[i, best] - 10.0**-decimals - 1e-5 * abs(values[i, best]):
+                self._blame(int(i), f"expression '{name}', but '{self._scored[best]}' is more probable")
+            made[i, own] = max(made[i, own], made[i].max() + _TIE)
+            made[i] /= made[i].sum() or 1.0
+        return made
+
+    def _confidence(self, answered: NDArray[np.bool_]) -> NDArray[np.float64] | None:
+        column = self._columns.confidence
+        if column is None:
+            return None
+        cells = [row[column] for row in self._table.rows]
+        if any(_is_missing(cell) for cell, said in zip(cells, answered, strict=True) if said):
+            return None
+        name = self._table.columns[column]
+        sure = np.array(
+            [self._number(i, c, name) if a else 0.0 for i, (c, a) in enumerate(zip(cells, answered, strict=True))]
+        )
+        if sure.max(initial=0.0) > 2 and sure.max() <= 100:
+            self.notes.append(f"'{name}' is percent: divided by 100")
+            sure /= 100
+        for i in np.flatnonzero((sure < 0) | (sure > 1.001)):
+            self._blame(int(i), f"{cells[i]} in the column '{name}'; expected 0 to 1")
+        clipped: NDArray[np.float64] = np.clip(sure, 0.0, 1.0)
+        return clipped
+
+    def _number(self, i: int, cell: str, column: str) -> float:
+        text = cell.replace(",", ".") if self._table.decimal_comma else cell
+        try:
+            value = float(text.removesuffix("%"))
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            self._blame(i, f"'{cell}' in the column '{column}' is no number")
+            return 0.0
+        return value
+
+    def _blame(self, i: int, text: str) -> None:
+        self._wrong.setdefault(i, text)
+
+    def _at(self, i: int, text: str) -> str:
+        return f"{self._table.unit} {self._table.places[i]}: {text}"
+
+
+def _is_missing(text: str) -> bool:
+    return re.sub(r"[\s_]+", " ", text.strip().lower()) in _MISSING
+
+
+def _whole(text: str) -> int | None:
+    """A whole number, also written as 3.0; None for anything else."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return int(value) if value.is_integer() else None
+
+
+def _decimals(cell: str) -> int:
+    """How many digits a number was written with after its point."""
+    if "e" in cell.lower():
+        return 12
+    return len(re.sub(r"\D.*", "", re.split(r"[.,]", cell + ".")[1]))
+
+
+def listed(name: str, wrong: list[str], what: str) -> str:
     """One line for many rows: how many, and the first of them."""
     more = f"; and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
     return f"{name}: rows that {what} ({len(wrong)}): {'; '.join(wrong[:_SHOWN])}{more}"

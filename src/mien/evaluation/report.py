@@ -82,12 +82,28 @@ def key_figures(evaluation: Evaluation) -> list[str]:
     lines += _speed_lines(e)
     if e.n_left_out:
         lines.append(f"left out           {e.n_left_out} faces without a majority of votes")
-    if e.dropped_classes:
-        lines.append(f"dropped classes    {', '.join(e.dropped_classes)} (not in the truth)")
-    if e.missing_classes:
-        lines.append(f"missing classes    {', '.join(e.missing_classes)} (unknown to the model, counted as wrong)")
+    lines += [f"{name:<18} {text}" for name, text in class_notes(e)]
     lines += [f"note: {note}" for note in e.notes]
     return lines
+
+
+def class_notes(e: Evaluation) -> list[tuple[str, str]]:
+    """What was not answered, what the model can't answer, and what the data don't have: a name and a text for each."""
+    support = {c.label: c.support for c in e.per_class}
+    missing = ", ".join(f"{name} ({support[name]} faces)" for name in e.missing_classes if support[name])
+    unseen = ", ".join(name for name in e.labels if not support[name])
+    notes = []
+    if e.n_unanswered:
+        notes.append(("unanswered", f"{e.n_unanswered} of {e.n} faces, counted as wrong"))
+    if missing:
+        notes.append(("missing classes", f"{missing}: unknown to the model, counted as wrong"))
+    if e.dropped_classes:
+        notes.append(
+            ("dropped classes", f"{', '.join(e.dropped_classes)}: the data have no such label, answers are without it")
+        )
+    if unseen:
+        notes.append(("absent classes", f"{unseen}: no face in the data, so left out of macro figures"))
+    return notes
 
 
 def title(evaluation: Evaluation) -> str:

@@ -148,14 +148,17 @@ class Evaluation:
 
     labels: the ruler's K classes in order. n: samples measured; n_left_out: samples without a truth. accuracy_95:
     Wilson interval. ece: on the ruler `label`, how far confidences are from how often the label agrees; on `votes`,
-    from the share of raters who agree, over all kl_n samples with votes. ece_majority: on `votes` only, from how often
-    the majority agrees, which is more often than a single rater does. nll: over the nll_n samples whose class the
-    models can say. kl_votes: mean KL(votes || model) over the kl_n samples with votes, on the expressions that raters
-    and models share; None without votes. dropped_classes: the models', which the ruler lacks; missing_classes: the
-    ruler's, which the models lack. predictions: the file of another tool that was measured instead of models.
-    diversity: of several models. rows: int64 (n,), where the measured faces stand among the samples that were given (or
-    the rows of a file, without any). sources: (n,); truth_index, predicted_index: int64 (n,); confidence: float64 (n,);
-    probabilities: float64 (n, K), 0 for missing classes. Without probabilities all that needs them is None.
+    from the share of raters who agree, over all kl_n samples with votes. ece_majority: on `votes` only, from how
+    often the majority agrees, which is more often than a single rater does. nll: over the nll_n samples whose class
+    the models can say. kl_votes: mean KL(votes || model) over the kl_n samples with votes, on the expressions that
+    raters and models share; None without votes. dropped_classes: the models', which the ruler lacks;
+    missing_classes: the ruler's, which the models lack. n_unanswered: samples that a tool gave no answer for; they
+    count as wrong, stand in no column of `confusion`, and figures that need probabilities are those of the others.
+    predictions: the file of another tool that was measured instead of models. diversity: of several models. rows:
+    int64 (n,), where the measured faces stand among the samples that were given (or the rows of a file, without
+    any). sources: (n,); truth_index, predicted_index: int64 (n,), the latter -1 for none of the labels; confidence:
+    float64 (n,); probabilities: float64 (n, K), 0 for missing classes and without an answer. Without probabilities
+    all that needs them is None.
     """
 
     truth: Truth
@@ -204,6 +207,7 @@ class Evaluation:
     speed: Speed | None = None
     diversity: Diversity | None = None
     robustness: Robustness | None = None
+    n_unanswered: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """As metrics.json has it: everything but the single predictions, figures to six digits, None for undefined."""

@@ -184,12 +184,14 @@ class _Planner:
     def _train(self) -> None:
         s = self.settings
         for run in s.train:
-            recipe = self._recipe(run.recipe, [*self._seed_change(), *self._crop_changes(), *self._run_changes(run)])
+            changes = [*self._seed_change(), *self._crop_changes(), *self._run_changes(run)]
+            notes: list[str] = []  # said when the stage runs
+            recipe = self._recipe(run.recipe, changes, notes.append)
             stage = f"train/{run.run}"
             self._add(
                 stage,
                 asdict(recipe),
-                partial(work.train_model, source=self._data("train"), recipe=recipe),
+                partial(work.train_model, source=self._data("train"), recipe=recipe, changes=changes, notes=notes),
                 inputs=(self.data_stage,),
                 files=_recipe_files(recipe),
                 needs_training=True,
@@ -279,10 +281,11 @@ class _Planner:
         used = paths[0] if name == "haar" else paths[1] if name == "yunet" else None
         return DetectorChoice(name, *paths), (used,) if used else ()
 
-    def _recipe(self, recipe: str, changes: Sequence[str]) -> Recipe:
+    def _recipe(self, recipe: str, changes: Sequence[str], warn: Callable[[str], None] = lambda _line: None) -> Recipe:
         from mien.training.recipe import load_recipe
 
-        return load_recipe(str(self.settings.path(recipe)) if recipe.endswith(".toml") else recipe, changes)
+        place = str(self.settings.path(recipe)) if recipe.endswith(".toml") else recipe
+        return load_recipe(place, changes, warn=warn)
 
     def _seed_change(self) -> list[str]:
         return [] if self.seed is None else [f"seed={self.seed}"]

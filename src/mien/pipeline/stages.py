@@ -224,11 +224,16 @@ def explore_data(folder: Path, told: Told, *, source: Path, settings: config.Exp
 # Models
 
 
-def train_model(folder: Path, told: Told, *, source: Path, recipe: Recipe) -> Outcome:
-    """A training run."""
+def train_model(
+    folder: Path, told: Told, *, source: Path, recipe: Recipe, changes: Sequence[str] = (), notes: Sequence[str] = ()
+) -> Outcome:
+    """A training run. changes: the `key=value` pairs that are in the recipe. notes: what to say of it."""
     from mien.training.loop import Watcher, pick_device
     from mien.training.run import train_run
+    from mien.training.small_sets import given_keys
 
+    for line in notes:
+        told.say(line)
     epochs = recipe.optimizer.epochs
 
     def on_step(epoch: int, done: int, in_epoch: int, _rate: float) -> None:
@@ -239,6 +244,7 @@ def train_model(folder: Path, told: Told, *, source: Path, recipe: Recipe) -> Ou
         source,
         folder / MODELS,
         resume=True,
+        given=given_keys(changes),
         device=pick_device(told.device, threads=told.threads),
         watcher=Watcher(on_step),
         warn=told.say,

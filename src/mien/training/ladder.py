@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,7 +18,8 @@ from mien.files import atomic_path, make_folder
 from mien.training.ladder_steps import LADDER, LadderStep
 from mien.training.loop import BEST, Watcher
 from mien.training.recipe import Recipe, load_recipe, same_training
-from mien.training.run import train_run
+from mien.training.run import asked_recipe, train_run
+from mien.training.small_sets import fit_to_faces, given_keys, once
 
 LONGER, COMPARED = "longer", "compare"
 
@@ -52,10 +53,12 @@ def plan_ladder(
     labels: Iterable[str] = (),
     subset: int = 0,
     overrides: Iterable[str] = (),
+    warn: Callable[[str], None] = print,
 ) -> tuple[tuple[LadderStep, Recipe], ...]:
     """The twelve steps for a backbone, each with its recipe. weights: what every step starts from, as network.weights.
 
-    labels, subset: as in a recipe's [data]. overrides: `key=value` for all steps. Raises RecipeError.
+    labels, subset: as in a recipe's [data]. overrides: `key=value` for all steps. warn: as in `load_recipe`.
+    Raises RecipeError.
     """
     # A backbone has its own batch norm and size of input: what is said here holds for all steps alike.
     own = [f"network.kind={toml_value(backbone)}", f"network.weights={toml_value(weights)}"]
@@ -64,11 +67,14 @@ def plan_ladder(
     if subset:
         own.append(f"data.subset={subset}")
     overrides = tuple(overrides)
-    plan = tuple((step, load_recipe(step.name, [*own, *overrides])) for step in LADDER)
+    tell = once(warn)
+    plan = tuple((step, load_recipe(step.name, [*own, *overrides], warn=tell)) for step in LADDER)
     for step, recipe in plan:  # better now than after ten steps
-        at_once = recipe.optimizer.batch_size * recipe.optimizer.accumulate
-        if 0 < recipe.data.subset < at_once:
-            raise RecipeError(f"{step.name}: data.subset is {recipe.data.subset}; a step takes {at_once} faces at once")
+        if recipe.data.subset:
+            try:
+                fit_to_faces(recipe, recipe.data.subset, given=given_keys(overrides))
+            except RecipeError as error:
+                raise RecipeError(f"{step.name}: data.subset is {recipe.data.subset}: {error}") from error
     return plan
 
 
@@ -78,6 +84,7 @@ def climb_ladder(
     out: Path,
     *,
     longer: float = 2.0,
+    given: Collection[str] = (),
     trackers: Sequence[str] = (),
     device: torch.device | None = None,
     watcher: LadderWatcher | None = None,
@@ -85,17 +92,17 @@ def climb_ladder(
 ) -> Ladder:
     """Trains every step in a folder of its own below `out`, compares them, and trains the best `longer` times as long.
 
-    trackers: as in `train_run`, for each run. What is finished is skipped, and a run that was killed goes on. Every
-    step starts from the backbone's own weights.
+    given, trackers: as in `train_run`, for each run. What is finished is skipped, and a run that was killed goes on.
+    Every step starts from the backbone's own weights.
     Leaves compare/ (the twelve), longer/ (the run) and longer/compare/, best.safetensors and the best model file.
     Raises RecipeError, DataError, OutputError, TrainingError.
     """
-    watcher = watcher or LadderWatcher()
+    watcher, warn = watcher or LadderWatcher(), once(warn)
     if longer < 1:
         raise RecipeError(f"longer is {longer:g}; expected how many times as long the best step is trained, 1 or more")
     make_folder(out)
     for step, recipe in plan:
-        _run(recipe, data, out / step.name, trackers, device, watcher, warn)
+        _run(recipe, data, out / step.name, given, trackers, device, watcher, warn)
     steps = compare_runs([out / step.name for step, _ in plan])
     write_comparison(steps, out / COMPARED)
     winner = steps.runs[0].name
@@ -107,7 +114,7 @@ def climb_ladder(
         description=f"{recipe.description}; {epochs} epochs instead of {recipe.optimizer.epochs}",
         optimizer=replace(recipe.optimizer, epochs=epochs),
     )
-    _run(longest, data, out / LONGER, trackers, device, watcher, warn)
+    _run(longest, data, out / LONGER, given, trackers, device, watcher, warn)
     both = compare_runs([out / winner, out / LONGER])
     write_comparison(both, out / LONGER / COMPARED)
     best = both.runs[0].name
@@ -122,13 +129,14 @@ def is_finished(recipe: Recipe, folder: Path) -> bool:
     """Whether the folder holds this recipe's run, trained and exported."""
     if not (folder / VALIDATION_FILE).is_file():
         return False
-    return same_training(load_recipe(str(folder / "recipe.toml")), recipe)
+    return same_training(asked_recipe(folder), recipe)
 
 
 def _run(
     recipe: Recipe,
     data: Path,
     folder: Path,
+    given: Collection[str],
     trackers: Sequence[str],
     device: torch.device | None,
     watcher: LadderWatcher,
@@ -138,5 +146,13 @@ def _run(
     watcher.on_run(recipe, finished)
     if not finished:
         train_run(
-            recipe, data, folder, resume=True, trackers=trackers, device=device, watcher=watcher.training, warn=warn
+            recipe,
+            data,
+            folder,
+            resume=True,
+            given=given,
+            trackers=trackers,
+            device=device,
+            watcher=watcher.training,
+            warn=warn,
         )

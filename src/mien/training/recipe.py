@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from importlib import resources
 from pathlib import Path
@@ -16,6 +16,7 @@ from mien.crop import CropSpec
 from mien.errors import RecipeError
 from mien.training.ladder_steps import ladder_recipes
 from mien.training.network_table import NETWORKS, TIMM
+from mien.training.small_sets import fit_to_epochs, given_keys
 
 
 def _check(condition: bool, message: str) -> None:
@@ -250,7 +251,10 @@ class OptimizerSettings:
         _check(self.accumulate >= 1, f"accumulate is {self.accumulate}; expected at least 1")
         _check(self.accumulate == 1 or self.sam_rho == 0, "accumulate and sam_rho don't go together; set one of them")
         _check(self.epochs >= 1, f"epochs is {self.epochs}; expected at least 1")
-        _check(0 <= self.warmup_epochs <= self.epochs, f"warmup_epochs is {self.warmup_epochs}; expected 0 to epochs")
+        _check(
+            0 <= self.warmup_epochs <= self.epochs,
+            f"warmup_epochs is {self.warmup_epochs}; expected 0 to epochs ({self.epochs}): lower it, or raise epochs",
+        )
         _check(1 <= self.restarts <= 8, f"restarts is {self.restarts}; expected 1 to 8")
         _check(self.plateau_patience >= 1, f"plateau_patience is {self.plateau_patience}; expected at least 1")
         _check(0 < self.plateau_factor < 1, f"plateau_factor is {self.plateau_factor}; expected between 0 and 1")
@@ -356,13 +360,31 @@ def matching_recipes(patterns: Iterable[str]) -> dict[str, str]:
     return {n: t for n, t in shipped.items() if not wanted or any(fnmatch.fnmatchcase(n, w) for w in wanted)}
 
 
-def load_recipe(name_or_path: str, overrides: Iterable[str] = ()) -> Recipe:
+def load_recipe(
+    name_or_path: str,
+    overrides: Iterable[str] = (),
+    *,
+    defaults: Iterable[str] = (),
+    warn: Callable[[str], None] = lambda _line: None,
+) -> Recipe:
     """A shipped recipe by name, or one from a TOML file, with `key=value` overrides applied.
 
-    Its [search], which `mien tune` reads, is no part of it. Raises RecipeError for a recipe that is not found, is no
-    TOML, or has unknown keys or impossible values.
+    What lasts a number of epochs is shortened where `optimizer.epochs` is lowered and it is not set itself; warn is
+    told. defaults: more `key=value` pairs, which count as the recipe's own. Its [search], which `mien tune` reads, is
+    no part of it. Raises RecipeError for a recipe that is not found, is no TOML, or has unknown keys or impossible
+    values.
     """
-    table = with_overrides(recipe_table(name_or_path), overrides)
+    overrides = tuple(overrides)
+    own = with_overrides(recipe_table(name_or_path), defaults)
+    usual = OptimizerSettings()
+    table = fit_to_epochs(
+        with_overrides(own, overrides),
+        own,
+        given_keys(overrides),
+        epochs=usual.epochs,
+        warmup=usual.warmup_epochs,
+        warn=warn,
+    )
     table.pop("search", None)
     return from_table(Recipe, _with_level(_with_presets(table), name_or_path), source=name_or_path)
 

@@ -1,17 +1,18 @@
 """A training run from recipe and data to a folder with everything that came of it.
 
-The folder holds: recipe.toml (resolved), environment.json, history.csv, timing.csv, confusions.json, curves.png,
-best.safetensors, last.safetensors, checkpoint.safetensors, interpolated.safetensors and teachers/ (where the recipe
-asks), a model file per target, validation.npz (what these say of the validation faces) and run.html.
+The folder holds: recipe.toml (resolved, as used), asked.toml (where few faces needed another batch than was asked for),
+environment.json, history.csv, timing.csv, confusions.json, curves.png, best.safetensors, last.safetensors,
+checkpoint.safetensors, interpolated.safetensors and teachers/ (where the recipe asks), a model file per target,
+validation.npz (what these say of the validation faces) and run.html.
 """
 
 from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -20,7 +21,7 @@ import torch
 from torch.nn import functional as F
 
 from mien.config import to_toml
-from mien.errors import DataError, OutputError, TrainingError
+from mien.errors import OutputError, TrainingError
 from mien.evaluation.calibration import fit_temperature
 from mien.evaluation.validation import VALIDATION_FILE, HeadAnswers, write_answers
 from mien.files import make_folder, write_text
@@ -28,6 +29,7 @@ from mien.labels import FER2013
 from mien.model_file import ModelInfo
 from mien.training.batches import Faces
 from mien.training.checkpoint import epochs_done, load_weights, save_weights
+from mien.training.class_checks import check_classes
 from mien.training.distill import with_teachers
 from mien.training.export import export_model
 from mien.training.folder_lock import hold
@@ -38,10 +40,14 @@ from mien.training.networks import ExpressionNetwork, count_parameters
 from mien.training.plots import plot_curves
 from mien.training.recipe import Recipe, load_recipe, same_training
 from mien.training.run_page import write_run_page
+from mien.training.small_sets import fit_lines, fit_to_faces
 from mien.training.targets import HeadTargets, make_targets
 from mien.training.trackers import TrackedRun, check_trackers, tracked
 from mien.training.workers import joined
 from mien.version import __version__
+
+USED, ASKED = "recipe.toml", "asked.toml"
+"""The recipe as it was used; and as it was asked for, where it had to be fitted to few faces."""
 
 INTERPOLATED = "interpolated.safetensors"
 
@@ -72,6 +78,7 @@ def train_run(
     resume: bool = False,
     stop_after: int = 0,
     stream: bool = False,
+    given: Collection[str] = (),
     trackers: Sequence[str] = (),
     device: torch.device | None = None,
     watcher: Watcher | None = None,
@@ -81,7 +88,8 @@ def train_run(
 
     resume: go on from the checkpoint in `out`; without it a folder that holds a run is refused. stop_after: pause once
     so many epochs are done, with no model file yet; 0 for never. stream: leave the faces on disk, where `data` is a
-    data set that mien wrote. trackers: some of `trackers.TRACKERS`, which also get the figures of each epoch. Under
+    data set that mien wrote. given: the recipe's keys that the user set; of the others, the batch is fitted to few
+    faces, and warn is told. trackers: some of `trackers.TRACKERS`, which also get the figures of each epoch. Under
     torchrun the processes train together, and the first of them writes; to the others no model file is named, and
     nothing is told.
     Raises DataError, RecipeError, OutputError, TrainingError; MissingExtraError for a tracker that is not installed.
@@ -94,13 +102,13 @@ def train_run(
             if not workers.is_first:
                 watcher, warn, trackers = None, _ignore, ()
             train, validation = read_splits(recipe, data, stream=stream, warn=warn)
-            at_once = recipe.optimizer.batch_size * recipe.optimizer.accumulate
-            if len(train) < at_once:
-                raise DataError(
-                    f"{data}: {len(train)} faces to train on; optimizer.batch_size makes steps of {at_once}"
-                )
             train_targets = make_targets(train, recipe.targets, source=str(data))
             validation_targets = make_targets(validation, recipe.targets, source=str(data))
+            for line in check_classes(train_targets, validation_targets, str(data)):
+                warn(line)
+            asked, recipe = recipe, _fitted(recipe, out, len(train), workers.count, given)
+            for line in fit_lines(asked, recipe, len(train)):
+                warn(line)
             if workers.is_first:
                 make_folder(out)
                 held.enter_context(_sole_trainer(out))
@@ -110,7 +118,7 @@ def train_run(
                 train_targets = with_teachers(train_targets, train.images, recipe.distill, kept=kept, on_asking=tell)
             about = environment(device) | {"workers": workers.count}
             if workers.is_first:
-                write_text(out / "recipe.toml", to_toml(recipe))
+                _write_recipes(asked, recipe, out)
                 write_text(out / "environment.json", json.dumps(about, indent=2) + "\n")
             train_faces = Faces.on(device, train, train_targets)
             validation_faces = Faces.on(device, validation, validation_targets)
@@ -165,12 +173,35 @@ def _check_folder(recipe: Recipe, out: Path, resume: bool) -> None:
         return
     if not resume:
         raise OutputError(f"{out}: holds a run already; add --resume to go on with it, or give another folder")
-    before = load_recipe(str(out / "recipe.toml"))
+    before = asked_recipe(out)
     if not same_training(before, recipe):
         changed = [
             n for n, o in zip(to_toml(recipe).splitlines(), to_toml(before).splitlines(), strict=False) if n != o
         ]
         raise TrainingError(f"{out}: holds a run of another recipe (now: {'; '.join(changed[:3])}); give another --out")
+
+
+def asked_recipe(run: Path) -> Recipe:
+    """The recipe that a run's folder was begun with, before it was fitted to the faces. Raises RecipeError."""
+    return load_recipe(str(run / (ASKED if (run / ASKED).is_file() else USED)))
+
+
+def _fitted(recipe: Recipe, out: Path, faces: int, workers: int, given: Collection[str]) -> Recipe:
+    """The recipe fitted to the faces; of a run that goes on, as it was fitted at its start."""
+    if not (out / CHECKPOINT).exists():
+        return fit_to_faces(recipe, faces, workers=workers, given=given)
+    before = load_recipe(str(out / USED)).optimizer
+    steps = replace(recipe.optimizer, batch_size=before.batch_size, accumulate=before.accumulate)
+    return replace(recipe, optimizer=steps)
+
+
+def _write_recipes(asked: Recipe, used: Recipe, out: Path) -> None:
+    """Writes what the run uses, and what was asked for where that is something else."""
+    if asked != used:
+        write_text(out / ASKED, to_toml(asked))
+    else:
+        (out / ASKED).unlink(missing_ok=True)
+    write_text(out / USED, to_toml(used))
 
 
 def environment(device: torch.device) -> dict[str, object]:

@@ -22,10 +22,12 @@ from mien.data.splits import SplitSettings, divide
 from mien.errors import DataError, ModelFileError, OutputError, TrainingError
 from mien.files import atomic_path, make_folder
 from mien.training.checkpoint import epochs_done
+from mien.training.class_checks import require_two_classes
 from mien.training.loop import CHECKPOINT, Watcher
 from mien.training.model_places import DATA, run_folder
 from mien.training.recipe import InputSettings, Recipe, load_recipe, same_training
-from mien.training.run import train_run
+from mien.training.run import asked_recipe, train_run
+from mien.training.small_sets import fitting_batch, given_keys
 
 FEW_FACES = 5000
 """With fewer, training begins from weights that have seen faces, and a larger share is held out."""
@@ -89,9 +91,9 @@ def train_if_missing(
     faces = _divided(data, folder, settings.input, warn)
     name = f"name={toml_value(model.stem)}"
     overrides = (*overrides, name)
-    settings = load_recipe(recipe, overrides) if recipe else default_recipe(faces, overrides)
+    settings = load_recipe(recipe, overrides, warn=warn) if recipe else default_recipe(faces, overrides, warn=warn)
     done = epochs_done(folder / CHECKPOINT)
-    if done and not same_training(load_recipe(str(folder / "recipe.toml")), settings):
+    if done and not same_training(asked_recipe(folder), settings):
         raise TrainingError(
             f"{folder}: holds an unfinished run of another recipe; give --recipe and --set as before, or remove it"
         )
@@ -99,13 +101,24 @@ def train_if_missing(
     base = recipe or _BASE
     plan = TrainingPlan(model, data, folder, settings, base, faces.label_names, train, validation, done)
     watcher = begin(plan) if begin else None
-    run = train_run(settings, folder / DATA, folder, resume=True, device=device, watcher=watcher, warn=warn)
+    run = train_run(
+        settings,
+        folder / DATA,
+        folder,
+        resume=True,
+        given=given_keys(overrides),
+        device=device,
+        watcher=watcher,
+        warn=warn,
+    )
     with atomic_path(model) as place:
         shutil.copyfile(run.models[0], place)
     return True
 
 
-def default_recipe(faces: Dataset, overrides: Iterable[str] = ()) -> Recipe:
+def default_recipe(
+    faces: Dataset, overrides: Iterable[str] = (), *, warn: Callable[[str], None] = lambda _line: None
+) -> Recipe:
     """mien-small, fitted to the data: a head for votes only where there are some; `overrides` come last.
 
     Under `FEW_FACES` training faces it starts from the shipped model's weights, since that many do not teach a network
@@ -114,10 +127,9 @@ def default_recipe(faces: Dataset, overrides: Iterable[str] = ()) -> Recipe:
     count = int((faces.splits == "train").sum())
     own = [] if faces.votes is not None else ["targets.votes=0"]
     if count < FEW_FACES:
-        batch = 32 if count >= 128 else max(2, count // 4)
         own += [
             f"network.weights={toml_value(_START)}",
-            f"optimizer.batch_size={batch}",
+            f"optimizer.batch_size={fitting_batch(count, at_most=32)}",
             "optimizer.learning_rate=0.01",
             "optimizer.epochs=20",
             "optimizer.warmup_epochs=1",
@@ -125,7 +137,7 @@ def default_recipe(faces: Dataset, overrides: Iterable[str] = ()) -> Recipe:
             "finetune.head_epochs=2",
             "finetune.layer_decay=0.7",
         ]
-    return load_recipe(_BASE, (*own, *overrides))
+    return load_recipe(_BASE, overrides, defaults=own, warn=warn)
 
 
 def _divided(data: Path, folder: Path, wanted: InputSettings, warn: Callable[[str], None]) -> Dataset:
@@ -149,10 +161,9 @@ def _divided(data: Path, folder: Path, wanted: InputSettings, warn: Callable[[st
     if not (faces.splits == "validation").any():
         share = 0.2 if len(faces) < FEW_FACES else 0.1
         faces = divide(faces, SplitSettings(validation=share)).dataset
-    for split in ("train", "validation"):
-        classes = len(set(faces.labels[faces.splits == split].tolist()))
-        if classes < (2 if split == "train" else 1):
-            raise DataError(f"{data}: {classes} classes in {split}; expected faces of two or more expressions")
+    require_two_classes(faces.labels[faces.splits == "train"], faces.label_names, str(data))
+    if not (faces.splits == "validation").any():
+        raise DataError(f"{data}: no face is left to validate on; give more faces, or a split of your own")
     make_folder(folder)
     shutil.rmtree(staging(place), ignore_errors=True)  # of a command that was killed; written anew sooner than checked
     whole = Selection(faces, np.ones(len(faces), bool))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import platform
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,6 +29,7 @@ from mien.training.loop import CHECKPOINT, LAST, Watcher
 from mien.training.recipe import Recipe, load_recipe
 from mien.training.run import train_run
 from mien.training.search import Choice, Range, Search, as_override, read_search
+from mien.training.small_sets import given_keys, once
 from mien.training.trackers import check_trackers
 from mien.training.tuned import Tried, Tuned, write_tuned
 
@@ -78,6 +79,7 @@ def tune(
     its end.
     """
     check_trackers(trackers)
+    warn = once(warn)
 
     def next_trial() -> Tried | None:
         return train_next_trial(
@@ -122,7 +124,8 @@ def train_next_trial(
         study.sampler = _sampler(base.seed, trial.number)
         taken = tuple(as_override(entry, _suggest(trial, entry)) for entry in space)
         watcher.on_begin(trial.number, taken)
-        _train(study, trial, recipe, (*overrides, *taken), data, out, trackers, device, watcher.training, warn)
+        changes, given = (*overrides, *taken), given_keys(overrides)
+        _train(study, trial, recipe, changes, given, data, out, trackers, device, watcher.training, warn)
         tried = _tried(study.trials[trial.number], space)
         watcher.on_end(tried)
     return tried
@@ -235,6 +238,7 @@ def _train(
     trial: Trial,
     recipe: str,
     changes: Sequence[str],
+    given: Collection[str],
     data: Path,
     out: Path,
     trackers: Sequence[str],
@@ -257,10 +261,18 @@ def _train(
 
     folder = _folder(out, trial.number)
     try:
-        settings = load_recipe(recipe, changes)
+        settings = load_recipe(recipe, changes, warn=warn)
         watcher = replace(training, on_epoch=on_epoch)
         run = train_run(
-            settings, data, folder, resume=True, trackers=trackers, device=device, watcher=watcher, warn=warn
+            settings,
+            data,
+            folder,
+            resume=True,
+            given=given,
+            trackers=trackers,
+            device=device,
+            watcher=watcher,
+            warn=warn,
         )
         study.tell(trial, max(_score(row) for row in run.history))
     except _GivenUp:

@@ -1,0 +1,84 @@
+"""What a tool's scores of the classes are: probabilities, percent or logits. Told by all rows together, or refused."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Scores = Literal["probabilities", "percent", "logits"]
+
+_EXACT = 1e-3
+"""How far a row that was not rounded may be from its sum, as a share of it."""
+_ROUNDED = 0.1001
+"""How far rounding may move a row's sum, as a share of it; more is no rounding."""
+_NEGATIVE = -1e-6
+
+
+class UnclearScoresError(ValueError):
+    """The scores are none of the three; the message says what was seen."""
+
+
+def to_probabilities(
+    values: NDArray[np.float64], decimals: int, kind: Scores | None = None
+) -> tuple[NDArray[np.float64], str, dict[int, str]]:
+    """Scores (N, K), N at least 1, as rows that sum to 1; what was done to them, '' for nothing; what is wrong, by row.
+
+    decimals: how many digits after the point they were written with, which is how far a row may be off its sum. kind:
+    what they are; None finds out by what most rows look like. Raises UnclearScoresError where that does not tell.
+    """
+    if kind == "logits":
+        return _softmax(values), "its scores are read as logits: the softmax of them is measured", {}
+    if kind is not None:
+        return _divided(values), f"its scores are read as {kind}: each row is divided by its sum", _below(values)
+    off = _allowed(values.shape[1], decimals)
+    positive, sums = values.min(1) >= _NEGATIVE, values.sum(1)
+    for total, name in ((1.0, "probabilities"), (100.0, "percent")):
+        limit = total * max(_EXACT, min(_ROUNDED, off / total)) + 1e-9
+        right = positive & (np.abs(sums - total) <= limit)
+        if right.mean() < 0.5:
+            continue
+        wrong = {
+            int(row): f"its {name} add up to {sums[row]:.4g}; expected {total:g}"
+            for row in np.flatnonzero(positive & ~right)
+        }
+        rest = np.abs(sums[right] - total).max() > total * _EXACT
+        note = f"its scores are {name}: they are divided by 100" if name == "percent" else ""
+        if rest:
+            seen = f"rows add up to {sums[right].min():.4g} to {sums[right].max():.4g}"
+            note = f"its {name} are rounded ({seen}): each row is divided by its sum"
+        wrong |= _below(values)
+        return _divided(values), note, wrong
+    negative = values.min(1) < -_EXACT
+    if negative.mean() > 0.5 and (np.abs(sums - 1) > _EXACT).mean() > 0.5:
+        seen = f"{values.min():.4g} to {values.max():.4g}"
+        return _softmax(values), f"its scores are logits ({seen}): the softmax of them is measured", {}
+    raise UnclearScoresError(
+        f"its scores are {values.min():.4g} to {values.max():.4g}, and rows add up to {sums.min():.4g} to "
+        f"{sums.max():.4g}; expected probabilities (sum 1), percent (sum 100) or logits. Say what they are: "
+        "--scores logits takes the softmax, --scores probabilities or percent divides each row by its sum"
+    )
+
+
+def _allowed(classes: int, decimals: int) -> float:
+    """How far the sum of so many rounded numbers can be off."""
+    return 0.5 * classes * 10.0**-decimals
+
+
+def _below(values: NDArray[np.float64]) -> dict[int, str]:
+    rows = np.flatnonzero((values.min(1) < _NEGATIVE) | (values.sum(1) <= 0))
+    return {int(row): f"its least score is {values[row].min():.4g}; expected 0 or more" for row in rows}
+
+
+def _divided(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    kept = np.maximum(values, 0.0)
+    sums = kept.sum(1, keepdims=True)
+    shares: NDArray[np.float64] = np.divide(kept, sums, out=np.zeros(kept.shape), where=sums > 0)
+    return shares
+
+
+def _softmax(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    powers: NDArray[np.float64] = np.exp(values - values.max(1, keepdims=True))
+    shares: NDArray[np.float64] = powers / powers.sum(1, keepdims=True)
+    return shares

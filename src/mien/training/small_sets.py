@@ -1,0 +1,137 @@
+"""Recipes are written for tens of thousands of faces and tens of epochs. This fits them to fewer, and says so.
+
+A value that the user set stays as it is; where it can't hold, the training is refused with what to set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from mien.errors import RecipeError
+
+if TYPE_CHECKING:
+    from mien.training.recipe import Recipe
+
+_MIN_BATCH = 2
+"""Faces that each process needs in a batch: batch norm has no spread of a single one."""
+
+
+def given_keys(overrides: Iterable[str]) -> frozenset[str]:
+    """The keys that `key=value` pairs set."""
+    return frozenset(pair.partition("=")[0].strip() for pair in overrides)
+
+
+def once(warn: Callable[[str], None]) -> Callable[[str], None]:
+    """`warn` that is told each line once, for many runs on the same faces."""
+    told: set[str] = set()
+
+    def first(line: str) -> None:
+        if line not in told:
+            told.add(line)
+            warn(line)
+
+    return first
+
+
+def fitting_batch(faces: int, *, at_most: int, workers: int = 1) -> int:
+    """A batch size for few faces: four steps an epoch, each process with two faces or more."""
+    quarter = min(at_most, faces // 4)
+    return max(_MIN_BATCH * workers, quarter - quarter % workers)
+
+
+def fit_to_faces(recipe: Recipe, faces: int, *, workers: int = 1, given: Collection[str] = ()) -> Recipe:
+    """The recipe with steps that so many training faces can fill; itself where they do.
+
+    given: keys that the user set, which stay. Raises RecipeError where they leave no step.
+    """
+    settings = recipe.optimizer
+    if faces >= settings.batch_size * settings.accumulate:
+        return recipe
+    batch, accumulate = settings.batch_size, settings.accumulate
+    if "optimizer.accumulate" not in given:
+        accumulate = max(1, faces // batch) if "optimizer.batch_size" in given else 1
+    if "optimizer.batch_size" not in given:
+        batch = fitting_batch(faces // accumulate, at_most=batch, workers=workers)
+    if batch * accumulate > faces:
+        raise RecipeError(_too_many(batch, accumulate, faces, workers))
+    return replace(recipe, optimizer=replace(settings, batch_size=batch, accumulate=accumulate))
+
+
+def _too_many(batch: int, accumulate: int, faces: int, workers: int) -> str:
+    least = _MIN_BATCH * workers
+    if faces < least:
+        return f"{faces} face{'s' if faces != 1 else ''} to train on; expected {least} or more"
+    wanted = [f"--set optimizer.batch_size={fitting_batch(faces, at_most=batch, workers=workers)}"]
+    times = ""
+    if accumulate > 1:
+        times, wanted = f" x optimizer.accumulate {accumulate}", [*wanted, "--set optimizer.accumulate=1"]
+    return f"optimizer.batch_size is {batch}{times}, and there are {faces} faces to train on; use  {' '.join(wanted)}"
+
+
+def fit_lines(asked: Recipe, used: Recipe, faces: int) -> list[str]:
+    """What `fit_to_faces` changed, in one line; none for nothing."""
+    before, after = asked.optimizer, used.optimizer
+    changes = [
+        f"{key} {getattr(before, key)} -> {getattr(after, key)}"
+        for key in ("batch_size", "accumulate")
+        if getattr(before, key) != getattr(after, key)
+    ]
+    return [f"optimizer.{', '.join(changes)}: {faces} faces to train on"] if changes else []
+
+
+def fit_to_epochs(
+    table: dict[str, Any],
+    own: Mapping[str, Any],
+    given: Collection[str],
+    *,
+    epochs: int,
+    warmup: float,
+    warn: Callable[[str], None],
+) -> dict[str, Any]:
+    """A copy of a recipe's table in which what lasts a number of epochs is shortened with `optimizer.epochs`.
+
+    own: the recipe before the user's changes, whose proportions are kept. given: the keys that the user set. epochs,
+    warmup: what holds where a recipe leaves them out. Left alone is what the user set, and what a recipe says beside
+    its own epochs. warn: is told each change.
+    """
+    now, before = _table(table, "optimizer"), _table(own, "optimizer")
+    wanted, usual = now.get("epochs", epochs), before.get("epochs", epochs)
+    if not all(isinstance(n, int) and n >= 1 for n in (wanted, usual)):
+        return table  # refused where the values are checked
+    fitted = {key: dict(value) if isinstance(value, Mapping) else value for key, value in table.items()}
+    of = f"{wanted} epoch{'s' if wanted > 1 else ''} in all"
+
+    def shorten(section: str, key: str, value: float | int, fit: float | int) -> None:
+        fitted.setdefault(section, {})[key] = fit
+        warn(f"{section}.{key} {value:g} -> {fit:g}: {of}")
+
+    warm, left_out = now.get("warmup_epochs", warmup), "warmup_epochs" not in before
+    if (
+        "optimizer.warmup_epochs" not in given
+        and ("optimizer.epochs" in given or left_out)
+        and _is_number(warm)
+        and warm >= wanted
+    ):
+        shorten("optimizer", "warmup_epochs", warm, round(wanted * min(0.5, warm / usual), 3))
+    alone, stages = _table(table, "finetune").get("head_epochs", 0), _table(table, "finetune").get("stages", -1)
+    if (
+        "optimizer.epochs" in given
+        and "finetune.head_epochs" not in given
+        and _is_number(alone)
+        and alone >= wanted
+        and alone > 0
+        and stages != 0
+    ):
+        shorten("finetune", "head_epochs", alone, min(wanted - 1, int(wanted * alone / usual)))
+    return fitted
+
+
+def _table(table: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = table.get(name, {})
+    return found if isinstance(found, Mapping) else {}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
