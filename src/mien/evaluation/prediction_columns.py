@@ -144,6 +144,8 @@ class _Finder:
     def among(self, role: str, found: Sequence[int]) -> int | None:
         if role in self._named:
             return self.one(role)
+        if role == "image" and len(found) > 1:  # a row's or an image's number is no path
+            found = [i for i in found if not all(row[i].isdecimal() for row in self._table.rows)] or found
         if not found:
             return None
         texts = [[canonical(row[i]) for row in self._table.rows] for i in found]

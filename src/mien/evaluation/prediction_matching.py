@@ -96,7 +96,13 @@ def require_truth(
             wrong.append(f"{line}: label '{said}', but by '{ruler}' the data say '{names[right]}'")
     if wrong:
         other = "votes" if ruler == "label" else "label"
-        raise DataError(listed(predictions.name, wrong, f"contradict the data; is it  --truth {other}?"))
+        raise DataError(
+            listed(
+                predictions.name,
+                wrong,
+                f"contradict the data; is it  --truth {other}, or another column?",
+            )
+        )
 
 
 def called_among(predictions: Predictions, names: tuple[str, ...]) -> tuple[NDArray[np.int64], tuple[str, ...]]:

@@ -11,8 +11,6 @@ Scores = Literal["probabilities", "percent", "logits"]
 
 _EXACT = 1e-3
 """How far a row that was not rounded may be from its sum, as a share of it."""
-_ROUNDED = 0.1001
-"""How far rounding may move a row's sum, as a share of it; more is no rounding."""
 _NEGATIVE = -1e-6
 
 
@@ -35,12 +33,12 @@ def to_probabilities(
     off = _allowed(values.shape[1], decimals)
     positive, sums = values.min(1) >= _NEGATIVE, values.sum(1)
     for total, name in ((1.0, "probabilities"), (100.0, "percent")):
-        limit = total * max(_EXACT, min(_ROUNDED, off / total)) + 1e-9
+        limit = max(_EXACT * total, off if off < 0.5 * total else 0.0) + 1e-9  # more is no rounding
         right = positive & (np.abs(sums - total) <= limit)
         if right.mean() < 0.5:
             continue
         wrong = {
-            int(row): f"its {name} add up to {sums[row]:.4g}; expected {total:g}"
+            int(row): f"its {name} add up to {sums[row]:.4g}; expected {total:g}, or say what they are with --scores"
             for row in np.flatnonzero(positive & ~right)
         }
         rest = np.abs(sums[right] - total).max() > total * _EXACT

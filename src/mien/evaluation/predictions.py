@@ -76,6 +76,8 @@ def read_predictions(
     Raises DataError that names the rows which can't be used, and why; of Parquet, line 2 is the first row.
     """
     table = read_table(Path(path))
+    if table.wrong and not table.rows:
+        raise DataError(listed(table.path.name, table.wrong, "can't be used"))
     found = find_columns(
         table, named=columns or {}, classes=classes, truth_needed=not with_data, image_needed=with_data
     )
@@ -92,8 +94,7 @@ class _Reading:
         self._wrong: dict[int, str] = {}
         self.notes = list(columns.notes)
         self._scored = tuple(columns.scores.values())
-        self._truth = self._names(columns.truth, classes, "its labels are numbers")
-        self._said = self._names(columns.answer, classes, "its answers are numbers")
+        self._truth, self._said = self._names({"labels": columns.truth, "answers": columns.answer}, classes)
         self._known = self._known_names()
 
     def predictions(self, kind: Scores | None) -> Predictions:
@@ -148,18 +149,26 @@ class _Reading:
 
     # Names
 
-    def _names(self, column: int | None, classes: Sequence[str], what: str) -> list[str]:
-        """A column's classes, '' where it has none; [] without a column."""
-        if column is None:
-            return []
-        texts = ["" if _is_missing(row[column]) else row[column] for row in self._table.rows]
-        numbers = {text: _whole(text) for text in texts if text}
-        if not numbers or None in numbers.values():
-            return [canonical(text) for text in texts]
-        order, note = number_order({n for n in numbers.values() if n is not None}, classes, self._table.path, what)
-        if note:
-            self.notes.append(note)
-        return [order[number] if (number := numbers.get(text)) is not None else "" for text in texts]
+    def _names(self, columns: Mapping[str, int | None], classes: Sequence[str]) -> list[list[str]]:
+        """Each column's classes, '' where it has none; [] without a column. Numbers of all columns have one order."""
+        texts = {
+            what: [] if c is None else ["" if _is_missing(row[c]) else row[c] for row in self._table.rows]
+            for what, c in columns.items()
+        }
+        numbers = {what: {text: _whole(text) for text in own if text} for what, own in texts.items()}
+        numbered = [what for what, own in numbers.items() if own and None not in own.values()]
+        order: tuple[str, ...] = ()
+        if numbered:
+            met = {n for what in numbered for n in numbers[what].values() if n is not None}
+            named = f"its {' and '.join(numbered)} are numbers"
+            order, note = number_order(met, classes, self._table.path, named)
+            self.notes += [note] if note else []
+        return [
+            [order[numbers[what][text] or 0] if text else "" for text in own]
+            if what in numbered
+            else [canonical(text) for text in own]
+            for what, own in texts.items()
+        ]
 
     def _known_names(self) -> tuple[str, ...]:
         """The classes that there can be; () where only the data set can tell."""

@@ -90,7 +90,7 @@ def key_figures(evaluation: Evaluation) -> list[str]:
 def class_notes(e: Evaluation) -> list[tuple[str, str]]:
     """What was not answered, what the model can't answer, and what the data don't have: a name and a text for each."""
     support = {c.label: c.support for c in e.per_class}
-    missing = ", ".join(f"{name} ({support[name]} faces)" for name in e.missing_classes if support[name])
+    missing = ", ".join(f"{name} (n = {support[name]})" for name in e.missing_classes if support[name])
     unseen = ", ".join(name for name in e.labels if not support[name])
     notes = []
     if e.n_unanswered:
