@@ -24,6 +24,7 @@ class Frames:
     error: BaseException | None = None
     before: Callable[[int], None] = lambda number: None
     closed: bool = False
+    end_verified: bool | None = None
 
     def __iter__(self) -> Iterator[FrameResult]:
         for number in range(self.count):
