@@ -195,6 +195,9 @@ LISTS = {
     "Windows": ("l.csv", "image,label\n.\\a.png,happy\nb.png,sad\nimg\\c.png,angry\n"),
     "absolute": ("l.csv", "image,label\n/home/me/set/a.png,happy\nC:\\data\\b.png,sad\nD:\\x\\img\\c.png,angry\n"),
     "quotes": ("l.csv", '"image","label"\n"a.png","happy"\n"b.png","sad"\n"img/c.png","angry"\n'),
+    "unknown titles": ("l.csv", "Bild;Klasse;Wert\na.png;Freude;0,5\nb.png;Trauer;0,1\nimg/c.png;Wut;0,2\n"),
+    "names and numbers": ("l.csv", "image,label,emotion\na.png,4,happy\nb.png,0,sad\nimg/c.png,1,angry\n"),
+    "a JSON object": ("l.json", json.dumps({"a.png": "happy", "b.png": "sad", "img/c.png": "angry"}, indent=1)),
     "one-hot": ("_classes.csv", "filename, angry, happy, sad\na.png,0,1,0\nb.png,0,0,1\nimg/c.png,1,0,0\n"),
 }  # fmt: skip
 
@@ -261,6 +264,25 @@ def test_images_that_no_line_names_are_told(tmp_path):
     found, problems, _ = read(tmp_path)
     assert found == {"a.png": ("", "happy")}
     assert problems == {"b.png": "is not named in list.csv"}
+
+
+def test_several_lists_of_the_same_images(tmp_path):
+    put(tmp_path, "a.png", "b.png", "c.png")
+    write_list(tmp_path, "image,label\na.png,happy\nb.png,sad\nc.png,sad\n", "all.csv")
+    write_list(tmp_path, "image,label,age\na.png,happy,30\n", "train.csv")
+    write_list(tmp_path, "image,label\nb.png,sad\nc.png,happy\n", "test.csv")
+    found, problems, source = read(tmp_path)
+    assert found == {"a.png": ("train", "happy"), "b.png": ("test", "sad"), "c.png": ("test", "happy")}
+    assert problems == {"c.png": "'sad' here and 'happy' in another line"}
+    assert "2 lines name an image again, with the same label" in source.reading.notes
+
+
+def test_a_list_without_known_labels_is_named(tmp_path):
+    put(tmp_path, "a.png", "b.png")
+    write_list(tmp_path, "image,valence\na.png,0.1\nb.png,0.2\n")
+    found, problems, source = read(tmp_path)
+    assert (len(found), list(problems)) == (2, ["list.csv"])
+    assert any("list.csv names images, but none of its columns (image, valence)" in n for n in source.reading.notes)
 
 
 def test_paths_that_more_than_one_image_could_be(tmp_path):

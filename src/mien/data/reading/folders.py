@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mien.data.reading.image_files import ImageFiles, Record
+from mien.data.reading.lists import unread_lists
 from mien.data.reading.reading import Found, Reading, Scan, split_words
 from mien.data.reading.trees import split_named
 from mien.errors import DataError
@@ -116,6 +117,7 @@ def find_loose(scan: Scan) -> Found | None:
         notes = [
             f"no labels: the folders {shown} are not read as classes; --labels {folders[0]}=NAME,... says they are"
         ]
+    notes += unread_lists(scan)
     return Found(
         ImageFiles(scan.tree, records, labels, title), Reading(title, "", labels, split_words(splits), tuple(notes))
     )

@@ -14,8 +14,9 @@ from mien.data.reading.image_files import ImageFiles, Record, column_name
 from mien.data.reading.label_reading import is_no_label
 from mien.data.reading.reading import Found, Reading, Scan, split_words
 from mien.data.reading.text_tables import TextTable, column_names, open_text_table
-from mien.data.reading.trees import Folder, Tree, leads_out, split_named
+from mien.data.reading.trees import Folder, Tree, leads_out, split_named, suffix_of
 from mien.errors import DataError
+from mien.images import IMAGE_SUFFIXES
 from mien.labels import EIGHT, canonical
 
 IMAGE_COLUMNS = (
@@ -115,8 +116,27 @@ def find_lists(scan: Scan) -> Found | None:
                 readable.append(opened)
     if not readable:
         return None
-    alike = [(t, c) for t, c in readable if _kind_of(t, c) == _kind_of(*readable[0])]
-    return read_lists(scan, alike)
+    alike = [(t, c) for t, c in readable if _labels_of(c) == _labels_of(readable[0][1])]
+    # A list with splits is read before one of everything: what both name has the split then.
+    return read_lists(scan, sorted(alike, key=lambda pair: not (pair[1].split >= 0 or _split_of_file(pair[0].name))))
+
+
+def unread_lists(scan: Scan) -> list[str]:
+    """A note for each list that names images of a tree, but no labels that are known."""
+    notes = []
+    for name in scan.others:
+        table = open_text_table(scan.tree, name) if name.lower().endswith(_SUFFIXES) else None
+        if table is None or _columns_of(scan, table):
+            continue
+        named = table if table.columns else table.with_header()
+        rows = [cells for _, cells in _first_rows(named)]
+        paths = ImagePaths(scan.tree, name[: name.rfind("/") + 1])
+        if any(
+            sum(paths.find(cell) is not None for cell in cells) * 2 > len(rows) for cells in zip(*rows, strict=False)
+        ):
+            titles = ", ".join(named.columns)[:200]
+            notes.append(f"{name} names images, but none of its columns ({titles}) is known as labels: --label-column")
+    return notes
 
 
 def find_manifest(scan: Scan) -> Found | None:
@@ -152,16 +172,22 @@ def _no_list(where: str, table: TextTable) -> str:
 
 
 def read_lists(scan: Scan, tables: Sequence[tuple[TextTable, ListColumns]]) -> Found:
-    """The records of lists of the same columns, as one source."""
+    """The records of lists, as one source. Columns that only some of the lists have are empty for the others."""
     tree = Folder(scan.choices.root) if scan.choices.root else scan.tree
     records: list[Record] = []
     splits: dict[str, str] = {}
-    for table, columns in tables:
-        folder = "" if scan.choices.root else table.name[: table.name.rfind("/") + 1]
-        records += _records(scan, table, columns, ImagePaths(tree, folder), splits)
     first, columns = tables[0]
+    titles = tuple(dict.fromkeys(title for _, c in tables for title, _ in c.others))
+    voted = all(c.votes for _, c in tables)
+    for table, c in tables:
+        places = dict(c.others)
+        same = replace(c, others=tuple((t, places.get(t, -1)) for t in titles), votes=c.votes if voted else ())
+        folder = "" if scan.choices.root else table.name[: table.name.rfind("/") + 1]
+        records += _records(scan, table, same, ImagePaths(tree, folder), splits)
+    columns = replace(columns, others=tuple((t, 0) for t in titles), votes=columns.votes if voted else ())
+    records, again = _without_repeats(records)
     order = known_order(scan, records)
-    notes = []
+    notes = [f"{again:,} lines name an image again, with the same label"] if again else []
     if order and columns.split < 0:
         records = [replace(r, split=r.split or split_in_name(r.name)) for r in records]
         splits |= {f"{r.split}_*": r.split for r in records if r.split}
@@ -192,8 +218,14 @@ def known_order(scan: Scan, records: Sequence[Record]) -> dict[str, str]:
 RAF_NAME = re.compile(r"(train|test)_\d{3,}(_aligned)?\.\w+")
 
 
-def _kind_of(table: TextTable, columns: ListColumns) -> tuple[object, ...]:
-    return (table.columns, columns)
+def _labels_of(columns: ListColumns) -> tuple[object, ...]:
+    """What lists must have in common to be read as one: a column of labels, or one for each of the same classes."""
+    return (columns.label >= 0, tuple(name for name, _ in columns.one_hot))
+
+
+def _split_of_file(name: str) -> str:
+    """The split that a list's name means, '' for none."""
+    return split_named(name.rpartition("/")[2].partition(".")[0]) or ""
 
 
 def _title(table: TextTable, column: int) -> str:
@@ -202,11 +234,11 @@ def _title(table: TextTable, column: int) -> str:
 
 def _columns_of(scan: Scan, table: TextTable) -> tuple[TextTable, ListColumns] | None:
     """The list, with a header where it has one, and its columns; None where it is no list of images and labels."""
-    header = column_names_of(table)
     paths = ImagePaths(
         Folder(scan.choices.root) if scan.choices.root else scan.tree,
         "" if scan.choices.root else table.name[: table.name.rfind("/") + 1],
     )
+    header = column_names_of(table) or _is_header(table, paths)
     named = table if table.columns else table.with_header()
     rows = [cells for _, cells in _first_rows(named if header else table)]
     if not rows and not header:
@@ -217,7 +249,7 @@ def _columns_of(scan: Scan, table: TextTable) -> tuple[TextTable, ListColumns] |
     if header:
         titles = named.columns
         image = wanted_image if wanted_image is not None else _image_column(titles, rows, paths)
-        label = wanted_label if wanted_label is not None else _first_of(titles, LABEL_COLUMNS, image)
+        label = wanted_label if wanted_label is not None else _label_column(titles, rows, image)
         split = _first_of(titles, SPLIT_COLUMNS, image)
         hot = _one_hot(titles, rows, image) if label < 0 else ()
         if image < 0 or (label < 0 and not hot):
@@ -236,6 +268,15 @@ def column_names_of(table: TextTable) -> bool:
         return True
     titles = set(table.with_header().columns)
     return bool(titles & (set(IMAGE_COLUMNS) | set(LABEL_COLUMNS) | set(SPLIT_COLUMNS)))
+
+
+def _is_header(table: TextTable, paths: ImagePaths) -> bool:
+    """Whether a first line of unknown words names columns: images are below one of them, and it is no image itself."""
+    rows = [cells for _, cells in _first_rows(table)]
+    for first, *below in zip(*rows, strict=False):
+        if below and sum(paths.find(cell) is not None for cell in below) * 2 > len(below):
+            return suffix_of(first) not in IMAGE_SUFFIXES and paths.find(first) is None
+    return False
 
 
 def _first_rows(table: TextTable) -> Iterator[tuple[int, list[str]]]:
@@ -273,6 +314,19 @@ def _image_column(titles: Sequence[str], rows: Sequence[Sequence[str]], paths: I
             return column
     sure = [titles.index(k) for k in IMAGE_COLUMNS[:15] if k in titles]
     return sure[0] if sure else -1
+
+
+def _label_column(titles: Sequence[str], rows: Sequence[Sequence[str]], image: int) -> int:
+    """The column that is called labels, names of expressions before numbers; else the only one of such names."""
+    known = [titles.index(k) for k in LABEL_COLUMNS if k in titles and titles.index(k) != image]
+    named = [i for i in range(len(titles)) if i != image and _are_expressions([r[i] for r in rows if i < len(r)])]
+    return next((i for i in known if i in named), (known or (named if len(named) == 1 else [-1]))[0])
+
+
+def _are_expressions(cells: Sequence[str]) -> bool:
+    """Whether most cells name expressions, at least two different ones."""
+    names = [canonical(cell) for cell in cells if cell]
+    return len(set(names) & set(EIGHT)) > 1 and 10 * sum(name in EIGHT for name in names) >= 9 * len(names)
 
 
 def _one_hot(titles: Sequence[str], rows: Sequence[Sequence[str]], image: int) -> tuple[tuple[str, int], ...]:
@@ -314,7 +368,7 @@ def _records(
     scan: Scan, table: TextTable, columns: ListColumns, paths: ImagePaths, splits: dict[str, str]
 ) -> Iterator[Record]:
     file = table.name.rpartition("/")[2]
-    by_file = split_named(file.partition(".")[0]) or "" if columns.split < 0 else ""
+    by_file = "" if columns.split >= 0 else _split_of_file(table.name)
     for number, given in table.rows():
         cells = [*given, *[""] * (1 + max(columns.image, columns.label, columns.split) - len(given))]
         written = cells[columns.split] if columns.split >= 0 else ""
@@ -330,11 +384,25 @@ def _records(
             wrong = _not_found(path, file, paths)
         elif split is None:
             wrong = f"'{written}' is no split; expected train, validation or test (--split-map names others)"
-        extra: tuple[Any, ...] = tuple(cells[i] if i < len(cells) else "" for _, i in columns.others)
+        extra: tuple[Any, ...] = tuple(cells[i] if 0 <= i < len(cells) else "" for _, i in columns.others)
         if columns.votes:
             counts, wrong_votes = _votes([cells[i] if i < len(cells) else "" for i in columns.votes])
             extra, wrong = (*extra, counts), wrong or wrong_votes
         yield Record(f"{file}:{number}" if wrong else name or "", split or "", label, extra, wrong)
+
+
+def _without_repeats(records: Sequence[Record]) -> tuple[list[Record], int]:
+    """Records of which each image has one, and how many lines were left out; other labels for an image are problems."""
+    labels: dict[str, str] = {}
+    kept: list[Record] = []
+    for r in records:
+        if r.wrong or r.name not in labels:
+            kept.append(r)
+            if not r.wrong:
+                labels[r.name] = r.label
+        elif r.label != labels[r.name]:
+            kept.append(replace(r, wrong=f"'{r.label}' here and '{labels[r.name]}' in another line"))
+    return kept, len(records) - len(kept)
 
 
 def split_in_name(name: str) -> str:

@@ -15,6 +15,7 @@ from mien.data.reading.archives import UNREADABLE
 from mien.data.reading.reading import decode_text
 from mien.data.reading.trees import Tree, suffix_of
 from mien.errors import DataError
+from mien.images import IMAGE_SUFFIXES
 
 MAX_LINE = 16 * 1024 * 1024
 """A longer line is no row of an image; it would be a file without line ends."""
@@ -144,16 +145,27 @@ def _json_objects(tree: Tree, name: str) -> Iterator[dict[str, Any]]:
         data = file.read(256 * MAX_LINE)
     text = decode_text(data, where)
     try:
-        if text.lstrip().startswith("["):
-            objects = json.loads(text)
-        else:
-            objects = [json.loads(line) for line in text.splitlines() if line.strip()]
+        objects = _parsed(text)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{where}: not JSON ({error}); expected a list of objects, or one a line") from error
     for one in objects:
         if not isinstance(one, dict):
             raise DataError(f"{where}: holds {type(one).__name__} where an object was expected")
         yield one
+
+
+def _parsed(text: str) -> list[Any]:
+    """A JSON list, JSON lines, or one object of image -> label as a list of such pairs. Raises ValueError."""
+    if text.lstrip().startswith("["):
+        found = json.loads(text)
+        return found if isinstance(found, list) else [found]
+    try:
+        one = json.loads(text)
+    except ValueError:
+        return [json.loads(line) for line in text.splitlines() if line.strip()]
+    if isinstance(one, dict) and len(one) > 1 and all(suffix_of(key) in IMAGE_SUFFIXES for key in one):
+        return [{"image": key, "label": label} for key, label in one.items()]
+    return [one]
 
 
 def _json_rows(tree: Tree, name: str, columns: Sequence[str]) -> Iterator[Row]:
