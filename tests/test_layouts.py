@@ -277,6 +277,13 @@ def test_several_lists_of_the_same_images(tmp_path):
     assert "2 lines name an image again, with the same label" in source.reading.notes
 
 
+def test_image_folders_of_hugging_face(tmp_path):
+    put(tmp_path / "set", "train/a.png", "test/b.png")
+    write_list(tmp_path / "set/train", "file_name,label\na.png,happy\n", "metadata.csv")
+    write_list(tmp_path / "set/test", '{"file_name": "b.png", "label": "sad"}\n', "metadata.jsonl")
+    everywhere(tmp_path / "set", {("train", "happy"): 1, ("test", "sad"): 1})
+
+
 def test_a_list_without_known_labels_is_named(tmp_path):
     put(tmp_path, "a.png", "b.png")
     write_list(tmp_path, "image,valence\na.png,0.1\nb.png,0.2\n")

@@ -7,6 +7,7 @@ is read from the header before anything is decoded, so that a small file that un
 
 from __future__ import annotations
 
+import logging
 import stat
 import threading
 from contextlib import nullcontext
@@ -54,6 +55,7 @@ WHOLE_PIXELS = 100_000_000
 MAX_FILE_BYTES = 256 * 1024 * 1024
 """Larger files are refused unread."""
 
+_log = logging.getLogger("mien")
 _large_lock = threading.Lock()  # one image above WHOLE_PIXELS is decoded at a time
 
 
@@ -98,6 +100,8 @@ def decode_picture(data: bytes, source: str, *, grey: bool = False, max_pixels: 
     scale = _scale(checked.width, checked.height, source, max_pixels, scalable=checked.scalable)
     if checked.data is None:
         raise PictureError(f"{source}: is a truncated {kind} (its end is missing); get a whole copy of the file")
+    if len(checked.data) > len(data):
+        _log.warning("%s: lacks its end marker; every pixel is there", source)
     if checked.plain:
         picture = _decode_with_opencv(checked.data, scale, grey=grey)
         if picture is not None:

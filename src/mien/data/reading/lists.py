@@ -16,8 +16,8 @@ from mien.data.reading.reading import Found, Reading, Scan, split_words
 from mien.data.reading.text_tables import TextTable, column_names, open_text_table
 from mien.data.reading.trees import Folder, Tree, leads_out, split_named, suffix_of
 from mien.errors import DataError
-from mien.images import IMAGE_SUFFIXES
 from mien.labels import EIGHT, canonical
+from mien.pictures import PICTURE_SUFFIXES
 
 IMAGE_COLUMNS = (
     "image", "path", "file", "filename", "file_name", "filepath", "file_path", "image_path", "img", "img_path",
@@ -224,8 +224,9 @@ def _labels_of(columns: ListColumns) -> tuple[object, ...]:
 
 
 def _split_of_file(name: str) -> str:
-    """The split that a list's name means, '' for none."""
-    return split_named(name.rpartition("/")[2].partition(".")[0]) or ""
+    """The split that a list's name means, or that of the nearest folder above it, '' for none."""
+    words = [*name.split("/")[:-1], name.rpartition("/")[2].partition(".")[0]]
+    return next((split for word in reversed(words) if (split := split_named(word))), "")
 
 
 def _title(table: TextTable, column: int) -> str:
@@ -275,7 +276,7 @@ def _is_header(table: TextTable, paths: ImagePaths) -> bool:
     rows = [cells for _, cells in _first_rows(table)]
     for first, *below in zip(*rows, strict=False):
         if below and sum(paths.find(cell) is not None for cell in below) * 2 > len(below):
-            return suffix_of(first) not in IMAGE_SUFFIXES and paths.find(first) is None
+            return suffix_of(first) not in PICTURE_SUFFIXES and paths.find(first) is None
     return False
 
 
