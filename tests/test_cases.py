@@ -140,5 +140,6 @@ def test_training_on_one_class_is_refused(case, tmp_path):
 
 
 def test_predictions_with_a_missing_answer(tmp_path):
-    code, out, err = mien("evaluate", "--predictions", CASES / "43-predictions-one-empty.csv", "--out", tmp_path / "out")
+    predictions = CASES / "43-predictions-one-empty.csv"
+    code, out, err = mien("evaluate", "--predictions", predictions, "--out", tmp_path / "out")
     assert "14" in out + err, code
