@@ -186,7 +186,7 @@ def read_lists(scan: Scan, tables: Sequence[tuple[TextTable, ListColumns]]) -> F
         records += _records(scan, table, same, ImagePaths(tree, folder), splits)
     columns = replace(columns, others=tuple((t, 0) for t in titles), votes=columns.votes if voted else ())
     records, again = _without_repeats(records)
-    order = known_order(scan, records)
+    order = known_order(records)
     notes = [f"{again:,} lines name an image again, with the same label"] if again else []
     if order and columns.split < 0:
         records = [replace(r, split=r.split or split_in_name(r.name)) for r in records]
@@ -208,7 +208,7 @@ def read_lists(scan: Scan, tables: Sequence[tuple[TextTable, ListColumns]]) -> F
     return Found(source, reading, {table.name for table, _ in tables}, f"is not named in {names}")
 
 
-def known_order(scan: Scan, records: Sequence[Record]) -> dict[str, str]:
+def known_order(records: Sequence[Record]) -> dict[str, str]:
     """The order of numbers that the images' names tell: RAF-DB's are called train_00001_aligned.jpg."""
     named = [r.name.rpartition("/")[2] for r in records if not r.wrong]
     raf = sum(bool(RAF_NAME.fullmatch(name)) for name in named)

@@ -159,7 +159,7 @@ def find_fer2013(scan: Scan) -> Found | None:
 
 def find_pixel_table(scan: Scan) -> Found | None:
     """The one CSV of a tree with labelled images in it; of several the challenge's own train.csv."""
-    names = [name for name in scan.with_suffix(".csv", ".tsv", ".txt") if _pixel_columns(scan, name)]
+    names = scan.with_suffix(".csv", ".tsv", ".txt")
     labelled = [name for name in names if (found := _pixel_columns(scan, name)) and found[1].label >= 0]
     if len(labelled) > 1:
         raise DataError(
