@@ -249,8 +249,8 @@ def test_unsure_answers_are_marked_on_the_page_and_in_the_files(stub_port: int, 
     faces = json.loads(downloaded(page, "#save-json"))["images"][0]["faces"]
     assert [f["abstained"] for f in faces] == [False, True]
     rows = downloaded(page, "#save-csv").decode().splitlines()
-    assert rows[1].startswith('"a ""b"", c.png",1,40.0,30.0,100.0,110.0,0.99,happy,0.9')
-    assert rows[2].startswith('"a ""b"", c.png",2,150.0,40.0,200.0,100.0,0.99,,0.4')
+    assert rows[1].startswith('"a ""b"", c.png",240,160,1,40.0,30.0,100.0,110.0,0.99,happy,0.9')
+    assert rows[2].startswith('"a ""b"", c.png",240,160,2,150.0,40.0,200.0,100.0,0.99,,0.4')
 
 
 def test_a_busy_server_is_asked_again(stub: Stub, stub_port: int, open_page: OpenPage) -> None:
