@@ -1,4 +1,4 @@
-"""Predicting in shards on Ray: pictures a second with 1 and 2 workers, a killed worker, memory, bytes moved.
+"""Predicting in shards on Ray: images a second with 1 and 2 workers, a killed worker, memory, bytes moved.
 
     python benchmarks/cluster.py [--data ../shared/data] [--photo ../shared/media/several-faces.jpg] [--only speed]
 
@@ -30,9 +30,9 @@ PARTS = ("speed", "killed", "memory")
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One run of `predict_shards`. actors: of Ray; 0 for the local engine. kill_at: pictures done when one dies."""
+    """One run of `predict_shards`. actors: of Ray; 0 for the local engine. kill_at: images done when one dies."""
 
-    pictures: str
+    images: str
     out: str
     detector: str
     actors: int
@@ -70,12 +70,12 @@ def main() -> None:
 
 def speed(folder: Path, faces: Path, photos: Path, repeats: int) -> list[str]:
     rows = []
-    for what, pictures, detector, size in (("faces", faces, "none", 500), ("photos", photos, "mtcnn", 20)):
+    for what, images, detector, size in (("faces", faces, "none", 500), ("photos", photos, "mtcnn", 20)):
         found: dict[int, list[dict[str, float]]] = {0: [], 1: [], 2: []}
         for turn in range(repeats):
             for actors, measured in found.items():
                 out = folder / f"{what}-{actors}-{turn}"
-                measured.append(child(Work(str(pictures), str(out), detector, actors, size)))
+                measured.append(child(Work(str(images), str(out), detector, actors, size)))
         one = statistics.median(m["rate"] for m in found[1])
         for actors, measured in found.items():
             rate = statistics.median(m["rate"] for m in measured)
@@ -84,18 +84,18 @@ def speed(folder: Path, faces: Path, photos: Path, repeats: int) -> list[str]:
                 (
                     what, f"Ray, {actors}" if actors else "local", f"{rate:,.0f}",
                     f"{rate / one:.2f}", f"{statistics.median(m['start_s'] for m in measured):.1f}",
-                    f"{last['file_bytes'] / last['pictures']:,.0f}",
-                    f"{(last['rows_bytes'] + last['names_bytes']) / last['pictures']:,.0f}",
+                    f"{last['file_bytes'] / last['images']:,.0f}",
+                    f"{(last['rows_bytes'] + last['names_bytes']) / last['images']:,.0f}",
                 )
             )  # fmt: skip
     header = (
-        "pictures",
+        "images",
         "engine",
-        "pictures/s",
+        "images/s",
         "to one",
         "s to the first shard",
         "bytes a file",
-        "bytes moved a picture",
+        "bytes moved an image",
     )
     return [
         "## Speed",
@@ -112,14 +112,14 @@ def killed(folder: Path, faces: Path, count: int) -> list[str]:
     undisturbed, out = folder / "undisturbed", folder / "killed"
     child(Work(str(faces), str(undisturbed), "none", 2, 500))
     measured = child(Work(str(faces), str(out), "none", 2, 500, kill_at=count // 2))
-    pictures = np.concatenate([pq.read_table(p, columns=["image"])["image"] for p in sorted(out.glob("shard-*"))])
-    once = bool(np.array_equal(np.unique(pictures), np.arange(count))) and len(pictures) == count
+    images = np.concatenate([pq.read_table(p, columns=["image"])["image"] for p in sorted(out.glob("shard-*"))])
+    once = bool(np.array_equal(np.unique(images), np.arange(count))) and len(images) == count
     same = all(p.read_bytes() == (undisturbed / p.name).read_bytes() for p in out.glob("shard-*"))
     return [
         "## A worker is killed",
         "",
-        f"{count:,} pictures, two workers, one killed (SIGKILL) after {measured['killed_at']:,.0f} pictures: "
-        f"{len(pictures):,} rows, every picture exactly once: {'yes' if once else 'NO'}; failed: "
+        f"{count:,} images, two workers, one killed (SIGKILL) after {measured['killed_at']:,.0f} images: "
+        f"{len(images):,} rows, every image exactly once: {'yes' if once else 'NO'}; failed: "
         f"{measured['failed']:,.0f}; shards equal to those of an undisturbed run: {'yes' if same else 'NO'}.",
         "",
     ]
@@ -138,13 +138,13 @@ def memory(folder: Path, faces: Path, count: int) -> list[str]:
         measured = child(Work(str(links), str(folder / f"memory-{actors}"), "none", actors, 1000, watch_memory=True))
         rows.append(
             (
-                f"Ray, {actors}" if actors else "local", f"{measured['pictures']:,.0f}",
+                f"Ray, {actors}" if actors else "local", f"{measured['images']:,.0f}",
                 *(f"{measured[f'own_{part}']:,.0f}" for part in ("10", "50", "100")),
                 *(f"{measured[f'all_{part}']:,.0f}" for part in ("10", "50", "100")), f"{measured['all_peak']:,.0f}",
             )
         )  # fmt: skip
     header = (
-        "engine", "pictures", "this process at 10 %", "50 %", "100 %", "all processes at 10 %", "50 %", "100 %", "peak",
+        "engine", "images", "this process at 10 %", "50 %", "100 %", "all processes at 10 %", "50 %", "100 %", "peak",
     )  # fmt: skip
     return ["## Memory, MB", "", f"{count:,} links to 50 files.", "", *table(header, rows), ""]
 
@@ -187,7 +187,7 @@ def run(work: Work) -> dict[str, float]:
 
     settings = PredictSettings(("mien-small",), DetectorChoice(work.detector))
     summary = predict_shards(
-        [work.pictures],
+        [work.images],
         work.out,
         settings=settings,
         ray=RaySettings(actors=work.actors) if work.actors else None,
@@ -195,11 +195,11 @@ def run(work: Work) -> dict[str, float]:
         progress=told,
     )
     (first, first_done), (last, last_done) = seen[0], seen[-1]
-    files = [p for p in Path(work.pictures).rglob("*") if p.is_file()]
+    files = [p for p in Path(work.images).rglob("*") if p.is_file()]
     return {
         **found,
         "all_peak": peak,
-        "pictures": summary.pictures,
+        "images": summary.images,
         "failed": summary.failed,
         "rate": (last_done - first_done) / (last - first),
         "start_s": first - begun,
@@ -217,8 +217,8 @@ def write_faces(data: Path, folder: Path, count: int) -> Path:
             for image in batch.column("image").to_pylist():
                 if written == count:
                     return folder
-                picture = cv2.imdecode(np.frombuffer(image["bytes"], np.uint8), cv2.IMREAD_GRAYSCALE)
-                cv2.imwrite(str(folder / f"{written:06d}.jpg"), picture)
+                pixels = cv2.imdecode(np.frombuffer(image["bytes"], np.uint8), cv2.IMREAD_GRAYSCALE)
+                cv2.imwrite(str(folder / f"{written:06d}.jpg"), pixels)
                 written += 1
     raise SystemExit(f"{data}: has {written:,} faces; ask for fewer with --faces")
 
@@ -226,15 +226,15 @@ def write_faces(data: Path, folder: Path, count: int) -> Path:
 def write_photos(source: Path, folder: Path, count: int) -> Path:
     """Cuts of the photograph at random places, about half its size each."""
     folder.mkdir()
-    picture = cv2.imread(str(source))
-    if picture is None:
+    image = cv2.imread(str(source))
+    if image is None:
         raise SystemExit(f"{source}: can't read it; this benchmark needs the folder `shared` beside the repository")
     draw = np.random.default_rng(0)
     for i in range(count):
-        width = int(draw.integers(400, min(picture.shape[1], picture.shape[0] * 4 // 3)))
+        width = int(draw.integers(400, min(image.shape[1], image.shape[0] * 4 // 3)))
         height = width * 3 // 4
-        x, y = draw.integers(0, picture.shape[1] - width + 1), draw.integers(0, picture.shape[0] - height + 1)
-        small = cv2.resize(picture[y : y + height, x : x + width], (320, 240), interpolation=cv2.INTER_AREA)
+        x, y = draw.integers(0, image.shape[1] - width + 1), draw.integers(0, image.shape[0] - height + 1)
+        small = cv2.resize(image[y : y + height, x : x + width], (320, 240), interpolation=cv2.INTER_AREA)
         cv2.imwrite(str(folder / f"{i:05d}.jpg"), small)
     return folder
 

@@ -23,19 +23,19 @@ from photo import photo_640
 
 from mien.data.crops import DetectorChoice, Workers
 from mien.data.screen import MIN_FACE, face_scores
-from mien.pictures import decode_picture
+from mien.images import decode_image
 
 WEIGHTS = SHARED / "models/face_detection_yunet_2023mar.onnx"
 NO_FACE_VOTE = 9  # FER+'s last column
 
 
 def fer2013(count: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """`count` random faces of both files, and all pictures that most raters call no face."""
+    """`count` random faces of both files, and all images that most raters call no face."""
     tables = [pq.read_table(SHARED / f"data/fer2013-{name}.parquet") for name in ("train", "public")]
     cells = [cell for t in tables for cell in t.column("image").to_pylist()]
     most = np.concatenate([np.array(t.column("ferplus_votes").to_pylist()).argmax(1) for t in tables])
     faces = np.random.default_rng(0).choice(np.flatnonzero(most != NO_FACE_VOTE), count, replace=False)
-    return tuple([decode_picture(cells[i]["bytes"], "") for i in rows] for rows in (faces, np.flatnonzero(most == 9)))
+    return tuple([decode_image(cells[i]["bytes"], "") for i in rows] for rows in (faces, np.flatnonzero(most == 9)))
 
 
 def crop_rows(detectors: dict[str, DetectorChoice], photos: int) -> list[tuple[object, ...]]:
@@ -50,7 +50,19 @@ def crop_rows(detectors: dict[str, DetectorChoice], photos: int) -> list[tuple[o
                 source.mkdir()
                 for number in range(count):
                     os.link(first, source / f"{number:05}.jpg")
-                command = [sys.executable, "-m", "mien", "data", "crop", str(source), str(out), "-d", name, "-q"]
+                command = [
+                    sys.executable,
+                    "-m",
+                    "mien",
+                    "data",
+                    "crop",
+                    str(source),
+                    "--out",
+                    str(out),
+                    "-d",
+                    name,
+                    "-q",
+                ]
                 command += ["--yunet-weights", str(WEIGHTS)] if name == "yunet" else []
                 started = time.perf_counter()
                 subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
@@ -68,7 +80,7 @@ def screen_rows(detectors: dict[str, DetectorChoice], count: int) -> list[tuple[
     for name, choice in detectors.items():
         with Workers(lambda c=choice: [c.make(min_face=MIN_FACE, threads=1)], workers) as pool:
             started = time.perf_counter()
-            found[name] = [np.array(pool.map(face_scores, pictures))[:, 0] > 0 for pictures in (faces, no_faces)]
+            found[name] = [np.array(pool.map(face_scores, images))[:, 0] > 0 for images in (faces, no_faces)]
             rate = (len(faces) + len(no_faces)) / (time.perf_counter() - started)
         rows.append((name, *_shares(found[name]), f"{rate:.0f}"))
     names = list(detectors)

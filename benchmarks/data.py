@@ -143,7 +143,7 @@ def main() -> None:
         "Importing and writing a data set",
         [
             f"Whole processes, start included; median of {options.repeats}. The loop is pandas, a Python loop over "
-            "rows or files, OpenCV for pictures, and a list that becomes one array (`benchmarks/data.py` has it).",
+            "rows or files, OpenCV for images, and a list that becomes one array (`benchmarks/data.py` has it).",
             "",
             *table(header, rows),
             "",

@@ -41,13 +41,13 @@ def timed(work: Callable[[], T]) -> tuple[T, float, float]:
 
 def loop_exact(dataset: Dataset) -> int:
     """Groups of the same pixels, as notebooks have it; returns their number."""
-    digests = [hashlib.md5(dataset.picture(row).tobytes()).hexdigest() for row in range(len(dataset))]
+    digests = [hashlib.md5(dataset.image(row).tobytes()).hexdigest() for row in range(len(dataset))]
     frame = pd.DataFrame({"digest": digests, "split": dataset.splits, "label": dataset.labels})
     return sum(len(group) > 1 for _, group in frame.groupby("digest"))
 
 
 def loop_hashes(dataset: Dataset) -> list[imagehash.ImageHash]:
-    return [imagehash.phash(Image.fromarray(dataset.picture(row)[..., 0])) for row in range(PART)]
+    return [imagehash.phash(Image.fromarray(dataset.image(row)[..., 0])) for row in range(PART)]
 
 
 def loop_pairs(hashes: list[imagehash.ImageHash], bits: int) -> int:
@@ -116,11 +116,11 @@ def main() -> None:
         "",
         "## Bits",
         "",
-        "Pairs of distinct FER2013 pictures whose hashes are near (candidates), and the groups that are left of them "
-        "after their pictures were compared.",
+        "Pairs of distinct FER2013 images whose hashes are near (candidates), and the groups that are left of them "
+        "after their images were compared.",
         "",
         *table(
-            ("bits", "pairs", "groups", "with near copies", "pictures", "conflicts", "across splits"),
+            ("bits", "pairs", "groups", "with near copies", "images", "conflicts", "across splits"),
             bits_rows(dataset),
         ),
         "",

@@ -2,8 +2,9 @@
 
     python benchmarks/exports.py [--data ../shared/data] [MODEL ...]
 
-The figures are those of `mien export MODEL --as FORMAT --data DATA --json`: both files are run on the validation split,
-their speed is measured in one process, in turns. `onnx` computes the same: its rows show how far speeds can be trusted.
+The figures are those of `mien export MODEL --as FORMAT --data DATA --format json`: both files run on the
+validation split, their speed is measured in one process, in turns. `onnx` computes the same:
+its rows show how far speeds can be trusted.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 from page import RESULTS, SHARED, table, write_page
 
 from mien.errors import ExportError
-from mien.exporting.export import Export, export_model
+from mien.exporting.export import Export, export
 from mien.exporting.formats import FORMATS
 from mien.exporting.parity import Parity
 from mien.releases import shipped_models
@@ -38,14 +39,14 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as folder:
                 place = Path(folder) / f"export{form.suffix}"
                 try:
-                    export = export_model(model, form.name, place, data=options.data)
+                    made = export(model, form.name, place, data=options.data)
                 except ExportError as error:
                     why = str(error).removeprefix(f"{place}: ").partition(";")[0]
                     rows.append((f"`{model}`", f"`{form.name}`", f"refused: {why}", *["-"] * (len(HEADER) - 3)))
                 else:
-                    assert export.parity is not None
-                    rows.append(_row(model, export, export.parity))
-                    faces = export.parity.faces
+                    assert made.parity is not None
+                    rows.append(_row(model, made, made.parity))
+                    faces = made.parity.faces
             print(*rows[-1], flush=True)
     lines = [
         f"Differences and speed on {faces:,} validation faces; accuracy on those whose answer is known: what most",
@@ -60,11 +61,11 @@ def main() -> None:
     )  # fmt: skip
 
 
-def _row(model: str, export: Export, parity: Parity) -> tuple[str, ...]:
+def _row(model: str, made: Export, parity: Parity) -> tuple[str, ...]:
     before, after = (f"{value:.4f}" for value in (parity.accuracy_before or 0, parity.accuracy_after or 0))
     return (
-        f"`{model}`", f"`{export.form}`", before, after, f"{parity.largest:.1g}", f"{parity.same_label:.1%}",
-        f"{export.source_bytes / 1e6:.2f}", f"{export.bytes / 1e6:.2f}", f"{parity.speed_up:.2f}",
+        f"`{model}`", f"`{made.form}`", before, after, f"{parity.largest:.1g}", f"{parity.same_label:.1%}",
+        f"{made.source_bytes / 1e6:.2f}", f"{made.bytes / 1e6:.2f}", f"{parity.speed_up:.2f}",
     )  # fmt: skip
 
 

@@ -49,7 +49,7 @@ def main() -> None:
     network = ["-m", "mien-nano", "-d", "yunet", "--yunet-weights", str(options.yunet_weights)]
     rows = []
     for _ in range(options.repeats):
-        command = [sys.executable, "-m", "mien", "watch", "-", "--live", "--no-browser", "--json", *network]
+        command = [sys.executable, "-m", "mien", "watch", "-", "--live", "--no-browser", "--format", "json", *network]
         count, told = fed(options.clip, options.seconds, command)
         if count != told["frames"] + told["dropped"]:  # type: ignore[operator]
             sys.exit(f"{count} frames were fed, {told['frames']} answered and {told['dropped']} dropped")

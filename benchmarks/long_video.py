@@ -20,7 +20,7 @@ from page import SHARED, arguments, table, write_page
 
 
 def looped(clip: Path, path: Path, minutes: float) -> int:
-    """The clip's pictures again and again, copied without encoding; how many there are."""
+    """The clip's images again and again, copied without encoding; how many there are."""
     packets = []
     with av.open(str(clip)) as source:
         stream = source.streams.video[0]

@@ -14,20 +14,20 @@ import cv2
 from page import SHARED, arguments, median_s, table, write_page
 
 from mien.faces import make_detector
+from mien.images import read_image
 from mien.model_file import DEFAULT_MODEL
-from mien.pictures import read_picture
 from mien.recognition.recognizer import Recognizer
 
 
 def photo_640(source: Path, place: Path) -> None:
-    """The largest 4:3 cut of the picture's middle, as a JPEG of 640 x 480."""
-    picture = cv2.imread(str(source))
-    if picture is None:
+    """The largest 4:3 cut of the image's middle, as a JPEG of 640 x 480."""
+    image = cv2.imread(str(source))
+    if image is None:
         raise SystemExit(f"{source}: can't read it; this benchmark needs the folder `shared` beside the repository")
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     w, h = min(width, height * 4 // 3), min(height, width * 3 // 4)
     x, y = (width - w) // 2, (height - h) // 2
-    small = cv2.resize(picture[y : y + h, x : x + w], (640, 480), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(image[y : y + h, x : x + w], (640, 480), interpolation=cv2.INTER_AREA)
     cv2.imwrite(str(place), small)
 
 
@@ -43,15 +43,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         photo = Path(folder) / "photo.jpg"
         photo_640(options.photo, photo)
-        reading, _ = median_s(lambda: read_picture(photo), options.repeats, warm_up=2)
-        picture = read_picture(photo)
+        reading, _ = median_s(lambda: read_image(photo), options.repeats, warm_up=2)
+        image = read_image(photo)
         for name in ("mtcnn", "yunet", "haar"):
             if name == "yunet" and not options.yunet_weights.exists():
                 continue
             detector = make_detector(name, yunet_weights=options.yunet_weights if name == "yunet" else None)
             recognizer = Recognizer(options.model, detector=detector)
             whole, spread = median_s(lambda r=recognizer: r.predict(photo), options.repeats, warm_up=2)
-            finding, _ = median_s(lambda d=detector: d.detect(picture), options.repeats, warm_up=2)
+            finding, _ = median_s(lambda d=detector: d.detect(image), options.repeats, warm_up=2)
             faces = len(recognizer.predict(photo).faces)
             row = (name, faces, *(f"{s * 1000:.1f}" for s in (whole, reading, finding, whole - reading - finding)))
             rows.append((*row, f"{finding / whole:.0%}", f"{spread:.0%}"))

@@ -76,7 +76,7 @@ def exchanged(labels: np.ndarray, rng: np.random.Generator, counts=FORTY, noise=
 
 
 def views(dataset: Dataset, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """The same faces in other ways: pictures uint8 (N, 48, 48, 1) or of another size."""
+    """The same faces in other ways: images uint8 (N, 48, 48, 1) or of another size."""
     faces = dataset.faces(size=48, channels=1)[..., 0]
     loose = [cv2.copyMakeBorder(f, 10, 10, 10, 10, cv2.BORDER_REFLECT) for f in faces]
     soft = [cv2.resize(cv2.resize(f, (20, 20), interpolation=cv2.INTER_AREA), (48, 48)) for f in faces]

@@ -1,8 +1,8 @@
-"""What a billion pictures and ten thousand live streams would take, from measured rates: the tables of docs/scaling.md.
+"""What a billion images and ten thousand live streams would take, from measured rates: the tables of docs/scaling.md.
 
     python benchmarks/scaling_model.py [--photos-per-core-s 10.8] [--frame-core-ms 14.1]
 
-Two small simulations. Pictures: shards handed out one by one to workers that differ in speed and are lost now and then.
+Two small simulations. Images: shards handed out one by one to workers that differ in speed and are lost now and then.
 Streams: frames of many streams on the cores of one machine; how full it may be before frames come late.
 """
 
@@ -18,13 +18,13 @@ from page import table
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Work on many pictures. rate: pictures/s of a core. hand_over_s: of the handing process, for each shard.
+    """Work on many images. rate: images/s of a core. hand_over_s: of the handing process, for each shard.
 
     lost_per_hour: how often a core is lost, with the shard that it works on (spot machines). new_s: until another one
     works in its place.
     """
 
-    pictures: int
+    images: int
     rate: float
     shard_size: int
     hand_over_s: float
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--faces-per-core-s", type=float, default=400, help="face crops, detector none")
     parser.add_argument("--photos-per-core-s", type=float, default=10.8, help="640 x 480, mtcnn")
     parser.add_argument("--photo-bytes", type=float, default=80_000)
-    parser.add_argument("--row-bytes", type=float, default=100, help="moved for each picture")
+    parser.add_argument("--row-bytes", type=float, default=100, help="moved for each image")
     parser.add_argument("--hand-over-ms", type=float, default=5.0, help="the handing process, for each shard")
     parser.add_argument("--core-hour", type=float, default=0.02, help="price")
     parser.add_argument("--frame-core-ms", type=float, default=14.1, help="one frame of a stream, on average")
@@ -50,29 +50,29 @@ def main() -> None:
 
 
 def batch_table(options: argparse.Namespace) -> list[str]:
-    """A billion pictures: wall time, efficiency, traffic and cost for numbers of cores."""
+    """A billion images: wall time, efficiency, traffic and cost for numbers of cores."""
     rows = []
     for what, rate, size in (("photos", options.photos_per_core_s, 1000), ("faces", options.faces_per_core_s, 10_000)):
         for cores in (2, 100, 1000, 4000, 16_000):
             work = Batch(10**9, rate, size, options.hand_over_ms / 1000, lost_per_hour=0.01)
             hours, efficiency, again = simulate_batch(work, cores)
-            gigabits = options.photo_bytes * 8 * work.pictures / (hours * 3600) / 1e9 if what == "photos" else None
+            gigabits = options.photo_bytes * 8 * work.images / (hours * 3600) / 1e9 if what == "photos" else None
             rows.append(
                 (
                     what, f"{cores:,}", f"{hours:,.1f}" if hours < 100 else f"{hours / 24:,.0f} days",
                     f"{efficiency:.2f}", f"{again:.2%}", "-" if gigabits is None else f"{gigabits:,.1f}",
-                    f"{work.pictures * options.row_bytes / (hours * 3600) / 1e6:,.2f}",
+                    f"{work.images * options.row_bytes / (hours * 3600) / 1e6:,.2f}",
                     f"{hours * cores * options.core_hour:,.0f}",
                 )
             )  # fmt: skip
-    header = ("pictures", "cores", "hours", "efficiency", "done again", "read, Gbit/s", "rows, MB/s", "cost")
+    header = ("images", "cores", "hours", "efficiency", "done again", "read, Gbit/s", "rows, MB/s", "cost")
     return table(header, rows)
 
 
 def simulate_batch(work: Batch, cores: int, seed: int = 0) -> tuple[float, float, float]:
     """Hours, efficiency (ideal over real core time), and the share of shards that were done again."""
     draw = np.random.default_rng(seed)
-    shards = -(-work.pictures // work.shard_size)
+    shards = -(-work.images // work.shard_size)
     speeds = np.clip(draw.normal(1.0, 0.1, cores), 0.5, None)  # machines are not alike
     seconds = (work.shard_size / work.rate * draw.lognormal(0, 0.2, shards)).tolist()
     losses = draw.exponential(3600 / work.lost_per_hour, shards).tolist()
@@ -87,7 +87,7 @@ def simulate_batch(work: Batch, cores: int, seed: int = 0) -> tuple[float, float
             took += lost_after + work.new_s  # another worker does it anew
         heapq.heapreplace(free, (handed + took, core))
         end = max(end, handed + took)
-    return end / 3600, work.pictures / work.rate / cores / end, again / shards
+    return end / 3600, work.images / work.rate / cores / end, again / shards
 
 
 def stream_table(options: argparse.Namespace) -> list[str]:

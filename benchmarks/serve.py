@@ -1,4 +1,4 @@
-"""Pictures a second and waiting time of `mien serve` beside `Recognizer.stream` on the same machine, in turns.
+"""Images a second and waiting time of `mien serve` beside `Recognizer.stream` on the same machine, in turns.
 
     python benchmarks/serve.py [--seconds 60] [--connections 64] [--workers 1] [--requests 20000]
 
@@ -101,20 +101,20 @@ async def client(port: int, request: bytes, end: float, load: Load, requests: in
 async def press(
     port: int, request: bytes, connections: int, seconds: float, requests: int | None = None
 ) -> tuple[Load, float]:
-    """All clients for so long, or until so many answers; what they saw, and pictures a second."""
+    """All clients for so long, or until so many answers; what they saw, and images a second."""
     load, began = Load(), time.perf_counter()
     await asyncio.gather(*(client(port, request, began + seconds, load, requests) for _ in range(connections)))
     return load, len(load.seconds) / (time.perf_counter() - began)
 
 
-def request_for(picture: bytes) -> bytes:
-    """The request that sends a picture."""
-    head = f"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(picture)}\r\n\r\n"
-    return head.encode() + picture
+def request_for(image: bytes) -> bytes:
+    """The request that sends an image."""
+    head = f"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(image)}\r\n\r\n"
+    return head.encode() + image
 
 
 def offline(recognizer: Recognizer, photo: Path, seconds: float) -> float:
-    """Pictures a second of `Recognizer.stream`."""
+    """Images a second of `Recognizer.stream`."""
     began, count = time.perf_counter(), 0
     results = recognizer.stream(repeat(photo))
     while time.perf_counter() - began < seconds:
@@ -191,12 +191,12 @@ def waiting(port: int, photo: Path, video: Path) -> list[str]:
     return ["A single connection:", "", *table(("at work besides", "answers", "p50 ms", "p95 ms", "failed"), rows), ""]
 
 
-def memory(port: int, process: int, picture: bytes, options: argparse.Namespace) -> list[str]:
+def memory(port: int, process: int, image: bytes, options: argparse.Namespace) -> list[str]:
     """Lines about the server's memory over many requests."""
     rows, done = [], 0
     for tenth in range(1, 11):
         some = options.requests * tenth // 10 - done
-        load, rate = asyncio.run(press(port, request_for(picture), options.connections, 3600, some))
+        load, rate = asyncio.run(press(port, request_for(image), options.connections, 3600, some))
         done += len(load.seconds)
         rows.append((done, f"{rate:.0f}", f"{memory_mb(process):.0f}", load.refused, load.failed))
     about = f"{done:,} requests with a photo of 320 x 240, {options.connections} connections:"
@@ -219,8 +219,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, server(options.model, options.workers) as (port, process):
         photo = Path(folder) / "photo.jpg"
         photo_640(ROOT / "src/mien/examples/astronaut.png", photo)
-        picture = cv2.imread(str(photo))
-        small = cv2.imencode(".jpg", cv2.resize(picture, (320, 240), interpolation=cv2.INTER_AREA))[1].tobytes()
+        image = cv2.imread(str(photo))
+        small = cv2.imencode(".jpg", cv2.resize(image, (320, 240), interpolation=cv2.INTER_AREA))[1].tobytes()
         lines += throughput(port, process, photo, options)
         lines += waiting(port, photo, SHARED / "media/one-face-pexels.mp4")
         lines += memory(port, process, small, options)

@@ -45,7 +45,7 @@ def main() -> None:
     peaks: dict[str, list[int]] = {"memory": [], "disk": []}
     with tempfile.TemporaryDirectory() as folder:
         data = str(Path(folder) / "faces")
-        mien("data", "import", options.data, data)
+        mien("data", "import", options.data, "--out", data)
         for turn in range(options.repeats):
             for way, extra in (("memory", []), ("disk", ["--stream"])):
                 out = Path(folder) / f"{way}-{turn}"

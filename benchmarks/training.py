@@ -21,9 +21,10 @@ from torch import nn
 from mien.data.samples import Samples
 from mien.labels import EIGHT, FER2013
 from mien.training.batches import Faces
-from mien.training.loop import Watcher, fit, has_fast_bf16, network_on, pick_device
+from mien.training.devices import has_fast_bf16, pick_device
+from mien.training.loop import Watcher, fit, network_on
 from mien.training.recipe import Recipe, load_recipe
-from mien.training.targets import make_targets
+from mien.training.targets import head_targets
 
 
 def macs_per_image(recipe: Recipe, heads: dict[str, int]) -> int:
@@ -55,13 +56,13 @@ def random_samples(recipe: Recipe, count: int) -> Samples:
 def epoch_rates(recipe: Recipe, images: int, device: torch.device) -> list[float]:
     """Images a second of each epoch but the first, on so many random faces in memory, through mien's own loop."""
     samples, few = random_samples(recipe, images), random_samples(recipe, 64)
-    targets = make_targets(samples, recipe.targets, source="random faces")
+    targets = head_targets(samples, recipe.targets, source="random faces")
     speeds: dict[int, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         fit(
             recipe,
             Faces.on(device, samples, targets),
-            Faces.on(device, few, make_targets(few, recipe.targets, source="random faces")),
+            Faces.on(device, few, head_targets(few, recipe.targets, source="random faces")),
             {t.head: t.weight for t in targets},
             Path(folder),
             resume=False,
@@ -72,7 +73,7 @@ def epoch_rates(recipe: Recipe, images: int, device: torch.device) -> list[float
 
 def head_sizes(recipe: Recipe) -> dict[str, int]:
     """How many classes each head of the recipe's network tells apart, on random faces."""
-    return {t.head: len(t.labels) for t in make_targets(random_samples(recipe, 64), recipe.targets, source="")}
+    return {t.head: len(t.labels) for t in head_targets(random_samples(recipe, 64), recipe.targets, source="")}
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype, n: int = 2048) -> float:

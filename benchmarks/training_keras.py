@@ -29,7 +29,8 @@ def mien_rates(network: str, batch: int, images: int, epochs: int) -> dict[str, 
     import torch
     from training import epoch_rates, head_sizes
 
-    from mien.training.loop import network_on, pick_device
+    from mien.training.devices import pick_device
+    from mien.training.loop import network_on
     from mien.training.networks import count_parameters
     from mien.training.recipe import load_recipe
 

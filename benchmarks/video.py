@@ -36,10 +36,10 @@ def scaled_clip(source: Path, place: Path, size_wh: tuple[int, int], frames: int
         )
         stream.width, stream.height, stream.pix_fmt = *size_wh, "yuv420p"
         for _ in range(frames):
-            read, picture = video.read()
+            read, image = video.read()
             if not read:
                 break
-            large = cv2.resize(picture, size_wh, interpolation=cv2.INTER_CUBIC)
+            large = cv2.resize(image, size_wh, interpolation=cv2.INTER_CUBIC)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(large, format="bgr24")))
         container.mux(stream.encode())
 
@@ -49,9 +49,9 @@ def by_opencv(clip: Path, recognizer: Recognizer) -> tuple[float, int]:
     video, frames, faces = cv2.VideoCapture(str(clip)), 0, 0
     started = time.perf_counter()
     while (read := video.read())[0]:
-        picture = cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB)
-        found = recognizer.detect(picture)
-        for crops in zip(*recognizer.crop(picture, found), strict=True):
+        image = cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB)
+        found = recognizer.detect(image)
+        for crops in zip(*recognizer.crop(image, found), strict=True):
             recognizer.classifier.probabilities(tuple(crop[None] for crop in crops))
             faces += 1
         frames += 1

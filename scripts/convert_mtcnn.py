@@ -39,7 +39,7 @@ class Graph:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
         self.weights = iter(weights)
-        self.last = "picture"
+        self.last = "image"
 
     def constant(self, value: NDArray[np.generic]) -> str:
         name = f"c{len(self.constants)}"
@@ -102,7 +102,7 @@ class Graph:
         graph = helper.make_graph(
             self.nodes,
             name,
-            [helper.make_tensor_value_info("picture", TensorProto.UINT8, ["N", height, width, 3])],
+            [helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", height, width, 3])],
             [
                 helper.make_tensor_value_info(output, TensorProto.FLOAT, [*free, channels] if channels else free)
                 for output, channels in outputs.items()

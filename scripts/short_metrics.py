@@ -1,4 +1,4 @@
-"""Metrics as a repository keeps them: without the points of the curves, which nobody reads there."""
+"""Metrics as the repository keeps them: without the points of the curves."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mien.evaluation.result import Evaluation
 
 
 def write_short_metrics(found: Evaluation, place: Path) -> None:
-    """metrics.json of an evaluation, but for its curves, which are most of the file."""
+    """Writes metrics.json of an evaluation without its curves, which are most of the file."""
     write_metrics(found, place)
     metrics = json.loads(place.read_text("utf-8"))
     del metrics["curves"]
@@ -20,7 +20,15 @@ def write_short_metrics(found: Evaluation, place: Path) -> None:
 
 
 def read_short_metrics(place: Path) -> Evaluation:
-    """What such a file says of an evaluation, in its digits: as much of one as a model card takes."""
+    """Reads such a file: as much of an evaluation as a model card needs, in the digits of the file."""
     figures = json.loads(place.read_text("utf-8"))
     classes = [SimpleNamespace(label=label, **c) for label, c in figures["per_class"].items()]
     return cast(Evaluation, SimpleNamespace(**(figures | {"per_class": classes})))
+
+
+def replace_checksum(place: Path, old: str, new: str) -> None:
+    """Replaces a model's sha256 in such a file. Raises ValueError where the file is not about that model."""
+    text = place.read_text("utf-8")
+    if old not in text:
+        raise ValueError(f"{place}: no sha256 {old}; measure the model again")
+    place.write_text(text.replace(old, new), "utf-8")

@@ -1,62 +1,62 @@
 #!/usr/bin/env bash
-# Trains the shipped models from nothing but data and two published networks, round by round, each taught by those before.
+# Trains the shipped models from nothing but data and two published networks, stage by stage, each taught by those before.
 #
 #     scripts/train_family.sh ../shared/data [--threads 1 ...]
 #
-# What comes after the data goes to every `mien train`. Runs lie in runs/; stopped or killed, the same command goes on.
+# What comes after the data goes to every `mien train`. Runs lie in runs/; after a stop or kill, the same command resumes.
 # About eight hours on one core with AVX-512 BF16, a day or more without. faceres.safetensors and dlib.safetensors
-# have to be here: docs/training.md says how to import them. What each round gave is in docs/experiments.md.
+# have to be here: docs/training.md says how to import them. What each stage gave is in docs/experiments.md.
 set -euo pipefail
 data=${1:?usage: scripts/train_family.sh DATA [option of mien train ...]}
 options=("${@:2}")
 
-round() {  # RECIPE RUN [option ...]: one run, unless it has ended
+stage() {  # RECIPE RUN [option ...]: one run, unless it has ended
   local recipe=$1 run=runs/$2
   [ -f "scripts/family/$recipe.toml" ] && recipe=scripts/family/$recipe.toml
   [ -f "$run/validation.npz" ] || mien train "$recipe" --data "$data" --out "$run" --resume "${options[@]}" "${@:3}"
 }
 
-# A network of its own: two heads, then its own answers, little augmentation, and blur, missing light and noise.
-round mien-small mien-small
-round mien-nano mien-nano
-round mien-small mien-small-finish --set seed=2 --set optimizer.epochs=8 --set optimizer.learning_rate=0.03 \
+# From random weights: two heads, then self-distillation, little augmentation, and blur, missing light and noise.
+stage mien-small mien-small
+stage mien-nano mien-nano
+stage mien-small mien-small-finish --set seed=2 --set optimizer.epochs=8 --set optimizer.learning_rate=0.03 \
   --set optimizer.warmup_epochs=0.5 --set network.weights=runs/mien-small/best.safetensors --set network.interpolate=true
-round mien-small-2 mien-small-2
+stage mien-small-2 mien-small-2
 [ -f runs/calibrated/mien-small-fer2013.onnx ] || mien calibrate runs/mien-small-2/mien-small-fer2013.onnx --data "$data" \
   --method vector --name mien-small-fer2013 --out runs/calibrated/mien-small-fer2013.onnx
-round mien-small-3 mien-small-3
-round mien-small-4 mien-small-4
-round mien-nano-2 mien-nano-2
-round mien-nano-3 mien-nano-3
+stage mien-small-3 mien-small-3
+stage mien-small-4 mien-small-4
+stage mien-nano-2 mien-nano-2
+stage mien-nano-3 mien-nano-3
 
 # A larger one, grown from it, which teaches the small ones.
-round grown grown --set name=mien-base --set network.weights=runs/mien-small-4/mien-small.onnx \
+stage grown grown --set name=mien-base --set network.weights=runs/mien-small-4/mien-small.onnx \
   --set 'distill.teachers=["runs/mien-small-4/mien-small.onnx", "runs/mien-small-4/mien-small-fer2013.onnx"]'
-round grown-2 grown-2
-round grown-2 grown-2b --set seed=12
-round grown-3 grown-3
-round mien-small-5 mien-small-5
-round mien-small-6 mien-small-6
-round mien-nano-4 mien-nano-4
-round mien-nano-5 mien-nano-5
+stage grown-2 grown-2
+stage grown-2 grown-2b --set seed=12
+stage grown-3 grown-3
+stage mien-small-5 mien-small-5
+stage mien-small-6 mien-small-6
+stage mien-nano-4 mien-nano-4
+stage mien-nano-5 mien-nano-5
 
-# Networks that learnt faces first, which teach all.
-round faceres faceres
-round dlib dlib
-round faceres-2 faceres-2 --stop-after 6
+# Networks pretrained on faces, the teachers of all.
+stage faceres faceres
+stage dlib dlib
+stage faceres-2 faceres-2 --stop-after 6
 [ -f runs/faceres-2-sixth.safetensors ] || cp runs/faceres-2/best.safetensors runs/faceres-2-sixth.safetensors
-round faceres-2 faceres-2
-round faceres-2 faceres-2b --set seed=63 --set augment.level=low --set augment.erase=0 --set optimizer.epochs=5 \
+stage faceres-2 faceres-2
+stage faceres-2 faceres-2b --set seed=63 --set augment.level=low --set augment.erase=0 --set optimizer.epochs=5 \
   --set optimizer.learning_rate=5e-4 --set optimizer.warmup_epochs=0.3 --set network.weights=runs/faceres-2-sixth.safetensors
-round faceres-3 faceres-3
-round faceres-3 faceres-3b --set seed=72
-round mien-small-7 mien-small-7
-round mien-small-8 mien-small-8
-round mien-nano-6 mien-nano-6
-round mien-nano-7 mien-nano-7
-round faceres-4 faceres-4
-round faceres-4 faceres-4b --set seed=82
-round faceres-5 faceres-5
-round mien-base mien-base
-round mien-small-9 mien-small-9
-round mien-small-10 mien-small-10
+stage faceres-3 faceres-3
+stage faceres-3 faceres-3b --set seed=72
+stage mien-small-7 mien-small-7
+stage mien-small-8 mien-small-8
+stage mien-nano-6 mien-nano-6
+stage mien-nano-7 mien-nano-7
+stage faceres-4 faceres-4
+stage faceres-4 faceres-4b --set seed=82
+stage faceres-5 faceres-5
+stage mien-base mien-base
+stage mien-small-9 mien-small-9
+stage mien-small-10 mien-small-10

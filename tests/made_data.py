@@ -8,15 +8,15 @@ from mien.data.dataset import Dataset, offsets_of, text_column
 from mien.labels import FER2013
 
 
-def make(pictures, labels, splits, *, names=FER2013, sources=None, **columns):
+def make(images, labels, splits, *, names=FER2013, sources=None, **columns):
     """A data set in memory."""
-    shapes = np.array([p.shape for p in pictures], np.int32)
+    shapes = np.array([p.shape for p in images], np.int32)
     base = {
-        "source": text_column(sources or [f"faces.csv:{i + 2}" for i in range(len(pictures))]),
+        "source": text_column(sources or [f"faces.csv:{i + 2}" for i in range(len(images))]),
         "split": text_column(splits),
         "label": np.array(labels, np.int64),
     }
-    pixels = np.concatenate([p.reshape(-1) for p in pictures])
+    pixels = np.concatenate([p.reshape(-1) for p in images])
     return Dataset(tuple(names), base | columns, pixels, offsets_of(shapes), shapes, name="faces", fingerprint="f")
 
 

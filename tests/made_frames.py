@@ -28,6 +28,6 @@ def seen(
     return TrackedFace(track, face, True, probabilities, expression)
 
 
-def frame(number: int, time_s: float, *faces: TrackedFace, picture: NDArray[np.uint8] | None = None) -> FrameResult:
+def frame(number: int, time_s: float, *faces: TrackedFace, image: NDArray[np.uint8] | None = None) -> FrameResult:
     """A frame of 640x360 pixels."""
-    return FrameResult(number, time_s, 640, 360, faces, image=picture)
+    return FrameResult(number, time_s, 640, 360, faces, image=image)

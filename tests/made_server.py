@@ -117,7 +117,7 @@ def jpeg(seed: int = 0) -> bytes:
 
 
 class Gate:
-    """A detector that waits until it may go on; then the picture is the face."""
+    """A detector that waits until it may go on; then the image is the face."""
 
     name = "gate"
 
@@ -125,8 +125,8 @@ class Gate:
         self.open = threading.Event()
         self.entered = 0
 
-    def detect(self, picture: NDArray[np.uint8]) -> Detections:
+    def detect(self, image: NDArray[np.uint8]) -> Detections:
         self.entered += 1
         assert self.open.wait(20)
-        height, width = picture.shape[:2]
+        height, width = image.shape[:2]
         return Detections(np.float32([[0, 0, width, height]]), np.float32([1]), cropped=True)

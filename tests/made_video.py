@@ -16,11 +16,11 @@ TONE_RATE = 48000
 
 def scene(number: int, width: int = 96, height: int = 64) -> NDArray[np.uint8]:
     """uint8 RGB (H, W, 3): red left, green right, blue below; the blue part grows brighter with the frame's number."""
-    picture = np.zeros((height, width, 3), np.uint8)
-    picture[:, : width // 2] = (200, 30, 30)
-    picture[:, width // 2 :] = (30, 180, 30)
-    picture[height // 2 :] = (30, 30, 60 + 3 * (number % 60))
-    return picture
+    image = np.zeros((height, width, 3), np.uint8)
+    image[:, : width // 2] = (200, 30, 30)
+    image[:, width // 2 :] = (30, 180, 30)
+    image[height // 2 :] = (30, 30, 60 + 3 * (number % 60))
+    return image
 
 
 def noise(number: int, width: int = 96, height: int = 64) -> NDArray[np.uint8]:
@@ -42,9 +42,9 @@ def make_clip(
     sound_s: float | None = None,
     options: dict[str, str] | None = None,
     container_options: dict[str, str] | None = None,
-    picture_of: Callable[[int, int, int], NDArray[np.uint8]] = scene,
+    image_of: Callable[[int, int, int], NDArray[np.uint8]] = scene,
 ) -> Path:
-    """A clip of `scene`s or other pictures. times_s: of each frame; None: evenly. sound: the codec of a 440 Hz tone as
+    """A clip of `scene`s or other images. times_s: of each frame; None: evenly. sound: the codec of a 440 Hz tone as
     long as the video.
 
     The container goes by the path's suffix.
@@ -55,13 +55,13 @@ def make_clip(
         unit = video.codec_context.time_base = Fraction(1, 1000) if times_s else Fraction(1, rate)
         audio = container.add_stream(sound, rate=TONE_RATE) if sound else None
         for number in range(frames):
-            picture = picture_of(number, *size_wh)
+            image = image_of(number, *size_wh)
             if "a" in pixels.replace("gray", "") and pixels != "yuvj420p":
-                alpha = np.full((*picture.shape[:2], 1), 255, np.uint8)
+                alpha = np.full((*image.shape[:2], 1), 255, np.uint8)
                 alpha[:, : size_wh[0] // 4] = 0
-                frame = av.VideoFrame.from_ndarray(np.concatenate([picture, alpha], axis=2), format="rgba")
+                frame = av.VideoFrame.from_ndarray(np.concatenate([image, alpha], axis=2), format="rgba")
             else:
-                frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+                frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts = round(times_s[number] * 1000) if times_s else number
             frame.time_base = unit
             container.mux(video.encode(frame))

@@ -52,7 +52,7 @@ def timeline(seconds: float, rate: int = 10) -> str:
 class Stub:
     """What the stub answers with, and what it has seen.
 
-    faces: of every picture. busy: so many requests are refused first. video: the finished job's file. states: of a
+    faces: of every image. busy: so many requests are refused first. video: the finished job's file. states: of a
     job, one for each question; the last one stays.
     """
 

@@ -29,7 +29,7 @@ EXPECTED = Counter({("train", "happy"): 1, ("train", "sad"): 1, ("validation", "
 NO_SPLIT = Counter({("", "happy"): 1, ("", "sad"): 1, ("", "angry"): 1})
 
 
-def picture(path: Path, seed: int = 0, size: tuple[int, int] = (20, 16)) -> Path:
+def image(path: Path, seed: int = 0, size: tuple[int, int] = (20, 16)) -> Path:
     """An image of `size`, width and height, in its own colours."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).integers(0, 255, (size[1], size[0], 3), np.uint8)
@@ -54,7 +54,7 @@ def each():
 
 def yolo_roboflow(root: Path) -> Counter:
     for split, stem, label, seed in each():
-        picture(root / split / "images" / f"{stem}.png", seed)
+        image(root / split / "images" / f"{stem}.png", seed)
         write(root / split / "labels" / f"{stem}.txt", f"{NAMES.index(label)} 0.5 0.5 0.5 0.5")
     write(
         root / "data.yaml",
@@ -68,7 +68,7 @@ def yolo_roboflow(root: Path) -> Counter:
 def yolo_ultralytics(root: Path) -> Counter:
     words = {"train": "set_a", "valid": "set_b"}
     for split, stem, label, seed in each():
-        picture(root / "images" / words[split] / f"{stem}.jpg", seed)
+        image(root / "images" / words[split] / f"{stem}.jpg", seed)
         write(root / "labels" / words[split] / f"{stem}.txt", f"{NAMES.index(label)} 0.5 0.5 0.5 0.5\n")
     write(
         root / "faces.yaml",
@@ -80,7 +80,7 @@ def yolo_ultralytics(root: Path) -> Counter:
 
 def yolo_polygons(root: Path) -> Counter:
     for split, stem, label, seed in each():
-        picture(root / "images" / split / f"{stem}.jpg", seed)
+        image(root / "images" / split / f"{stem}.jpg", seed)
         outline = "0.25 0.25 0.75 0.25 0.75 0.75 0.25 0.75"
         write(root / "labels" / split / f"{stem}.txt", f"{NAMES.index(label)} {outline}\n")
     write(
@@ -91,7 +91,7 @@ def yolo_polygons(root: Path) -> Counter:
 
 def yolo_pose(root: Path) -> Counter:
     for split, stem, label, seed in each():
-        picture(root / "images" / split / f"{stem}.jpg", seed)
+        image(root / "images" / split / f"{stem}.jpg", seed)
         points = "0.4 0.4 2 0.6 0.4 2"
         write(root / "labels" / split / f"{stem}.txt", f"{NAMES.index(label)} 0.5 0.5 0.5 0.5 {points}\n")
     write(
@@ -103,7 +103,7 @@ def yolo_pose(root: Path) -> Counter:
 
 def yolo_labelimg(root: Path) -> Counter:
     for _, stem, label, seed in each():
-        picture(root / f"{stem}.png", seed)
+        image(root / f"{stem}.png", seed)
         write(root / f"{stem}.txt", f"{NAMES.index(label)} 0.500000 0.500000 0.500000 0.500000\n")
     write(root / "classes.txt", "angry\nhappy\nsad\n")
     return NO_SPLIT
@@ -112,7 +112,7 @@ def yolo_labelimg(root: Path) -> Counter:
 def yolo_darknet(root: Path) -> Counter:
     lists: dict[str, list[str]] = {"train": [], "valid": []}
     for split, stem, label, seed in each():
-        picture(root / "obj_train_data" / f"{stem}.png", seed)
+        image(root / "obj_train_data" / f"{stem}.png", seed)
         write(root / "obj_train_data" / f"{stem}.txt", f"{NAMES.index(label)} 0.500000 0.500000 0.500000 0.500000\n")
         lists[split].append(f"data/obj_train_data/{stem}.png")
     for split, lines in lists.items():
@@ -142,7 +142,7 @@ def coco(images: list[str], labels: list[str], first: int = 1) -> dict:
 
 def coco_roboflow(root: Path) -> Counter:
     for split, stem, _, seed in each():
-        picture(root / split / f"{stem}.jpg", seed)
+        image(root / split / f"{stem}.jpg", seed)
     for split, images in FACES.items():
         write(root / split / "_annotations.coco.json", coco([f"{s}.jpg" for s in images], list(images.values()), 0))
     return EXPECTED
@@ -151,7 +151,7 @@ def coco_roboflow(root: Path) -> Counter:
 def coco_instances(root: Path) -> Counter:
     years = {"train": "train2017", "valid": "val2017"}
     for split, stem, _, seed in each():
-        picture(root / "images" / years[split] / f"{stem}.jpg", seed)
+        image(root / "images" / years[split] / f"{stem}.jpg", seed)
     for split, images in FACES.items():
         about = coco([f"{s}.jpg" for s in images], list(images.values()))
         write(root / "annotations" / f"instances_{years[split]}.json", about)
@@ -161,7 +161,7 @@ def coco_instances(root: Path) -> Counter:
 def coco_same_names(root: Path) -> Counter:
     """Both splits call their images 1.png."""
     for seed, split in enumerate(("train", "val")):
-        picture(root / "images" / split / "1.png", seed)
+        image(root / "images" / split / "1.png", seed)
         write(root / "annotations" / f"{split}.json", coco(["1.png"], [NAMES[seed]]))
     return Counter({("train", "angry"): 1, ("validation", "happy"): 1})
 
@@ -179,7 +179,7 @@ def voc(name: str, label: str) -> str:
 
 def voc_devkit(root: Path) -> Counter:
     for _, stem, label, seed in each():
-        picture(root / "VOC2012" / "JPEGImages" / f"{stem}.jpg", seed)
+        image(root / "VOC2012" / "JPEGImages" / f"{stem}.jpg", seed)
         write(root / "VOC2012" / "Annotations" / f"{stem}.xml", voc(f"{stem}.jpg", label))
     write(root / "VOC2012" / "ImageSets" / "Main" / "train.txt", "a\nb\n")
     write(root / "VOC2012" / "ImageSets" / "Main" / "val.txt", "c\n")
@@ -190,7 +190,7 @@ def voc_devkit(root: Path) -> Counter:
 
 def voc_roboflow(root: Path) -> Counter:
     for split, stem, label, seed in each():
-        picture(root / split / f"{stem}.jpg", seed)
+        image(root / split / f"{stem}.jpg", seed)
         write(root / split / f"{stem}.xml", voc(f"{stem}.jpg", label))
     return EXPECTED
 
@@ -210,7 +210,7 @@ def cvat(shapes: Callable[[str], str]) -> str:
 
 def cvat_images(root: Path) -> None:
     for split, stem, _, seed in each():
-        picture(root / "images" / ("Train" if split == "train" else "Validation") / f"{stem}.png", seed)
+        image(root / "images" / ("Train" if split == "train" else "Validation") / f"{stem}.png", seed)
 
 
 def cvat_boxes(root: Path) -> Counter:
@@ -236,7 +236,7 @@ def cvat_tags(root: Path) -> Counter:
 
 def studio_images(root: Path) -> None:
     for _, stem, _, seed in each():
-        picture(root / "images" / f"{stem}.png", seed)
+        image(root / "images" / f"{stem}.png", seed)
 
 
 def studio_task(number: int, image: str, result: list[dict]) -> dict:
@@ -314,7 +314,7 @@ def studio_csv_boxes(root: Path) -> Counter:
 
 def fiftyone_labels(root: Path) -> Counter:
     for split, stem, _, seed in each():
-        picture(root / split / "data" / f"{stem}.jpg", seed)
+        image(root / split / "data" / f"{stem}.jpg", seed)
     for split, images in FACES.items():
         labels = {stem: NAMES.index(label) for stem, label in images.items()}
         write(root / split / "labels.json", {"classes": NAMES, "labels": labels})
@@ -323,7 +323,7 @@ def fiftyone_labels(root: Path) -> Counter:
 
 def fiftyone_names(root: Path) -> Counter:
     for _, stem, _, seed in each():
-        picture(root / "data" / f"{stem}.jpg", seed)
+        image(root / "data" / f"{stem}.jpg", seed)
     write(root / "labels.json", {"classes": None, "labels": {stem: label for _, stem, label, _ in each()}})
     return NO_SPLIT
 
@@ -331,7 +331,7 @@ def fiftyone_names(root: Path) -> Counter:
 def fiftyone_samples(root: Path, truth: Callable[[str], dict]) -> Counter:
     samples = []
     for split, stem, label, seed in each():
-        picture(root / "data" / f"{stem}.jpg", seed)
+        image(root / "data" / f"{stem}.jpg", seed)
         tag = "train" if split == "train" else "validation"
         samples.append({"filepath": f"data/{stem}.jpg", "tags": [tag], "metadata": None, "ground_truth": truth(label)})
     write(root / "metadata.json", {"name": "faces", "media_type": "image", "sample_fields": []})
@@ -359,7 +359,7 @@ def fiftyone_detections(root: Path) -> Counter:
 
 def roboflow_classes(root: Path) -> Counter:
     for split, stem, _, seed in each():
-        picture(root / split / f"{stem}.jpg", seed)
+        image(root / split / f"{stem}.jpg", seed)
     for split, images in FACES.items():
         rows = [f"{stem}.jpg, " + ", ".join(str(int(n == label)) for n in NAMES) for stem, label in images.items()]
         write(root / split / "_classes.csv", "\n".join(["filename, angry, happy, sad", *rows]) + "\n")
@@ -368,7 +368,7 @@ def roboflow_classes(root: Path) -> Counter:
 
 def roboflow_tensorflow(root: Path) -> Counter:
     for split, stem, _, seed in each():
-        picture(root / split / f"{stem}.jpg", seed)
+        image(root / split / f"{stem}.jpg", seed)
     for split, images in FACES.items():
         rows = [f"{stem}.jpg,20,16,{label},5,4,15,12" for stem, label in images.items()]
         write(root / split / "_annotations.csv", "\n".join(["filename,width,height,class,xmin,ymin,xmax,ymax", *rows]))
@@ -418,7 +418,7 @@ def test_an_export_is_read_with_labels_splits_and_boxes(made) -> None:
 def test_a_stray_text_and_a_stray_image_are_problems_and_change_nothing(made) -> None:
     root, expected, _ = made
     write(root / "README.txt", "About these faces\n")
-    picture(root / "stray.png", 99)
+    image(root / "stray.png", 99)
     _, dataset, problems = read(root)
     assert counts(dataset) == expected
     assert sorted(p.partition(":")[0] for p in problems) == ["README.txt", "stray.png"]
@@ -428,7 +428,7 @@ def test_a_stray_image_of_the_same_name_changes_nothing(made) -> None:
     root, expected, _ = made
     if (root / "a.png").exists():
         pytest.skip("the images lie right in the root")
-    picture(root / "a.png", 99)
+    image(root / "a.png", 99)
     before = read(root)[1]
     assert counts(before) == expected
     assert "a.png" not in before.sources
@@ -467,8 +467,8 @@ def test_several_faces_of_an_image_are_cut_out_at_their_boxes(tmp_path: Path) ->
     rows = [i for i, s in enumerate(dataset.sources) if s.startswith("train/images/a.png")]
     assert [dataset.sources[i] for i in rows] == ["train/images/a.png#1", "train/images/a.png#2"]
     assert [dataset.label_names[dataset.labels[i]] for i in rows] == ["happy", "sad"]
-    assert (dataset.picture(rows[0]) == whole[:, :10]).all()
-    assert (dataset.picture(rows[1]) == whole[:8, 10:]).all()
+    assert (dataset.image(rows[0]) == whole[:, :10]).all()
+    assert (dataset.image(rows[1]) == whole[:8, 10:]).all()
     assert problems == []
     assert any("several faces" in note for note in opened.reading.notes)
 
@@ -478,7 +478,7 @@ def test_bad_lines_of_yolo_are_problems_by_file_and_line(tmp_path: Path) -> None
     write(tmp_path / "train/labels/a.txt", "1 0.5 0.5 1 1\n9 0.5 0.5 1 1\n1 320 240 50 50\n1 0.5 0.5 x 1\n1 0.5 0.5\n")
     write(tmp_path / "train/labels/b.txt", "")
     write(tmp_path / "train/labels/gone.txt", "1 0.5 0.5 1 1\n")
-    picture(tmp_path / "train/images/without.png", 9)
+    image(tmp_path / "train/images/without.png", 9)
     opened, dataset, problems = read(tmp_path)
     assert counts(dataset) == Counter({("train", "happy"): 1, ("validation", "angry"): 1})
     assert sorted(problems) == [
@@ -553,7 +553,7 @@ def test_two_lists_of_names_that_differ_are_refused(tmp_path: Path) -> None:
 
 def test_bad_entries_of_coco_are_problems(tmp_path: Path) -> None:
     for stem in "abc":
-        picture(tmp_path / f"{stem}.png", ord(stem))
+        image(tmp_path / f"{stem}.png", ord(stem))
     about = coco(["a.png", "b.png", "gone.png", "c.png"], ["happy", "sad", "sad"])
     about["annotations"][1]["category_id"] = 77
     about["annotations"] += [{"id": 8, "image_id": 55, "category_id": 1, "bbox": [0, 0, 1, 1]}, "text", None]
@@ -569,7 +569,7 @@ def test_bad_entries_of_coco_are_problems(tmp_path: Path) -> None:
 
 
 def test_an_image_in_the_files_of_two_splits_is_said(tmp_path: Path) -> None:
-    picture(tmp_path / "images/a.png")
+    image(tmp_path / "images/a.png")
     write(tmp_path / "train.json", coco(["a.png"], ["happy"]))
     write(tmp_path / "val.json", coco(["a.png"], ["happy"]))
     write(tmp_path / "all.json", coco(["a.png"], ["happy"]))
@@ -579,8 +579,8 @@ def test_an_image_in_the_files_of_two_splits_is_said(tmp_path: Path) -> None:
 
 
 def test_a_path_never_means_an_image_of_another_folder(tmp_path: Path) -> None:
-    picture(tmp_path / "sad/1.png", 1)
-    picture(tmp_path / "other/2.png", 2)
+    image(tmp_path / "sad/1.png", 1)
+    image(tmp_path / "other/2.png", 2)
     write(tmp_path / "a.json", coco(["/home/me/happy/1.png", "happy/1.png", "/home/me/other/2.png"], ["happy"] * 3))
     _, dataset, problems = read(tmp_path)
     assert list(dataset.sources) == ["other/2.png"]
@@ -588,7 +588,7 @@ def test_a_path_never_means_an_image_of_another_folder(tmp_path: Path) -> None:
 
 
 def test_categories_that_are_no_expressions_become_own_classes(tmp_path: Path) -> None:
-    picture(tmp_path / "a.png")
+    image(tmp_path / "a.png")
     about = coco(["a.png"], ["happy"])
     about["categories"] = [{"id": 2, "name": "face", "supercategory": "person"}]
     write(tmp_path / "a.json", about)
@@ -599,7 +599,7 @@ def test_categories_that_are_no_expressions_become_own_classes(tmp_path: Path) -
 
 def test_annotations_of_few_images_change_nothing_in_class_folders(tmp_path: Path) -> None:
     for seed in range(6):
-        picture(tmp_path / ("happy" if seed % 2 else "sad") / f"{seed}.png", seed)
+        image(tmp_path / ("happy" if seed % 2 else "sad") / f"{seed}.png", seed)
     write(tmp_path / "stray.json", coco(["0.png"], ["happy"]))
     write(tmp_path / "happy/1.txt", "0 0.5 0.5 1 1\n")
     write(tmp_path / "sad/0.xml", voc("0.png", "face"))
@@ -729,7 +729,7 @@ def test_several_classes_of_one_image_are_a_problem(tmp_path: Path) -> None:
 
 
 def test_cvat_for_video_is_refused_by_name(tmp_path: Path) -> None:
-    picture(tmp_path / "images/frame_000000.png")
+    image(tmp_path / "images/frame_000000.png")
     track = '<track id="0" label="happy"><box frame="0" xtl="1" ytl="1" xbr="5" ybr="5"/></track>'
     write(tmp_path / "annotations.xml", f"<annotations><version>1.1</version>{track}</annotations>")
     with pytest.raises(DataError, match="CVAT for video"):
@@ -738,8 +738,8 @@ def test_cvat_for_video_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_segmentation_masks_are_refused_by_name(tmp_path: Path) -> None:
     for seed in range(3):
-        picture(tmp_path / "train/images" / f"{seed}.png", seed)
-        picture(tmp_path / "train/masks" / f"{seed}.png", seed)
+        image(tmp_path / "train/images" / f"{seed}.png", seed)
+        image(tmp_path / "train/masks" / f"{seed}.png", seed)
     with pytest.raises(DataError, match="segmentation masks"):
         open_source(tmp_path)
 
@@ -752,7 +752,7 @@ def test_containers_of_records_are_refused_by_name(tmp_path: Path, name: str, ki
 
 
 def test_images_that_lie_elsewhere_are_found_under_root(tmp_path: Path) -> None:
-    picture(tmp_path / "elsewhere/faces/a.png")
+    image(tmp_path / "elsewhere/faces/a.png")
     write(tmp_path / "labels/train.json", coco(["faces/a.png"], ["happy"]))
     with pytest.raises(DataError, match="no such image"):
         open_source(tmp_path / "labels")
@@ -765,9 +765,9 @@ def test_images_that_lie_elsewhere_are_found_under_root(tmp_path: Path) -> None:
 @pytest.mark.parametrize("splits", [("train", "validation", "test"), ("",), ("", "train")])
 def test_what_mien_exports_comes_back_with_labels_splits_and_pixels(tmp_path: Path, layout: str, splits) -> None:
     rng = np.random.default_rng(1)
-    pictures = [rng.integers(0, 255, (9 + i, 12, 3 if i % 2 else 1), np.uint8) for i in range(8)]
+    images = [rng.integers(0, 255, (9 + i, 12, 3 if i % 2 else 1), np.uint8) for i in range(8)]
     names = (*FER2013, "sleepy")
-    dataset = make(pictures, range(8), [splits[i % len(splits)] for i in range(8)], names=names)
+    dataset = make(images, range(8), [splits[i % len(splits)] for i in range(8)], names=names)
     export_dataset(dataset, tmp_path / "out", as_=layout)
     _, back, problems = read(tmp_path / "out")
     assert back.label_names == names
@@ -775,8 +775,8 @@ def test_what_mien_exports_comes_back_with_labels_splits_and_pixels(tmp_path: Pa
     assert back.labels[order].tolist() == list(range(8))
     assert back.splits[order].tolist() == dataset.splits.tolist()
     for row, place in enumerate(order):
-        assert (back.picture(int(place)) == pictures[row]).all()
-        height, width = pictures[row].shape[:2]
+        assert (back.image(int(place)) == images[row]).all()
+        height, width = images[row].shape[:2]
         assert np.abs(back.columns["box"][place] - (0, 0, width, height)).max() < 1e-3
     assert [p for p in problems if "manifest" not in p and "README" not in p] == []
 

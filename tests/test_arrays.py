@@ -19,7 +19,7 @@ from mien.errors import DataError, OutputError
 
 @dataclass(frozen=True)
 class Made:
-    """A source of drawn pictures: record i is a picture of grey i, every tenth is a problem."""
+    """A source of drawn images: record i is an image of grey i, every tenth is a problem."""
 
     count: int = 95
     sides: tuple[int, ...] = (8,)
@@ -40,7 +40,7 @@ class Made:
                 raise KeyboardInterrupt
             records = range(first, min(first + 20, self.count))
             good = [i for i in records if i % 10 != 9]
-            pictures = [np.full((self.sides[i % len(self.sides)], 8, 1), i, np.uint8) for i in good]
+            images = [np.full((self.sides[i % len(self.sides)], 8, 1), i, np.uint8) for i in good]
             columns = {
                 "source": text_column([f"{i}.png" for i in good]),
                 "split": text_column(["train" if i % 2 else "test" for i in good]),
@@ -48,7 +48,7 @@ class Made:
                 "votes": np.full((len(good), 8), first, np.float32),
             }
             problems = tuple(Problem(f"{i}.png", "is empty") for i in records if i % 10 == 9)
-            yield Chunk(pictures, columns, problems, len(records))
+            yield Chunk(images, columns, problems, len(records))
 
 
 def write(source, out, **options):
@@ -71,8 +71,8 @@ def test_what_was_written_is_read(tmp_path, sides):
         assert dataset.votes[-1, 0] == 80
         for row in (0, 17, 85):
             i = int(dataset.sources[row].removesuffix(".png"))
-            assert dataset.picture(row).shape == (sides[i % len(sides)], 8, 1)
-            assert (dataset.picture(row) == i).all()
+            assert dataset.image(row).shape == (sides[i % len(sides)], 8, 1)
+            assert (dataset.image(row) == i).all()
     (step,) = opened.steps
     assert (step.command, step.samples_in, step.samples_out, step.problems) == ("import", 95, 86, 9)
     assert [p.source for p in read_problems(tmp_path / "a")] == [f"{i}.png" for i in range(9, 95, 10)]
@@ -93,9 +93,9 @@ def test_taken_rows_are_written_alone_with_their_history(tmp_path):
     dataset = write(Made(sides=(8, 3)), tmp_path / "a")
     chosen = dataset.take(np.array([80, 2, 41]))
     again = write_arrays(chosen, tmp_path / "b", command="drop", settings={})
-    assert [again.picture(i)[0, 0, 0] for i in range(3)] == [int(s[:-4]) for s in chosen.sources]
+    assert [again.image(i)[0, 0, 0] for i in range(3)] == [int(s[:-4]) for s in chosen.sources]
     assert [s.command for s in again.steps] == ["import", "drop"]
-    assert (tmp_path / "b" / PIXELS).stat().st_size == sum(again.picture(i).size for i in range(3))
+    assert (tmp_path / "b" / PIXELS).stat().st_size == sum(again.image(i).size for i in range(3))
 
 
 def test_an_interrupted_write_goes_on_where_it_stopped(tmp_path):
@@ -194,7 +194,7 @@ def test_collect_keeps_pixels_out_of_memory_and_tells_problems():
     assert isinstance(dataset.pixels, np.memmap)
     assert len(dataset) == 86
     assert len(told) == 9
-    assert (dataset.picture(50) == int(dataset.sources[50][:-4])).all()
+    assert (dataset.image(50) == int(dataset.sources[50][:-4])).all()
     samples = dataset.samples("train", size=8, channels=1)
     assert samples.images.shape == (38, 8, 8, 1)
     with pytest.raises(DataError, match="have no label"):

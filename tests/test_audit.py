@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from mien.cli import app
 from mien.data.arrays import open_arrays, write_arrays
-from mien.data.audit import AuditSettings, audit
+from mien.data.audit import audit
+from mien.data.audit_settings import AuditSettings
 from mien.data.dataset import Dataset, offsets_of, text_column
 from mien.data.findings import contrast_flags, contrasts, copy_flags, vote_flags
 from mien.data.flags import COLUMNS, FLAGS, drop_flagged, drop_rows, read_flags
@@ -22,15 +23,15 @@ from mien.labels import EIGHT, FER2013
 SHARED = Path(__file__).parents[2] / "shared"
 
 
-def dataset_of(pictures, splits, labels, names=FER2013, **columns):
-    shapes = np.array([p.shape for p in pictures], np.int32).reshape(-1, 3)
+def dataset_of(images, splits, labels, names=FER2013, **columns):
+    shapes = np.array([p.shape for p in images], np.int32).reshape(-1, 3)
     columns = {
-        "source": text_column([f"{i}.png" for i in range(len(pictures))]),
+        "source": text_column([f"{i}.png" for i in range(len(images))]),
         "split": text_column(splits),
         "label": np.array(labels, np.int64),
         **columns,
     }
-    pixels = np.concatenate([p.reshape(-1) for p in pictures])
+    pixels = np.concatenate([p.reshape(-1) for p in images])
     return Dataset(names, columns, pixels, offsets_of(shapes), shapes, name="faces", fingerprint="1")
 
 
@@ -62,7 +63,7 @@ def by_kind(flags):
 
 
 def test_each_flaw_is_flagged_once(flawed, tmp_path):
-    summary = audit(flawed, tmp_path / "a", AuditSettings())
+    summary = audit(flawed, tmp_path / "a", AuditSettings(near=None))
     with (tmp_path / "a" / FLAGS).open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert tuple(rows[0]) == COLUMNS
@@ -205,7 +206,7 @@ def test_suspects_in_the_audit_and_resuming(flawed, tmp_path):
     assert audit(flawed, tmp_path / "a", settings, out_of_fold=predict, resume=True) == summary
     assert len(calls) == 2
     with pytest.raises(OutputError, match="exists already"):
-        audit(flawed, tmp_path / "a", AuditSettings(), resume=True)
+        audit(flawed, tmp_path / "a", AuditSettings(near=None), resume=True)
 
 
 # Dropping
@@ -213,7 +214,7 @@ def test_suspects_in_the_audit_and_resuming(flawed, tmp_path):
 
 @pytest.fixture
 def flags(flawed, tmp_path):
-    audit(flawed, tmp_path / "audit", AuditSettings())
+    audit(flawed, tmp_path / "audit", AuditSettings(near=None))
     return tmp_path / "audit" / FLAGS
 
 
@@ -226,7 +227,7 @@ def test_drop(flawed, flags, tmp_path):
     )  # fmt: skip
     assert clean.steps[-1].command == "drop"
     assert "path" not in json.dumps(dict(clean.steps[-1].settings))
-    np.testing.assert_array_equal(clean.picture(2), flawed.picture(3))
+    np.testing.assert_array_equal(clean.image(2), flawed.image(3))
 
 
 def test_drop_from_test_only_when_asked(flawed, flags):
@@ -285,7 +286,7 @@ def test_hostile_sources_survive_the_csv(tmp_path):
     names = ['a,"b"\n.png', "=1+1", "\udcff.png"]
     dataset = dataset_of([np.zeros((4, 4, 1), np.uint8)] * 3, ["train"] * 3, [0, 1, -1])
     dataset = dataset.with_columns(source=text_column(names))
-    audit(dataset, tmp_path / "a", AuditSettings())
+    audit(dataset, tmp_path / "a", AuditSettings(near=None))
     flags = by_kind(read_flags(tmp_path / "a" / FLAGS, dataset))
     assert flags["blank"] == [0, 1, 2]
     assert flags["label-conflict"] == [0, 1]
@@ -300,7 +301,19 @@ def test_commands(flawed, tmp_path):
     found = CliRunner().invoke(app, ["data", "audit", source, "--out", out, "--no-suspects", "--near", "-1", "-q"])
     assert found.exit_code == 0, found.output
     assert "label-conflict" in found.output
-    arguments = ["data", "drop", source, clean, "--flags", f"{out}/flags.csv", "--only", "blank", "--only", "leak"]
+    arguments = [
+        "data",
+        "drop",
+        source,
+        "--out",
+        clean,
+        "--flags",
+        f"{out}/flags.csv",
+        "--only",
+        "blank",
+        "--only",
+        "leak",
+    ]
     dropped = CliRunner().invoke(app, [*arguments, "--dry-run"])
     assert "dropped: 2 of 12" in dropped.output
     assert not Path(clean).exists()
@@ -328,25 +341,25 @@ def test_no_face(tmp_path):
     from mien.data.crops import DetectorChoice
 
     dataset = dataset_of([noise(0), np.zeros((48, 48, 1), np.uint8)], ["train"] * 2, [0, 1])
-    audit(dataset, tmp_path / "a", AuditSettings(), detector=DetectorChoice("haar"))
+    audit(dataset, tmp_path / "a", AuditSettings(near=None), detector=DetectorChoice("haar"))
     assert by_kind(read_flags(tmp_path / "a" / FLAGS, dataset))["no-face"] == [0, 1]
 
 
 # Real data
 
 
-def test_twelve_blank_pictures_of_fer2013():
+def test_twelve_blank_images_of_fer2013():
     if not (SHARED / "data").is_dir():
         pytest.skip("needs shared/data, the Parquet files of FER2013")
     import pyarrow.parquet as pq
 
-    from mien.pictures import decode_picture
+    from mien.images import decode_image
 
-    pictures = [
-        decode_picture(image["bytes"], "fer2013", grey=True)
+    images = [
+        decode_image(image["bytes"], "fer2013", grey=True)
         for name in ("fer2013-train", "fer2013-public")
         for image in pq.read_table(SHARED / f"data/{name}.parquet", columns=["image"])["image"].to_pylist()
     ]
-    blank, low = contrast_flags(contrasts(dataset_of(pictures, [""] * len(pictures), [0] * len(pictures))), 12.0)
+    blank, low = contrast_flags(contrasts(dataset_of(images, [""] * len(images), [0] * len(images))), 12.0)
     assert len(blank) == 12
     assert 0 < len(low) < 40

@@ -1,4 +1,4 @@
-"""What is special about the backbones made for larger pictures: padding, published weights, timm's names and limits."""
+"""What is special about the backbones made for larger images: padding, published weights, timm's names and limits."""
 
 import math
 import sys
@@ -11,12 +11,12 @@ import torch
 from torch.nn import functional as F
 
 from mien.errors import MissingExtraError, RecipeError, TrainingError
-from mien.pictures import read_picture
+from mien.images import read_image
 from mien.training.checkpoint import save_weights, start_from
 from mien.training.network_table import NETWORKS
 from mien.training.networks import build_network, build_trunk, count_parameters
 from mien.training.networks.efficientnet_lite import SameConv
-from mien.training.recipe import InputSettings, NetworkSettings
+from mien.training.recipe_sections import InputSettings, NetworkSettings
 
 ASTRONAUT = Path(__file__).parents[1] / "src/mien/examples/astronaut.png"
 
@@ -62,7 +62,7 @@ def test_imagenet_weights_classify_a_photograph():
     weights = lite_weights("efficientnet-lite0")
     trunk = trunk_of("efficientnet-lite0").eval()
     trunk.load_pretrained("imagenet")
-    photo = torch.from_numpy(read_picture(ASTRONAUT)[:, :, ::-1].copy()).permute(2, 0, 1)[None].float()
+    photo = torch.from_numpy(read_image(ASTRONAUT)[:, :, ::-1].copy()).permute(2, 0, 1)[None].float()
     photo = F.interpolate(photo, size=(224, 224), mode="area")
     with torch.no_grad():
         logits = F.linear(trunk((photo - 127) / 128), weights["_fc.weight"], weights["_fc.bias"])[0]

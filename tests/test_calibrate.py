@@ -14,7 +14,7 @@ from mien.errors import DataError, MissingExtraError, ModelFileError, OutputErro
 from mien.evaluation import recalibrate as module
 from mien.evaluation.calibration import undo_temperature
 from mien.evaluation.ensemble import write_ensemble
-from mien.evaluation.evaluate import evaluate
+from mien.evaluation.evaluate import evaluate_samples
 from mien.evaluation.fitting import fitting_split
 from mien.evaluation.recalibrate import fit_vector, write_calibrated
 from mien.labels import EIGHT, FER2013
@@ -60,7 +60,7 @@ def test_temperature_is_found_and_no_answer_changes(tmp_path):
     assert result.after.accuracy == result.before.accuracy
     assert result.after.nll < result.before.nll - 0.03
     assert result.after.ece < result.before.ece / 2
-    measured = evaluate([new], samples)
+    measured = evaluate_samples([new], samples)
     assert measured.nll == pytest.approx(result.after.nll, abs=1e-5)
     assert measured.ece == pytest.approx(result.after.ece, abs=1e-5)
     assert measured.ece_before_temperature == pytest.approx(result.before.ece, abs=1e-4)
@@ -100,7 +100,7 @@ def test_vector_scaling_is_in_the_file(tmp_path):
     samples = samples_of(model, 800, scale=np.linspace(0.3, 1, 7), bias=np.linspace(-1, 1, 7))
     result = write_calibrated(model, samples, tmp_path / "v.onnx", method="vector")
     assert result.after.nll < write_calibrated(model, samples, tmp_path / "t.onnx").after.nll
-    assert evaluate([ModelFile(result.path)], samples).nll == pytest.approx(result.after.nll, abs=1e-5)
+    assert evaluate_samples([ModelFile(result.path)], samples).nll == pytest.approx(result.after.nll, abs=1e-5)
     assert result.info.temperature == 1.0
     again = write_calibrated(model, samples, tmp_path / "again.onnx", method="vector", name="v")
     assert again.path.read_bytes() == result.path.read_bytes()
@@ -212,12 +212,12 @@ def test_nothing_is_written_where_it_must_not(tmp_path, monkeypatch):
 def test_splits(tmp_path):
     write_toy_folders(tmp_path / "toys", train=14, validation=7, test=7)
     said = []
-    with pytest.raises(DataError, match="nothing is fitted to the test split"):
+    with pytest.raises(DataError, match="test split is for measuring only"):
         fitting_split(tmp_path / "toys", "test", size=48, channels=1, warn=said.append)
     assert len(fitting_split(tmp_path / "toys", "validation", size=48, channels=1, warn=said.append)) == 7
     assert said == []
     assert len(fitting_split(tmp_path / "toys", "train", size=48, channels=1, warn=said.append)) == 14
-    assert "learnt from" in said[0]
+    assert "more confident" in said[0]
     with pytest.raises(DataError, match="nowhere"):
         fitting_split(tmp_path / "nowhere", "validation", size=48, channels=1, warn=said.append)
 

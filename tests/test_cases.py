@@ -124,9 +124,9 @@ def test_images(name):
 
 def test_videos(tmp_path):
     pytest.importorskip("av")
-    code, out, _ = mien("watch", CASES / "36-animated.webp", "--json", "-q")
+    code, out, _ = mien("watch", CASES / "36-animated.webp", "--format", "json", "-q")
     assert code == 0, out
-    code, out, err = mien("watch", CASES / "37-cut-short.mp4", "--json", "-q")
+    code, out, err = mien("watch", CASES / "37-cut-short.mp4", "--format", "json", "-q")
     assert code == 3
     assert "truncated" in err + json.dumps(out)
 

@@ -45,7 +45,7 @@ def test_version_and_help(run):
     assert run("--version")[0] == 0
     code, out, _ = run("--help")
     assert code == 0
-    assert all(command in out for command in ("predict", "train", "evaluate", "fetch", "demo"))
+    assert all(command in out for command in ("predict", "train", "evaluate", "models", "demo"))
 
 
 def test_train(run, faces, tmp_path):

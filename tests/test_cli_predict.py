@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hostile_pictures import UNREADABLE, make_hostile_folder
+from hostile_images import UNREADABLE, make_hostile_folder
 from mien.cli import main
 from mien.model_file import DEFAULT_MODEL
 from tiny_models import make_model
@@ -44,7 +44,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def faces(tmp_path: Path) -> Path:
-    """Two folders with pictures of the same name."""
+    """Two folders with images of the same name."""
     for i, folder in enumerate(("x", "y")):
         (tmp_path / "faces" / folder).mkdir(parents=True)
         noise = np.random.default_rng(i).integers(0, 255, (48, 48), np.uint8)
@@ -74,14 +74,14 @@ def test_table_is_the_default(model: Path, faces: Path) -> None:
 
 def test_a_list_on_standard_input_and_two_models(model: Path, faces: Path) -> None:
     listing = f"{faces}/x/face.png\n{faces}/gone.png\n"
-    done = mien("-", "-m", model, "-m", model, "-d", "none", "-f", "jsonl", stdin=listing)
+    done = mien("-", "-m", f"{model}+{model}", "-d", "none", "-f", "jsonl", stdin=listing)
     assert done.returncode == 3
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [len(row["faces"]) for row in rows] == [1, 0]
     assert rows[1]["error"] == f"{faces}/gone.png: no such file; check the path"
 
 
-def test_annotated_pictures_and_csv_inside_the_folder_that_is_read(model: Path, faces: Path) -> None:
+def test_annotated_images_and_csv_inside_the_folder_that_is_read(model: Path, faces: Path) -> None:
     arguments = (faces, "-m", model, "-d", "none", "--annotate", faces / "out", "-f", "csv", "-o", faces / "a.csv")
     for _ in range(2):  # the second run does not read what the first one drew
         done = mien(*arguments)
@@ -92,7 +92,7 @@ def test_annotated_pictures_and_csv_inside_the_folder_that_is_read(model: Path, 
 
 
 def test_hostile_folder(model: Path, tmp_path: Path) -> None:
-    folder = make_hostile_folder(tmp_path / "pictures")
+    folder = make_hostile_folder(tmp_path / "images")
     done = mien(folder, "-m", model, "--format", "csv", "--annotate", tmp_path / "drawn")
     assert (done.returncode, done.stderr) == (3, "")
     rows = list(csv.DictReader(done.stdout.splitlines()))
@@ -106,11 +106,11 @@ def test_hostile_folder(model: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["--output", "missing/a.csv"], "can't be written"),
+        (["--out", "missing/a.csv"], "can't be written"),
         (["--annotate", "notes.txt"], "can't write into this folder"),
         (["--detector", "nose"], "nose"),
         (["--model", "gone.onnx"], "no such model file"),
-        (["empty"], "no pictures in this folder"),
+        (["empty"], "no images in this folder"),
         (["*.gif"], "matches no file"),
         (["https://example.org/a.jpg"], "download the image first"),
         (["0"], "mien watch 0"),
@@ -128,7 +128,8 @@ def test_wrong_usage_is_one_line_and_leaves_nothing(
     (tmp_path / "notes.txt").write_text("")
     (tmp_path / "empty").mkdir()
     before = sorted(tmp_path.iterdir())
-    code = run_here(monkeypatch, str(ASTRONAUT), "-d", "none", "-m", str(model), *arguments)
+    own = () if "--model" in arguments else ("-m", str(model))
+    code = run_here(monkeypatch, str(ASTRONAUT), "-d", "none", *own, *arguments)
     printed = capsys.readouterr()
     assert (code, printed.out) == (2, "")
     assert reason in printed.err

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from made_video import make_clip
-from mien.pictures import read_picture
+from mien.images import read_image
 
 av = pytest.importorskip("av")
 
@@ -48,14 +48,14 @@ def rows_of(path):
 
 def astronaut_clip(path, frames=30, rate=15, size=256):
     """A smiling face that moves a little to the right, H.264 with a tone."""
-    picture = read_picture(ASTRONAUT)[:size, 90 : 90 + size + frames]
+    image = read_image(ASTRONAUT)[:size, 90 : 90 + size + frames]
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=rate)
         video.width = video.height = size
         video.pix_fmt = "yuv420p"
         sound = container.add_stream("aac", rate=44100)
         for i in range(frames):
-            shown = np.ascontiguousarray(picture[:, frames - i : frames - i + size])
+            shown = np.ascontiguousarray(image[:, frames - i : frames - i + size])
             container.mux(video.encode(av.VideoFrame.from_ndarray(shown, format="rgb24")))
         container.mux(video.encode(None))
         wave = np.sin(np.arange(44100 * frames // rate) / 10).astype(np.float32)[None]
@@ -70,7 +70,7 @@ def astronaut_clip(path, frames=30, rate=15, size=256):
 @needs_clips
 def test_one_face_is_one_track_through_all_frames(tmp_path):
     clip = MEDIA / "one-face-pexels.mp4"
-    done = watch(clip, "--timeline", tmp_path / "t.csv", "--json")
+    done = watch(clip, "--timeline", tmp_path / "t.csv", "--format", "json")
     rows = rows_of(tmp_path / "t.csv")
     assert [int(row["frame"]) for row in rows] == list(range(472))
     with av.open(str(clip)) as container:
@@ -103,7 +103,7 @@ def test_everything_at_once_and_the_recording_has_the_sound(tmp_path):
     rows = [json.loads(line) for line in out["jsonl"].read_text("utf-8").splitlines()]
     assert len(rows) == 30
     assert rows[-1]["smoothed_expression"] == "happy"
-    assert read_picture(out["png"]).shape[0] > 100
+    assert read_image(out["png"]).shape[0] > 100
     with av.open(str(out["mp4"])) as container:
         assert [stream.type for stream in container.streams] == ["video", "audio"]
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
@@ -114,23 +114,23 @@ def test_everything_at_once_and_the_recording_has_the_sound(tmp_path):
 def test_a_truncated_file_keeps_its_rows_and_says_so(tmp_path):
     clip, rows = astronaut_clip(tmp_path / "in.mkv", frames=36), tmp_path / "rows.csv"
     clip.write_bytes(clip.read_bytes()[: clip.stat().st_size * 2 // 3])
-    done = mien("watch", clip, "-m", "mien-nano", "--timeline", rows, "--json", check=False)
+    done = mien("watch", clip, "-m", "mien-nano", "--timeline", rows, "--format", "json", check=False)
     summary = json.loads(done.stdout)
     assert (done.returncode, summary["ended"], summary["end_verified"]) == (3, "truncated", None)
     assert b"truncated" in done.stderr
     assert 3 < len(rows_of(rows)) == summary["frames"] < 36
     headless = tmp_path / "headless.mp4"
     headless.write_bytes(astronaut_clip(tmp_path / "whole.mp4", frames=8).read_bytes()[:-50])
-    done = mien("watch", headless, "-m", "mien-nano", "--json", check=False)
+    done = mien("watch", headless, "-m", "mien-nano", "--format", "json", check=False)
     assert (done.returncode, json.loads(done.stdout)["ended"]) == (3, "truncated")
     assert mien("predict", headless, "-m", "mien-nano", check=False).returncode == 3
 
 
 def test_an_end_that_can_not_be_checked_is_said(tmp_path):
-    done = mien("watch", astronaut_clip(tmp_path / "in.ts", frames=8), "-m", "mien-nano", "--json")
+    done = mien("watch", astronaut_clip(tmp_path / "in.ts", frames=8), "-m", "mien-nano", "--format", "json")
     assert json.loads(done.stdout)["end_verified"] is False
     assert b"states no length" in mien("watch", tmp_path / "in.ts", "-m", "mien-nano").stdout
-    done = mien("watch", astronaut_clip(tmp_path / "in.mp4", frames=8), "-m", "mien-nano", "--json")
+    done = mien("watch", astronaut_clip(tmp_path / "in.mp4", frames=8), "-m", "mien-nano", "--format", "json")
     assert json.loads(done.stdout)["end_verified"] is True
 
 

@@ -22,7 +22,7 @@ from mien.cluster.plan import LISTING, PLAN, SUMMARY, shard_name
 from mien.cluster.predict import PredictSettings, predict_shards
 from mien.cluster.sources import Lists, expand_all
 from mien.data.crops import DetectorChoice
-from mien.errors import DataError, MienError, OutputError, PictureError
+from mien.errors import DataError, ImageError, MienError, OutputError
 from tiny_models import make_model
 
 pq = pytest.importorskip("pyarrow.parquet", reason="shards need the extra [cluster]")
@@ -38,13 +38,13 @@ def model(tmp_path_factory):
 
 @pytest.fixture
 def settings(model):
-    """Each picture is a face."""
+    """Each image is a face."""
     return PredictSettings((str(model),), DetectorChoice("none"))
 
 
 @pytest.fixture
 def photos(tmp_path):
-    """Seven faces, one of them broken, and what is no picture."""
+    """Seven faces, one of them broken, and what is no image."""
     return write_photos(tmp_path / "photos", 7)
 
 
@@ -54,7 +54,7 @@ def write_photos(folder, count):
     for i in range(count):
         assert cv2.imwrite(str(folder / f"{i:04d}.png"), noise.integers(0, 255, (48, 48), np.uint8))
     (folder / "0003.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    (folder / "notes.txt").write_text("no picture")
+    (folder / "notes.txt").write_text("no image")
     return folder
 
 
@@ -70,12 +70,12 @@ def contents(out):
     return {place.name: place.read_bytes() for place in shards(out)}
 
 
-def test_every_picture_is_in_one_shard_and_a_broken_one_is_a_row(photos, settings, tmp_path):
+def test_every_image_is_in_one_shard_and_a_broken_one_is_a_row(photos, settings, tmp_path):
     told = []
     found = predict_shards(
         [str(photos)], str(tmp_path / "out"), settings=settings, shard_size=3, progress=lambda *n: told.append(n)
     )
-    assert (found.shards, found.pictures, found.faces, found.failed) == (3, 7, 6, 1)
+    assert (found.shards, found.images, found.faces, found.failed) == (3, 7, 6, 1)
     assert [pq.ParquetFile(p).metadata.num_rows for p in shards(tmp_path / "out")] == [3, 3, 1]
     table = rows(tmp_path / "out")
     assert [(row["image"], Path(row["source"]).name) for row in table] == [(i, f"{i:04d}.png") for i in range(7)]
@@ -84,7 +84,7 @@ def test_every_picture_is_in_one_shard_and_a_broken_one_is_a_row(photos, setting
     assert broken["error"].startswith(broken["source"])
     assert (broken["face"], broken["expression"], broken["width"]) == (None, None, 0)
     summary = json.loads((tmp_path / "out" / SUMMARY).read_text())
-    assert (summary["pictures"], summary["faces"], summary["failed"], summary["shards"]) == (7, 6, 1, 3)
+    assert (summary["images"], summary["faces"], summary["failed"], summary["shards"]) == (7, 6, 1, 3)
     assert (told[0], told[-1]) == ((0, 7), (7, 7))
 
 
@@ -93,13 +93,13 @@ def test_rows_are_those_of_the_csv(model, tmp_path, monkeypatch, capsys):
     folder.mkdir()
     cv2.imwrite(str(folder / "grey.png"), np.full((200, 300), 90, np.uint8))
     (folder / "astronaut.png").write_bytes(ASTRONAUT.read_bytes())
-    for extra in (["--format", "csv", "--output", str(tmp_path / "a.csv")], ["--shards", str(tmp_path / "out")]):
+    for extra in (["--format", "csv", "--out", str(tmp_path / "a.csv")], ["--shards", str(tmp_path / "out")]):
         options = ["-m", str(model), "--abstain-below", "0.9", *extra]
         monkeypatch.setattr(sys, "argv", ["mien", "predict", str(folder), *options])
         with pytest.raises(SystemExit) as stop:
             main()
         assert stop.value.code == 0
-    assert capsys.readouterr().out == f"{tmp_path}/out: 2 pictures, 1 faces, 0 failed, 1 shards\n"
+    assert capsys.readouterr().out == f"{tmp_path}/out: 2 images, 1 faces, 0 failed, 1 shards\n"
     expected = list(csv.DictReader(io.StringIO((tmp_path / "a.csv").read_text())))
     table = rows(tmp_path / "out")
     assert len(table) == len(expected) == 2
@@ -123,7 +123,7 @@ def test_a_shard_that_is_there_is_done(photos, settings, tmp_path):
     again = predict_shards([str(photos)], str(out), settings=settings, shard_size=2)
     assert contents(out) == before
     assert again.done_before == 3
-    assert (again.pictures, again.faces, again.failed) == (whole.pictures, whole.faces, whole.failed)
+    assert (again.images, again.faces, again.failed) == (whole.images, whole.faces, whole.failed)
     changed = {p.name for p in shards(out) if p.stat().st_mtime_ns != times[p.name]}
     assert changed == {shard_name(1)}
 
@@ -141,7 +141,7 @@ def test_the_listing_is_the_truth(photos, settings, tmp_path):
     (photos / "0000.png").unlink()
     cv2.imwrite(str(photos / "9999.png"), np.zeros((48, 48), np.uint8))
     found = predict_shards([str(photos)], str(out), settings=settings, shard_size=3)
-    assert (found.pictures, found.failed) == (7, 2)
+    assert (found.images, found.failed) == (7, 2)
     assert "no such file" in rows(out)[0]["error"]
 
 
@@ -204,7 +204,7 @@ def test_damage_and_foreign_files_are_refused(photos, settings, tmp_path):
     with pytest.raises(OutputError, match=r"shard-000002\.parquet: is damaged; delete it"):
         predict(tmp_path / "out")
     (tmp_path / "out" / shard_name(2)).write_bytes((tmp_path / "out" / shard_name(0)).read_bytes())
-    with pytest.raises(OutputError, match="is of another list"):
+    with pytest.raises(OutputError, match="belongs to another list"):
         predict(tmp_path / "out")
     (tmp_path / "out" / PLAN).write_text("{}")
     with pytest.raises(OutputError, match=r"plan\.json is damaged"):
@@ -217,7 +217,7 @@ def test_lists_in_files_and_on_standard_input(photos, settings, tmp_path):
         os.fsencode(f"{photos}/0001.png\n\n{photos}/0000.png\r\n{photos}/0001.png\n{photos}/\udcff.png\n")
     )
     found = predict_shards([f"@{listing}"], str(tmp_path / "a"), settings=settings)
-    assert (found.pictures, found.failed) == (3, 1)
+    assert (found.images, found.failed) == (3, 1)
     assert [Path(row["source"]).name for row in rows(tmp_path / "a")] == ["0001.png", "0000.png", "\\udcff.png"]
     text = listing.read_bytes()
     predict_shards(["-"], str(tmp_path / "b"), settings=settings, lists=Lists(io.BytesIO(text)))
@@ -245,12 +245,12 @@ def bucket(photos):
     system.rm("/bucket", recursive=True)
 
 
-def test_pictures_and_shards_behind_urls(bucket, photos, settings, tmp_path):
+def test_images_and_shards_behind_urls(bucket, photos, settings, tmp_path):
     listed = [name.removeprefix("memory:///").removeprefix("memory://") for name in expand_all([bucket], Lists())]
     assert listed == [f"bucket/{i:04d}.png" for i in range(5)] + ["bucket/sub/0005.png", "bucket/sub/0006.png"]
     predict_shards([str(photos)], str(tmp_path / "out"), settings=settings, shard_size=3)
     found = predict_shards([bucket], "memory://bucket-out/x", settings=settings, shard_size=3)
-    assert (found.pictures, found.faces, found.failed) == (7, 6, 1)
+    assert (found.images, found.faces, found.failed) == (7, 6, 1)
     system = fsspec.filesystem("memory")
     names = {name.rpartition("/")[2] for name in system.ls("/bucket-out/x", detail=False)}
     assert names == {PLAN, LISTING, SUMMARY, *(shard_name(i) for i in range(3))}
@@ -261,19 +261,19 @@ def test_pictures_and_shards_behind_urls(bucket, photos, settings, tmp_path):
     system.rm("/bucket-out", recursive=True)
 
 
-def test_a_url_names_a_picture_a_pattern_or_a_folder(bucket, photos):
+def test_a_url_names_a_image_a_pattern_or_a_folder(bucket, photos):
     assert list(expand_all([f"{bucket}/gone.png"], Lists())) == [f"{bucket}/gone.png"]
     assert list(expand_all(["https://host/p?id=1"], Lists())) == ["https://host/p?id=1"]
     assert len(list(expand_all([f"{bucket}/*.png"], Lists()))) >= 5
     assert len(list(expand_all([f"file://{photos}"], Lists()))) == 7
     assert len(list(expand_all([str(photos), str(photos), f"{photos}/0001.png"], Lists()))) == 7
-    with pytest.raises(PictureError, match="no pictures behind this URL"):
+    with pytest.raises(ImageError, match="no images at this URL"):
         list(expand_all(["memory://nothing/"], Lists()))
     with pytest.raises(DataError, match="no such kind of URL"):
         list(expand_all(["nonsense://a/b.png"], Lists()))
 
 
-def test_what_is_wrong_with_a_remote_picture_is_its_row(bucket, settings, tmp_path, monkeypatch):
+def test_what_is_wrong_with_a_remote_image_is_its_row(bucket, settings, tmp_path, monkeypatch):
     system = fsspec.filesystem("memory")
     system.pipe_file("/bucket/large.png", bytes(2000))
     monkeypatch.setattr(remote, "MAX_BYTES", 1000)
@@ -298,7 +298,7 @@ def test_what_is_wrong_with_a_remote_picture_is_its_row(bucket, settings, tmp_pa
     assert len(tried) == 3
 
 
-def test_pictures_behind_http(photos, settings, tmp_path):
+def test_images_behind_http(photos, settings, tmp_path):
     pytest.importorskip("aiohttp", reason="http:// needs the extra [cluster]")
     handler = partial(SimpleHTTPRequestHandler, directory=str(photos))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -306,7 +306,7 @@ def test_pictures_behind_http(photos, settings, tmp_path):
         url = f"http://127.0.0.1:{server.server_address[1]}/"
         found = predict_shards([url, f"{url}gone.png"], str(tmp_path / "out"), settings=settings)
         server.shutdown()
-    assert (found.pictures, found.faces, found.failed) == (8, 6, 2)
+    assert (found.images, found.faces, found.failed) == (8, 6, 2)
     table = rows(tmp_path / "out")
     assert [row["source"] for row in table] == [f"{url}{i:04d}.png" for i in range(7)] + [f"{url}gone.png"]
     assert table[-1]["error"] == f"{url}gone.png: no such file; check the URL"
@@ -319,7 +319,7 @@ def test_pictures_behind_http(photos, settings, tmp_path):
         (["--actors", "2"], "say where they go, with  --shards OUT"),
         (["--actors", "2", "--shards", "out"], "--actors: goes with  --engine ray"),
         (["--shards", "out", "--format", "csv"], "shards are Parquet"),
-        (["--shards", "out", "--output", "a.csv"], "--output: not with --shards"),
+        (["--shards", "out", "--out", "a.csv"], "--out: not with --shards"),
         (["--shards", "out", "--batch-size", "8"], "--batch-size: not with --shards"),
         (["--shards", "out", "--engine", "ray", "--workers", "2"], "--workers: not with --shards, on Ray"),
         (["--shards", "out", "--model", "gone.onnx"], "no such model file"),
@@ -346,7 +346,7 @@ def test_the_summary_as_json_and_the_exit_code(photos, model, tmp_path, monkeypa
         main()
     assert stop.value.code == 3
     assert json.loads(capsys.readouterr().out) == {
-        "out": out, "shards": 1, "done_before": 0, "pictures": 7, "faces": 6, "failed": 1,
+        "out": out, "shards": 1, "done_before": 0, "images": 7, "faces": 6, "failed": 1,
     }  # fmt: skip
 
 

@@ -139,7 +139,7 @@ def test_both_engines_give_the_same_bytes(photos, model, tmp_path):
         [str(photos)], str(tmp_path / "b"), settings=settings, shard_size=2, ray=TWO, progress=lambda *n: told.append(n)
     )
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
-    assert (there.pictures, there.faces, there.failed) == (here.pictures, here.faces, here.failed) == (11, 10, 1)
+    assert (there.images, there.faces, there.failed) == (here.images, here.faces, here.failed) == (11, 10, 1)
     assert told[-1] == (11, 11)
     assert {place.name for place in (tmp_path / "b").iterdir()} == {
         "plan.json", "listing.parquet", SUMMARY, *(shard_name(i) for i in range(6)),
@@ -150,19 +150,19 @@ def test_both_engines_give_the_same_bytes(photos, model, tmp_path):
 
 
 class Deadly:
-    """A detector that kills its process at pictures brighter than any other; once, or each time."""
+    """A detector that kills its process at images brighter than any other; once, or each time."""
 
     name = "deadly"
 
     def __init__(self, inner, marker):
         self.inner, self.marker = inner, marker
 
-    def detect(self, picture):
-        if picture.min() == 255 and not (self.marker and self.marker.exists()):
+    def detect(self, image):
+        if image.min() == 255 and not (self.marker and self.marker.exists()):
             if self.marker:
                 self.marker.touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        return self.inner.detect(picture)
+        return self.inner.detect(image)
 
 
 class DeadlySettings(PredictSettings):
@@ -178,7 +178,7 @@ class DeadlySettings(PredictSettings):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("each_time", [False, True])
-def test_every_picture_is_a_row_once_whatever_dies(each_time, photos, model, tmp_path):
+def test_every_image_is_a_row_once_whatever_dies(each_time, photos, model, tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()
     for place in photos.glob("*.png"):
@@ -193,7 +193,7 @@ def test_every_picture_is_a_row_once_whatever_dies(each_time, photos, model, tmp
     found = predict_shards([str(folder)], str(out), settings=settings, shard_size=4, ray=TWO)
     rows = [row for place in sorted(out.glob("shard-*")) for row in pq.read_table(place).to_pylist()]
     assert [row["image"] for row in rows] == list(range(11))
-    assert found.pictures == 11
+    assert found.images == 11
     errors = [row["image"] for row in rows if row["error"]]
     if each_time:
         assert errors == [3, 6]
@@ -274,7 +274,7 @@ def test_trials_of_one_study_on_ray_and_one_that_is_killed_goes_on(tmp_path, mon
 
 def test_refusals(monkeypatch):
     with (
-        pytest.raises(ClusterError, match="3 actors are asked for, and the cluster has 2 cores"),
+        pytest.raises(ClusterError, match="3 actors were requested, but the cluster has 2 cores"),
         ray_workers(sleeping, RaySettings(actors=3)),
     ):
         pass
@@ -335,6 +335,6 @@ def test_the_command_survives_a_killed_worker_and_goes_on_after_ctrl_c(photos, m
     assert told == f"mien: stopped; what is done is in {out}, the same command goes on\n"
     ended = subprocess.run(call, check=True, capture_output=True, text=True)
     assert ended.stderr == ""
-    assert json.loads(ended.stdout)["pictures"] == 3000
-    pictures = [n for place in sorted(out.glob("shard-*")) for n in pq.read_table(place)["picture"].to_pylist()]
-    assert pictures == list(range(3000))
+    assert json.loads(ended.stdout)["images"] == 3000
+    images = [n for place in sorted(out.glob("shard-*")) for n in pq.read_table(place)["image"].to_pylist()]
+    assert images == list(range(3000))

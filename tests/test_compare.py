@@ -125,5 +125,5 @@ def test_refusals(tmp_path):
     with pytest.raises(DataError, match=r"history\.csv: can't be read"):
         compare_runs([run])
     (run / "validation.npz").unlink()
-    with pytest.raises(DataError, match="has not ended"):
+    with pytest.raises(DataError, match="is unfinished"):
         compare_runs([run])

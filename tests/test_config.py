@@ -6,10 +6,10 @@ import pytest
 
 from mien.config import to_toml
 from mien.errors import RecipeError
-from mien.training.recipe import Recipe, load_recipe, same_training, shipped_recipes
+from mien.training.recipe import Recipe, load_recipe, recipe_names, same_training
 
 
-@pytest.mark.parametrize("name", sorted(shipped_recipes()))
+@pytest.mark.parametrize("name", recipe_names())
 def test_shipped_recipe_reads_back_the_same(name, tmp_path):
     recipe = load_recipe(name)
     path = tmp_path / "copy.toml"
@@ -61,8 +61,9 @@ def test_missing_and_broken_files(tmp_path):
         load_recipe(str(broken))
 
 
-def test_strings_with_quotes_survive(tmp_path):
-    recipe = replace(load_recipe("mien-small"), description='a "quoted" \\ text')
+@pytest.mark.parametrize("text", ['a "quoted" \\ text', "two\nlines\n", "a\ttab", "\x7f \x00 \r\n", "ü 😀"])
+def test_any_description_survives(text, tmp_path):
+    recipe = replace(load_recipe("mien-small"), description=text)
     path = tmp_path / "r.toml"
     path.write_text(to_toml(recipe), "utf-8")
     assert load_recipe(str(path)) == recipe

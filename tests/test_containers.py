@@ -46,7 +46,7 @@ def read(path, **choices):
 
 
 def assert_whole(data, images=IMAGES):
-    assert [data.picture(i)[..., 0].tolist() for i in range(len(data))] == images.tolist()
+    assert [data.image(i)[..., 0].tolist() for i in range(len(data))] == images.tolist()
 
 
 def write_parquet(path, names=None, names_of="label", **columns):
@@ -466,6 +466,6 @@ def test_what_was_exported_comes_back(tmp_path, exported, as_, channels):
 def samples_of(data):
     votes = data.votes if data.votes is not None else np.zeros((len(data), 8))
     return sorted(
-        (data.splits[i], data.labels[i], data.picture(i).shape, data.picture(i).tobytes(), votes[i].tolist())
+        (data.splits[i], data.labels[i], data.image(i).shape, data.image(i).tobytes(), votes[i].tolist())
         for i in range(len(data))
     )

@@ -30,8 +30,8 @@ class BrightSquares:
     def __init__(self, *, landmarks=True):
         self.landmarks = landmarks
 
-    def detect(self, picture):
-        bright = (picture[..., 0] > 200).astype(np.uint8)
+    def detect(self, image):
+        bright = (image[..., 0] > 200).astype(np.uint8)
         rows = cv2.connectedComponentsWithStats(bright, connectivity=4)[2][1:]
         rows = rows[np.argsort(-rows[:, 4], kind="stable")].astype(np.float32)
         boxes = np.hstack([rows[:, :2], rows[:, :2] + rows[:, 2:4]])
@@ -40,17 +40,17 @@ class BrightSquares:
         return Detections(boxes, scores, middle if self.landmarks else None)
 
 
-def write(path, picture):
+def write(path, image):
     path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), picture)
+    assert cv2.imwrite(str(path), image)
 
 
 def photo(*squares, height=200, width=300):
-    """A dark picture with bright squares: (left, top, side) each."""
-    picture = np.full((height, width, 3), 40, np.uint8)
+    """A dark image with bright squares: (left, top, side) each."""
+    image = np.full((height, width, 3), 40, np.uint8)
     for left, top, side in squares:
-        picture[top : top + side, left : left + side] = 230
-    return picture
+        image[top : top + side, left : left + side] = 230
+    return image
 
 
 @pytest.fixture
@@ -73,25 +73,25 @@ def by_source(dataset):
     return {name: row for row, name in enumerate(dataset.sources.tolist())}
 
 
-def test_faces_of_a_picture_come_from_left_to_right_with_their_boxes(photos):
+def test_faces_of_a_image_come_from_left_to_right_with_their_boxes(photos):
     faces, problems = cropped(photos)
     rows = by_source(faces)
     assert set(rows) == {"train/happy/a.png#0", "train/happy/a.png#1", "train/sad/b.png"}
     first, second = rows["train/happy/a.png#0"], rows["train/happy/a.png#1"]
     assert faces.columns["box"][[first, second]].tolist() == [[30, 50, 70, 90], [200, 20, 260, 80]]
     assert faces.columns["face"][[first, second]].tolist() == [0, 1]
-    assert faces.columns["picture"][[first, second]].tolist() == ["train/happy/a.png"] * 2
+    assert faces.columns["photograph"][[first, second]].tolist() == ["train/happy/a.png"] * 2
     assert faces.columns["detection_score"][[first, second]].tolist() == pytest.approx([0.5, 0.9])
     assert faces.columns["landmarks"][first].tolist() == [50, 70] * 5
     assert [faces.label_names[label] for label in faces.labels[[first, second, rows["train/sad/b.png"]]]] == [
         "happy", "happy", "sad",
     ]  # fmt: skip
     assert [(p.source, p.reason) for p in problems] == [("test/sad/c.png", "no face found by squares")]
-    assert faces.picture(first).shape == (48, 48, 1)
-    assert np.abs(faces.picture(first).astype(int) - 230).max() <= 3
+    assert faces.image(first).shape == (48, 48, 1)
+    assert np.abs(faces.image(first).astype(int) - 230).max() <= 3
 
 
-def test_the_largest_face_alone_keeps_the_picture_name(photos):
+def test_the_largest_face_alone_keeps_the_image_name(photos):
     faces, _ = cropped(photos, CropSettings(faces="largest"))
     row = by_source(faces)["train/happy/a.png"]
     assert faces.columns["box"][row].tolist() == [200, 20, 260, 80]
@@ -111,18 +111,18 @@ def test_without_landmarks_the_columns_are_the_same(photos):
     assert np.isnan(faces.columns["landmarks"]).all()
 
 
-def test_a_picture_without_a_face_can_be_kept_as_a_crop_or_framed_whole(tmp_path):
+def test_a_image_without_a_face_can_be_kept_as_a_crop_or_framed_whole(tmp_path):
     rng = np.random.default_rng(0)
     wide = rng.integers(0, 200, (100, 180, 1), np.uint8).repeat(3, 2)
     write(tmp_path / "in/wide.png", wide)
     kept, problems = cropped(tmp_path / "in", CropSettings(no_face="keep"))
     assert not problems
-    assert np.array_equal(kept.picture(0)[..., 0], cv2.resize(wide[..., 0], (48, 48), interpolation=cv2.INTER_AREA))
+    assert np.array_equal(kept.image(0)[..., 0], cv2.resize(wide[..., 0], (48, 48), interpolation=cv2.INTER_AREA))
     assert kept.columns["detection_score"].tolist() == [0]
     whole, _ = cropped(tmp_path / "in", CropSettings(no_face="whole", spec=CropSpec(margin=0)))
     assert whole.columns["box"].tolist() == kept.columns["box"].tolist() == [[0, 0, 180, 100]]
-    top = whole.picture(0)[0, :, 0].astype(int)
-    assert np.abs(top - whole.picture(0)[8, :, 0]).max() <= 1  # proportions stay: the border is repeated above
+    top = whole.image(0)[0, :, 0].astype(int)
+    assert np.abs(top - whole.image(0)[8, :, 0]).max() <= 1  # proportions stay: the border is repeated above
 
 
 def test_more_threads_change_nothing(photos):
@@ -134,12 +134,12 @@ def test_more_threads_change_nothing(photos):
     assert np.array_equal(one.pixels, four.pixels)
 
 
-def test_a_picture_that_breaks_the_detector_is_a_problem_of_its_own(photos):
+def test_a_image_that_breaks_the_detector_is_a_problem_of_its_own(photos):
     class Breaks(BrightSquares):
-        def detect(self, picture):
-            if (picture > 200).sum() == 3 * 50 * 50:
-                cv2.resize(picture, (0, 0))
-            return super().detect(picture)
+        def detect(self, image):
+            if (image > 200).sum() == 3 * 50 * 50:
+                cv2.resize(image, (0, 0))
+            return super().detect(image)
 
     faces, problems = cropped(photos, make=Breaks)
     assert len(faces) == 2
@@ -148,14 +148,14 @@ def test_a_picture_that_breaks_the_detector_is_a_problem_of_its_own(photos):
 
 def test_boxes_of_a_loose_crop_are_in_its_own_pixels():
     class OfSize(BrightSquares):
-        def detect(self, picture):
-            self.seen = picture.shape
-            return super().detect(picture)
+        def detect(self, image):
+            self.seen = image.shape
+            return super().detect(image)
 
-    picture = photo((12, 8, 24), height=48, width=40)
+    image = photo((12, 8, 24), height=48, width=40)
     for pad in (0.0, 0.5):
         detector = OfSize()
-        found = find_faces(detector, picture, pad=pad)
+        found = find_faces(detector, image, pad=pad)
         assert detector.seen == (96 + 2 * round(96 * pad), 80 + 2 * round(96 * pad), 3)
         assert np.abs(found.boxes - [[12, 8, 36, 32]]).max() < 1
         assert np.abs(found.landmarks - [24, 20]).max() < 1
@@ -165,9 +165,9 @@ def test_a_photograph_is_searched_as_it_is(photos):
     seen = []
 
     class Sees(BrightSquares):
-        def detect(self, picture):
-            seen.append(picture.shape)
-            return super().detect(picture)
+        def detect(self, image):
+            seen.append(image.shape)
+            return super().detect(image)
 
     cropped(photos, make=Sees)
     assert set(seen) == {(200, 300, 3)}
@@ -179,7 +179,7 @@ def test_detector_none_only_resizes_small_ones_too(tmp_path):
     crop_dataset(
         tmp_path / "in", tmp_path / "out", detector=DetectorChoice("none"), settings=CropSettings(pad=0.5)
     )  # fmt: skip
-    assert np.array_equal(open_arrays(tmp_path / "out").picture(0)[..., 0], face)
+    assert np.array_equal(open_arrays(tmp_path / "out").image(0)[..., 0], face)
 
 
 def test_choosing_leaves_crops_alone():
@@ -251,24 +251,24 @@ def test_command_says_what_it_cut_and_what_it_could_not(tmp_path):
     write(tmp_path / "in/blank.png", photo())
     (tmp_path / "in/astronaut.png").write_bytes(ASTRONAUT.read_bytes())
     run = CliRunner().invoke
-    plan = run(app, ["data", "crop", str(tmp_path / "in"), str(tmp_path / "out"), "--dry-run"])
+    plan = run(app, ["data", "crop", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--dry-run"])
     assert plan.exit_code == 0 and not (tmp_path / "out").exists()
-    result = run(app, ["data", "crop", str(tmp_path / "in"), str(tmp_path / "out"), "--channels", "3"])
+    result = run(app, ["data", "crop", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--channels", "3"])
     assert result.exit_code == 3, result.output
-    assert "1 faces of 2 pictures" in result.output
+    assert "1 faces of 2 images" in result.output
     assert "blank.png,no face found by mtcnn" in (tmp_path / "out/problems.csv").read_text()
-    assert open_arrays(tmp_path / "out").picture(0).shape == (48, 48, 3)
-    inside = run(app, ["data", "crop", str(tmp_path / "in"), str(tmp_path / "in/out")])
+    assert open_arrays(tmp_path / "out").image(0).shape == (48, 48, 3)
+    inside = run(app, ["data", "crop", str(tmp_path / "in"), "--out", str(tmp_path / "in/out")])
     assert inside.exit_code == 2 or isinstance(inside.exception, OutputError)
 
 
 @pytest.mark.parametrize("model", ["mien-nano", "mien-small"])
-@pytest.mark.parametrize("picture", [ASTRONAUT, SHARED / "media/several-faces.jpg"], ids=lambda p: p.stem)
-def test_crops_are_recognised_as_the_faces_in_the_photograph(tmp_path, picture, model):
-    if not picture.exists():
+@pytest.mark.parametrize("image", [ASTRONAUT, SHARED / "media/several-faces.jpg"], ids=lambda p: p.stem)
+def test_crops_are_recognised_as_the_faces_in_the_photograph(tmp_path, image, model):
+    if not image.exists():
         pytest.skip("needs the photographs in ../shared")
     (tmp_path / "in").mkdir()
-    (tmp_path / "in" / picture.name).write_bytes(picture.read_bytes())
+    (tmp_path / "in" / image.name).write_bytes(image.read_bytes())
     crop_dataset(
         tmp_path / "in",
         tmp_path / "faces",
@@ -277,7 +277,7 @@ def test_crops_are_recognised_as_the_faces_in_the_photograph(tmp_path, picture, 
         as_="folders",
         workers=2,
     )
-    wanted = Recognizer(model).predict(picture).faces
+    wanted = Recognizer(model).predict(image).faces
     crops = sorted((tmp_path / "faces").rglob("*.png"))
     answers = Recognizer(model, detector="none").predict([str(path) for path in crops])
     assert len(wanted) == len(answers) >= 1

@@ -1,13 +1,13 @@
-"""Drawings: nothing leaves the picture, nothing touches the original, labels do not cover each other."""
+"""Drawings: nothing leaves the image, nothing touches the original, labels do not cover each other."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
+from mien.images import decode_image
 from mien.labels import color_rgb
 from mien.media.draw import draw_faces, encode_image, notebook_png
-from mien.pictures import decode_picture
 from mien.results import Box, Face, ImageResult
 
 
@@ -18,58 +18,58 @@ def face(box: tuple[float, float, float, float], expression: str = "happy", *, a
 @pytest.mark.parametrize("size", [(120, 160), (667, 1000), (2160, 3840), (1, 1), (9, 300), (48, 48)])
 def test_any_size_and_any_box(size: tuple[int, int]) -> None:
     height, width = size
-    picture = np.full((height, width, 3), 128, np.uint8)
+    image = np.full((height, width, 3), 128, np.uint8)
     boxes = [
         (0.3 * width, 0.3 * height, 0.5 * width, 0.6 * height),
         (-50, -50, 2, 2),
         (width - 2, height - 2, 9e4, 9e4),
     ]
-    drawn = draw_faces(picture, [face(box) for box in boxes])
-    assert drawn.shape == picture.shape
+    drawn = draw_faces(image, [face(box) for box in boxes])
+    assert drawn.shape == image.shape
     assert drawn.dtype == np.uint8
-    assert (picture == 128).all()
-    assert (drawn != picture).any()
+    assert (image == 128).all()
+    assert (drawn != image).any()
 
 
 def test_no_faces_is_a_copy() -> None:
-    picture = np.zeros((10, 10, 3), np.uint8)
-    drawn = draw_faces(picture, [])
-    assert drawn is not picture
-    assert (drawn == picture).all()
+    image = np.zeros((10, 10, 3), np.uint8)
+    drawn = draw_faces(image, [])
+    assert drawn is not image
+    assert (drawn == image).all()
 
 
 def test_colour_says_the_expression_and_grey_says_unsure() -> None:
-    picture = np.full((300, 400, 3), 200, np.uint8)
-    drawn = draw_faces(picture, [face((100, 100, 200, 220), "sad")])
+    image = np.full((300, 400, 3), 200, np.uint8)
+    drawn = draw_faces(image, [face((100, 100, 200, 220), "sad")])
     assert drawn[160, 100].tolist() == list(color_rgb("sad"))
-    unsure = draw_faces(picture, [face((100, 100, 200, 220), "sad", abstained=True)])
+    unsure = draw_faces(image, [face((100, 100, 200, 220), "sad", abstained=True)])
     assert len(set(unsure[160, 100].tolist())) == 1
 
 
 def test_labels_of_neighbours_do_not_cover_each_other() -> None:
     names = ("happy", "angry", "fear", "surprise")
-    picture = np.zeros((600, 800, 3), np.uint8)
+    image = np.zeros((600, 800, 3), np.uint8)
     faces = [face((200 + 60 * i, 250, 250 + 60 * i, 310), name) for i, name in enumerate(names)]
-    together = draw_faces(picture, faces)
+    together = draw_faces(image, faces)
     for one in faces:
         color = np.array(color_rgb(one.expression))
         plate = (together == color).all(axis=2).sum()
-        alone = (draw_faces(picture, [one]) == color).all(axis=2).sum()
+        alone = (draw_faces(image, [one]) == color).all(axis=2).sum()
         assert plate > 0.45 * alone  # smaller and shorter perhaps, but there
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
 def test_encoding_keeps_the_colours(suffix: str) -> None:
-    picture = np.full((16, 16, 3), (200, 40, 10), np.uint8)
-    again = decode_picture(encode_image(picture, suffix), "x")
-    assert np.abs(again.astype(int) - picture).max() <= 3
+    image = np.full((16, 16, 3), (200, 40, 10), np.uint8)
+    again = decode_image(encode_image(image, suffix), "x")
+    assert np.abs(again.astype(int) - image).max() <= 3
 
 
 def test_notebook() -> None:
-    picture = np.zeros((1500, 3000, 3), np.uint8)
-    result = ImageResult("x.png", 3000, 1500, (face((10, 10, 500, 500)),), image=picture)
+    image = np.zeros((1500, 3000, 3), np.uint8)
+    result = ImageResult("x.png", 3000, 1500, (face((10, 10, 500, 500)),), image=image)
     png = result._repr_png_()
     assert png is not None
-    assert decode_picture(png, "x").shape == (512, 1024, 3)
+    assert decode_image(png, "x").shape == (512, 1024, 3)
     assert notebook_png(ImageResult("gone.png", 3, 3)) is None
     assert notebook_png(ImageResult("gone.png", 0, 0, error="gone.png: no such file")) is None

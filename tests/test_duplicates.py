@@ -1,4 +1,4 @@
-"""Duplicates: which pictures count as copies, that no near pair is missed, and which of them stay."""
+"""Duplicates: which images count as copies, that no near pair is missed, and which of them stay."""
 
 import csv
 from pathlib import Path
@@ -26,16 +26,16 @@ from mien.errors import DataError, OutputError
 SHARED = Path(__file__).parents[2] / "shared"
 
 
-def dataset_of(pictures, labels=None, splits=None, fingerprint="x"):
-    """Pictures (H, W) or (H, W, C) as a data set of the labels happy and sad."""
-    pictures = [p if p.ndim == 3 else p[..., None] for p in pictures]
-    shapes = np.array([p.shape for p in pictures], np.int32)
+def dataset_of(images, labels=None, splits=None, fingerprint="x"):
+    """Images (H, W) or (H, W, C) as a data set of the labels happy and sad."""
+    images = [p if p.ndim == 3 else p[..., None] for p in images]
+    shapes = np.array([p.shape for p in images], np.int32)
     columns = {
-        "source": text_column([f"p{i}" for i in range(len(pictures))]),
-        "split": text_column(splits or ["train"] * len(pictures)),
-        "label": np.array(labels or [0] * len(pictures), np.int64),
+        "source": text_column([f"p{i}" for i in range(len(images))]),
+        "split": text_column(splits or ["train"] * len(images)),
+        "label": np.array(labels or [0] * len(images), np.int64),
     }
-    pixels = np.concatenate([p.reshape(-1) for p in pictures])
+    pixels = np.concatenate([p.reshape(-1) for p in images])
     return Dataset(("happy", "sad"), columns, pixels, offsets_of(shapes), shapes, fingerprint=fingerprint)
 
 
@@ -43,8 +43,8 @@ def faces(count, size=48, channels=1, seed=0):
     return list(toy_faces(count, size=size, channels=channels, seed=seed).images)
 
 
-def jpeg(picture, quality):
-    return cv2.imdecode(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_UNCHANGED)
+def jpeg(image, quality):
+    return cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_UNCHANGED)
 
 
 # Exact copies
@@ -141,7 +141,7 @@ def test_near_copies_of_near_copies_are_one_group():
     assert found.distance[0] == 0
 
 
-def test_blank_pictures_have_exact_copies_only():
+def test_blank_images_have_exact_copies_only():
     rng = np.random.default_rng(0)
     blank = [rng.integers(100, 103, (48, 48)).astype(np.uint8) for _ in range(4)]
     tiny = [np.full((4, 4), value, np.uint8) for value in (90, 200)]  # fewer pixels than waves
@@ -149,7 +149,7 @@ def test_blank_pictures_have_exact_copies_only():
     assert found.group.tolist() == [-1, -1, 0, -1, -1, 0, -1, -1]
 
 
-def test_hashes_are_the_same_in_blocks_of_one_picture(monkeypatch):
+def test_hashes_are_the_same_in_blocks_of_one_image(monkeypatch):
     dataset = dataset_of([*faces(6), *faces(3, size=64, channels=3)])
     whole = perceptual_hashes(dataset, np.arange(9))
     monkeypatch.setattr(duplicates, "_BLOCK_PIXELS", 1)
@@ -159,10 +159,10 @@ def test_hashes_are_the_same_in_blocks_of_one_picture(monkeypatch):
 
 
 def test_low_frequencies_are_those_of_opencv():
-    picture = faces(1)[0]
+    image = faces(1)[0]
     scale = np.full(48, 1 / 48)  # OpenCV's are orthonormal: their squares add up to the squares of all pixels
-    expected = cv2.dct(picture[..., 0].astype(np.float32)) * scale
-    np.testing.assert_allclose(low_frequencies(dataset_of([picture]), np.arange(1), 9)[0], expected[:9, :9], atol=1e-3)
+    expected = cv2.dct(image[..., 0].astype(np.float32)) * scale
+    np.testing.assert_allclose(low_frequencies(dataset_of([image]), np.arange(1), 9)[0], expected[:9, :9], atol=1e-3)
 
 
 def test_bits_out_of_range():
@@ -235,10 +235,10 @@ def test_groups_hang_together_whatever_the_order_of_the_pairs():
 def groups_for_keeping():
     """Rows 0 4 5 9 are the same face, with one label; 1 and 7 another, with two; 2 6 8 a third, two sad; 3 is alone."""
     a, b, c, d = faces(4)
-    pictures = [a, b, c, d, a, a, c, b, c, a]
+    images = [a, b, c, d, a, a, c, b, c, a]
     labels = [0, 0, 1, 0, 0, 0, 0, 1, 1, 0]
     splits = ["train", "train", "train", "train", "test", "train", "train", "validation", "train", "test"]
-    dataset = dataset_of(pictures, labels, splits)
+    dataset = dataset_of(images, labels, splits)
     return dataset, find_duplicates(dataset)
 
 
@@ -295,8 +295,8 @@ def test_dedupe_writes_the_rest_a_table_and_a_sheet(tmp_path):
 
 def test_a_killed_dedupe_goes_on_and_ends_with_the_same_bytes(tmp_path):
     some = faces(20)
-    pictures = [some[i % 20] if i % 3 else np.roll(some[i % 20], i, 1) for i in range(2 * CHUNK)]
-    write_arrays(dataset_of(pictures), tmp_path / "in", command="import", settings={})
+    images = [some[i % 20] if i % 3 else np.roll(some[i % 20], i, 1) for i in range(2 * CHUNK)]
+    write_arrays(dataset_of(images), tmp_path / "in", command="import", settings={})
     dedupe(tmp_path / "in", tmp_path / "whole", near=4)
 
     def killed(done, total):
@@ -347,7 +347,7 @@ def test_records_that_cannot_be_read_are_listed_in_the_new_data_set(tmp_path, mo
 
         def chunks(self, start=0):
             whole = next(iter(dataset.chunks()))
-            yield Chunk(whole.pictures, whole.columns, (Problem("p10", "is empty"),), 11)
+            yield Chunk(whole.images, whole.columns, (Problem("p10", "is empty"),), 11)
 
     monkeypatch.setattr("mien.data.dedupe.open_source", lambda path: Broken())
     result = dedupe(tmp_path / "in", tmp_path / "out")
@@ -362,6 +362,7 @@ def test_command(tmp_path):
         "data",
         "dedupe",
         str(source),
+        "--out",
         str(tmp_path / "out"),
         "--near",
         "8",
@@ -372,6 +373,6 @@ def test_command(tmp_path):
     assert (done.exit_code, "nothing was written" in done.output) == (0, True), done.output
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
-    assert "3 groups of 9 pictures, 0 of them of near copies" in done.output
+    assert "3 groups of 9 images, 0 of them of near copies" in done.output
     assert "2 groups with different labels, 2 across splits" in done.output
     assert sorted(p.name for p in (tmp_path / "looks").iterdir()) == ["out-groups.csv", "out-groups.png"]

@@ -10,14 +10,13 @@ import typer
 from onnx import TensorProto, helper, numpy_helper
 
 from mien.cli.ensemble import ensemble as command
-from mien.crop import CropSpec
-from mien.data.dataset import fit_face
+from mien.crop import CropSpec, fit_face
 from mien.data.samples import Samples
 from mien.data.toy import toy_faces, write_toy_folders
 from mien.errors import DataError, MissingExtraError, ModelFileError, OutputError
 from mien.evaluation import ensemble as module
 from mien.evaluation.ensemble import fit_weights, write_ensemble
-from mien.evaluation.evaluate import evaluate
+from mien.evaluation.evaluate import evaluate_samples
 from mien.evaluation.fitting import cross_entropy
 from mien.labels import FER2013
 from mien.model_file import METADATA_KEY, ModelFile, ModelInfo, open_model
@@ -183,7 +182,7 @@ def test_fitting_and_comparing_on_faces(tmp_path):
     winners = [m.probabilities(faces.images).argmax(1) for m in members]
     disagree = np.mean(winners[0] != winners[1])
     np.testing.assert_allclose(result.comparison.disagreement, [[0, disagree], [disagree, 0]])
-    measured = evaluate([ModelFile(result.path)], faces)
+    measured = evaluate_samples([ModelFile(result.path)], faces)
     assert result.comparison.ensemble.accuracy == pytest.approx(measured.accuracy)
     assert result.comparison.ensemble.nll == pytest.approx(measured.nll, abs=1e-5)
     assert result.comparison.ensemble.ece == pytest.approx(measured.ece, abs=1e-5)
@@ -205,7 +204,7 @@ def test_a_votes_ensemble_is_compared_by_votes(tmp_path):
     votes[1, 7] = 6  # no majority
     voted = Samples(faces.images, faces.labels, faces.label_names, faces.sources, votes)
     result = write_ensemble(members, tmp_path / "e.onnx", samples=voted, weights="fit")
-    measured = evaluate([ModelFile(result.path)], voted)
+    measured = evaluate_samples([ModelFile(result.path)], voted)
     assert result.comparison.ensemble.n == measured.n == 19
     assert result.comparison.ensemble.accuracy == pytest.approx(measured.accuracy)
     assert result.comparison.ensemble.ece == pytest.approx(measured.ece, abs=1e-5)

@@ -20,7 +20,7 @@ from mien.evaluation.evaluate import (
     METRICS_FILE,
     PREDICTIONS_FILE,
     REPORT_FILE,
-    evaluate,
+    evaluate_samples,
     write_evaluation,
     write_metrics,
 )
@@ -84,7 +84,7 @@ def random_samples(seed=0, n=300, k=7, votes=False):
 def test_figures_by_label(tmp_path):
     samples = random_samples()
     model = make_model(tmp_path / "m.onnx", temperature=2.0)
-    result = evaluate([model], samples, batch_size=64, data="here", split="test")
+    result = evaluate_samples([model], samples, batch_size=64, data="here", split="test")
     logits = samples.images[:, 0, :7, 0] * STEP
     p = softmax(logits / 2)
     called = p.argmax(1)
@@ -98,7 +98,7 @@ def test_figures_by_label(tmp_path):
     assert result.nll == pytest.approx(log_loss(samples.labels, p), abs=1e-5)
     assert result.kl_votes is None
     # Before temperature is what the same model says with temperature 1.
-    plain = evaluate([make_model(tmp_path / "plain.onnx")], samples)
+    plain = evaluate_samples([make_model(tmp_path / "plain.onnx")], samples)
     assert plain.ece == plain.ece_before_temperature == pytest.approx(result.ece_before_temperature, abs=1e-6)
     assert plain.ece != pytest.approx(result.ece, abs=1e-3)
 
@@ -106,7 +106,7 @@ def test_figures_by_label(tmp_path):
 def test_votes_are_the_majority_and_the_rest_is_counted(tmp_path):
     samples = random_samples(votes=True)
     model = make_model(tmp_path / "m.onnx", EIGHT, target="votes")
-    result = evaluate([model], samples)
+    result = evaluate_samples([model], samples)
     votes = samples.votes
     kept = votes.max(1) > votes.sum(1) / 2
     assert result.truth == "votes"
@@ -119,7 +119,7 @@ def test_votes_are_the_majority_and_the_rest_is_counted(tmp_path):
     shares = votes[voted] / votes[voted].sum(1, keepdims=True)
     assert result.kl_n == 295
     assert result.kl_votes == pytest.approx(mean_kl(shares, p[voted]), abs=1e-5)
-    by_label = evaluate([model], samples, truth="label")
+    by_label = evaluate_samples([model], samples, truth="label")
     assert (by_label.truth, by_label.n, by_label.dropped_classes) == ("label", 300, ("contempt",))
     assert by_label.kl_votes == result.kl_votes
 
@@ -129,7 +129,7 @@ def test_half_of_the_votes_is_no_majority(tmp_path):
     votes[0, [0, 1]] = 5
     votes[1, [0, 1]] = (6, 5)
     samples = make_samples(np.zeros((3, 8), int), [0, 0, 0], votes)
-    result = evaluate([make_model(tmp_path / "m.onnx", EIGHT)], samples, truth="votes")
+    result = evaluate_samples([make_model(tmp_path / "m.onnx", EIGHT)], samples, truth="votes")
     assert (result.n, result.n_left_out, result.sources) == (1, 2, ("s1",))
 
 
@@ -137,19 +137,19 @@ def test_classes_that_the_truth_lacks_are_dropped_and_the_rest_renormalised(tmp_
     pixels = np.zeros((1, 8), int)
     pixels[0, EIGHT.index("contempt")], pixels[0, EIGHT.index("sad")] = 100, 60
     samples = make_samples(pixels, [FER2013.index("sad")])
-    result = evaluate([make_model(tmp_path / "m.onnx", EIGHT, target="votes")], samples)
+    result = evaluate_samples([make_model(tmp_path / "m.onnx", EIGHT, target="votes")], samples)
     assert result.dropped_classes == ("contempt",)
     assert result.missing_classes == ()
     assert result.accuracy == 1.0
     expected = np.exp(3) / (np.exp(3) + 6)
     assert result.probabilities[0, FER2013.index("sad")] == pytest.approx(expected, abs=1e-6)
-    assert "measured by their labels" in result.notes[0]
+    assert "the labels are the ground truth" in result.notes[0]
 
 
 def test_classes_that_the_model_lacks_count_as_wrong(tmp_path):
     four = ("happy", "angry", "sad", "neutral")
     samples = make_samples(np.array([[60, 0, 0, 0], [0, 60, 0, 0], [0, 0, 60, 0], [60, 0, 0, 0]]), [3, 0, 4, 5])
-    result = evaluate([make_model(tmp_path / "four.onnx", four)], samples)
+    result = evaluate_samples([make_model(tmp_path / "four.onnx", four)], samples)
     assert result.missing_classes == ("disgust", "fear", "surprise")
     assert result.accuracy == 0.75
     assert result.nll_n == 3
@@ -163,7 +163,7 @@ def test_classes_that_the_model_lacks_count_as_wrong(tmp_path):
 def test_all_probability_on_dropped_classes_is_even_odds(tmp_path):
     model = make_model(tmp_path / "m.onnx", ("contempt", "happy", "sad"), temperature=0.01)
     samples = make_samples(np.array([[200, 0, 0]]), [0], names=("happy", "sad"))
-    np.testing.assert_allclose(evaluate([model], samples).probabilities, [[0.5, 0.5]])
+    np.testing.assert_allclose(evaluate_samples([model], samples).probabilities, [[0.5, 0.5]])
 
 
 def test_several_models_are_averaged_by_label(tmp_path):
@@ -174,54 +174,54 @@ def test_several_models_are_averaged_by_label(tmp_path):
         ("neutral", "surprise", "sad", "Happiness", "fear", "disgust", "anger"),
         temperature=1.5,
     )
-    result = evaluate([one, other], samples)
+    result = evaluate_samples([one, other], samples)
     logits = samples.images[:, 0, :7, 0] * STEP
     np.testing.assert_allclose(result.probabilities, (softmax(logits) + softmax(logits / 1.5)[:, ::-1]) / 2, atol=1e-6)
     assert [m.name for m in result.models] == ["one", "other"]
     assert result.models[0].sha256 != result.models[1].sha256
     with pytest.raises(DataError, match="same labels"):
-        evaluate([one, make_model(tmp_path / "eight.onnx", EIGHT)], samples)
+        evaluate_samples([one, make_model(tmp_path / "eight.onnx", EIGHT)], samples)
 
 
 def test_tta_averages_ten_views(tmp_path):
     samples = random_samples(2)
     model = make_model(tmp_path / "m.onnx")
     seen = model.probabilities(ten_views(samples.images)).reshape(len(samples), 10, -1).mean(1)
-    found = evaluate([model], samples, tta=True, batch_size=7).probabilities
+    found = evaluate_samples([model], samples, tta=True, batch_size=7).probabilities
     np.testing.assert_allclose(found, seen, atol=1e-6)
 
 
 def test_batches_do_not_change_the_answer(tmp_path):
     samples, model = random_samples(3, n=37), make_model(tmp_path / "m.onnx")
-    one, all_ = evaluate([model], samples, batch_size=1), evaluate([model], samples, batch_size=100)
+    one, all_ = evaluate_samples([model], samples, batch_size=1), evaluate_samples([model], samples, batch_size=100)
     np.testing.assert_allclose(one.probabilities, all_.probabilities, atol=1e-6)
 
 
 def test_faces_are_fitted_to_the_model(tmp_path):
     model = make_model(tmp_path / "big.onnx", size=32, channels=3)
-    assert evaluate([model], random_samples(4, n=5)).n == 5
+    assert evaluate_samples([model], random_samples(4, n=5)).n == 5
 
 
 def test_what_cannot_be_measured_is_refused(tmp_path):
     model = make_model(tmp_path / "m.onnx")
     samples = random_samples(n=4)
     with pytest.raises(DataError, match="--truth label"):
-        evaluate([model], samples, truth="votes")
+        evaluate_samples([model], samples, truth="votes")
     with pytest.raises(DataError, match="share nothing"):
-        evaluate([model], make_samples(np.zeros((1, 2)), [0], names=("bored", "curious")))
+        evaluate_samples([model], make_samples(np.zeros((1, 2)), [0], names=("bored", "curious")))
     nobody = make_samples(np.zeros((2, 7)), [0, 1], np.zeros((2, 8), np.float32))
     with pytest.raises(DataError, match="2 were left out"):
-        evaluate([model], nobody, truth="votes")
+        evaluate_samples([model], nobody, truth="votes")
     with pytest.raises(DataError, match="no model"):
-        evaluate([], samples)
+        evaluate_samples([], samples)
     with pytest.raises(DataError, match="batch size 0"):
-        evaluate([model], samples, batch_size=0)
+        evaluate_samples([model], samples, batch_size=0)
 
 
 def test_what_is_written(tmp_path):
     samples = random_samples(5, n=20)
     model = make_model(tmp_path / "m.onnx", EIGHT, target="votes")
-    result = evaluate([model], samples, data="faces", split="validation")
+    result = evaluate_samples([model], samples, data="faces", split="validation")
     write_evaluation(result, tmp_path / "deep" / "out")
     write_evaluation(result, tmp_path / "deep" / "out")
     out = tmp_path / "deep" / "out"
@@ -247,7 +247,7 @@ def test_what_is_written(tmp_path):
 
 
 def test_an_output_that_cannot_be_written(tmp_path):
-    result = evaluate([make_model(tmp_path / "m.onnx")], random_samples(n=3))
+    result = evaluate_samples([make_model(tmp_path / "m.onnx")], random_samples(n=3))
     place = tmp_path / "file"
     place.write_text("mine")
     with pytest.raises(OutputError, match="choose another place"):
@@ -256,7 +256,7 @@ def test_an_output_that_cannot_be_written(tmp_path):
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
-    result = evaluate([make_model(tmp_path / "m.onnx")], random_samples(n=3))
+    result = evaluate_samples([make_model(tmp_path / "m.onnx")], random_samples(n=3))
     out = tmp_path / "out"
     write_evaluation(result, out)
     before = (out / METRICS_FILE).read_text()
@@ -318,7 +318,7 @@ def test_shipped_models_reach_their_bars(name):
     if not data.exists():
         pytest.skip("needs FER2013's PublicTest in the folder shared beside the repository")
     samples = read_dataset(data, size=48, channels=1, splits=("validation",))["validation"]
-    result = evaluate([open_model(name)], samples)
+    result = evaluate_samples([open_model(name)], samples)
     assert result.truth == ("label" if name.endswith("fer2013") else "votes")
     for metric, bar in BARS[name].items():
         value = getattr(result, metric)

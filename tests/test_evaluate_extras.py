@@ -11,7 +11,7 @@ from sklearn.metrics import top_k_accuracy_score
 
 from mien.data.samples import vote_shares
 from mien.errors import DataError
-from mien.evaluation.evaluate import Extras, evaluate, exact_copies
+from mien.evaluation.evaluate import Extras, evaluate_samples, exact_copies
 from mien.evaluation.report import classification_report, report_text
 from mien.evaluation.result import Share
 from mien.evaluation.speed import count_macs
@@ -21,13 +21,13 @@ from test_evaluate import SIZE, STEP, make_model, make_samples, random_samples, 
 
 def test_report_is_scikit_learns(tmp_path):
     samples = random_samples(7)
-    result = evaluate([make_model(tmp_path / "m.onnx")], samples)
+    result = evaluate_samples([make_model(tmp_path / "m.onnx")], samples)
     called = result.predicted_index
     expected = sk_report(samples.labels, called, target_names=FER2013, digits=4)
     assert [line.split() for line in classification_report(result).splitlines()] == [
         line.split() for line in expected.splitlines()
     ]
-    missing = evaluate([make_model(tmp_path / "m.onnx")], make_samples(np.eye(7)[[0, 1]] * 60, [0, 1]))
+    missing = evaluate_samples([make_model(tmp_path / "m.onnx")], make_samples(np.eye(7)[[0, 1]] * 60, [0, 1]))
     text = classification_report(missing)
     assert "nan" not in text
     assert next(line.split() for line in text.splitlines() if "fear" in line) == ["fear", "0.0000", "-", "-", "0"]
@@ -37,7 +37,7 @@ def test_report_is_scikit_learns(tmp_path):
 def test_further_figures(tmp_path):
     samples = random_samples(8, votes=True)
     model = make_model(tmp_path / "m.onnx", EIGHT, target="votes", temperature=1.5)
-    result = evaluate([model], samples)
+    result = evaluate_samples([model], samples)
     share = vote_shares(samples.votes)
     p = softmax(samples.images[:, 0, :8, 0] * STEP / 1.5)
     assert result.top_2_accuracy == pytest.approx(top_k_accuracy_score(result.truth_index, result.probabilities, k=2))
@@ -46,7 +46,7 @@ def test_further_figures(tmp_path):
         found = getattr(result.votes, name)
         assert found.n == rows.sum()
         assert found.accuracy == pytest.approx(np.mean(p[rows].argmax(1) == share[rows].argmax(1)))
-    by_label = evaluate([model], samples, truth="label")
+    by_label = evaluate_samples([model], samples, truth="label")
     assert by_label.votes == result.votes
     # The diagram is that of the ECE beside it.
     for bins, ece in (
@@ -57,15 +57,15 @@ def test_further_figures(tmp_path):
         n = sum(b.n for b in bins)
         assert sum(b.n * abs(b.accuracy - b.confidence) for b in bins if b.n) / n == pytest.approx(ece)
     with pytest.raises(DataError, match="at most 1"):
-        evaluate([model], samples, extras=Extras(target_accuracy=90))
+        evaluate_samples([model], samples, extras=Extras(target_accuracy=90))
 
 
 def test_the_confidence_for_a_wanted_accuracy(tmp_path):
     samples, model = random_samples(8), make_model(tmp_path / "m.onnx")
-    every = evaluate([model], samples)
+    every = evaluate_samples([model], samples)
     assert every.selective.abstention is None
     target = (1 + every.accuracy) / 2
-    result = evaluate([model], samples, extras=Extras(target_accuracy=target))
+    result = evaluate_samples([model], samples, extras=Extras(target_accuracy=target))
     wanted, hits = result.selective.abstention, result.predicted_index == result.truth_index
     kept = result.confidence >= wanted.threshold
     assert (wanted.n, wanted.coverage, wanted.accuracy) == (kept.sum(), kept.mean(), hits[kept].mean())
@@ -74,7 +74,7 @@ def test_the_confidence_for_a_wanted_accuracy(tmp_path):
     assert all(hits[result.confidence >= c].mean() < target for c in lower)
     assert result.to_dict()["selective"]["abstention"]["threshold"] == wanted.threshold  # not rounded
     wrong = make_samples(np.eye(7, dtype=int)[[1, 1]] * 60, [0, 2])
-    never = evaluate([model], wrong, extras=Extras(target_accuracy=0.5))
+    never = evaluate_samples([model], wrong, extras=Extras(target_accuracy=0.5))
     assert (never.selective.abstention.threshold, never.selective.abstention.n) == (None, 0)
     assert "no confidence from which on" in report_text(never)
 
@@ -84,7 +84,7 @@ def test_degenerate_splits_give_null_and_never_nan(tmp_path, seed):
     one, constant = random_samples(seed, n=1), make_samples(np.zeros((9, 7), int), [3] * 9)
     wrong = make_samples(np.eye(7, dtype=int)[[1] * 8] * 60, [0, 2, 3, 4, 5, 6, 0, 2])
     for samples in (one, constant, wrong, random_samples(seed, n=3, votes=False)):
-        result = evaluate([make_model(tmp_path / "m.onnx")], samples, extras=Extras(target_accuracy=0.9))
+        result = evaluate_samples([make_model(tmp_path / "m.onnx")], samples, extras=Extras(target_accuracy=0.9))
         text = json.dumps(result.to_dict(), allow_nan=False)
         assert "NaN" not in text
         assert "nan" not in report_text(result)
@@ -94,13 +94,13 @@ def test_degenerate_splits_give_null_and_never_nan(tmp_path, seed):
 def test_exact_copies_of_training_faces(tmp_path):
     samples = random_samples(9, n=50)
     train = np.concatenate((samples.images[10:20], random_samples(10, n=30).images))
-    result = evaluate([make_model(tmp_path / "m.onnx")], samples, extras=Extras(train=train))
+    result = evaluate_samples([make_model(tmp_path / "m.onnx")], samples, extras=Extras(train=train))
     kept = np.r_[0:10, 20:50]
     copies = result.train_copies
     assert (copies.n_train, copies.n_copies, copies.without.n) == (40, 10, 40)
     assert copies.without.accuracy == pytest.approx(np.mean((result.predicted_index == result.truth_index)[kept]))
     assert result.to_dict()["accuracy_without_train_copies"] == pytest.approx(copies.without.accuracy, abs=1e-6)
-    every = evaluate([make_model(tmp_path / "m.onnx")], samples, extras=Extras(train=samples.images))
+    every = evaluate_samples([make_model(tmp_path / "m.onnx")], samples, extras=Extras(train=samples.images))
     assert every.train_copies.without == Share(0, None, None)
     with pytest.raises(ValueError, match="same size"):
         exact_copies(samples.images, train[:, :8])
@@ -110,7 +110,7 @@ def test_groups_of_samples(tmp_path):
     samples = random_samples(11, n=90, votes=True)
     columns = {"who": np.repeat(np.array(["a", "b", "c"], object), 30)}
     model = make_model(tmp_path / "m.onnx", EIGHT, target="votes")
-    result = evaluate([model], samples, extras=Extras(columns=columns))
+    result = evaluate_samples([model], samples, extras=Extras(columns=columns))
     (comparison,) = result.groups
     assert sum(g.n for g in comparison.groups) == result.n < 90
     places = [int(s[1:]) // 30 for s in result.sources]
@@ -118,12 +118,12 @@ def test_groups_of_samples(tmp_path):
         rows = np.array(places) == "abc".index(g.value)
         assert g.accuracy == pytest.approx(np.mean((result.predicted_index == result.truth_index)[rows]))
     with pytest.raises(DataError, match="one value per face"):
-        evaluate([model], samples, extras=Extras(columns={"who": np.zeros(3)}))
+        evaluate_samples([model], samples, extras=Extras(columns={"who": np.zeros(3)}))
 
 
 def test_speed_and_size(tmp_path):
     model = make_model(tmp_path / "m.onnx", size=SIZE)
-    speed = evaluate([model, model], random_samples(n=3), extras=Extras(speed=True)).speed
+    speed = evaluate_samples([model, model], random_samples(n=3), extras=Extras(speed=True)).speed
     assert [b.batch_size for b in speed.batches] == [1, 8, 64]
     assert all(0 < b.p50_ms <= b.p95_ms and b.runs >= 10 for b in speed.batches)
     assert speed.models[0].macs == SIZE * SIZE * len(FER2013)
@@ -162,8 +162,8 @@ def test_macs_of_convolutions_and_of_what_is_not_known(tmp_path):
 
 
 def test_an_empty_split_is_refused(tmp_path):
-    with pytest.raises(DataError, match="faces: the split is empty"):
-        evaluate([make_model(tmp_path / "m.onnx")], random_samples(n=0), data="faces")
+    with pytest.raises(DataError, match="faces: the split has no faces"):
+        evaluate_samples([make_model(tmp_path / "m.onnx")], random_samples(n=0), data="faces")
 
 
 def test_command_on_arrays_with_groups_and_train(tmp_path, capsys):

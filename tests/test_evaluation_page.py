@@ -17,8 +17,8 @@ from mien.evaluation.evaluate import (
     PREDICTIONS_FILE,
     REPORT_FILE,
     Extras,
-    evaluate,
     evaluate_predictions,
+    evaluate_samples,
     write_evaluation,
 )
 from mien.evaluation.extremes import explain_extremes
@@ -26,10 +26,10 @@ from mien.evaluation.mistakes import doubted, find_mistakes
 from mien.evaluation.page import FIGURES_FOLDER, PAGE_FILE, write_page
 from mien.evaluation.page_faces import SHOWN
 from mien.evaluation.predictions import read_predictions
+from mien.images import read_image
 from mien.labels import EIGHT, FER2013
 from mien.model_file import ModelFile
 from mien.pages import png
-from mien.pictures import read_picture
 from tiny_models import make_model
 
 
@@ -55,7 +55,7 @@ def everything(tmp_path_factory):
         speed=True,
         robustness_faces=30,
     )
-    result = evaluate(models, samples, extras=extras, data="toys", split="validation")
+    result = evaluate_samples(models, samples, extras=extras, data="toys", split="validation")
     extremes = explain_extremes(models, result, samples, count=2)
     out = place / "out"
     write_evaluation(result, out)
@@ -78,7 +78,7 @@ def test_everything_is_on_the_page(everything):
     sections = re.findall(r"<h2[^>]*><a[^>]*>(.*?)</a></h2>", text)
     assert sections == [
         "Key figures", "Classes", "Calibration", "Abstaining", "Raters&#x27; agreement", "Groups", "Copies in train",
-        "Ensemble", "Robustness", "Speed and size", "Wrong answers", "What answers hang on",
+        "Ensemble", "Robustness", "Speed and size", "Wrong predictions", "What predictions depend on",
     ]  # fmt: skip
     assert "<b>" not in text and "<i>" not in text and "<script" not in text and "://" not in text
     for value in (result.accuracy, result.macro_f1, result.calibration.brier, result.robustness.mean_accuracy):
@@ -91,13 +91,13 @@ def test_everything_is_on_the_page(everything):
              "explained-right", "explained-wrong"}  # fmt: skip
     files = {p.name for p in folder.iterdir()}
     assert files == {f"{name}{suffix}" for name in names for suffix in (".png", ".svg")} | {"mine.png"}
-    assert all(read_picture(folder / f"{name}.png").size for name in names)
+    assert all(read_image(folder / f"{name}.png").size for name in names)
     assert all("<svg" in (folder / f"{name}.svg").read_text("utf-8") for name in names)
     assert (folder / "mine.png").read_text() == "old"  # not ours
 
 
 def test_the_page_opens_in_a_browser(everything, tmp_path):
-    """Chromium decodes every picture, reports nothing, and the page is no wider than a phone."""
+    """Chromium decodes every image, reports nothing, and the page is no wider than a phone."""
     browser = next((b for b in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if b), None)
     if browser is None:
         pytest.skip("no Chromium is installed")
@@ -105,7 +105,7 @@ def test_the_page_opens_in_a_browser(everything, tmp_path):
     check = """<script>addEventListener("load", () => {
       const bad = [...document.images].filter(i => !i.naturalWidth).length
       const fits = document.documentElement.scrollWidth <= innerWidth
-      document.title = `${document.images.length} pictures, ${bad} bad, ${fits ? "fits" : "too wide"}` })</script>"""
+      document.title = `${document.images.length} images, ${bad} bad, ${fits ? "fits" : "too wide"}` })</script>"""
     text = (everything[-1] / PAGE_FILE).read_text("utf-8")
     open_to_scripts = text.replace("default-src 'none'", "default-src 'none'; script-src 'unsafe-inline'")
     place = tmp_path / "check.html"
@@ -114,12 +114,12 @@ def test_the_page_opens_in_a_browser(everything, tmp_path):
     options += ["--enable-logging=stderr", "--window-size=390,800", place.as_uri()]
     done = subprocess.run([browser, *options], capture_output=True, text=True, timeout=120, check=False)
     assert "CONSOLE" not in done.stderr
-    assert f"<title>{text.count('<img ')} pictures, 0 bad, fits</title>" in done.stdout
+    assert f"<title>{text.count('<img ')} images, 0 bad, fits</title>" in done.stdout
 
 
 def test_diversity_of_several_models(everything):
     models, samples, result, *_ = everything
-    alone = [evaluate([model], samples) for model in models]
+    alone = [evaluate_samples([model], samples) for model in models]
     found = result.diversity
     assert [share.accuracy for share in found.members] == [e.accuracy for e in alone]
     differ = (alone[0].predicted_index != alone[1].predicted_index).mean()
@@ -143,7 +143,7 @@ def test_extremes_are_the_most_confident(everything):
     assert extremes.right_truth == extremes.right.expressions
     sure = ModelFile(make_model(models[0].path.parent / "sure.onnx", favourite="happy"))
     happy = Samples(samples.images[:3], np.full(3, 3), FER2013, ("a", "b", "c"))
-    found = explain_extremes([sure], evaluate([sure], happy), happy, count=1)
+    found = explain_extremes([sure], evaluate_samples([sure], happy), happy, count=1)
     assert found.wrong is None and found.right.expressions == ("happy",)
     with pytest.raises(DataError, match="at least one"):
         explain_extremes([], result, samples, count=1)
@@ -169,7 +169,7 @@ def test_labels_alone_give_a_page(tmp_path):
     lines = ["source,label,expression", *(f"f{i},{FER2013[i % 3]},{FER2013[i % 2]}" for i in range(9))]
     (tmp_path / "p.csv").write_text("\n".join(lines))
     page = write_page(evaluate_predictions(read_predictions(tmp_path / "p.csv")), tmp_path)
-    assert "no label is doubted" in page.read_text("utf-8")
+    assert "no label is marked" in page.read_text("utf-8")
     assert {p.name for p in (tmp_path / FIGURES_FOLDER).iterdir()} == {"confusion.png", "confusion.svg"}
 
 
@@ -202,7 +202,7 @@ def test_command(undrawn, tmp_path, capsys, monkeypatch):
     said = capsys.readouterr().out
     assert f"{tmp_path / 'out' / PAGE_FILE}, " in said and "the same 5 clean ones" in said
     page = (tmp_path / "out" / PAGE_FILE).read_text("utf-8")
-    assert "What answers hang on" in page and "Robustness" in page
+    assert "What predictions depend on" in page and "Robustness" in page
 
     def missing(*_):
         raise MissingExtraError("data", "drawing figures")
@@ -294,7 +294,7 @@ def test_galleries_are_capped_and_say_how_many(undrawn, tmp_path):
     model = ModelFile(make_model(tmp_path / "m.onnx", ("happy", "sad"), favourite="happy"))
     happy = np.flatnonzero(samples.labels == 3)
     some = Samples(samples.images[happy], np.full(len(happy), 4), FER2013, tuple(map(str, happy)))
-    page = write_page(evaluate([model], some), tmp_path / "out", samples=some).read_text("utf-8")
+    page = write_page(evaluate_samples([model], some), tmp_path / "out", samples=some).read_text("utf-8")
     assert f"The first {SHOWN} of {SHOWN + 4}," in page
     gallery = page[page.index('class="gallery"') :]
     assert gallery.count("<img ") == SHOWN

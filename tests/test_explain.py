@@ -1,4 +1,4 @@
-"""Maps of what an answer hangs on: they point where it does, and random ones don't pass the test."""
+"""Maps of what a prediction depends on: they point where it does, and random ones don't pass the test."""
 
 import copy
 import json
@@ -82,7 +82,7 @@ def test_what_is_written(tmp_path):
     assert [f["expression"] for f in about["faces"]] == [model.info.labels[1]] * 2
     assert set(about["areas"]) == {"deletion", "insertion", "random_deletion", "random_insertion"}
     assert sorted(p.name for p in (tmp_path / "out").glob("*.png")) == ["face-0001.png", "face-0002.png", "sheet.png"]
-    with pytest.raises(DataError, match="does not answer 'bored'"):
+    with pytest.raises(DataError, match="has no expression 'bored'"):
         explain_faces(model, faces, ["a", "b"], expression="bored")
 
 

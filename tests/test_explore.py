@@ -17,17 +17,17 @@ from mien.data.explore import choose_samples, explore, measure_light
 from mien.data.info import describe, describe_dataset
 from mien.data.toy import toy_faces
 from mien.errors import DataError, MissingExtraError, OutputError
+from mien.images import read_image
 from mien.pages import png
-from mien.pictures import read_picture
 
 
-def dataset_of(pictures, labels, names, splits=None, **columns):
-    """A data set in memory, of pictures of any sizes."""
-    shapes = np.array([p.shape for p in pictures], np.int32).reshape(-1, 3)
-    pixels = np.concatenate([p.reshape(-1) for p in pictures]) if pictures else np.zeros(0, np.uint8)
+def dataset_of(images, labels, names, splits=None, **columns):
+    """A data set in memory, of images of any sizes."""
+    shapes = np.array([p.shape for p in images], np.int32).reshape(-1, 3)
+    pixels = np.concatenate([p.reshape(-1) for p in images]) if images else np.zeros(0, np.uint8)
     always = {
-        "source": text_column([f"<b>{i}</b>.png" for i in range(len(pictures))]),
-        "split": text_column(splits or [""] * len(pictures)),
+        "source": text_column([f"<b>{i}</b>.png" for i in range(len(images))]),
+        "split": text_column(splits or [""] * len(images)),
         "label": np.array(labels, np.int64),
     }
     return Dataset(names, {**always, **columns}, pixels, offsets_of(shapes), shapes, name="toy", fingerprint="1")
@@ -40,15 +40,15 @@ def toy(count=42, channels=1, splits=("train", "validation")):
 
 
 def mixed():
-    """Grey and coloured pictures of several sizes, some without a label, none with a split, and odd class names."""
+    """Grey and coloured images of several sizes, some without a label, none with a split, and odd class names."""
     random = np.random.default_rng(0)
     shapes = [(48, 48, 1), (60, 90, 3), (1, 1, 1), (300, 20, 3), (48, 48, 1)] * 3
-    pictures = [random.integers(0, 256, shape, dtype=np.uint8) for shape in shapes]
-    return dataset_of(pictures, [0, 1, -1, 2, 0] * 3, ("../$x$ <script>", "笑顔", r"$\frac$", "nobody"))
+    images = [random.integers(0, 256, shape, dtype=np.uint8) for shape in shapes]
+    return dataset_of(images, [0, 1, -1, 2, 0] * 3, ("../$x$ <script>", "笑顔", r"$\frac$", "nobody"))
 
 
 @pytest.mark.parametrize("dataset", [toy(), mixed()], ids=["grey", "mixed"])
-def test_explore_writes_a_page_and_whole_pictures(dataset, tmp_path):
+def test_explore_writes_a_page_and_whole_images(dataset, tmp_path):
     (tmp_path / "looks" / "out").mkdir(parents=True)  # an empty folder may be there
     page = explore(dataset, tmp_path / "looks" / "out", per_class=3)
     assert page == tmp_path / "looks" / "out" / "index.html"
@@ -56,9 +56,9 @@ def test_explore_writes_a_page_and_whole_pictures(dataset, tmp_path):
     assert not re.search(r"<script|<b>|https?://", text)
     for name in ("Classes", "Samples", "Mean faces", "Brightness and contrast", "Sizes"):
         assert f">{name}</a></h2>" in text
-    pictures = sorted(page.parent.glob("*.png"))
-    assert {"counts.png", "mean-faces.png", "brightness-contrast.png"} <= {p.name for p in pictures}
-    assert all(read_picture(p).size for p in pictures)
+    images = sorted(page.parent.glob("*.png"))
+    assert {"counts.png", "mean-faces.png", "brightness-contrast.png"} <= {p.name for p in images}
+    assert all(read_image(p).size for p in images)
     assert [p.name for p in (tmp_path / "looks").iterdir()] == ["out"]
 
 
@@ -91,8 +91,8 @@ def test_explore_refuses_a_folder_in_use_and_leaves_nothing_where_it_fails(tmp_p
 
 def test_explore_shows_the_largest_of_many_classes(tmp_path, monkeypatch):
     monkeypatch.setattr("mien.data.explore.MAX_CLASSES", 2)
-    pictures = [np.full((8, 8, 1), 9, np.uint8)] * 6
-    dataset = dataset_of(pictures, [0, 1, 1, 2, 2, -1], ("a", "b", "c"))
+    images = [np.full((8, 8, 1), 9, np.uint8)] * 6
+    dataset = dataset_of(images, [0, 1, 1, 2, 2, -1], ("a", "b", "c"))
     text = explore(dataset, tmp_path / "out", per_class=1).read_text("utf-8")
     assert "The 2 largest classes are shown; 2 more are not." in text
     assert "<h3>b (2)</h3>" in text and "<h3>a (1)</h3>" not in text
@@ -139,7 +139,7 @@ def test_info_prints_one_screen_and_json(tmp_path):
     for text in ("train", "validation", "happy", "48 x 48 grey", "42 -> 42", 'source="[red]x"', "14.3 %"):
         assert text in shown.output
     assert len(shown.output.splitlines()) <= 24
-    printed = json.loads(CliRunner().invoke(app, ["data", "info", str(place), "--json"]).output)
+    printed = json.loads(CliRunner().invoke(app, ["data", "info", str(place), "--format", "json"]).output)
     assert (printed["splits"][0]["split"], sum(printed["splits"][0]["labels"])) == ("train", 28)
     assert printed == json.loads(json.dumps(describe(place).to_dict()))
 
@@ -162,7 +162,7 @@ def test_info_shows_names_as_they_are(tmp_path, capsys):
 def test_preview_shows_each_level_on_the_same_faces():
     pytest.importorskip("torch")
     from mien.training.preview import augmented_rows, choose_faces, preview_augmentation
-    from mien.training.recipe import LEVELS, AugmentSettings, InputSettings
+    from mien.training.recipe_sections import LEVELS, AugmentSettings, InputSettings
 
     dataset = toy()
     rows = choose_faces(dataset, 7, seed=0)
@@ -198,7 +198,7 @@ def test_augment_command(tmp_path):
         out = tmp_path / f"{name}.png"
         result = run(app, ["data", "augment", place, "--out", str(out), "--faces", "2", "--views", "3", *options])
         assert result.exit_code == 0, result.exception
-        sizes[name] = read_picture(out).shape
+        sizes[name] = read_image(out).shape
     assert sizes["all"][0] == 3 * sizes["high"][0] == 3 * sizes["recipe"][0]
     wrong = run(app, ["data", "augment", place, "--out", str(tmp_path / "set" / "a.png")])
     assert isinstance(wrong.exception, OutputError)
@@ -225,7 +225,7 @@ def test_explore_command(tmp_path):
     assert result.output.strip() == str(tmp_path / "out" / "index.html")
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "good.png").write_bytes(png(np.zeros((9, 9, 3), np.uint8)))
-    (tmp_path / "photos" / "bad.png").write_bytes(b"no picture")
+    (tmp_path / "photos" / "bad.png").write_bytes(b"no image")
     result = CliRunner().invoke(app, ["data", "explore", str(tmp_path / "photos"), "--out", str(tmp_path / "two")])
     assert result.exit_code == 3, result.exception
     assert "bad.png" in result.stderr
@@ -236,7 +236,7 @@ def test_explore_command(tmp_path):
 
 
 def test_page_in_a_browser(tmp_path):
-    """Chromium finds every picture decodable and nothing wider than a phone."""
+    """Chromium finds every image decodable and nothing wider than a phone."""
     browser = next((b for b in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if b), None)
     if browser is None:
         pytest.skip("no Chromium is installed")
@@ -245,11 +245,11 @@ def test_page_in_a_browser(tmp_path):
     check = """<script>addEventListener("load", () => {
       const bad = [...document.images].filter(i => !i.naturalWidth).length
       const fits = document.documentElement.scrollWidth <= innerWidth
-      document.title = `${document.images.length} pictures, ${bad} bad, ${fits ? "fits" : "too wide"}` })</script>"""
+      document.title = `${document.images.length} images, ${bad} bad, ${fits ? "fits" : "too wide"}` })</script>"""
     text = page.read_text("utf-8").replace("default-src 'none'", "default-src 'none'; script-src 'unsafe-inline'")
     (tmp_path / "check.html").write_text(text.replace("</body>", check + "</body>"), "utf-8")
     options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom"]
     options += ["--enable-logging=stderr", "--window-size=390,800", (tmp_path / "check.html").as_uri()]
     done = subprocess.run([browser, *options], capture_output=True, text=True, timeout=120, check=False)
     assert "CONSOLE" not in done.stderr
-    assert f"<title>{text.count('<img ')} pictures, 0 bad, fits</title>" in done.stdout
+    assert f"<title>{text.count('<img ')} images, 0 bad, fits</title>" in done.stdout

@@ -18,8 +18,8 @@ from mien.data.toy import toy_faces
 from mien.data.writing import files
 from mien.data.writing.files import encode, file_names, folder_names
 from mien.errors import DataError, OutputError
+from mien.images import read_image
 from mien.labels import EIGHT, FER2013
-from mien.pictures import read_picture
 
 pytest.importorskip("pyarrow", reason="pyarrow is not installed")
 
@@ -39,11 +39,11 @@ def rows_of(dataset, split):
 
 
 def assert_same(found, dataset, split, *, ordered=True):
-    """The same pictures with the same labels."""
+    """The same images with the same labels."""
 
     def key(of, row):
         label = of.label_names[of.labels[row]] if of.labels[row] >= 0 else ""
-        return label, of.picture(row).tobytes()
+        return label, of.image(row).tobytes()
 
     here = [key(found, row) for row in rows_of(found, split)]
     there = [key(dataset, row) for row in rows_of(dataset, split)]
@@ -74,8 +74,8 @@ def test_folders_read_back_the_same(tmp_path):
     assert [r["source"] for r in rows] == dataset.sources.tolist()
     assert float(rows[3][f"votes_{EIGHT[7]}"]) == dataset.votes[3, 7]
     for row, about in enumerate(rows):
-        picture = read_picture(tmp_path / "out" / about["file"], grey=True)
-        assert (picture == dataset.picture(row)).all()
+        image = read_image(tmp_path / "out" / about["file"], grey=True)
+        assert (image == dataset.image(row)).all()
         assert about["file"].split("/")[:2] == [about["split"], about["label"]]
 
 
@@ -89,7 +89,7 @@ def test_folders_in_hugging_face_datasets(tmp_path, load_dataset):
     names = found["train"].features["label"].names
     here = sorted((names[row["label"]], np.array(row["image"]).tobytes()) for row in found["train"])
     rows = rows_of(dataset, "train")
-    assert here == sorted((FER2013[dataset.labels[row]], dataset.picture(row).tobytes()) for row in rows)
+    assert here == sorted((FER2013[dataset.labels[row]], dataset.image(row).tobytes()) for row in rows)
 
 
 def test_folders_without_splits_and_without_labels(tmp_path):
@@ -109,14 +109,14 @@ def test_jpeg_folders(tmp_path):
     export_dataset(dataset, tmp_path / "out", as_="folders", jpeg=95)
     files = sorted((tmp_path / "out").rglob("*.jpg"), key=lambda f: f.name)
     assert len(files) == 3
-    assert np.abs(read_picture(files[0]).astype(int) - dataset.picture(0)).mean() < 16
+    assert np.abs(read_image(files[0]).astype(int) - dataset.image(0)).mean() < 16
 
 
 def test_hostile_names_stay_inside(tmp_path):
     sources = ["../../etc/passwd", "C:\\x\\a.png", "ä/ö.JPG#1", "\n\0.png", "a/b/" + "x" * 300, "train/happy/a.b.png"]
     names = ["../up", "CON", ".hidden", "Happy", "happy", "a/b"]
-    pictures = list(toy_faces(6, size=16).images)
-    dataset = make(pictures, range(6), ["train", "..", "/", "train", "train", "train"], names=names, sources=sources)
+    images = list(toy_faces(6, size=16).images)
+    dataset = make(images, range(6), ["train", "..", "/", "train", "train", "train"], names=names, sources=sources)
     assert file_names(dataset)[:4] == ["0-passwd", "1-a", "2-1", "3"]
     assert file_names(dataset)[5] == "5-a-b"
     assert folder_names(names) == ["x..-up", "xCON", "x.hidden", "Happy", "happy-2", "a-b"]
@@ -135,16 +135,16 @@ def test_npy(tmp_path):
     export_dataset(dataset, tmp_path / "out", as_="npy")
     images = np.load(tmp_path / "out" / "test_images.npy", mmap_mode="r")
     rows = rows_of(dataset, "test")
-    assert (images == np.stack([dataset.picture(row) for row in rows])).all()
+    assert (images == np.stack([dataset.image(row) for row in rows])).all()
     assert (np.load(tmp_path / "out" / "test_labels.npy") == dataset.labels[rows]).all()
     assert (np.load(tmp_path / "out" / "test_votes.npy") == dataset.votes[rows]).all()
     assert json.loads((tmp_path / "out" / "label_names.json").read_text()) == list(FER2013)
 
 
 def test_npy_of_several_sizes_names_the_way_out(tmp_path):
-    pictures = [np.zeros((16, 16, 1), np.uint8), np.zeros((18, 16, 1), np.uint8)]
+    images = [np.zeros((16, 16, 1), np.uint8), np.zeros((18, 16, 1), np.uint8)]
     with pytest.raises(DataError, match=r"16 x 16 grey, 18 x 16 grey.*mien data crop"):
-        export_dataset(make(pictures, [0, 1], ["train"] * 2), tmp_path / "out", as_="npy")
+        export_dataset(make(images, [0, 1], ["train"] * 2), tmp_path / "out", as_="npy")
     assert not list(tmp_path.iterdir())
 
 
@@ -158,7 +158,7 @@ def test_csv_reads_back_the_same(tmp_path):
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["emotion", "pixels", "Usage"]
     for row, found in enumerate(rows):
-        assert [int(n) for n in found["pixels"].split(" ")] == dataset.picture(row).reshape(-1).tolist()
+        assert [int(n) for n in found["pixels"].split(" ")] == dataset.image(row).reshape(-1).tolist()
         assert int(found["emotion"]) == dataset.labels[row]
     assert [r["Usage"] for r in rows[:3]] == ["Training", "PublicTest", "PrivateTest"]
     with (tmp_path / "fer2013new.csv").open(newline="") as file:
@@ -173,8 +173,8 @@ def test_csv_reads_back_the_same(tmp_path):
 
 
 def test_csv_counts_labels_as_fer2013_does_whatever_their_order_here(tmp_path):
-    pictures = list(toy_faces(2, size=16).images)
-    export_dataset(make(pictures, [0, 1], ["train"] * 2, names=("sad", "angry")), tmp_path / "out", as_="csv")
+    images = list(toy_faces(2, size=16).images)
+    export_dataset(make(images, [0, 1], ["train"] * 2, names=("sad", "angry")), tmp_path / "out", as_="csv")
     lines = (tmp_path / "out" / "fer2013.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in lines] == ["emotion", "4", "0"]
 
@@ -226,7 +226,7 @@ def test_parquet_in_hugging_face_datasets(tmp_path, load_dataset):
     assert found["train"].features["label"].names == list(FER2013)
     rows = rows_of(dataset, "validation")
     for row, sample in zip(rows, found["validation"], strict=True):
-        assert (np.array(sample["image"]) == dataset.picture(row)).all()
+        assert (np.array(sample["image"]) == dataset.image(row)).all()
         assert (sample["label"], sample["identity"]) == (dataset.labels[row], identity[row])
         assert list(sample["box"]) == boxes[row].tolist()
         assert sum(sample["ferplus_votes"]) == dataset.votes[row].sum()
@@ -253,7 +253,7 @@ def test_webdataset_in_hugging_face_datasets(tmp_path, load_dataset):
     rows = rows_of(dataset, "test")
     assert found["test"].num_rows == len(rows)
     for row, sample in zip(rows, found["test"], strict=True):
-        assert (np.array(sample["png"]) == dataset.picture(row)).all()
+        assert (np.array(sample["png"]) == dataset.image(row)).all()
         assert sample["cls"] == dataset.labels[row]
         assert sample["json"]["label"] == FER2013[dataset.labels[row]]
         assert list(sample["json"]["votes"]) == dataset.votes[row].tolist()
@@ -286,7 +286,7 @@ def cropped(tmp_path):
         [3, 4, 0],
         ["train", "train", "validation"],
         sources=["in/a.jpg#0", "in/a.jpg#1", "b.png"],
-        picture=text_column(["in/a.jpg", "in/a.jpg", "b.png"]),
+        photograph=text_column(["in/a.jpg", "in/a.jpg", "b.png"]),
         box=np.array([[8, 6, 24, 30], [-5, 0, 20, 20], [4, 5, 20, 25]], np.float32),
     )
     return dataset, tmp_path / "photos"
@@ -296,7 +296,7 @@ def cropped(tmp_path):
 def test_yolo_in_supervision(tmp_path):
     supervision = pytest.importorskip("supervision", reason="supervision is not installed")
     dataset, photographs = cropped(tmp_path)
-    export_dataset(dataset, tmp_path / "out", as_="yolo", pictures=photographs)
+    export_dataset(dataset, tmp_path / "out", as_="yolo", photographs=photographs)
     found = supervision.DetectionDataset.from_yolo(
         str(tmp_path / "out/images/train"), str(tmp_path / "out/labels/train"), str(tmp_path / "out/data.yaml")
     )
@@ -311,7 +311,7 @@ def test_yolo_in_supervision(tmp_path):
 @pytest.mark.filterwarnings("ignore")
 def test_coco_in_supervision_and_pycocotools(tmp_path):
     dataset, photographs = cropped(tmp_path)
-    export_dataset(dataset, tmp_path / "out", as_="coco", pictures=photographs, jpeg=90)
+    export_dataset(dataset, tmp_path / "out", as_="coco", photographs=photographs, jpeg=90)
     annotations = tmp_path / "out/annotations/train.json"
     coco = pytest.importorskip("pycocotools.coco", reason="pycocotools is not installed").COCO(str(annotations))
     assert [c["name"] for c in coco.loadCats(coco.getCatIds())] == list(FER2013)
@@ -319,22 +319,22 @@ def test_coco_in_supervision_and_pycocotools(tmp_path):
     assert [(i["width"], i["height"]) for i in coco.loadImgs(coco.getImgIds())] == [(80, 60)]
     supervision = pytest.importorskip("supervision", reason="supervision is not installed")
     found = supervision.DetectionDataset.from_coco(str(tmp_path / "out/images/train"), str(annotations))
-    ((_, picture, boxes),) = list(found)
-    assert picture.shape == (60, 80, 3)
+    ((_, image, boxes),) = list(found)
+    assert image.shape == (60, 80, 3)
     assert [found.classes[i] for i in boxes.class_id] == ["happy", "sad"]
 
 
-def test_yolo_box_of_a_crop_is_the_whole_picture(tmp_path):
+def test_yolo_box_of_a_crop_is_the_whole_image(tmp_path):
     export_dataset(toy(3), tmp_path / "out", as_="yolo")
     lines = [f.read_text() for f in sorted((tmp_path / "out/labels").rglob("*.txt"), key=lambda f: f.name)]
     labels = toy(3).labels
     assert lines == [f"{label} 0.500000 0.500000 1.000000 1.000000\n" for label in labels]
 
 
-def test_a_picture_without_a_face_has_no_line(tmp_path):
-    pictures = [read_picture(Path(__file__).parents[1] / "src/mien/examples/astronaut.png")]
-    pictures.append(np.full((200, 200, 3), 127, np.uint8))
-    export_dataset(make(pictures, [3, 0], ["train"] * 2), tmp_path / "out", as_="yolo", detector="haar")
+def test_a_image_without_a_face_has_no_line(tmp_path):
+    images = [read_image(Path(__file__).parents[1] / "src/mien/examples/astronaut.png")]
+    images.append(np.full((200, 200, 3), 127, np.uint8))
+    export_dataset(make(images, [3, 0], ["train"] * 2), tmp_path / "out", as_="yolo", detector="haar")
     face, nothing = (f.read_text() for f in sorted((tmp_path / "out/labels/train").iterdir()))
     assert nothing == ""
     label, *box = face.split()
@@ -345,11 +345,11 @@ def test_a_picture_without_a_face_has_no_line(tmp_path):
 def test_a_broken_photograph_is_told_and_the_others_are_written(tmp_path):
     dataset, photographs = cropped(tmp_path)
     (photographs / "b.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    (problem,) = export_dataset(dataset, tmp_path / "out", as_="coco", pictures=photographs)
+    (problem,) = export_dataset(dataset, tmp_path / "out", as_="coco", photographs=photographs)
     assert problem.source.endswith("b.png")
     assert "PNG" in (tmp_path / "out/problems.csv").read_text()
     assert len(list((tmp_path / "out/images").rglob("*.png"))) == 1
-    assert export_dataset(dataset, tmp_path / "out", as_="coco", pictures=photographs, resume=True) == (problem,)
+    assert export_dataset(dataset, tmp_path / "out", as_="coco", photographs=photographs, resume=True) == (problem,)
 
 
 def test_boxes_that_cannot_be_had(tmp_path):
@@ -360,18 +360,18 @@ def test_boxes_that_cannot_be_had(tmp_path):
             export_dataset(data, tmp_path / "out", as_="yolo", **options)
         return str(error.value)
 
-    assert "--pictures" in refused(dataset)
-    assert "give one of them" in refused(dataset, pictures=photographs, detector="haar")
-    assert "no boxes" in refused(toy(3), pictures=photographs)
+    assert "--photographs" in refused(dataset)
+    assert "give one of them" in refused(dataset, photographs=photographs, detector="haar")
+    assert "no boxes" in refused(toy(3), photographs=photographs)
     assert "no label" in refused(toy(3).with_columns(label=np.array([0, -1, 1])))
     two = dataset.with_columns(split=text_column(["train", "test", "train"]))
-    assert "--group-by picture" in refused(two, pictures=photographs)
-    outside = dataset.with_columns(picture=text_column(["../a.jpg", "b.png", "b.png"]))
-    assert "lies outside" in refused(outside, pictures=photographs)
+    assert "--group-by photograph" in refused(two, photographs=photographs)
+    outside = dataset.with_columns(photograph=text_column(["../a.jpg", "b.png", "b.png"]))
+    assert "lies outside" in refused(outside, photographs=photographs)
     with pytest.raises(OutputError, match="inside the input"):
-        export_dataset(dataset, photographs / "out", as_="yolo", pictures=photographs)
+        export_dataset(dataset, photographs / "out", as_="yolo", photographs=photographs)
     (photographs / "b.png").unlink()
-    assert "1 of 2 photographs are not there, first b.png" in refused(dataset, pictures=photographs)
+    assert "1 of 2 photographs are not there, first b.png" in refused(dataset, photographs=photographs)
     assert not (tmp_path / "out").exists()
 
 

@@ -20,7 +20,7 @@ from mien.data.toy import toy_faces
 from mien.errors import ExportError, MienError, MissingExtraError, ModelFileError
 from mien.exporting import export as exporting
 from mien.exporting import formats, quantizing
-from mien.exporting.export import LABELS_FILE, export_model
+from mien.exporting.export import LABELS_FILE, export
 from mien.exporting.formats import FORMATS
 from mien.exporting.parity import compare
 from mien.labels import FER2013
@@ -75,50 +75,48 @@ def blind_when_rounded(model: Path) -> Path:
 def test_a_tiny_model_agrees_with_its_export(name: str, channels: int, tmp_path: Path) -> None:
     need(name)
     model = make_model(tmp_path / "own.onnx", size=24, channels=channels)
-    export = export_model(model, name)
-    assert export.path == Path(f"own{FORMATS[name].suffix}")
-    assert export.parity is not None
-    assert export.parity.largest <= FORMATS[name].within
-    assert export.parity.faces == 40
+    made = export(model, name)
+    assert made.path == Path(f"own{FORMATS[name].suffix}")
+    assert made.parity is not None
+    assert made.parity.largest <= FORMATS[name].within
+    assert made.parity.faces == 40
     # The check itself is checked: the written files are opened once more, and asked about other faces.
     faces = toy_faces(5, size=24, channels=channels, seed=7).images
-    found = FORMATS[name].open(export.path)(faces)
+    found = FORMATS[name].open(made.path)(faces)
     assert np.abs(found - ModelFile(model).probabilities(faces)).max() <= FORMATS[name].within
-    assert export.bytes > 1000
+    assert made.bytes > 1000
 
 
 @pytest.mark.parametrize("name", PLAIN)
 def test_a_shipped_model_agrees_with_its_export(name: str) -> None:
     need(name)
-    export = export_model("mien-nano-fer2013", name)
-    assert export.parity is not None
-    assert export.parity.largest <= FORMATS[name].within
-    assert export.parity.same_label == 1
+    made = export("mien-nano-fer2013", name)
+    assert made.parity is not None
+    assert made.parity.largest <= FORMATS[name].within
+    assert made.parity.same_label == 1
 
 
 def test_8_bit_numbers_keep_the_answers_of_a_shipped_model(tmp_path: Path) -> None:
     model = "mien-small-fer2013"
     data = labelled_by(open_model(model), tmp_path / "data")
-    export = export_model(model, "onnx-int8", data=data, accept_loss=20)
-    assert export.parity is not None
-    assert export.parity.same_label >= 0.8  # of drawn faces, which lie between the classes
-    assert export.parity.accuracy_before == 1
-    assert export.parity.mean < 0.03
-    assert export.bytes < 0.75 * export.source_bytes
-    kinds = {node.op_type for node in onnx.load(export.path).graph.node}
+    made = export(model, "onnx-int8", data=data, accept_loss=20)
+    assert made.parity is not None
+    assert made.parity.same_label >= 0.8  # of drawn faces, which lie between the classes
+    assert made.parity.accuracy_before == 1
+    assert made.parity.mean < 0.03
+    assert made.bytes < 0.75 * made.source_bytes
+    kinds = {node.op_type for node in onnx.load(made.path).graph.node}
     assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
 
 
 def test_what_stays_a_model_file_keeps_its_metadata_and_card(tmp_path: Path) -> None:
     source = open_model("mien-nano-fer2013")
     for name in ("onnx", "onnx-fp16"):
-        written = ModelFile(export_model("mien-nano-fer2013", name, tmp_path / f"{name}.onnx").path)
+        written = ModelFile(export("mien-nano-fer2013", name, tmp_path / f"{name}.onnx").path)
         assert written.info == source.info
         assert written.card == source.card
     data = labelled_by(source, tmp_path / "data")
-    int8 = ModelFile(
-        export_model("mien-nano-fer2013", "onnx-int8", tmp_path / "8.onnx", data=data, accept_loss=20).path
-    )
+    int8 = ModelFile(export("mien-nano-fer2013", "onnx-int8", tmp_path / "8.onnx", data=data, accept_loss=20).path)
     assert (int8.info.labels, int8.info.crop) == (source.info.labels, source.info.crop)
     assert int8.info.name == "mien-nano-fer2013-int8"
     assert set(int8.info.scores) == {"validation_accuracy", "validation_n"}  # its own, not the source's
@@ -126,14 +124,14 @@ def test_what_stays_a_model_file_keeps_its_metadata_and_card(tmp_path: Path) -> 
     made_from = json.loads({p.key: p.value for p in onnx.load(int8.path).metadata_props}["mien_export"])
     assert made_from == {"as": "onnx-int8", "source": "mien-nano-fer2013", "source_sha256": source.sha256}
     with pytest.raises(ExportError, match="8-bit numbers already"):
-        export_model(int8.path, "onnx-int8", tmp_path / "again.onnx", data=data)
+        export(int8.path, "onnx-int8", tmp_path / "again.onnx", data=data)
 
 
 def test_float32_has_no_casts_behind_weights_and_float16_has_the_size_of_the_shipped_file(tmp_path: Path) -> None:
-    plain = export_model("mien-nano", "onnx", tmp_path / "plain.onnx")
+    plain = export("mien-nano", "onnx", tmp_path / "plain.onnx")
     loaded = onnx.load(plain.path)
     assert not {tensor.name for tensor in loaded.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT16}
-    half = export_model(plain.path, "onnx-fp16", tmp_path / "half.onnx")
+    half = export(plain.path, "onnx-fp16", tmp_path / "half.onnx")
     assert half.bytes < 0.6 * plain.bytes
     assert half.bytes == pytest.approx(open_model("mien-nano").path.stat().st_size, rel=0.02)
 
@@ -141,7 +139,7 @@ def test_float32_has_no_casts_behind_weights_and_float16_has_the_size_of_the_shi
 def test_a_folder_says_what_its_files_are(tmp_path: Path) -> None:
     need("openvino")
     source = open_model("mien-nano")
-    out = export_model("mien-nano", "openvino", tmp_path / "ov").path
+    out = export("mien-nano", "openvino", tmp_path / "ov").path
     about = json.loads((out / LABELS_FILE).read_text("utf-8"))
     assert about["labels"] == list(source.info.labels)
     assert about["source"]["sha256"] == source.sha256
@@ -167,7 +165,7 @@ def test_accuracy_is_measured_by_name_where_the_data_have_other_labels(tmp_path:
     data = labelled_by(ModelFile(model), tmp_path / "data")
     cut = next(iter((data / "validation").iterdir()))
     cut.rename(cut.with_name("bored"))  # a label that the model does not know
-    parity = export_model(model, "onnx", data=data).parity
+    parity = export(model, "onnx", data=data).parity
     assert parity is not None
     assert parity.accuracy_before == parity.accuracy_after == 1
     assert 0 < parity.n < parity.faces == 70
@@ -181,11 +179,11 @@ def test_8_bit_numbers_that_cost_accuracy_are_refused_with_the_figure(tmp_path: 
     model = blind_when_rounded(make_model(tmp_path / "own.onnx", size=24))
     data = labelled_by(ModelFile(model), tmp_path / "data")
     with pytest.raises(ExportError, match=r"loses [1-9][0-9.]+ points of accuracy on 70 validation faces \(1.0000 to"):
-        export_model(model, "onnx-int8", data=data)
+        export(model, "onnx-int8", data=data)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["data", "own.onnx"]
-    export = export_model(model, "onnx-int8", data=data, accept_loss=100)
-    assert export.parity is not None
-    assert export.parity.lost_points > 1
+    made = export(model, "onnx-int8", data=data, accept_loss=100)
+    assert made.parity is not None
+    assert made.parity.lost_points > 1
 
 
 def test_weights_that_float16_cannot_hold_are_refused(tmp_path: Path) -> None:
@@ -197,9 +195,9 @@ def test_weights_that_float16_cannot_hold_are_refused(tmp_path: Path) -> None:
         tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
     onnx.save(loaded, model)
     with pytest.raises(ExportError, match=r"off by .* expected at most 0.001; nothing was written"):
-        export_model(model, "onnx-fp16")
+        export(model, "onnx-fp16")
     assert [p.name for p in tmp_path.iterdir()] == ["own.onnx"]
-    assert export_model(model, "onnx").path.is_file()
+    assert export(model, "onnx").path.is_file()
 
 
 @pytest.mark.parametrize("name", PLAIN)
@@ -215,9 +213,9 @@ def test_an_export_that_says_something_else_leaves_nothing(
 
     monkeypatch.setitem(FORMATS, name, replace(FORMATS[name], open=wrong))
     with pytest.raises(ExportError, match=r"off by 0\.00\d+ on 40 faces; .* nothing was written"):
-        export_model(model, name)
+        export(model, name)
     assert [p.name for p in tmp_path.iterdir()] == ["own.onnx"]
-    assert export_model(model, name, check=False).parity is None
+    assert export(model, name, check=False).parity is None
 
 
 def test_not_a_number_is_never_parity() -> None:
@@ -231,13 +229,13 @@ def test_not_a_number_is_never_parity() -> None:
 
 def test_int8_needs_data() -> None:
     with pytest.raises(ExportError, match="--data"):
-        export_model("mien-nano", "onnx-int8")
+        export("mien-nano", "onnx-int8")
 
 
 def test_an_unknown_format_is_answered_with_the_known_ones() -> None:
     for wrong in ("coreml", ""):
         with pytest.raises(ExportError, match=", ".join(FORMATS)):
-            export_model("mien-nano", wrong)
+            export("mien-nano", wrong)
 
 
 @pytest.mark.parametrize("name", ["onnx", "openvino", "ncnn"])
@@ -245,34 +243,34 @@ def test_a_missing_package_is_named_with_its_extra(name: str, monkeypatch: pytes
     monkeypatch.setattr(formats, "find_spec", lambda package: None)
     extra = {"onnx": "export"}.get(name, name)
     with pytest.raises(MissingExtraError, match=rf"exporting as {name} needs the extra \[{extra}\]"):
-        export_model("mien-nano", name)
+        export("mien-nano", name)
 
 
 def test_a_bad_model_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"\x08\x01 not a model")
     with pytest.raises(ModelFileError):
-        export_model(tmp_path / "bad.onnx", "onnx")
+        export(tmp_path / "bad.onnx", "onnx")
     with pytest.raises(ModelFileError, match="no such model file"):
-        export_model("nobody", "onnx")
+        export("nobody", "onnx")
 
 
 def test_what_is_there_is_replaced_only_when_told_and_other_things_never(tmp_path: Path) -> None:
     need("openvino")
     model = make_model(tmp_path / "own.onnx", size=24)
     for name, out in (("onnx", tmp_path / "a.onnx"), ("openvino", tmp_path / "a")):
-        export_model(model, name, out)
+        export(model, name, out)
         before = sorted(tmp_path.iterdir())
         with pytest.raises(ExportError, match="is there already"):
-            export_model(model, name, out)
-        export_model(model, name, out, force=True)
+            export(model, name, out)
+        export(model, name, out, force=True)
         assert sorted(tmp_path.iterdir()) == before
     with pytest.raises(ExportError, match="the model itself"):
-        export_model(model, "onnx", model, force=True)
+        export(model, "onnx", model, force=True)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
     for name in ("openvino", "onnx"):
         with pytest.raises(ExportError, match="choose another"):
-            export_model(model, name, tmp_path / "mine", force=True)
+            export(model, name, tmp_path / "mine", force=True)
     assert (tmp_path / "mine" / "letter.txt").read_text() == "dear"
 
 
@@ -281,7 +279,7 @@ def test_a_place_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for name in ("onnx", "openvino"):
         with pytest.raises(MienError, match="can't be written"):
-            export_model("mien-nano", name, tmp_path / "file" / "out")
+            export("mien-nano", name, tmp_path / "file" / "out")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -301,7 +299,7 @@ def test_command_prints_json(
 ) -> None:
     model = make_model(tmp_path / "own.onnx", size=24)
     data = labelled_by(ModelFile(model), tmp_path / "data")
-    words = ("--as", "onnx-int8", "--data", data, "--out", "8.onnx", "--accept-loss", "20", "--json")
+    words = ("--as", "onnx-int8", "--data", data, "--out", "8.onnx", "--accept-loss", "20", "--format", "json")
     code, out, _ = run(monkeypatch, capsys, model, *words)
     told = json.loads(out)
     assert code == 0

@@ -41,10 +41,10 @@ def inside(box, found):
     return ((found[:, 0] < x) & (x < found[:, 2]) & (found[:, 1] < y) & (y < found[:, 3])).any()
 
 
-def checked(detector, picture):
-    before = picture.copy()
-    found = detector.detect(picture)
-    np.testing.assert_array_equal(picture, before)
+def checked(detector, image):
+    before = image.copy()
+    found = detector.detect(image)
+    np.testing.assert_array_equal(image, before)
     n = len(found)
     assert found.boxes.shape == (n, 4) and found.boxes.dtype == np.float32
     assert found.scores.shape == (n,) and found.scores.dtype == np.float32
@@ -74,18 +74,18 @@ def test_one_face_in_a_photograph(detector, astronaut):
 @pytest.mark.parametrize(
     "shape", [(1, 1), (1, 400), (400, 1), (5, 3000), (12, 12), (11, 50), (13, 700), (32, 320), (64, 64)]
 )
-def test_tiny_and_narrow_pictures_have_no_faces(detector, shape):
+def test_tiny_and_narrow_images_have_no_faces(detector, shape):
     for value in (0, 128, 255):
-        picture = np.full((*shape, 3), value, np.uint8)
-        assert len(checked(detector, picture)) == (detector.name == "none")
+        image = np.full((*shape, 3), value, np.uint8)
+        assert len(checked(detector, image)) == (detector.name == "none")
 
 
-def test_an_empty_picture_has_no_faces(detector):
+def test_an_empty_image_has_no_faces(detector):
     for shape in ((0, 0, 3), (0, 40, 3), (40, 0, 3)):
         assert len(checked(detector, np.zeros(shape, np.uint8))) == 0
 
 
-def test_a_large_face_in_a_large_picture(detector, astronaut):
+def test_a_large_face_in_a_large_image(detector, astronaut):
     if detector.name == "none":
         pytest.skip("finds nothing")
     large = cv2.resize(astronaut[20:240, 110:340], (3300, 3156), interpolation=cv2.INTER_CUBIC)
@@ -111,7 +111,7 @@ def test_solvay_conference(name, least, most_false):
     assert len(found) - sum(right) <= most_false
 
 
-# The noses of the 29, from left to right in three rows: found by hand on the picture.
+# The noses of the 29, from left to right in three rows: found by hand on the image.
 SOLVAY = [
     (270, 435), (388, 475), (470, 506), (600, 497), (752, 512), (871, 480), (1005, 487), (1133, 482), (1243, 478),
     (1329, 430), (1408, 479), (96, 582), (241, 604), (403, 586), (584, 586), (771, 573), (912, 582), (1065, 591),
@@ -172,9 +172,9 @@ def test_squares_keep_centre_and_longer_edge():
     assert square(np.zeros((0, 4), np.float32)).shape == (0, 4)
 
 
-def test_patches_are_grey_outside_the_picture():
-    picture = np.zeros((10, 10, 3), np.uint8)
-    out = patches(picture, np.array([[-10, 0, 10, 20], [50, 50, 60, 60], [0, 0, 10, 10]], np.float32), 20)
+def test_patches_are_grey_outside_the_image():
+    image = np.zeros((10, 10, 3), np.uint8)
+    out = patches(image, np.array([[-10, 0, 10, 20], [50, 50, 60, 60], [0, 0, 10, 10]], np.float32), 20)
     assert (out[0, :10, 10:] == 0).all() and (out[0, 10:] == 128).all() and (out[0, :, :10] == 128).all()
     assert (out[1] == 128).all() and (out[2] == 0).all()
 
@@ -210,7 +210,7 @@ def test_haar_takes_any_cascade(astronaut):
 
 def test_yunet_says_how_to_get_its_weights(tmp_path, monkeypatch):
     monkeypatch.setenv("MIEN_CACHE", str(tmp_path))
-    with pytest.raises(DetectorError, match="mien fetch yunet  or give --yunet-weights FILE"):
+    with pytest.raises(DetectorError, match="mien models fetch yunet  or give --yunet-weights FILE"):
         make_detector("yunet")
     with pytest.raises(DetectorError, match=r"mine\.onnx: no YuNet weights"):
         make_detector("yunet", yunet_weights=tmp_path / "mine.onnx")

@@ -17,8 +17,9 @@ from mien.training.finetune import first_learning, load_start, parameter_groups,
 from mien.training.loop import LAST, Watcher, fit, network_on
 from mien.training.networks import ExpressionNetwork
 from mien.training.networks.trunk import Trunk
-from mien.training.recipe import FinetuneSettings, InputSettings, NetworkSettings, OptimizerSettings, load_recipe
-from mien.training.targets import make_targets
+from mien.training.recipe import load_recipe
+from mien.training.recipe_sections import FinetuneSettings, InputSettings, NetworkSettings, OptimizerSettings
+from mien.training.targets import head_targets
 
 CPU = torch.device("cpu")
 SMALL = ["network.stem=4", "network.widths=[8, 8]", "optimizer.batch_size=16", "optimizer.epochs=2", "input.view=40"]
@@ -26,7 +27,7 @@ SMALL = ["network.stem=4", "network.widths=[8, 8]", "optimizer.batch_size=16", "
 
 def train(recipe, out, **options):
     samples = toy_faces(64, seed=1)
-    targets = make_targets(samples, recipe.targets, source="toy")
+    targets = head_targets(samples, recipe.targets, source="toy")
     faces = Faces.on(CPU, samples, targets)
     out.mkdir()
     history = fit(recipe, faces, faces, {"label": 1.0}, out, resume=False, watcher=Watcher(), **options)

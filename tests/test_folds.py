@@ -71,7 +71,7 @@ def test_a_network_never_sees_what_it_predicts_nor_its_copy(recipe, tmp_path, mo
     fold = assign_folds(dataset.labels, groups, folds=3, seed=recipe.seed)
     assert fold[0] == fold[83]
     for number, images in enumerate(seen):
-        held = {dataset.picture(row).transpose(2, 0, 1).tobytes() for row in np.flatnonzero(fold == number).tolist()}
+        held = {dataset.image(row).transpose(2, 0, 1).tobytes() for row in np.flatnonzero(fold == number).tolist()}
         assert not held & images
         assert len(held | images) == 84
 

@@ -19,7 +19,7 @@ from mien.errors import MienError, RecipeError, TrainingError
 from mien.training.checkpoint import start_from
 from mien.training.folded_norms import folded_norms, unfold_norms
 from mien.training.networks import build_network, build_trunk
-from mien.training.recipe import InputSettings, NetworkSettings
+from mien.training.recipe_sections import InputSettings, NetworkSettings
 from mien.training.weights.crc32c import crc32c
 from mien.training.weights.files import file_format, open_tensors
 from mien.training.weights.importing import import_weights
@@ -166,7 +166,7 @@ def run(*arguments):
 
 def test_the_command_reports_and_refuses(published, tmp_path):
     out = tmp_path / "w.safetensors"
-    done = run(published / "face.pt", "--network", "facenet", "--out", out, "--json")
+    done = run(published / "face.pt", "--network", "facenet", "--out", out, "--format", "json")
     about = json.loads(done.stdout)
     assert (about["layout"], len(about["used"]), about["left_out"]) == (
         "facenet-pytorch",

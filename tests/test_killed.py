@@ -38,12 +38,12 @@ def kill_when(seen, arguments):
 
 
 def killed_in_the_middle(tmp_path, *arguments):
-    """What a killed and resumed command leaves, beside what an undisturbed one leaves. OUT comes last."""
-    run(*arguments, tmp_path / "whole" / "out")
+    """What a killed and resumed command leaves, beside what an undisturbed one leaves."""
+    run(*arguments, "--out", tmp_path / "whole" / "out")
     journal = tmp_path / "killed" / ".out.part" / ".journal"
-    kill_when(lambda: list(journal.glob("rows-*.parquet")), (*arguments, tmp_path / "killed" / "out"))
+    kill_when(lambda: list(journal.glob("rows-*.parquet")), (*arguments, "--out", tmp_path / "killed" / "out"))
     assert not (tmp_path / "killed" / "out").exists()
-    run(*arguments, tmp_path / "killed" / "out", "--resume")
+    run(*arguments, "--out", tmp_path / "killed" / "out", "--resume")
     return tree(tmp_path / "killed"), tree(tmp_path / "whole")
 
 
@@ -56,8 +56,8 @@ def places(tmp_path):
 
 def noise(count, side=48):
     rng = np.random.default_rng(0)
-    pictures = list(rng.integers(0, 256, (count, side, side, 1), dtype=np.uint8))
-    return make(pictures, [i % 7 for i in range(count)], ["train" if i % 5 else "test" for i in range(count)])
+    images = list(rng.integers(0, 256, (count, side, side, 1), dtype=np.uint8))
+    return make(images, [i % 7 for i in range(count)], ["train" if i % 5 else "test" for i in range(count)])
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_crop(places):
     astronaut = Path(__file__).parents[1] / "src/mien/examples/astronaut.png"
     for i in range(12):
         shutil.copy(astronaut, photographs / f"{i:02d}.png")
-    (photographs / "99.png").write_bytes(b"no picture")
+    (photographs / "99.png").write_bytes(b"no image")
     killed, whole = killed_in_the_middle(places, "data", "crop", photographs)
     assert killed == whole
     assert "out/problems.csv" in whole

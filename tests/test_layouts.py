@@ -277,13 +277,6 @@ def test_several_lists_of_the_same_images(tmp_path):
     assert "2 lines name an image again, with the same label" in source.reading.notes
 
 
-def test_image_folders_of_hugging_face(tmp_path):
-    put(tmp_path / "set", "train/a.png", "test/b.png")
-    write_list(tmp_path / "set/train", "file_name,label\na.png,happy\n", "metadata.csv")
-    write_list(tmp_path / "set/test", '{"file_name": "b.png", "label": "sad"}\n', "metadata.jsonl")
-    everywhere(tmp_path / "set", {("train", "happy"): 1, ("test", "sad"): 1})
-
-
 def test_a_list_without_known_labels_is_named(tmp_path):
     put(tmp_path, "a.png", "b.png")
     write_list(tmp_path, "image,valence\na.png,0.1\nb.png,0.2\n")
@@ -377,7 +370,7 @@ def test_tables_of_pixels(tmp_path, case):
     found, problems, source = read(tmp_path / "train.csv")
     assert list(found.values()) == [("", "happy"), ("", "sad")]
     assert not problems
-    images = [image.ravel().tolist() for chunk in source.chunks() for image in chunk.pictures]
+    images = [image.ravel().tolist() for chunk in source.chunks() for image in chunk.images]
     assert images == [[1, 2, 3, 4], [5, 6, 7, 8]]
 
 
@@ -386,13 +379,13 @@ def test_a_column_for_each_pixel(tmp_path):
     (tmp_path / "t.csv").write_text(pixel_rows(header, [["happy", *map(str, range(64))], ["sad", *["9"] * 64]]))
     found, _, source = read(tmp_path / "t.csv")
     assert [label for _, label in found.values()] == ["happy", "sad"]
-    assert next(source.chunks()).pictures[0].ravel().tolist() == list(range(64))
+    assert next(source.chunks()).images[0].ravel().tolist() == list(range(64))
 
 
 def test_values_of_0_to_1(tmp_path):
     (tmp_path / "t.csv").write_text(pixel_rows("label,pixels", [["happy", "0 0.5 1.0 1"], ["sad", "0 0 0.25 nan"]]))
     _, problems, source = read(tmp_path / "t.csv")
-    assert next(source.chunks()).pictures[0].ravel().tolist() == [0, 128, 255, 255]
+    assert next(source.chunks()).images[0].ravel().tolist() == [0, 128, 255, 255]
     assert "outside 0 to 1" in problems["t.csv:3"]
     assert any("multiplied by 255" in note for note in source.reading.notes)
 
@@ -421,3 +414,26 @@ def test_hidden_and_linked_files_stay_out(tmp_path):
     found, problems, _ = read(tmp_path)
     assert set(found) == {"happy/1.png", "sad/1.png"}
     assert not problems
+
+
+def test_lists_in_folders_of_splits_have_those_splits(tmp_path):
+    put(tmp_path, "train/1.png", "train/2.png", "test/1.png")
+    (tmp_path / "train/metadata.csv").write_text("file_name,label\n1.png,happy\n2.png,sad\n")
+    (tmp_path / "test/metadata.csv").write_text("file_name,label\n1.png,sad\n")
+    found, _, source = read(tmp_path)
+    assert found == {"train/1.png": ("train", "happy"), "train/2.png": ("train", "sad"), "test/1.png": ("test", "sad")}
+    assert source.reading.splits == {"train": "train", "test": "test"}
+
+
+def test_a_list_above_folders_of_splits_has_the_splits_of_its_images(tmp_path):
+    put(tmp_path, "train/1.png", "test/1.png")
+    lines = [json.dumps({"file_name": f"{s}/1.png", "label": "sad"}) for s in ("train", "test")]
+    (tmp_path / "metadata.jsonl").write_text("\n".join(lines))
+    found, _, _ = read(tmp_path)
+    assert found == {"train/1.png": ("train", "sad"), "test/1.png": ("test", "sad")}
+
+
+def test_a_label_that_the_user_leaves_out_is_a_problem_that_says_so(tmp_path):
+    put(tmp_path, "happy/1.png", "old/1.png")
+    _, problems, _ = read(tmp_path, labels="old=-")
+    assert problems == {"old/1.png": "label 'old'; --labels leaves it out"}

@@ -136,7 +136,7 @@ def check(path, files, how):
     accounted = set()
     for chunk in chunks:
         for image, name, label in zip(
-            chunk.pictures, chunk.columns["source"].tolist(), chunk.columns["label"].tolist(), strict=True
+            chunk.images, chunk.columns["source"].tolist(), chunk.columns["label"].tolist(), strict=True
         ):
             accounted.add(name)
             if label >= 0:

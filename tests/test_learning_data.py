@@ -14,9 +14,10 @@ from mien.model_file import ModelFile
 from mien.training.batches import Faces, StreamedImages, batches, epoch_order
 from mien.training.learning_data import read_splits, stratified
 from mien.training.loop import BEST, CHECKPOINT, LAST
-from mien.training.recipe import DataSettings, load_recipe
+from mien.training.recipe import load_recipe
+from mien.training.recipe_sections import DataSettings
 from mien.training.run import train_run
-from mien.training.targets import make_targets
+from mien.training.targets import head_targets
 
 CPU = torch.device("cpu")
 TINY = ["network.stem=4", "network.widths=[8, 8]", "optimizer.batch_size=32", "optimizer.epochs=2", "input.view=40"]
@@ -108,7 +109,7 @@ def test_an_error_while_reading_ahead_is_raised_where_the_batch_is_wanted():
             raise OSError("the disk is gone")
 
     samples = toy_faces(8, seed=0)
-    targets = make_targets(samples, load_recipe("toy").targets, source="toy")
+    targets = head_targets(samples, load_recipe("toy").targets, source="toy")
     faces = replace(Faces.on(CPU, samples, targets), images=StreamedImages(Broken(), CPU))
     with pytest.raises(OSError, match="disk is gone"):
         next(batches(faces, torch.arange(8).view(2, 4)))

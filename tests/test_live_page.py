@@ -76,14 +76,14 @@ class Viewer:
         self.head = b"".join(iter(self.file.readline, b"\r\n")).decode()
 
     def jpeg(self) -> np.ndarray[Any, Any]:
-        """The next picture of the stream, grey."""
+        """The next image of the stream, grey."""
         head = b"".join(iter(self.file.readline, b"\r\n"))
         size = re.search(rb"Content-Length: (\d+)", head)
         assert size is not None
-        picture = cv2.imdecode(np.frombuffer(self.file.read(int(size[1])), np.uint8), cv2.IMREAD_GRAYSCALE)
+        image = cv2.imdecode(np.frombuffer(self.file.read(int(size[1])), np.uint8), cv2.IMREAD_GRAYSCALE)
         assert self.file.readline() == b"\r\n"
-        assert picture is not None
-        return picture
+        assert image is not None
+        return image
 
     def event(self) -> tuple[str, Any]:
         """The next event: its name and its data."""
@@ -169,10 +169,10 @@ def test_each_viewer_gets_the_newest_frame_and_none_waits_for_another(page: Live
         assert viewer.file.readline().startswith(b"--")
     for number, grey in ((1, 20), (2, 220)):
         page.write(frame(number, grey=grey, size_wh=(2560, 1440)))
-        picture = quick.jpeg()
+        image = quick.jpeg()
         assert quick.file.readline().startswith(b"--")
-        assert picture.shape == (720, 1280)  # a stream is shrunk, a snapshot is not
-        assert abs(int(picture.mean()) - grey) < 3
+        assert image.shape == (720, 1280)  # a stream is shrunk, a snapshot is not
+        assert abs(int(image.mean()) - grey) < 3
     for number in range(3, 200):  # the slow one has read nothing yet
         page.write(frame(number, grey=number))
     seen = []
@@ -187,8 +187,8 @@ def test_each_viewer_gets_the_newest_frame_and_none_waits_for_another(page: Live
 def test_a_viewer_that_is_gone_is_let_go_and_too_many_are_refused(
     page: LivePage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "_MOST_VIEWERS", 2)
-    monkeypatch.setattr(live, "_SIGN_OF_LIFE_S", 0.05)
+    monkeypatch.setattr(live, "_MAX_VIEWERS", 2)
+    monkeypatch.setattr(live, "_KEEP_ALIVE_S", 0.05)
     page.write(frame(1))
     first, second = Viewer(page, "stream.mjpeg"), Viewer(page, "events")
     third = Viewer(page, "events")
@@ -252,10 +252,10 @@ def test_a_snapshot_is_one_frame_with_its_rows_at_full_size(page: LivePage) -> N
     assert answer.getheader("Content-Type") == "application/json"
     assert document["name"] == "frame-000007"
     assert document["frame"] == shown.to_dict()
-    picture = cv2.imdecode(np.frombuffer(base64.b64decode(document["jpeg"]), np.uint8), cv2.IMREAD_COLOR)
-    assert picture is not None
-    assert picture.shape == (1081, 1921, 3)
-    assert abs(int(picture.mean()) - 140) < 3
+    image = cv2.imdecode(np.frombuffer(base64.b64decode(document["jpeg"]), np.uint8), cv2.IMREAD_COLOR)
+    assert image is not None
+    assert image.shape == (1081, 1921, 3)
+    assert abs(int(image.mean()) - 140) < 3
 
 
 def test_closing_leaves_no_thread_and_no_port(page: LivePage) -> None:
@@ -301,7 +301,7 @@ def says(tab: Any, selector: str, text: str) -> None:
 
 def look(tab: Any) -> None:
     expect(tab.locator("#faces li")).to_have_count(2)
-    expect(tab.locator("#picture")).to_have_js_property("naturalWidth", 160)
+    expect(tab.locator("#image")).to_have_js_property("naturalWidth", 160)
     assert tab.inner_text("#source") == "camera <0>"
     assert tab.inner_text("#fps") == "23.5"
     assert tab.inner_text("#latency") == "41 / 93 ms"
@@ -320,15 +320,15 @@ def choose_by_keyboard(tab: Any) -> None:
 
 def pause_and_save(tab: Any) -> None:
     tab.keyboard.press("Space")
-    tab.wait_for_selector("#picture.still")
+    tab.wait_for_selector("#image.still")
     said = tab.inner_text("#state")
     assert said.startswith("Paused at ")
     tab.wait_for_timeout(300)
     assert tab.inner_text("#state") == said
     tab.keyboard.press("s")
-    with tab.expect_download() as picture:
-        tab.get_by_role("link", name="picture").click()
-    assert Path(picture.value.path()).read_bytes()[:2] == b"\xff\xd8"
+    with tab.expect_download() as image:
+        tab.get_by_role("link", name="image").click()
+    assert Path(image.value.path()).read_bytes()[:2] == b"\xff\xd8"
     with tab.expect_download() as rows:
         tab.get_by_role("link", name="rows").click()
     saved = json.loads(Path(rows.value.path()).read_text("utf-8"))

@@ -18,7 +18,7 @@ from mien.training.losses import (
     head_loss,
     log_priors,
 )
-from mien.training.recipe import AugmentSettings, LossSettings, OptimizerSettings
+from mien.training.recipe_sections import AugmentSettings, LossSettings, OptimizerSettings
 from mien.training.schedule import learning_rate, plateaus, should_stop
 
 LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.5, 1.5, 0.0], [0.0, 0.0, 3.0], [1.0, 1.0, 1.0]])

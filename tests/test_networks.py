@@ -14,13 +14,14 @@ from mien.crop import CropSpec
 from mien.data.toy import toy_faces
 from mien.errors import MissingExtraError, RecipeError
 from mien.model_file import ModelFile, ModelInfo
-from mien.training.export import PARITY, export_model
+from mien.training.export import PARITY, write_model_file
 from mien.training.gradcam import grad_cam
 from mien.training.loop import predict_logits
 from mien.training.network_listing import list_networks
 from mien.training.network_table import NETWORKS
 from mien.training.networks import build_network, count_macs, count_parameters, network_cost
-from mien.training.recipe import InputSettings, NetworkSettings, Recipe, load_recipe, network_settings
+from mien.training.recipe import Recipe, load_recipe, network_settings
+from mien.training.recipe_sections import InputSettings, NetworkSettings
 
 HEADS = {"label": 7, "votes": 8}
 EXPORTED = ("cnn2-bn-dropout", "cnn3-avg", "mini-xception")
@@ -57,7 +58,7 @@ def info_for(input):
 def assert_parity(network, input, path):
     network.train()(as_views(faces_for(input, 16)))  # so that batch norms hold more than nothing
     faces = faces_for(input)
-    export_model(network, "label", info_for(input), path, view=input.view, check=faces)
+    write_model_file(network, "label", info_for(input), path, view=input.view, check=faces)
     with torch.no_grad():
         expected = torch.softmax(network.eval()(as_views(faces))["label"] / 0.8, 1).numpy()
     np.testing.assert_allclose(ModelFile(path).probabilities(faces), expected, atol=PARITY)
@@ -117,7 +118,7 @@ def test_model_file_of_a_residual_network_on_enlarged_colour_with_a_dense_neck(t
     cut = slice(2, 38)
     network.train()(as_views(faces_for(input, 16)[:, cut, cut]))
     faces = faces_for(input)
-    export_model(network, "label", info_for(input), tmp_path / "n.onnx", view=36, check=faces)
+    write_model_file(network, "label", info_for(input), tmp_path / "n.onnx", view=36, check=faces)
     with torch.no_grad():
         expected = torch.softmax(network.eval()(as_views(faces[:, cut, cut]))["label"] / 0.8, 1).numpy()
     np.testing.assert_allclose(ModelFile(tmp_path / "n.onnx").probabilities(faces), expected, atol=PARITY)
@@ -148,7 +149,7 @@ def test_outside_training_more_of_the_face_is_seen_enlarged_as_much(tmp_path):
     assert network.prepare(as_views(faces)).shape[-2:] == (60, 60)
     assert network.prepare(as_views(faces[:, 2:38, 2:38])).shape[-2:] == (54, 54)
 
-    export_model(network, "label", info_for(input), tmp_path / "n.onnx", view=input.seen, check=faces)
+    write_model_file(network, "label", info_for(input), tmp_path / "n.onnx", view=input.seen, check=faces)
     with torch.no_grad():
         whole = network.eval()(as_views(faces))["label"]
     expected = torch.softmax(whole / 0.8, 1).numpy()
@@ -213,7 +214,7 @@ def test_listing_without_torch(monkeypatch, tmp_path):
 
 def test_command_lists_networks(monkeypatch):
     runner = CliRunner()
-    rows = json.loads(runner.invoke(app, ["networks", "--json"], catch_exceptions=False).stdout)
+    rows = json.loads(runner.invoke(app, ["networks", "--format", "json"], catch_exceptions=False).stdout)
     by_name = {row["name"]: row for row in rows}
     assert list(by_name) == list(NETWORKS)
     one = by_name["cnn3-avg"]

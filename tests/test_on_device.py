@@ -1,4 +1,4 @@
-"""Pictures looked at in the browser alone: the exported folder, its checks, and the served page's switch."""
+"""Images looked at in the browser alone: the exported folder, its checks, and the served page's switch."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from mien.crop import CropSpec, crop_faces
 from mien.errors import ExportError
 from mien.faces import make_detector
 from mien.faces.mtcnn import Mtcnn
-from mien.pictures import read_picture
+from mien.images import read_image
 from mien.recognition.recognizer import Recognizer
 from mien.results import Detections
 from mien.serving import web_export
@@ -172,11 +172,13 @@ def test_the_server_takes_only_a_whole_folder_of_its_own_version(harm: str, tmp_
 
 def test_the_command_prints_the_manifest_and_ends_with_2_on_a_mistake(tmp_path: Path, runtime: Path) -> None:
     run = CliRunner().invoke(
-        app, ["export", "web", str(tmp_path / "site"), "--onnxruntime-web", str(runtime), "--json"]
+        app, ["export", "web", "--out", str(tmp_path / "site"), "--onnxruntime-web", str(runtime), "--format", "json"]
     )
     assert run.exit_code == 0
     assert json.loads(run.output)["model"] == "mien-nano"
-    again = CliRunner().invoke(app, ["export", "web", str(tmp_path / "site"), "--onnxruntime-web", str(runtime)])
+    again = CliRunner().invoke(
+        app, ["export", "web", "--out", str(tmp_path / "site"), "--onnxruntime-web", str(runtime)]
+    )
     assert isinstance(again.exception, ExportError)
 
 
@@ -196,7 +198,7 @@ def test_the_worker_looks_for_faces_as_mtcnn_does(tmp_path: Path, runtime: Path)
 def test_the_crops_are_those_of_python(tmp_path: Path) -> None:
     generator = np.random.default_rng(7)
     coarse = generator.integers(0, 256, (23, 31, 3), np.uint8)
-    picture = cv2.resize(coarse, (311, 233), interpolation=cv2.INTER_CUBIC)
+    image = cv2.resize(coarse, (311, 233), interpolation=cv2.INTER_CUBIC)
     boxes = [[20, 30, 60, 80], [-15.3, -20.7, 60.2, 70.9], [100.4, 50.1, 130.8, 79.3], [5, 5, 305, 228],
              [250.5, 180.5, 340.2, 260.1], [150, 100, 246, 196]]  # fmt: skip
     marks = generator.uniform(0, 200, (len(boxes), 5, 2)).astype(np.float32)
@@ -207,7 +209,7 @@ def test_the_crops_are_those_of_python(tmp_path: Path) -> None:
             for channels in (1, 3):
                 found = Detections(np.float32(own), np.ones(len(own), np.float32), marks[: len(own)], cropped)
                 own_boxes = found.boxes.tolist()
-                wanted.append(crop_faces(picture, found, spec, size=48, channels=channels).ravel())
+                wanted.append(crop_faces(image, found, spec, size=48, channels=channels).ravel())
                 cases.append({
                     "found": {"boxes": own_boxes, "landmarks": marks[: len(own)].tolist(), "cropped": cropped},
                     "spec": {"margin": spec.margin, "align": spec.align, "shift_y": spec.shift_y},
@@ -219,11 +221,11 @@ def test_the_crops_are_those_of_python(tmp_path: Path) -> None:
         """import { readFileSync } from "node:fs";
         import { cropFaces } from "./device/crop.js";
         const { data, width, height, cases } = JSON.parse(readFileSync("cases.json"));
-        const picture = { data: Uint8Array.from(data), width, height };
-        const crops = cases.map(({ found, spec, channels }) => cropFaces(picture, found, spec, { size: 48, channels }));
+        const image = { data: Uint8Array.from(data), width, height };
+        const crops = cases.map(({ found, spec, channels }) => cropFaces(image, found, spec, { size: 48, channels }));
         console.log(JSON.stringify(crops.map((crop) => [...crop])));"""
     )
-    told = {"data": picture.ravel().tolist(), "width": 311, "height": 233, "cases": cases}
+    told = {"data": image.ravel().tolist(), "width": 311, "height": 233, "cases": cases}
     (tmp_path / "cases.json").write_text(json.dumps(told))
     answer = subprocess.run([str(NODE), "run.js"], cwd=tmp_path, capture_output=True, check=True, timeout=60)
     for case, expected, found in zip(cases, wanted, json.loads(answer.stdout), strict=True):
@@ -337,7 +339,7 @@ def test_faces_are_where_python_finds_them(name: str, site: Path, page: Any) -> 
         page.goto(f"{host}/")
         (found,) = page.evaluate(PREDICT, [[(name, base64(path.read_bytes()))], "mtcnn"])
     assert (found["width"], found["height"]) == (wanted["width"], wanted["height"])
-    assert len(found["faces"]) == len(wanted["faces"]) == len(make_detector("mtcnn").detect(read_picture(path)))
+    assert len(found["faces"]) == len(wanted["faces"]) == len(make_detector("mtcnn").detect(read_image(path)))
     for ours, theirs in zip(wanted["faces"], found["faces"], strict=True):
         assert list(ours) == list(theirs)
         assert np.abs(np.subtract(ours["box"], theirs["box"])).max() <= 3
@@ -357,10 +359,10 @@ def test_the_exported_page_works_without_a_network_also_after_a_reload(site: Pat
     page.context.set_offline(True)
     page.reload()
     broken = tmp_path / "broken.png"
-    broken.write_bytes(b"no picture")
+    broken.write_bytes(b"no image")
     page.set_input_files("#files", [ASTRONAUT, broken])
     expect(page.locator(".card")).to_contain_text("happy", timeout=30_000)
-    expect(page.locator(".entry .note").nth(1)).to_contain_text("is not a picture")
+    expect(page.locator(".entry .note").nth(1)).to_contain_text("is not an image")
     expect(page.locator("[data-place=device]").first).to_be_visible()
     expect(page.locator("#tab-video")).to_have_count(0)
     page.click("#tab-camera")
@@ -390,7 +392,7 @@ def test_with_the_switch_on_the_served_page_sends_nothing(site: Path, page: Any)
         page.click("#camera-start")
         expect(page.locator("#camera-faces li p")).to_contain_text(re.compile(r"Face 1: \w+ \d+ %"), timeout=30_000)
         page.click("#camera-start")
-        page.click("#tab-pictures")
+        page.click("#tab-images")
         elsewhere = {what for what in sent if " blob:" not in what and " data:" not in what}
         assert elsewhere <= {f"GET http://127.0.0.1:{port}/icon.svg"}  # the tab's icon, anew with another title
         # The strict policy of the page itself is what it was; only the worker may compile WebAssembly.

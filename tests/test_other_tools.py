@@ -78,7 +78,7 @@ def test_unanswered_faces_count_as_wrong_in_groups_and_by_votes(tmp_path):
 
 
 def test_a_file_without_any_answer_is_refused(tmp_path):
-    assert "not one of its 1 rows has an answer" in refused(tmp_path, "source,label,expression\na,happy,\n")
+    assert "none of its 1 rows has a prediction" in refused(tmp_path, "source,label,expression\na,happy,\n")
 
 
 # Which column is which
@@ -109,7 +109,7 @@ def test_without_images_rows_are_numbered(tmp_path):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("image,label,pred,top1\na,happy,happy,sad\n", "which column is the answer, 'pred' or 'top1'?"),
+        ("image,label,pred,top1\na,happy,happy,sad\n", "the answer may be 'pred' or 'top1'"),
         ("image,emotion,expression\na,happy,sad\n", "--column answer=expression"),
         ("path,file,label,pred\nx,y,happy,sad\n", "--column image=path"),
         ("foo,bar\n1,2\n", "no column with the truth (label, truth, y_true ...); it has foo, bar"),

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from made_frames import MODEL, frame, seen
 from mien.errors import MissingExtraError, OutputError
+from mien.images import read_image
 from mien.labels import EIGHT, FER2013, color_rgb
 from mien.media.badges import UNSURE, badge
 from mien.media.overlay import Privacy, RecentBoxes, draw_frame
 from mien.media.timeline_plot import TimelinePlot
-from mien.pictures import read_picture
 from mien.results import Box, TrackedFace
 
 GREY = (90, 90, 90)
@@ -44,8 +44,8 @@ def plate_of(drawn: NDArray[np.uint8], color: tuple[int, ...]) -> tuple[int, int
 @pytest.mark.parametrize("privacy", ["none", "blur", "box"])
 def test_any_size_and_any_box(size: tuple[int, int], privacy: Privacy) -> None:
     height, width = size
-    picture = np.full((height, width, 3), 128, np.uint8)
-    picture.flags.writeable = False  # as sources give them
+    image = np.full((height, width, 3), 128, np.uint8)
+    image.flags.writeable = False  # as sources give them
     boxes = [
         (0.3 * width, 0.3 * height, 0.5 * width, 0.6 * height),
         (-50, -50, 2, 2),
@@ -53,32 +53,32 @@ def test_any_size_and_any_box(size: tuple[int, int], privacy: Privacy) -> None:
         (-500, -500, -400, -400),
     ]
     faces = [seen(i + 1, box=box) for i, box in enumerate(boxes)]
-    drawn = draw_frame(picture, faces, emoji=True, privacy=privacy)
-    assert (drawn.shape, drawn.dtype) == (picture.shape, np.uint8)
+    drawn = draw_frame(image, faces, emoji=True, privacy=privacy)
+    assert (drawn.shape, drawn.dtype) == (image.shape, np.uint8)
     assert drawn.flags.writeable
     assert (drawn != 128).any()
 
 
 def test_no_faces_is_a_copy() -> None:
-    picture = noise(20, 30)
-    drawn = draw_frame(picture, [])
-    assert drawn is not picture
-    assert (drawn == picture).all()
+    image = noise(20, 30)
+    drawn = draw_frame(image, [])
+    assert drawn is not image
+    assert (drawn == image).all()
 
 
 def test_colour_says_the_smoothed_expression_and_grey_says_unsure() -> None:
-    picture = np.full((360, 640, 3), 200, np.uint8)
+    image = np.full((360, 640, 3), 200, np.uint8)
     of_this_frame = seen(1, "happy")
     smoothed = TrackedFace(1, of_this_frame.face, True, {**of_this_frame.smoothed, "sad": 0.9}, "sad")
-    assert plate_of(draw_frame(picture, [smoothed]), color_rgb("sad"))[3] > 5
-    assert plate_of(draw_frame(picture, [seen(1, abstained=True)]), GREY)[3] > 5
+    assert plate_of(draw_frame(image, [smoothed]), color_rgb("sad"))[3] > 5
+    assert plate_of(draw_frame(image, [seen(1, abstained=True)]), GREY)[3] > 5
 
 
 def test_bar_is_as_long_as_the_percent() -> None:
-    picture = np.full((720, 1280, 3), 100, np.uint8)
+    image = np.full((720, 1280, 3), 100, np.uint8)
     lengths = {}
     for confidence in (0.25, 0.5, 1.0):
-        drawn = draw_frame(picture, [seen(1, "happy", confidence, box=(500, 300, 600, 420))])
+        drawn = draw_frame(image, [seen(1, "happy", confidence, box=(500, 300, 600, 420))])
         white = (drawn == 255).all(axis=2)
         lengths[confidence] = int(white.sum(axis=1).max())
     assert lengths[0.5] == pytest.approx(lengths[1.0] / 2, abs=1)
@@ -87,21 +87,21 @@ def test_bar_is_as_long_as_the_percent() -> None:
 
 @pytest.mark.parametrize(("width", "height"), [(160, 120), (640, 360), (1920, 1080), (3840, 2160)])
 def test_plates_are_legible_and_stay_in_the_frame(width: int, height: int) -> None:
-    picture = np.full((height, width, 3), 200, np.uint8)
+    image = np.full((height, width, 3), 200, np.uint8)
     for left in (0, 0.4 * width, 0.85 * width):  # at the edges, too
         face = seen(1, "surprise", box=(left, 0, left + 0.15 * width, 0.3 * height))
-        drawn = draw_frame(picture, [face])
+        drawn = draw_frame(image, [face])
         _, _, plate_width, plate_height = plate_of(drawn, color_rgb("surprise"))
         assert plate_height >= max(9, 0.015 * height)
         assert plate_width >= 4 * plate_height
 
 
 def test_nothing_jumps_when_a_face_moves_and_when_its_percent_changes() -> None:
-    picture = np.full((360, 640, 3), 200, np.uint8)
+    image = np.full((360, 640, 3), 200, np.uint8)
     places = []
     for step in range(0, 200, 2):  # past another face, up to the frame's edge
         moving = seen(7, "sad", 0.5 + step / 500, box=(150 + 1.5 * step, 160 - step, 230 + 1.5 * step, 260 - step))
-        drawn = draw_frame(picture, [seen(3, "fear", box=(300, 100, 380, 200)), moving])
+        drawn = draw_frame(image, [seen(3, "fear", box=(300, 100, 380, 200)), moving])
         places.append(plate_of(drawn, color_rgb("sad")))
     jumps = 0
     for (x, y, width, _), (next_x, next_y, next_width, _) in itertools.pairwise(places):
@@ -111,11 +111,11 @@ def test_nothing_jumps_when_a_face_moves_and_when_its_percent_changes() -> None:
 
 
 def test_plates_of_neighbours_do_not_cover_each_other() -> None:
-    picture = np.full((360, 640, 3), 200, np.uint8)
+    image = np.full((360, 640, 3), 200, np.uint8)
     names = ("happy", "angry", "surprise")
     faces = [seen(i + 1, name, box=(200 + 40 * i, 150, 238 + 40 * i, 200)) for i, name in enumerate(names)]
-    drawn = draw_frame(picture, faces)
-    alone = [draw_frame(picture, [face]) for face in faces]
+    drawn = draw_frame(image, faces)
+    alone = [draw_frame(image, [face]) for face in faces]
     for name, single in zip(names, alone, strict=True):
         color = color_rgb(name)
         counts = [int((p == np.array(color, np.uint8)).all(axis=2).sum()) for p in (drawn, single)]
@@ -127,27 +127,27 @@ def test_plates_of_neighbours_do_not_cover_each_other() -> None:
 
 @pytest.mark.parametrize("privacy", ["blur", "box"])
 def test_hidden_faces_keep_no_detail_also_around_the_box(privacy: Privacy) -> None:
-    picture = noise(360, 640)
+    image = noise(360, 640)
     face = seen(1, box=(300, 150, 360, 230))
-    drawn = draw_frame(picture, [face], privacy=privacy)
+    drawn = draw_frame(image, [face], privacy=privacy)
     for y1, y2, x1, x2 in ((160, 220, 306, 354), (238, 250, 285, 375)):  # in the box, and below it
         before, after = (
-            cv2.Laplacian(cv2.cvtColor(p[y1:y2, x1:x2], cv2.COLOR_RGB2GRAY), cv2.CV_64F).std() for p in (picture, drawn)
+            cv2.Laplacian(cv2.cvtColor(p[y1:y2, x1:x2], cv2.COLOR_RGB2GRAY), cv2.CV_64F).std() for p in (image, drawn)
         )
         assert after < 0.02 * before
-    assert (drawn[300:] == picture[300:]).all()
-    assert (picture == noise(360, 640)).all()
+    assert (drawn[300:] == image[300:]).all()
+    assert (image == noise(360, 640)).all()
 
 
 @pytest.mark.parametrize("size", [12, 60, 600])
 def test_blur_keeps_nothing_but_six_by_six_colours(size: int) -> None:
-    picture = noise(size, size)
+    image = noise(size, size)
     cell = size // 6
-    cells = picture.reshape(6, cell, 6, cell, 3).swapaxes(1, 2).reshape(36, -1, 3)
+    cells = image.reshape(6, cell, 6, cell, 3).swapaxes(1, 2).reshape(36, -1, 3)
     shuffled = np.random.default_rng(1).permuted(cells, axis=1)  # another face of the same 36 colours
-    other = shuffled.reshape(6, 6, cell, cell, 3).swapaxes(1, 2).reshape(picture.shape)
-    one, two = (draw_frame(p, [], privacy="blur", also_hide=[Box(0, 0, size, size)]) for p in (picture, other))
-    assert (picture != other).mean() > 0.5
+    other = shuffled.reshape(6, 6, cell, cell, 3).swapaxes(1, 2).reshape(image.shape)
+    one, two = (draw_frame(p, [], privacy="blur", also_hide=[Box(0, 0, size, size)]) for p in (image, other))
+    assert (image != other).mean() > 0.5
     assert (one == two).all()
 
 
@@ -191,10 +191,10 @@ def test_badge_sizes_have_limits() -> None:
 
 
 def test_badge_stands_beside_the_face_or_over_a_hidden_one() -> None:
-    picture = np.full((360, 640, 3), 60, np.uint8)
+    image = np.full((360, 640, 3), 60, np.uint8)
     face = seen(1, "happy", box=(300, 150, 360, 230))
     middle, corner = (slice(180, 200), slice(320, 340)), (slice(226, 234), slice(356, 364))
-    beside, over = draw_frame(picture, [face], emoji=True), draw_frame(picture, [face], emoji=True, privacy="box")
+    beside, over = draw_frame(image, [face], emoji=True), draw_frame(image, [face], emoji=True, privacy="box")
     assert (beside[middle] == 60).all()
     assert len(np.unique(beside[corner].reshape(-1, 3), axis=0)) > 3
     assert len(np.unique(over[middle].reshape(-1, 3), axis=0)) > 3
@@ -205,10 +205,10 @@ def test_badge_stands_beside_the_face_or_over_a_hidden_one() -> None:
 
 def test_plot_shows_tracks_longest_first_and_names_the_rest(tmp_path: Path) -> None:
     plot = TimelinePlot(tmp_path / "plot.png", MODEL)
-    picture = noise(360, 640)
+    image = noise(360, 640)
     for i in range(110):
         faces = [seen(2, "happy"), *[seen(10 + k, "sad", box=(9, 9, 40, 40)) for k in range(12) if k * 9 <= i]]
-        plot.write(frame(i, i / 25, *faces, picture=picture))
+        plot.write(frame(i, i / 25, *faces, image=image))
     rows = [axes for axes in plot.figure().axes if axes.get_ylabel()]
     assert [axes.get_ylabel().split()[0] for axes in rows] == ["#2", *(f"#{n}" for n in range(10, 17))]
     assert rows[-1].get_xlabel() == "shorter, not drawn: #17, #18, #19, #20, #21"
@@ -217,19 +217,19 @@ def test_plot_shows_tracks_longest_first_and_names_the_rest(tmp_path: Path) -> N
 
 def test_plot_has_no_faces_where_nobody_should_be_recognised(tmp_path: Path) -> None:
     plot = TimelinePlot(tmp_path / "plot.png", MODEL, faces=False)
-    plot.write(frame(0, 0.0, seen(1), picture=noise(360, 640)))
+    plot.write(frame(0, 0.0, seen(1), image=noise(360, 640)))
     assert len(plot.figure().axes) == 1
 
 
 @pytest.mark.parametrize("faces", [(), (seen(1),), (seen(1), seen(2, "sad", box=(-90, -90, -9, -9)))])
 @pytest.mark.parametrize("count", [0, 1, 2])
-def test_plots_of_little_are_pictures_too(tmp_path: Path, faces: tuple[TrackedFace, ...], count: int) -> None:
+def test_plots_of_little_are_images_too(tmp_path: Path, faces: tuple[TrackedFace, ...], count: int) -> None:
     path = tmp_path / "plot.png"
     with TimelinePlot(path, MODEL, title="a $ in a_{name}") as plot:
         for i in range(count):
-            plot.write(frame(i, i / 25, *faces, picture=noise(360, 640)))
+            plot.write(frame(i, i / 25, *faces, image=noise(360, 640)))
         assert not path.exists()
-    assert min(read_picture(path).shape[:2]) > 100
+    assert min(read_image(path).shape[:2]) > 100
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -1,4 +1,4 @@
-"""Contact sheets and pages: any picture, hostile texts, whole files."""
+"""Contact sheets and pages: any image, hostile texts, whole files."""
 
 import base64
 import os
@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from mien.errors import OutputError
+from mien.images import decode_image
 from mien.pages import Page, contact_sheet, figure_png, figure_text, new_figure, plain, png
-from mien.pictures import decode_picture
 
 HOSTILE = "<script>alert(1)</script> \"a\" & \x1b[31mred\x00 \u202egnp.exe\n'b'"
 
@@ -60,25 +60,25 @@ def test_contact_sheet_takes_any_size_and_keeps_proportions_and_colours():
     assert (tile[0] == 255).all()
 
 
-def test_contact_sheet_of_fewer_pictures_than_columns_is_as_wide_as_they_are():
+def test_contact_sheet_of_fewer_images_than_columns_is_as_wide_as_they_are():
     assert contact_sheet([grey(5, 5)] * 2, tile=40, columns=12).shape == (48, 92, 3)
     assert contact_sheet([], tile=40).shape == (48, 48, 3)
 
 
-def test_captions_are_drawn_below_their_picture_and_never_across_the_next():
+def test_captions_are_drawn_below_their_image_and_never_across_the_next():
     plain_sheet = contact_sheet([grey(9, 9)] * 2, ["", "x"], tile=60)
     long = contact_sheet([grey(9, 9)] * 2, ["WWWWWWWW" * 20, "x"], tile=60)
     assert (long[:64] == 90).sum() == (plain_sheet[:64] == 90).sum()
     assert (long[64:, :64] < 200).any()
     assert contact_sheet([grey(9, 9)], ["happy 😀 \x1b[2J"], tile=60).shape[1] == 68
-    with pytest.raises(ValueError, match="1 captions for 2 pictures"):
+    with pytest.raises(ValueError, match="1 captions for 2 images"):
         contact_sheet([grey(9, 9)] * 2, ["a"])
 
 
 def test_png_keeps_every_pixel():
-    picture = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
-    assert (decode_picture(png(picture), "a") == picture).all()
-    assert (decode_picture(png(picture[..., :1]), "a", grey=True) == picture[..., :1]).all()
+    image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    assert (decode_image(png(image), "a") == image).all()
+    assert (decode_image(png(image[..., :1]), "a", grey=True) == image[..., :1]).all()
 
 
 def test_hostile_texts_become_text(tmp_path):
@@ -102,7 +102,7 @@ def test_names_that_are_not_utf8_are_written_escaped(tmp_path):
     assert "face\\udcff.png" in written(page, tmp_path)
 
 
-def test_page_asks_for_nothing_and_every_picture_is_inside(tmp_path):
+def test_page_asks_for_nothing_and_every_image_is_inside(tmp_path):
     page = Page("a")
     page.gallery([grey(5, 9), np.zeros((900, 400, 3), np.uint8)], tile=64)
     tags = Tags(written(page, tmp_path))
@@ -110,10 +110,10 @@ def test_page_asks_for_nothing_and_every_picture_is_inside(tmp_path):
     for image in tags.all("img"):
         kind, data = image["src"].split(",", 1)
         assert kind == "data:image/png;base64"
-        picture = decode_picture(base64.b64decode(data), "a")
-        assert picture.shape[:2] == (int(image["height"]), int(image["width"]))
+        pixels = decode_image(base64.b64decode(data), "a")
+        assert pixels.shape[:2] == (int(image["height"]), int(image["width"]))
         assert image["alt"]
-        sizes.append(picture.shape[:2])
+        sizes.append(pixels.shape[:2])
     assert sizes == [(5, 9), (128, 57)]
     assert not tags.all("link") + tags.all("script")
     assert not re.search(r"https?://|url\(|@import", written(page, tmp_path))
@@ -155,4 +155,4 @@ def test_write_leaves_nothing_where_it_fails(tmp_path):
 def test_figures_take_any_label():
     figure = new_figure(3, 2)
     figure.subplots().bar([figure_text(n) for n in ("a$b$", r"$\frac$", "笑顔", HOSTILE)], [1, 2, 3, 4])
-    assert decode_picture(figure_png(figure), "a").shape == (260, 390, 3)
+    assert decode_image(figure_png(figure), "a").shape == (260, 390, 3)

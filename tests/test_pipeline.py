@@ -1,12 +1,18 @@
-"""The whole road in one file: killed, run again, changed, and wrongly written."""
+"""Pipelines: killed, resumed, changed, and with errors in the file."""
 
 import csv
+import importlib
+import inspect
+import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
 import time
+import types
+from dataclasses import MISSING, fields
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -14,13 +20,31 @@ import pytest
 from typer.testing import CliRunner
 
 from mien.cli import app
+from mien.cli.compare import compare
+from mien.cli.data.auditing import audit, drop
+from mien.cli.data.cropping import crop, screen
+from mien.cli.data.dedupe import dedupe
+from mien.cli.data.exporting import split
+from mien.cli.data.looking import explore
+from mien.cli.evaluate import evaluate
 from mien.data.arrays import open_arrays
 from mien.data.toy import write_toy_folders
 from mien.errors import DataError, MienError, OutputError, RecipeError
 from mien.model_file import ModelFile
 from mien.pipeline import run_pipeline
 from mien.pipeline.plan import make_plan
-from mien.pipeline.settings import read_settings
+from mien.pipeline.settings import (
+    Audit,
+    Compare,
+    Crop,
+    Dedupe,
+    Division,
+    Drop,
+    Evaluate,
+    Explore,
+    Screen,
+    read_settings,
+)
 from mien.pipeline.starter import KINDS, starter
 
 RUN = 'recipe = "toy"\nset = ["optimizer.epochs={epochs}", "optimizer.batch_size=16", "network.widths=[4]"]\n'
@@ -64,6 +88,16 @@ STAGES = [
     "evaluate", "export", "card",
 ]  # fmt: skip
 
+TWO_TARGETS = """
+[[train]]
+name = "a"
+recipe = "toy"
+[[train]]
+name = "b"
+recipe = "toy"
+set = ["targets.votes=1", "targets.label=0"]
+"""
+
 
 def states(result):
     found = {}
@@ -95,7 +129,7 @@ def killed(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def resumed(killed):
-    """What came of it when it was run again."""
+    """The killed run, resumed."""
     return killed, run_pipeline(killed / "mien.toml")
 
 
@@ -135,6 +169,7 @@ def test_the_page_links_reports_that_are_there(resumed):
     links = [unquote(link) for link in re.findall(r'href="([^#"]+)"', text)]
     assert len(links) >= 8
     assert "evaluate/ensemble-test/report.html" in links
+    assert "compare/compare.html" in links
     assert not [link for link in links if not (result.page.parent / link).is_file()]
     for stage in STAGES:
         assert f"<td>{stage}</td>" in text
@@ -264,12 +299,17 @@ def test_records_that_could_not_be_used_are_counted(tmp_path):
         ("", "names no stage"),
         ("[dedupe]", r"\[dedupe\] needs data; add \[import\]"),
         ("[toy]", r"add \[import\]"),
-        ("[import]", "'import.source': say what to import"),
-        ("[toy]\n[import]\nsource = 'x'", "'import.source': leave it out"),
+        ("[import]", "'import.source': name the data to import"),
+        ("[toy]\n[import]\nsource = 'x'", "'import.source': remove it"),
         ("[toy]\n[import]\n[drop]\nonly = ['blank']", r"\[drop\] needs \[audit\]"),
         ("[toy]\n[import]\n[evaluate]", r"\[evaluate\] needs a model; add a \[\[train\]\]"),
         ("[toy]\n[import]\n[[train]]\nrecipe = 'toy'\n[ensemble]", r"\[ensemble\] needs two models"),
         ("[toy]\n[import]\n[[train]]\nrecipe = 'toy'\n[card]\nmodels = ['tox']", "no run 'tox'; did you mean 'toy'?"),
+        (
+            "[toy]\n[import]\n[[train]]\nrecipe = 'toy'\n[compare]\nhead = 'votes'",
+            r"the head 'votes' in all runs \(toy: label\)",
+        ),
+        (f"[toy]\n[import]\n{TWO_TARGETS}[compare]", r"a head that all runs have \(a: label; b: votes\); choose runs"),
         ("[toy]\n[import]\n[[train]]\nrecipe = 'toy'\n[[train]]\nrecipe = 'toy'", "two runs are called 'toy'"),
         ("[toy]\n[import]\n[[train]]\nrecipe = 'toy'\nname = '../x'", "expected a name of letters"),
         ("[toy]\n[import]\n[[train]]\nrecipe = 'none'", "no recipe 'none'"),
@@ -299,15 +339,71 @@ def test_models_ask_for_faces_framed_as_the_pipeline_framed_them(tmp_path):
 @pytest.mark.parametrize("kind", KINDS)
 def test_init_writes_a_file_that_can_be_planned_and_overwrites_none(tmp_path, kind):
     place = tmp_path / "mien.toml"
-    done = CliRunner().invoke(app, ["init", "--for", kind, str(place)])
+    done = CliRunner().invoke(app, ["init", "--for", kind, "--out", str(place)])
     assert done.exit_code == 0, done.output
     assert place.read_text("utf-8") == starter(kind)
     plan = [stage.name for stage in make_plan(read_settings(place))]
     assert plan[-1] == "card"
-    again = CliRunner().invoke(app, ["init", "--for", kind, str(place)])
+    again = CliRunner().invoke(app, ["init", "--for", kind, "--out", str(place)])
     assert isinstance(again.exception, OutputError)
 
 
 def test_a_missing_file_says_how_to_write_one(tmp_path):
     with pytest.raises(RecipeError, match=r"can't be read .* mien init"):
         run_pipeline(Path(tmp_path / "mien.toml"))
+
+
+def test_the_comparison_is_that_of_mien_compare(resumed, tmp_path):
+    folder, _ = resumed
+    runs = [str(folder / f"work/train/{name}/models") for name in "ab"]
+    done = CliRunner().invoke(app, ["compare", *runs, "--out", str(tmp_path / "compared"), "--quiet"])
+    assert done.exit_code == 0, done.output
+    ours, theirs = (
+        json.loads((f / "compare.json").read_text()) for f in (folder / "work/compare", tmp_path / "compared")
+    )
+    assert sorted(run.pop("run") for run in ours["runs"]) == ["a", "b"]
+    assert ours["runs"] == [{key: value for key, value in run.items() if key != "run"} for run in theirs["runs"]]
+    assert ours["mcnemar"] == theirs["mcnemar"]
+
+
+CHANGED = [
+    ("mien.data.toy.write_toy_folders", "train", "Toy"), ("mien.data.crops.CropSettings", "size", "Crop"),
+    ("mien.crop.CropSpec", "margin", "Crop"), ("mien.data.screen.ScreenSettings", "votes", "Screen"),
+    ("mien.data.dedupe.dedupe", "near", "Dedupe"), ("mien.data.splits.SplitSettings", "keep_test", "Division"),
+    ("mien.data.explore.explore", "per_class", "Explore"), ("mien.evaluation.evaluate.evaluate", "tta", "Evaluate"),
+    ("mien.evaluation.evaluate.Extras", "target_accuracy", "Evaluate"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("command", "key", "table"), CHANGED)
+def test_a_changed_default_of_a_command_changes_that_of_mien_toml(monkeypatch, command, key, table):
+    module, _, name = command.rpartition(".")
+    original = getattr(importlib.import_module(module), name)
+    signature = inspect.signature(original)
+    parameters = [p.replace(default=0.125) if p.name == key else p for p in signature.parameters.values()]
+    changed = types.FunctionType((lambda: None).__code__, {})
+    changed.__signature__ = signature.replace(parameters=parameters)
+    monkeypatch.setattr(command, changed)
+    tables = runpy.run_path(inspect.getfile(read_settings))
+    assert tables[table].__dataclass_fields__[key].default == 0.125
+
+
+CLI = [
+    (crop, Crop), (screen, Screen), (dedupe, Dedupe), (audit, Audit), (drop, Drop), (split, Division),
+    (explore, Explore), (evaluate, Evaluate), (compare, Compare),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("command", "settings"), CLI)
+def test_mien_toml_and_the_command_line_have_the_same_defaults(command, settings):
+    parameters = inspect.signature(command).parameters
+    absent = (MISSING, inspect.Parameter.empty)
+    both = [f for f in fields(settings) if f.name in parameters]
+    both = [f for f in both if f.default not in absent and parameters[f.name].default not in absent]
+    assert both
+    differing = {
+        field.name: (field.default, parameters[field.name].default)
+        for field in both
+        if (field.default or None) != (parameters[field.name].default or None)
+    }
+    assert differing == {}

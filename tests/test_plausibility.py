@@ -270,8 +270,8 @@ def test_a_sample_reads_no_more_files_than_it_needs(tmp_path, monkeypatch):
     source = folders(tmp_path, [30, 30])
     reads = []
     tree = type(source.source.tree)
-    picture = tree.picture
-    monkeypatch.setattr(tree, "picture", lambda self, name: reads.append(name) or picture(self, name))
+    image = tree.image
+    monkeypatch.setattr(tree, "image", lambda self, name: reads.append(name) or image(self, name))
     assert len(sample_labelled(source, size=8, channels=1, per_class=5).labels) == 10
     assert len(reads) == 10
 

@@ -132,10 +132,10 @@ HEADER = "source,label,happy,sad"
         ([HEADER, "a,happy,0.5,0.5", "b,sad,0.5,0.3"], "line 3: its probabilities add up to 0.8"),
         ([HEADER, "a,happy,0.500,0.500", "b,sad,0.5,0.4"], "line 3: its probabilities add up to 0.9"),
         ([HEADER, "a,happy,7,50"], "scores are 7 to 50, and rows add up to 57 to 57; expected probabilities (sum 1)"),
-        ([HEADER, "a,happy,-0.5,1.5"], "Say what they are: --scores logits"),
-        ([HEADER, "a,happy,much,0.5"], "line 2: 'much' in the column 'happy' is no number"),
-        ([HEADER, "a,happy,nan,0.5"], "line 2: 'nan' in the column 'happy' is no number"),
-        ([HEADER, "a,happy,,1"], "line 2: '' in the column 'happy' is no number"),
+        ([HEADER, "a,happy,-0.5,1.5"], "give their kind: --scores logits"),
+        ([HEADER, "a,happy,much,0.5"], "line 2: 'much' in the column 'happy' is not a number"),
+        ([HEADER, "a,happy,nan,0.5"], "line 2: 'nan' in the column 'happy' is not a number"),
+        ([HEADER, "a,happy,,1"], "line 2: '' in the column 'happy' is not a number"),
         ([HEADER, "a,happy,1"], "line 2: 3 columns; expected 4"),
         ([HEADER, ",happy,1,0"], "line 2: no source"),
         (
@@ -221,7 +221,7 @@ def test_labels_alone_against_data(tmp_path):
     foreign = write(tmp_path / "q.csv", "source,label,expression", "f0.png,angry,contempt", "f1.png,fear,fear")
     wrong = evaluate_predictions(read_predictions(foreign), make_samples([0, 2]), data="faces")
     assert (wrong.n, wrong.accuracy, wrong.n_unanswered) == (2, 0.5, 0)
-    assert wrong.notes == ("answers that the data have no label for, counted as wrong: contempt 1",)
+    assert wrong.notes == ("predictions of classes that the data lack, counted as wrong: contempt 1",)
     own = write(tmp_path / "own.csv", "source,expression", "f0.png,angry", "f1.png,puzzled")
     with pytest.raises(DataError, match=r"line 3: 'puzzled'"):
         evaluate_predictions(read_predictions(own, with_data=True), make_samples([0, 2]), data="faces")
@@ -231,7 +231,7 @@ def test_what_does_not_fit_the_data_is_refused(tmp_path):
     path, truth, _ = write_random(tmp_path / "p.csv", n=5)
     found = read_predictions(path)
     more = make_samples([*truth, 0, 0])
-    with pytest.raises(DataError, match=r"2 of the 7 faces to measure in faces are not in it, first 'f5.png'"):
+    with pytest.raises(DataError, match=r"2 of the 7 faces to measure in faces are missing, first 'f5.png'"):
         evaluate_predictions(found, more, data="faces")
     with pytest.raises(DataError, match=r"line 6: 'f4.png'"):
         evaluate_predictions(found, make_samples(truth[:4]), data="faces")
@@ -244,7 +244,7 @@ def test_what_does_not_fit_the_data_is_refused(tmp_path):
     twice = write(
         tmp_path / "twice.csv", *path.read_text("utf-8").splitlines(), path.read_text("utf-8").splitlines()[1]
     )
-    with pytest.raises(DataError, match=r"line 7: 'f0.png' is there already, in line 2"):
+    with pytest.raises(DataError, match=r"line 7: 'f0.png' is already in line 2"):
         evaluate_predictions(read_predictions(twice), make_samples(truth), data="faces")
     same = Samples(np.zeros((2, 4, 4, 1), np.uint8), np.zeros(2, np.int64), FER2013, ("x", "x"))
     with pytest.raises(DataError, match="two faces have the source 'x'"):

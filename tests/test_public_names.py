@@ -187,7 +187,7 @@ def test_one_image_several_and_a_generator(holiday: Path) -> None:
         results = mien.predict(several)
         assert isinstance(results, mien.Results)
         assert [len(result) for result in results] == [1, 1, 0]
-        assert "is not a picture" in str(results[2].error) or results[2].error
+        assert "is not an image" in str(results[2].error) or results[2].error
     assert [len(r) for r in mien.predict([holiday, image, str(holiday / "gone*.jpg")])] == [1, 1, 0, 1, 0]
     assert len(mien.predict(np.stack([image, image]))) == 2
     drawn = []
@@ -218,7 +218,7 @@ def test_one_image_several_and_a_generator(holiday: Path) -> None:
     ],
 )
 def test_what_is_no_image_is_one_line(source: object, reason: str) -> None:
-    with pytest.raises(mien.PictureError, match=reason) as caught:
+    with pytest.raises(mien.ImageError, match=reason) as caught:
         mien.predict(source)  # type: ignore[call-overload]
     assert "\n" not in str(caught.value)
 
@@ -227,9 +227,9 @@ def test_a_video_and_a_text_file_say_what_to_do(tmp_path: Path) -> None:
     video = tmp_path / "talk.mp4"
     with open_recorder(video, rate=10) as recorder:
         recorder.write(np.zeros((64, 96, 3), np.uint8), 0.0)
-    with pytest.raises(mien.PictureError, match=r"is a video; use  mien\.watch"):
+    with pytest.raises(mien.ImageError, match=r"is a video; use  mien\.watch"):
         mien.predict(video)
-    with Path(ASTRONAUT).open(errors="ignore") as text, pytest.raises(mien.PictureError, match="mode 'rb'"):
+    with Path(ASTRONAUT).open(errors="ignore") as text, pytest.raises(mien.ImageError, match="mode 'rb'"):
         mien.predict(text)  # type: ignore[call-overload]
     with pytest.raises(ValueError, match="expected 'rgb' or 'bgr'"):
         mien.predict(ASTRONAUT, color="grb")  # type: ignore[call-overload]

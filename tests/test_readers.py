@@ -6,9 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
+import mien
 from mien.cli import main
+from mien.crop import fit_face
 from mien.data.arrays import open_arrays, read_problems, write_arrays
-from mien.data.dataset import fit_face
 from mien.data.importing import import_dataset
 from mien.data.readers import open_dataset, open_source, read_dataset, require_split
 from mien.data.toy import write_toy_folders
@@ -19,7 +20,7 @@ from mien.errors import DataError, OutputError
 def toy(tmp_path):
     """Toy faces in class folders, one of them damaged."""
     write_toy_folders(tmp_path / "toy", train=28, validation=14, test=0)
-    (tmp_path / "toy/train/happy/bad.png").write_bytes(b"no picture")
+    (tmp_path / "toy/train/happy/bad.png").write_bytes(b"no image")
     return tmp_path / "toy"
 
 
@@ -29,7 +30,7 @@ def test_read_dataset(toy, tmp_path):
     assert list(found) == ["train", "validation"]
     assert found["train"].images.shape == (28, 24, 24, 3)
     assert len(told) == 1
-    assert told[0].startswith("left out: train/happy/bad.png: is not a picture")
+    assert told[0].startswith("left out: train/happy/bad.png: is not an image")
     assert found["train"].sources[0] == "train/angry/" + sorted(p.name for p in (toy / "train/angry").iterdir())[0]
     assert list(read_dataset(toy, size=24, channels=1, splits=("validation",))) == ["validation"]
     assert read_dataset(toy, size=24, channels=1, splits=("test",)) == {}
@@ -110,7 +111,7 @@ def test_import_as_another_layout(toy, tmp_path, as_):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["arrays", "out", "toy"]
     again = open_dataset(tmp_path / "out")
     assert again.counts() == arrays.counts()
-    ours, theirs = (sorted(d.picture(i).tobytes() for i in range(42)) for d in (again, arrays))
+    ours, theirs = (sorted(d.image(i).tobytes() for i in range(42)) for d in (again, arrays))
     assert ours == theirs
     assert [p.source for p in read_problems(tmp_path / "out")] == ["train/happy/bad.png"]
     with pytest.raises(OutputError, match="exists already"):
@@ -148,15 +149,37 @@ def test_the_command(toy, tmp_path, monkeypatch, capsys):
     assert code == 3
     assert "layout   class folders with splits\nlabels   angry, disgust" in out
     assert "42 images; nothing was written" in out
-    assert "not read: train/happy/bad.png: is not a picture" in err
+    assert "not read: train/happy/bad.png: is not an image" in err
     assert not (tmp_path / "out").exists()
-    code, out, err = run(toy, tmp_path / "out", "--quiet")
+    code, out, err = run(toy, "--out", tmp_path / "out", "--quiet")
     assert code == 3
     assert "1 files or records could not be used" in err
     assert "problems.csv" in err
     assert "42" in out
     assert len(open_arrays(tmp_path / "out")) == 42
-    code, out, err = run(toy, tmp_path / "out")
+    code, out, err = run(toy, "--out", tmp_path / "out")
     assert code == 2
     assert err.startswith("mien: ")
     assert len(err.strip().splitlines()) == 1
+
+
+# Loading in Python
+
+
+def test_load_dataset_takes_choices_and_gives_splits(toy):
+    data = mien.load_dataset(str(toy), labels="happy=own_class", split_map="validation=test", warn=[].append)
+    assert list(data) == ["train", "test"] and len(data["test"]) == 14
+    assert "own_class" in data.label_names
+    with pytest.raises(DataError, match="no split 'validation'; it has "):
+        data["validation"]
+
+
+def test_a_data_set_as_a_table(toy):
+    pandas = pytest.importorskip("pandas")
+    data = mien.load_dataset(toy, warn=[].append)
+    votes = np.arange(8 * len(data), dtype=np.float32).reshape(-1, 8)
+    table = data.with_columns(votes=votes)["train"].to_pandas()
+    assert isinstance(table, pandas.DataFrame) and len(table) == len(data["train"])
+    assert list(table.columns[:6]) == ["source", "split", "label", "height", "width", "channels"]
+    assert set(table["label"]) <= set(data.label_names) and set(table["split"]) == {"train"}
+    assert table["votes_angry"].tolist() == votes[data.splits == "train", 0].tolist()

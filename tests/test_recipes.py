@@ -10,7 +10,7 @@ from mien.cli import app
 from mien.errors import MienError, OutputError, RecipeError
 from mien.training.diagram import recipe_facts, write_diagram
 from mien.training.ladder_steps import LADDER
-from mien.training.recipe import load_recipe, shipped_recipes
+from mien.training.recipe import load_recipe, recipe_names, recipe_text
 from mien.training.search import Choice, Range, as_override, read_search
 
 
@@ -36,11 +36,11 @@ def test_each_step_of_the_ladder_changes_what_it_says_and_nothing_else():
     assert (last.loss.class_weights, last.network.dense) == ("balanced", 128)
 
 
-@pytest.mark.parametrize("name", sorted(shipped_recipes()))
+@pytest.mark.parametrize("name", recipe_names())
 def test_every_shipped_recipe_says_what_it_is_and_can_be_tuned_where_it_has_a_search(name):
     recipe = load_recipe(name)
     assert 20 <= len(recipe.description) <= 120
-    if "[search]" in shipped_recipes()[name]:
+    if "[search]" in recipe_text(name):
         assert read_search(name)
 
 
@@ -98,14 +98,14 @@ def test_the_diagram_draws_every_recipe(tmp_path):
 def test_recipes_are_listed_printed_and_drawn(tmp_path):
     runner = CliRunner()
     listed = runner.invoke(app, ["recipes"])
-    assert all(name in listed.stdout for name in shipped_recipes())
+    assert all(name in listed.stdout for name in recipe_names())
     printed = runner.invoke(app, ["recipes", "ladder-07"]).stdout
     (tmp_path / "my.toml").write_text(printed)
     copy = asdict(load_recipe(str(tmp_path / "my.toml"))) | {"name": "ladder-07"}
     assert copy == asdict(load_recipe("ladder-07"))
-    found = json.loads(runner.invoke(app, ["recipes", "ladder-*", "--json"]).stdout)
+    found = json.loads(runner.invoke(app, ["recipes", "ladder-*", "--format", "json"]).stdout)
     assert [r["name"] for r in found] == [step.name for step in LADDER]
-    drawn = runner.invoke(app, ["recipes", "toy", "--diagram", str(tmp_path / "one.png")])
+    drawn = runner.invoke(app, ["recipes", "toy", "--out", str(tmp_path / "one.png")])
     assert drawn.exit_code == 0
     assert (tmp_path / "one.png").read_bytes()[:4] == b"\x89PNG"
     with pytest.raises(MienError, match="no recipe 'ladder'"):

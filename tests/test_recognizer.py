@@ -14,9 +14,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from hostile_pictures import PEAK_MB, UNREADABLE, make_hostile_folder, scene
+from hostile_images import PEAK_MB, UNREADABLE, make_hostile_folder, scene
 from mien.crop import CropSpec, ten_views
-from mien.errors import ModelFileError, PictureError
+from mien.errors import ImageError, ModelFileError
 from mien.labels import FER2013
 from mien.model_file import ModelFile
 from mien.recognition.classifier import Classifier
@@ -32,7 +32,7 @@ class Fixed:
 
     name = "fixed"
 
-    def detect(self, picture: NDArray[np.uint8]) -> Detections:
+    def detect(self, image: NDArray[np.uint8]) -> Detections:
         boxes = np.float32([[60, 10, 100, 50], [5, 20, 45, 60], [0, 0, 8, 15]])
         return Detections(boxes, np.float32([0.9, 0.8, 0.7]), np.zeros((3, 5, 2), np.float32))
 
@@ -50,28 +50,28 @@ def values(result: ImageResult) -> NDArray[np.float64]:
     return np.array([list(face.probabilities.values()) for face in result.faces])
 
 
-def test_one_picture_of_every_kind(tiny: Path, tmp_path: Path) -> None:
+def test_one_image_of_every_kind(tiny: Path, tmp_path: Path) -> None:
     recognizer = Recognizer(tiny, detector="none")
-    picture = noise(0)
-    Image.fromarray(picture).save(tmp_path / "a.png")
-    expected = recognizer.predict(picture)
+    image = noise(0)
+    Image.fromarray(image).save(tmp_path / "a.png")
+    expected = recognizer.predict(image)
     assert (expected.source, expected.width, expected.height, len(expected.faces)) == ("image 0", 48, 48, 1)
     assert tuple(expected.faces[0].probabilities) == FER2013
     assert sum(expected.faces[0].probabilities.values()) == pytest.approx(1, abs=1e-5)
     assert expected.faces[0].confidence == max(expected.faces[0].probabilities.values())
-    with Image.open(tmp_path / "a.png") as image:
-        for same in (tmp_path / "a.png", str(tmp_path / "a.png"), image, Image.fromarray(picture)):
+    with Image.open(tmp_path / "a.png") as opened:
+        for same in (tmp_path / "a.png", str(tmp_path / "a.png"), opened, Image.fromarray(image)):
             assert np.allclose(values(recognizer.predict(same)), values(expected))
     assert recognizer.predict(tmp_path / "a.png").source == str(tmp_path / "a.png")
-    assert len(recognizer.predict(picture[..., 0]).faces) == 1
-    assert recognizer.predict(picture)._repr_png_() is not None
+    assert len(recognizer.predict(image[..., 0]).faces) == 1
+    assert recognizer.predict(image)._repr_png_() is not None
 
 
 def test_one_that_cannot_be_read_raises_and_among_several_is_a_result(tiny: Path) -> None:
     recognizer = Recognizer(tiny, detector="none")
-    with pytest.raises(PictureError, match="no such file"):
+    with pytest.raises(ImageError, match="no such file"):
         recognizer.predict("gone.jpg")
-    with pytest.raises(PictureError, match="NaN"):
+    with pytest.raises(ImageError, match="NaN"):
         recognizer.predict(np.full((4, 4), np.nan))
     results = recognizer.predict([noise(0), "gone.jpg", np.full((4, 4), np.nan), noise(1)])
     assert [len(r.faces) for r in results] == [1, 0, 0, 1]
@@ -88,12 +88,12 @@ def test_faces_stand_from_left_to_right_and_small_ones_are_left_out(tiny: Path) 
     assert len(Recognizer(tiny, detector=Fixed(), min_face=99).predict(noise(0, 90, 120)).faces) == 0
 
 
-def test_batches_across_pictures_change_nothing(tiny: Path) -> None:
-    pictures = [noise(i, 90, 120) for i in range(23)]
-    pictures[5:7] = [np.zeros((9, 9, 3), np.uint8)] * 2
-    one_by_one = [Recognizer(tiny, detector=Fixed()).predict(p) for p in pictures]
+def test_batches_across_images_change_nothing(tiny: Path) -> None:
+    images = [noise(i, 90, 120) for i in range(23)]
+    images[5:7] = [np.zeros((9, 9, 3), np.uint8)] * 2
+    one_by_one = [Recognizer(tiny, detector=Fixed()).predict(p) for p in images]
     for batch_size, workers in ((1, 1), (4, 3), (64, 2)):
-        results = Recognizer(tiny, detector=Fixed(), batch_size=batch_size, workers=workers).predict(pictures)
+        results = Recognizer(tiny, detector=Fixed(), batch_size=batch_size, workers=workers).predict(images)
         for result, expected in zip(results, one_by_one, strict=True):
             assert np.allclose(values(result), values(expected), atol=1e-6)
             assert [f.box for f in result.faces] == [f.box for f in expected.faces]
@@ -117,7 +117,7 @@ def test_stream_reads_only_a_little_ahead_and_answers_early(tiny: Path) -> None:
     assert not [t for t in threading.enumerate() if t.name.startswith("mien")]
 
 
-def test_pictures_kept_for_drawing_stay_few(tiny: Path) -> None:
+def test_images_kept_for_drawing_stay_few(tiny: Path) -> None:
     big = np.zeros((3000, 4000, 3), np.uint8)
     recognizer = Recognizer(tiny, detector=Fixed(), workers=1, min_face=99)
     drawn = 0
@@ -145,10 +145,10 @@ def test_several_models_answer_with_their_mean_by_name(tmp_path: Path) -> None:
         make_model(tmp_path / "a.onnx"),
         make_model(tmp_path / "b.onnx", other_order, size=32, channels=3, crop=CropSpec(margin=0.2), seed=1),
     ]
-    picture = noise(3, 90, 120)
-    first, second = (Recognizer(p, detector=Fixed()).predict(picture) for p in paths)
+    image = noise(3, 90, 120)
+    first, second = (Recognizer(p, detector=Fixed()).predict(image) for p in paths)
     both = Recognizer(paths, detector=Fixed())
-    result = both.predict(picture)
+    result = both.predict(image)
     for one, two, mean in zip(first.faces, second.faces, result.faces, strict=True):
         for name in FER2013:
             other = "happiness" if name == "happy" else name
@@ -195,7 +195,7 @@ def test_the_astronaut_is_found(tmp_path: Path) -> None:
 
 
 def test_hostile_folder_in_bounded_memory(tiny: Path, tmp_path: Path) -> None:
-    folder = make_hostile_folder(tmp_path / "pictures")
+    folder = make_hostile_folder(tmp_path / "images")
     script = (
         "import sys\n"
         "from mien.media.sources import expand_sources\n"
@@ -213,6 +213,6 @@ def test_hostile_folder_in_bounded_memory(tiny: Path, tmp_path: Path) -> None:
 
 
 def test_scene_is_not_changed(tiny: Path) -> None:
-    picture = scene()
-    Recognizer(tiny, detector=Fixed()).predict(picture)
-    assert (picture == scene()).all()
+    image = scene()
+    Recognizer(tiny, detector=Fixed()).predict(image)
+    assert (image == scene()).all()

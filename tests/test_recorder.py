@@ -14,7 +14,7 @@ av = pytest.importorskip("av")
 
 from made_video import container_times, make_clip, scene  # noqa: E402
 from mien.errors import OutputError, VideoError  # noqa: E402
-from mien.media.video.opening import open_source  # noqa: E402
+from mien.media.video.opening import open_video  # noqa: E402
 from mien.media.video.recorder import Recorder, open_recorder  # noqa: E402
 
 SHARED = Path(__file__).parents[2] / "shared" / "media"
@@ -22,10 +22,10 @@ SHARED = Path(__file__).parents[2] / "shared" / "media"
 
 def record(source: Path, out: Path, *, frames: int | None = None, sound: bool = True) -> int:
     """Records the first frames of a clip; returns how many."""
-    opened = open_source(source)
+    opened = open_video(source)
     with open_recorder(out, rate=opened.rate, sound_of=source if sound else None) as recorder:
         for frame in opened:
-            recorder.write(frame.picture, frame.time_s)
+            recorder.write(frame.image, frame.time_s)
             if recorder.frames == frames:
                 break
     return recorder.frames
@@ -54,10 +54,10 @@ def test_what_comes_back_is_what_was_written(tmp_path: Path) -> None:
     with open_recorder(out, rate=25, quality=10) as recorder:
         for number, time_s in enumerate(times):
             recorder.write(scene(number), time_s)
-    frames = list(open_source(out))
+    frames = list(open_video(out))
     assert [f.time_s for f in frames] == pytest.approx(times, abs=1e-4)
     for frame in frames:
-        assert np.abs(frame.picture.astype(int) - scene(frame.number))[2:-2, 2:-2].mean() < 4
+        assert np.abs(frame.image.astype(int) - scene(frame.number))[2:-2, 2:-2].mean() < 4
     with av.open(str(out)) as container:
         codec = container.streams.video[0].codec_context
         assert (codec.name, codec.pix_fmt, container.streams.video[0].start_time) == ("h264", "yuv420p", 0)
@@ -99,7 +99,7 @@ def test_sound_is_kept_and_cut_at_the_end(name: str, codec: str, sound: str, kep
     assert min(loud[1:-1]) > 0.5 * max(loud) > 0
 
 
-def test_sound_stays_beside_its_picture(tmp_path: Path) -> None:
+def test_sound_stays_beside_its_image(tmp_path: Path) -> None:
     """A copying cutter's lead-in: three frames before the sound."""
     source = SHARED / "no-face.mp4"
     if not source.is_file():
@@ -133,12 +133,12 @@ def test_odd_sizes_and_other_sizes(tmp_path: Path) -> None:
         recorder.write(scene(0, 97, 130), 0.1)
         recorder.write(scene(0, 49, 33), 0.2)
         recorder.write(np.ascontiguousarray(scene(0, 194, 132))[::2, ::2], 0.3)  # not contiguous
-    pictures = [frame.picture.astype(int) for frame in open_source(out)]
-    assert {p.shape for p in pictures} == {(66, 98, 3)}
-    assert np.abs(pictures[0][4:61, 4:93] - scene(0, 97, 65)[4:61, 4:93]).mean() < 6
-    assert pictures[1][:, :20].max() < 24  # black bars
-    assert np.abs(pictures[1][10, 35] - (200, 30, 30)).max() < 24
-    assert np.abs(pictures[2][10, 20] - (200, 30, 30)).max() < 24
+    images = [frame.image.astype(int) for frame in open_video(out)]
+    assert {p.shape for p in images} == {(66, 98, 3)}
+    assert np.abs(images[0][4:61, 4:93] - scene(0, 97, 65)[4:61, 4:93]).mean() < 6
+    assert images[1][:, :20].max() < 24  # black bars
+    assert np.abs(images[1][10, 35] - (200, 30, 30)).max() < 24
+    assert np.abs(images[2][10, 20] - (200, 30, 30)).max() < 24
 
 
 def test_times_that_do_not_grow_are_set_apart(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_a_killed_recording_plays_to_its_last_fragment(tmp_path: Path) -> None:
         assert child.stdout is not None
         assert child.stdout.readline() == "there\n"
         child.send_signal(signal.SIGKILL)
-    frames = list(open_source(out))
+    frames = list(open_video(out))
     assert 100 <= len(frames) <= 150
     assert frames[-1].time_s == pytest.approx((len(frames) - 1) / 25, abs=1e-4)
     assert seconds(out, "audio") > 3.5
@@ -184,7 +184,7 @@ def test_nothing_is_lost_when_the_block_fails(tmp_path: Path) -> None:
         for number in range(30):
             recorder.write(scene(number), number / 25)
         raise KeyboardInterrupt
-    assert len(list(open_source(out))) == 30
+    assert len(list(open_video(out))) == 30
     recorder.close()
     with pytest.raises(VideoError, match="is closed"):
         recorder.write(scene(0), 2.0)
@@ -222,7 +222,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
         write_much(recorder, list(noise))
 
 
-def write_much(recorder: Recorder, pictures: list[np.ndarray]) -> None:
+def write_much(recorder: Recorder, images: list[np.ndarray]) -> None:
     with recorder:
         for number in range(200):
-            recorder.write(pictures[number % len(pictures)], number / 25)
+            recorder.write(images[number % len(images)], number / 25)

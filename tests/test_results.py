@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, ImageShow
 
 from made_frames import frame, seen
-from mien.errors import MissingExtraError, OutputError, PictureError
+from mien.errors import ImageError, MissingExtraError, OutputError
 from mien.results import Box, Face, ImageResult, Results
 
 LABELS = ("happy", "sad")
@@ -61,7 +61,7 @@ def test_a_crop_is_the_pixels_of_the_box_inside_the_image() -> None:
     at_the_edge = Face(Box(-5.5, -3, 10.2, 8), 1, "happy", 1, {"happy": 1.0})
     assert at_the_edge.crop(IMAGE).shape == (8, 11, 3)
     assert at_the_edge.crop(IMAGE[..., 0]).shape == (8, 11)
-    with pytest.raises(PictureError, match="not kept"):
+    with pytest.raises(ImageError, match="not kept"):
         at_the_edge.crop()
     with pytest.raises(ValueError, match="outside"):
         at_the_edge.crop(IMAGE[:0])
@@ -136,11 +136,11 @@ def test_an_image_that_was_not_kept_is_read_again(tmp_path: Path) -> None:
     result = ImageResult(str(path), 100, 60, FACES)
     assert (result.plot() == RESULT.plot()).all()
     Image.fromarray(IMAGE[:40]).save(path)
-    with pytest.raises(PictureError, match="has changed"):
+    with pytest.raises(ImageError, match="has changed"):
         result.plot()
-    with pytest.raises(PictureError, match="keep_images=True"):
+    with pytest.raises(ImageError, match="keep_images=True"):
         ImageResult("image 0", 100, 60, FACES).plot()
-    with pytest.raises(PictureError, match="is empty"):
+    with pytest.raises(ImageError, match="is empty"):
         BROKEN.plot()
     assert BROKEN._repr_png_() is None
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mien.data.toy import toy_faces
-from mien.evaluation.evaluate import Extras, evaluate
+from mien.evaluation.evaluate import Extras, evaluate_samples
 from mien.evaluation.robustness import CORRUPTIONS, SEVERITIES, choose_rows, corrupt, measure_robustness
 from mien.labels import EIGHT, FER2013
 from mien.model_file import ModelFile
@@ -76,7 +76,7 @@ def test_clean_equals_the_evaluation_to_the_sample(tmp_path):
     samples = toy_faces(120)
     model = ModelFile(make_model(tmp_path / "m.onnx", EIGHT))
     told = []
-    result = evaluate(
+    result = evaluate_samples(
         [model],
         samples,
         batch_size=37,
@@ -92,14 +92,14 @@ def test_clean_equals_the_evaluation_to_the_sample(tmp_path):
     assert found.mean_accuracy == pytest.approx(np.mean([c.accuracy for c in found.corruptions]))
     written = result.to_dict()["robustness"]
     assert (written["n"], len(written["corruptions"]), len(written["corruptions"][0]["accuracy"])) == (120, 10, 5)
-    assert evaluate([model], samples).to_dict()["robustness"] is None
+    assert evaluate_samples([model], samples).to_dict()["robustness"] is None
 
     # Part of the faces, as classified in other company, get the answers that they got before.
     rows = choose_rows(120, 20)
-    some = evaluate([model], samples, extras=Extras(robustness_faces=20)).robustness
+    some = evaluate_samples([model], samples, extras=Extras(robustness_faces=20)).robustness
     hits = result.truth_index == result.predicted_index
     assert (some.n, some.clean_accuracy) == (20, hits[rows].mean())
-    assert some == evaluate([model], samples, extras=Extras(robustness_faces=20)).robustness
+    assert some == evaluate_samples([model], samples, extras=Extras(robustness_faces=20)).robustness
 
 
 def test_faces_without_a_truth_are_not_measured(tmp_path):
@@ -108,7 +108,7 @@ def test_faces_without_a_truth_are_not_measured(tmp_path):
     votes[::2, 3] = 10
     votes[1::2, :2] = 5
     model = ModelFile(make_model(tmp_path / "m.onnx", favourite="happy"))
-    result = evaluate([model], replace(samples, votes=votes), truth="votes", extras=Extras(robustness_faces=99))
+    result = evaluate_samples([model], replace(samples, votes=votes), truth="votes", extras=Extras(robustness_faces=99))
     assert result.rows.tolist() == list(range(0, 40, 2))
     assert (result.robustness.n, result.robustness.clean_accuracy) == (20, 1.0)
     assert FER2013[3] == "happy"

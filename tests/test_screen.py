@@ -16,7 +16,7 @@ from mien.data.crops import DetectorChoice
 from mien.data.screen import ScreenSettings, face_scores, screen_dataset
 from mien.errors import DataError
 from mien.faces import make_detector
-from mien.pictures import read_picture
+from mien.images import read_image
 from mien.results import Detections
 
 ASTRONAUT = Path(mien.__file__).parent / "examples/astronaut.png"
@@ -28,11 +28,11 @@ class Brighter:
     def __init__(self, name, limit):
         self.name, self.limit = name, limit
 
-    def detect(self, picture):
-        height, width = picture.shape[:2]
-        count = int(picture.mean() > self.limit)
+    def detect(self, image):
+        height, width = image.shape[:2]
+        count = int(image.mean() > self.limit)
         boxes = np.array([[0, 0, width, height]] * count, np.float32).reshape(count, 4)
-        return Detections(boxes, np.full(count, picture.mean() / 255, np.float32))
+        return Detections(boxes, np.full(count, image.mean() / 255, np.float32))
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def easy_and_strict(monkeypatch):
 
 @pytest.fixture
 def faces(tmp_path):
-    """Flat pictures whose brightness is their name, in two splits."""
+    """Flat images whose brightness is their name, in two splits."""
     root = tmp_path / "faces"
     for split, label, values in (
         ("train", "happy", (20, 100, 200)),
@@ -79,7 +79,7 @@ def test_samples_without_a_face_are_listed_and_the_others_kept(faces, tmp_path, 
     assert rows["train/sad/30.png"] == {
         "source": "train/sad/30.png", "split": "train", "label": "sad", "reason": "no face found by mtcnn",
     }  # fmt: skip
-    sheet = read_picture(tmp_path / "out-rejected.png")
+    sheet = read_image(tmp_path / "out-rejected.png")
     assert sheet.shape[1] > 3 * 96
     assert result.unreadable == ()
 
@@ -146,9 +146,9 @@ def test_impossible_wishes_are_refused_before_anything_is_written(faces, tmp_pat
 
 
 def test_a_real_detector_finds_the_face_in_a_small_crop_and_none_in_noise():
-    picture = read_picture(ASTRONAUT)
+    image = read_image(ASTRONAUT)
     detector = make_detector("mtcnn")
-    small = crop_faces(picture, detector.detect(picture), CropSpec(), size=48, channels=1)[0]
+    small = crop_faces(image, detector.detect(image), CropSpec(), size=48, channels=1)[0]
     noise = np.random.default_rng(0).integers(0, 255, (48, 48, 1), np.uint8)
     assert face_scores([detector], small)[0] > 0.9
     assert face_scores([detector], noise) == [0.0]
@@ -156,7 +156,19 @@ def test_a_real_detector_finds_the_face_in_a_small_crop_and_none_in_noise():
 
 def test_command_tells_how_many_went_from_each_split(faces, tmp_path, easy_and_strict):
     run = CliRunner().invoke
-    wanted = ["data", "screen", str(faces), str(tmp_path / "out"), "-d", "mtcnn", "-d", "yunet", "--votes", "2"]
+    wanted = [
+        "data",
+        "screen",
+        str(faces),
+        "--out",
+        str(tmp_path / "out"),
+        "-d",
+        "mtcnn",
+        "-d",
+        "yunet",
+        "--votes",
+        "2",
+    ]
     plan = run(app, [*wanted, "--dry-run"])
     assert plan.exit_code == 0, plan.output
     assert "mtcnn, yunet" in plan.output and not (tmp_path / "out").exists()

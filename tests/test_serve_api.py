@@ -43,7 +43,7 @@ def test_the_answer_is_the_command_lines(port: int, tiny: Path, tmp_path: Path) 
         "astronaut.png": ASTRONAUT.read_bytes(),
         "no face.jpg": jpeg(),
         "cut off.png": png()[:300],
-        "text é.jpg": b"not a picture",
+        "text é.jpg": b"not an image",
         "empty.png": b"",
     }
     for name, data in files.items():
@@ -57,9 +57,9 @@ def test_the_answer_is_the_command_lines(port: int, tiny: Path, tmp_path: Path) 
     assert [image["error"] is None for image in answer.json["images"]] == [True, True, False, False, False]
 
 
-def test_a_body_may_be_the_picture_itself_whatever_its_type_says(port: int) -> None:
+def test_a_body_may_be_the_image_itself_whatever_its_type_says(port: int) -> None:
     whole = ask(port, "POST", "/v1/predict", ASTRONAUT.read_bytes(), Content_Type="text/html").json["images"][0]
-    assert (whole["source"], whole["width"], len(whole["faces"])) == ("picture 0", 512, 1)
+    assert (whole["source"], whole["width"], len(whole["faces"])) == ("image 0", 512, 1)
     (named,) = post(port, "/v1/predict", ("x", ASTRONAUT.read_bytes())).json["images"]
     assert named["faces"] == whole["faces"]
 
@@ -102,7 +102,7 @@ def test_one_of_several_in_json_may_be_unreadable(port: int) -> None:
     body = json.dumps({"images": [URL, "nonsense", encoded(TWO), encoded(b"%PDF-1.7"), URL[:200]]})
     images = ask(port, "POST", "/v1/predict?detector=none", body, Content_Type="application/json").json["images"]
     assert [image["error"] is None for image in images] == [True, False, True, False, False]
-    assert [image["source"] for image in images] == [f"picture {number}" for number in range(5)]
+    assert [image["source"] for image in images] == [f"image {number}" for number in range(5)]
 
 
 @pytest.mark.parametrize(
@@ -110,18 +110,18 @@ def test_one_of_several_in_json_may_be_unreadable(port: int) -> None:
     [
         ("application/json", '{"images": ["', "bad_json"),
         ("application/json", "[" * 100_000, "bad_json"),
-        ("application/json", '{"images": []}', "no_picture"),
-        ("application/json", '{"images": [7, null, {"a": 1}]}', "no_picture"),
-        ("application/json", '{"photo": "x"}', "no_picture"),
-        ("application/json", '{"img_path": "/etc/passwd"}', "no_picture"),
-        ("application/json", '{"img_path": "http://127.0.0.1/a.jpg"}', "no_picture"),
-        ("application/x-www-form-urlencoded", "image=/etc/passwd", "no_picture"),
-        ("application/x-www-form-urlencoded", "&".join("a=1" for _ in range(2000)), "no_picture"),
-        ("text/plain", "hello", "no_picture"),
+        ("application/json", '{"images": []}', "no_image"),
+        ("application/json", '{"images": [7, null, {"a": 1}]}', "no_image"),
+        ("application/json", '{"photo": "x"}', "no_image"),
+        ("application/json", '{"img_path": "/etc/passwd"}', "no_image"),
+        ("application/json", '{"img_path": "http://127.0.0.1/a.jpg"}', "no_image"),
+        ("application/x-www-form-urlencoded", "image=/etc/passwd", "no_image"),
+        ("application/x-www-form-urlencoded", "&".join("a=1" for _ in range(2000)), "no_image"),
+        ("text/plain", "hello", "no_image"),
         (
             f"multipart/form-data; boundary={BOUNDARY}",
             f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="note"\r\n\r\nhello\r\n--{BOUNDARY}--\r\n',
-            "no_picture",
+            "no_image",
         ),
     ],
 )
@@ -148,7 +148,7 @@ def test_faces_are_taken_as_they_are(port: int) -> None:
     assert same == images
 
 
-def test_annotated_picture(port: int) -> None:
+def test_annotated_image(port: int) -> None:
     answer = post(port, "/v1/predict?annotate=1", ("a.png", ASTRONAUT.read_bytes()))
     assert (answer.status, answer.headers["content-type"]) == (200, "image/png")
     drawn = cv2.imdecode(np.frombuffer(answer.body, np.uint8), cv2.IMREAD_COLOR)
@@ -157,9 +157,9 @@ def test_annotated_picture(port: int) -> None:
     changed = (drawn != original).any(axis=2)
     assert 0.005 < changed.mean() < 0.2
     assert ask(port, "POST", "/v1/predict?annotate=1", jpeg()).headers["content-type"] == "image/jpeg"
-    assert post(port, "/v1/predict?annotate=1", ("a", png()), ("b", png())).code == "one_picture"
+    assert post(port, "/v1/predict?annotate=1", ("a", png()), ("b", png())).code == "one_image"
     unreadable = post(port, "/v1/predict?annotate=1", ("secret.png", b"hello"))
-    assert (unreadable.status, unreadable.code) == (422, "unreadable_picture")
+    assert (unreadable.status, unreadable.code) == (422, "unreadable_image")
     assert b"secret" not in unreadable.body
 
 
@@ -169,7 +169,7 @@ def test_annotated_picture(port: int) -> None:
         ("POST", "/v1/predict?model=../../etc/passwd", b"x", 400, "unknown_model"),
         ("POST", "/v1/predict?detector=yunet", b"x", 400, "unknown_detector"),
         ("POST", "/v1/predict?annotate=maybe", b"x", 422, "bad_parameter"),
-        ("POST", "/v1/predict", None, 400, "no_picture"),
+        ("POST", "/v1/predict", None, 400, "no_image"),
         ("GET", "/v1/predict", None, 405, "method_not_allowed"),
         ("GET", "/v1/../../etc/passwd", None, 404, "not_found"),
         ("GET", "/docs", None, 404, "not_found"),
@@ -263,7 +263,7 @@ def test_token_files_that_cannot_be_used(tmp_path: Path, text: str) -> None:
     with pytest.raises(ServingError, match="openssl rand") as caught:
         read_tokens(tmp_path / "tokens")
     assert "ümlaut" not in str(caught.value)
-    with pytest.raises(ServingError, match="one token a line"):
+    with pytest.raises(ServingError, match="one token per line"):
         read_tokens(tmp_path / "gone")
 
 

@@ -122,7 +122,7 @@ def test_too_many_files(strict: int) -> None:
     assert post(strict, "/v1/predict", *[("a", png())] * 4).code == "too_large"
 
 
-def test_a_bomb_of_a_picture_is_refused_by_its_header(strict: int) -> None:
+def test_a_bomb_of_a_image_is_refused_by_its_header(strict: int) -> None:
     ihdr = b"IHDR" + struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
     bomb = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + ihdr + struct.pack(">I", zlib.crc32(ihdr)) + b"IEND"
     (image,) = post(strict, "/v1/predict", ("bomb.png", bomb)).json["images"]
@@ -190,14 +190,14 @@ def test_a_full_queue_answers_at_once_and_a_client_that_is_gone_frees_its_place(
         leaving.sendall(head(f"Content-Length: {len(png())}") + png())
         until(lambda: gate.entered == warm + 1)
         staying = other.submit(post, port, "/v1/predict", ("stays", png(1)))
-        until(lambda: metric(port, "mien_queue_pictures") == 2)
+        until(lambda: metric(port, "mien_queue_images") == 2)
         refused = post(port, "/v1/predict", ("late", png()))
         assert (refused.status, refused.code, refused.headers["retry-after"]) == (503, "busy", "1")
         leaving.close()
-        until(lambda: metric(port, "mien_queue_pictures") == 1)
+        until(lambda: metric(port, "mien_queue_images") == 1)
         gate.open.set()
         assert staying.result().json["images"][0]["source"] == "stays"
-        until(lambda: metric(port, "mien_queue_pictures") == 0)
+        until(lambda: metric(port, "mien_queue_images") == 0)
         assert post(port, "/v1/predict", ("a", png()), ("b", png())).status == 200
 
 
@@ -215,7 +215,7 @@ def test_a_mistake_of_the_servers_own_says_nothing_about_itself(
 ) -> None:
     with serving(tiny) as port:
         with monkeypatch.context() as broken:
-            broken.setattr(gate, "detect", lambda picture: 1 / 0)
+            broken.setattr(gate, "detect", lambda image: 1 / 0)
             answer = post(port, "/v1/predict", ("secret.png", png()))
         assert (answer.status, answer.code) == (500, "internal")
         assert not LEAKS.search(answer.body)
@@ -279,8 +279,8 @@ SEEDS = (png(), jpeg(), b"GIF89a", b"RIFF\x00\x00\x00\x00WEBPVP8 ", b"BM", b"II*
 
 
 @st.composite
-def broken_pictures(draw: st.DrawFn) -> bytes:
-    """Beginnings of pictures with some bytes changed, followed by anything."""
+def broken_images(draw: st.DrawFn) -> bytes:
+    """Beginnings of images with some bytes changed, followed by anything."""
     data = bytearray(draw(st.sampled_from(SEEDS)))
     for _ in range(draw(st.integers(0, 4))):
         data[draw(st.integers(0, len(data) - 1))] = draw(st.integers(0, 255))
@@ -296,7 +296,7 @@ def fuzzed(tiny: Path) -> Iterator[http.client.HTTPConnection]:
 
 
 @given(
-    data=broken_pictures() | st.binary(max_size=200),
+    data=broken_images() | st.binary(max_size=200),
     name=st.text(max_size=20),
     path=st.sampled_from(["/v1/predict", "/v1/predict/faces", "/v1/predict?annotate=1"]),
     kind=st.sampled_from(["", "image/png", f"multipart/form-data; boundary={BOUNDARY}", "multipart/form-data"]),

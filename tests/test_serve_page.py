@@ -45,7 +45,7 @@ FLAGS = (
     "--use-fake-device-for-media-stream",
 )  # fmt: skip
 AXE = "axe-core@4.11.0"
-PANELS = ("pictures", "camera", "video")
+PANELS = ("images", "camera", "video")
 OpenPage = Callable[..., Page]
 
 
@@ -53,8 +53,8 @@ OpenPage = Callable[..., Page]
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """Chromium with the astronaut before its camera."""
     clip = tmp_path_factory.mktemp("camera") / "astronaut.mjpeg"
-    picture = cv2.imread(str(ASTRONAUT))
-    frames = [np.roll(picture, shift, axis=1) for shift in (0, 4, 8, 4)]
+    image = cv2.imread(str(ASTRONAUT))
+    frames = [np.roll(image, shift, axis=1) for shift in (0, 4, 8, 4)]
     clip.write_bytes(b"".join(cv2.imencode(".jpg", frame)[1].tobytes() for frame in frames * 5))
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
@@ -129,22 +129,22 @@ def pixels(page: Page, selector: str) -> Any:
     return page.eval_on_selector(selector, "canvas => canvas.toDataURL()")
 
 
-def picture_file(name: str, width: int = 240, height: int = 160) -> Any:
+def image_file(name: str, width: int = 240, height: int = 160) -> Any:
     data = cv2.imencode(".png", np.full((height, width, 3), 128, np.uint8))[1].tobytes()
     return {"name": name, "mimeType": "image/png", "buffer": data}
 
 
-# Pictures
+# Images
 
 
-def test_a_picture_shows_its_faces_and_its_files_are_those_of_the_command_line(port: int, open_page: OpenPage) -> None:
+def test_a_image_shows_its_faces_and_its_files_are_those_of_the_command_line(port: int, open_page: OpenPage) -> None:
     page = open_page(port)
     page.set_input_files("#files", ASTRONAUT)
     card = page.locator(".card")
     expect(card).to_contain_text("happy")
     expect(card.locator(".bars li")).to_have_count(8)
-    expect(page.locator("#picture-state")).to_have_text("1 picture read, 1 face.")
-    expect(page.locator("canvas.picture")).to_have_attribute("aria-label", re.compile("astronaut.png, 1 face: happy"))
+    expect(page.locator("#image-state")).to_have_text("1 image read, 1 face.")
+    expect(page.locator("canvas.image")).to_have_attribute("aria-label", re.compile("astronaut.png, 1 face: happy"))
 
     body = form(("astronaut.png", ASTRONAUT.read_bytes()))
     wanted = ask(port, "POST", "/v1/predict", body, Content_Type="multipart/form-data; boundary=test-boundary").json
@@ -169,7 +169,7 @@ def test_a_picture_shows_its_faces_and_its_files_are_those_of_the_command_line(p
 
 def test_box_and_card_belong_together(stub_port: int, open_page: OpenPage) -> None:
     page = open_page(stub_port)
-    page.set_input_files("#files", [picture_file("two.png")])
+    page.set_input_files("#files", [image_file("two.png")])
     expect(page.locator(".card")).to_have_count(2)
     before = pixels(page, ".overlay")
     page.locator(".card summary").nth(1).focus()
@@ -183,7 +183,7 @@ def test_box_and_card_belong_together(stub_port: int, open_page: OpenPage) -> No
     expect(page.locator(".card summary").nth(0)).to_be_focused()
 
 
-def test_pictures_can_be_dropped_and_pasted(stub_port: int, open_page: OpenPage) -> None:
+def test_images_can_be_dropped_and_pasted(stub_port: int, open_page: OpenPage) -> None:
     page = open_page(stub_port)
     page.evaluate(
         """async () => {
@@ -199,10 +199,10 @@ def test_pictures_can_be_dropped_and_pasted(stub_port: int, open_page: OpenPage)
         }"""
     )
     expect(page.locator(".entry .title")).to_have_text(["dropped.png", "pasted.png"])
-    expect(page.locator("#picture-state")).to_have_text("2 pictures read, 4 faces.")
+    expect(page.locator("#image-state")).to_have_text("2 images read, 4 faces.")
     page.bring_to_front()
     page.click(".entry >> nth=0 >> .remove")
-    expect(page.locator("#picture-state")).to_have_text("1 picture read, 2 faces.")
+    expect(page.locator("#image-state")).to_have_text("1 image read, 2 faces.")
     expect(page.get_by_role("button", name="Remove pasted.png")).to_be_focused()
 
 
@@ -214,18 +214,18 @@ def test_what_is_wrong_with_a_file_stands_at_that_file(port: int, open_page: Ope
     os.truncate(large, 32_500_000)
     text.write_text("x")
     empty = tmp_path / "empty.png"
-    empty.write_bytes(picture_file("empty.png")["buffer"])
+    empty.write_bytes(image_file("empty.png")["buffer"])
     page.set_input_files("#files", [broken, large, empty, text])
     notes = page.locator(".entry .note")
     expect(notes.nth(0)).to_contain_text("This file is a truncated PNG")
     expect(notes.nth(1)).to_have_text("It has 33 MB; this server takes up to 32 MB.")
     expect(notes.nth(2)).to_have_text("No face found.")
-    expect(notes.nth(3)).to_contain_text("This file is not a picture")
+    expect(notes.nth(3)).to_contain_text("This file is not an image")
     assert "broken.png" not in notes.nth(0).inner_text()
-    expect(page.locator("#picture-state")).to_have_text("1 picture read, 0 faces, 3 pictures not read.")
+    expect(page.locator("#image-state")).to_have_text("1 image read, 0 faces, 3 images not read.")
 
 
-def test_a_picture_that_only_the_server_can_read_has_its_answer_all_the_same(
+def test_a_image_that_only_the_server_can_read_has_its_answer_all_the_same(
     port: int, open_page: OpenPage, tmp_path: Path
 ) -> None:
     tiff = tmp_path / "astronaut.tiff"
@@ -233,13 +233,13 @@ def test_a_picture_that_only_the_server_can_read_has_its_answer_all_the_same(
     page = open_page(port)
     page.set_input_files("#files", tiff)
     expect(page.locator(".card")).to_contain_text("happy")
-    expect(page.locator(".note")).to_contain_text("can't show the picture")
+    expect(page.locator(".note")).to_contain_text("can't show the image")
     expect(page.locator(".save")).to_be_hidden()
 
 
 def test_unsure_answers_are_marked_on_the_page_and_in_the_files(stub_port: int, open_page: OpenPage) -> None:
     page = open_page(stub_port)
-    page.set_input_files("#files", [picture_file('a "b", c.png')])
+    page.set_input_files("#files", [image_file('a "b", c.png')])
     expect(page.locator(".card")).to_have_count(2)
     before = pixels(page, ".overlay")
     page.locator("#unsure").fill("50")
@@ -256,14 +256,14 @@ def test_unsure_answers_are_marked_on_the_page_and_in_the_files(stub_port: int, 
 def test_a_busy_server_is_asked_again(stub: Stub, stub_port: int, open_page: OpenPage) -> None:
     stub.busy = 2
     page = open_page(stub_port)
-    page.set_input_files("#files", [picture_file("a.png")])
+    page.set_input_files("#files", [image_file("a.png")])
     expect(page.locator(".card")).to_have_count(2, timeout=15_000)
     assert stub.asked.count("POST /v1/predict") == 3
 
 
 def test_another_model_answers_anew(stub: Stub, stub_port: int, open_page: OpenPage) -> None:
     page = open_page(stub_port)
-    page.set_input_files("#files", [picture_file("a.png")])
+    page.set_input_files("#files", [image_file("a.png")])
     expect(page.locator(".card")).to_have_count(2)
     stub.faces = [face((40, 30, 100, 110), "fear", 0.8)]
     with page.expect_request("**/v1/predict?model=other&detector=a"):
@@ -274,7 +274,7 @@ def test_another_model_answers_anew(stub: Stub, stub_port: int, open_page: OpenP
 def test_hostile_names_are_text(stub_port: int, open_page: OpenPage) -> None:
     page = open_page(stub_port)
     name = "<img src=x onerror=alert(1)>.png"
-    page.set_input_files("#files", [picture_file(name)])
+    page.set_input_files("#files", [image_file(name)])
     expect(page.locator(".entry .title")).to_have_text(name)
 
 
@@ -322,7 +322,7 @@ def test_the_camera_shows_faces_and_sends_a_frame_only_after_an_answer(port: int
     height_width = page.eval_on_selector("#camera-video", "video => [video.videoHeight, video.videoWidth]")
     assert list(shot.shape[:2]) == height_width
 
-    page.click("#tab-pictures")
+    page.click("#tab-images")
     assert page.eval_on_selector("#camera-video", "video => video.srcObject === null")
     assert page.title() == "mien"
     page.click("#tab-camera")
@@ -505,17 +505,17 @@ def test_a_token_is_asked_for_and_kept_in_memory_only(open_page: OpenPage, tmp_p
 
 def test_everything_works_from_the_keyboard(stub_port: int, open_page: OpenPage) -> None:
     page = open_page(stub_port)
-    page.on("filechooser", lambda chooser: chooser.set_files([picture_file("keys.png")]))
+    page.on("filechooser", lambda chooser: chooser.set_files([image_file("keys.png")]))
     page.keyboard.press("Tab")
     expect(page.locator(".skip")).to_be_focused()
     page.keyboard.press("Tab")
-    expect(page.locator("#tab-pictures")).to_be_focused()
+    expect(page.locator("#tab-images")).to_be_focused()
     page.keyboard.press("ArrowRight")
     expect(page.locator("#camera")).to_be_visible()
     page.keyboard.press("End")
     expect(page.locator("#video")).to_be_visible()
     page.keyboard.press("ArrowRight")
-    expect(page.locator("#pictures")).to_be_visible()
+    expect(page.locator("#images")).to_be_visible()
     seen = []
     for _ in range(12):
         page.keyboard.press("Tab")
@@ -527,7 +527,7 @@ def test_everything_works_from_the_keyboard(stub_port: int, open_page: OpenPage)
     assert outline == "solid"
     page.keyboard.press("Enter")
     expect(page.locator(".card")).to_have_count(2)
-    for _ in range(4 + 2 + 1):  # the buttons of all pictures, those of this one, and its first card
+    for _ in range(4 + 2 + 1):  # the buttons of all images, those of this one, and its first card
         page.keyboard.press("Tab")
     expect(page.locator(".card summary").first).to_be_focused()
     expect(page.locator(".card").first).to_have_class(re.compile("chosen"))
@@ -567,9 +567,9 @@ def test_axe_finds_nothing(stub: Stub, stub_port: int, open_page: OpenPage, axe:
 
     check("empty")
     page.click(".notice summary")
-    page.set_input_files("#files", [picture_file("a.png")])
+    page.set_input_files("#files", [image_file("a.png")])
     expect(page.locator(".card")).to_have_count(2)
-    check("pictures")
+    check("images")
     page.click("#tab-camera")
     check("camera")
     page.click("#tab-video")
@@ -591,7 +591,7 @@ def test_axe_finds_nothing_with_a_face_before_the_camera(port: int, open_page: O
 @pytest.mark.parametrize("width", [360, 768, 1280])
 def test_nothing_is_wider_than_the_screen(stub_port: int, open_page: OpenPage, width: int) -> None:
     page = open_page(stub_port, width=width)
-    page.set_input_files("#files", [picture_file("a" * 80 + ".png", 900, 300)])
+    page.set_input_files("#files", [image_file("a" * 80 + ".png", 900, 300)])
     expect(page.locator(".card")).to_have_count(2)
     for panel in PANELS:
         page.click(f"#tab-{panel}")

@@ -53,7 +53,7 @@ def _ready(port: int) -> bool:
         return False
 
 
-def test_log_lines_tell_what_happened_and_nothing_about_the_pictures(tiny: Path, tmp_path: Path) -> None:
+def test_log_lines_tell_what_happened_and_nothing_about_the_images(tiny: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
     with program(tiny, log, "--log-format", "json") as (process, port):
         post(port, "/v1/predict?model=tiny", ("secret.png", png()))

@@ -50,10 +50,10 @@ def test_each_frame_is_answered_as_predict_answers_it(port: int) -> None:
     with stream(port) as socket:
         socket.send(jpeg(3))
         assert json.loads(socket.recv(20)) == expected
-        socket.send(b"no picture")
+        socket.send(b"no image")
         second = json.loads(socket.recv(20))
         assert (second["source"], second["faces"]) == ("frame 1", [])
-        assert second["error"].startswith("frame 1: is not a picture")
+        assert second["error"].startswith("frame 1: is not an image")
         socket.send(png(1))
         assert len(json.loads(socket.recv(20))["faces"]) == 1
 

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ pytest.importorskip("fastapi", reason="needs the extra [web]")
 pytest.importorskip("av", reason="needs the extra [video]")
 
 import av
+from PIL import Image, features
 
 from made_server import BOUNDARY, ask, form, metric, png, serving, until
 from made_video import make_clip, noise
@@ -182,20 +184,20 @@ def test_a_truncated_video_is_incomplete_and_says_why(tiny: Path, tmp_path: Path
 @pytest.mark.parametrize("suffix", [".mkv", ".avi", ".flv", ".ts"])
 def test_short_videos_that_are_cut_are_incomplete_too(suffix: str, tiny: Path, tmp_path: Path) -> None:
     codec = "mpeg4" if suffix == ".avi" else "libx264"
-    data = make_clip(tmp_path / f"short{suffix}", frames=20, codec=codec, picture_of=noise).read_bytes()
+    data = make_clip(tmp_path / f"short{suffix}", frames=20, codec=codec, image_of=noise).read_bytes()
     order = Order(False, str(tmp_path), str(tmp_path), str(tiny), open_model(tiny).sha256, "none", 20, 60, 10**7, 10**9)
     (tmp_path / "upload").write_bytes(data)
-    assert video_work.work(order, lambda report: None).whole
+    assert video_work.work(order, lambda report: None).complete
     (tmp_path / "upload").write_bytes(data[: len(data) * 2 // 3 | 1])
     report = video_work.work(order, lambda report: None)
-    assert not report.whole
+    assert not report.complete
     assert report.error is not None
     assert "truncated" in report.error
     assert 0 < report.frames < 20
 
 
 def test_an_upload_without_its_index_is_called_truncated(tiny: Path, tmp_path: Path) -> None:
-    data = make_clip(tmp_path / "short.mp4", frames=20, picture_of=noise).read_bytes()
+    data = make_clip(tmp_path / "short.mp4", frames=20, image_of=noise).read_bytes()
     (tmp_path / "upload").write_bytes(data[: len(data) // 2])
     order = Order(True, str(tmp_path), str(tmp_path), str(tiny), "", "none", 20, 60, 10**7, 10**9)
     with pytest.raises(VideoError, match="truncated"):
@@ -206,7 +208,10 @@ def test_a_video_that_does_not_say_its_length_ends_at_the_limit(tiny: Path, tmp_
     clip = make_clip(tmp_path / "raw.mjpeg", frames=60, codec="mjpeg", pixels="yuvj420p")
     with serving(tiny, max_video_s=1) as port:
         job = ended(port, send(port, clip).json["id"])
-    assert (job["state"], job["error"]) == ("incomplete", "the video is longer than 1 seconds; what came before stands")
+    assert (job["state"], job["error"]) == (
+        "incomplete",
+        "the video is longer than 1 seconds; results up to that point are kept",
+    )
     assert 25 <= job["frames"] < 60
 
 
@@ -246,6 +251,38 @@ def test_the_usual_containers_are_taken_whatever_they_are_called(
     video_work.check(order_for(tmp_path))
 
 
+def animated(kind: str, frames: int) -> bytes:
+    """An animated image with a frame every 40 ms."""
+    images = [Image.fromarray(noise(index)) for index in range(frames)]
+    buffer = io.BytesIO()
+    images[0].save(buffer, kind, save_all=True, append_images=images[1:], duration=40)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "AVIF"])
+def test_animated_images_are_videos_and_still_ones_are_not(kind: str, tiny: Path, tmp_path: Path) -> None:
+    if kind == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow can't write AVIF")
+    moving, still = animated(kind, 6), animated(kind, 1)
+    assert looks_like_video(moving[:1024])
+    upload = tmp_path / "upload"
+    upload.write_bytes(moving)
+    video_work.check(order_for(tmp_path))
+    with pytest.raises(video_work.MienError, match="has frames of"):
+        video_work.check(replace(order_for(tmp_path), most_pixels=100))
+    model = open_model(tiny)
+    order = replace(order_for(tmp_path), check=False, model=str(tiny), sha256=model.sha256)
+    report = video_work.work(order, lambda report: None)
+    assert (report.complete, report.frames, report.error) == (True, 6, None)
+    times = [row["time_s"] for row in csv.DictReader(io.StringIO((tmp_path / "timeline.csv").read_text()))]
+    assert [round(float(time), 2) for time in times] == [0, 0.04, 0.08, 0.12, 0.16, 0.2]
+
+    upload.write_bytes(still)
+    if looks_like_video(still[:1024]):
+        with pytest.raises(VideoError, match="is an image, not a video; send it to /v1/predict"):
+            video_work.check(order_for(tmp_path))
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -258,7 +295,7 @@ def test_a_file_that_names_others_is_no_video(text: str, clips: Path, tmp_path: 
     data = text.format(other=clips / "short.mp4").encode()
     (tmp_path / "upload").write_bytes(data)
     assert not looks_like_video(data)
-    with pytest.raises(video_work.MienError, match="is no video"):  # also by FFmpeg
+    with pytest.raises(video_work.MienError, match="is no"):  # also by FFmpeg
         video_work.check(order_for(tmp_path))
 
 
@@ -331,7 +368,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     async def process(order: Order, tell: Callable[[Report], None]) -> Report:
         while not order.check and not go_on.is_set():
             await asyncio.sleep(0.01)
-        return Report(ended=True, whole=True)
+        return Report(ended=True, complete=True)
 
     monkeypatch.setattr(jobs, "_process", process)
     yield go_on
@@ -406,7 +443,7 @@ def test_a_client_gone_when_its_upload_was_read_leaves_nothing(
         checking.set()
         while not go_on.is_set():
             await asyncio.sleep(0.01)
-        return Report(ended=True, whole=True)
+        return Report(ended=True, complete=True)
 
     monkeypatch.setattr(jobs, "_process", check)
     data = (clips / "short.mp4").read_bytes()

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mien.errors import OutputError, PictureError
+from mien.errors import ImageError, OutputError
 from mien.media.sinks import AnnotatedFolder, open_sink
 from mien.media.sources import expand_sources
 from mien.results import Box, Face, ImageResult, ModelSummary
@@ -112,11 +112,11 @@ def test_outputs_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_annotated_names_are_unique(tmp_path: Path) -> None:
-    picture = np.zeros((60, 80, 3), np.uint8)
+    image = np.zeros((60, 80, 3), np.uint8)
     folder = AnnotatedFolder(tmp_path / "deep" / "drawn")
     sources = ("x/a.jpg", "y/a.jpg", "y/A.JPG", "a.gif", "a.png")
     for source in sources:
-        folder.write(ImageResult(source, 80, 60, (SURE,), image=picture))
+        folder.write(ImageResult(source, 80, 60, (SURE,), image=image))
     assert folder.write(RESULTS[2]) is None
     assert sorted(p.name for p in (tmp_path / "deep" / "drawn").iterdir()) == [
         "A-annotated-3.jpg", "a-annotated-2.jpg", "a-annotated-2.png", "a-annotated.jpg", "a-annotated.png",
@@ -161,7 +161,7 @@ def test_a_list_on_standard_input() -> None:
 
 def test_nothing_to_read_is_an_error_at_once(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("")
-    with pytest.raises(PictureError, match="no pictures in this folder"):
+    with pytest.raises(ImageError, match="no images in this folder"):
         expand_sources([tmp_path])
-    with pytest.raises(PictureError, match="matches no file"):
+    with pytest.raises(ImageError, match="matches no file"):
         expand_sources([f"{tmp_path}/*.jpg"])

@@ -116,9 +116,9 @@ def told(recipe, *overrides, **settings):
 
 
 def test_one_epoch_is_enough_for_every_recipe():
-    from mien.training.recipe import shipped_recipes
+    from mien.training.recipe import recipe_names
 
-    for name in shipped_recipes():
+    for name in recipe_names():
         recipe = load_recipe(name, ["optimizer.epochs=1"])
         assert recipe.optimizer.warmup_epochs < 1
         assert recipe.finetune.head_epochs < 1 or recipe.finetune.stages == 0, name

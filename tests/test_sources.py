@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mien.errors import PictureError
+from mien.errors import ImageError
 from mien.media.addresses import NamedImage, read_source, resolve, source_name
 from mien.media.listing import read_listing
 from mien.media.skipped import SkippedFiles
@@ -70,7 +70,7 @@ def test_content_decides_in_folders_and_the_rest_is_counted(folder: Path) -> Non
 def test_a_folder_without_images_says_what_is_in_it(folder: Path) -> None:
     for path in [*folder.glob("[a-f]*"), folder / "movie.mjpeg"]:
         path.unlink()
-    with pytest.raises(PictureError, match=r"no pictures in this folder \(2 text, "):
+    with pytest.raises(ImageError, match=r"no images in this folder \(2 text, "):
         expand_sources([folder])
 
 
@@ -112,7 +112,7 @@ def test_windows_drives_in_file_urls(url: str) -> None:
 
 
 def test_a_file_on_another_machine() -> None:
-    with pytest.raises(PictureError, match="another machine"):
+    with pytest.raises(ImageError, match="another machine"):
         resolve("file://server/share/a.jpg")
 
 
@@ -130,10 +130,10 @@ def test_data_urls_as_people_have_them(url: str) -> None:
 @pytest.mark.parametrize(
     ("url", "reason"),
     [(URL[:200] + "@@" + URL[200:], "not valid base64"), (URL.partition(",")[0], "no comma"),
-     ("data:text/plain;base64,aGVsbG8=", "not a picture"), ("data:,hello", "not a picture"), ("data:,", "is empty")],
+     ("data:text/plain;base64,aGVsbG8=", "not an image"), ("data:,hello", "not an image"), ("data:,", "is empty")],
 )  # fmt: skip
 def test_no_message_repeats_a_data_url(url: str, reason: str) -> None:
-    with pytest.raises(PictureError, match=reason) as caught:
+    with pytest.raises(ImageError, match=reason) as caught:
         read_source(url)
     assert str(caught.value).startswith("data URL (")
     assert len(str(caught.value)) < 200
@@ -153,7 +153,7 @@ def test_a_data_url_is_called_by_its_type_and_size() -> None:
 def test_what_is_not_read_here_says_what_to_do(source: str, reason: str, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     for call in (resolve, lambda s: list(expand_sources([s]))):
-        with pytest.raises(PictureError, match=reason) as caught:
+        with pytest.raises(ImageError, match=reason) as caught:
             call(source)
         assert str(caught.value).startswith(f"{source}: ")
 
@@ -171,7 +171,7 @@ def test_files_with_names_like_addresses(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_base64_in_place_of_a_path_is_not_repeated() -> None:
     text = base64.b64encode(bytes(9000)).decode()
-    with pytest.raises(PictureError, match="too long for a path") as caught:
+    with pytest.raises(ImageError, match="too long for a path") as caught:
         read_source(text)
     assert len(str(caught.value)) < 300
     assert len(source_name(text)) < 200
@@ -209,5 +209,5 @@ def test_an_image_on_standard_input() -> None:
 
 @pytest.mark.parametrize(("data", "what"), [(b"%PDF-1.4", "a PDF"), (b"\x1a\x45\xdf\xa3" + bytes(9), "a video")])
 def test_neither_a_list_nor_an_image(data: bytes, what: str) -> None:
-    with pytest.raises(PictureError, match=f"standard input: is {what}; expected a list"):
+    with pytest.raises(ImageError, match=f"standard input: is {what}; expected a list"):
         list(read_listing(io.BytesIO(data)))

@@ -16,12 +16,12 @@ from mien.errors import DataError, OutputError
 
 
 def data(count=400, *, classes=4, splits=("",), seed=0, **columns):
-    """Pictures that are all different, with uneven classes."""
+    """Images that are all different, with uneven classes."""
     rng = np.random.default_rng(seed)
-    pictures = [np.array([[[i % 256], [i // 256]]], np.uint8) for i in range(count)]
+    images = [np.array([[[i % 256], [i // 256]]], np.uint8) for i in range(count)]
     labels = rng.choice(classes, count, p=np.arange(1, classes + 1) / (classes * (classes + 1) / 2))
     names = ("angry", "disgust", "fear", "happy", "sad", "surprise")[:classes]
-    return make(pictures, labels, [splits[i % len(splits)] for i in range(count)], names=names, **columns)
+    return make(images, labels, [splits[i % len(splits)] for i in range(count)], names=names, **columns)
 
 
 def divided(dataset, **settings):
@@ -70,12 +70,12 @@ def test_what_belongs_together_is_never_on_two_sides(seed):
         dataset.splits,
         names=dataset.label_names,
         identity=identity,
-        picture=text_column([dataset.pixels[o : o + 2].tobytes().hex() for o in offsets]),
+        photograph=text_column([dataset.pixels[o : o + 2].tobytes().hex() for o in offsets]),
     )
     found = divided(dataset, validation=0.15, test=0.15, seed=seed)
     known = np.flatnonzero(identity != "")
     assert sides(found.take(known), "identity") == 1
-    assert sides(found, "picture") == 1
+    assert sides(found, "photograph") == 1
     for split, share in (("validation", 0.15), ("test", 0.15)):
         assert (np.abs(counts(found, split) - np.bincount(dataset.labels + 1) * share) < 20).all()
 
@@ -237,24 +237,24 @@ def test_split_and_export_on_the_command_line(tmp_path, monkeypatch, capsys):
 
     given = tmp_path / "in"
     write_arrays(data(40, classes=2), given, command="import", settings={})
-    code, out, _ = run("split", given, tmp_path / "out", "--dry-run", "--validation", "0.25", "--test", "0.25")
+    code, out, _ = run("split", given, "--out", tmp_path / "out", "--dry-run", "--validation", "0.25", "--test", "0.25")
     assert (code, sorted(f.name for f in tmp_path.iterdir())) == (0, ["in"])
     assert "nothing was written" in out
-    code, out, err = run("split", given, tmp_path / "out", "--validation", "0.25", "--test", "0.25")
+    code, out, err = run("split", given, "--out", tmp_path / "out", "--validation", "0.25", "--test", "0.25")
     assert (code, err) == (0, "")
     assert all(word in out for word in ("before: 40", "(no split)", "validation", "disgust", "20"))
-    code, _, err = run("split", tmp_path / "out", tmp_path / "again")
+    code, _, err = run("split", tmp_path / "out", "--out", tmp_path / "again")
     assert code == 2
     assert "--again" in err
-    code, out, _ = run("export", tmp_path / "out", tmp_path / "npy", "--as", "npy", "--dry-run")
+    code, out, _ = run("export", tmp_path / "out", "--out", tmp_path / "npy", "--as", "npy", "--dry-run")
     assert code == 0
     assert not (tmp_path / "npy").exists()
-    assert run("export", tmp_path / "out", tmp_path / "npy", "--as", "npy")[0] == 0
+    assert run("export", tmp_path / "out", "--out", tmp_path / "npy", "--as", "npy")[0] == 0
     assert np.load(tmp_path / "npy" / "train_images.npy").shape == (20, 1, 2, 1)
-    code, _, err = run("export", given, given / "deep", "--as", "folders")
+    code, _, err = run("export", given, "--out", given / "deep", "--as", "folders")
     assert code == 2
     assert "inside the input" in err
-    code, _, err = run("export", tmp_path / "out", tmp_path / "a.csv", "--as", "csv")
+    code, _, err = run("export", tmp_path / "out", "--out", tmp_path / "a.csv", "--as", "csv")
     assert code == 2
     assert err.count("\n") == 1
     assert "1 x 2 grey" in err

@@ -1,4 +1,4 @@
-"""Tables: fer2013.csv and its votes, lists of picture files, image Parquet; what is refused, what only left out."""
+"""Tables: fer2013.csv and its votes, lists of image files, image Parquet; what is refused, what only left out."""
 
 import json
 from pathlib import Path
@@ -138,7 +138,7 @@ def test_a_file_that_cannot_be_used(tmp_path, text, encoding, says):
     assert "fer2013.csv" in str(caught.value) or "nothing to write" in str(caught.value)
 
 
-def test_pictures_of_another_size(tmp_path):
+def test_images_of_another_size(tmp_path):
     text = HEADER + "".join(row(i % 7, "Training", " ".join([str(i)] * 64)) for i in range(9))
     assert (open_dataset(write_csv(tmp_path / "small.csv", text)).shapes == (8, 8, 1)).all()
 
@@ -231,10 +231,10 @@ def test_votes():
     np.testing.assert_allclose(vote_shares(votes).sum(1), [1, 1, 0, 1], atol=1e-6)
 
 
-# Lists of picture files
+# Lists of image files
 
 
-def test_list_of_pictures(tmp_path):
+def test_list_of_images(tmp_path):
     (tmp_path / "images").mkdir()
     for name in "abc":
         (tmp_path / "images" / f"{name}.png").write_bytes(png(9, 10))
@@ -268,7 +268,7 @@ def test_list_with_splits_and_numbers(tmp_path):
     assert open_source(tmp_path / "list.csv", choices=eight).label_names == EIGHT
     assert "'later' is no split" in problems["list.csv:5"]
     source = open_source(tmp_path / "list.csv", splits=("validation",), choices=eight)
-    assert sum(len(c.pictures) for c in source.chunks()) == 1
+    assert sum(len(c.images) for c in source.chunks()) == 1
     with pytest.raises(DataError, match="its columns are x, y; expected"):
         open_source(write_csv(tmp_path / "other.csv", "x,y\n"))
 
@@ -369,7 +369,7 @@ def test_parquet_resizes_and_colours(tmp_path):
     [
         ({"labels": [0, 9]}, "label '9'; expected 0 to 6"),
         ({"labels": [0, 3], "names": ["happy", "sad"]}, "label '3'; expected 0 to 1"),
-        ({"labels": [0, 0], "images": [png(1), b"no picture"]}, "is not a picture"),
+        ({"labels": [0, 0], "images": [png(1), b"no image"]}, "is not an image"),
         ({"labels": [0, 0], "images": [png(1), None]}, "holds no bytes"),
         ({"labels": [0, 0], "usage": ["test", "what"]}, "usage 'what'; expected"),
     ],
@@ -426,6 +426,6 @@ def test_the_real_fer2013():
     source = open_source(path)
     assert source.total == 3589
     last = next(iter(source.chunks(3500)))
-    assert len(last.pictures) == 89
-    assert last.pictures[0].shape == (48, 48, 1)
+    assert len(last.images) == 89
+    assert last.images[0].shape == (48, 48, 1)
     assert (last.columns["votes"].sum(1) + last.columns["ferplus_other"].sum(1) == 10).all()

@@ -72,8 +72,8 @@ def test_written_as_class_folders(tmp_path):
     assert {name: len(samples) for name, samples in dataset.items()} == {"train": 28, "validation": 14, "test": 14}
     assert all(samples.label_names == FER2013 for samples in dataset.values())
     assert not list(out.rglob("*.part"))
-    pictures = [image.tobytes() for samples in dataset.values() for image in samples.images]
-    assert len(set(pictures)) == 56
+    images = [image.tobytes() for samples in dataset.values() for image in samples.images]
+    assert len(set(images)) == 56
     np.testing.assert_array_equal(
         np.sort(dataset["train"].images.reshape(28, -1).sum(1)),
         np.sort(toy_faces(28, seed=6).images.reshape(28, -1).sum(1)),

@@ -1,4 +1,4 @@
-"""Numbers that stay with their faces, and boxes that go with the picture."""
+"""Numbers that stay with their faces, and boxes that go with the image."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ SHARED = Path(__file__).parents[2] / "shared"
 SIDE = 60
 FACES = toy_faces(6, size=SIDE, seed=3, channels=3).images
 BACKGROUND = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8), (0, 0), 3)
-Picture = NDArray[np.uint8]
+Image = NDArray[np.uint8]
 Place = tuple[float, float]
 
 
-def scene(*places: Place, faces: tuple[int, ...] = (0, 1, 2), side: int = SIDE) -> Picture:
+def scene(*places: Place, faces: tuple[int, ...] = (0, 1, 2), side: int = SIDE) -> Image:
     """The background with a face at each place (its left and top)."""
-    picture = BACKGROUND.copy()
+    image = BACKGROUND.copy()
     for (x, y), face in zip(places, faces, strict=False):
         move = np.float32([[side / SIDE, 0, x], [0, side / SIDE, y]])
-        cv2.warpAffine(FACES[face], move, (320, 240), dst=picture, borderMode=cv2.BORDER_TRANSPARENT)
-    return picture
+        cv2.warpAffine(FACES[face], move, (320, 240), dst=image, borderMode=cv2.BORDER_TRANSPARENT)
+    return image
 
 
 def seen(*places: Place, scores: tuple[float, ...] = (), side: int = SIDE) -> Detections:
@@ -48,7 +48,7 @@ def test_a_face_that_moves_and_grows_is_followed_between_detections() -> None:
     assert not tracker.unsure
 
 
-def test_where_the_picture_says_nothing_the_box_goes_on_as_it_went() -> None:
+def test_where_the_image_says_nothing_the_box_goes_on_as_it_went() -> None:
     tracker = Tracker()
     for step in range(5):
         tracker.update(seen((50 + 8 * step, 60)), step / 25, scene((50 + 8 * step, 60)))
@@ -110,22 +110,22 @@ def test_numbers_are_never_given_twice() -> None:
 
 def test_flickers_of_the_detector_make_no_tracks() -> None:
     tracker = Tracker()
-    picture = scene((100, 80), (220, 20))
+    image = scene((100, 80), (220, 20))
     # Not sure: nothing at the first sighting, a track at the second; and no number is used up by those that pass.
-    assert tracker.update(seen((220, 20), scores=(0.7,)), 0.0, picture).tracks == ()
-    assert tracker.follow(picture, 0.04).tracks == ()
-    assert tracker.update(seen(), 0.1, picture).tracks == ()
-    assert tracker.update(seen((100, 80), scores=(0.7,)), 0.2, picture).tracks == ()
-    assert tracker.update(seen((100, 80), scores=(0.7,)), 0.3, picture).tracks == (1,)
+    assert tracker.update(seen((220, 20), scores=(0.7,)), 0.0, image).tracks == ()
+    assert tracker.follow(image, 0.04).tracks == ()
+    assert tracker.update(seen(), 0.1, image).tracks == ()
+    assert tracker.update(seen((100, 80), scores=(0.7,)), 0.2, image).tracks == ()
+    assert tracker.update(seen((100, 80), scores=(0.7,)), 0.3, image).tracks == (1,)
 
 
 def test_a_low_score_continues_a_track_and_begins_none() -> None:
     tracker = Tracker(high_score=0.65)
-    picture = scene((100, 80))
+    image = scene((100, 80))
     for step in range(3):
-        assert tracker.update(seen((100, 80), scores=(0.62,)), step / 10, picture).tracks == ()
-    assert tracker.update(seen((100, 80)), 0.3, picture).tracks == (1,)
-    shown = tracker.update(seen((100, 80), scores=(0.62,)), 0.4, picture)
+        assert tracker.update(seen((100, 80), scores=(0.62,)), step / 10, image).tracks == ()
+    assert tracker.update(seen((100, 80)), 0.3, image).tracks == (1,)
+    shown = tracker.update(seen((100, 80), scores=(0.62,)), 0.4, image)
     assert (shown.tracks, shown.detected) == ((1,), (True,))
     assert shown.detections.scores[0] == np.float32(0.62)
 
@@ -145,7 +145,7 @@ def test_boxes_tremble_less_than_detections_and_do_not_lag() -> None:
     assert steadied < 0.7 * raw
 
 
-def test_a_face_that_leaves_the_picture_is_no_longer_shown() -> None:
+def test_a_face_that_leaves_the_image_is_no_longer_shown() -> None:
     tracker = Tracker()
     tracker.update(seen((250, 80)), 0.0, scene((250, 80)))
     shown = [tracker.follow(scene((250 + 10 * step, 80)), step / 25).tracks for step in range(1, 15)]
@@ -164,7 +164,7 @@ def test_landmarks_go_with_their_face() -> None:
     assert np.abs(shown.detections.landmarks[0] - marks[0] - [15, 0]).max() < 2
 
 
-def test_a_picture_that_changes_its_size_keeps_its_tracks() -> None:
+def test_a_image_that_changes_its_size_keeps_its_tracks() -> None:
     tracker = Tracker()
     tracker.update(seen((100, 80)), 0.0, scene((100, 80)))
     small = cv2.resize(scene((100, 80)), (160, 120), interpolation=cv2.INTER_AREA)
@@ -175,23 +175,23 @@ def test_a_picture_that_changes_its_size_keeps_its_tracks() -> None:
 
 def test_face_crops_are_one_track_and_left_alone() -> None:
     tracker = Tracker()
-    picture = scene()
-    whole = make_detector("none").detect(picture)
+    image = scene()
+    whole = make_detector("none").detect(image)
     for step in range(3):
-        shown = tracker.update(whole, step / 10, picture)
+        shown = tracker.update(whole, step / 10, image)
         assert shown.tracks == (1,)
         assert shown.detections.cropped
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (1, 300, 3), (5, 5, 3)])
-def test_tiny_pictures_and_boxes_over_the_border(shape: tuple[int, ...]) -> None:
+def test_tiny_images_and_boxes_over_the_border(shape: tuple[int, ...]) -> None:
     tracker = Tracker()
-    picture = np.zeros(shape, np.uint8)
-    picture.flags.writeable = False
+    image = np.zeros(shape, np.uint8)
+    image.flags.writeable = False
     boxes = np.float32([[-50, -50, 80, 80], [0, 0, 0, 0], [1000, 1000, 1010, 1010]])
     for step in range(4):
-        tracker.update(Detections(boxes, np.float32([0.9, 0.9, 0.9])), step / 10, picture)
-        shown = tracker.follow(picture, step / 10 + 0.05)
+        tracker.update(Detections(boxes, np.float32([0.9, 0.9, 0.9])), step / 10, image)
+        shown = tracker.follow(image, step / 10 + 0.05)
         assert np.isfinite(shown.detections.boxes).all()
 
 
@@ -210,11 +210,11 @@ def test_a_real_face_is_one_track(every: int) -> None:
     video = cv2.VideoCapture(str(clip))
     numbers, shown, frame = set(), 0, 0
     while (read := video.read())[0]:
-        picture = np.ascontiguousarray(read[1][..., ::-1])
+        image = np.ascontiguousarray(read[1][..., ::-1])
         faces = (
-            tracker.follow(picture, frame / 30)
+            tracker.follow(image, frame / 30)
             if frame % every
-            else tracker.update(detector.detect(picture), frame / 30, picture)
+            else tracker.update(detector.detect(image), frame / 30, image)
         )
         numbers |= set(faces.tracks)
         shown += len(faces) == 1

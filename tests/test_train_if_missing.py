@@ -50,7 +50,7 @@ def trained(own, tmp_path_factory):
     return model
 
 
-def picture_of(folder):
+def image_of(folder):
     return next(folder.rglob("*.png"))
 
 
@@ -98,7 +98,7 @@ def test_a_killed_command_goes_on_with_the_same_faces(own, tmp_path):
     with pytest.raises(Killed):
         train_if_missing(model, data, **settings)
     assert not model.exists()
-    picture_of(data).unlink()  # what is in the folder now no longer matters
+    image_of(data).unlink()  # what is in the folder now no longer matters
     assert train_if_missing(model, data, **settings)
     assert [plan.done for plan in plans] == [0, 1]
     assert (plans[0].train, plans[0].validation) == (plans[1].train, plans[1].validation)
@@ -248,7 +248,7 @@ def changes(*settings):
 
 def test_predict_trains_first_and_then_not_again(run, own, tmp_path):
     model = tmp_path / "mine.onnx"
-    command = ["predict", picture_of(own), "-d", "none", "-f", "csv", "-m", model, "--train-if-missing", own]
+    command = ["predict", image_of(own), "-d", "none", "-f", "csv", "-m", model, "--train-if-missing", own]
     command += ["--recipe", "toy", *changes(*QUICK)]
     code, out, err = run(*command)
     assert code == 0, err
@@ -261,25 +261,25 @@ def test_predict_trains_first_and_then_not_again(run, own, tmp_path):
 
 
 def test_evaluate_measures_on_faces_that_were_held_out(run, own, trained, tmp_path):
-    command = ["evaluate", "--model", trained, "--train-if-missing", own, "--no-speed", "--format", "json"]
+    command = ["evaluate", trained, "--train-if-missing", own, "--no-speed", "--format", "json"]
     code, out, err = run(*command, "--data", own, "--out", tmp_path / "e")
     assert code == 0, err
     assert "held out, but they chose the epoch" in err
     held = int((open_arrays(run_folder(trained) / "data").splits == "validation").sum())
     assert json.loads(out)["n"] == held
-    assert "says nothing of other faces" in run(*command, "--split", "train", "--out", tmp_path / "t")[2]
+    assert "other faces may give other figures" in run(*command, "--split", "train", "--out", tmp_path / "t")[2]
 
 
 def test_options_that_do_not_fit(run, own, tmp_path):
-    picture = picture_of(own)
+    image = image_of(own)
     for arguments, words in (
         (["--recipe", "toy"], "give the data with  --train-if-missing DATA"),
         (["--set", "seed=1"], "give the data with  --train-if-missing DATA"),
         (["--train-if-missing", own], "mien-small comes with mien"),
-        (["--train-if-missing", own, "-m", "a.onnx", "-m", "b.onnx"], "2 are named"),
+        (["--train-if-missing", own, "-m", "a.onnx+b.onnx"], "2 are named"),
         (["--train-if-missing", own, "-m", tmp_path / "mine"], "ending in .onnx"),
     ):
-        code, _, err = run("predict", picture, "-d", "none", *arguments)
+        code, _, err = run("predict", image, "-d", "none", *arguments)
         assert code == 2, err
         assert len(err.splitlines()) == 1
         assert words in err

@@ -33,9 +33,10 @@ from mien.training.finetune import load_start
 from mien.training.interpolate import interpolate_with_start
 from mien.training.loop import BEST, CHECKPOINT, LAST, Faces, Watcher, network_on, predict_logits
 from mien.training.networks import count_parameters
-from mien.training.recipe import AugmentSettings, DistillSettings, TargetSettings, load_recipe
+from mien.training.recipe import load_recipe
+from mien.training.recipe_sections import AugmentSettings, DistillSettings, TargetSettings
 from mien.training.run import train_run
-from mien.training.targets import make_targets
+from mien.training.targets import head_targets
 
 CPU = torch.device("cpu")
 TINY = ["network.stem=4", "network.widths=[8, 8]", "optimizer.batch_size=32", "optimizer.epochs=2",
@@ -68,17 +69,17 @@ def samples_with_votes():
 
 
 def test_vote_targets_are_shares_and_majorities():
-    (votes,) = make_targets(samples_with_votes(), TargetSettings(label=0, votes=1), source="s")
+    (votes,) = head_targets(samples_with_votes(), TargetSettings(label=0, votes=1), source="s")
     assert votes.labels == EIGHT
     assert votes.truth.tolist() == [EIGHT.index("happy"), -1, -1]  # half of the votes is no majority
     assert votes.distribution.sum(1).tolist() == [1, 1, 0]
 
 
 def test_label_targets_blend_and_smooth():
-    (label,) = make_targets(samples_with_votes(), TargetSettings(label_blend=0.5, label_smoothing=0), source="s")
+    (label,) = head_targets(samples_with_votes(), TargetSettings(label_blend=0.5, label_smoothing=0), source="s")
     np.testing.assert_allclose(label.distribution[1], np.eye(7)[4])  # contempt is no label: sad has all of the rest
     np.testing.assert_allclose(label.distribution[2], np.eye(7)[0])  # nobody voted: the label alone
-    (smooth,) = make_targets(samples_with_votes(), TargetSettings(label_smoothing=0.1), source="s")
+    (smooth,) = head_targets(samples_with_votes(), TargetSettings(label_smoothing=0.1), source="s")
     np.testing.assert_allclose(smooth.distribution.sum(1), 1, atol=1e-6)
     assert smooth.distribution[0, 3] == pytest.approx(0.9 + 0.1 / 7)
 
@@ -86,7 +87,7 @@ def test_label_targets_blend_and_smooth():
 def test_votes_wanted_but_absent():
     samples = replace(samples_with_votes(), votes=None)
     with pytest.raises(DataError, match="no ferplus_votes"):
-        make_targets(samples, TargetSettings(votes=1), source="s")
+        head_targets(samples, TargetSettings(votes=1), source="s")
 
 
 # Augmentation
@@ -374,19 +375,19 @@ def test_the_command_says_how_a_paused_run_goes_on(toy_folder, tmp_path):
 
 def test_distillation_teaches_the_head_with_the_teachers_labels(tiny_run):
     samples = toy_faces(20, seed=3)
-    targets = make_targets(samples, TargetSettings(label_smoothing=0), source="s")
+    targets = head_targets(samples, TargetSettings(label_smoothing=0), source="s")
     settings = DistillSettings(teachers=(str(tiny_run.models[0]),), weight=1.0, views=1)
     (taught,) = with_teachers(targets, samples.images, settings)
     expected = ModelFile(tiny_run.models[0]).probabilities(samples.images)
     np.testing.assert_allclose(taught.distribution, expected, atol=1e-6)
     other = replace(samples, label_names=("a", "b", "c", "d", "e", "f", "g"))
     with pytest.raises(RecipeError, match="no head has"):
-        with_teachers(make_targets(other, TargetSettings(), source="s"), samples.images, settings)
+        with_teachers(head_targets(other, TargetSettings(), source="s"), samples.images, settings)
 
 
 def test_what_each_teacher_said_is_kept_for_the_same_faces(tiny_run, tmp_path, monkeypatch):
     samples = toy_faces(20, seed=3)
-    targets = make_targets(samples, TargetSettings(), source="s")
+    targets = head_targets(samples, TargetSettings(), source="s")
     settings = DistillSettings(teachers=(str(tiny_run.models[0]),), weight=0.5, views=1)
     asked = []
     answer = ModelFile.probabilities
@@ -410,7 +411,7 @@ def test_what_each_teacher_said_is_kept_for_the_same_faces(tiny_run, tmp_path, m
 
 def test_asking_tells_how_far_it_is(tiny_run, tmp_path):
     samples = toy_faces(70, seed=3)
-    targets = make_targets(samples, TargetSettings(), source="s")
+    targets = head_targets(samples, TargetSettings(), source="s")
     settings = DistillSettings(teachers=(str(tiny_run.models[0]),), weight=0.5, views=2)
     told = []
     for _ in range(2):

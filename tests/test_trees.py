@@ -1,4 +1,4 @@
-"""Trees of picture files: class folders, published layouts, loose pictures, and ZIPs that can't be trusted."""
+"""Trees of image files: class folders, published layouts, loose images, and ZIPs that can't be trusted."""
 
 import os
 import zipfile
@@ -40,7 +40,7 @@ def samples(path, **options):
 def test_class_folders_with_splits(tmp_path):
     put(tmp_path, "Train/anger/1.png", "Train/Happy/2.PNG", "Train/Happy/deep/3.png", "TESTING/happiness/4.png")
     put(tmp_path, "Train/.ipynb_checkpoints/5.png", "Train/__MACOSX/6.png", ".cache/7.png", "Train/Happy/._2.png")
-    (tmp_path / "Train/Happy/notes.txt").write_text("not a picture, and not called one")
+    (tmp_path / "Train/Happy/notes.txt").write_text("not an image, and not called one")
     source = open_source(tmp_path)
     assert (source.kind, source.label_names, source.total) == ("class folders with splits", ("angry", "happy"), 5)
     assert samples(tmp_path) == (
@@ -81,7 +81,7 @@ def test_what_lies_beside_the_class_folders_is_told(tmp_path):
     }
 
 
-def test_pictures_that_cannot_be_read_are_told(tmp_path):
+def test_images_that_cannot_be_read_are_told(tmp_path):
     put(tmp_path, "test/sad/good.png")
     (tmp_path / "test/sad/bad.jpg").write_text("text")
     (tmp_path / "test/sad/empty.png").touch()
@@ -89,7 +89,7 @@ def test_pictures_that_cannot_be_read_are_told(tmp_path):
     found, problems = samples(tmp_path)
     assert list(found) == ["test/sad/good.png"]
     assert problems["test/sad/empty.png"].startswith("is empty")
-    assert problems["test/sad/bad.jpg"].startswith("is not a picture")
+    assert problems["test/sad/bad.jpg"].startswith("is not an image")
     assert "truncated" in problems["test/sad/cut.png"]
     (tmp_path / "test/sad/good.png").unlink()
     with pytest.raises(DataError, match="not one sample"):
@@ -118,9 +118,9 @@ def test_folders_that_cannot_be_used(tmp_path):
         open_source(tmp_path / "texts")
 
 
-def test_loose_pictures(tmp_path):
+def test_loose_images(tmp_path):
     put(tmp_path, "a.png", "album/b.png", "album/2020/c.png")
-    assert open_source(tmp_path).kind == "loose pictures"
+    assert open_source(tmp_path).kind == "loose images"
     assert set(samples(tmp_path)[0].items()) == {(n, ("", None)) for n in ("a.png", "album/b.png", "album/2020/c.png")}
     put(tmp_path / "split", "train/a.png", "test/b.png")
     assert samples(tmp_path / "split")[0] == {"train/a.png": ("train", None), "test/b.png": ("test", None)}
@@ -146,7 +146,7 @@ def test_names_that_are_no_text(tmp_path):
     assert set(samples(tmp_path)[0]) == {"happy/1.png", "happy/\\xff.png"}
 
 
-def test_grey_pictures_stay_grey(tmp_path):
+def test_grey_images_stay_grey(tmp_path):
     put(tmp_path, "happy/grey.png")
     (tmp_path / "happy/red.png").write_bytes(png((0, 0, 200), channels=3))
     half = np.full((12, 12, 3), 9, np.uint8)
@@ -154,10 +154,10 @@ def test_grey_pictures_stay_grey(tmp_path):
     (tmp_path / "happy/spot.png").write_bytes(cv2.imencode(".png", half)[1].tobytes())
     data = open_dataset(tmp_path)
     assert data.shapes[:, 2].tolist() == [1, 3, 3]
-    assert data.picture(1)[0, 0].tolist() == [200, 0, 0]
+    assert data.image(1)[0, 0].tolist() == [200, 0, 0]
 
 
-def test_large_pictures_come_in_small_chunks(tmp_path, monkeypatch):
+def test_large_images_come_in_small_chunks(tmp_path, monkeypatch):
     from mien.data.reading import image_files
 
     put(tmp_path, *(f"happy/{i:03}.png" for i in range(100)))
@@ -291,7 +291,7 @@ def test_zip_of_a_csv(tmp_path):
     text = "emotion,pixels,Usage\n3,1 2 3 4,Training\n"
     data = open_dataset(write_zip(tmp_path / "a.zip", {"fer2013/fer2013.csv": text, "fer2013/README": "no"}))
     assert (data.labels.tolist(), data.sources.tolist()) == ([3], ["fer2013.csv:2"])
-    assert data.picture(0).ravel().tolist() == [1, 2, 3, 4]
+    assert data.image(0).ravel().tolist() == [1, 2, 3, 4]
     listed = {"list.csv": "image,label\na.png,joy\n../b.png,joy\n", "images/a.png": png(1)}
     found, problems = samples(write_zip(tmp_path / "b.zip", listed))
     assert found == {"images/a.png": ("", "happy")}

@@ -19,7 +19,7 @@ av = pytest.importorskip("av")
 from made_video import make_clip, noise, scene  # noqa: E402
 from mien.errors import MienError, TruncatedVideoError  # noqa: E402
 from mien.media.video.integrity import UNKNOWN, WHOLE, End, StreamEnd, file_end  # noqa: E402
-from mien.media.video.opening import open_source  # noqa: E402
+from mien.media.video.opening import open_video  # noqa: E402
 from mien.media.video.pipes import open_pipe  # noqa: E402
 
 ALL = os.environ.get("MIEN_ALL_TESTS") == "1"
@@ -53,14 +53,14 @@ def clip(folder: Path, kind: str, frames: int, **other: object) -> Path:
     pixels = "yuvj420p" if codec == "mjpeg" else "yuv420p"
     wanted = {"sound": sound, "options": {"bf": "2"} if codec == "libx264" else {}} | other
     return make_clip(
-        folder / f"whole{suffix}", frames=frames, codec=codec, pixels=pixels, rate=30, picture_of=noise,
+        folder / f"whole{suffix}", frames=frames, codec=codec, pixels=pixels, rate=30, image_of=noise,
         container_options=options, **wanted,  # type: ignore[arg-type]
     )  # fmt: skip
 
 
 def count(source: Path) -> tuple[int, bool | None]:
     """The frames of a video that is whole, and whether its container says so."""
-    opened = open_source(source)
+    opened = open_video(source)
     return sum(1 for _ in opened), getattr(opened, "end_verified", None)
 
 
@@ -81,7 +81,7 @@ def test_a_cut_is_told_at_any_length_and_place(kind: str, seconds: float, tmp_pa
         cut.write_bytes(data[: off_the_grid(len(data), share, kind)])
         seen = 0
         with pytest.raises(TruncatedVideoError, match="truncated"):
-            for _ in open_source(cut):
+            for _ in open_video(cut):
                 seen += 1
         assert seen <= frames
 
@@ -105,16 +105,16 @@ def all_kinds_of_whole_files(folder: Path) -> Sequence[Path]:
             files.append(clip(place, kind, **more))  # type: ignore[arg-type]
     times = [0.0, 0.04, 0.1, 0.5, 0.51, 1.7, 9.0]
     for suffix in (".mp4", ".mkv", ".mov", ".ts", ".flv"):
-        files.append(make_clip(folder / f"uneven{suffix}", frames=7, times_s=times, picture_of=noise))
+        files.append(make_clip(folder / f"uneven{suffix}", frames=7, times_s=times, image_of=noise))
         bframes = {"bf": "5", "g": "20", "x264-params": "open-gop=1"}
-        files.append(make_clip(folder / f"bframes{suffix}", frames=40, options=bframes, picture_of=noise))
+        files.append(make_clip(folder / f"bframes{suffix}", frames=40, options=bframes, image_of=noise))
     for number, flags in enumerate(("dash+frag_keyframe+global_sidx", "cmaf", "frag_keyframe+skip_trailer")):
         options = {"movflags": flags}
-        files.append(make_clip(folder / f"{number}.mp4", frames=60, container_options=options, picture_of=noise))
+        files.append(make_clip(folder / f"{number}.mp4", frames=60, container_options=options, image_of=noise))
     for suffix in (".mp4", ".mkv", ".ts", ".hevc"):
         quiet = {"x265-params": "log-level=none"}
-        files.append(make_clip(folder / f"hevc{suffix}", frames=15, codec="libx265", options=quiet, picture_of=noise))
-    files.append(make_clip(folder / "raw.h264", frames=40, options={"bf": "2"}, picture_of=noise))
+        files.append(make_clip(folder / f"hevc{suffix}", frames=15, codec="libx265", options=quiet, image_of=noise))
+    files.append(make_clip(folder / "raw.h264", frames=40, options={"bf": "2"}, image_of=noise))
     for suffix, code in ((".mp4", "mp4v"), (".avi", "MJPG"), (".mkv", "mp4v"), (".mov", "mp4v")):
         path = folder / f"opencv{suffix}"
         writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*code), 25, (96, 64))
@@ -133,7 +133,7 @@ def test_whole_files_are_never_called_truncated(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov", ".ts", ".flv"])
 def test_parts_that_were_copied_out_are_whole(suffix: str, tmp_path: Path) -> None:
-    source = make_clip(tmp_path / "long.mp4", frames=100, sound="aac", options={"g": "30", "bf": "2"}, picture_of=noise)
+    source = make_clip(tmp_path / "long.mp4", frames=100, sound="aac", options={"g": "30", "bf": "2"}, image_of=noise)
     for number, (begin, end) in enumerate(((0.0, 1.5), (1.3, 3.1), (2.2, 2.4))):
         part = tmp_path / f"part{number}{suffix}"
         with av.open(str(source)) as old, av.open(str(part), "w") as new:
@@ -153,13 +153,13 @@ def test_parts_that_were_copied_out_are_whole(suffix: str, tmp_path: Path) -> No
 @pytest.mark.parametrize("appended", [bytes(100), b"notes of some program\n", b"SEFHk\0\0\0\x01\0\0\0SEFT"])
 def test_something_appended_to_a_whole_file_is_no_cut(suffix: str, appended: bytes, tmp_path: Path) -> None:
     codec = {".avi": "mpeg4", ".wmv": "wmv2", ".mpg": "mpeg2video"}.get(suffix, "libx264")
-    path = make_clip(tmp_path / f"a{suffix}", frames=20, codec=codec, picture_of=noise)
+    path = make_clip(tmp_path / f"a{suffix}", frames=20, codec=codec, image_of=noise)
     path.write_bytes(path.read_bytes() + appended)
     assert count(path)[0] == 20
 
 
 def test_a_stream_cut_between_two_packets_within_a_frame_is_told(tmp_path: Path) -> None:
-    path = make_clip(tmp_path / "a.ts", frames=40, size_wh=(320, 240), picture_of=noise, options={"crf": "5"})
+    path = make_clip(tmp_path / "a.ts", frames=40, size_wh=(320, 240), image_of=noise, options={"crf": "5"})
     data = path.read_bytes()
     middle = next(
         at
@@ -168,7 +168,7 @@ def test_a_stream_cut_between_two_packets_within_a_frame_is_told(tmp_path: Path)
     )
     path.write_bytes(data[:middle])
     with pytest.raises(TruncatedVideoError, match="last frame is incomplete"):
-        list(open_source(path))
+        list(open_video(path))
 
 
 def through_a_pipe(data: bytes) -> int:
@@ -272,25 +272,25 @@ SUFFIXES = [".gif", ".png", ".webp", pytest.param(".avif", marks=needs_avif)]
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_animated_images_give_every_frame_at_its_time(suffix: str, tmp_path: Path) -> None:
-    source = open_source(animation(tmp_path / f"a{suffix}"))
+    source = open_video(animation(tmp_path / f"a{suffix}"))
     frames = list(source)
     assert (source.frames, source.live, len(frames)) == (8, False, 8)
     assert [frame.time_s for frame in frames] == pytest.approx(np.cumsum([0, *DURATIONS[:-1]]) / 1000)
     for frame in frames:
-        assert np.abs(frame.picture.astype(int) - scene(8 * frame.number)).mean() < 4
-        assert not frame.picture.flags.writeable
+        assert np.abs(frame.image.astype(int) - scene(8 * frame.number)).mean() < 4
+        assert not frame.image.flags.writeable
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_still_images_are_no_videos_and_cut_animations_are_told(suffix: str, tmp_path: Path) -> None:
-    with pytest.raises(MienError, match="is a picture, not a video"):
-        open_source(animation(tmp_path / f"still{suffix}", frames=1))
+    with pytest.raises(MienError, match="is an image, not a video"):
+        open_video(animation(tmp_path / f"still{suffix}", frames=1))
     path = animation(tmp_path / f"a{suffix}")
     data = path.read_bytes()
     for share in (0.1, 0.5, 0.9, 0.99):
         path.write_bytes(data[: int(len(data) * share)])
         with pytest.raises(TruncatedVideoError, match="truncated"):
-            list(open_source(path))
+            list(open_video(path))
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -298,13 +298,13 @@ def test_animations_above_the_limit_are_refused(suffix: str, tmp_path: Path, mon
     path = animation(tmp_path / f"a{suffix}")
     monkeypatch.setattr("mien.media.video.animations.WHOLE_PIXELS", 96 * 64 - 1)
     with pytest.raises(MienError, match="the limit is"):
-        open_source(path)
+        open_video(path)
 
 
 def test_an_animation_can_be_closed_early(tmp_path: Path) -> None:
     path = animation(tmp_path / "a.webp")
-    source = open_source(path)
+    source = open_video(path)
     source.close()
     assert list(source) == []
-    closing: Callable[[], None] = (source := open_source(path)).close
+    closing: Callable[[], None] = (source := open_video(path)).close
     assert len([closing() for _ in source]) == 1

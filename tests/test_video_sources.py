@@ -28,7 +28,7 @@ from mien.media.video import camera, decoding, network  # noqa: E402
 from mien.media.video.decoding import FrameTimes  # noqa: E402
 from mien.media.video.folders import natural_order  # noqa: E402
 from mien.media.video.frames import Frame  # noqa: E402
-from mien.media.video.opening import RawFormat, open_source  # noqa: E402
+from mien.media.video.opening import RawFormat, open_video  # noqa: E402
 from mien.media.video.pipes import open_pipe  # noqa: E402
 
 SHARED = Path(__file__).parents[2] / "shared" / "media"
@@ -37,14 +37,14 @@ SHARED = Path(__file__).parents[2] / "shared" / "media"
 def read_until_error(source: str | Path) -> tuple[list[Frame], str]:
     frames: list[Frame] = []
     with pytest.raises(VideoError) as error:
-        for frame in open_source(source):
+        for frame in open_video(source):
             frames.append(frame)
     return frames, str(error.value)
 
 
 def is_scene(frame: Frame, number: int) -> bool:
-    expected = scene(number, *frame.picture.shape[1::-1])
-    return bool(np.abs(frame.picture.astype(int) - expected)[2:-2, 2:-2].mean() < 4)
+    expected = scene(number, *frame.image.shape[1::-1])
+    return bool(np.abs(frame.image.astype(int) - expected)[2:-2, 2:-2].mean() < 4)
 
 
 @pytest.mark.parametrize(("name", "count"), [("one-face-pexels.mp4", 472), ("no-face.mp4", 98)])
@@ -55,12 +55,12 @@ def test_real_clips_give_every_frame_at_the_containers_time(name: str, count: in
     with av.open(str(path)) as container:
         packets = container.demux(video=0)
         stamps = sorted(float(p.pts * p.time_base) for p in packets if p.pts is not None)
-    source = open_source(path)
+    source = open_video(path)
     assert (source.frames, source.live) == (count, False)
     times = []
     for number, frame in enumerate(source):
         assert frame.number == number
-        assert not frame.picture.flags.writeable
+        assert not frame.image.flags.writeable
         times.append(frame.time_s)
     assert len(times) == count
     assert np.abs(np.subtract(times, np.subtract(stamps, stamps[0]))).max() < 1e-6
@@ -83,7 +83,7 @@ def test_real_clips_give_every_frame_at_the_containers_time(name: str, count: in
 )
 def test_containers_and_codecs(suffix: str, codec: str, pixels: str, tmp_path: Path) -> None:
     path = make_clip(tmp_path / f"clip{suffix}", codec=codec, pixels=pixels)
-    frames = list(open_source(path))
+    frames = list(open_video(path))
     assert len(frames) == 25
     assert [f.time_s for f in frames] == pytest.approx([i / 25 for i in range(25)])
     assert all(is_scene(frame, frame.number) for frame in frames)
@@ -92,23 +92,23 @@ def test_containers_and_codecs(suffix: str, codec: str, pixels: str, tmp_path: P
 
 
 def test_grey_and_transparent_and_odd_sizes(tmp_path: Path) -> None:
-    grey = next(iter(open_source(make_clip(tmp_path / "grey.mkv", codec="ffv1", pixels="gray16le", frames=3))))
-    assert grey.picture.shape == (64, 96, 3)
-    assert (grey.picture[..., 0] == grey.picture[..., 2]).all()
-    clear = next(iter(open_source(make_clip(tmp_path / "clear.mov", codec="qtrle", pixels="argb", frames=3))))
-    assert (clear.picture[5, 5] == 255).all()  # as in photographs, on white
-    assert np.abs(clear.picture[5, 40].astype(int) - (200, 30, 30)).max() < 4
+    grey = next(iter(open_video(make_clip(tmp_path / "grey.mkv", codec="ffv1", pixels="gray16le", frames=3))))
+    assert grey.image.shape == (64, 96, 3)
+    assert (grey.image[..., 0] == grey.image[..., 2]).all()
+    clear = next(iter(open_video(make_clip(tmp_path / "clear.mov", codec="qtrle", pixels="argb", frames=3))))
+    assert (clear.image[5, 5] == 255).all()  # as in photographs, on white
+    assert np.abs(clear.image[5, 40].astype(int) - (200, 30, 30)).max() < 4
     for size_wh in ((97, 65), (33, 1), (2, 2)):
         path = make_clip(tmp_path / "odd.mkv", codec="ffv1", pixels="bgr0", frames=2, size_wh=size_wh)
-        for frame in open_source(path):
-            assert frame.picture.shape == (size_wh[1], size_wh[0], 3)
-            assert (frame.picture == scene(frame.number, *size_wh)).all()
+        for frame in open_video(path):
+            assert frame.image.shape == (size_wh[1], size_wh[0], 3)
+            assert (frame.image == scene(frame.number, *size_wh)).all()
 
 
 def test_variable_frame_rate(tmp_path: Path) -> None:
     times = [0.0, 0.04, 0.1, 0.5, 0.51, 1.7]
     path = make_clip(tmp_path / "vfr.mkv", frames=6, times_s=times)
-    assert [f.time_s for f in open_source(path)] == pytest.approx(times, abs=1e-3)
+    assert [f.time_s for f in open_video(path)] == pytest.approx(times, abs=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -128,10 +128,10 @@ def test_phone_videos_are_turned_upright(
 ) -> None:
     path = make_clip(tmp_path / "phone.mp4", frames=2)
     turn_clip(path, matrix)
-    frame = next(iter(open_source(path)))
+    frame = next(iter(open_video(path)))
     expected = turned(scene(0))
-    assert frame.picture.shape == expected.shape
-    assert np.abs(frame.picture.astype(int) - expected).mean() < 4
+    assert frame.image.shape == expected.shape
+    assert np.abs(frame.image.astype(int) - expected).mean() < 4
 
 
 def test_another_size_in_mid_stream(tmp_path: Path) -> None:
@@ -139,8 +139,8 @@ def test_another_size_in_mid_stream(tmp_path: Path) -> None:
     large = make_clip(tmp_path / "large.ts", frames=10, size_wh=(160, 120))
     both = tmp_path / "both.ts"
     both.write_bytes(small.read_bytes() + large.read_bytes())
-    frames = list(open_source(both))
-    shapes = [f.picture.shape[:2] for f in frames]
+    frames = list(open_video(both))
+    shapes = [f.image.shape[:2] for f in frames]
     assert shapes[0] == (64, 96)
     assert shapes[-1] == (120, 160)
     assert len(frames) >= 18
@@ -177,7 +177,7 @@ def test_damaged_packets_are_left_out_and_counted(tmp_path: Path) -> None:
     for number in (7, 8, 20):
         data = data.replace(packets[number], bytes(len(packets[number])))
     path.write_bytes(data)
-    source = open_source(path)
+    source = open_video(path)
     frames = list(source)
     assert (len(frames), source.skipped) == (27, 3)
     assert [f.number for f in frames] == list(range(27))
@@ -205,15 +205,15 @@ def test_files_without_video_say_so(tmp_path: Path) -> None:
         "gone.mp4": "no such file",
         "empty.mp4": "is empty",
         "text.mp4": "no video that can be read",
-        "photo.png": "is a picture",
-        "photo.jpg": "is a picture",
-        "folder": "no pictures in this folder",
+        "photo.png": "is an image",
+        "photo.jpg": "is an image",
+        "folder": "no images in this folder",
         "unknown.mp4": "codec is not known",
         "sound.mkv": "has no video",
     }
     for name, message in expected.items():
         with pytest.raises(VideoError, match=message) as error:
-            list(open_source(tmp_path / name))
+            list(open_video(tmp_path / name))
         assert str(tmp_path / name) in str(error.value)
 
 
@@ -221,14 +221,14 @@ def test_frames_above_the_limit_are_refused(tmp_path: Path, monkeypatch: pytest.
     path = make_clip(tmp_path / "clip.mp4", frames=3)
     monkeypatch.setattr(decoding, "WHOLE_PIXELS", 96 * 64 - 1)
     with pytest.raises(VideoError, match="the limit is"):
-        open_source(path)
+        open_video(path)
     small = make_clip(tmp_path / "small.ts", frames=20, size_wh=(64, 48))
     path.write_bytes(small.read_bytes() + make_clip(tmp_path / "large.ts", frames=5).read_bytes())
-    source = open_source(path)  # grows on the way
+    source = open_video(path)  # grows on the way
     frames = list(source)
     assert len(frames) >= 15  # a few are lost in the decoder's threads
     assert source.skipped >= 1
-    assert {f.picture.shape for f in frames} == {(48, 64, 3)}
+    assert {f.image.shape for f in frames} == {(48, 64, 3)}
 
 
 def test_times_that_are_missing_or_out_of_order_still_grow() -> None:
@@ -248,18 +248,18 @@ def test_folder_of_frames(tmp_path: Path) -> None:
         Image.fromarray(scene(number)).save(tmp_path / f"frame{number}.png")
     (tmp_path / "frame3.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     (tmp_path / "notes.txt").write_text("x")
-    source = open_source(tmp_path, rate=10)
+    source = open_video(tmp_path, rate=10)
     frames = list(source)
     assert [f.number for f in frames] == [0, 1, 2, 4, 5]
     assert [f.time_s for f in frames] == pytest.approx([0, 0.1, 0.2, 0.4, 0.5])
-    assert all((f.picture == scene(n)).all() for f, n in zip(frames, (0, 1, 2, 10, 11), strict=True))
+    assert all((f.image == scene(n)).all() for f, n in zip(frames, (0, 1, 2, 10, 11), strict=True))
     assert (source.skipped, source.frames, source.rate) == (1, 6, 10)
     assert sorted(["b2", "b10", "a", "b1x", "B3"], key=natural_order) == ["a", "b1x", "b2", "B3", "b10"]
 
 
 def test_folder_of_damaged_frames(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"nothing")
-    assert "none of its 1 pictures" in read_until_error(tmp_path)[1]
+    assert "none of its 1 images" in read_until_error(tmp_path)[1]
 
 
 @contextmanager
@@ -316,20 +316,20 @@ def test_a_pipe_with_something_else_says_what_is_expected(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("pixels", ["rgb24", "bgr24", "gray"])
 def test_raw_frames_from_a_pipe(pixels: str) -> None:
-    pictures = [scene(n, 31, 17) for n in range(5)]
+    images = [scene(n, 31, 17) for n in range(5)]
     coded = {
         "rgb24": lambda p: p,
         "bgr24": lambda p: p[..., ::-1],
         "gray": lambda p: p[..., 1],
     }[pixels]
-    data = b"".join(coded(p).tobytes() for p in pictures)
+    data = b"".join(coded(p).tobytes() for p in images)
     raw = RawFormat.parse(f"31x17:{pixels}@12.5")
     with pipe_with(data) as reader:
         frames = list(open_pipe(reader, "standard input", raw=raw, rate=None, live=True))
     assert [f.time_s for f in frames] == pytest.approx([n / 12.5 for n in range(5)])
-    for frame, picture in zip(frames, pictures, strict=True):
-        expected = picture if pixels != "gray" else np.repeat(picture[..., 1:2], 3, axis=2)
-        assert (frame.picture == expected).all()
+    for frame, image in zip(frames, images, strict=True):
+        expected = image if pixels != "gray" else np.repeat(image[..., 1:2], 3, axis=2)
+        assert (frame.image == expected).all()
     with pipe_with(data[:-1]) as reader, pytest.raises(VideoError, match="ends within frame 4"):
         list(open_pipe(reader, "standard input", raw=raw, rate=None, live=False))
 
@@ -340,14 +340,14 @@ def test_raw_formats() -> None:
         with pytest.raises(VideoError, match="raw frames"):
             RawFormat.parse(wrong)
     with pytest.raises(VideoError, match="standard input only"):
-        open_source("clip.mp4", raw=RawFormat(4, 4))
+        open_video("clip.mp4", raw=RawFormat(4, 4))
 
 
 def test_standard_input_by_its_name() -> None:
     script = (
-        "from mien.media.video.opening import RawFormat, open_source\n"
-        "s = open_source('-', raw=RawFormat.parse('4x2:gray@5'), live=True)\n"
-        "print(s.name, s.live, [(f.number, f.time_s, int(f.picture.sum())) for f in s])\n"
+        "from mien.media.video.opening import RawFormat, open_video\n"
+        "s = open_video('-', raw=RawFormat.parse('4x2:gray@5'), live=True)\n"
+        "print(s.name, s.live, [(f.number, f.time_s, int(f.image.sum())) for f in s])\n"
     )
     done = subprocess.run([sys.executable, "-c", script], input=bytes(16), capture_output=True, check=True)
     assert done.stdout.decode().strip() == "standard input True [(0, 0.0, 0), (1, 0.2, 0)]"
@@ -414,7 +414,7 @@ def test_camera_that_comes_back_and_one_that_does_not(monkeypatch: pytest.Monkey
             frames.append(frame)
     assert [f.number for f in frames] == list(range(10))  # one of each six shows that the camera works
     assert frames[5].time_s - frames[4].time_s > 0.4  # times go on by the clock
-    assert (frames[0].picture == scene(0)).all()
+    assert (frames[0].image == scene(0)).all()
     assert source.live
 
 
@@ -422,7 +422,7 @@ def test_camera_gives_the_newest_frame_and_closes(monkeypatch: pytest.MonkeyPatc
     reading = {"lives": 2, "read": lambda self: (time.sleep(0.01), (True, scene(1)))[1]}
     endless = type("Device", (FakeDevice,), reading)
     monkeypatch.setattr(cv2, "VideoCapture", endless)
-    source = open_source("0")
+    source = open_video("0")
     numbers = []
     for frame in source:
         numbers.append(frame.number)
@@ -431,15 +431,15 @@ def test_camera_gives_the_newest_frame_and_closes(monkeypatch: pytest.MonkeyPatc
             break
     source.close()
     assert numbers[-1] >= 10  # who is slow misses some
-    assert_ends_when_closed(open_source(0))
+    assert_ends_when_closed(open_video(0))
 
 
 def test_no_camera() -> None:
     for number in ("7", 7):
         with pytest.raises(VideoError, match="camera 7: can't be opened"):
-            open_source(number)
+            open_video(number)
     with pytest.raises(VideoError, match="no camera has this number"):
-        open_source(-1)
+        open_video(-1)
 
 
 Answer = Callable[[http.server.BaseHTTPRequestHandler, int], None]
@@ -481,12 +481,12 @@ def send(request: http.server.BaseHTTPRequestHandler, data: bytes, *, length: bo
 def test_a_file_on_a_web_server_is_not_live(tmp_path: Path) -> None:
     data = make_clip(tmp_path / "a.ts").read_bytes()
     with server(lambda request, _: send(request, data, length=True)) as address:
-        source = open_source(f"{address}/a.ts?token=secret")
+        source = open_video(f"{address}/a.ts?token=secret")
         assert not source.live
         assert "secret" not in source.name
         assert len(list(source)) == 25
     with server(lambda request, _: request.send_error(404)) as address, pytest.raises(VideoError, match="refuses"):
-        open_source(f"{address}/gone.ts")
+        open_video(f"{address}/gone.ts")
 
 
 def test_a_stream_that_is_lost_goes_on(tmp_path: Path) -> None:
@@ -499,7 +499,7 @@ def test_a_stream_that_is_lost_goes_on(tmp_path: Path) -> None:
             send(request, data[: len(data) // 2] if number == 0 else data, length=False)
 
     with server(answer) as address:
-        source = open_source(f"{address}/live.ts", give_up_after_s=20)
+        source = open_video(f"{address}/live.ts", give_up_after_s=20)
         assert source.live
         frames = []
         for frame in source:
@@ -523,7 +523,7 @@ def test_a_stream_that_stays_away_ends_with_an_error(tmp_path: Path) -> None:
         send(request, data if number == 0 else b"", length=False)
 
     with server(answer) as address:
-        source = open_source(f"{address}/live.ts", give_up_after_s=1.5)
+        source = open_video(f"{address}/live.ts", give_up_after_s=1.5)
         with pytest.raises(VideoError, match=r"lost after 25 frames .* not back within 1.5 s"):
             list(source)
 
@@ -537,7 +537,7 @@ def test_closing_ends_a_stream_that_stalls(tmp_path: Path) -> None:
         left.wait(20)
 
     with server(answer) as address:
-        assert_ends_when_closed(open_source(f"{address}/live.ts", live=True))
+        assert_ends_when_closed(open_video(f"{address}/live.ts", live=True))
         left.set()
 
 
@@ -546,36 +546,36 @@ def test_no_other_protocol_is_reached(tmp_path: Path) -> None:
     playlist = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{}\n#EXT-X-ENDLIST\n"
     hostile = playlist.format(f"file://{secret}").encode()
     with server(lambda r, _: send(r, hostile, length=True)) as address, pytest.raises(VideoError):
-        list(open_source(f"{address}/live.m3u8"))
+        list(open_video(f"{address}/live.m3u8"))
     asked: list[int] = []
     with server(lambda r, _: (asked.append(1), send(r, secret.read_bytes(), length=True))[1]) as address:
         local = tmp_path / "local.m3u8"
         local.write_text(playlist.format(f"{address}/a.ts"))
         with pytest.raises(VideoError):
-            list(open_source(local))
+            list(open_video(local))
     assert not asked
     for source in ("ftp://127.0.0.1/a.ts", "file:///etc/passwd", "concat://x", "lavfi://testsrc"):
         with pytest.raises(VideoError, match=r"not supported; expected http://"):
-            open_source(source)
+            open_video(source)
     for name in (f"concat:{secret}", f"subfile,,start,0,end,0,,:{secret}", "pipe:0", "lavfi:testsrc"):
         with pytest.raises(VideoError, match="no such file"):
-            open_source(name)
+            open_video(name)
 
 
 def test_passwords_are_not_shown() -> None:
     with pytest.raises(VideoError) as error:
-        open_source("rtsp://me:hush@127.0.0.1:1/cam?key=hush")
+        open_video("rtsp://me:hush@127.0.0.1:1/cam?key=hush")
     assert "rtsp://127.0.0.1:1/cam" in str(error.value)
     assert "hush" not in str(error.value)
 
 
 def test_closing_a_file_early_lets_go_of_it(tmp_path: Path) -> None:
     path = make_clip(tmp_path / "a.mp4", frames=50)
-    source = open_source(path)
+    source = open_video(path)
     source.close()
     source.close()
     assert list(source) == []
-    source = open_source(path)
+    source = open_video(path)
     seen = 0
     for _ in source:
         seen += 1
@@ -588,7 +588,7 @@ def test_without_pyav(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = make_clip(tmp_path / "a.mp4", frames=2)
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(MissingExtraError, match=r"mien\[video\]"):
-        open_source(path)
+        open_video(path)
 
 
 def test_makers_times_are_true(tmp_path: Path) -> None:

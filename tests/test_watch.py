@@ -24,7 +24,7 @@ from mien.results import Detections
 from tiny_models import make_model
 
 SHARED = Path(__file__).parents[2] / "shared"
-Picture = NDArray[np.uint8]
+Image = NDArray[np.uint8]
 STILL = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 255, (90, 120, 3), np.uint8), (0, 0), 2)
 STILL.flags.writeable = False
 
@@ -40,13 +40,13 @@ class Frames:
         *,
         live: bool = False,
         rate: float = 25.0,
-        picture: Callable[[int], Picture] = lambda number: STILL,
+        image: Callable[[int], Image] = lambda number: STILL,
         fails_at: int | None = None,
     ) -> None:
         self.frames: int | None = count
         self.live, self.rate = live, rate
         self.given = self.closed = 0
-        self._count, self._picture, self._fails_at = count, picture, fails_at
+        self._count, self._image, self._fails_at = count, image, fails_at
 
     def __iter__(self) -> Iterator[Frame]:
         for number in range(self._count):
@@ -57,7 +57,7 @@ class Frames:
             if self.live:
                 time.sleep(1 / self.rate)
             self.given += 1
-            yield Frame(number, number / self.rate, self._picture(number))
+            yield Frame(number, number / self.rate, self._image(number))
 
     def close(self) -> None:
         self.closed += 1
@@ -71,12 +71,12 @@ class Fixed:
     def __init__(self, *, seconds: float = 0.0, fails: Callable[[int], Exception | None] = lambda call: None) -> None:
         self.calls, self._seconds, self._fails = 0, seconds, fails
 
-    def detect(self, picture: Picture) -> Detections:
+    def detect(self, image: Image) -> Detections:
         self.calls += 1
         if (error := self._fails(self.calls - 1)) is not None:
             raise error
         time.sleep(self._seconds)
-        boxes = np.float32([[60, 10, 100, 50], [5, 20, 45, 60]]) * np.float32(picture.shape[1] / 120)
+        boxes = np.float32([[60, 10, 100, 50], [5, 20, 45, 60]]) * np.float32(image.shape[1] / 120)
         return Detections(boxes, np.float32([0.9, 0.95]))
 
 
@@ -113,7 +113,7 @@ def test_every_frame_of_a_file_in_order_with_its_faces(tiny: Path) -> None:
     assert list(watch) == []
 
 
-def test_the_first_frame_is_answered_like_a_picture(tiny: Path) -> None:
+def test_the_first_frame_is_answered_like_a_image(tiny: Path) -> None:
     recognizer = Recognizer(tiny, detector=Fixed())
     (result,) = recognizer.watch(Frames(1))
     assert tuple(face.face for face in result.faces) == recognizer.predict(STILL).faces
@@ -130,9 +130,9 @@ def test_a_slow_consumer_makes_a_file_wait(tiny: Path) -> None:
     assert source.given == 500
 
 
-def test_large_pictures_that_are_kept_are_few(tiny: Path) -> None:
+def test_large_images_that_are_kept_are_few(tiny: Path) -> None:
     large = np.zeros((2160, 3840, 3), np.uint8)
-    source = Frames(40, picture=lambda number: large)
+    source = Frames(40, image=lambda number: large)
     with Recognizer(tiny, detector=Fixed()).watch(source, keep_images=True) as watch:
         for result in watch:
             time.sleep(0.1)
@@ -270,16 +270,16 @@ def test_seconds(tiny: Path) -> None:
     assert list(recognizer.watch(Silent(1, live=True), max_seconds=0.3)) == []
 
 
-def test_a_size_that_changes_and_pictures_as_they_are(tiny: Path) -> None:
+def test_a_size_that_changes_and_images_as_they_are(tiny: Path) -> None:
     small = cv2.resize(STILL, (60, 45), interpolation=cv2.INTER_AREA)
-    source = Frames(20, picture=lambda number: STILL if number % 8 < 4 else small)
+    source = Frames(20, image=lambda number: STILL if number % 8 < 4 else small)
     results = list(Recognizer(tiny, detector=Fixed()).watch(source, keep_images=True))
     assert [r.width for r in results] == [120 if n % 8 < 4 else 60 for n in range(20)]
     assert results[0].image is STILL
     assert all(len(r.faces) == 2 for r in results)
 
 
-def test_pictures_that_are_faces_already(tiny: Path) -> None:
+def test_images_that_are_faces_already(tiny: Path) -> None:
     results = list(Recognizer(tiny, detector="none").watch(Frames(7), every=3))
     assert [[(f.track, f.detected, f.face.box.x2) for f in r.faces] for r in results] == [[(1, True, 120)]] * 7
 
@@ -287,18 +287,18 @@ def test_pictures_that_are_faces_already(tiny: Path) -> None:
 class Recording(Fixed):
     """Remembers what it was shown."""
 
-    def detect(self, picture: Picture) -> Detections:
-        self.shown = picture
-        return super().detect(picture)
+    def detect(self, image: Image) -> Detections:
+        self.shown = image
+        return super().detect(image)
 
 
 @pytest.mark.parametrize("region", [(30, 10, 90, 70), (0.25, 10 / 90, 0.75, 70 / 90), "30,10,90,70"])
 def test_a_region_is_like_a_video_of_that_part(tiny: Path, region: tuple[float, float, float, float] | str) -> None:
     whole, part = Recording(), Recording()
     moving = [np.roll(STILL, number, axis=1) for number in range(12)]
-    cut = [np.ascontiguousarray(picture[10:80, 30:120]) for picture in moving]
-    alone = list(Recognizer(tiny, detector=part).watch(Frames(12, picture=lambda n: cut[n]), every=4))
-    source = Frames(12, picture=lambda n: moving[n])
+    cut = [np.ascontiguousarray(image[10:80, 30:120]) for image in moving]
+    alone = list(Recognizer(tiny, detector=part).watch(Frames(12, image=lambda n: cut[n]), every=4))
+    source = Frames(12, image=lambda n: moving[n])
     within = list(Recognizer(tiny, detector=whole).watch(source, every=4, region=region, keep_images=True))
     assert np.array_equal(whole.shown, part.shown)
     assert whole.calls == part.calls == 3

@@ -55,8 +55,8 @@ const faceapi = require('@vladmandic/face-api/dist/face-api.node-wasm.js');
   await faceapi.nets.ssdMobilenetv1.loadFromDisk(at('@vladmandic/face-api/model'));
   await faceapi.nets.faceExpressionNet.loadFromDisk(at('@vladmandic/face-api/model'));
   const { data, info } = await require('sharp')('{photo}').removeAlpha().raw().toBuffer({ resolveWithObject: true });
-  const picture = faceapi.tf.tensor3d(new Int32Array(data), [info.height, info.width, 3], 'int32');
-  console.log(JSON.stringify(await faceapi.detectAllFaces(picture).withFaceExpressions()));
+  const image = faceapi.tf.tensor3d(new Int32Array(data), [info.height, info.width, 3], 'int32');
+  console.log(JSON.stringify(await faceapi.detectAllFaces(image).withFaceExpressions()));
 })();
 """
 _HUMAN = """
@@ -73,8 +73,8 @@ const human = new Human({
 (async () => {
   const { data, info } = await require('sharp')('{photo}').removeAlpha().raw().toBuffer({ resolveWithObject: true });
   await human.init();
-  const picture = human.tf.tensor3d(new Int32Array(data), [info.height, info.width, 3], 'int32');
-  console.log(JSON.stringify((await human.detect(picture)).face.map((face) => face.emotion)));
+  const image = human.tf.tensor3d(new Int32Array(data), [info.height, info.width, 3], 'int32');
+  console.log(JSON.stringify((await human.detect(image)).face.map((face) => face.emotion)));
 })();
 """
 _MINI_XCEPTION = (
@@ -120,7 +120,7 @@ PEERS = (
     Peer(
         "face-api (Node, wasm)", "@vladmandic/face-api", "face-api", "MIT", "ask_face_api.mjs", "-",
         ("node", "-e", _FACE_API),
-        f"Says: trained on public data sets and pictures from the web. {_WASM}",
+        f"Says: trained on public data sets and images from the web. {_WASM}",
     ),
     Peer(
         "human (Node, wasm)", "@vladmandic/human", "human", "MIT", "ask_human.mjs", "-",
@@ -161,8 +161,8 @@ PEERS = (
     Peer(
         "uniface", "uniface", "with-torch", "MIT", "ask_uniface.py", "-",
         _python(
-            "import cv2; from uniface import Emotion, RetinaFace; picture = cv2.imread('{photo}'); "
-            "emotion = Emotion(); print([emotion.predict(picture, f) for f in RetinaFace().detect(picture)])"
+            "import cv2; from uniface import Emotion, RetinaFace; image = cv2.imread('{photo}'); "
+            "emotion = Emotion(); print([emotion.predict(image, f) for f in RetinaFace().detect(image)])"
         ),
     ),
 )  # fmt: skip

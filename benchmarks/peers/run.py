@@ -1,4 +1,4 @@
-"""mien beside other packages that recognise expressions: the same pictures, the same machine, one run.
+"""mien beside other packages that recognise expressions: the same images, the same machine, one run.
 
     python benchmarks/peers/run.py [--peers fer,human] [--work DIR] [--faces N] [--again]
 
@@ -108,7 +108,7 @@ def measure(peers: Sequence[Peer], records: Records, options: argparse.Namespace
         spread(read_inputs(data, split, size=48, channels=1).samples, min(options.faces, most))
         for data, split, most in ((options.data, "validation", 10**9), (options.train_data, "train", TRAINING_FACES))
     )
-    folder = options.work / "pictures"
+    folder = options.work / "images"
     folder.mkdir(parents=True, exist_ok=True)
     speed_faces, photo = folder / "speed-faces.u8", folder / "photo-640x480.jpg"
     np.resize(held_out.images, (SPEED_FACES, *held_out.images.shape[1:])).tofile(speed_faces)

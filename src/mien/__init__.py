@@ -4,7 +4,7 @@
     result = mien.predict("photo.jpg")
     result[0].expression
 
-`import mien` is light; what a name needs is imported when the name is first used.
+`import mien` is fast: each public name imports its module when it is first used.
 """
 
 from __future__ import annotations
@@ -16,30 +16,32 @@ from typing import TYPE_CHECKING, Any
 from mien.version import __version__
 
 if TYPE_CHECKING:
+    from mien.data.readers import load_dataset
     from mien.errors import (
         DataError,
         DetectorError,
         DeviceError,
+        ImageError,
         MienError,
         MissingExtraError,
         ModelFileError,
         OutputError,
-        PictureError,
         VideoError,
     )
-    from mien.evaluation.compare import compare_runs as compare
-    from mien.exporting.export import export_model as export
+    from mien.evaluation.shortcuts import calibrate, compare, ensemble, evaluate, explain
+    from mien.exporting.export import export
     from mien.model_file import ModelFile, open_model
     from mien.recognition.recognizer import Recognizer
     from mien.recognition.shortcuts import predict, watch
     from mien.releases import list_models
     from mien.results import Box, Face, FrameResult, ImageResult, Results, TrackedFace
     from mien.training.network_listing import list_networks
+    from mien.training.train import train
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before anything imports onnxruntime: see mien.inference
 
-# Where each public name lives: module, or module:name. It also stands in the imports above, for type checkers, and in
-# __all__; a test holds the three together.
+# Where each public name lives: module, or module:name. The imports above (for type checkers) and
+# __all__ list the same names; a test compares the three.
 _HOMES = {
     "Box": "mien.results",
     "DataError": "mien.errors",
@@ -53,17 +55,23 @@ _HOMES = {
     "ModelFile": "mien.model_file",
     "ModelFileError": "mien.errors",
     "OutputError": "mien.errors",
-    "PictureError": "mien.errors",
+    "ImageError": "mien.errors",
     "Recognizer": "mien.recognition.recognizer",
     "Results": "mien.results",
     "TrackedFace": "mien.results",
     "VideoError": "mien.errors",
-    "compare": "mien.evaluation.compare:compare_runs",
-    "export": "mien.exporting.export:export_model",
+    "calibrate": "mien.evaluation.shortcuts",
+    "compare": "mien.evaluation.shortcuts",
+    "ensemble": "mien.evaluation.shortcuts",
+    "evaluate": "mien.evaluation.shortcuts",
+    "explain": "mien.evaluation.shortcuts",
+    "export": "mien.exporting.export",
     "list_models": "mien.releases",
     "list_networks": "mien.training.network_listing",
+    "load_dataset": "mien.data.readers",
     "open_model": "mien.model_file",
     "predict": "mien.recognition.shortcuts",
+    "train": "mien.training.train",
     "watch": "mien.recognition.shortcuts",
 }
 
@@ -74,24 +82,30 @@ __all__ = [
     "DeviceError",
     "Face",
     "FrameResult",
+    "ImageError",
     "ImageResult",
     "MienError",
     "MissingExtraError",
     "ModelFile",
     "ModelFileError",
     "OutputError",
-    "PictureError",
     "Recognizer",
     "Results",
     "TrackedFace",
     "VideoError",
     "__version__",
+    "calibrate",
     "compare",
+    "ensemble",
+    "evaluate",
+    "explain",
     "export",
     "list_models",
     "list_networks",
+    "load_dataset",
     "open_model",
     "predict",
+    "train",
     "watch",
 ]
 

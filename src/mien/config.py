@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import re
 import tomllib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from mien.errors import RecipeError
+from mien.errors import MissingExtraError, RecipeError
 
 T = TypeVar("T")
 
@@ -97,47 +96,37 @@ def with_overrides(table: Mapping[str, Any], overrides: Iterable[str]) -> dict[s
 
 
 def to_toml(config: Any) -> str:
-    """A configuration as TOML, every key written out; None is left out (TOML has no null)."""
-    lines: list[str] = []
-    _write(config, "", lines)
-    return "\n".join(lines).strip() + "\n"
+    """A dataclass or a parsed table as TOML, every key written out. None is left out: TOML has no null.
 
-
-def table_toml(table: Mapping[str, Any]) -> str:
-    """A parsed TOML table as TOML again: its plain keys, then its tables. Dotted keys are quoted where they stand."""
-    lines = [f"{_key(k)} = {toml_value(v)}" for k, v in table.items() if not isinstance(v, Mapping)]
-    for name, inner in table.items():
-        if isinstance(inner, Mapping):
-            lines += [f"\n[{_key(name)}]", *(f"{_key(k)} = {toml_value(v)}" for k, v in inner.items())]
-    return "\n".join(lines).strip() + "\n"
-
-
-def _key(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else toml_value(name)
-
-
-def _write(config: Any, prefix: str, lines: list[str]) -> None:
-    tables = []
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
-            tables.append((field.name, value))
-        elif value is not None:
-            lines.append(f"{field.name} = {toml_value(value)}")
-    for name, value in tables:
-        lines.append(f"\n[{prefix}{name}]")
-        _write(value, f"{prefix}{name}.", lines)
+    Raises MissingExtraError without tomli-w, which the extra [train] installs.
+    """
+    table = config if isinstance(config, Mapping) else dataclasses.asdict(config)
+    return _writer()(_without_none(table))
 
 
 def toml_value(value: Any) -> str:
-    """A value as TOML; a mapping as an inline table."""
-    if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{_key(k)} = {toml_value(v)}" for k, v in value.items()) + " }"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-        return f'"{escaped}"'
+    """A value as TOML on one line. Raises MissingExtraError without tomli-w, which the extra [train] installs."""
     if isinstance(value, tuple | list):
         return "[" + ", ".join(toml_value(v) for v in value) + "]"
-    return repr(value)
+    return _writer()({"v": value}).removeprefix("v = ").rstrip("\n")
+
+
+def flat_items(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys of nested tables with their values, `optimizer.epochs` and so on."""
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from flat_items(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _writer() -> Callable[[Mapping[str, Any]], str]:
+    try:
+        from tomli_w import dumps
+    except ImportError as error:
+        raise MissingExtraError("train", "writing TOML") from error
+    return dumps
+
+
+def _without_none(table: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: _without_none(v) if isinstance(v, Mapping) else v for k, v in table.items() if v is not None}

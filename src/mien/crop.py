@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mien.results import Detections
 
-Picture = NDArray[np.uint8]
+Image = NDArray[np.uint8]
 
 VIEWS = 10
 """How many views `ten_views` makes."""
@@ -42,11 +42,11 @@ class CropSpec:
 
 
 def crop_faces(
-    picture: NDArray[np.uint8], detections: Detections, spec: CropSpec, *, size: int, channels: int
+    image: NDArray[np.uint8], detections: Detections, spec: CropSpec, *, size: int, channels: int
 ) -> NDArray[np.uint8]:
-    """RGB picture (H, W, 3) -> uint8 face crops (N, size, size, channels), in the order of the detections.
+    """RGB image (H, W, 3) -> uint8 face crops (N, size, size, channels), in the order of the detections.
 
-    channels: 3 for RGB, 1 for grey (luma of ITU-R BT.601). Where a square reaches over the picture's border, the
+    channels: 3 for RGB, 1 for grey (luma of ITU-R BT.601). Where a square reaches over the image's border, the
     border's pixels are repeated. Detections that are `cropped` are only resized, whatever `spec` says.
     Raises ValueError for other channels.
     """
@@ -55,13 +55,31 @@ def crop_faces(
     crops = np.empty((len(detections), size, size, channels), np.uint8)
     for i, box in enumerate(detections.boxes.tolist()):
         if detections.cropped:
-            face = _resized(picture, box, size)
+            x1, y1, x2, y2 = map(round, box)
+            face = image[y1:y2, x1:x2]
         else:
             marks = detections.landmarks
             roll = _roll(marks[i]) if spec.align and marks is not None else 0.0
-            face = _square(picture, box, roll, spec, size)
-        crops[i] = face if channels == 3 else cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)[..., None]
+            face = _square(image, box, roll, spec, size)
+        crops[i] = fit_face(face, size, channels)
     return crops
+
+
+def fit_face(face: NDArray[np.uint8], size: int, channels: int) -> NDArray[np.uint8]:
+    """Resizes and converts a face crop to a network's input; training, evaluation and recognition all do it here.
+
+    face: uint8 (H, W, 1 or 3), grey or RGB. channels: 1 (grey, luma of ITU-R BT.601) or 3 (RGB). Returns uint8 (size,
+    size, channels): averaged by area where neither side grows, else cubic; the face itself where it already fits.
+    """
+    if face.shape[2] == 3 and channels == 1:
+        face = cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)[..., None].astype(np.uint8, copy=False)
+    elif face.shape[2] == 1 and channels == 3:
+        face = np.repeat(face, 3, axis=2)
+    if face.shape[:2] == (size, size):
+        return face
+    way = cv2.INTER_AREA if min(face.shape[:2]) >= size else cv2.INTER_CUBIC
+    resized = cv2.resize(face, (size, size), interpolation=way)
+    return resized.reshape(size, size, channels).astype(np.uint8, copy=False)
 
 
 def ten_views(faces: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -88,16 +106,7 @@ def _roll(landmarks: NDArray[np.float32]) -> float:
     return math.atan2(dy, dx)
 
 
-def _resized(picture: Picture, box: list[float], size: int) -> Picture:
-    x1, y1, x2, y2 = map(round, box)
-    face = picture[y1:y2, x1:x2]
-    if face.shape[:2] == (size, size):
-        return face
-    shrinks = min(face.shape[:2]) > size
-    return cv2.resize(face, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)  # type: ignore[return-value]
-
-
-def _square(picture: Picture, box: list[float], roll: float, spec: CropSpec, size: int) -> Picture:
+def _square(image: Image, box: list[float], roll: float, spec: CropSpec, size: int) -> Image:
     """One face (size, size, 3), resampled once where it grows, and without aliasing where it shrinks."""
     x1, y1, x2, y2 = box
     side = max(x2 - x1, y2 - y1, 1.0) * (1 + spec.margin)
@@ -105,11 +114,11 @@ def _square(picture: Picture, box: list[float], roll: float, spec: CropSpec, siz
     down = spec.shift_y * side
     centre_x, centre_y = (x1 + x2) / 2 - sin * down, (y1 + y2) / 2 + cos * down
 
-    # Only the part of the picture around the square is touched, first averaged down to about twice the wanted size.
+    # Only the part of the image around the square is touched, first averaged down to about twice the wanted size.
     step = side / size
     shrink = max(1.0, step / 2)
     reach = side / 2 * (abs(cos) + abs(sin)) + 2 * shrink + 2
-    part, left, top = _part(picture, centre_x, centre_y, reach)
+    part, left, top = _part(image, centre_x, centre_y, reach)
     full_height, full_width = part.shape[:2]
     width, height = max(1, round(full_width / shrink)), max(1, round(full_height / shrink))
     if shrink > 1:
@@ -126,11 +135,11 @@ def _square(picture: Picture, box: list[float], roll: float, spec: CropSpec, siz
     return face if n == size else cv2.resize(face, (size, size), interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
 
 
-def _part(picture: Picture, x: float, y: float, reach: float) -> tuple[Picture, int, int]:
+def _part(image: Image, x: float, y: float, reach: float) -> tuple[Image, int, int]:
     """What lies within reach of a point, with the border's pixels repeated outside; and its left and top."""
-    left, x1, x2, right = _span(x, reach, picture.shape[1])
-    top, y1, y2, bottom = _span(y, reach, picture.shape[0])
-    part = picture[y1:y2, x1:x2]
+    left, x1, x2, right = _span(x, reach, image.shape[1])
+    top, y1, y2, bottom = _span(y, reach, image.shape[0])
+    part = image[y1:y2, x1:x2]
     border = (y1 - top, bottom - y2, x1 - left, right - x2)
     if any(border):
         part = cv2.copyMakeBorder(part, *border, cv2.BORDER_REPLICATE)  # type: ignore[assignment]
@@ -138,7 +147,7 @@ def _part(picture: Picture, x: float, y: float, reach: float) -> tuple[Picture, 
 
 
 def _span(centre: float, reach: float, length: int) -> tuple[int, int, int, int]:
-    """Along one axis: the first wanted pixel, the first and last + 1 in the picture (at least one), last + 1 wanted."""
+    """Along one axis: the first wanted pixel, the first and last + 1 in the image (at least one), last + 1 wanted."""
     first, last = math.floor(centre - reach), math.ceil(centre + reach)
     first_in = min(max(first, 0), length - 1)
     last_in = min(max(last, first_in + 1), length)

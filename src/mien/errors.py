@@ -8,8 +8,8 @@ class MienError(Exception):
     """Base of all errors that mien raises on purpose."""
 
 
-class PictureError(MienError):
-    """A picture can't be read: missing, empty, truncated, not a picture, or too large."""
+class ImageError(MienError):
+    """An image can't be read: missing, empty, truncated, not an image, or too large."""
 
 
 class VideoError(MienError):

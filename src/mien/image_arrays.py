@@ -1,7 +1,7 @@
-"""What an array or tensor in memory shows: uint8 RGB, or one line that says why that can't be told.
+"""Arrays and tensors in memory as uint8 RGB images, or a one-line error that says what is ambiguous.
 
-Shape, range and layout differ from library to library, and a wrong guess still gives an image, with wrong answers. So
-what is ambiguous is refused.
+Shape, range and layout differ from library to library. A wrong guess still gives an image, with wrong predictions, so
+ambiguous arrays are refused.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol, get_args, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.errors import PictureError
+from mien.errors import ImageError
 
 ColorOrder = Literal["rgb", "bgr"]
 
@@ -45,8 +45,8 @@ def check_color(color: str) -> None:
 def tensor_array(tensor: Tensor, source: str) -> NDArray[Any]:
     """A tensor (H, W), (C, H, W), (H, W, C), (N, C, H, W) or (N, H, W, C), C = 1, 3 or 4, with its channels last.
 
-    Channels first are told from channels last by the axis that has 1, 3 or 4 entries. source: its name in errors.
-    Raises PictureError where both may be, or neither.
+    The axis with 1, 3 or 4 entries is that of the channels. source: its name in errors.
+    Raises ImageError where both may be, or neither.
     """
     plain = tensor.detach().cpu()
     try:
@@ -58,7 +58,7 @@ def tensor_array(tensor: Tensor, source: str) -> NDArray[Any]:
     shape = array.shape
     first, last = shape[-3] in _CHANNELS, shape[-1] in _CHANNELS
     if first and last:
-        raise PictureError(
+        raise ImageError(
             f"{source}: is a tensor of shape {shape}, whose channels may be first or last; give it as a NumPy array "
             "with the channels last: tensor.movedim(-3, -1).numpy(), or tensor.numpy() where they are last"
         )
@@ -68,11 +68,11 @@ def tensor_array(tensor: Tensor, source: str) -> NDArray[Any]:
 def split_batch(array: NDArray[Any], source: str) -> list[NDArray[np.uint8]]:
     """The images of an array (N, H, W, C), C = 1, 3 or 4, each uint8 of 0 to 255 (H, W, C).
 
-    Range and kind are told from the whole array, so that a dark image means the same among bright ones. Raises
-    PictureError as `rgb_array`.
+    Range and type are read from the whole batch, so that a dark image keeps its meaning among bright ones. Raises
+    ImageError as `rgb_array`.
     """
     if array.ndim != 4 or array.shape[-1] not in _CHANNELS:
-        raise PictureError(_wrong_shape(array.shape, source))
+        raise ImageError(_wrong_shape(array.shape, source))
     return list(_bytes(array, source))
 
 
@@ -83,13 +83,13 @@ def rgb_array(array: NDArray[Any], source: str, *, color: ColorOrder = "rgb") ->
     type are of 0 to 255; floats of 0 to 1, or of 0 to 255 where the largest says so. color: the order of three or four
     channels. source: its name in errors.
 
-    Raises PictureError, in one line, for other shapes and types, NaN, values out of range, and where the range can't
-    be told.
+    Raises ImageError, in one line, for other shapes and types, NaN, values out of range, and where the range
+    is ambiguous.
     """
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or array.shape[2] not in _CHANNELS or array.size == 0:
-        raise PictureError(_wrong_shape(array.shape, source))
+        raise ImageError(_wrong_shape(array.shape, source))
     pixels = _bytes(array, source)
     if pixels.shape[2] == 1:
         return pixels.repeat(3, axis=2)
@@ -104,28 +104,28 @@ def rgb_array(array: NDArray[Any], source: str, *, color: ColorOrder = "rgb") ->
 
 
 def _bytes(array: NDArray[Any], source: str) -> NDArray[np.uint8]:
-    """Values of 0 to 255 as uint8. Raises PictureError."""
+    """Values of 0 to 255 as uint8. Raises ImageError."""
     if array.dtype == np.uint8:
         return array
     if array.dtype.kind not in "iuf" or array.size == 0:
-        raise PictureError(f"{source}: has dtype {array.dtype}; expected uint8, or numbers of 0 to 255 or 0 to 1")
+        raise ImageError(f"{source}: has dtype {array.dtype}; expected uint8, or numbers of 0 to 255 or 0 to 1")
     low, high = float(array.min()), float(array.max())
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise PictureError(f"{source}: has NaN or infinite values; expected numbers of 0 to 255 or 0 to 1")
+        raise ImageError(f"{source}: has NaN or infinite values; expected numbers of 0 to 255 or 0 to 1")
     if low < 0:
-        raise PictureError(f"{source}: has values from {low:.4g}; expected 0 to 255 or 0 to 1 (undo the normalisation)")
+        raise ImageError(f"{source}: has values from {low:.4g}; expected 0 to 255 or 0 to 1 (undo the normalisation)")
     if high > 255:
         advice = "divide by 257 for 16 bits" if array.dtype == np.uint16 else "scale it"
-        raise PictureError(f"{source}: has values up to {high:.6g}; expected 0 to 255 or 0 to 1 ({advice})")
+        raise ImageError(f"{source}: has values up to {high:.6g}; expected 0 to 255 or 0 to 1 ({advice})")
     if array.dtype.kind != "f":
         return array.astype(np.uint8)
     if 1 < high < _DARKEST:
-        raise PictureError(
-            f"{source}: its largest value is {high:.4g}, so that 0 to 1 can't be told from 0 to 255; "
+        raise ImageError(
+            f"{source}: its largest value is {high:.4g}; the range may be 0 to 1 or 0 to 255; "
             "clip it to 0 to 1, or give uint8"
         )
     if high == 1 and bool(((array == 0) | (array == 1)).all()):
-        raise PictureError(f"{source}: has floats of 0 and 1 alone, which may be of 0 to 1 or 0 to 255; give uint8")
+        raise ImageError(f"{source}: has floats of 0 and 1 alone, which may be of 0 to 1 or 0 to 255; give uint8")
     scale = np.float32(255 if high <= 1 else 1)
     whole: NDArray[np.uint8] = np.rint(array.astype(np.float32) * scale).astype(np.uint8)
     return whole

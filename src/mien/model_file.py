@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from mien.crop import CropSpec
 from mien.errors import ModelFileError
 from mien.inference import check_device, device_of, open_network
-from mien.releases import find_model, shipped_models
+from mien.releases import find_model, list_models, shipped_models
+from mien.suggestions import did_you_mean
 
 METADATA_KEY, CARD_KEY = "mien", "mien_card"
 FORMAT = 1
@@ -53,7 +54,7 @@ class ModelInfo:
     members: tuple[str, ...] = ()
 
     def to_json(self) -> str:
-        """The metadata as it stands in the file."""
+        """The metadata as written in the file."""
         raw = {"format": FORMAT, **asdict(self)}
         if not self.members:
             del raw["members"]  # a file of one network is read by every version that reads this format
@@ -76,8 +77,10 @@ class ModelFile:
 
     def _open(self) -> Any:
         if not self.path.is_file():
+            hint = did_you_mean(str(self.path), list_models())
             raise ModelFileError(
-                f"{self.path}: no such model file; shipped: {', '.join(shipped_models())}; or give a path to a .onnx"
+                f"{self.path}: no such model file; {hint}shipped: {', '.join(shipped_models())}; "
+                "or give a path to a .onnx"
             )
         try:
             return open_network(str(self.path), threads=self._threads, spin=self._spin, device=self._device)
@@ -136,6 +139,19 @@ class ModelFile:
             return np.zeros((0, len(self.info.labels)), np.float32)
         name = self._session.get_inputs()[0].name
         return self._session.run(None, {name: faces})[0]  # type: ignore[no-any-return]
+
+
+def split_models(name: str) -> tuple[str, ...]:
+    """The parts of `A+B`, which names the ensemble of several models; a single name is its only part.
+
+    A file whose name has a plus in it is one model. Raises ModelFileError where a part is empty.
+    """
+    if "+" not in name or find_model(name) or Path(name).exists():
+        return (name,)
+    parts = tuple(part.strip() for part in name.split("+"))
+    if not all(parts):
+        raise ModelFileError(f"{name}: no such model file; an ensemble is named like  mien-small+mien-nano")
+    return parts
 
 
 def open_model(name_or_path: str | Path, *, threads: int = 0, spin: bool = True, device: str = "cpu") -> ModelFile:

@@ -1,4 +1,4 @@
-"""Shows data to people: contact sheets of pictures, and HTML pages of one file that need no script and no network.
+"""Shows data to people: contact sheets of images, and HTML pages of one file that need no script and no network.
 
 Every text may come from a file name or a data set: it is escaped, and characters that steer a terminal or turn the
 direction of reading are left out.
@@ -28,7 +28,7 @@ from mien.files import atomic_text
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Picture = NDArray[np.uint8]
+Image = NDArray[np.uint8]
 """uint8 (H, W), (H, W, 1) or (H, W, 3) in RGB order, 0 to 255."""
 
 _STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -43,27 +43,27 @@ def plain(text: object) -> str:
     return _STEERING.sub("", re.sub(r"[\t\r\n]+", " ", str(text)))
 
 
-# Pictures
+# Images
 
 
-def rgb(picture: Picture) -> Picture:
-    """A grey or RGB picture as uint8 (H, W, 3)."""
-    whole = picture if picture.ndim == 3 else picture[..., None]
+def rgb(image: Image) -> Image:
+    """A grey or RGB image as uint8 (H, W, 3)."""
+    whole = image if image.ndim == 3 else image[..., None]
     return np.repeat(whole, 3, axis=2) if whole.shape[2] == 1 else whole
 
 
-def shrink(picture: Picture, side: int) -> Picture:
-    """A picture whose longer side is at most `side` pixels; smaller ones come back as they are."""
-    height, width = picture.shape[:2]
+def shrink(image: Image, side: int) -> Image:
+    """An image whose longer side is at most `side` pixels; smaller ones come back as they are."""
+    height, width = image.shape[:2]
     if max(height, width) <= side:
-        return picture
-    return _resize(picture, side / max(height, width))
+        return image
+    return _resize(image, side / max(height, width))
 
 
-def letterbox(picture: Picture, side: int) -> Picture:
-    """A picture enlarged or shrunk into a white square, uint8 (side, side, 3); its proportions are kept."""
-    height, width = picture.shape[:2]
-    inner = rgb(_resize(picture, side / max(height, width)))
+def letterbox(image: Image, side: int) -> Image:
+    """An image enlarged or shrunk into a white square, uint8 (side, side, 3); its proportions are kept."""
+    height, width = image.shape[:2]
+    inner = rgb(_resize(image, side / max(height, width)))
     square = np.full((side, side, 3), _PAPER, np.uint8)
     top, left = (side - inner.shape[0]) // 2, (side - inner.shape[1]) // 2
     square[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
@@ -71,40 +71,40 @@ def letterbox(picture: Picture, side: int) -> Picture:
 
 
 def contact_sheet(
-    pictures: Sequence[Picture], captions: Sequence[str] = (), *, tile: int = 96, columns: int = 12
+    images: Sequence[Image], captions: Sequence[str] = (), *, tile: int = 96, columns: int = 12
 ) -> NDArray[np.uint8]:
-    """Pictures of any sizes side by side in rows, each in a square of `tile` pixels above its caption.
+    """Images of any sizes side by side in rows, each in a square of `tile` pixels above its caption.
 
-    captions: none, or one for each picture; up to two lines of each are drawn, in ASCII (other letters become '?').
-    columns: how many pictures a row has at most. Returns uint8 (H, W, 3), RGB; of no pictures one white tile.
+    captions: none, or one for each image; up to two lines of each are drawn, in ASCII (other letters become '?').
+    columns: how many images a row has at most. Returns uint8 (H, W, 3), RGB; of no images one white tile.
     """
-    _same_length(pictures, captions)
+    _same_length(images, captions)
     lines = [_caption_lines(text, tile) for text in captions]
     gap = 4
     step_x, step_y = tile + gap, tile + gap + _LINE * max(map(len, lines), default=0)
-    across = max(1, min(columns, len(pictures)))
-    down = max(1, -(-len(pictures) // across))
+    across = max(1, min(columns, len(images)))
+    down = max(1, -(-len(images) // across))
     sheet = np.full((down * step_y + gap, across * step_x + gap, 3), _PAPER, np.uint8)
-    for i, picture in enumerate(pictures):
+    for i, image in enumerate(images):
         top, left = gap + i // across * step_y, gap + i % across * step_x
-        sheet[top : top + tile, left : left + tile] = letterbox(picture, tile)
+        sheet[top : top + tile, left : left + tile] = letterbox(image, tile)
         for number, line in enumerate(lines[i] if lines else ()):
             place = (left, top + tile + _LINE * (number + 1) - 3)
             cv2.putText(sheet, line, place, _FONT, _FONT_SCALE, (_INK,) * 3, 1, cv2.LINE_AA)
     return sheet
 
 
-def png(picture: Picture) -> bytes:
-    """A picture as the bytes of a PNG file."""
-    bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) if picture.ndim == 3 and picture.shape[2] == 3 else picture
+def png(image: Image) -> bytes:
+    """An image as the bytes of a PNG file."""
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 and image.shape[2] == 3 else image
     return cv2.imencode(".png", bgr)[1].tobytes()
 
 
-def _resize(picture: Picture, factor: float) -> Picture:
-    height, width = (max(1, round(n * factor)) for n in picture.shape[:2])
+def _resize(image: Image, factor: float) -> Image:
+    height, width = (max(1, round(n * factor)) for n in image.shape[:2])
     way = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
-    resized = cv2.resize(picture, (width, height), interpolation=way)  # drops an axis of one channel
-    return resized.reshape(height, width, *picture.shape[2:]).astype(np.uint8, copy=False)
+    resized = cv2.resize(image, (width, height), interpolation=way)  # drops an axis of one channel
+    return resized.reshape(height, width, *image.shape[2:]).astype(np.uint8, copy=False)
 
 
 def _caption_lines(text: str, tile: int) -> list[str]:
@@ -202,25 +202,25 @@ class Page:
         self._parts.append(f"<ul>\n{rows}</ul>\n")
 
     def figure(self, png_bytes: bytes, alt: str, caption: str = "") -> None:
-        """One picture as wide as the page allows. alt: what it shows, for those who can't see it."""
+        """One image as wide as the page allows. alt: what it shows, for those who can't see it."""
         below = f"<figcaption>{_escape(caption)}</figcaption>" if caption else ""
         self._parts.append(f"<figure>{_image(png_bytes, alt)}{below}</figure>\n")
 
     def gallery(
-        self, pictures: Sequence[Picture], captions: Sequence[str] = (), *, alts: Sequence[str] = (), tile: int = 96
+        self, images: Sequence[Image], captions: Sequence[str] = (), *, alts: Sequence[str] = (), tile: int = 96
     ) -> None:
-        """Pictures of any sizes in rows, each `tile` pixels wide with its caption; large ones are made smaller.
+        """Images of any sizes in rows, each `tile` pixels wide with its caption; large ones are made smaller.
 
-        captions, alts: none, or one for each picture. An alternative text (without any: the caption) also shows where
+        captions, alts: none, or one for each image. An alternative text (without any: the caption) also shows where
         the mouse rests.
         """
-        _same_length(pictures, captions)
-        _same_length(pictures, alts)
-        names = alts or captions or [f"picture {i + 1}" for i in range(len(pictures))]
+        _same_length(images, captions)
+        _same_length(images, alts)
+        names = alts or captions or [f"image {i + 1}" for i in range(len(images))]
         parts = [f'<div class="gallery" style="--tile:{tile}px">']
-        for i, (picture, name) in enumerate(zip(pictures, names, strict=True)):
+        for i, (image, name) in enumerate(zip(images, names, strict=True)):
             below = f"<figcaption>{_escape(captions[i])}</figcaption>" if captions else ""
-            parts.append(f"<figure>{_image(png(shrink(picture, 2 * tile)), name)}{below}</figure>")
+            parts.append(f"<figure>{_image(png(shrink(image, 2 * tile)), name)}{below}</figure>")
         self._parts.append("\n".join((*parts, "</div>\n")))
 
     def write(self, path: Path) -> None:
@@ -261,9 +261,9 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
-def _same_length(pictures: Sequence[Picture], captions: Sequence[str]) -> None:
-    if len(captions) not in (0, len(pictures)):
-        raise ValueError(f"{len(captions)} captions for {len(pictures)} pictures; expected none or one for each")
+def _same_length(images: Sequence[Image], captions: Sequence[str]) -> None:
+    if len(captions) not in (0, len(images)):
+        raise ValueError(f"{len(captions)} captions for {len(images)} images; expected none or one for each")
 
 
 _HEAD = """<!DOCTYPE html>

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.errors import PictureError
+from mien.errors import ImageError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -42,7 +42,7 @@ def quiet_pillow(most_pixels: int) -> Iterator[None]:
 def open_image(data: bytes, kind: str, source: str) -> Image.Image:
     """An image's header, read by Pillow inside `quiet_pillow`; `kind` is that of `image_kind`.
 
-    Raises PictureError where a package is missing that reads this kind, and what `damage` names.
+    Raises ImageError where a package is missing that reads this kind, and what `damage` names.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -50,7 +50,7 @@ def open_image(data: bytes, kind: str, source: str) -> Image.Image:
         try:
             from pillow_heif import register_heif_opener
         except ImportError as error:
-            raise PictureError(
+            raise ImageError(
                 f"{source}: is a HEIC image, which needs the extra [heic]: install it with  pip install 'mien[heic]', "
                 "or convert the image to JPEG"
             ) from error
@@ -63,7 +63,7 @@ def open_image(data: bytes, kind: str, source: str) -> Image.Image:
 
         feature = {"AVIF": "avif", "JPEG2000": "jpg_2000", "WEBP": "webp"}.get(kind)
         if feature is not None and not features.check(feature):
-            raise PictureError(
+            raise ImageError(
                 f"{source}: is of the kind {kind}, which Pillow as installed here can't read; "
                 "install Pillow 11.3 or later from PyPI, or convert the image to JPEG"
             ) from error
@@ -83,7 +83,7 @@ def damage() -> tuple[type[Exception], ...]:
 def pixels_of(image: Image.Image, source: str, *, grey: bool, scale: int = 1) -> NDArray[np.uint8]:
     """An open image as uint8 (H, W, 3), RGB, or (H, W, 1) where `grey`; upright, on white, `scale` times smaller.
 
-    Raises PictureError.
+    Raises ImageError.
     """
     from PIL import Image, ImageOps
 
@@ -92,7 +92,7 @@ def pixels_of(image: Image.Image, source: str, *, grey: bool, scale: int = 1) ->
         image.draft(None, (-(-size[0] // scale), -(-size[1] // scale)))  # some formats can be decoded smaller
     image.load()
     if image.width * image.height == 0:
-        raise PictureError(f"{source}: has no pixels")
+        raise ImageError(f"{source}: has no pixels")
     if scale > 1 and image.size == size:
         exif = image.getexif()
         image = image.convert("RGBA") if image.mode in {"P", "PA", "1"} else image
@@ -106,8 +106,8 @@ def pixels_of(image: Image.Image, source: str, *, grey: bool, scale: int = 1) ->
         paper = Image.new("RGB", image.size, "white")
         paper.paste(image, mask=image.getchannel("A"))
         image = paper
-    picture = np.array(image.convert("L" if grey else "RGB"))
-    return picture[..., None] if grey else picture
+    pixels = np.array(image.convert("L" if grey else "RGB"))
+    return pixels[..., None] if grey else pixels
 
 
 def tiff_size(data: bytes) -> tuple[int, int] | None:
@@ -126,31 +126,31 @@ def wide_pixels(values: NDArray[Any], source: str, *, grey: bool) -> NDArray[np.
     """Values of (H, W) or (H, W, 3) in RGB order, of 16 or 32 bits or floating-point, as uint8 (H, W, 3) or (H, W, 1).
 
     Integers go from 0 to 65535. Floating-point values may go to 1, 255 or 65535; where it is not plain which of them
-    is meant they are refused. Raises PictureError.
+    is meant they are refused. Raises ImageError.
     """
     low, high = float(values.min()), float(values.max())
     white = 65535
     if values.dtype.kind == "f":
         if not np.isfinite([low, high]).all():
-            raise PictureError(
+            raise ImageError(
                 f"{source}: has floating-point pixels that are not numbers (NaN) or infinite; save it anew"
             )
         known = [white for least, most, white in _RANGES if least <= high <= most and low >= 0]
         if not known:
-            raise PictureError(
+            raise ImageError(
                 f"{source}: has floating-point pixels from {low:.5g} to {high:.5g}; expected a range of 0 to 1, 0 to "
                 "255 or 0 to 65535; save it with 8 or 16 bits"
             )
         white = known[0]
     elif low < 0 or high > white:
-        raise PictureError(f"{source}: has 32-bit pixels; save it with 8 or 16 bits")
-    picture = np.empty(values.shape, np.uint8)
-    for target, row in zip(picture, values, strict=True):  # row by row: a copy as float64 would be eight times as large
+        raise ImageError(f"{source}: has 32-bit pixels; save it with 8 or 16 bits")
+    image = np.empty(values.shape, np.uint8)
+    for target, row in zip(image, values, strict=True):  # row by row: a copy as float64 would be eight times as large
         target[...] = np.rint(row * (255 / white))
-    if picture.ndim == 2:
-        return picture[..., None] if grey else np.repeat(picture[..., None], 3, axis=2)
+    if image.ndim == 2:
+        return image[..., None] if grey else np.repeat(image[..., None], 3, axis=2)
     if not grey:
-        return picture
+        return image
     weights = np.array([0.299, 0.587, 0.114], np.float32)
-    picture[..., 0] = np.rint(picture @ weights)
-    return picture[..., :1]
+    image[..., 0] = np.rint(image @ weights)
+    return image[..., :1]

@@ -1,4 +1,4 @@
-"""The models that mien's authors released: what they are, how good, and where their files lie; `mien models`."""
+"""The released models: their descriptions, scores, checksums and addresses; `mien models` lists them."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from urllib.parse import urlsplit
 
 from mien.cache import cache_folder, fetch_file, sha256_of
 from mien.errors import ModelFileError
+from mien.suggestions import did_you_mean
 
 _MAX_MODEL_BYTES = 200_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Ruler:
-    """How good a model is by one ruler, on FER2013's PublicTest, one view: shares of 1.
+class Scores:
+    """A model's scores against one ground truth, on FER2013's PublicTest, single view; shares of 1.
 
-    accuracy_95: the interval. recall: of expressions that are rare, by their names; empty where the ruler has none.
+    accuracy_95: the 95 % interval. rare_recall: recall by the name of a rare expression; empty if the ground truth has
+    none of them.
     """
 
     faces: int
@@ -33,29 +35,29 @@ class Ruler:
 class Release:
     """A released model.
 
-    learnt: `votes` or `label`, what its probabilities mean. url: where it can be fetched from; empty for one that comes
-    with mien. votes, label: how good it is by the majority of FER+'s raters, and by FER2013's original label.
+    target: `votes` or `label`, what its probabilities mean. url: the file's address; empty for a model that comes with
+    mien. votes, label: scores against the majority of FER+'s raters, and against FER2013's original labels.
     """
 
     name: str
     about: str
-    learnt: str
+    target: str
     parameters: int
     bytes: int
     sha256: str
     licence: str
     url: str
-    votes: Ruler
-    label: Ruler
+    votes: Scores
+    label: Scores
 
 
 @cache
 def releases() -> dict[str, Release]:
-    """All of them by name, the default first."""
+    """All released models by name, the default first."""
     text = resources.files("mien.models").joinpath("releases.json").read_text("utf-8")
     found = {}
     for row in json.loads(text):
-        votes, label = (Ruler(**row.pop(ruler)) for ruler in ("votes", "label"))
+        votes, label = (Scores(**row.pop(truth)) for truth in ("votes", "label"))
         found[row["name"]] = Release(**row, votes=votes, label=label)
     return found
 
@@ -67,7 +69,7 @@ def shipped_models() -> dict[str, Path]:
 
 
 def fetched_models() -> dict[str, Path]:
-    """The models that were fetched into the cache: name -> file."""
+    """The models in the cache: name -> file."""
     return {path.stem: path for path in sorted((cache_folder() / "models").glob("*.onnx"))}
 
 
@@ -92,14 +94,16 @@ def list_models() -> list[str]:
 
 
 def fetch_model(what: str, *, sha256: str = "") -> Path:
-    """Fetches a released model by name, or any model file by https:// address, and returns where it lies.
+    """Fetches a released model by name, or any model file by https:// address, and returns its path in the cache.
 
-    sha256: of the file, for an address. It is then known by its name everywhere: `-m NAME`. Raises ModelFileError.
+    sha256: of the file; required for an address. `-m NAME` then finds the model. Raises ModelFileError.
     """
     if "://" in what:
         return _fetch_address(what, sha256)
     if what not in releases():
-        raise ModelFileError(f"{what}: no such model; released: {', '.join(releases())}; or give an https:// address")
+        hint = did_you_mean(what, ("yunet", *releases()))
+        known = ", ".join(releases())
+        raise ModelFileError(f"{what}: no such model; {hint}released: {known}; or give an https:// address")
     release = releases()[what]
     here = find_model(what)
     if here is not None and sha256_of(here) == release.sha256:
@@ -110,7 +114,7 @@ def fetch_model(what: str, *, sha256: str = "") -> Path:
 
 
 def check_model(name_or_path: str) -> tuple[Path, str]:
-    """The file and its sha256, which is that of the release by this name. Raises ModelFileError where it is not."""
+    """The path and sha256 of a released model's file. Raises ModelFileError if the file is not the released one."""
     place = find_model(name_or_path) or Path(name_or_path)
     if not place.is_file():
         fetch = f"fetch it with  mien models fetch {name_or_path}" if name_or_path in releases() else "give a file"
@@ -119,7 +123,7 @@ def check_model(name_or_path: str) -> tuple[Path, str]:
     by_sum = {release.sha256: release.name for release in releases().values()}
     if found not in by_sum:
         raise ModelFileError(
-            f"{place}: sha256 {found}: none of the released models (sums: `mien models --json`); "
+            f"{place}: sha256 {found}: none of the released models (sums: `mien models --format json`); "
             "it was changed, or is your own"
         )
     if place.stem in releases() and by_sum[found] != place.stem:
@@ -132,7 +136,7 @@ def _fetch_address(url: str, sha256: str) -> Path:
     if address.scheme != "https" and (address.scheme, address.hostname) != ("http", "127.0.0.1"):
         raise ModelFileError(f"{url}: models are fetched by https:// only")
     if len(sha256) != 64 or set(sha256.lower()) - set("0123456789abcdef"):
-        raise ModelFileError(f"{url}: say which file is expected, with  --sha256  and its 64 hexadecimal digits")
+        raise ModelFileError(f"{url}: give the file's checksum with  --sha256  and 64 hexadecimal digits")
     name = address.path.rpartition("/")[2]
     stem = name.removesuffix(".onnx")
     if not name.endswith(".onnx") or not stem or stem.startswith("."):

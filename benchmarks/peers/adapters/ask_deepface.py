@@ -13,8 +13,8 @@ class Deepface:
         self.classify(np.zeros((1, 48, 48), np.uint8))  # loads the network
 
     def classify(self, faces: np.ndarray) -> np.ndarray:
-        pictures = [cv2.cvtColor(face, cv2.COLOR_GRAY2BGR) for face in faces]
-        said = [DeepFace.analyze(one, actions=["emotion"], detector_backend="skip", silent=True)[0] for one in pictures]
+        images = [cv2.cvtColor(face, cv2.COLOR_GRAY2BGR) for face in faces]
+        said = [DeepFace.analyze(one, actions=["emotion"], detector_backend="skip", silent=True)[0] for one in images]
         return np.array([[one["emotion"][label] / 100 for label in self.labels] for one in said])
 
     def find(self, photo: str) -> list[str]:

@@ -1,7 +1,7 @@
 // `@vladmandic/face-api` on TensorFlow.js with the WebAssembly backend: its expression network on whole crops, in
 // batches; for photos its default detector, SSD MobileNet V1.
 
-import { installed, main, readPicture, require } from './protocol.mjs';
+import { installed, main, readImage, require } from './protocol.mjs';
 
 async function load() {
   require('@tensorflow/tfjs');
@@ -16,21 +16,21 @@ async function load() {
   const labels = ['neutral', 'happy', 'sad', 'angry', 'fearful', 'disgusted', 'surprised'];
 
   async function classify(faces) {
-    const pictures = faces.map((face) => {
+    const images = faces.map((face) => {
       const rgb = new Int32Array(face.length * 3);
       face.forEach((value, i) => rgb.fill(value, 3 * i, 3 * i + 3));
       return faceapi.tf.tensor3d(rgb, [48, 48, 3], 'int32');
     });
-    const said = await faceapi.nets.faceExpressionNet.predictExpressions(pictures);
-    faceapi.tf.dispose(pictures);
+    const said = await faceapi.nets.faceExpressionNet.predictExpressions(images);
+    faceapi.tf.dispose(images);
     return said.map((expressions) => labels.map((label) => expressions[label]));
   }
 
   async function find(photo) {
-    const { data, height, width } = await readPicture(photo);
-    const picture = faceapi.tf.tensor3d(new Int32Array(data), [height, width, 3], 'int32');
-    const faces = await faceapi.detectAllFaces(picture).withFaceExpressions();
-    picture.dispose();
+    const { data, height, width } = await readImage(photo);
+    const image = faceapi.tf.tensor3d(new Int32Array(data), [height, width, 3], 'int32');
+    const faces = await faceapi.detectAllFaces(image).withFaceExpressions();
+    image.dispose();
     return faces.map((face) => face.expressions.asSortedArray()[0].expression);
   }
 

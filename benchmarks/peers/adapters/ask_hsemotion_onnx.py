@@ -14,8 +14,8 @@ class HSEmotion:
         self.labels = [self.recognizer.idx_to_class[i] for i in range(len(self.recognizer.idx_to_class))]
 
     def classify(self, faces: np.ndarray) -> np.ndarray:
-        pictures = [cv2.cvtColor(face, cv2.COLOR_GRAY2RGB) for face in faces]
-        return self.recognizer.predict_multi_emotions(pictures, logits=False)[1]
+        images = [cv2.cvtColor(face, cv2.COLOR_GRAY2RGB) for face in faces]
+        return self.recognizer.predict_multi_emotions(images, logits=False)[1]
 
     def find(self, photo: str) -> list[str]:
         return [self.recognizer.predict_emotions(cv2.cvtColor(cv2.imread(photo), cv2.COLOR_BGR2RGB))[0]]

@@ -3,7 +3,7 @@
 
 import { pathToFileURL } from 'node:url';
 
-import { installed, main, readPicture, require } from './protocol.mjs';
+import { installed, main, readImage, require } from './protocol.mjs';
 
 const off = { enabled: false };
 
@@ -40,10 +40,10 @@ async function load() {
   }
 
   async function find(photo) {
-    const { data, height, width } = await readPicture(photo);
-    const picture = tf.tensor3d(new Int32Array(data), [height, width, 3], 'int32');
-    const { face, error } = await human.detect(picture);
-    picture.dispose();
+    const { data, height, width } = await readImage(photo);
+    const image = tf.tensor3d(new Int32Array(data), [height, width, 3], 'int32');
+    const { face, error } = await human.detect(image);
+    image.dispose();
     if (error) throw new Error(error);
     return face.map((one) => one.emotion[0].emotion);
   }

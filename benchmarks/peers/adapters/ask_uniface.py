@@ -18,16 +18,16 @@ class UniFace:
     def classify(self, faces: np.ndarray) -> np.ndarray:
         rows = np.zeros((len(faces), len(self.labels)))
         for row, face in zip(rows, faces, strict=True):
-            picture = cv2.resize(cv2.cvtColor(face, cv2.COLOR_GRAY2BGR), (224, 224))
-            for said in self._ask(picture)[:1]:
+            image = cv2.resize(cv2.cvtColor(face, cv2.COLOR_GRAY2BGR), (224, 224))
+            for said in self._ask(image)[:1]:
                 row[self.labels.index(said.emotion)] = said.confidence
         return rows
 
     def find(self, photo: str) -> list[str]:
         return [said.emotion for said in self._ask(cv2.imread(photo))]
 
-    def _ask(self, picture: np.ndarray) -> list:
-        return [self.emotion.predict(picture, face) for face in self.detector.detect(picture)]
+    def _ask(self, image: np.ndarray) -> list:
+        return [self.emotion.predict(image, face) for face in self.detector.detect(image)]
 
 
 main(UniFace)

@@ -17,8 +17,8 @@ const overNetwork = globalThis.fetch;
 globalThis.fetch = async (url, ...rest) =>
   String(url).startsWith('file://') ? new Response(readFileSync(new URL(url))) : overNetwork(url, ...rest);
 
-/** The pixels of a picture file, RGB. */
-export async function readPicture(file) {
+/** The pixels of an image file, RGB. */
+export async function readImage(file) {
   const { data, info } = await require('sharp')(file).removeAlpha().toColourspace('srgb').raw()
     .toBuffer({ resolveWithObject: true });
   return { data, height: info.height, width: info.width };

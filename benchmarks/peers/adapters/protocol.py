@@ -33,7 +33,7 @@ class Peer(Protocol):
         """Grey uint8 (N, 48, 48) -> (N, K), whatever it calls probabilities, without looking for a face."""
 
     def find(self, photo: str) -> list[str]:
-        """The label of each face that it finds in a picture file."""
+        """The label of each face that it finds in an image file."""
 
 
 def main(load: Callable[[str], Peer]) -> None:

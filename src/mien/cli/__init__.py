@@ -1,7 +1,7 @@
 """The command `mien`: one module per command, each a thin layer that parses, calls one library function, and prints.
 
-Only the module of the command that is asked for is imported, and command modules import nothing heavy before they run,
-so that both `mien --help` and a command answer soon.
+Only the module of the command that was typed is imported, and command modules import nothing heavy before they run.
+`mien --help` and each command therefore start fast.
 """
 
 from __future__ import annotations
@@ -12,20 +12,36 @@ from importlib import import_module
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from mien.errors import MienError, TruncatedVideoError
 from mien.version import __version__
 
-COMMANDS = (
-    *("init", "run", "predict", "watch", "train", "tune", "ladder", "compare", "recipes", "networks"),
-    *("import-weights", "evaluate", "explain", "ensemble", "calibrate", "card", "fetch", "serve", "demo"),
-)
-"""In the order of the help page. Each is the function of its name, with underscores, in the module of its name."""
+PANELS = {
+    "Recognise": ("predict", "watch", "serve", "explain"),
+    "Train": ("train", "tune", "ladder", "compare", "recipes", "networks", "import-weights"),
+    "Data": ("data",),
+    "Models": ("models", "evaluate", "calibrate", "ensemble", "export"),
+    "More": ("demo", "init", "run"),
+}
+"""The commands, in the panels and the order of the help page.
+
+A command is the function of its name, with underscores, in the module of its name.
+"""
 
 GROUPS = ("data", "models", "export")
 """Each is the `app` in the module of its name."""
 
+COMMANDS = tuple(name for names in PANELS.values() for name in names)
+
 _MODULES = {"init": "run"}  # where a command is not in the module of its name
+
+
+class _InOrder(TyperGroup):
+    """Lists commands and groups in the order of `PANELS`; typer would put groups first."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [name for name in COMMANDS if name in self.commands]
 
 
 def _version(wanted: bool) -> None:
@@ -42,10 +58,11 @@ def _root(
     pass
 
 
-def make_app(names: Iterable[str] = (*COMMANDS, *GROUPS)) -> typer.Typer:
+def make_app(names: Iterable[str] = COMMANDS) -> typer.Typer:
     """The command line with these commands and groups."""
     app = typer.Typer(
         name="mien",
+        cls=_InOrder,
         help="Facial expression recognition: train, evaluate and recognise. "
         "Outputs are apparent expressions as human raters label them, not what a person feels.",
         no_args_is_help=True,
@@ -54,30 +71,31 @@ def make_app(names: Iterable[str] = (*COMMANDS, *GROUPS)) -> typer.Typer:
         rich_markup_mode="markdown",
     )
     app.callback()(_root)
+    panels = {name: panel for panel, members in PANELS.items() for name in members}
     for name in names:
         attribute = name.replace("-", "_")
         module = import_module(f"mien.cli.{_MODULES.get(name, attribute)}")
         if name in GROUPS:
-            app.add_typer(module.app)
+            app.add_typer(module.app, rich_help_panel=panels[name])
         else:
-            app.command(name)(getattr(module, attribute))
+            app.command(name, rich_help_panel=panels[name])(getattr(module, attribute))
     return app
 
 
 def main() -> None:
     """Runs the command line. A user's mistake is one line on standard error and exit code 2, never a traceback.
 
-    A video that is truncated before its first frame is 3, as it is after it.
+    A truncated video is exit code 3, also where not even its first frame can be read.
     """
     word = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     try:
-        (make_app([word]) if word in (*COMMANDS, *GROUPS) else make_app())()
+        (make_app([word]) if word in COMMANDS else make_app())()
     except MienError as error:
         from mien.cli.exit_codes import NOT_ALL_READ
 
         sys.stderr.write(f"mien: {error}\n")
         sys.exit(NOT_ALL_READ if isinstance(error, TruncatedVideoError) else 2)
-    except BrokenPipeError:  # the reader of a pipe went away, as `head` does
+    except BrokenPipeError:  # the reader of a pipe has gone, as `head` does
         sys.stderr.close()
         sys.exit(0)
 

@@ -7,25 +7,27 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from mien.cli.model_options import ModelArgument
+
 if TYPE_CHECKING:
-    from mien.evaluation.recalibrate import Calibration
+    from mien.evaluation.recalibrate import CalibratedModel
 
 
 def calibrate(
-    model: Annotated[str, typer.Argument(help="A shipped model's name or a model file.")],
-    data: Annotated[Path, typer.Option(help="A data set like those that the model will see.")],
-    out: Annotated[Path, typer.Option(help="The model file to write.")],
+    model: ModelArgument,
+    data: Annotated[Path, typer.Option(help="A data set like the images that the model will classify.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The model file to write.")],
     split: Annotated[Literal["train", "validation", "test"], typer.Option(help="The split of --data.")] = "validation",
     method: Annotated[
         Literal["temperature", "vector"],
-        typer.Option(help="One number, which keeps every answer; or a weight and a bias for each label."),
+        typer.Option(help="One number, which keeps every prediction; or a weight and a bias for each label."),
     ] = "temperature",
     name: Annotated[str, typer.Option(help="The new model's name. [default: the file's]")] = "",
 ) -> None:
-    """Make a model's confidences honest on a data set, and write the result as a new model file.
+    """Calibrate a model's confidences on a data set, and write the result as a new model file.
 
-    A model that learnt from votes is fitted to the share of raters, one that learnt from labels to the labels. The test
-    split is refused: what was fitted to it can't be measured on it.
+    A model trained on votes is fitted to the share of raters, one trained on labels to the labels. The test split is
+    refused: a model that was fitted to it cannot be measured on it.
 
     Examples:
 
@@ -33,24 +35,16 @@ def calibrate(
 
     `mien calibrate mien-small-fer2013 --data fer2013/ --method vector --out small-vector.onnx`
     """
-    from mien.evaluation.fitting import fitting_split
-    from mien.evaluation.recalibrate import write_calibrated
-    from mien.model_file import open_model
+    from mien.evaluation import shortcuts
 
-    opened = open_model(model)
-    samples = fitting_split(
-        data,
-        split,
-        size=opened.info.size,
-        channels=opened.info.channels,
-        warn=lambda line: typer.echo(line, err=True),
+    result = shortcuts.calibrate(
+        model, data, out, split=split, method=method, name=name, warn=lambda line: typer.echo(line, err=True)
     )
-    result = write_calibrated(opened, samples, out, method=method, source=str(data), split=split, name=name)
     _print(result, method)
     typer.echo(str(out))
 
 
-def _print(result: Calibration, method: str) -> None:
+def _print(result: CalibratedModel, method: str) -> None:
     """The figures before and after, and what was fitted."""
     from rich.console import Console
     from rich.table import Table

@@ -7,17 +7,19 @@ from typing import Annotated, Literal
 
 import typer
 
+from mien.cli.output_options import TableOrJson
+
 
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs.", metavar="RUN...")],
-    out: Annotated[Path, typer.Option(help="The folder for the page, the table and the figures.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder for the page, the table and the figures.")],
     data: Annotated[
         Path | None, typer.Option(help="Measure the model files on this data set's validation split instead.")
     ] = None,
     head: Annotated[
         Literal["", "label", "votes"], typer.Option(help="Which head. [default: the labels, where all runs have them]")
     ] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    format_: TableOrJson = "table",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only where the page is.")] = False,
 ) -> None:
     """Compare training runs: which one to keep, and why.
@@ -31,14 +33,14 @@ def compare(
 
     `mien compare runs/* --out compared --data other-faces/`
     """
-    from mien.evaluation.compare import compare_runs, comparison_json, comparison_text
-    from mien.evaluation.compare_page import write_comparison
+    from mien.evaluation import shortcuts
+    from mien.evaluation.compare import comparison_json, comparison_text
+    from mien.evaluation.compare_page import PAGE_FILE
 
-    comparison = compare_runs(runs, head=head, data=data, warn=lambda line: typer.echo(line, err=True))
-    page = write_comparison(comparison, out)
-    if as_json:
+    comparison = shortcuts.compare(runs, out, head=head, data=data, warn=lambda line: typer.echo(line, err=True))
+    if format_ == "json":
         typer.echo(comparison_json(comparison), nl=False)
         return
     if not quiet:
         typer.echo(comparison_text(comparison))
-    typer.echo(str(page))
+    typer.echo(str(out / PAGE_FILE))

@@ -14,7 +14,7 @@ FACES = (1400, 350, 350)
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="A new folder for what the demo makes.")] = Path("mien-demo"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="A new folder for what the demo makes.")] = Path("mien-demo"),
     seed: Annotated[int, typer.Option(min=0, help="Another seed draws other faces.")] = 0,
 ) -> None:
     """Draw toy faces, train and evaluate on them, recognise a photograph; needs no network and no data.
@@ -53,7 +53,7 @@ def _train_and_measure(faces: Path, out: Path) -> list[tuple[Path, str]]:
     """Trains the recipe `toy`, evaluates the model on the test split; the files to look at."""
     from mien.cli.evaluate import print_evaluation
     from mien.data.readers import read_dataset, require_split
-    from mien.evaluation.evaluate import METRICS_FILE, PREDICTIONS_FILE, evaluate, write_evaluation
+    from mien.evaluation.evaluate import METRICS_FILE, PREDICTIONS_FILE, evaluate_samples, write_evaluation
     from mien.model_file import ModelFile
     from mien.training.loop import Watcher
     from mien.training.recipe import load_recipe
@@ -70,7 +70,7 @@ def _train_and_measure(faces: Path, out: Path) -> list[tuple[Path, str]]:
     typer.echo("3. Evaluating the new model on the test faces, which training never saw.")
     model = ModelFile(run.models[0])
     dataset = read_dataset(faces, size=model.info.size, channels=model.info.channels, splits=("test",))
-    result = evaluate([model], require_split(dataset, "test", faces), data=str(faces), split="test")
+    result = evaluate_samples([model], require_split(dataset, "test", faces), data=str(faces), split="test")
     write_evaluation(result, measured)
     print_evaluation(result)
     return [
@@ -82,12 +82,12 @@ def _train_and_measure(faces: Path, out: Path) -> list[tuple[Path, str]]:
 
 
 def _recognise(out: Path) -> Path:
-    """Recognises the shipped photograph with the default model; the annotated picture."""
+    """Recognises the shipped photograph with the default model; the annotated image."""
     from importlib import resources
 
+    from mien.images import read_image
     from mien.media.draw import draw_faces, encode_image
     from mien.model_file import DEFAULT_MODEL
-    from mien.pictures import read_picture
     from mien.recognition.recognizer import Recognizer
 
     typer.echo(f"4. Recognising a photograph with {DEFAULT_MODEL}.")
@@ -96,5 +96,5 @@ def _recognise(out: Path) -> Path:
     for face in result.faces:
         typer.echo(f"   {photo.name}: {face.expression}, confidence {face.confidence:.2f}")
     annotated = out / "astronaut.png"
-    annotated.write_bytes(encode_image(draw_faces(read_picture(photo), result.faces), ".png"))
+    annotated.write_bytes(encode_image(draw_faces(read_image(photo), result.faces), ".png"))
     return annotated

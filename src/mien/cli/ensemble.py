@@ -7,14 +7,23 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from mien.cli.completion import complete_model
+
 if TYPE_CHECKING:
     from mien.evaluation.ensemble import Ensemble
     from mien.model_file import ModelFile
 
 
 def ensemble(
-    models: Annotated[list[str], typer.Argument(help="Shipped models' names or model files, two or more.")],
-    out: Annotated[Path, typer.Option(help="The model file to write.")],
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL...",
+            help="Shipped models' names or model files, two or more.",
+            autocompletion=complete_model,
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The model file to write.")],
     weights: Annotated[
         str, typer.Option(metavar="equal|fit|W,W,..", help="Each model's share; fit: the best on --data.")
     ] = "equal",
@@ -22,11 +31,11 @@ def ensemble(
     split: Annotated[Literal["train", "validation", "test"], typer.Option(help="The split of --data.")] = "validation",
     name: Annotated[str, typer.Option(help="The new model's name. [default: the file's]")] = "",
 ) -> None:
-    """Write several models as one model file that says the mean of their probabilities.
+    """Write several models as one model file that predicts the mean of their probabilities.
 
-    The models need the same labels, crop and target; sizes and channels may differ. Every command takes the file as it
-    takes any other, at the cost of all its members. With --data a table shows how often members disagree: an ensemble
-    of models that always agree gains nothing.
+    The models need the same labels, crop and target; sizes and channels may differ. Every command takes the file like
+    any other model, at the cost of all its members. With --data a table shows how often members disagree: models that
+    always agree gain nothing. To try an ensemble without a file: `mien predict --model A+B`, `mien evaluate A+B`.
 
     Examples:
 
@@ -36,25 +45,21 @@ def ensemble(
 
     `mien ensemble mien-small mien-nano --out both.onnx --weights 2,1`
     """
-    from mien.evaluation.ensemble import write_ensemble
-    from mien.evaluation.fitting import fitting_split
+    from mien.evaluation import shortcuts
     from mien.model_file import open_model
 
     wanted = _weights(weights, len(models))
     if wanted == "fit" and data is None:
         raise typer.BadParameter("fit needs a data set: add --data", param_hint="--weights")
     opened = [open_model(model) for model in models]
-    samples = None
-    if data is not None:
-        samples = fitting_split(
-            data,
-            split,
-            size=max(model.info.size for model in opened),
-            channels=max(model.info.channels for model in opened),
-            warn=lambda line: typer.echo(line, err=True),
-        )
-    result = write_ensemble(
-        opened, out, weights=wanted, samples=samples, source="" if data is None else str(data), split=split, name=name
+    result = shortcuts.ensemble(
+        opened,
+        out,
+        weights=wanted,
+        data=data,
+        split=split,
+        name=name,
+        warn=lambda line: typer.echo(line, err=True),
     )
     _print(result, opened, fitted=split if wanted == "fit" else "")
     typer.echo(str(out))

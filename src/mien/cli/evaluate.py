@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from mien.cli.completion import complete_model
+from mien.cli.output_options import TableOrJson
 from mien.cli.training_options import RecipeChanges, TrainIfMissing, TrainingRecipe, train_missing_model
 
 if TYPE_CHECKING:
-    from mien.data.samples import Samples
-    from mien.evaluation.extremes import Extremes
     from mien.evaluation.result import Evaluation
 
 
 def evaluate(
-    out: Annotated[Path, typer.Option(help="Folder for report.html, metrics.json, report.txt, predictions.csv.")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", help="Folder for report.html, metrics.json, report.txt, predictions.csv."),
+    ],
     models: Annotated[
         list[str] | None,
-        typer.Argument(help="A shipped model's name or a model file; several = mean of their probabilities."),
-    ] = None,
-    model: Annotated[
-        list[str] | None, typer.Option("--model", "-m", help="The same as naming it as an argument; repeatable.")
+        typer.Argument(
+            metavar="MODEL...",
+            help="Shipped models' names or model files, side by side; A+B: the mean of both models' probabilities.",
+            autocompletion=complete_model,
+        ),
     ] = None,
     data: Annotated[
         Path | None, typer.Option(help="Any data set that mien reads: Parquet, fer2013.csv, class folders, arrays.")
@@ -31,7 +35,7 @@ def evaluate(
     split: Annotated[Literal["train", "validation", "test"], typer.Option(help="What to measure on.")] = "validation",
     predictions: Annotated[
         Path | None,
-        typer.Option(help="Instead of models: CSV, JSON or Parquet with images, truth and what a tool said."),
+        typer.Option(help="Instead of models: CSV, JSON or Parquet with images, truth and a tool's predictions."),
     ] = None,
     column: Annotated[
         list[str] | None,
@@ -42,42 +46,43 @@ def evaluate(
     ] = None,
     scores: Annotated[
         Literal["probabilities", "percent", "logits"] | None,
-        typer.Option(help="What the scores in --predictions are. [default: as the numbers look]"),
+        typer.Option(help="What the scores in --predictions are. [default: by their values]"),
     ] = None,
     classes: Annotated[
-        str, typer.Option(metavar="NAMES", help="What 0, 1, ... stand for in --predictions, as angry,disgust,...")
+        str, typer.Option(metavar="NAMES", help="The classes 0, 1, ... of --predictions, as angry,disgust,...")
     ] = "",
     truth: Annotated[
         Literal["label", "votes"] | None,
         typer.Option(help="The data's labels, or the majority of FER+'s raters. [default: as the model was trained]"),
     ] = None,
     groups: Annotated[
-        list[str] | None, typer.Option(help="A column of the data set: compare its groups. Can be given repeatedly.")
+        list[str] | None, typer.Option(help="A column of the data set: compare its groups; repeatable.")
     ] = None,
     target_accuracy: Annotated[
-        float | None, typer.Option(help="Find the confidence from which on answers are right so often, as 0.9.")
+        float | None, typer.Option(help="Find the confidence threshold that reaches this accuracy, as 0.9.")
     ] = None,
-    tta: Annotated[bool, typer.Option("--tta", help="Look at each face ten times, mirrored and shifted.")] = False,
+    tta: Annotated[bool, typer.Option("--tta", help="Average ten views of each face, mirrored and shifted.")] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Faces classified together.")] = 256,
-    leak_check: Annotated[bool, typer.Option(help="Count faces that are in the train split of the data, too.")] = True,
+    leak_check: Annotated[bool, typer.Option(help="Count faces that are also in the data's train split.")] = True,
     speed: Annotated[bool, typer.Option(help="Time the models on this machine.")] = True,
     robustness: Annotated[
-        bool, typer.Option("--robustness", help="Measure on blurred, dark, covered ... faces, too.")
+        bool, typer.Option("--robustness", help="Measure also on blurred, dark, covered ... faces.")
     ] = False,
-    robustness_faces: Annotated[int, typer.Option(min=1, help="On how many faces, chosen by chance.")] = 1000,
+    robustness_faces: Annotated[int, typer.Option(min=1, help="How many faces, chosen at random.")] = 1000,
     explain: Annotated[
-        int, typer.Option(min=0, help="Show what so many of the surest right and wrong answers hang on.")
+        int, typer.Option(min=0, metavar="N", help="Explain the N most confident correct and wrong predictions.")
     ] = 0,
-    table: Annotated[Literal["csv", "parquet"], typer.Option(help="How to write the predictions.")] = "csv",
+    table: Annotated[Literal["csv", "parquet"], typer.Option(help="The format of the predictions file.")] = "csv",
     train_if_missing: TrainIfMissing = None,
     recipe: TrainingRecipe = "",
     set_: RecipeChanges = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")] = False,
-    format_: Annotated[Literal["table", "json"], typer.Option("--format", help="What to print.")] = "table",
+    format_: TableOrJson = "table",
 ) -> None:
-    """Measure a model: accuracy with its interval, figures of each class, calibration, speed, and every prediction.
+    """Measure models: accuracy with its interval, figures of each class, calibration, speed, and every prediction.
 
     All of it is on one page, DIR/report.html, whose figures are in DIR/figures/; the page shows faces of the data set.
+    Several models are measured on the same faces: each in DIR/NAME/, and all in one table.
 
     A file of predictions has the image, the truth (label, y_true ...), and either a score for each class (happy,
     prob_happy, emotion.happy ...) or the answer (expression, y_pred, dominant_emotion ...); rows without an answer
@@ -87,90 +92,118 @@ def evaluate(
 
     `mien evaluate mien-small --data fer2013/ --split test --out results/small`
 
+    `mien evaluate mien-small mien-base mien-small+mien-base --data fer2013/ --out results/three`
+
     `mien evaluate mien-small --data fer2013/ --truth label --target-accuracy 0.9 --out results/small-by-label`
 
     `mien evaluate mien-small --data fer2013/ --robustness --explain 8 --out results/all`
 
     `mien evaluate mien-small --data arrays/ --groups age --groups sex --out results/groups`
 
-    `mien evaluate runs/a/a.onnx runs/b/b.onnx --data faces/ --out results/both --format json`
+    `mien evaluate own.onnx --train-if-missing faces/ --out results/own`
 
-    `mien evaluate --model own.onnx --train-if-missing faces/ --out results/own`
-
-    `mien evaluate --predictions other-tool.csv --out results/other`
+    `mien evaluate --predictions other-tool.csv --out results/other --format json`
 
     `mien evaluate --predictions deepface.json --data faces/ --split test --out results/deepface`
     """
-    import json
-
     from mien.cli.progress import progress_bar
     from mien.errors import DataError
-    from mien.evaluation.evaluate import Extras, evaluate_predictions
-    from mien.evaluation.evaluate import evaluate as measure
-    from mien.evaluation.extremes import explain_extremes
-    from mien.evaluation.inputs import read_inputs
-    from mien.evaluation.predictions import read_predictions
-    from mien.model_file import open_model
+    from mien.evaluation import shortcuts
+    from mien.model_file import split_models
 
-    models = [*(models or ()), *(model or ())]
+    models = list(models or ())
     _check_options(bool(models), predictions, target_accuracy, robustness=robustness, explain=explain)
     train_missing_model(models, train_if_missing, recipe, set_, quiet=quiet)
     if train_if_missing is not None:
         data = _held_out(Path(models[0]), data, train_if_missing, split)
     _refuse_without_predictions(predictions, {"--column": column, "--scores": scores, "--classes": classes})
-    said = None
+
+    def warn(line: str) -> None:
+        typer.echo(line, err=True)
+
     if predictions is not None:
-        said = read_predictions(
+        result = shortcuts.evaluate_file(
             predictions,
+            data,
+            split,
+            truth,
+            out,
             columns=_named_columns(column or ()),
             scores=scores,
             classes=_listed(classes),
-            with_data=data is not None,
-        )
-    opened = [open_model(name) for name in models]
-    samples = extremes = None
-    if data is None:
-        if said is None:
-            raise DataError("no data set to measure the models on; give one with --data")
-        if groups:
-            raise DataError(f"--groups {groups[0]}: needs a data set with that column; give it with --data")
-        result = evaluate_predictions(said, truth=truth, extras=Extras(target_accuracy=target_accuracy))
-    else:
-        size = max((model.info.size for model in opened), default=48)
-        channels = max((model.info.channels for model in opened), default=1)
-        found = read_inputs(
-            data,
-            split,
-            size=size,
-            channels=channels,
             groups=groups or (),
-            train=leak_check,
-            warn=lambda line: typer.echo(line, err=True),
+            target_accuracy=target_accuracy,
+            leak_check=leak_check,
+            table=table,
+            warn=warn,
         )
-        samples = found.samples
-        extras = Extras(found.columns, found.train, target_accuracy, speed, robustness_faces if robustness else 0)
-        if said is not None:
-            result = evaluate_predictions(said, samples, truth=truth, data=str(data), split=split, extras=extras)
-        else:
-            with progress_bar("corrupted faces", unit="faces", quiet=quiet or not robustness) as progress:
-                result = measure(
-                    opened,
-                    samples,
-                    truth=truth,
-                    batch_size=batch_size,
+        _print_one(result, format_)
+        return
+    if data is None:
+        raise DataError("no data set to measure the models on; give one with --data")
+    parts = [split_models(name) for name in models]
+    one_truth = truth if truth or len(models) == 1 else _common_truth([m for names in parts for m in names])
+    places = [out] if len(models) == 1 else [out / name for name in _folder_names(models)]
+    results = []
+    for names, place in zip(parts, places, strict=True):
+        with progress_bar("corrupted faces", unit="faces", quiet=quiet or not robustness) as progress:
+            results.append(
+                shortcuts.evaluate(
+                    names,
+                    data,
+                    split,
+                    one_truth,
+                    place,
+                    groups=groups or (),
+                    target_accuracy=target_accuracy,
                     tta=tta,
-                    data=str(data),
-                    split=split,
-                    extras=extras,
+                    batch_size=batch_size,
+                    leak_check=leak_check,
+                    speed=speed,
+                    robustness=robustness,
+                    robustness_faces=robustness_faces,
+                    explain=explain,
+                    table=table,
+                    warn=warn,
                     progress=progress,
                 )
-            extremes = explain_extremes(opened, result, samples, count=explain) if explain else None
-    written = _write(result, out, samples, extremes, table)
+            )
+    if len(models) == 1:
+        _print_one(results[0], format_)
+    else:
+        _report_side_by_side(models, results, places, format_)
+
+
+def _print_one(result: Evaluation, format_: str) -> None:
+    """Prints one evaluation, and where its files are."""
+    import json
+
     if format_ == "json":
         typer.echo(json.dumps(result.to_dict(), indent=2))
-    else:
-        print_evaluation(result)
-        typer.echo(", ".join(str(place) for place in written))
+        return
+    print_evaluation(result)
+    typer.echo(", ".join(str(place) for place in result.files))
+
+
+def _common_truth(models: Sequence[str]) -> Literal["label", "votes"] | None:
+    """The ground truth of models that were trained on different ones: labels; None lets the evaluation choose."""
+    from mien.model_file import open_model
+
+    if len({open_model(name).info.target == "votes" for name in models}) < 2:
+        return None
+    typer.echo("the models were trained on votes and on labels: all are measured by --truth label", err=True)
+    return "label"
+
+
+def _folder_names(models: Sequence[str]) -> list[str]:
+    """A folder for each model: the name without path and suffix, numbered where it is taken."""
+    from mien.model_file import split_models
+
+    names: list[str] = []
+    for model in models:
+        stem = "+".join(Path(part).name.removesuffix(".onnx") for part in split_models(model))
+        names.append(stem if stem not in names else f"{stem}-{len(names) + 1}")
+    return names
 
 
 def _refuse_without_predictions(predictions: Path | None, options: Mapping[str, object]) -> None:
@@ -178,7 +211,7 @@ def _refuse_without_predictions(predictions: Path | None, options: Mapping[str, 
 
     given = next((option for option, value in options.items() if value), None)
     if predictions is None and given:
-        raise DataError(f"{given}: says how to read another tool's file; give it with  --predictions FILE")
+        raise DataError(f"{given}: is for another tool's file; give that with  --predictions FILE")
 
 
 def _named_columns(given: Iterable[str]) -> dict[str, str]:
@@ -196,14 +229,14 @@ def _listed(names: str) -> tuple[str, ...]:
 
 
 def _held_out(model: Path, data: Path | None, trained_on: Path, split: str) -> Path:
-    """Where to measure a model that was trained on `trained_on`; says what that is worth."""
+    """Where to measure a model that was trained on `trained_on`; prints what that is worth."""
     from mien.training.model_places import data_to_measure
 
     place = data_to_measure(model, data, trained_on)
     if place == data and place.resolve() != trained_on.resolve():
         return place
     worth = {
-        "train": "what it was trained on; this says nothing of other faces",
+        "train": "what it was trained on; other faces may give other figures",
         "validation": "held out, but they chose the epoch and the calibration; a test split says more",
         "test": "held out, and not used in training",
     }
@@ -223,26 +256,42 @@ def _check_options(
         raise DataError(f"--target-accuracy {target_accuracy}; expected above 0 and at most 1, for example 0.9")
     if predictions is not None and (robustness or explain):
         option = "--robustness" if robustness else "--explain"
-        raise DataError(f"{option}: asks a model about other pictures; give models, not --predictions")
+        raise DataError(f"{option}: measures a model on other images; give models, not --predictions")
     if explain:
         new_figure(1, 1)  # without matplotlib there would be no page to show them on
 
 
-def _write(
-    result: Evaluation, out: Path, samples: Samples | None, extremes: Extremes | None, table: Literal["csv", "parquet"]
-) -> list[Path]:
-    """Writes all files; without matplotlib all but the page, and says so."""
-    from mien.errors import MissingExtraError
-    from mien.evaluation.evaluate import METRICS_FILE, PREDICTIONS_FILE, REPORT_FILE, write_evaluation
-    from mien.evaluation.page import PAGE_FILE, write_page
+def _report_side_by_side(
+    models: Sequence[str], results: Sequence[Evaluation], places: Sequence[Path], format_: str
+) -> None:
+    """Prints a row for each model; as JSON a list of their metrics, each with the model and its folder."""
+    import json
 
-    write_evaluation(result, out, table=table)
-    written = [out / METRICS_FILE, out / REPORT_FILE, (out / PREDICTIONS_FILE).with_suffix(f".{table}")]
-    try:
-        return [write_page(result, out, samples=samples, extremes=extremes), *written]
-    except MissingExtraError as error:
-        typer.echo(f"no {PAGE_FILE}: {error}", err=True)
-        return written
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    if format_ == "json":
+        rows = [
+            {"model": model, "folder": str(place)} | result.to_dict()
+            for model, result, place in zip(models, results, places, strict=True)
+        ]
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    first = results[0]
+    title = f"{first.n} faces of {first.split}, truth: {first.truth}"
+    table = Table(
+        "model", "accuracy", "95 %", "macro recall", "macro F1", "NLL", "ECE", title=title, title_justify="left"
+    )
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for model, e in zip(models, results, strict=True):
+        low, high = e.accuracy_95
+        figures = ("-" if v is None else f"{v:.4f}" for v in (e.balanced_accuracy, e.macro_f1, e.nll, e.ece))
+        table.add_row(Text(model), f"{e.accuracy:.4f}", f"{low:.3f}-{high:.3f}", *figures)
+    Console(highlight=False).print(table)
+    for place in places:
+        typer.echo(str(place))
 
 
 def print_evaluation(result: Evaluation) -> None:

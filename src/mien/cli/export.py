@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from mien.cli.completion import complete_model
+from mien.cli.model_options import ModelArgument
+from mien.cli.output_options import TableOrJson
+
 if TYPE_CHECKING:
     from mien.exporting.export import Export
 
@@ -29,7 +33,7 @@ app = typer.Typer(
     name="export",
     cls=_ModelFirst,
     help="Write what mien recognises with in forms for other places: `mien export MODEL --as FORMAT`, "
-    "`mien export web DIR`.",
+    "`mien export web --out DIR`.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )
@@ -37,13 +41,18 @@ app = typer.Typer(
 
 @app.command("model")
 def model_(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A shipped model's name or a model file.")],
+    model: ModelArgument,
     as_: Annotated[
         str, typer.Option("--as", metavar="FORMAT", help="onnx, onnx-fp16, onnx-int8, openvino or ncnn.")
     ] = "",
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE|DIR", help="What to write. [default: the model's name with the format's ending]"),
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE|DIR",
+            help="[default: the model's name with the format's ending]",
+        ),
     ] = None,
     data: Annotated[
         Path | None, typer.Option(help="A data set; its validation split fits onnx-int8 and measures accuracy.")
@@ -55,7 +64,7 @@ def model_(
         float, typer.Option(metavar="POINTS", min=0, help="Points of accuracy that onnx-int8 may lose.")
     ] = 0.5,
     force: Annotated[bool, typer.Option("--force", help="Replace an older export.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was written and measured as JSON.")] = False,
+    format_: TableOrJson = "table",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")] = False,
 ) -> None:
     """Write a model file in another form. The word `model` can be left out.
@@ -72,11 +81,11 @@ def model_(
 
     - `mien export mien-small --as onnx-int8 --data fer2013/ --out small-int8.onnx`
 
-    - `mien export own.onnx --as openvino --data faces/ --json`
+    - `mien export own.onnx --as openvino --data faces/ --format json`
     """
-    from mien.exporting.export import export_model
+    from mien.exporting.export import export
 
-    export = export_model(
+    made = export(
         model,
         as_,
         out,
@@ -86,29 +95,29 @@ def model_(
         force=force,
         warn=lambda line: typer.echo(line, err=True),
     )
-    if as_json:
+    if format_ == "json":
         import json
 
-        typer.echo(json.dumps(export.to_dict(), indent=1))
+        typer.echo(json.dumps(made.to_dict(), indent=1))
     elif not quiet:
-        _print(export)
+        _print(made)
 
 
-def _print(export: Export) -> None:
+def _print(made: Export) -> None:
     """The place, and a small table of what was compared."""
     from rich.console import Console
     from rich.table import Table
 
     console = Console(highlight=False)
-    parity = export.parity
+    parity = made.parity
     if parity is not None:
-        table = Table(parity.shown, export.model, export.form)
+        table = Table(parity.shown, made.model, made.form)
         for column in table.columns[1:]:
             column.justify = "right"
         if parity.accuracy_before is not None and parity.accuracy_after is not None:
             right = f"accuracy ({parity.truth}, n = {parity.n})"
             table.add_row(right, f"{parity.accuracy_before:.4f}", f"{parity.accuracy_after:.4f}")
-        table.add_row("MB", f"{export.source_bytes / 1e6:.2f}", f"{export.bytes / 1e6:.2f}")
+        table.add_row("MB", f"{made.source_bytes / 1e6:.2f}", f"{made.bytes / 1e6:.2f}")
         table.add_row("faces a second", f"{parity.source_faces_s:,.0f}", f"{parity.export_faces_s:,.0f}")
         console.print(table, markup=False)
         console.print(
@@ -119,38 +128,41 @@ def _print(export: Export) -> None:
         ratio = parity.speed_up
         verdict = f"{ratio:.2f} times as fast" if ratio >= 1 else f"slower: {ratio:.2f} times the faces a second"
         console.print(f"{verdict}, on this processor", markup=False)
-    console.print(f"{export.path}{f' ({export.how})' if export.how else ''}", markup=False)
+    console.print(f"{made.path}{f' ({made.how})' if made.how else ''}", markup=False)
 
 
 @app.command("web")
 def web(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write.")],
-    model: Annotated[str, typer.Option("--model", "-m", help="A shipped model's name or a file.")] = "mien-nano",
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The folder to write.")],
+    model: Annotated[
+        str,
+        typer.Option("--model", "-m", help="A shipped model's name or a file.", autocompletion=complete_model),
+    ] = "mien-nano",
     onnxruntime_web: Annotated[
         Path | None,
         typer.Option(metavar="DIR|FILE.tgz", help="A copy of onnxruntime-web; without it npm fetches the right one."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an older export.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
+    format_: TableOrJson = "table",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")] = False,
 ) -> None:
-    """Write the page as a static folder: pictures and the camera are then looked at in the browser alone.
+    """Write the page as a static folder that recognises images and camera in the browser alone.
 
     Any web host can serve it; after the first visit it works without a network. npm must be installed, or a copy of
     onnxruntime-web at hand.
 
     Examples:
 
-    - `mien export web site/`, then `python -m http.server --directory site` and http://localhost:8000
+    - `mien export web --out site/`, then `python -m http.server --directory site` and http://localhost:8000
 
-    - `mien export web site/ --model mien-small --force`
+    - `mien export web --out site/ --model mien-small --force`
 
     - `mien serve --on-device site/`
     """
     from mien.serving.web_export import export_web
 
     export = export_web(out, model=model, onnxruntime_web=onnxruntime_web, force=force)
-    if as_json:
+    if format_ == "json":
         import json
 
         typer.echo(json.dumps(export.to_dict(), indent=1))

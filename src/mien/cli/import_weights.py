@@ -8,17 +8,21 @@ from typing import Annotated
 
 import typer
 
+from mien.cli.completion import complete_network
+from mien.cli.output_options import TableOrJson
 from mien.cli.training_options import require_training
 
 
 def import_weights(
     file: Annotated[Path, typer.Argument(help="The published file; of a TensorFlow checkpoint, any part of it.")],
-    network: Annotated[str, typer.Option(help="A row of `mien networks`, or timm:NAME.")],
-    out: Annotated[Path, typer.Option(help="The safetensors file to write.")],
+    network: Annotated[
+        str, typer.Option(help="A row of `mien networks`, or timm:NAME.", autocompletion=complete_network)
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The safetensors file to write.")],
     layout: Annotated[
         str, typer.Option(help="auto, or a layout's name; for facenet: facenet-pytorch, keras, tensorflow.")
     ] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was used and left out, by name.")] = False,
+    format_: TableOrJson = "table",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")] = False,
 ) -> None:
     """Import published weights, for `network.weights` of a recipe; every tensor is accounted for by name and shape.
@@ -46,7 +50,7 @@ def import_weights(
     result = imported(file, network, out, layout=layout)
     if quiet:
         return
-    if as_json:
+    if format_ == "json":
         about = {"path": str(result.path), "network": result.network, "layout": result.layout}
         typer.echo(json.dumps({**about, "used": result.used, "left_out": result.left_out}, indent=2))
         return

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mien.cli.completion import complete_network
 from mien.cli.exit_codes import INTERRUPTED
 from mien.cli.training_options import Device, Threads, Trackers, TrainingData, require_training
 from mien.cli.training_progress import epoch_line, say_stopped
@@ -18,13 +19,15 @@ if TYPE_CHECKING:
 
 def ladder(
     data: TrainingData,
-    out: Annotated[Path, typer.Option(help="The folder of all runs and of what they found.")],
-    backbone: Annotated[str, typer.Option(help="A network of `mien networks`, or timm:NAME.")] = "efficientnet-lite0",
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder of all runs and their results.")],
+    backbone: Annotated[
+        str, typer.Option(help="A network of `mien networks`, or timm:NAME.", autocompletion=complete_network)
+    ] = "efficientnet-lite0",
     weights: Annotated[
         str, typer.Option(help="What every step starts from: imagenet, faces, a safetensors file, or '' for nothing.")
     ] = "imagenet",
     labels: Annotated[str, typer.Option(metavar="A,B,..", help="Only faces of these labels. [default: all]")] = "",
-    subset: Annotated[int, typer.Option(min=0, help="So many training faces, classes in proportion; 0 = all.")] = 0,
+    subset: Annotated[int, typer.Option(min=0, metavar="N", help="N training faces, stratified; 0 = all.")] = 0,
     longer: Annotated[float, typer.Option(min=1, help="How many times as long the best step is trained.")] = 2.0,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of all steps; repeatable.")
@@ -38,7 +41,7 @@ def ladder(
     """Fine-tune a backbone in twelve steps, compare them, and train the best one for longer.
 
     Each step is a recipe, ladder-00 to ladder-11, and changes one thing of the step before; all start from the
-    backbone's own weights. The same command goes on where it was stopped and skips what is finished.
+    backbone's own weights. After a stop, the same command resumes and skips finished steps.
 
     Examples:
 
@@ -49,8 +52,9 @@ def ladder(
     `mien ladder --backbone vgg16 --data faces/ --out runs/ladder --dry-run`
     """
     require_training("training")
+    from mien.training.devices import pick_device
     from mien.training.ladder import LadderWatcher, climb_ladder, plan_ladder
-    from mien.training.loop import Watcher, pick_device
+    from mien.training.loop import Watcher
     from mien.training.small_sets import given_keys
 
     def say(line: str) -> None:

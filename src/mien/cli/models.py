@@ -1,12 +1,17 @@
-"""`mien models`: the released models, which to pick, and whether the files here are theirs."""
+"""`mien models`: lists the released models; shows, verifies and fetches model files, and writes their cards."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+from mien.cli.completion import complete_model, complete_released
+from mien.cli.model_options import ModelArgument
+from mien.cli.output_options import TableOrJson
 
 if TYPE_CHECKING:
     from mien.releases import Release
@@ -21,12 +26,13 @@ app = typer.Typer(
 @app.callback()
 def models(
     context: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with checksums and more figures.")] = False,
+    format_: TableOrJson = "table",
     time_: Annotated[bool, typer.Option("--time", help="Measure each on this machine.")] = False,
 ) -> None:
-    """List the released models: how good by which ruler, how large, under what terms, how fast; verify and fetch them.
+    """List the released models with accuracy, size, speed and licence; show, verify and fetch model files.
 
-    Accuracy and macro recall are those on FER2013's PublicTest, one view; `mien card NAME` has all figures and limits.
+    Accuracy and macro recall are measured on FER2013's PublicTest, one view. `mien models show NAME` has all figures
+    and limits; `--format json` has checksums, too.
 
     Examples:
 
@@ -42,7 +48,7 @@ def models(
 
     found = list(releases().values())
     speeds = {release.name: _milliseconds(release.name) for release in found} if time_ else {}
-    if as_json:
+    if format_ == "json":
         rows = [asdict(release) | ({"ms_a_face": speeds[release.name]} if time_ else {}) for release in found]
         typer.echo(json.dumps(rows, indent=2))
     else:
@@ -50,21 +56,20 @@ def models(
 
 
 @app.command("show")
-def show(
-    name: Annotated[str, typer.Argument(help="A model's name or file.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Show what a model file says of itself: labels, crop, data, recipe; its card is shown by `mien card`.
+def show(model: ModelArgument, format_: TableOrJson = "table") -> None:
+    """Show a model file: its labels, crop, training data and recipe, then its model card.
+
+    The card states what the probabilities mean, the measured figures, the limits, and uses that are ruled out.
 
     Example: `mien models show mien-small`
     """
     from mien.model_file import open_model
 
-    opened = open_model(name)
+    opened = open_model(model)
     facts = {"file": str(opened.path), "sha256": opened.sha256, "bytes": opened.path.stat().st_size}
     facts |= asdict(opened.info)
-    if as_json:
-        typer.echo(json.dumps(facts, indent=2))
+    if format_ == "json":
+        typer.echo(json.dumps(facts | {"card": opened.card}, indent=2))
         return
     recipe = facts.pop("recipe")
     for key, value in facts.items():
@@ -72,15 +77,47 @@ def show(
             typer.echo(f"{key:12} {', '.join(value) if isinstance(value, tuple) else value}")
     if recipe:
         typer.echo(f"recipe\n{recipe}")
+    advice = f"no card; write one:  mien models card {model} --data DATA --out FILE"
+    typer.echo(f"\n{opened.card or advice}")
+
+
+@app.command("card")
+def card(
+    model: ModelArgument,
+    data: Annotated[Path, typer.Option(help="The data set to measure on.")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", help="The model file to write, with the card inside; a .md appears beside it."),
+    ],
+    split: Annotated[Literal["train", "validation", "test"], typer.Option(help="The split of --data.")] = "validation",
+) -> None:
+    """Measure a model and write a copy of its file with a model card inside. `mien models show` prints the card.
+
+    Every figure of the card is measured now, against labels and against votes where the data set has both.
+
+    Example: `mien models card runs/mine/mine.onnx --data my-faces/ --split test --out mine.onnx`
+    """
+    from mien.evaluation.card import evaluate_for_card, write_card
+    from mien.model_file import open_model
+
+    opened = open_model(model)
+    figures = evaluate_for_card(opened, data, split, warn=lambda line: typer.echo(line, err=True))
+    for path in write_card(opened, figures, out):
+        typer.echo(str(path))
 
 
 @app.command("verify")
 def verify(
     models: Annotated[
-        list[str] | None, typer.Argument(metavar="[MODEL]...", help="Names or files. [default: all that are here]")
+        list[str] | None,
+        typer.Argument(
+            metavar="[MODEL]...",
+            help="Names or files. [default: all installed and fetched models]",
+            autocompletion=complete_model,
+        ),
     ] = None,
 ) -> None:
-    """Check that files are the released ones, by sha256. Exit code 2 where one is not; each is named.
+    """Check by sha256 that files are the released ones. Exit code 2 if one is not; each is named.
 
     Example: `mien models verify mien-small copies/mien-nano.onnx`
     """
@@ -95,27 +132,43 @@ def verify(
         except ModelFileError as error:
             problems.append(str(error))
         else:
-            typer.echo(f"{place}: right, sha256 {found}")
+            typer.echo(f"{place}: as released, sha256 {found}")
     if problems:
         raise ModelFileError("\nmien: ".join(problems))
 
 
 @app.command("fetch")
 def fetch(
-    what: Annotated[str, typer.Argument(metavar="NAME|URL", help="A released model, or a file's https:// address.")],
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|URL",
+            help="A released model, yunet (the weights of OpenCV's YuNet detector), or a file's https:// address.",
+            autocompletion=complete_released,
+        ),
+    ],
     sha256: Annotated[str, typer.Option(metavar="HEX", help="For an address: the checksum to expect.")] = "",
 ) -> None:
-    """Fetch a model into the cache, checked by sha256; from then on its name stands for it, as in `-m NAME`.
+    """Fetch a model or the weights of a detector into the cache, checked by sha256. Models are then known by name.
 
-    Example: `mien models fetch https://models.example.org/ours.onnx --sha256 9f86d0...`, then `mien predict -m ours .`
+    Examples:
+
+    - `mien models fetch yunet`, then `mien predict photo.jpg --detector yunet`
+
+    - `mien models fetch https://models.example.org/ours.onnx --sha256 9f86d0...`, then `mien predict -m ours .`
     """
+    if what == "yunet" and not sha256:
+        from mien.faces.yunet import fetch_yunet
+
+        typer.echo(f"{what}: {fetch_yunet()}")
+        return
     from mien.releases import fetch_model
 
     typer.echo(str(fetch_model(what, sha256=sha256)))
 
 
 def _milliseconds(name: str) -> float:
-    """Of a face, in a batch of 64: the median of nine calls."""
+    """Time per face in a batch of 64, the median of nine calls."""
     import statistics
     import time
 
@@ -140,17 +193,17 @@ def _print_table(found: list[Release], speeds: dict[str, float]) -> None:
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("model", no_wrap=True)
     table.add_column("for")
-    for title in ("learnt", "M param.", "MB", *(["ms/face"] if speeds else [])):
+    for title in ("trained on", "M param.", "MB", *(["ms/face"] if speeds else [])):
         table.add_column(title, justify="right")
     for title in ("FER+ acc.", "recall", "label acc.", "recall", "disgust fear contempt"):
         table.add_column(title, justify="right")
     for release in found:
-        own = release.votes if release.learnt == "votes" else release.label
+        own = release.votes if release.target == "votes" else release.label
         rare = " ".join(f"{value:.2f}" for value in own.rare_recall.values())
         table.add_row(
             release.name,
             release.about,
-            release.learnt,
+            release.target,
             f"{release.parameters / 1e6:.2f}",
             f"{release.bytes / 1e6:.1f}",
             *([f"{speeds[release.name]:.2f}"] if speeds else []),
@@ -160,4 +213,5 @@ def _print_table(found: list[Release], speeds: dict[str, float]) -> None:
     console = Console(highlight=False)
     console.print(table)
     licences = sorted({release.licence for release in found})
-    console.print(f"\nLicence: {'; '.join(licences)}. The last column is recall by what the model learnt.", style="dim")
+    note = "The last column is recall by the ground truth that the model was trained on."
+    console.print(f"\nLicence: {'; '.join(licences)}. {note}", style="dim")

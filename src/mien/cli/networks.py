@@ -7,17 +7,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mien.cli.completion import complete_network
+from mien.cli.output_options import TableOrJson
+
 if TYPE_CHECKING:
     from mien.training.network_listing import ListedNetwork
 
 
 def networks(
-    name: Annotated[str, typer.Argument(help="Only this one, with the lines of a recipe that ask for it.")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    name: Annotated[
+        str,
+        typer.Argument(help="Only this one, with the lines of a recipe that name it.", autocompletion=complete_network),
+    ] = "",
+    format_: TableOrJson = "table",
 ) -> None:
     """List the networks that a recipe can name: parameters, multiply-adds (MACs), input, where they come from.
 
-    Measured at each network's own input with one head of seven labels. Where a package is missing, a dash stands.
+    Costs are measured at each network's own input with one head of seven labels; a dash where a package is missing.
 
     Examples:
 
@@ -27,12 +33,12 @@ def networks(
 
     - `mien networks timm:resnet50`
 
-    - `mien networks --json`
+    - `mien networks --format json`
     """
     from mien.training.network_listing import list_networks
 
     found = list_networks(name)
-    if as_json:
+    if format_ == "json":
         typer.echo(json.dumps([network.to_dict() for network in found], indent=2))
     elif name:
         _print_one(found[0])

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def progress_bar(what: str, *, unit: str, quiet: bool = False) -> Iterator[Callable[[int, int | None], None]]:
-    """A bar on standard error, to be told how many are done and of how many; it goes when the block ends.
+    """A bar on standard error; call it with the number done and the total. It disappears when the block ends.
 
     what: a word for the work. unit: what is counted, in the plural. Where standard error is no terminal there is none.
     """

@@ -8,20 +8,28 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mien.cli.completion import complete_recipe
+from mien.cli.output_options import TableOrJson
+
 if TYPE_CHECKING:
     from mien.training.recipe import Recipe
 
 
 def recipes(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Only these, '*' for any letters; a single name prints its TOML.")
+        list[str] | None,
+        typer.Argument(
+            help="Only these, '*' for any letters; a single name prints its TOML.", autocompletion=complete_recipe
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    diagram: Annotated[Path | None, typer.Option(help="Draw how they differ, as .svg or .png.")] = None,
+    format_: TableOrJson = "table",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Draw how they differ, as .svg or .png; or write them as .json.")
+    ] = None,
 ) -> None:
     """List the recipes that come with mien, print one, or draw how they differ.
 
-    To change one, print it to a file and give that file wherever a recipe is wanted; or use --set there.
+    To change one, print it to a file and name that file in place of the recipe; or use --set there.
 
     Examples:
 
@@ -29,26 +37,33 @@ def recipes(
 
     `mien recipes ladder-07 > my.toml`
 
-    `mien recipes --diagram recipes.svg`
+    `mien recipes --out recipes.svg`
 
-    `mien recipes 'ladder-*' --diagram ladder.png`
+    `mien recipes 'ladder-*' --out ladder.png`
     """
-    from mien.training.recipe import load_recipe, matching_recipes
+    from mien.training.recipe import load_recipe, matching_recipes, recipe_text
 
     found = matching_recipes(names or [])
-    if names and names == list(found) and len(found) == 1 and not as_json and diagram is None:
-        typer.echo(found[names[0]], nl=False)
+    if names == list(found) and len(found) == 1 and format_ != "json" and out is None:
+        typer.echo(recipe_text(found[0]), nl=False)
         return
     loaded = [load_recipe(name) for name in found]
-    if diagram is not None:
+    if out is not None and out.suffix.lower() != ".json":
         from mien.training.diagram import write_diagram
 
-        write_diagram(loaded, diagram)
-        typer.echo(str(diagram))
-    elif as_json:
+        write_diagram(loaded, out)
+        typer.echo(str(out))
+    elif out is not None or format_ == "json":
         from dataclasses import asdict
 
-        typer.echo(json.dumps([asdict(recipe) for recipe in loaded], indent=2))
+        from mien.files import write_text
+
+        text = json.dumps([asdict(recipe) for recipe in loaded], indent=2)
+        if out is None:
+            typer.echo(text)
+        else:
+            write_text(out, text + "\n")
+            typer.echo(str(out))
     else:
         _print(loaded)
 

@@ -56,10 +56,10 @@ def run(
 
 
 def init(
-    out: Annotated[Path, typer.Argument(help="The file to write.")] = Path("mien.toml"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")] = Path("mien.toml"),
     for_: Annotated[
         Literal["fer2013", "folders", "toy"],
-        typer.Option("--for", help="FER2013's CSV; pictures in a folder per expression; or drawn faces, to try it."),
+        typer.Option("--for", help="FER2013's CSV; images in a folder per expression; or drawn faces, to try it."),
     ] = "fer2013",
 ) -> None:
     """Write a commented mien.toml to begin with, for `mien run`.
@@ -68,7 +68,7 @@ def init(
 
     `mien init --for toy`
 
-    `mien init --for folders smiles.toml`
+    `mien init --for folders --out smiles.toml`
     """
     from mien.pipeline.starter import write_starter
 
@@ -98,7 +98,7 @@ class _Lines:
         def on_begin(name: str, reason: str) -> None:
             nonlocal update
             self._say(f"{name}: {reason}")
-            update = self._bar.enter_context(progress_bar(name, unit="pictures", quiet=self._quiet))
+            update = self._bar.enter_context(progress_bar(name, unit="images", quiet=self._quiet))
 
         def on_end(result: StageResult) -> None:
             self._bar.close()

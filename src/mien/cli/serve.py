@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from mien.cli.detector_options import Device
-
-
-class LogFormat(str, Enum):  # noqa: UP042 (typer's oldest supported version knows no StrEnum)
-    """How the log is written."""
-
-    text = "text"
-    json = "json"
+from mien.cli.completion import complete_detector, complete_model
+from mien.cli.detector_options import Cascade, Device, YunetWeights
 
 
 def serve(
@@ -23,18 +16,31 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 8000,
     model: Annotated[
         list[str],
-        typer.Option("--model", "-m", help="A shipped model's name or a file; of several, requests choose one."),
+        typer.Option(
+            "--model",
+            "-m",
+            help="A shipped model's name or a file, or A+B for the mean of both; repeatable: requests choose one.",
+            autocompletion=complete_model,
+        ),
     ] = ["mien-small"],  # noqa: B006 (typer copies it)
     detector: Annotated[
-        list[str], typer.Option("--detector", "-d", help="mtcnn, yunet, haar or none; of several, requests choose one.")
+        list[str],
+        typer.Option(
+            "--detector",
+            "-d",
+            help="mtcnn, yunet, haar or none; repeatable: requests choose one.",
+            autocompletion=complete_detector,
+        ),
     ] = ["mtcnn"],  # noqa: B006
+    cascade: Cascade = None,
+    yunet_weights: YunetWeights = None,
     device: Device = "auto",
     workers: Annotated[int, typer.Option(min=1, help="Processes, each with its own models.")] = 1,
     threads: Annotated[
-        int, typer.Option(min=0, help="Pictures that a worker reads and searches at once; 0: its share of the cores.")
+        int, typer.Option(min=0, help="Images in which a worker detects faces at once; 0: its share of the cores.")
     ] = 0,
     token_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Ask for a bearer token out of this file, one a line.")
+        Path | None, typer.Option(metavar="FILE", help="Require a bearer token of this file, one a line.")
     ] = None,
     max_upload: Annotated[int, typer.Option(metavar="MB", min=1, help="The largest request.")] = 32,
     max_pixels: Annotated[
@@ -42,13 +48,13 @@ def serve(
         typer.Option(
             metavar="MILLIONS",
             min=1,
-            help="The largest picture, in millions of pixels; larger JPEG is decoded smaller.",
+            help="The largest image, in millions of pixels; larger JPEG is decoded smaller.",
         ),
     ] = 50,
-    max_files: Annotated[int, typer.Option(min=1, help="Pictures in one request.")] = 32,
+    max_files: Annotated[int, typer.Option(min=1, help="Images in one request.")] = 32,
     max_connections: Annotated[int, typer.Option(min=1, help="Open at one moment, each worker.")] = 256,
     queue: Annotated[
-        int, typer.Option(min=1, help="Pictures that wait or are worked on; with more, requests are refused (503).")
+        int, typer.Option(min=1, help="Images queued or in work; with more, requests are refused (503).")
     ] = 128,
     timeout: Annotated[
         float, typer.Option(metavar="SECONDS", min=1, help="For an upload, and for the work on it.")
@@ -62,15 +68,17 @@ def serve(
     max_video_seconds: Annotated[float, typer.Option(metavar="SECONDS", min=1, help="The longest video.")] = 600,
     on_device: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="A folder of `mien export web`: the page can then keep pictures to itself."),
+        typer.Option(metavar="DIR", help="A folder of `mien export web`: the page can then keep images on the device."),
     ] = None,
-    log_format: Annotated[LogFormat, typer.Option(help="How the log is written, on standard error.")] = LogFormat.text,
+    log_format: Annotated[
+        Literal["text", "json"], typer.Option(help="How the log is written, on standard error.")
+    ] = "text",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log warnings and errors only.")] = False,
 ) -> None:
     """Serve recognition over HTTP: an API under /v1, and a page for people.
 
-    Pictures stay in this machine's memory and are gone when they are answered; videos lie in a private temporary folder
-    for a quarter of an hour. Needs the extra [web].
+    Images stay in this machine's memory until their response is sent; videos are in a private temporary folder for a
+    quarter of an hour. Needs the extra [web].
 
     Examples:
 
@@ -88,6 +96,8 @@ def serve(
         port=port,
         models=tuple(model),
         detectors=tuple(detector),
+        cascade=cascade,
+        yunet_weights=yunet_weights,
         device=device,
         token_file=token_file,
         max_upload_mb=max_upload,
@@ -105,7 +115,7 @@ def serve(
         max_video_mb=max_video,
         max_video_disk_mb=max(4096, 2 * max_video),
         max_video_s=max_video_seconds,
-        json_logs=log_format is LogFormat.json,
+        json_logs=log_format == "json",
         quiet=quiet,
     )
-    run_server(settings, workers=workers, say=lambda line: typer.echo(line, err=True))
+    run_server(settings, workers=workers, log_line=lambda line: typer.echo(line, err=True))

@@ -1,4 +1,4 @@
-"""What commands that train share: their options, what they need; `--train-if-missing` with its kin."""
+"""Options of the commands that train, and `--train-if-missing`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mien.cli.completion import complete_recipe
 from mien.cli.exit_codes import INTERRUPTED
 from mien.cli.training_progress import TrainingProgress, say_how_to_go_on
 
@@ -26,7 +27,7 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Threads = Annotated[int, typer.Option(min=0, help="Processor threads; 0 = all.")]
 Trackers = Annotated[
     list[str] | None,
-    typer.Option("--log", metavar="TRACKER", help="Also note figures with tensorboard or mlflow; repeatable."),
+    typer.Option("--log", metavar="TRACKER", help="Also log figures with tensorboard or mlflow; repeatable."),
 ]
 
 TrainIfMissing = Annotated[
@@ -40,7 +41,10 @@ TrainIfMissing = Annotated[
 TrainingRecipe = Annotated[
     str,
     typer.Option(
-        "--recipe", metavar="RECIPE", help="With --train-if-missing: how. [default: mien-small, fitted to the data]"
+        "--recipe",
+        metavar="RECIPE",
+        help="With --train-if-missing: how. [default: mien-small, fitted to the data]",
+        autocompletion=complete_recipe,
     ),
 ]
 RecipeChanges = Annotated[
@@ -50,10 +54,10 @@ RecipeChanges = Annotated[
 
 
 def can_train() -> bool:
-    """Whether the extra [train] is installed; looks for its packages without importing them."""
-    from importlib.util import find_spec
+    """Whether the extra [train] is installed."""
+    from mien.training.train import can_train
 
-    return all(find_spec(name) is not None for name in ("torch", "safetensors", "onnx", "onnxscript", "matplotlib"))
+    return can_train()
 
 
 def require_training(needs: str) -> None:
@@ -104,6 +108,6 @@ def train_missing_model(
             train_if_missing(Path(model), data, recipe=recipe, overrides=changes or (), begin=begin, warn=say)
         except KeyboardInterrupt:
             stack.close()
-            say_how_to_go_on(run_folder(Path(model)), "the same command goes on")
+            say_how_to_go_on(run_folder(Path(model)), "the same command resumes")
             raise typer.Exit(INTERRUPTED) from None
         say(f"{model}: trained")

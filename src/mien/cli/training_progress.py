@@ -1,4 +1,4 @@
-"""What commands that train say: a bar or live curves, a line per epoch, and how to go on."""
+"""Progress of the commands that train: a bar or live curves, a line per epoch, and how to resume."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class TrainingProgress:
 
         def on_asking(done: int, total: int, rate: float) -> None:
             left = time_left((total - done) / max(rate, 1e-9))
-            self._show("asking the teachers", done, total, rate, f"{left} left before the first epoch")
+            self._show("teachers' predictions", done, total, rate, f"{left} left before the first epoch")
 
         def on_epoch(row: dict[str, float]) -> None:
             self.say(epoch_line(row))
@@ -86,12 +86,12 @@ def epoch_line(row: dict[str, float]) -> str:
 
 
 def say_stopped() -> None:
-    """After Ctrl-C, where the same command goes on."""
-    typer.echo("mien: stopped; the same command goes on", err=True)
+    """After Ctrl-C, where the same command resumes."""
+    typer.echo("mien: stopped; the same command resumes", err=True)
 
 
 def say_how_to_go_on(run: Path, how: str) -> None:
-    """After Ctrl-C: what the run's folder holds, and how to go on."""
+    """After Ctrl-C: what the run's folder holds, and how to resume."""
     from mien.training.checkpoint import epochs_done
     from mien.training.loop import CHECKPOINT
 

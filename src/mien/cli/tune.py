@@ -1,4 +1,4 @@
-"""`mien tune`: looks for the best settings of a recipe."""
+"""`mien tune`: searches the best settings of a recipe."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.cli.cluster_options import Actors, Address, Engine, ray_settings
+from mien.cli.completion import complete_recipe
 from mien.cli.exit_codes import INTERRUPTED
+from mien.cli.output_options import TableOrJson
 from mien.cli.training_options import Changes, Device, Threads, Trackers, TrainingData, require_training
 from mien.cli.training_progress import epoch_line, say_stopped
 
@@ -17,10 +19,15 @@ if TYPE_CHECKING:
 
 
 def tune(
-    recipe: Annotated[str, typer.Argument(help="A shipped recipe's name, or a TOML file, with a table [search].")],
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            help="A shipped recipe's name, or a TOML file, with a table [search].", autocompletion=complete_recipe
+        ),
+    ],
     data: TrainingData,
-    out: Annotated[Path, typer.Option(help="The folder of all trials and of what they found.")],
-    trials: Annotated[int, typer.Option(min=1, help="How many trials there are to be in all.")] = 20,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder of all trials and their results.")],
+    trials: Annotated[int, typer.Option(min=1, help="Trials in all, with those that are finished.")] = 20,
     storage: Annotated[
         str, typer.Option(metavar="URL", help="A database that several machines share. [default: OUT/study.db]")
     ] = "",
@@ -31,12 +38,12 @@ def tune(
     engine: Engine = "local",
     address: Address = "",
     actors: Actors = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    format_: TableOrJson = "table",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
-    """Look for the settings of a recipe that do best on validation, by Optuna over its table [search].
+    """Search the settings of a recipe that score best on validation, with Optuna, over its table [search].
 
-    Stopped or killed, the same command goes on where it was: the trial that was training goes on, too. Several at once
+    After a stop or a kill, the same command resumes, and with it the trial that was training. Several commands at once
     with the same --out share the work; on several machines, give them one --storage.
 
     Examples:
@@ -52,7 +59,8 @@ def tune(
     import json
 
     require_training("training")
-    from mien.training.loop import Watcher, pick_device
+    from mien.training.devices import pick_device
+    from mien.training.loop import Watcher
     from mien.training.tune import TuneWatcher
     from mien.training.tune import tune as tune_recipe
     from mien.training.tuned import BEST_FILE, PAGE_FILE
@@ -93,14 +101,14 @@ def tune(
     except KeyboardInterrupt:
         say_stopped()
         raise typer.Exit(INTERRUPTED) from None
-    if as_json:
+    if format_ == "json":
         figures = {"best_trial": found.number, "score": found.score, "trials": len(found.trials)}
         settings = next(dict(t.changes) for t in found.trials if t.number == found.number)
         typer.echo(json.dumps(figures | {"settings": settings, "importances": dict(found.importances)}, indent=2))
         return
     running = [str(t.number) for t in found.trials if t.state == "running"]
     if running:
-        say(f"still training elsewhere: trial {', '.join(running)}; there, the same command goes on with what stopped")
+        say(f"still training elsewhere: trial {', '.join(running)}; if stopped, the same command there resumes it")
     say(f"the best of {len(found.trials)} trials is {found.number}: {found.score:.4f} on validation")
     typer.echo(str(out / BEST_FILE))
     typer.echo(str(out / PAGE_FILE))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mien.cli.detector_options import Detector, Device, MinFace, YunetWeights
+from mien.cli.detector_options import AbstainBelow, Cascade, Detector, Device, MinFace, YunetWeights
 from mien.cli.exit_codes import INTERRUPTED, NOT_ALL_READ
+from mien.cli.model_options import Model, one_model
+from mien.cli.output_options import Emoji, TableOrJson
 from mien.cli.training_options import RecipeChanges, TrainIfMissing, TrainingRecipe, train_missing_model
 
 if TYPE_CHECKING:
@@ -24,22 +25,13 @@ if TYPE_CHECKING:
     from mien.serving.live import LivePage
 
 
-class PrivacyMode(str, Enum):  # noqa: UP042 (typer's oldest supported version knows no StrEnum)
-    """How faces are hidden in drawn frames."""
-
-    none = "none"
-    blur = "blur"
-    box = "box"
-
-
 def watch(
     source: Annotated[
         str, typer.Argument(help="A video file, a camera's number, an rtsp:// or http:// address, a folder, or -.")
     ],
-    model: Annotated[
-        list[str], typer.Option("--model", "-m", help="A shipped model's name or a file; several answer together.")
-    ] = ["mien-small"],  # noqa: B006 (typer copies it)
+    model: Model = ["mien-small"],  # noqa: B006 (typer copies it)
     detector: Detector = "mtcnn",
+    cascade: Cascade = None,
     yunet_weights: YunetWeights = None,
     device: Device = "auto",
     record: Annotated[Path | None, typer.Option(metavar="OUT.mp4", help="Record the drawn frames, with sound.")] = None,
@@ -50,27 +42,25 @@ def watch(
     events: Annotated[
         bool, typer.Option("--events", help="Print each expression with start, end and peak, as JSON lines.")
     ] = False,
-    emoji: Annotated[bool, typer.Option("--emoji", help="Draw a badge of the expression beside each face.")] = False,
-    privacy: Annotated[PrivacyMode, typer.Option(help="Hide faces in drawn frames.")] = PrivacyMode.none,
+    emoji: Emoji = False,
+    privacy: Annotated[Literal["none", "blur", "box"], typer.Option(help="Hide faces in drawn frames.")] = "none",
     every: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Look for faces in each Nth frame, follow them in between.")
+        int | None, typer.Option(metavar="N", min=1, help="Detect faces in every Nth frame, and track them in between.")
     ] = None,
     smooth: Annotated[
         float, typer.Option(metavar="S", min=0.0, help="Time constant of the smoothing, seconds; 0 = none.")
     ] = 0.5,
     region: Annotated[
         str,
-        typer.Option(metavar="X,Y,W,H", help="Look at this part of the frame: pixels, or fractions if all are <= 1."),
+        typer.Option(metavar="X,Y,W,H", help="Use this part of the frame alone: pixels, or fractions if all are <= 1."),
     ] = "",
     min_face: MinFace = 20,
-    abstain_below: Annotated[
-        float, typer.Option(metavar="P", min=0.0, max=1.0, help="Call answers with less confidence unsure.")
-    ] = 0.0,
-    max_seconds: Annotated[float | None, typer.Option(metavar="T", help="Stop after so many seconds.")] = None,
+    abstain_below: AbstainBelow = 0.0,
+    max_seconds: Annotated[float | None, typer.Option(metavar="T", help="Stop after T seconds.")] = None,
     raw: Annotated[
         str, typer.Option(metavar="WxH:PIXELS@FPS", help="For -: bare frames, for example 640x360:rgb24@25.")
     ] = "",
-    rate: Annotated[float | None, typer.Option(metavar="FPS", help="Frames a second of a folder of pictures.")] = None,
+    rate: Annotated[float | None, typer.Option(metavar="FPS", help="Frames a second of a folder of images.")] = None,
     live: Annotated[
         bool | None, typer.Option("--live/--no-live", help="Whether frames may be dropped to keep up with the source.")
     ] = None,
@@ -82,13 +72,13 @@ def watch(
     train_if_missing: TrainIfMissing = None,
     recipe: TrainingRecipe = "",
     set_: RecipeChanges = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    format_: TableOrJson = "table",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
     """Follow apparent expressions through a video, a camera or a stream.
 
-    A camera or stream shows itself on a page in the browser, on this machine alone (over SSH: forward its port). Ctrl-C
-    ends it; all files are valid then.
+    A camera or stream is shown on a page in the browser, on this machine alone (over SSH: forward its port). Ctrl-C
+    ends it, and leaves all files complete.
 
     Exit code: 0 done, 2 wrong usage, 3 the file is truncated or the source was lost (what came before is saved), 130 a
     file was interrupted.
@@ -107,18 +97,24 @@ def watch(
 
     from mien.faces import make_detector
     from mien.media.timeline_summary import TimelineCounter
-    from mien.media.video.opening import RawFormat, open_source
+    from mien.media.video.opening import RawFormat, open_video
     from mien.recognition.outputs import Ending, EventOutput, NamedOutput, close_outputs, write_outputs
     from mien.recognition.recognizer import Recognizer
     from mien.recognition.shortcuts import network_threads
     from mien.recognition.watch_files import frame_drawer, open_files
 
-    train_missing_model(model, train_if_missing, recipe, set_, quiet=quiet)
+    models = one_model(model)
+    train_missing_model(models, train_if_missing, recipe, set_, quiet=quiet)
     threads = network_threads()
     recognizer = Recognizer(
-        model,
+        models,
         detector=make_detector(
-            detector, min_face=min_face, yunet_weights=yunet_weights, threads=threads, device=device
+            detector,
+            min_face=min_face,
+            cascade=cascade,
+            yunet_weights=yunet_weights,
+            threads=threads,
+            device=device,
         ),
         device=device,
         min_face=min_face,
@@ -126,24 +122,24 @@ def watch(
         threads=threads,
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # systemd's and Docker's way to end is Ctrl-C's
-    with _truncated_as_json(as_json), ExitStack() as stack:  # closes what was opened where something can't be
-        opened = open_source(source, raw=RawFormat.parse(raw) if raw else None, rate=rate, live=live)
+    with _truncated_as_json(format_ == "json"), ExitStack() as stack:  # closes what was opened where something can't be
+        opened = open_video(source, raw=RawFormat.parse(raw) if raw else None, rate=rate, live=live)
         stack.callback(opened.close)
-        draw = frame_drawer(emoji=emoji, privacy=privacy.value)
+        draw = frame_drawer(emoji=emoji, privacy=privacy)
         page = opened.live and not window
-        pictures = record is not None or plot is not None or page or window
+        images = record is not None or plot is not None or page or window
         watched = recognizer.watch(
             opened,
             every=every,
             smooth_s=smooth,
-            keep_images=pictures,
+            keep_images=images,
             max_seconds=max_seconds,
             region=region or None,
         )
         counter = TimelineCounter()
         outputs = [NamedOutput("", counter)]
         stack.callback(close_outputs, outputs)
-        hidden = privacy is not PrivacyMode.none
+        hidden = privacy != "none"
         open_files(
             outputs,
             opened,
@@ -164,7 +160,7 @@ def watch(
         stack.pop_all()
         with _Progress(opened, watched, quiet=quiet or events) as progress:
             done = write_outputs(watched, outputs, draw=draw, live=opened.live, each=progress.show)
-    _report(done, counter, as_json=as_json, events=events, to_stdout=str(timeline) == "-")
+    _report(done, counter, as_json=format_ == "json", events=events, to_stdout=str(timeline) == "-")
     if done.error is not None:
         typer.echo(f"mien: {done.error}", err=True)
         raise typer.Exit(NOT_ALL_READ)
@@ -174,7 +170,7 @@ def watch(
 
 @contextmanager
 def _truncated_as_json(wanted: bool) -> Iterator[None]:
-    """Who asked for JSON gets it also of a file that is truncated before its first frame."""
+    """Prints JSON, where it is wanted, also for a file that is truncated before its first frame."""
     import json
 
     from mien.errors import TruncatedVideoError
@@ -190,7 +186,7 @@ def _truncated_as_json(wanted: bool) -> Iterator[None]:
 def follow_video(
     recognizer: Recognizer, video: str, format_name: str, output: Path | None, *, quiet: bool
 ) -> str | None:
-    """What `mien predict` does with a video; returns why it ended early, or None.
+    """Writes what `mien predict` writes of a video; returns why it ended early, or None.
 
     csv, jsonl: the frames' rows. json: the tracks. table: the tracks, for people. Into `output` or standard output.
     """
@@ -200,13 +196,13 @@ def follow_video(
     from mien.files import write_text
     from mien.media.timeline import CsvTimeline, JsonLinesTimeline
     from mien.media.timeline_summary import TimelineCounter, summary_text
-    from mien.media.video.opening import open_source
+    from mien.media.video.opening import open_video
     from mien.recognition.outputs import Ending, NamedOutput, write_outputs
     from mien.recognition.watch_files import frame_drawer
 
     counter = TimelineCounter()
     outputs = [NamedOutput("", counter)]
-    opened = open_source(video)
+    opened = open_video(video)
     with ExitStack() as stack:
         stack.callback(opened.close)
         if format_name in {"csv", "jsonl"}:
@@ -234,7 +230,7 @@ def follow_video(
 def _live_page(
     recognizer: Recognizer, watched: Watch, source: FrameSource, port: int | None, *, browser: bool
 ) -> LivePage:
-    """Starts the page, says where it is, and opens it."""
+    """Starts the page, prints its address, and opens it."""
     from mien.serving.live import LivePage
 
     page = LivePage(recognizer.labels, stats=watched.stats, source=source.name, port=port)
@@ -247,7 +243,7 @@ def _live_page(
 
 
 def _report(done: OutputSummary, counter: TimelineCounter, *, as_json: bool, events: bool, to_stdout: bool) -> None:
-    """The summary: JSON where it was asked for, else a table, on standard error where rows went to standard output."""
+    """Prints the summary as JSON or a table; on standard error where rows went to standard output."""
     import json
     import shutil
     import sys

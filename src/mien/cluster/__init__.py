@@ -1,1 +1,1 @@
-"""Work on more pictures than fit into one run or one machine: in shards, here or on Ray (the extra [cluster])."""
+"""Work on more images than fit into one run or one machine, in shards, locally or on Ray (extra [cluster])."""

@@ -1,4 +1,4 @@
-"""`mien data crop --engine ray`: faces are found and cut out on Ray, and written here, in the order of the pictures."""
+"""`mien data crop --engine ray`: crops faces on Ray, and writes them here in the order of the images."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mien.data.reading.trees import Folder
 from mien.errors import ClusterError
 
 PART = 64
-"""So many picture files go to a worker at a time."""
+"""The number of image files that a worker gets at a time."""
 
 
 def crop_on_ray(
@@ -31,11 +31,11 @@ def crop_on_ray(
     resume: bool = False,
     progress: Progress | None = None,
 ) -> Cropped:
-    """As `crop_dataset`, with the same faces in the same order, found on Ray; either goes on with what the other left.
+    """Runs `crop_dataset` on Ray, with the same faces in the same order. Either engine resumes work of the other.
 
-    Workers read picture files of a folder themselves: it must have the same path on each machine. Pictures inside a
-    file (CSV, Parquet, ZIP, arrays) are read here and sent to them.
-    Raises what `crop_dataset` does; ClusterError.
+    Workers read the image files of a folder, which must have the same path on each machine. Images inside a file
+    (CSV, Parquet, ZIP, arrays) are read here and sent to the workers.
+    Raises what `crop_dataset` raises; ClusterError.
     """
     engine = partial(RayCrops, detector=detector, settings=settings, ray=ray)
     return crop_dataset(
@@ -45,26 +45,26 @@ def crop_on_ray(
 
 @dataclass(frozen=True, slots=True)
 class RayCrops(SourceOver):
-    """A source of the faces in another source's pictures, as `CroppedSource`."""
+    """A source of the faces in the images of another source, like `CroppedSource`."""
 
     detector: DetectorChoice
     settings: CropSettings
     ray: RaySettings
 
     def chunks(self, start: int = 0) -> Iterator[Chunk]:
-        """The faces of the pictures from `start` on. Raises ClusterError where a part's workers were lost each time."""
+        """The faces of the images from `start` on. Raises ClusterError if the workers of a part were always lost."""
         with ray_workers(partial(_start, self.detector, self.settings), self.ray) as workers:
             for chunks in in_order(workers.work_off(_parts(self.source, start))):
                 if isinstance(chunks, Lost):
                     raise ClusterError(
-                        f"a part's worker was lost {TRIES} times ({chunks.reason}); --resume goes on from there"
+                        f"a part's worker was lost {TRIES} times ({chunks.reason}); add --resume to continue"
                     )
                 yield from chunks
 
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """One chunk of a source, as a source."""
+    """A source of one chunk."""
 
     chunk: Chunk
     label_names: tuple[str, ...]
@@ -80,13 +80,13 @@ class _Held:
 
 
 def _parts(source: Source, start: int) -> Iterator[Source]:
-    """A source from `start` on as small sources: of the names of picture files, or of pictures that were read here."""
+    """A source from `start` on as small sources, of names of image files or of images that were read here."""
     inner = source.source if isinstance(source, Opened) else source
     if isinstance(inner, ImageFiles) and isinstance(inner.tree, Folder):
-        tree = Folder(inner.tree.root)  # without the listing that the other one holds
+        tree = Folder(inner.tree.root)  # without the listing of the other one
         for first in range(start, len(inner.records), PART):
             yield replace(inner, tree=tree, records=inner.records[first : first + PART])
-        start = max(start, len(inner.records))  # behind them are the files that are no part of the data
+        start = max(start, len(inner.records))  # after them come files that are not data
     for chunk in source.chunks(start):
         yield _Held(chunk, source.label_names)
 

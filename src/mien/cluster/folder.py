@@ -1,4 +1,4 @@
-"""The folder that shards are written to, on a disk or behind an fsspec URL: files appear whole or not at all."""
+"""The output folder of shards, on a disk or at an fsspec URL. Files are written atomically."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from mien.files import atomic_path, make_folder, write_bytes
 
 
 class OutputFolder(Protocol):
-    """A place for files without folders among them."""
+    """A flat folder of files."""
 
     name: str
 
     def names(self) -> set[str]:
-        """The files that are there whole; none where the folder is missing."""
+        """The complete files; empty if the folder is missing."""
         ...
 
     def make(self) -> None:
-        """Makes the folder where it is missing. Raises OutputError."""
+        """Makes the folder if it is missing. Raises OutputError."""
         ...
 
     def write(self, name: str, data: bytes) -> None:
@@ -36,7 +36,7 @@ class OutputFolder(Protocol):
         ...
 
     def local(self, name: str) -> AbstractContextManager[Path]:
-        """A path on this machine's disk under which a file can be read while the block runs."""
+        """A local path of a file, valid while the block runs."""
         ...
 
     def read(self, name: str) -> bytes:
@@ -45,19 +45,19 @@ class OutputFolder(Protocol):
 
 
 def output_folder(place: str) -> OutputFolder:
-    """The folder of that path or URL. Raises DataError, MissingExtraError where the URL can't be used."""
+    """The folder at a path or URL. Raises DataError or MissingExtraError for a URL that can't be used."""
     return UrlFolder(place) if is_url(place) else LocalFolder(place)
 
 
 class LocalFolder:
-    """On a disk: written beside its place, then moved there."""
+    """A folder on a disk. Files are written beside their place, then moved."""
 
     def __init__(self, place: str) -> None:
         self.name = place
         self._path = Path(place)
 
     def names(self) -> set[str]:
-        """All but hidden files; what was being written when a run was killed is hidden."""
+        """All files but hidden ones; unfinished files of a killed run are hidden."""
         try:
             return {p.name for p in self._path.iterdir() if not p.name.startswith(".")}
         except FileNotFoundError:
@@ -66,7 +66,7 @@ class LocalFolder:
             raise OutputError(f"{self.name}: can't be listed ({error.strerror}); expected a folder") from error
 
     def make(self) -> None:
-        """Makes the folder where it is missing."""
+        """Makes the folder if it is missing."""
         make_folder(self._path)
 
     def write(self, name: str, data: bytes) -> None:
@@ -92,15 +92,15 @@ class LocalFolder:
 
 
 class UrlFolder:
-    """Behind a URL. Object stores show a file when it is whole; for others it is written under another name first."""
+    """A folder at a URL. Files are written under another name, then moved: not every file system is atomic."""
 
     def __init__(self, place: str) -> None:
         self.name = place.rstrip("/")
         self._system, self._root = open_url(self.name)
 
     def names(self) -> set[str]:
-        """All but hidden files."""
-        with self._told("listed", self.name):
+        """All files but hidden ones."""
+        with self._errors("listed", self.name):
             try:
                 self._system.invalidate_cache()
                 found = self._system.ls(self._root, detail=False)
@@ -110,34 +110,34 @@ class UrlFolder:
         return {name for name in names if name and not name.startswith(".")}
 
     def make(self) -> None:
-        """Makes the folder where there are such."""
-        with self._told("written", self.name):
+        """Makes the folder, on file systems that have folders."""
+        with self._errors("written", self.name):
             self._system.makedirs(self._root, exist_ok=True)
 
     def write(self, name: str, data: bytes) -> None:
         """Writes a whole file."""
-        with self._told("written", f"{self.name}/{name}"):
+        with self._errors("written", f"{self.name}/{name}"):
             self._system.pipe_file(self._part(name), data)
             self._system.mv(self._part(name), f"{self._root}/{name}")
 
     def write_file(self, name: str, made: Path) -> None:
         """Writes a whole file from one on the disk."""
-        with self._told("written", f"{self.name}/{name}"):
+        with self._errors("written", f"{self.name}/{name}"):
             self._system.put_file(str(made), self._part(name))
             self._system.mv(self._part(name), f"{self._root}/{name}")
 
     @contextmanager
     def local(self, name: str) -> Iterator[Path]:
-        """A copy of the file, which goes when the block ends."""
+        """A copy of the file, deleted when the block ends."""
         with tempfile.TemporaryDirectory(prefix="mien-") as folder:
             place = Path(folder) / name
-            with self._told("read", f"{self.name}/{name}"):
+            with self._errors("read", f"{self.name}/{name}"):
                 self._system.get_file(f"{self._root}/{name}", str(place))
             yield place
 
     def read(self, name: str) -> bytes:
         """A whole file."""
-        with self._told("read", f"{self.name}/{name}"):
+        with self._errors("read", f"{self.name}/{name}"):
             return bytes(self._system.cat_file(f"{self._root}/{name}"))
 
     def _part(self, name: str) -> str:
@@ -145,8 +145,8 @@ class UrlFolder:
 
     @staticmethod
     @contextmanager
-    def _told(verb: str, place: str) -> Iterator[None]:
-        """Each kind of file system raises errors of its own: all of them become OutputError."""
+    def _errors(verb: str, place: str) -> Iterator[None]:
+        """Turns the errors of any file system into OutputError."""
         try:
             yield
         except Exception as error:

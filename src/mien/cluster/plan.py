@@ -1,7 +1,7 @@
-"""What is to be done in an output folder: a stored list of pictures, cut into numbered shards of equal size.
+"""The plan of an output folder: a stored list of images, divided into numbered shards of equal size.
 
-`listing.parquet` holds the pictures, a row group a shard, `plan.json` how they are worked on. What is listed is listed:
-a run that goes on reads the list, and does not look at the sources again.
+`listing.parquet` holds the images, one row group per shard; `plan.json` holds the settings. The list is final: a
+resumed run reads it and does not list the sources again.
 """
 
 from __future__ import annotations
@@ -27,31 +27,31 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """So many pictures, cut into shards of `shard_size`; the last one may be smaller. listing: the list's checksum."""
+    """Images in shards of `shard_size`; the last one may be smaller. listing: the checksum of the list."""
 
-    pictures: int
+    images: int
     shard_size: int
     listing: str
 
     @property
     def shards(self) -> int:
-        """How many shards there are."""
-        return -(-self.pictures // self.shard_size)
+        """The number of shards."""
+        return -(-self.images // self.shard_size)
 
 
 def shard_name(number: int) -> str:
-    """The file of a shard."""
+    """The file name of a shard."""
     return f"shard-{number:06d}.parquet"
 
 
 def make_or_open_plan(
     folder: OutputFolder, sources: Sequence[str], *, shard_size: int, settings: Mapping[str, Any], lists: Lists
 ) -> Plan:
-    """Lists the pictures and stores the plan; where there is one of the same work, opens that.
+    """Lists the images and stores the plan, or opens the existing plan of the same work.
 
-    settings: what decides the answers, as JSON can have it.
-    Raises OutputError where the folder holds other files, or the plan of other work (it says what differs), or where
-    its list is damaged; PictureError, DataError as `expand_all`.
+    settings: all that decides the predictions, as JSON.
+    Raises OutputError if the folder holds other files, the plan of other work (the error names what differs) or a
+    damaged list; ImageError and DataError as in `expand_all`.
     """
     work = {
         "version": __version__,
@@ -60,7 +60,7 @@ def make_or_open_plan(
         "shard_size": shard_size,
         **settings,
     }
-    work = json.loads(json.dumps(work))  # as it will be read again
+    work = json.loads(json.dumps(work))  # as json.loads returns it
     there = folder.names()
     if PLAN in there:
         return _open(folder, work, lists)
@@ -70,7 +70,7 @@ def make_or_open_plan(
 
 
 def read_shards(listing: Path, numbers: Iterable[int]) -> Iterator[tuple[int, tuple[str, ...]]]:
-    """Shard after shard of a list: its number and its pictures' paths or URLs."""
+    """The shards of a list: number, and paths or URLs of the images."""
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(listing) as file:
@@ -79,28 +79,26 @@ def read_shards(listing: Path, numbers: Iterable[int]) -> Iterator[tuple[int, tu
             yield number, tuple(os.fsdecode(name) for name in names)
 
 
-def _make(
-    folder: OutputFolder, work: Mapping[str, Any], shard_size: int, pictures: Iterator[str], lists: Lists
-) -> Plan:
+def _make(folder: OutputFolder, work: Mapping[str, Any], shard_size: int, images: Iterator[str], lists: Lists) -> Plan:
     pa = pyarrow()
     import pyarrow.parquet as pq
 
     digest, count = hashlib.sha256(), 0
-    schema = pa.schema([("source", pa.binary())])  # names of files need not be UTF-8
+    schema = pa.schema([("source", pa.binary())])  # file names need not be UTF-8
     with tempfile.TemporaryDirectory(prefix="mien-") as scratch:
         made = Path(scratch) / LISTING
         with pq.ParquetWriter(made, schema, compression="zstd") as writer:
-            while names := [os.fsencode(name) for name in islice(pictures, shard_size)]:
+            while names := [os.fsencode(name) for name in islice(images, shard_size)]:
                 writer.write_table(pa.table({"source": names}, schema), row_group_size=shard_size)
                 for name in names:
                     digest.update(name + b"\0")
                 count += len(names)
         if count == 0:
-            raise OutputError(f"{folder.name}: nothing to do: the list is empty")
+            raise OutputError(f"{folder.name}: the list is empty; expected at least one image")
         folder.make()
         folder.write_file(LISTING, made)
     plan = Plan(count, shard_size, digest.hexdigest())
-    about = {"format": FORMAT, "pictures": count, "listing": plan.listing, "lists": lists.checksum(), "work": work}
+    about = {"format": FORMAT, "images": count, "listing": plan.listing, "lists": lists.checksum(), "work": work}
     folder.write(PLAN, json.dumps(about, indent=1).encode())
     return plan
 
@@ -109,7 +107,7 @@ def _open(folder: OutputFolder, work: Mapping[str, Any], lists: Lists) -> Plan:
     try:
         about = json.loads(folder.read(PLAN))
         before = about["work"]
-        plan = Plan(about["pictures"], before["shard_size"], about["listing"])
+        plan = Plan(about["images"], before["shard_size"], about["listing"])
         if about["format"] != FORMAT:
             raise OutputError(f"{folder.name}: {PLAN} has format {about['format']}; this mien reads format {FORMAT}")
     except (ValueError, KeyError, TypeError) as error:
@@ -123,7 +121,7 @@ def _open(folder: OutputFolder, work: Mapping[str, Any], lists: Lists) -> Plan:
             for _ in lists.lines(source):
                 pass
     if lists.checksum() != about["lists"]:
-        raise OutputError(f"{folder.name}: holds work on another list; give the same one, or a new folder")
+        raise OutputError(f"{folder.name}: holds work on another list; give that list, or a new folder")
     with folder.local(LISTING) as listing:
         digest = hashlib.sha256()
         for _, names in read_shards(listing, range(plan.shards)):

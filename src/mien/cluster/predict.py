@@ -1,4 +1,4 @@
-"""`mien predict --shards`: recognises in any number of pictures, into shards of Parquet that appear whole or not."""
+"""`mien predict --shards`: recognises faces in any number of images and writes atomic shards of Parquet."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ SHARD_SIZE = 1000
 
 @dataclass(frozen=True, slots=True)
 class PredictSettings:
-    """What decides the answers; as the arguments of `Recognizer`. models: shipped names, or paths that every machine
-    has."""
+    """The settings that decide the predictions, as in `Recognizer`. models: shipped names, or paths that exist on
+    every machine."""
 
     models: tuple[str, ...]
     detector: DetectorChoice = field(default_factory=DetectorChoice)
@@ -35,7 +35,7 @@ class PredictSettings:
     tta: bool = False
 
     def recognizer(self) -> Recognizer:
-        """A recognizer whose networks use one thread each: with more, rows would differ in their last digits."""
+        """A recognizer with one thread per network. More threads would change the last digits of rows."""
         detector = self.detector.make(min_face=self.min_face, threads=1)
         return Recognizer(
             self.models,
@@ -48,7 +48,7 @@ class PredictSettings:
         )
 
     def identity(self, recognizer: Recognizer) -> dict[str, Any]:
-        """What a plan remembers, as JSON has it. recognizer: one of these settings."""
+        """The identity that a plan stores, as JSON. recognizer: one with these settings."""
         return {
             "model": recognizer.summary().to_dict(),
             "detector": self.detector.identity(),
@@ -60,12 +60,12 @@ class PredictSettings:
 
 @dataclass(frozen=True, slots=True)
 class ShardsSummary:
-    """What is in the output folder in the end. done_before: shards that were there when this run began."""
+    """The content of the output folder. done_before: shards that existed when this run began."""
 
     out: str
     shards: int
     done_before: int
-    pictures: int
+    images: int
     faces: int
     failed: int
 
@@ -85,15 +85,14 @@ def predict_shards(
     lists: Lists | None = None,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> ShardsSummary:
-    """Recognises in all pictures of `sources` and writes `out`/shard-NNNNNN.parquet, and summary.json at the end.
+    """Recognises faces in all images of `sources`; writes `out`/shard-NNNNNN.parquet, and summary.json at the end.
 
-    sources: as `expand_all`. out: a folder or an fsspec URL. A shard that is there is done: stopped or killed, the same
-    call goes on with those that are missing. Each picture is in exactly one shard, in one row a face, or in one row
-    where it has none or failed (`mien.results.rows`). ray: where the shards are worked on; None: in this process, in
-    `workers` threads (None: one a core). On Ray this process hands shards out and writes them, a lost
-    worker is replaced and its shard done again; where that happens three times, the shard is halved until the
-    pictures that do it stand alone, and these have failed.
-    progress: is told how many pictures are done, and of how many.
+    sources: as in `expand_all`. out: a folder or an fsspec URL. Existing shards are kept, so the same call resumes a
+    stopped or killed run. Each image is in exactly one shard, with one row per face, or with one row if it has no face
+    or failed (`mien.results.rows`). ray: the cluster; None runs in this process, in `workers` threads (None: one per
+    core). On Ray, this process distributes and writes the shards. A lost worker is replaced and its shard repeated.
+    After three losses the shard is halved until the images that cause them are single, and these are marked as failed.
+    progress: called with the number of finished images and of all images.
 
     Raises MienError: for sources, models and detectors as in `mien predict`; OutputError where `out` can't be written
     or holds other work; ClusterError; MissingExtraError.
@@ -105,32 +104,32 @@ def predict_shards(
     plan = make_or_open_plan(folder, sources, shard_size=shard_size, settings=identity, lists=lists or Lists())
     counts = _counts_of_done(folder, plan)
     missing = [number for number in range(plan.shards) if number not in counts]
-    before, whole = len(counts), sum((c.pictures for c in counts.values()), 0)
-    progress(whole, plan.pictures)
+    before, whole = len(counts), sum((c.images for c in counts.values()), 0)
+    progress(whole, plan.images)
     with folder.local(LISTING) as listing:
         shards = (Shard(n, n * shard_size, names, plan.listing) for n, names in read_shards(listing, missing))
         if ray is None or not missing:
-            found = _here(recognizer, shards, workers, lambda n: progress(whole + n, plan.pictures))
+            found = _here(recognizer, shards, workers, lambda n: progress(whole + n, plan.images))
         else:
             found = _on_ray(settings, recognizer, shards, ray)
         with closing(found):  # stops the workers now, whatever goes wrong here
             for done in found:
                 folder.write(shard_name(done.number), done.data)
                 counts[done.number] = done.counts
-                whole += done.counts.pictures
-                progress(whole, plan.pictures)
+                whole += done.counts.images
+                progress(whole, plan.images)
     total = sum(counts.values(), Counts())
-    summary = ShardsSummary(out, plan.shards, before, total.pictures, total.faces, total.failed)
+    summary = ShardsSummary(out, plan.shards, before, total.images, total.faces, total.failed)
     about = {"listing": plan.listing, **identity, **asdict(total), "shards": plan.shards}
     folder.write(SUMMARY, json.dumps(about, indent=1).encode())
     return summary
 
 
 def _here(
-    recognizer: Recognizer, shards: Iterator[Shard], workers: int | None, told: Callable[[int], None]
+    recognizer: Recognizer, shards: Iterator[Shard], workers: int | None, progress: Callable[[int], None]
 ) -> Generator[ShardDone, None, None]:
     for shard in shards:
-        yield work_on_shard(recognizer, shard, workers=workers or os.cpu_count() or 1, told=told)
+        yield work_on_shard(recognizer, shard, workers=workers or os.cpu_count() or 1, progress=progress)
 
 
 def _on_ray(
@@ -148,7 +147,7 @@ def _on_ray(
 
 
 def _in_parts(workers: RayWorkers[Shard, ShardDone], shard: Shard, labels: tuple[str, ...]) -> ShardDone:
-    """A shard that loses its workers, halved until the pictures that do it stand alone: these have failed."""
+    """Halves a shard that loses its workers until the images that cause it are single; these are marked as failed."""
     found: dict[int, ShardDone] = {}
     failing = [shard]
     while failing:
@@ -162,22 +161,22 @@ def _in_parts(workers: RayWorkers[Shard, ShardDone], shard: Shard, labels: tuple
                 failing.append(part)
             else:
                 reason = f"its worker was lost {TRIES} times ({result.reason}); delete {shard_name(shard.number)}, "
-                found[part.first] = failed_shard(part, labels, f"{reason}and the same command tries again")
+                found[part.first] = failed_shard(part, labels, f"{reason}and run the same command to try again")
     return joined_shard(shard, [found[first] for first in sorted(found)])
 
 
 def _start(settings: PredictSettings, sha256: tuple[str, ...]) -> Callable[[Shard], ShardDone]:
-    """What a worker works with. Raises ModelFileError where its machine has other model files."""
+    """Returns a worker's function. Raises ModelFileError if its machine has other model files."""
     recognizer = settings.recognizer()
     if recognizer.summary().sha256 != sha256:
         raise ModelFileError(
-            f"{', '.join(settings.models)}: is another file on {platform.node()}; give all machines the same"
+            f"{', '.join(settings.models)}: differs on {platform.node()}; copy the same file to all machines"
         )
     return partial(work_on_shard, recognizer)
 
 
 def _counts_of_done(folder: OutputFolder, plan: Plan) -> dict[int, Counts]:
-    """The shards that are there. Raises OutputError for one that is damaged or of another list."""
+    """The counts of existing shards. Raises OutputError for one that is damaged or of another list."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -189,10 +188,10 @@ def _counts_of_done(folder: OutputFolder, plan: Plan) -> dict[int, Counts]:
                 with folder.local(name) as place:
                     about = json.loads(pq.read_schema(place).metadata[KEY])
                 if (about["listing"], about["shard"]) != (plan.listing, number):
-                    raise OutputError(f"{folder.name}/{name}: is of another list; give a new folder")
-                found[number] = Counts(about["pictures"], about["faces"], about["failed"])
+                    raise OutputError(f"{folder.name}/{name}: belongs to another list; give a new folder")
+                found[number] = Counts(about["images"], about["faces"], about["failed"])
             except (pa.ArrowException, KeyError, ValueError, TypeError) as error:
                 raise OutputError(
-                    f"{folder.name}/{name}: is damaged; delete it, and the same command does it again"
+                    f"{folder.name}/{name}: is damaged; delete it and run the same command again"
                 ) from error
     return found

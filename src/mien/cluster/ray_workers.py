@@ -1,4 +1,4 @@
-"""Processes on Ray that work off tasks: each loads what it needs once, a lost one is replaced, its task done again."""
+"""Worker processes on Ray. Each loads its resources once; a lost one is replaced and its task repeated."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 TRIES = 3
-"""So often a task is begun whose worker is lost, where nothing else is said."""
+"""Default number of attempts at a task whose worker is lost."""
 
 _OBJECT_STORE_BYTES = 512 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class RaySettings:
-    """address: of a running cluster (`auto`, HOST:PORT, ray://HOST:PORT); empty starts one of this machine alone.
+    """address: of a running cluster (`auto`, HOST:PORT, ray://HOST:PORT); empty starts one on this machine.
 
-    actors: how many processes work at once; None: one for each processor core of the cluster.
+    actors: number of worker processes; None: one per processor core of the cluster.
     """
 
     address: str = ""
@@ -37,37 +37,37 @@ class RaySettings:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """What becomes of a task whose worker was lost each time. reason: why, as far as Ray knows; one line."""
+    """The result of a task whose worker was lost every time. reason: what Ray reports, one line."""
 
     reason: str
 
 
 class RayWorkers(Generic[Task, Result]):
-    """Workers on a cluster that is connected; `ray_workers` makes them."""
+    """Workers on a connected cluster, made by `ray_workers`."""
 
     def __init__(self, ray: Any, start: Callable[[], Callable[[Task], Result]], count: int | None) -> None:
         self._ray = ray
         cores = self._cores()
         if count is not None and count > cores:
-            raise ClusterError(f"{count} actors are asked for, and the cluster has {cores} cores; ask for fewer")
+            raise ClusterError(f"{count} actors were requested, but the cluster has {cores} cores; request fewer")
         self.count = count or cores
         self.machines = sum(1 for node in ray.nodes() if node["Alive"])
-        # Ray's own restarts would hide which task was lost.
+        # Restarts by Ray would hide which task was lost.
         self._make = ray.remote(_Actor).options(num_cpus=1, max_restarts=0, max_task_retries=0)
         self._start = start
         self._folder = os.getcwd()  # noqa: PTH109
 
     def work_off(self, tasks: Iterable[Task], *, tries: int = TRIES) -> Iterator[tuple[int, Task, Result | Lost]]:
-        """What the workers make of the tasks, each as soon as it is known, with its position and the task.
+        """Yields the position, task and result of each task as soon as it is finished.
 
-        A worker gets its next task when it is free; no more tasks are taken than there are workers. tries: how often a
-        task is begun whose worker is lost. An error that a task raises ends it all, and is raised.
+        A worker gets its next task when it is free; at most one task per worker is taken ahead. tries: attempts at a
+        task whose worker is lost. An error of a task stops all work and is raised.
         """
         waiting = enumerate(tasks)
-        again: deque[tuple[int, Task, int]] = deque()  # position, task, how often it was begun
+        again: deque[tuple[int, Task, int]] = deque()  # position, task, attempts
         free: list[Any] = [self._new() for _ in range(self.count)]
         running: dict[Any, tuple[Any, int, Task, int]] = {}
-        losses = 0  # since a task was done
+        losses = 0  # since the last finished task
         try:
             while True:
                 while free:
@@ -106,11 +106,11 @@ class RayWorkers(Generic[Task, Result]):
         return self._make.remote(self._start, self._folder)
 
     def _replacement(self, alive: int, lost: Lost) -> list[Any]:
-        """One worker, where the cluster still has a core for it: with a machine its cores are lost."""
+        """One worker, if the cluster still has a core for it: a lost machine takes its cores along."""
         if alive < self._cores():
             return [self._new()]
         if not alive:
-            raise ClusterError(f"no worker is left: {lost.reason}; the same command goes on")
+            raise ClusterError(f"no worker is left: {lost.reason}; run the same command to resume")
         return []
 
     def _cores(self) -> int:
@@ -138,11 +138,11 @@ class RayWorkers(Generic[Task, Result]):
             return Lost(next((line for line in lines if "exit" in line or "died" in line), type(error).__name__)[:300])
         except exceptions.RayError as error:
             first = str(error).strip().partition("\n")[0]
-            raise ClusterError(f"Ray failed ({first}); the same command goes on") from error
+            raise ClusterError(f"Ray failed ({first}); run the same command to resume") from error
 
 
 def in_order(results: Iterable[tuple[int, Task, Result]]) -> Iterator[Result]:
-    """Results by the position of their tasks; those that come early wait."""
+    """Results in the order of their tasks; early ones are held back."""
     early: dict[int, Result] = {}
     due = 0
     for position, _, result in results:
@@ -156,10 +156,10 @@ def in_order(results: Iterable[tuple[int, Task, Result]]) -> Iterator[Result]:
 def ray_workers(
     start: Callable[[], Callable[[Task], Result]], settings: RaySettings
 ) -> Iterator[RayWorkers[Task, Result]]:
-    """Workers on Ray while the block runs. start: is called once in each of them, and gives what works on a task.
+    """Workers on Ray while the block runs. start: called once in each worker; returns the function of a task.
 
-    Workers look for relative paths where this process does. Raises MissingExtraError without Ray, ClusterError where
-    there is no such cluster or too few cores.
+    Workers resolve relative paths as this process does. Raises MissingExtraError without Ray, ClusterError for a
+    cluster that is not available or has too few cores.
     """
     with connected(settings) as ray:
         yield RayWorkers(ray, start, settings.actors)
@@ -167,15 +167,15 @@ def ray_workers(
 
 @contextmanager
 def connected(settings: RaySettings) -> Iterator[Any]:
-    """Ray's module, connected while the block runs; where this process is connected already, it stays so.
+    """Ray's module, connected while the block runs. An existing connection of this process is kept.
 
-    A cluster that is started here listens on 127.0.0.1 alone, asks for a token, has no dashboard, reports nothing, and
-    keeps its files in a private folder that goes with it. Raises MissingExtraError without Ray, ClusterError.
+    A cluster started here listens on 127.0.0.1 only, requires a token, has no dashboard, sends no usage reports, and
+    keeps its files in a private folder that is deleted with it. Raises MissingExtraError without Ray, ClusterError.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it warns of machines without a GPU
     if not settings.address:
-        # As Ray does by itself on Windows and macOS: addresses of this machine alone.
+        # Ray's default on Windows and macOS: addresses of this machine only.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     try:
         import ray
@@ -198,7 +198,7 @@ def _connect(ray: Any, settings: RaySettings, scratch: str) -> None:
         if settings.address:
             ray.init(settings.address, **quiet)
             return
-        # Ray asks for a token; without one here it leaves one in the user's home.
+        # Ray requires a token; without this one it writes one to the user's home.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         ray.init(
             "local",
@@ -217,7 +217,7 @@ def _connect(ray: Any, settings: RaySettings, scratch: str) -> None:
 
 
 class _Actor:
-    """One worker process. What it needs is loaded with its first task, so that what goes wrong there has a name."""
+    """One worker process. Its resources are loaded with its first task, so that errors there are reported by name."""
 
     def __init__(self, start: Callable[[], Callable[[Any], Any]], folder: str) -> None:
         self._start = start
@@ -235,5 +235,5 @@ class _Actor:
 
 
 def _short_folder() -> str | None:
-    """Where a temporary folder has a short name: the paths of Ray's sockets may have 107 characters."""
+    """A parent for temporary folders with a short path: Ray's socket paths have at most 107 characters."""
     return "/tmp" if len(tempfile.gettempdir()) > 30 and Path("/tmp").is_dir() else None

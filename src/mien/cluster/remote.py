@@ -1,4 +1,4 @@
-"""Pictures and folders behind URLs, by fsspec: listed, and read into memory in one piece."""
+"""Lists images and folders at URLs with fsspec, and reads them into memory."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from mien.errors import DataError, MissingExtraError, PictureError
-from mien.pictures import PICTURE_SUFFIXES
+from mien.errors import DataError, ImageError, MissingExtraError
+from mien.images import IMAGE_SUFFIXES
 
 MAX_BYTES = 64 * 1024 * 1024
-"""Larger files behind URLs are refused: a few of them wait in memory for each worker."""
+"""The limit of a file at a URL, bytes. Several are in memory for each worker."""
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://")
 _TRIES, _PAUSE_S = 3, 0.5
 
 
 def is_url(text: str) -> bool:
-    """Whether this names something behind a URL (s3://, gs://, https://, memory://, file://, ...)."""
+    """Whether a text is a URL (s3://, gs://, https://, memory://, file://, ...)."""
     return _URL.match(text) is not None
 
 
 def open_url(url: str) -> tuple[Any, str]:
-    """The fsspec file system of a URL, and what the file system calls the place.
+    """The fsspec file system of a URL, and the path in it.
 
-    Raises MissingExtraError without fsspec; DataError for an unknown kind of URL and where its package is missing.
+    Raises MissingExtraError without fsspec; DataError for an unknown kind of URL or a missing package.
     """
     try:
         from fsspec.core import url_to_fs
@@ -42,9 +42,9 @@ def open_url(url: str) -> tuple[Any, str]:
 
 @cache
 def check_protocol(protocol: str) -> None:
-    """Raises DataError where URLs that begin with `protocol://` can't be read here, MissingExtraError without fsspec.
+    """Raises DataError if URLs with `protocol://` can't be read here, MissingExtraError without fsspec.
 
-    Looks at what is installed, not at the network.
+    Checks the installed packages, not the network.
     """
     try:
         from fsspec import get_filesystem_class
@@ -58,15 +58,15 @@ def check_protocol(protocol: str) -> None:
         raise DataError(f"{protocol}://: no such kind of URL; expected s3://, gs://, https://, file://, ...") from error
 
 
-def list_pictures(url: str) -> Iterator[str]:
-    """The URLs of the pictures that a URL stands for, sorted within each folder; none for a folder without pictures.
+def list_images(url: str) -> Iterator[str]:
+    """Expands a URL into the URLs of images, sorted within each folder; none for a folder without images.
 
-    A URL with a picture's suffix, or with a query, is taken for a picture, and not asked for. One with `*` is a
-    pattern. Any other is a folder: the files below it with a picture's suffix; hidden names are left out.
-    Raises DataError where it can't be listed.
+    A URL with an image suffix or a query is an image, and no request is made. One with `*` is a pattern. Any other is
+    a folder, which gives the files below it with an image suffix; hidden names are skipped.
+    Raises DataError if it can't be listed.
     """
     path = url.partition("#")[0]
-    if "?" in path or ("*" not in path and _is_picture(path)):
+    if "?" in path or ("*" not in path and _is_image(path)):
         yield url
         return
     system, place = open_url(url)
@@ -78,32 +78,32 @@ def list_pictures(url: str) -> Iterator[str]:
             yield from _walk(system, place)
     except FileNotFoundError:
         return
-    # Each kind of file system raises errors of its own, many of them no OSError.
+    # Each file system raises its own errors, many of which are not OSError.
     except Exception as error:
         raise DataError(
-            f"{url}: can't be listed ({_reason(error)}); check the URL and the access to it, or give a list of pictures"
+            f"{url}: can't be listed ({_reason(error)}); check the URL and the access to it, or give a list of images"
         ) from error
 
 
 def read_url(url: str) -> bytes:
-    """The bytes of a file behind a URL, at most `MAX_BYTES`; what fails is tried three times.
+    """The bytes of a file at a URL, at most `MAX_BYTES`. A failed read is tried three times.
 
-    Raises PictureError: missing, not allowed, too large, or can't be read.
+    Raises ImageError for a file that is missing, not permitted, too large or not readable.
     """
     for attempt in range(1, _TRIES + 1):
         try:
             return _read(url)
         except FileNotFoundError as error:
-            raise PictureError(f"{url}: no such file; check the URL") from error
+            raise ImageError(f"{url}: no such file; check the URL") from error
         except PermissionError as error:
-            raise PictureError(f"{url}: no permission to read it; check your access") from error
+            raise ImageError(f"{url}: no permission to read it; check your access") from error
         except DataError as error:
-            raise PictureError(str(error)) from error
-        except PictureError:
+            raise ImageError(str(error)) from error
+        except ImageError:
             raise
         except Exception as error:  # as above
             if attempt == _TRIES:
-                raise PictureError(f"{url}: can't be read ({_reason(error)}); tried {_TRIES} times") from error
+                raise ImageError(f"{url}: can't be read ({_reason(error)}); tried {_TRIES} times") from error
         time.sleep(_PAUSE_S * attempt)
     raise AssertionError  # the last attempt returns or raises
 
@@ -111,13 +111,13 @@ def read_url(url: str) -> bytes:
 def _read(url: str) -> bytes:
     system, place = open_url(url)
     size = system.info(place).get("size")
-    if size is None:  # a server that does not say: read no more than allowed
+    if size is None:  # the server gives no size: read no more than the limit
         with system.open(place, "rb", block_size=0) as file:
             data = file.read(MAX_BYTES + 1)
     else:
         data = b"" if size > MAX_BYTES else system.cat_file(place)
     if (size or len(data)) > MAX_BYTES:
-        raise PictureError(f"{url}: has more than {MAX_BYTES / 1e6:,.0f} MB, the limit; make it smaller")
+        raise ImageError(f"{url}: has more than {MAX_BYTES / 1e6:,.0f} MB, the limit; make it smaller")
     return bytes(data)
 
 
@@ -131,15 +131,15 @@ def _walk(system: Any, folder: str) -> Iterator[str]:
             continue
         if entry["type"] == "directory":
             folders.append(name)
-        elif _is_picture(name):
+        elif _is_image(name):
             yield str(system.unstrip_protocol(name))
     for name in folders:
         yield from _walk(system, name)
 
 
-def _is_picture(name: str) -> bool:
+def _is_image(name: str) -> bool:
     base = name.rpartition("/")[2]
-    return f".{base.rpartition('.')[2].lower()}" in PICTURE_SUFFIXES if "." in base else False
+    return f".{base.rpartition('.')[2].lower()}" in IMAGE_SUFFIXES if "." in base else False
 
 
 def _reason(error: BaseException) -> str:

@@ -1,9 +1,8 @@
-"""The work on one shard: paths and URLs of pictures in, the rows of their faces out. The same on every engine."""
+"""The work on one shard: paths and URLs of images in, rows of faces out. It is the same on every engine."""
 
 from __future__ import annotations
 
 import json
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,22 +11,23 @@ from typing import Any
 
 from mien.cluster.plan import pyarrow
 from mien.cluster.remote import is_url, read_url
-from mien.errors import PictureError
+from mien.errors import ImageError
 from mien.media.addresses import source_name
 from mien.recognition.recognizer import DetectedImage, Recognizer
+from mien.recognition.scheduling import run_ahead
 from mien.results import ImageResult
 from mien.results.rows import Row, columns, image_rows, parquet_table
 
 KEY = b"mien"
-"""The key of a shard's metadata: the list that it belongs to, its number and its counts, as JSON."""
+"""The metadata key of a shard: the checksum of its list, its number and its counts, as JSON."""
 
-_READERS = 8  # threads that wait for what is behind URLs
-_FACES, _PICTURES = 64, 256  # faces classified together, from so many pictures at most
+_READERS = 8  # threads that read URLs
+_FACES, _IMAGES = 64, 256  # faces classified together, and the most images they come from
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Pictures to work on. first: the first one's number in the list. listing: the list's checksum."""
+    """Images to process. first: the number of the first one in the list. listing: the checksum of the list."""
 
     number: int
     first: int
@@ -37,14 +37,14 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many pictures there were, faces in them, and pictures that failed."""
+    """The numbers of images, of their faces, and of images that failed."""
 
-    pictures: int = 0
+    images: int = 0
     faces: int = 0
     failed: int = 0
 
     def __add__(self, other: Counts) -> Counts:
-        return Counts(self.pictures + other.pictures, self.faces + other.faces, self.failed + other.failed)
+        return Counts(self.images + other.images, self.faces + other.faces, self.failed + other.failed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,25 +57,25 @@ class ShardDone:
 
 
 def work_on_shard(
-    recognizer: Recognizer, shard: Shard, *, workers: int = 1, told: Callable[[int], None] = lambda _: None
+    recognizer: Recognizer, shard: Shard, *, workers: int = 1, progress: Callable[[int], None] = lambda _: None
 ) -> ShardDone:
-    """Recognises in the pictures of a shard. A picture that can't be read is a row with its reason.
+    """Recognises the faces in the images of a shard. An image that can't be read is a row with its reason.
 
-    Which faces are classified together hangs on the shard alone, so that its rows are the same wherever it is worked
-    on (with one kind of processor; another one may differ in the last digit). workers: threads that search pictures
-    and classify faces; others read ahead what is behind URLs. told: is given how many pictures of the shard are done.
+    The batches depend on the shard alone, so rows are the same on every machine with the same kind of processor;
+    another kind may differ in the last digit. workers: threads that detect and classify faces; other threads read
+    URLs ahead. progress: called with the number of finished images of the shard.
     """
-    return _done(shard, _results(recognizer, shard.sources, workers, told), recognizer.labels)
+    return _done(shard, _results(recognizer, shard.sources, workers, progress), recognizer.labels)
 
 
 def failed_shard(shard: Shard, labels: Sequence[str], reason: str) -> ShardDone:
-    """A shard whose pictures all failed for the same reason."""
+    """A shard whose images all failed for the same reason."""
     results = (ImageResult(source, 0, 0, error=f"{source}: {reason}") for source in shard.sources)
     return _done(shard, results, labels)
 
 
 def halves(shard: Shard) -> tuple[Shard, ...]:
-    """A shard in two parts of the same number; one of a single picture stays whole."""
+    """A shard in two parts with the same number. A shard of one image is not divided."""
     middle = len(shard.sources) // 2
     if not middle:
         return (shard,)
@@ -84,7 +84,7 @@ def halves(shard: Shard) -> tuple[Shard, ...]:
 
 
 def joined_shard(shard: Shard, parts: Sequence[ShardDone]) -> ShardDone:
-    """A whole shard out of what became of its parts, which are given in order."""
+    """Joins the results of the parts of a shard, given in order."""
     pa = pyarrow()
     import pyarrow.parquet as pq
 
@@ -98,67 +98,47 @@ def shard_columns(labels: Sequence[str]) -> tuple[str, ...]:
 
 
 def _results(
-    recognizer: Recognizer, sources: Iterable[str], workers: int, told: Callable[[int], None]
+    recognizer: Recognizer, sources: Iterable[str], workers: int, progress: Callable[[int], None]
 ) -> Iterator[ImageResult]:
-    """The results in order. Searching and answering share the threads, so that each has work whichever takes longer."""
-    waiting: list[DetectedImage] = []
-    answering: deque[Future[list[ImageResult]]] = deque()
-    faces = done = 0
-
-    def answered() -> list[ImageResult]:
-        nonlocal done
-        results = answering.popleft().result()
-        done += len(results)
-        told(done)
-        return results
-
+    """The results in order. Detection and classification share the threads, whichever is slower."""
+    done = 0
     with (
         _stopped(ThreadPoolExecutor(_READERS, thread_name_prefix="mien-read")) as readers,
         _stopped(ThreadPoolExecutor(workers, thread_name_prefix="mien")) as pool,
     ):
-        for seen in _looked_at(recognizer, sources, readers, pool, _READERS + 2 * workers):
-            waiting.append(seen)
-            faces += seen.face_count
-            if faces >= _FACES or len(waiting) >= _PICTURES:
-                answering.append(pool.submit(_answer, recognizer, waiting))
-                waiting, faces = [], 0
-                if len(answering) > workers:
-                    yield from answered()
-        answering.append(pool.submit(_answer, recognizer, waiting))
-        while answering:
-            yield from answered()
+        reads = ((source, readers.submit(read_url, source) if is_url(source) else None) for source in sources)
+        detections = (pool.submit(_detect, recognizer, source, read) for source, read in reads)
+        detected = (future.result() for future in run_ahead(detections, _READERS + 2 * workers))
+        for future in run_ahead((pool.submit(recognizer.classify, b) for b in _batches(detected)), workers + 1):
+            results = future.result()
+            done += len(results)
+            progress(done)
+            yield from results
 
 
-def _answer(recognizer: Recognizer, seen: list[DetectedImage]) -> list[ImageResult]:
-    return list(recognizer.classify(seen))
+def _batches(detected: Iterable[DetectedImage]) -> Iterator[list[DetectedImage]]:
+    """Images whose faces are classified together: a function of their order alone, not of timing."""
+    batch: list[DetectedImage] = []
+    for image in detected:
+        batch.append(image)
+        if len(batch) >= _IMAGES or sum(each.face_count for each in batch) >= _FACES:
+            yield batch
+            batch = []
+    yield batch
 
 
-def _looked_at(
-    recognizer: Recognizer, sources: Iterable[str], readers: ThreadPoolExecutor, pool: ThreadPoolExecutor, ahead: int
-) -> Iterator[DetectedImage]:
-    """The pictures in order, read and searched in threads a little ahead: only so many bytes are in memory."""
-
-    def look(source: str, read: Future[bytes] | None) -> DetectedImage:
-        try:
-            if read is None:
-                return recognizer.detect_source(source, source_name(source))
-            return recognizer.detect_source(read.result(), source)
-        except PictureError as error:
-            return DetectedImage(ImageResult(source, 0, 0, error=str(error)))
-
-    running: deque[Future[DetectedImage]] = deque()
-    for source in sources:
-        read = readers.submit(read_url, source) if is_url(source) else None
-        running.append(pool.submit(look, source, read))
-        if len(running) >= ahead:
-            yield running.popleft().result()
-    while running:
-        yield running.popleft().result()
+def _detect(recognizer: Recognizer, source: str, read: Future[bytes] | None) -> DetectedImage:
+    try:
+        if read is None:
+            return recognizer.detect_source(source, source_name(source))
+        return recognizer.detect_source(read.result(), source)
+    except ImageError as error:
+        return DetectedImage(ImageResult(source, 0, 0, error=str(error)))
 
 
 @contextmanager
 def _stopped(pool: ThreadPoolExecutor) -> Iterator[ThreadPoolExecutor]:
-    """A pool that is not waited for: what has not begun never does."""
+    """A pool that ends without waiting: tasks that have not begun are cancelled."""
     try:
         yield pool
     finally:
@@ -182,7 +162,7 @@ def _written(shard: Shard, table: Any, counts: Counts) -> ShardDone:
     about = {
         "listing": shard.listing,
         "shard": shard.number,
-        "pictures": counts.pictures,
+        "images": counts.images,
         "faces": counts.faces,
         "failed": counts.failed,
     }

@@ -1,4 +1,4 @@
-"""From what a user names to pictures, one after another: as `mien.media.sources`, and lists in files, and URLs."""
+"""Expands sources into images: those of `mien.media.sources`, list files and URLs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
-from mien.cluster.remote import check_protocol, is_url, list_pictures
-from mien.errors import DataError, PictureError
+from mien.cluster.remote import check_protocol, is_url, list_images
+from mien.errors import DataError, ImageError
 from mien.media.addresses import NamedImage
 from mien.media.listing import STANDARD_INPUT, read_listing
 from mien.media.skipped import SkippedFiles
@@ -19,15 +19,15 @@ from mien.media.sources import expand_sources
 
 
 class Lists:
-    """Reads the lists among the sources, and remembers what it read: the same command may name another list later."""
+    """Reads the lists among the sources, and hashes their lines: a list may change between two runs."""
 
     def __init__(self, standard_input: BinaryIO | None = None) -> None:
-        """standard_input: where `-` is read from; None: the process's own."""
+        """standard_input: the input that `-` reads; None: that of the process."""
         self._standard_input = standard_input
         self._digest = hashlib.sha256()
         self._any = False
         self.skipped = SkippedFiles()
-        """The files of folders that are no images; those behind URLs go by their names and are not counted."""
+        """The files of folders that are not images. Files at URLs are chosen by name and not counted."""
 
     def lines(self, source: str) -> Iterator[str]:
         """The lines of the list `@FILE`, or of standard input for `-`, without empty ones. Raises DataError."""
@@ -36,16 +36,16 @@ class Lists:
             with _opened(source, self._standard_input) as file:
                 for path in read_listing(file, STANDARD_INPUT if source == "-" else source[1:]):
                     if isinstance(path, NamedImage):
-                        raise DataError(f"{path.name}: is an image; expected a list, one picture a line")
+                        raise DataError(f"{path.name}: is an image; expected a list, one image a line")
                     self._digest.update(os.fsencode(path) + b"\n")
                     yield path
         except OSError as error:
             raise DataError(
-                f"{source[1:]}: can't be read ({error.strerror}); expected a list, one picture a line"
+                f"{source[1:]}: can't be read ({error.strerror}); expected a list, one image a line"
             ) from error
 
     def checksum(self) -> str:
-        """Of all lines that were read; empty where no list was."""
+        """The checksum of all lines that were read; empty without a list."""
         return self._digest.hexdigest() if self._any else ""
 
 
@@ -61,11 +61,11 @@ def is_list(source: str) -> bool:
 
 
 def expand_all(sources: Sequence[str], lists: Lists) -> Iterator[str]:
-    """The paths and URLs of the pictures that `sources` stand for, lazily, in the order given, none twice.
+    """The paths and URLs of the images in `sources`, lazily, in the given order, without repetition.
 
-    A line of a list stands for itself. Holds 100 to 250 bytes a picture while it runs, to tell which it has seen.
-    Raises PictureError for a folder without pictures and a pattern that matches nothing; DataError for a list or URL
-    that can't be read.
+    Lines of a list are not expanded. Uses 100 to 250 bytes of memory per image, to skip repeated ones.
+    Raises ImageError for a folder without images or a pattern without matches; DataError for a list or URL that can't
+    be read.
     """
     if not any(is_list(source) or is_url(source) for source in sources):
         yield from map(str, expand_sources(sources, skipped=lists.skipped))
@@ -81,7 +81,7 @@ def expand_all(sources: Sequence[str], lists: Lists) -> Iterator[str]:
                 seen.add(key)
                 yield name
         if empty and is_url(source):
-            raise PictureError(f"{source}: no pictures behind this URL; check it, or give a list of pictures")
+            raise ImageError(f"{source}: no images at this URL; check it, or give a list of images")
 
 
 def _expand(source: str, lists: Lists) -> Iterator[str]:
@@ -92,6 +92,6 @@ def _expand(source: str, lists: Lists) -> Iterator[str]:
             yield name
     elif is_url(source):
         check_protocol(source.partition("://")[0])
-        yield from list_pictures(source)
+        yield from list_images(source)
     else:
         yield from map(str, expand_sources([source], skipped=lists.skipped))

@@ -1,4 +1,4 @@
-"""`mien tune --engine ray`: the trials of one study, each a task on Ray, shared through the study's database."""
+"""`mien tune --engine ray`: the trials of a study as tasks on Ray, which share the study's database."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mien.training.tuned import Tried, Tuned
 
 @dataclass(frozen=True, slots=True)
 class TuneSettings:
-    """What is tuned; as the arguments of `mien.training.tune.tune`. device: by name, picked on each machine."""
+    """The arguments of `mien.training.tune.tune`. device: a name, resolved on each machine."""
 
     recipe: str
     data: Path
@@ -35,31 +35,31 @@ def tune_on_ray(
     on_end: Callable[[Tried], None] = lambda _: None,
     warn: Callable[[str], None] = print,
 ) -> Tuned:
-    """As `tune`, several trials at once. A trial whose worker is lost goes on from its checkpoint, as after a kill.
+    """Runs `tune` with several trials at once. A trial whose worker is lost is resumed from its checkpoint.
 
-    The database must be reached by all machines: study.db in `out` is for one machine, with several give a `storage`.
-    Trials draw what they try from those that have ended, so with several at once another order gives other trials.
-    on_end: is told each trial that has ended. Raises what `tune` does; ClusterError.
+    All machines must reach the database: study.db in `out` serves one machine; several need a `storage`. Trials are
+    sampled from the results of finished ones, so the order in which parallel trials end changes the next ones.
+    on_end: called with each finished trial. Raises what `tune` raises; ClusterError.
     """
     check_trackers(settings.trackers)
     open_study(settings.recipe, settings.out, overrides=settings.overrides, storage=settings.storage)
     with ray_workers(partial(_start, settings), ray) as workers:
         if workers.machines > 1 and not settings.storage:
             raise ClusterError(
-                "--storage: trials on several machines share a database that all reach; give its URL "
+                "--storage: trials on several machines need a database that all machines reach; give its URL "
                 "(postgresql+psycopg://USER@HOST/NAME)"
             )
         for _, _, tried in workers.work_off(range(settings.trials)):
             if isinstance(tried, Lost):
-                warn(f"a trial's worker was lost {TRIES} times ({tried.reason}); the same command goes on with it")
+                warn(f"a trial's worker was lost {TRIES} times ({tried.reason}); the same command resumes it")
             elif tried is not None:
                 on_end(tried)
     return conclude_tuning(settings.recipe, settings.out, overrides=settings.overrides, storage=settings.storage)
 
 
 def _start(settings: TuneSettings) -> Callable[[int], Tried | None]:
-    """Works on one trial: one that was killed, or a new one; None where there are enough."""
-    from mien.training.loop import pick_device
+    """Returns a function that runs one trial, killed or new. It returns None once there are enough."""
+    from mien.training.devices import pick_device
 
     device = pick_device(settings.device, threads=1)
 

@@ -117,11 +117,11 @@ def write_arrays(
         if source.total is None or done < source.total:
             with pixels_file.open("ab") as file:
                 for number, chunk in enumerate(source.chunks(done), start=len(journal)):
-                    shapes = append_pixels(file, chunk.pictures)
+                    shapes = append_pixels(file, chunk.images)
                     file.flush()
                     journal.append(part / JOURNAL / f"rows-{number:06d}.parquet")
                     _write_journal(journal[-1], chunk, shapes)
-                    done, samples = done + chunk.consumed, samples + len(chunk.pictures)
+                    done, samples = done + chunk.consumed, samples + len(chunk.images)
                     problems += len(chunk.problems)
                     if progress:
                         progress(done, source.total)
@@ -154,16 +154,15 @@ def staging(out: Path) -> Path:
 def begin_job(part: Path, job: Mapping[str, Any], *, out: Path, resume: bool) -> list[Path]:
     """Makes the staging folder, or finds that of the same job; returns the journal's files, in order.
 
-    Raises OutputError where unfinished work is there and may not, or can't, be gone on with.
+    Raises OutputError where unfinished work is there that `resume` does not allow to resume, or that
+    cannot be resumed.
     """
     job_file = part / JOURNAL / _JOB
     if part.exists() and not job_file.exists():
         shutil.rmtree(part)  # killed before it began
     if part.exists():
         if not resume:
-            raise OutputError(
-                f"{out}: unfinished work is in {part}; add --resume to go on with it, or delete that folder"
-            )
+            raise OutputError(f"{out}: unfinished work is in {part}; add --resume to resume it, or delete that folder")
         before = json.loads(job_file.read_text("utf-8"))
         if before != job:
             changed = [k for k in job if before.get(k) != job[k]]

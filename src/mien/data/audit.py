@@ -1,6 +1,6 @@
 """Looks a data set over and flags what may be wrong with it; removes nothing.
 
-Counts, sizes, blank and low-contrast pictures, pictures without a face, copies inside and across splits, copies with
+Counts, sizes, blank and low-contrast images, images without a face, copies inside and across splits, copies with
 different labels, labels that raters' votes contradict, and labels that are likely wrong by confident learning; and
 whether all labels look as if they were read in a wrong order.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from mien.data.arrays import begin_job, staging
 from mien.data.audit_report import AuditSummary, audit_page, read_summary, summarise
+from mien.data.audit_settings import AuditSettings
 from mien.data.crops import DetectorChoice
 from mien.data.dataset import Dataset, Progress
 from mien.data.duplicates import find_duplicates
@@ -46,23 +47,8 @@ _SCORES, _FOLDS = "face-scores", "folds"
 
 OutOfFold = Callable[[Dataset, NDArray[np.int64], Path], NDArray[np.float32]]
 """A data set, groups of copies int64 (N,) with -1 for none, a folder to work in -> class probabilities float32 (N, K),
-each from a network that saw neither the sample nor a copy of it; NaN where there is none. In a folder with unfinished
-work it goes on with that."""
-
-
-@dataclass(frozen=True, slots=True)
-class AuditSettings:
-    """What decides an audit's outcome, apart from the data.
-
-    near: near copies within so many bits of the perceptual hash, None for exact copies only. low_contrast: pictures
-    whose grey levels (0 to 255) have a smaller standard deviation are flagged; of FER2013's faces 99 in 100 have 25 or
-    more. recipe: the quick network's, as TOML; '' without suspects. folds: of its out-of-fold predictions.
-    """
-
-    near: int | None = None
-    low_contrast: float = 12.0
-    recipe: str = ""
-    folds: int = 0
+each from a network trained on neither the sample nor a copy of it; NaN where there is none. Unfinished work in the
+folder is resumed."""
 
 
 def audit(
@@ -78,7 +64,7 @@ def audit(
     """Writes the folder `out`: index.html, flags.csv, summary.json, and out-of-fold.npy where that was asked for.
 
     out_of_fold: makes the predictions by which labels are suspected, see `OutOfFold`. detector: looks for a face in
-    every picture. resume: go on where a killed audit of the same data and settings stopped; a finished one is read.
+    every image. resume: go on where a killed audit of the same data and settings stopped; a finished one is read.
     Raises OutputError where `out` is there already, or unfinished work of another kind is; DataError, DetectorError,
     MissingExtraError.
     """

@@ -17,10 +17,10 @@ from mien.data.flags import FLAGS, Flags
 from mien.pages import Page
 
 GALLERY = 120
-"""How many pictures of each kind the page shows."""
+"""How many images of each kind the page shows."""
 
 TOP = 200
-"""Of how many of the likeliest suspects the share is given that raters' votes confirm."""
+"""The number of top suspects for which the share that raters' votes confirm is reported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class AuditSummary:
 
     copies: exact ones. near_copies: exact and near ones. voted, disagreeing: samples with votes for an expression, and
     those whose label the votes contradict. accuracy: of the out-of-fold predictions, by the given labels. confirmed:
-    among the likeliest suspects (`TOP`), the share that the votes contradict. None: not looked for.
+    among the first suspects (`TOP`), the share that the votes contradict. None: not looked for.
     label_check: how far a shipped model agrees with the labels, and whether another order fits far better; empty where
     they are no expressions.
     """
@@ -118,13 +118,13 @@ def read_summary(table: dict[str, Any]) -> AuditSummary:
 
 
 _TITLES = {
-    "blank": ("Blank pictures", "All pixels are alike: there is nothing to see."),
+    "blank": ("Blank images", "All pixels are alike: there is nothing to see."),
     "low-contrast": ("Low contrast", "Hard to make anything out."),
     "no-face": ("No face found", "The detector finds no face, which may also be its mistake."),
-    "duplicate": ("Exact duplicates", "The same pixels as another picture. One of each group is not flagged: the first "
+    "duplicate": ("Exact duplicates", "The same pixels as another image. One of each group is not flagged: the first "
                   "of test, else of validation, else of all."),
-    "near-duplicate": ("Near duplicates", "Looks the same as another picture, with other pixels."),
-    "leak": ("Leaks between splits", "Seen in training, and again when the network is measured: figures come out too "
+    "near-duplicate": ("Near duplicates", "Looks the same as another image, with other pixels."),
+    "leak": ("Leaks between splits", "An image of training that is also in validation or test: figures come out too "
              "good. Flagged is the copy in the earlier split."),
     "label-conflict": ("Copies with different labels", "The same pixels, labelled differently: at most one is right."),
     "votes-disagree": ("Labels that raters contradict", "Another expression than the label has the most votes. Unknown "
@@ -156,14 +156,14 @@ def audit_page(dataset: Dataset, summary: AuditSummary, flags: Sequence[Flags], 
         page.text(f"A look at a sample: {summary.label_check}.")
     copies = [("exact", summary.copies), *([("exact or near", summary.near_copies)] if summary.near_copies else [])]
     page.table(
-        ("copies", "groups", "pictures in them", "groups with different labels", "groups across splits"),
+        ("copies", "groups", "images in them", "groups with different labels", "groups across splits"),
         [(name, c.groups, c.samples, c.conflicts, c.across_splits) for name, c in copies],
     )
     if summary.voted:
         share = (summary.disagreeing or 0) / summary.voted
         page.text(f"Raters' votes contradict {share:.1%} of {summary.voted:,} labels.")
         if summary.confirmed is not None:
-            page.text(f"Of the {TOP} likeliest suspects they contradict {summary.confirmed:.1%}.")
+            page.text(f"Of the first {TOP} suspects they contradict {summary.confirmed:.1%}.")
     if summary.accuracy is not None:
         page.text(
             f"The quick network's out-of-fold predictions agree with {summary.accuracy:.1%} of the labels "
@@ -179,16 +179,16 @@ def audit_page(dataset: Dataset, summary: AuditSummary, flags: Sequence[Flags], 
     shapes, amounts = np.unique(dataset.shapes, axis=0, return_counts=True)
     order = np.argsort(-amounts, kind="stable")[:20]
     page.table(
-        ("width", "height", "channels", "pictures"),
+        ("width", "height", "channels", "images"),
         [(*shapes[i][[1, 0, 2]].tolist(), int(amounts[i])) for i in order.tolist()],
-        "Picture sizes" + (f" (the 20 most frequent of {len(shapes)})" if len(shapes) > 20 else ""),
+        "Image sizes" + (f" (the 20 most frequent of {len(shapes)})" if len(shapes) > 20 else ""),
     )
     for each in flags:
         title, text = _TITLES[each.kind]
         shown = each.rows[:GALLERY].tolist()
         most = f" The worst {GALLERY} are shown." if len(each) > GALLERY else ""
         page.section(f"{title}: {len(each):,}", f"{text}{most}")
-        page.gallery([dataset.picture(row) for row in shown], [_caption(dataset, each, i) for i in range(len(shown))])
+        page.gallery([dataset.image(row) for row in shown], [_caption(dataset, each, i) for i in range(len(shown))])
     return page
 
 

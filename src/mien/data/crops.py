@@ -22,15 +22,15 @@ from mien.data.dataset import Chunk, Dataset, Problem, Progress, Source, SourceO
 from mien.errors import DetectorError
 from mien.faces import FaceDetector, make_detector
 from mien.faces.geometry import large_enough, taken
-from mien.pictures import as_picture
+from mien.images import as_image
 from mien.results import Detections
 
-Picture = NDArray[np.uint8]
+Image = NDArray[np.uint8]
 NoFace = Literal["drop", "keep", "whole"]
 Which = Literal["all", "largest"]
 
 ENLARGED = 96
-"""A picture whose longer side is shorter, in pixels, is a loose crop: it is enlarged to this before it is searched."""
+"""An image whose longer side is shorter, in pixels, is a loose crop: it is enlarged to this before it is searched."""
 
 PADS = {"mtcnn": 0.25, "yunet": 0.0, "haar": 0.5}
 """By how much of its longer side a loose crop is padded on each side: what finds most faces of FER2013."""
@@ -66,15 +66,15 @@ class DetectorChoice:
 
 @dataclass(frozen=True, slots=True)
 class CropSettings:
-    """What is cut out of the pictures, and how. The defaults are what mien's models expect, found as mien predicts.
+    """What is cut out of the images, and how. The defaults are what mien's models expect, found as mien predicts.
 
-    size: side of a crop, pixels. channels: 1 grey, 3 RGB. spec: the framing. faces: all of a picture, from left to
+    size: side of a crop, pixels. channels: 1 grey, 3 RGB. spec: the framing. faces: all of an image, from left to
     right, or the largest alone. min_face: faces whose longer edge has fewer pixels are left out. pad: by how much of
-    its longer side a picture is padded on each side before it is searched, with its border repeated; None: `PADS` for
+    its longer side an image is padded on each side before it is searched, with its border repeated; None: `PADS` for
     loose crops, 0 for others.
 
-    no_face: what becomes of a picture in which no face is found. drop: a problem says so. keep: the picture is taken
-    for a face crop already and only resized, as `mien predict --detector none` does. whole: the picture's edges are
+    no_face: what becomes of an image in which no face is found. drop: a problem says so. keep: the image is taken
+    for a face crop already and only resized, as `mien predict --detector none` does. whole: the image's edges are
     taken for the box of a face, which is framed like any other (its proportions stay).
     """
 
@@ -103,7 +103,7 @@ class CropSettings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cropped:
-    """What cropping gave: the faces, and the pictures that gave none, each with its reason; `listing` names them."""
+    """What cropping gave: the faces, and the images that gave none, each with its reason; `listing` names them."""
 
     faces: Dataset
     problems: tuple[Problem, ...]
@@ -122,11 +122,11 @@ def crop_dataset(
     progress: Progress | None = None,
     engine: Callable[[Source], Source] | None = None,
 ) -> Cropped:
-    """Cuts the faces out of all pictures of a data set or folder `source` and writes them to `out`.
+    """Cuts the faces out of all images of a data set or folder `source` and writes them to `out`.
 
-    as_: what is written; the pictures without a face are listed in `OUT/problems.csv`.
+    as_: what is written; the images without a face are listed in `OUT/problems.csv`.
     workers: threads that search and cut; None: one per processor. resume: go on where a killed run of the same settings
-    stopped. engine: makes the source of the faces from that of the pictures; None: `CroppedSource`.
+    stopped. engine: makes the source of the faces from that of the images; None: `CroppedSource`.
     Raises DataError, DetectorError, OutputError, MissingExtraError.
     """
     from mien.data.export import write_source
@@ -150,25 +150,25 @@ def detector_maker(choice: DetectorChoice, *, min_face: float, workers: int) -> 
     return lambda: choice.make(min_face=min_face, threads=1 if workers > 1 else 0)
 
 
-def find_faces(detector: FaceDetector, picture: Picture, *, pad: float | None = None) -> Detections:
-    """Faces in an RGB picture (H, W, 3), best first, in its pixels; a loose crop is padded and enlarged for it.
+def find_faces(detector: FaceDetector, image: Image, *, pad: float | None = None) -> Detections:
+    """Faces in an RGB image (H, W, 3), best first, in its pixels; a loose crop is padded and enlarged for it.
 
     pad: as in `CropSettings`. A photograph is searched as it is, as recognition does.
     """
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     longer = max(height, width)
     small = longer < ENLARGED
     share = (PADS.get(detector.name, 0.0) if small else 0.0) if pad is None else pad
     border = round(share * longer)
     if not small and not border:
-        return detector.detect(picture)
-    padded = cv2.copyMakeBorder(picture, border, border, border, border, cv2.BORDER_REPLICATE)
+        return detector.detect(image)
+    padded = cv2.copyMakeBorder(image, border, border, border, border, cv2.BORDER_REPLICATE)
     factor = max(1.0, ENLARGED / longer)
     size = tuple(round(n * factor) for n in padded.shape[1::-1])
     enlarged = cv2.resize(padded, size, interpolation=cv2.INTER_CUBIC) if small else padded
     found = detector.detect(enlarged)  # type: ignore[arg-type]
-    if found.cropped:  # the detector takes each picture for a face: for this one as it is
-        return detector.detect(picture)
+    if found.cropped:  # the detector takes each image for a face: for this one as it is
+        return detector.detect(image)
     shrink = (np.array(padded.shape[1::-1]) / np.array(enlarged.shape[1::-1])).astype(np.float32)
     boxes = found.boxes * np.tile(shrink, 2) - np.float32(border)
     marks = found.landmarks
@@ -187,11 +187,11 @@ def choose_faces(found: Detections, *, min_face: int, which: Which) -> Detection
 
 @dataclass(frozen=True, slots=True)
 class CroppedSource(SourceOver):
-    """A source of the faces in another source's pictures. `chunks(start)` counts the other source's records.
+    """A source of the faces in another source's images. `chunks(start)` counts the other source's records.
 
-    make: makes a detector; each of `workers` threads has its own. A face has the columns of its picture, and these:
-    `picture`, the picture's source (`source` itself gets "#0", "#1", ... where a picture gives several faces); `face`,
-    int64, from left to right; `box`, float32 (n, 4), x1, y1, x2, y2 in the picture's pixels; `detection_score`,
+    make: makes a detector; each of `workers` threads has its own. A face has the columns of its image, and these:
+    `image`, the image's source (`source` itself gets "#0", "#1", ... where an image gives several faces); `face`,
+    int64, from left to right; `box`, float32 (n, 4), x1, y1, x2, y2 in the image's pixels; `detection_score`,
     float32, 0 where no face was found; `landmarks`, float32 (n, 10), x, y of `Detections.landmarks`, NaN where the
     detector gives none.
     """
@@ -201,24 +201,24 @@ class CroppedSource(SourceOver):
     workers: int = 1
 
     def chunks(self, start: int = 0) -> Iterator[Chunk]:
-        """The faces of the pictures from `start` on."""
+        """The faces of the images from `start` on."""
         with Workers(self.make, self.workers) as workers:
             for chunk in self.source.chunks(start):
-                yield _joined(chunk, workers.map(self._cut, chunk.pictures), self.settings.size, self.settings.channels)
+                yield _joined(chunk, workers.map(self._cut, chunk.images), self.settings.size, self.settings.channels)
 
-    def _cut(self, detector: FaceDetector, picture: Picture) -> _Cut:
-        picture = as_picture(picture, "the picture")
+    def _cut(self, detector: FaceDetector, image: Image) -> _Cut:
+        image = as_image(image, "the image")
         wanted = self.settings
-        found = find_faces(detector, picture, pad=wanted.pad)
+        found = find_faces(detector, image, pad=wanted.pad)
         faces = choose_faces(found, min_face=wanted.min_face, which=wanted.faces)
         wrong = ""
         if not len(faces) and wanted.no_face == "drop":
             too_small = f" of {wanted.min_face} pixels or more" if len(found) else ""
             wrong = f"no face{too_small} found by {detector.name}"
         elif not len(faces):
-            edges = np.array([[0, 0, picture.shape[1], picture.shape[0]]], np.float32)
+            edges = np.array([[0, 0, image.shape[1], image.shape[0]]], np.float32)
             faces = Detections(edges, np.zeros(1, np.float32), cropped=wanted.no_face == "keep")
-        crops = crop_faces(picture, faces, wanted.spec, size=wanted.size, channels=wanted.channels)
+        crops = crop_faces(image, faces, wanted.spec, size=wanted.size, channels=wanted.channels)
         marks = np.full((len(faces), 10), np.nan, np.float32)
         if faces.landmarks is not None:
             marks = faces.landmarks.reshape(-1, 10).astype(np.float32)
@@ -227,9 +227,9 @@ class CroppedSource(SourceOver):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Cut:
-    """The faces of one picture, or why there are none."""
+    """The faces of one image, or why there are none."""
 
-    crops: Picture
+    crops: Image
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
     landmarks: NDArray[np.float32]
@@ -237,7 +237,7 @@ class _Cut:
 
 
 def _joined(chunk: Chunk, cuts: Sequence[_Cut | str], size: int, channels: int) -> Chunk:
-    """A chunk of pictures and what was cut out of each (or why it failed) -> a chunk of faces."""
+    """A chunk of images and what was cut out of each (or why it failed) -> a chunk of faces."""
     nothing = _Cut(
         np.zeros((0, size, size, channels), np.uint8),
         np.zeros((0, 4), np.float32),
@@ -246,15 +246,15 @@ def _joined(chunk: Chunk, cuts: Sequence[_Cut | str], size: int, channels: int) 
     )
     every = [replace(nothing, wrong=cut) if isinstance(cut, str) else cut for cut in cuts]
     counts = [len(cut.crops) for cut in every]
-    of_picture = np.repeat(np.arange(len(every)), counts)
+    of_image = np.repeat(np.arange(len(every)), counts)
     names = chunk.columns["source"]
     face = np.concatenate([np.zeros(0, np.int64), *(np.arange(count) for count in counts)])
-    several = np.array(counts, np.int64)[of_picture] > 1
-    sources = [f"{n}#{f}" if more else n for n, f, more in zip(names[of_picture], face, several, strict=True)]
+    several = np.array(counts, np.int64)[of_image] > 1
+    sources = [f"{n}#{f}" if more else n for n, f, more in zip(names[of_image], face, several, strict=True)]
     parts = [nothing, *every]
-    columns = {name: values[of_picture] for name, values in chunk.columns.items()} | {
+    columns = {name: values[of_image] for name, values in chunk.columns.items()} | {
         "source": text_column(sources),
-        "picture": names[of_picture],
+        "photograph": names[of_image],
         "face": face.astype(np.int64),
         "box": np.concatenate([cut.boxes for cut in parts]),
         "detection_score": np.concatenate([cut.scores for cut in parts]),
@@ -266,7 +266,7 @@ def _joined(chunk: Chunk, cuts: Sequence[_Cut | str], size: int, channels: int) 
 
 
 class Workers(Generic[Made]):
-    """Threads that work on pictures, each with a detector of its own: some of them take one picture at a time."""
+    """Threads that work on images, each with a detector of its own: some of them take one image at a time."""
 
     def __init__(self, make: Callable[[], Made], count: int) -> None:
         """make: makes what each of the `count` threads works with."""
@@ -281,13 +281,13 @@ class Workers(Generic[Made]):
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def map(self, work: Callable[[Made, Picture], Result], pictures: Sequence[Picture] | Picture) -> list[Result | str]:
-        """What `work` makes of each picture, in order; for a picture that it can't work on, why (text)."""
+    def map(self, work: Callable[[Made, Image], Result], images: Sequence[Image] | Image) -> list[Result | str]:
+        """What `work` makes of each image, in order; for an image that it can't work on, why (text)."""
 
-        def one(picture: Picture) -> Result | str:
+        def one(image: Image) -> Result | str:
             made = self._free.get()
             try:
-                return work(made, picture)
+                return work(made, image)
             except MemoryError:
                 return "does not fit into memory; make it smaller"
             except cv2.error as error:
@@ -295,4 +295,4 @@ class Workers(Generic[Made]):
             finally:
                 self._free.put(made)
 
-        return list(self._pool.map(one, pictures))
+        return list(self._pool.map(one, images))

@@ -10,14 +10,18 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.crop import fit_face
 from mien.data.samples import Samples
-from mien.errors import DataError
+from mien.errors import DataError, MissingExtraError
+from mien.labels import EIGHT
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SPLITS = ("train", "validation", "test")
 """What splits are called in mien. A sample of no split has the split ''."""
@@ -25,9 +29,12 @@ SPLITS = ("train", "validation", "test")
 CHUNK = 512
 """How many records a source reads at a time: what is lost at most when a run is killed."""
 
+_PARTS = {"votes": EIGHT, "ferplus_other": ("unknown", "not_a_face"), "box": ("x1", "y1", "x2", "y2")}
+"""What the numbers of a column with several per sample are."""
+
 Columns = Mapping[str, NDArray[Any]]
 Progress = Callable[[int, int | None], None]
-"""Told how many records are done, and of how many (None: not known)."""
+"""A callback: the number of records done, and of all records (None: not known)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +49,13 @@ class Problem:
 class Chunk:
     """Consecutive records of a source: those that could be read, and the problems of those that could not.
 
-    pictures: uint8 (H, W, C) each, grey (C = 1) or RGB (C = 3). columns: arrays as long as `pictures`; always `source`
+    images: uint8 (H, W, C) each, grey (C = 1) or RGB (C = 3). columns: arrays as long as `images`; always `source`
     and `split` (text) and `label` (int64, an index into the source's label names, -1 for none). Others as the source
     has them, the same in each of its chunks: `votes` (float32 (n, 8), of `labels.EIGHT`), `identity`, `box`, ...
     consumed: how many records of the source this chunk stands for.
     """
 
-    pictures: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
+    images: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
     columns: Columns
     problems: tuple[Problem, ...]
     consumed: int
@@ -70,7 +77,7 @@ class Source(Protocol):
     """Yields samples in chunks, always in the same order.
 
     total: how many records there are, None where only reading tells. fingerprint: changes when the records do (sizes
-    and times of files): work on one source is never gone on with on another.
+    and times of files): work on one source is never resumed on another.
     """
 
     @property
@@ -102,7 +109,7 @@ class Source(Protocol):
 class Dataset:
     """Samples of all splits: a manifest with a row per sample, and their pixels, memory-mapped where they are many.
 
-    columns: as in `Chunk`, each of length N. pixels: uint8, flat. offsets: int64 (N,), where in `pixels` each picture
+    columns: as in `Chunk`, each of length N. pixels: uint8, flat. offsets: int64 (N,), where in `pixels` each image
     begins. shapes: int32 (N, 3), height, width, channels. name: for messages. It is a `Source`.
     """
 
@@ -143,8 +150,44 @@ class Dataset:
         """float32 (N, 8), raters' votes for `labels.EIGHT`; zeros where nobody voted; None where there are none."""
         return self.columns.get("votes")
 
-    def picture(self, row: int) -> NDArray[np.uint8]:
-        """One sample's picture, uint8 (H, W, C); a view of the pixels."""
+    def __getitem__(self, split: str) -> Dataset:
+        """One split: "train", "validation", "test", or "" for samples without one. Raises DataError for another."""
+        rows = np.flatnonzero(self.splits == split)
+        if not len(rows):
+            has = ", ".join(sorted({str(s) or "'' (no split)" for s in self.splits.tolist()}, key=split_rank)) or "none"
+            raise DataError(f"{self.name}: no split {split!r}; it has {has}")
+        return self.take(rows)
+
+    def __iter__(self) -> Iterator[str]:
+        """The names of the splits, in the usual order, as a mapping of splits has them."""
+        return iter(sorted(set(self.splits.tolist()), key=split_rank))
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The manifest as a pandas DataFrame, a row per sample, without the pixels.
+
+        Columns: source, split, label (the class's name, None for no label), height, width, channels, and any others
+        of the data set. Several numbers per sample are columns of their own: votes_angry, ..., box_x1, ...
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise MissingExtraError("pandas", "to_pandas()") from error
+        names = np.array([*self.label_names, None], object)  # the last is that of -1
+        columns = {"source": self.sources, "split": self.splits, "label": names[self.labels]}
+        columns |= zip(("height", "width", "channels"), self.shapes.T, strict=True)
+        for name, values in self.columns.items():
+            if values.ndim == 1:
+                columns.setdefault(name, values)
+            else:
+                parts = _PARTS.get(name) or map(str, range(values.shape[1]))
+                columns |= {f"{name}_{part}": values[:, i] for i, part in enumerate(parts)}
+        return pd.DataFrame(columns)
+
+    def image(self, row: int) -> NDArray[np.uint8]:
+        """One sample's image, uint8 (H, W, C); a view of the pixels."""
         shape = tuple(int(n) for n in self.shapes[row])
         start = int(self.offsets[row])
         return self.pixels[start : start + shape[0] * shape[1] * shape[2]].reshape(shape)
@@ -167,7 +210,7 @@ class Dataset:
             return every[places[0] : places[-1] + 1] if whole else every[places]
         faces = np.empty((len(rows), size, size, channels), np.uint8)
         for i, row in enumerate(rows.tolist()):
-            faces[i] = fit_face(self.picture(row), size, channels)
+            faces[i] = fit_face(self.image(row), size, channels)
         return faces
 
     def samples(self, split: str, *, size: int, channels: int) -> Samples:
@@ -217,7 +260,7 @@ class Dataset:
         return found
 
     def chunks(self, start: int = 0) -> Iterator[Chunk]:
-        """The samples from row `start` on; pictures are views."""
+        """The samples from row `start` on; images are views."""
         return Selection(self, np.ones(len(self), bool)).chunks(start)
 
 
@@ -231,7 +274,7 @@ def collect(
 ) -> Dataset:
     """All of a source as a `Dataset`. The pixels lie in a nameless temporary file, not in memory.
 
-    problem: is told each record that could not be used. Raises DataError where none could.
+    problem: called with each record that cannot be used. Raises DataError where all records are problems.
     """
     parts: list[Columns] = []
     shapes: list[NDArray[np.int32]] = []
@@ -240,7 +283,7 @@ def collect(
         for chunk in source.chunks():
             for one in chunk.problems:
                 problem(one)
-            shapes.append(append_pixels(file, chunk.pictures))
+            shapes.append(append_pixels(file, chunk.images))
             parts.append(chunk.columns)
             done += chunk.consumed
             if progress:
@@ -256,18 +299,18 @@ def collect(
     )
 
 
-def append_pixels(file: Any, pictures: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.int32]:
-    """Writes pictures one behind the other to a binary file; returns their shapes int32 (n, 3)."""
-    if isinstance(pictures, np.ndarray):
-        file.write(np.ascontiguousarray(pictures).data)
-        return np.tile(np.array(pictures.shape[1:], np.int32), (len(pictures), 1)).reshape(-1, 3)
-    for picture in pictures:
-        file.write(np.ascontiguousarray(picture).data)
-    return np.array([p.shape for p in pictures], np.int32).reshape(-1, 3)
+def append_pixels(file: Any, images: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.int32]:
+    """Appends the pixels of images to a binary file; returns their shapes int32 (n, 3)."""
+    if isinstance(images, np.ndarray):
+        file.write(np.ascontiguousarray(images).data)
+        return np.tile(np.array(images.shape[1:], np.int32), (len(images), 1)).reshape(-1, 3)
+    for image in images:
+        file.write(np.ascontiguousarray(image).data)
+    return np.array([p.shape for p in images], np.int32).reshape(-1, 3)
 
 
 def offsets_of(shapes: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Where pictures of these shapes begin, when they lie one behind the other."""
+    """The offset of each image of these shapes in a flat array of pixels, int64 (n,)."""
     lengths = shapes.astype(np.int64).prod(1)
     return np.concatenate(([0], np.cumsum(lengths)[:-1])).astype(np.int64) if len(lengths) else lengths
 
@@ -277,19 +320,6 @@ def text_column(values: Sequence[str]) -> NDArray[Any]:
     column = np.empty(len(values), object)
     column[:] = values
     return column
-
-
-def fit_face(picture: NDArray[np.uint8], size: int, channels: int) -> NDArray[np.uint8]:
-    """A face picture (H, W, 1 or 3) as (size, size, channels): resized by area when it shrinks, RGB -> grey by luma."""
-    if picture.shape[2] == 3 and channels == 1:
-        picture = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None].astype(np.uint8, copy=False)
-    elif picture.shape[2] == 1 and channels == 3:
-        picture = np.repeat(picture, 3, axis=2)
-    if picture.shape[:2] != (size, size):
-        shrinks = picture.shape[0] >= size and picture.shape[1] >= size
-        resized = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
-        return resized.reshape(size, size, channels).astype(np.uint8, copy=False)
-    return picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,18 +361,18 @@ class Selection(SourceOver):
     problems: tuple[Problem, ...] = ()
 
     def chunks(self, start: int = 0) -> Iterator[Chunk]:
-        """The samples that stay, from row `start` of all on; pictures are views."""
+        """The samples that stay, from row `start` of all on; images are views."""
         for first in range(start, len(self.source), CHUNK):
             staying = self.staying[first : first + CHUNK]
             rows = first + np.flatnonzero(staying)
             columns = {name: values[rows] for name, values in self.source.columns.items()}
-            pictures = [self.source.picture(row) for row in rows.tolist()]
-            yield Chunk(pictures, columns, self.problems if first == 0 else (), len(staying))
+            images = [self.source.image(row) for row in rows.tolist()]
+            yield Chunk(images, columns, self.problems if first == 0 else (), len(staying))
 
 
 @dataclass(frozen=True, slots=True)
 class Fitted(SourceOver):
-    """A source whose pictures are resized and converted as they pass, so that large ones are never kept."""
+    """A source whose images are resized and converted as they pass, so that large ones are never kept."""
 
     size: int
     channels: int
@@ -350,7 +380,7 @@ class Fitted(SourceOver):
     def chunks(self, start: int = 0) -> Iterator[Chunk]:
         """The inner source's chunks, fitted."""
         for chunk in self.source.chunks(start):
-            pictures = np.empty((len(chunk.pictures), self.size, self.size, self.channels), np.uint8)
-            for i, picture in enumerate(chunk.pictures):
-                pictures[i] = fit_face(picture, self.size, self.channels)
-            yield replace(chunk, pictures=pictures)
+            images = np.empty((len(chunk.images), self.size, self.size, self.channels), np.uint8)
+            for i, image in enumerate(chunk.images):
+                images[i] = fit_face(image, self.size, self.channels)
+            yield replace(chunk, images=images)

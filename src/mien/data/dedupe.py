@@ -22,7 +22,7 @@ from mien.pages import contact_sheet, png, shrink
 Keep = Literal["first", "test", "none"]
 Conflicts = Literal["drop", "keep", "majority"]
 
-_SHOWN, _SHOWN_OF_GROUP, _TILE = 360, 6, 96  # the contact sheet's pictures, of one group, and their size
+_SHOWN, _SHOWN_OF_GROUP, _TILE = 360, 6, 96  # the contact sheet's images, of one group, and their size
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,7 +144,7 @@ def write_table(dataset: Dataset, groups: DuplicateGroups, staying: NDArray[np.b
 def write_sheet(dataset: Dataset, groups: DuplicateGroups, staying: NDArray[np.bool_], path: Path) -> None:
     """A contact sheet (PNG): groups with different labels, then near copies, then groups across splits, then others.
 
-    Each picture with its group's number, label, split, and whether it is kept; of large groups the first ones only.
+    Each image with its group's number, label, split, and whether it is kept; of large groups the first ones only.
     """
     urgency = 4 * groups.conflicting + 2 * groups.near + 1 * groups.crossing
     order = _by_group(groups)
@@ -156,8 +156,8 @@ def write_sheet(dataset: Dataset, groups: DuplicateGroups, staying: NDArray[np.b
         f"{groups.group[row]} {'kept' if staying[row] else 'out'} {_label(dataset, row)} {dataset.splits[row]}"
         for row in shown
     ]
-    pictures = [shrink(dataset.picture(row), _TILE) for row in shown]
-    write_bytes(path, png(contact_sheet(pictures, captions, tile=_TILE)))
+    images = [shrink(dataset.image(row), _TILE) for row in shown]
+    write_bytes(path, png(contact_sheet(images, captions, tile=_TILE)))
 
 
 def _by_group(groups: DuplicateGroups) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""Finds pictures that are in a data set more than once, inside and across its splits.
+"""Finds images that are in a data set more than once, inside and across its splits.
 
 Exact copies have the same pixels. Near copies (compressed again, resized, watermarked, lighter or darker) are looked
 for by perceptual hash and then compared. Mirrored, rotated or cropped copies are not found.
@@ -23,16 +23,16 @@ MAX_NEAR = 16
 """With more bits the search takes long and finds hardly more: of FER2013's near copies one in six needs more than 8."""
 
 SAME = 0.95
-"""How much the blurred pictures of near copies must correlate. Of FER2013's pairs between 0.95 and 0.956, looked at by
+"""How much the blurred images of near copies must correlate. Of FER2013's pairs between 0.95 and 0.956, looked at by
 eye, 0 of 130 were different photographs; between 0.94 and 0.946, 1 of 107."""
 
 MIN_CONTRAST = 2.0
-"""Standard deviation in grey levels. A picture below it is blank: its hash is noise, so only exact copies count."""
+"""Standard deviation in grey levels. An image below it is blank: its hash is noise, so only exact copies count."""
 
 _HASH_SIDE, _COMPARED_SIDE = 8, 16  # frequencies in each direction
 _PIECES = 4  # of 16 bits each
 _CANDIDATES = 1 << 15  # pairs looked at in one go: what fits into a processor's cache
-_COMPARED = 1 << 14  # pairs whose pictures are compared in one go
+_COMPARED = 1 << 14  # pairs whose images are compared in one go
 _BLOCK_PIXELS = 1 << 22  # pixels transformed in one go
 
 _BITS_SET = np.unpackbits(np.arange(1 << 16, dtype=np.uint16).view(np.uint8)).reshape(-1, 16).sum(1, dtype=np.uint8)
@@ -81,9 +81,9 @@ def find_duplicates(dataset: Dataset, *, near: int | None = None, progress: Prog
     """Groups of copies: samples with the same size, channels and pixels and, where `near` is given, near copies.
 
     near: in how many of 64 bits two hashes (`perceptual_hashes`) may differ, 0 to 16. Such pairs are candidates alone:
-    their pictures are near copies if they also correlate by `SAME`, so that more bits find more copies and hardly more
+    their images are near copies if they also correlate by `SAME`, so that more bits find more copies and hardly more
     mistakes (of FER2013's candidates 27 % fail at 8 bits, half at 10). A group is what hangs together by pairs.
-    progress: is told how many pictures are hashed. Raises DataError for bits out of range.
+    progress: called with the number of hashed images. Raises DataError for bits out of range.
     """
     if near is not None and not 0 <= near <= MAX_NEAR:
         raise DataError(f"near copies within {near} bits can't be looked for; expected 0 to {MAX_NEAR}")
@@ -108,7 +108,10 @@ def find_duplicates(dataset: Dataset, *, near: int | None = None, progress: Prog
 
 
 def pixel_digests(dataset: Dataset, done: Callable[[int], object] = lambda rows: None) -> NDArray[np.bytes_]:
-    """16 bytes for each sample, the same where size, channels and pixels are the same (BLAKE2b). done: is told rows."""
+    """16 bytes for each sample, the same where size, channels and pixels are the same. done: gets the number.
+
+    They are BLAKE2b digests.
+    """
     ends = dataset.offsets + dataset.shapes.astype(np.int64).prod(1)
     shapes = [shape.tobytes() for shape in np.ascontiguousarray(dataset.shapes)]
     digests = bytearray()
@@ -124,7 +127,7 @@ def perceptual_hashes(dataset: Dataset, rows: NDArray[Any]) -> tuple[NDArray[np.
 
     Bit by bit the signs of the cosine transform's 8 x 8 lowest frequencies without the constant ones, as in Zauner,
     "Implementation and Benchmarking of Perceptual Image Hash Functions" (2010). The signs replace that hash's
-    comparison with the median, after which distances can only be even. The size of a picture does not matter.
+    comparison with the median, after which distances can only be even. The size of an image does not matter.
     """
     hashes, contrast = np.empty(len(rows), np.uint64), np.empty(len(rows), np.float32)
     for block in _blocks(dataset, rows):
@@ -144,8 +147,8 @@ def low_frequencies(dataset: Dataset, rows: NDArray[Any], count: int) -> NDArray
     shapes, which = np.unique(dataset.shapes[rows], axis=0, return_inverse=True)
     for number, (height, width, channels) in enumerate(shapes.tolist()):
         same = np.flatnonzero(which.reshape(-1) == number)
-        pictures = np.stack([dataset.picture(row) for row in rows[same].tolist()]).astype(np.float32)
-        grey = pictures[..., 0] if channels == 1 else pictures @ np.array((0.299, 0.587, 0.114), np.float32)
+        images = np.stack([dataset.image(row) for row in rows[same].tolist()]).astype(np.float32)
+        grey = images[..., 0] if channels == 1 else images @ np.array((0.299, 0.587, 0.114), np.float32)
         waves[same] = _cosines(height, count) @ grey @ _cosines(width, count).T
     return waves
 
@@ -160,7 +163,7 @@ def _cosines(length: int, count: int) -> NDArray[np.float32]:
 
 
 def _blocks(dataset: Dataset, rows: NDArray[Any]) -> Iterator[slice]:
-    """Slices of `rows` whose pictures have some millions of pixels together."""
+    """Slices of `rows` whose images have some millions of pixels together."""
     ends = np.cumsum(dataset.shapes[rows].astype(np.int64).prod(1))
     start = 0
     while start < len(rows):
@@ -252,7 +255,7 @@ def _batches(
 def _join_near_copies(
     dataset: Dataset, root: NDArray[np.int64], left: NDArray[np.int64], right: NDArray[np.int64]
 ) -> None:
-    """Joins the groups of those pairs whose blurred pictures are the same."""
+    """Joins the groups of those pairs whose blurred images are the same."""
     for first in range(0, len(left), _COMPARED):
         one, other = left[first : first + _COMPARED], right[first : first + _COMPARED]
         apart_yet = _roots(root, one) != _roots(root, other)  # spares most comparisons where copies are many

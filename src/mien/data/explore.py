@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.dataset import CHUNK, Dataset, Progress, fit_face, split_rank
+from mien.crop import fit_face
+from mien.data.dataset import CHUNK, Dataset, Progress, split_rank
 from mien.errors import DataError, OutputError
 from mien.files import cannot_write, make_folder, write_bytes
 from mien.labels import color_rgb
@@ -97,11 +98,11 @@ def measure_light(dataset: Dataset, *, progress: Progress | None = None) -> Ligh
         rows = range(first, min(first + CHUNK, len(dataset)))
         faces = np.empty((len(rows), side, side, channels), np.uint8)
         for i, row in enumerate(rows):
-            picture = dataset.picture(row)
-            grey = picture if picture.shape[2] == 1 else cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+            image = dataset.image(row)
+            grey = image if image.shape[2] == 1 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
             mean, deviation = cv2.meanStdDev(grey)
             brightness[row], contrast[row] = mean[0, 0], deviation[0, 0]
-            faces[i] = fit_face(picture, side, channels)
+            faces[i] = fit_face(image, side, channels)
         inside, labels = counted[rows.start : rows.stop], dataset.labels[rows.start : rows.stop]
         for label in np.unique(labels[inside]):
             sums[label] += faces[inside & (labels == label)].sum(0, dtype=np.int64)
@@ -191,10 +192,10 @@ def _samples(page: Page, folder: Path, dataset: Dataset, classes: list[_Class], 
     page.section("Samples", f"Up to {per_class} of each class, drawn at random (seed {seed}).")
     for c in classes:
         chosen = choose_samples(dataset, c.index, per_class, seed=seed).tolist()
-        pictures = [dataset.picture(row) for row in chosen]
+        images = [dataset.image(row) for row in chosen]
         page.heading(f"{c.name} ({c.count:,})")
-        page.gallery(pictures, alts=[f"{c.name}: {dataset.sources[row]}" for row in chosen])
-        write_bytes(folder / f"samples-{_slug(c)}.png", png(contact_sheet(pictures)))
+        page.gallery(images, alts=[f"{c.name}: {dataset.sources[row]}" for row in chosen])
+        write_bytes(folder / f"samples-{_slug(c)}.png", png(contact_sheet(images)))
 
 
 def _mean_faces(page: Page, folder: Path, light: Light, classes: list[_Class], of: str) -> None:
@@ -212,8 +213,8 @@ def _mean_faces(page: Page, folder: Path, light: Light, classes: list[_Class], o
 def _light(page: Page, folder: Path, dataset: Dataset, light: Light, classes: list[_Class]) -> None:
     page.section(
         "Brightness and contrast",
-        "Mean and standard deviation of each picture's grey values, 0 to 255. A class that is darker or flatter than "
-        "the others can be told by that alone.",
+        "Mean and standard deviation of each image's grey values, 0 to 255. A class that is darker or flatter than "
+        "the others can be recognised by that alone.",
     )
     figure = new_figure(9, 1.2 + 0.5 * len(classes))
     kinds = (("brightness", light.brightness, 255.0), ("contrast", light.contrast, 127.5))
@@ -239,7 +240,7 @@ def _light(page: Page, folder: Path, dataset: Dataset, light: Light, classes: li
 
 
 def _sizes(page: Page, folder: Path, dataset: Dataset) -> None:
-    page.section("Sizes", "Height, width and channels of the pictures, in pixels.")
+    page.section("Sizes", "Height, width and channels of the images, in pixels.")
     shapes, counts = np.unique(dataset.shapes, axis=0, return_counts=True)
     most = np.argsort(-counts, kind="stable")[:12]
     if len(shapes) > 1:

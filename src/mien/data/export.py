@@ -1,6 +1,6 @@
 """Writes a data set in a layout that other programs read: folders, NumPy, CSV, Parquet, WebDataset, YOLO, COCO.
 
-A folder is built beside its place, file by file, and moved there when it is whole; a run that was killed goes on with
+A folder is written beside its place, file by file, and moved there when it is complete; a killed run resumes with
 the files that are missing. The layouts themselves are in `writing`.
 """
 
@@ -37,13 +37,13 @@ ABOUT = ".mien-export.json"
 class ExportSettings:
     """as_: one of `FORMATS`. jpeg: quality 1 to 100; None writes PNG, which loses nothing.
 
-    For yolo and coco alone: pictures, the folder of the photographs that cropped faces came from; detector, the name of
-    a face detector that finds the boxes.
+    For yolo and coco alone: photographs, the folder that cropped faces came from; detector, the name of a face
+    detector that finds the boxes.
     """
 
     as_: str
     jpeg: int | None = None
-    pictures: Path | None = None
+    photographs: Path | None = None
     detector: str | None = None
 
 
@@ -53,7 +53,7 @@ def export_dataset(
     *,
     as_: str,
     jpeg: int | None = None,
-    pictures: Path | None = None,
+    photographs: Path | None = None,
     detector: str | None = None,
     resume: bool = False,
     progress: Progress | None = None,
@@ -66,12 +66,12 @@ def export_dataset(
     where `out` is there already or can't be written.
     """
     out = Path(out)
-    settings = ExportSettings(as_, jpeg, pictures, detector)
+    settings = ExportSettings(as_, jpeg, photographs, detector)
     check_export(dataset, settings)
-    if pictures:
-        apart(pictures, out)
+    if photographs:
+        apart(photographs, out)
     job = {"command": "export", "version": __version__, "source": dataset.fingerprint, "samples": len(dataset)}
-    job |= {"as": as_, "jpeg": jpeg, "pictures": str(pictures) if pictures else None, "detector": detector}
+    job |= {"as": as_, "jpeg": jpeg, "photographs": str(photographs) if photographs else None, "detector": detector}
     if resume and _finished(out, job):
         shutil.rmtree(out / JOURNAL, ignore_errors=True)  # killed after the last move
         return read_problems(out)
@@ -113,7 +113,7 @@ def write_source(
 ) -> Dataset:
     """Writes a source to the new folder `out`: as `arrays`, or by way of them as one of `FORMATS`.
 
-    Records that could not be used stand in OUT/problems.csv. Otherwise as `write_arrays`; the data set that comes back
+    Records that cannot be used are rows of OUT/problems.csv. Otherwise as `write_arrays`; the data set that comes back
     has the step as its last.
     """
     if as_ == "arrays":
@@ -125,9 +125,7 @@ def write_source(
             return open_dataset(out).with_step(before)
         raise OutputError(f"{out}: exists already; give a new folder")
     if between.exists() and not resume:
-        raise OutputError(
-            f"{out}: unfinished work is in {between}; add --resume to go on with it, or delete that folder"
-        )
+        raise OutputError(f"{out}: unfinished work is in {between}; add --resume to resume it, or delete that folder")
     dataset = write_arrays(source, between, command=command, settings=settings, resume=resume, progress=progress)
     export_dataset(dataset, out, as_=as_, resume=resume, progress=progress)
     try:
@@ -156,21 +154,21 @@ def check_export(dataset: Dataset, settings: ExportSettings) -> None:
         raise DataError(f"--jpeg is {settings.jpeg}; expected a quality from 1 to 100")
     if settings.jpeg is not None and as_ in ("npy", "csv"):
         raise DataError(f"--jpeg: {as_} holds plain pixels; leave it out")
-    if as_ not in ("yolo", "coco") and (settings.pictures or settings.detector):
-        raise DataError(f"--pictures and --detector are for yolo and coco; {as_} has no boxes")
+    if as_ not in ("yolo", "coco") and (settings.photographs or settings.detector):
+        raise DataError(f"--photographs and --detector are for yolo and coco; {as_} has no boxes")
     if not len(dataset):
         raise DataError(f"{dataset.name}: no samples to export")
     if as_ == "npy":
         odd = np.flatnonzero((dataset.shapes != dataset.shapes[0]).any(1))
         if len(odd):
             raise DataError(
-                f"{dataset.name}: pictures of several sizes ({size_text(dataset, 0)}, {size_text(dataset, odd[0])}); "
-                "an array holds one: make them alike with  mien data crop IN OUT --size 48 --channels 1"
+                f"{dataset.name}: images of several sizes ({size_text(dataset, 0)}, {size_text(dataset, odd[0])}); "
+                "an array holds one: make them alike with  mien data crop IN --out OUT --size 48 --channels 1"
             )
     if as_ == "csv":
         check_csv(dataset)
     if as_ in ("yolo", "coco"):
-        check_boxes(dataset, settings.pictures, settings.detector)
+        check_boxes(dataset, settings.photographs, settings.detector)
 
 
 def _write(dataset: Dataset, folder: Path, settings: ExportSettings, progress: Progress | None) -> tuple[Problem, ...]:
@@ -191,7 +189,7 @@ def _write(dataset: Dataset, folder: Path, settings: ExportSettings, progress: P
                 folder,
                 layout,
                 jpeg=settings.jpeg,
-                photographs=settings.pictures,
+                photographs=settings.photographs,
                 detector=settings.detector,
                 progress=progress,
             )

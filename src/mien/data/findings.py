@@ -22,15 +22,15 @@ from mien.files import make_folder, write_bytes
 from mien.labels import EIGHT
 
 BLANK = 0.5
-"""A picture whose grey levels (0 to 255) have a smaller standard deviation shows nothing."""
+"""An image whose grey levels (0 to 255) have a smaller standard deviation shows nothing."""
 
 
 def contrasts(dataset: Dataset, progress: Progress | None = None) -> NDArray[np.float32]:
-    """The standard deviation of every picture's grey levels, float32 (N,), 0 to 127.5."""
+    """The standard deviation of every image's grey levels, float32 (N,), 0 to 127.5."""
     found = np.empty(len(dataset), np.float32)
     for row in range(len(dataset)):
-        picture = dataset.picture(row)
-        grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) if picture.shape[2] == 3 else picture
+        image = dataset.image(row)
+        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.shape[2] == 3 else image
         found[row] = cv2.meanStdDev(grey)[1][0, 0]
         if progress and row % 1000 == 999:
             progress(row + 1, len(dataset))
@@ -38,7 +38,7 @@ def contrasts(dataset: Dataset, progress: Progress | None = None) -> NDArray[np.
 
 
 def contrast_flags(contrast: NDArray[np.float32], low: float) -> tuple[Flags, Flags]:
-    """Blank pictures, and those with less contrast than `low`, by `contrasts`."""
+    """Blank images, and those with less contrast than `low`, by `contrasts`."""
     blank = np.flatnonzero(contrast < BLANK)
     pale = np.flatnonzero((contrast >= BLANK) & (contrast < low))
     reasons = [f"contrast {value:.1f} of 255; of faces 99 in 100 have 25 or more" for value in contrast[pale].tolist()]
@@ -51,20 +51,20 @@ def contrast_flags(contrast: NDArray[np.float32], low: float) -> tuple[Flags, Fl
 def detection_scores(
     dataset: Dataset, detector: DetectorChoice, folder: Path, progress: Progress | None = None
 ) -> NDArray[np.float32]:
-    """The best face's score in every picture, float32 (N,), 0 to 1, 0 for no face; kept in `folder` by chunk."""
+    """The best face's score in every image, float32 (N,), 0 to 1, 0 for no face; kept in `folder` by chunk."""
     threads = os.cpu_count() or 1
     make_folder(folder)
     found = np.zeros(len(dataset), np.float32)
 
-    def best(made: FaceDetector, picture: NDArray[np.uint8]) -> float:
-        return face_scores([made], picture)[0]
+    def best(made: FaceDetector, image: NDArray[np.uint8]) -> float:
+        return face_scores([made], image)[0]
 
     with Workers(lambda: detector.make(min_face=MIN_FACE, threads=1), threads) as workers:
         for start in range(0, len(dataset), CHUNK):
             rows = range(start, min(start + CHUNK, len(dataset)))
 
             def search(rows: range = rows) -> NDArray[np.float32]:
-                scores = workers.map(best, [dataset.picture(row) for row in rows])
+                scores = workers.map(best, [dataset.image(row) for row in rows])
                 return np.array([0.0 if isinstance(s, str) else s for s in scores], np.float32)
 
             found[rows.start : rows.stop] = kept_array(folder / f"{start:09d}.npy", search)
@@ -74,7 +74,7 @@ def detection_scores(
 
 
 def face_flags(scores: NDArray[np.float32]) -> Flags:
-    """Pictures in which a detector finds no face (score 0)."""
+    """Images in which a detector finds no face (score 0)."""
     rows = np.flatnonzero(scores <= 0)
     return rank_flags("no-face", rows, np.ones(len(rows)), ["no face found"] * len(rows))
 
@@ -199,7 +199,7 @@ def _copies(
     score: float | NDArray[np.float64],
 ) -> Flags:
     rows_scores = np.broadcast_to(np.asarray(score, np.float64), rows.shape)
-    order = np.lexsort((rows, kept[rows]))  # copies of one picture side by side
+    order = np.lexsort((rows, kept[rows]))  # copies of one image side by side
     rows, rows_scores = rows[order], rows_scores[order]
     reasons = [f"{says} row {other} ({where(dataset, other)})" for other in kept[rows].tolist()]
     return rank_flags(kind, rows, rows_scores, reasons)

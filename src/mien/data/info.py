@@ -17,8 +17,8 @@ _ALWAYS = ("source", "split", "label")
 
 
 @dataclass(frozen=True, slots=True)
-class PictureSize:
-    """How many pictures have one size, in pixels."""
+class ImageSize:
+    """How many images have one size, in pixels."""
 
     height: int
     width: int
@@ -59,7 +59,7 @@ class DatasetInfo:
     samples: int
     label_names: tuple[str, ...]
     splits: tuple[SplitCounts, ...]
-    sizes: tuple[PictureSize, ...]
+    sizes: tuple[ImageSize, ...]
     voted: int | None
     columns: tuple[tuple[str, str], ...]
     problems: tuple[Problem, ...]
@@ -72,7 +72,7 @@ class DatasetInfo:
 
 
 def describe(path: Path, *, progress: Progress | None = None) -> DatasetInfo:
-    """What the data set at `path` holds. Arrays answer from their manifest; of other layouts every picture is read.
+    """What the data set at `path` holds. Arrays answer from their manifest; of other layouts every image is read.
 
     Raises DataError where there is no data set that mien reads.
     """
@@ -103,7 +103,7 @@ def describe_dataset(
         len(dataset),
         dataset.label_names,
         counts,
-        tuple(PictureSize(h, w, c, samples) for (h, w, c), samples in sizes.most_common()),
+        tuple(ImageSize(h, w, c, samples) for (h, w, c), samples in sizes.most_common()),
         None if dataset.votes is None else int(np.count_nonzero(dataset.votes.sum(1) > 0)),
         tuple((name, _type(dataset.columns[name])) for name in others),
         problems,

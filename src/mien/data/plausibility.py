@@ -15,7 +15,8 @@ from itertools import combinations, permutations
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.dataset import Source, fit_face
+from mien.crop import fit_face
+from mien.data.dataset import Source
 from mien.data.reading.label_reading import Labels
 from mien.data.sampling import sample_labelled
 from mien.errors import DataError
@@ -23,7 +24,7 @@ from mien.labels import EIGHT, ORDERS
 from mien.model_file import open_model
 
 MODEL = "mien-small-fer2013"
-"""The model that looks: of the shipped ones the surest in calibration, see docs/data.md."""
+"""The model that judges labels: the shipped one with the best figures in docs/data.md."""
 
 MIN_FACES = 30
 """Fewer faces of expressions that the model knows say nothing."""
@@ -35,7 +36,7 @@ MIN_GAIN = 0.2
 """By how much more of the faces that it moves another reading must agree."""
 
 _MIN_EXCESS = 0.12  # agreement beyond chance; of photographs instead of faces it is next to nothing
-_SURE = 3  # so many standard errors above chance
+_SURE = 3  # standard errors above chance
 _SIMPLER = 0.05  # that two classes were exchanged is said unless more renaming agrees with more of all faces
 _FLOOR = 1e-3  # below this a probability says only: no
 

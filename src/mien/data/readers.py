@@ -1,11 +1,13 @@
 """Opens a data set of any layout that mien knows, going by what it holds.
 
-`open_source` reads it chunk by chunk, `open_dataset` whole, `read_dataset` as training and evaluation want it.
+`open_source` reads it in chunks, `load_dataset` and `open_dataset` as a whole, `read_dataset` for training and
+evaluation.
 Splits are called train, validation and test, whatever the source calls them; '' where it has none.
 """
 
 from __future__ import annotations
 
+import logging
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -20,18 +22,20 @@ from mien.data.reading.archives import Archive, other_archive
 from mien.data.reading.image_files import ImageFiles
 from mien.data.reading.label_reading import Labels
 from mien.data.reading.layouts import KNOWN, find_layout, why_unused
-from mien.data.reading.reading import Choices, Found, Reading, Scan
+from mien.data.reading.reading import Choices, Found, Reading, Scan, make_choices
 from mien.data.reading.tars import TarArchive, is_tar
 from mien.data.reading.trees import Folder, Tree, printable, suffix_of
 from mien.data.samples import Samples
 from mien.errors import DataError
+
+_log = logging.getLogger("mien")
 
 
 @dataclass(frozen=True, slots=True)
 class Opened(SourceOver):
     """A data set as its layout reads it, and behind it a problem for each file that is no part of it.
 
-    reading: what was understood. unused: file name -> why no sample comes from it; looked at when they are told.
+    reading: what was understood. unused: file name -> why no sample comes from it; looked up when they are reported.
     """
 
     source: Source
@@ -68,7 +72,7 @@ class Opened(SourceOver):
 def open_source(
     path: Path, *, splits: Sequence[str] | None = None, ferplus: Path | None = None, choices: Choices | None = None
 ) -> Opened:
-    """A data set of any layout, to be read chunk by chunk. Its layout is told by what it holds.
+    """A data set of any layout, to be read chunk by chunk. Its content decides its layout.
 
     splits: those that are read, others cost nothing; None for all. ferplus: fer2013new.csv, whose votes belong to the
     rows of a fer2013.csv; one beside a fer2013.csv in a folder or ZIP is found by itself. choices: what the user says
@@ -97,12 +101,64 @@ def open_source(
     return found
 
 
-def open_dataset(path: Path, *, splits: Sequence[str] | None = None, warn: Callable[[str], None] = print) -> Dataset:
-    """A data set of any layout, whole. Arrays are opened in place, others are read into a temporary file.
+def load_dataset(
+    path: str | Path,
+    *,
+    splits: Sequence[str] | None = None,
+    labels: str = "",
+    split_map: str = "",
+    label_column: str = "",
+    image_column: str = "",
+    root: str | Path | None = None,
+    ferplus: str | Path | None = None,
+    warn: Callable[[str], None] = _log.warning,
+) -> Dataset:
+    """Loads a data set of any layout that mien reads; docs/data.md lists them.
 
-    warn: is told each record that could not be used, one line each. Otherwise as `open_source`.
+    Arrays of mien are memory-mapped in place. Other layouts are read once; their pixels are in a temporary file.
+
+    Args:
+        path: A folder, archive or file.
+        splits: The splits to read, of "train", "validation", "test" and "" (none); None reads all.
+        labels: The meaning of the labels, as in `mien data import --labels`: an order such as "raf-db", names for the
+            numbers 0, 1, 2, ... such as "angry,happy", or pairs such as "joy=happy,old=-".
+        split_map: The meaning of the splits, such as "holdout=test,extra=".
+        label_column: The column of labels of a list or table, by name or number from 1.
+        image_column: The column of images of a list or table, by name or number from 1.
+        root: The folder that paths in a list are relative to.
+        ferplus: fer2013new.csv, whose votes belong to the rows of fer2013.csv.
+        warn: Called with one line for each record that cannot be used. By default the logger "mien" gets it.
+
+    Returns:
+        The data set: `data["train"]` is one split, `data.labels`, `data.votes` and `data.image(row)` are its content.
+
+    Raises:
+        DataError: There is no data set, it cannot be read, or a choice does not fit it.
+        MissingExtraError: The layout needs an extra that is not installed.
     """
-    opened = open_source(path, splits=splits)
+    choices = make_choices(
+        labels=labels,
+        split_map=split_map,
+        label_column=label_column,
+        image_column=image_column,
+        root=None if root is None else Path(root),
+        ferplus=None if ferplus is None else Path(ferplus),
+    )
+    return open_dataset(Path(path), splits=splits, choices=choices, warn=warn)
+
+
+def open_dataset(
+    path: Path,
+    *,
+    splits: Sequence[str] | None = None,
+    choices: Choices | None = None,
+    warn: Callable[[str], None] = print,
+) -> Dataset:
+    """`load_dataset` with parsed choices, as the commands call it.
+
+    warn: called with one line for each record that cannot be used. Otherwise as `open_source`.
+    """
+    opened = open_source(path, splits=splits, choices=choices)
     if isinstance(opened.source, Dataset):
         return opened.source
     return collect(opened, problem=_telling(warn), name=str(path))
@@ -193,7 +249,7 @@ def _finish(found: Found | None, scan: Scan | None, said: Choices, root: Path) -
         used = {r.name for r in source.records} if isinstance(source, ImageFiles) else set()
         used |= set(found.used)
         unused = [name for name in scan.tree.names if name not in used]
-    if said.splits is not None and isinstance(source, ImageFiles):  # problems of no split are told with any
+    if said.splits is not None and isinstance(source, ImageFiles):  # problems of no split are reported with every split
         source = replace(
             source, records=[r for r in source.records if r.split in said.splits or (r.wrong and not r.split)]
         )

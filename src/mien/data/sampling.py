@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.dataset import Chunk, Dataset, Source, fit_face
+from mien.crop import fit_face
+from mien.data.dataset import Chunk, Dataset, Source
 from mien.data.readers import Opened
 from mien.data.reading.image_files import ImageFiles
 from mien.data.reading.pixel_tables import PixelTable
@@ -17,10 +18,10 @@ from mien.data.reading.rows import ImageRows
 from mien.labels import EIGHT
 
 PER_CLASS = 40
-"""Of so many faces of each class two exchanged classes are told apart, see docs/data.md."""
+"""Faces of each class that suffice to detect two exchanged classes, see docs/data.md."""
 
 TABLE_ROWS = 2000
-"""So many records are taken at random where labels are not known before they are read."""
+"""This many records are taken at random where labels are not known before they are read."""
 
 MAX_PIXELS = 300_000_000
 """Reading ends here: 25 photographs of a phone, or more faces than are wanted."""
@@ -49,14 +50,14 @@ def sample_labelled(source: Source, *, size: int, channels: int, per_class: int 
     part, bounded = _taken_out(source, wanted, per_class, rng)
     pixels = count = 0
     for chunk in part.chunks():
-        keys = rng.random(len(chunk.pictures))
+        keys = rng.random(len(chunk.images))
         for i, label in enumerate(chunk.columns["label"].tolist()):
             best = held.get(label)
             if best is None or (len(best) >= per_class and -keys[i] <= best[0][0]):
                 continue
-            entry = (-float(keys[i]), count + i, fit_face(chunk.pictures[i], size, channels).copy())
+            entry = (-float(keys[i]), count + i, fit_face(chunk.images[i], size, channels).copy())
             (heapq.heappush if len(best) < per_class else heapq.heapreplace)(best, entry)
-        count += len(chunk.pictures)
+        count += len(chunk.images)
         pixels += _pixels(chunk)
         if bounded and pixels > MAX_PIXELS:
             break
@@ -107,4 +108,4 @@ def _labels_of(source: ImageFiles) -> NDArray[np.int64]:
 
 
 def _pixels(chunk: Chunk) -> int:
-    return sum(image.shape[0] * image.shape[1] for image in chunk.pictures)
+    return sum(image.shape[0] * image.shape[1] for image in chunk.images)

@@ -20,13 +20,13 @@ from mien.data.dataset import Chunk, Dataset, Problem, Progress, Source, SourceO
 from mien.errors import DataError
 from mien.faces import FaceDetector
 from mien.files import atomic_text, write_bytes
+from mien.images import as_image
 from mien.pages import contact_sheet, png, shrink
-from mien.pictures import as_picture
 
-Picture = NDArray[np.uint8]
+Image = NDArray[np.uint8]
 
 MIN_FACE = 20
-"""The smallest face that is looked for, in pixels of the picture as it is searched."""
+"""The smallest face that is looked for, in pixels of the image as it is searched."""
 
 SHEET = 300
 """How many rejected samples the contact sheet shows at most."""
@@ -40,8 +40,8 @@ _TOO_FEW = "a face found only by "
 class ScreenSettings:
     """votes: how many of the detectors must find a face. keep_test: samples of the split test stay in any case.
 
-    pad: by how much of its longer side a picture is padded on each side before it is searched; None: what is best for
-    the detector (`mien.data.crops.PADS`) where the picture is small, 0 otherwise.
+    pad: by how much of its longer side an image is padded on each side before it is searched; None: what is best for
+    the detector (`mien.data.crops.PADS`) where the image is small, 0 otherwise.
     """
 
     votes: int = 1
@@ -116,9 +116,9 @@ def screen_dataset(
     return Screened(dataset, rejected, unreadable, listing, sheet)
 
 
-def face_scores(detectors: Sequence[FaceDetector], picture: Picture, *, pad: float | None = None) -> list[float]:
-    """The best face's score of each detector, 0 to 1, 0 where it finds none. picture: uint8 (H, W, 1 or 3)."""
-    searched = as_picture(picture, "the picture")
+def face_scores(detectors: Sequence[FaceDetector], image: Image, *, pad: float | None = None) -> list[float]:
+    """The best face's score of each detector, 0 to 1, 0 where it finds none. image: uint8 (H, W, 1 or 3)."""
+    searched = as_image(image, "the image")
     return [float(find_faces(detector, searched, pad=pad).scores.max(initial=0)) for detector in detectors]
 
 
@@ -137,13 +137,13 @@ class ScreenedSource(SourceOver):
         """The samples of the inner source from its record `start` on."""
         with Workers(self._make, self.workers) as workers:
             for chunk in self.source.chunks(start):
-                yield self._screened(chunk, workers.map(self._scores, chunk.pictures))
+                yield self._screened(chunk, workers.map(self._scores, chunk.images))
 
     def _make(self) -> list[FaceDetector]:
         return [choice.make(min_face=MIN_FACE, threads=1 if self.workers > 1 else 0) for choice in self.detectors]
 
-    def _scores(self, detectors: list[FaceDetector], picture: Picture) -> list[float]:
-        return face_scores(detectors, picture, pad=self.settings.pad)
+    def _scores(self, detectors: list[FaceDetector], image: Image) -> list[float]:
+        return face_scores(detectors, image, pad=self.settings.pad)
 
     def _screened(self, chunk: Chunk, scores: Sequence[list[float] | str]) -> Chunk:
         names = [choice.name for choice in self.detectors]
@@ -155,8 +155,8 @@ class ScreenedSource(SourceOver):
         columns: dict[str, NDArray[Any]] = {name: values[keep] for name, values in chunk.columns.items()}
         columns["screen_score"] = best[keep]
         problems = [Problem(str(s), r) for s, r in zip(chunk.columns["source"], reasons, strict=True) if r]
-        pictures = [chunk.pictures[row] for row in keep.tolist()]
-        return Chunk(pictures, columns, (*chunk.problems, *problems), chunk.consumed)
+        images = [chunk.images[row] for row in keep.tolist()]
+        return Chunk(images, columns, (*chunk.problems, *problems), chunk.consumed)
 
 
 def _reason(names: Sequence[str], scores: Sequence[float], votes: int) -> str:
@@ -172,7 +172,7 @@ def _reason(names: Sequence[str], scores: Sequence[float], votes: int) -> str:
 def _check(detectors: Sequence[DetectorChoice], settings: ScreenSettings) -> None:
     names = [choice.name for choice in detectors]
     if "none" in names:
-        raise DataError("--detector none takes every picture for a face; name mtcnn, yunet or haar")
+        raise DataError("--detector none takes every image for a face; name mtcnn, yunet or haar")
     if len(set(names)) < len(names):
         raise DataError(f"--detector: {', '.join(names)}; name each once")
     if not 1 <= settings.votes <= len(names):
@@ -183,7 +183,7 @@ def _list_rejected(source: Source, reasons: dict[str, str], listing: Path, sheet
     """Reads the source once more for what the rejected samples are, and writes them, the clearest cases first."""
     wanted = set(_evenly(sorted(reasons, key=lambda name: not reasons[name].startswith(_NO_FACE)), SHEET))
     rejected: list[Rejected] = []
-    shown: dict[str, Picture] = {}
+    shown: dict[str, Image] = {}
     names = (*source.label_names, "")
     for chunk in source.chunks():
         columns = (chunk.columns[name].tolist() for name in ("source", "split", "label"))
@@ -191,7 +191,7 @@ def _list_rejected(source: Source, reasons: dict[str, str], listing: Path, sheet
             if name in reasons:
                 rejected.append(Rejected(name, split, names[label], reasons[name]))
             if name in wanted:
-                shown[name] = shrink(chunk.pictures[row], _TILE).copy()
+                shown[name] = shrink(chunk.images[row], _TILE).copy()
     rejected.sort(key=lambda one: not one.reason.startswith(_NO_FACE))
     with atomic_text(listing) as file:
         writer = csv.writer(file, lineterminator="\n")

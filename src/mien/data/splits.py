@@ -24,7 +24,7 @@ DEFAULT_SHARE = 0.1
 """The share of validation, and of test, where none is given and the data set has no such split."""
 
 IDENTITY = "identity"
-"""The column that says who is in a picture. Where there is one, a person is never on two sides."""
+"""The column that says who is in an image. Where there is one, a person is never on two sides."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,9 +21,9 @@ from mien.errors import DataError, MissingExtraError
 class Suspects:
     """Samples whose label is likely wrong, the worst first.
 
-    rows: int64 (n,). scores: float32 (n,), 0.5 where the likeliest label is as probable as the given one, 1 where it is
-    certain. suggested: int64 (n,), the likeliest label. confidence: float32 (n,), its probability. given: float32 (n,),
-    that of the given label.
+    rows: int64 (n,). scores: float32 (n,), 0.5 where the most probable label is as probable as the given one, 1 where
+    it is certain. suggested: int64 (n,), the most probable label. confidence: float32 (n,), its probability. given:
+    float32 (n,), that of the given label.
     """
 
     rows: NDArray[np.int64]
@@ -57,14 +57,14 @@ def find_suspects(labels: NDArray[np.int64], probabilities: NDArray[np.float32])
     shares /= shares.sum(1, keepdims=True)
     issues = find_label_issues(given, shares, filter_by="prune_by_noise_rate", min_examples_per_class=0, n_jobs=1)
     wrong = np.flatnonzero(issues)
-    likeliest = shares[wrong].argmax(1)
-    own, best = shares[wrong, given[wrong]], shares[wrong, likeliest]
+    most_likely = shares[wrong].argmax(1)
+    own, best = shares[wrong, given[wrong]], shares[wrong, most_likely]
     scores = (1 + best - own) / 2
     order = np.argsort(-scores, kind="stable")
     return Suspects(
         judged[wrong][order],
         scores[order].astype(np.float32),
-        classes[likeliest][order].astype(np.int64),
+        classes[most_likely][order].astype(np.int64),
         best[order].astype(np.float32),
         own[order].astype(np.float32),
     )

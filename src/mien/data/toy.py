@@ -26,7 +26,7 @@ Points = NDArray[np.float64]
 class _Pen:
     """Draws in face coordinates: the face's centre is (0, 0), its chin (0, 1), x to the right.
 
-    Grey pictures are drawn as RGB too, so that the same seed gives the same face in both.
+    Grey images are drawn as RGB too, so that the same seed gives the same face in both.
     """
 
     def __init__(self, rng: np.random.Generator, size: int) -> None:
@@ -37,8 +37,8 @@ class _Pen:
             background = skin - 70
         self.skin = (skin, skin * rng.uniform(0.78, 0.92), skin * rng.uniform(0.62, 0.85))
         tint = rng.uniform(0.8, 1.2, 3)
-        self.picture = np.empty((side, side, 3), np.uint8)
-        self.picture[:] = np.clip(background * tint, 0, 255)
+        self.image = np.empty((side, side, 3), np.uint8)
+        self.image[:] = np.clip(background * tint, 0, 255)
         self.ink = tuple(rng.uniform(0, 45, 3))
         self.radius = side * rng.uniform(0.37, 0.46)
         tilt = math.radians(rng.uniform(-12, 12))
@@ -52,10 +52,10 @@ class _Pen:
 
     def line(self, points: Points, *, width: float = 1.0) -> None:
         thickness = max(1, round(self.width * width))
-        cv2.polylines(self.picture, [self._pixels(points)], False, self.ink, thickness, cv2.LINE_AA, 4)
+        cv2.polylines(self.image, [self._pixels(points)], False, self.ink, thickness, cv2.LINE_AA, 4)
 
     def fill(self, points: Points, color: tuple[float, ...]) -> None:
-        cv2.fillPoly(self.picture, [self._pixels(points)], color, cv2.LINE_AA, 4)
+        cv2.fillPoly(self.image, [self._pixels(points)], color, cv2.LINE_AA, 4)
 
 
 def toy_faces(count: int, *, size: int = 48, seed: int = 0, channels: int = 1) -> Samples:
@@ -111,7 +111,7 @@ def _draw(expression: str, rng: np.random.Generator, size: int, channels: int) -
         _brow(pen, expression, side, strength, rng)
         _eye(pen, expression, side, strength, rng)
     _mouth(pen, expression, strength, rng)
-    small = cv2.resize(pen.picture, (size, size), interpolation=cv2.INTER_AREA).astype(np.float64)
+    small = cv2.resize(pen.image, (size, size), interpolation=cv2.INTER_AREA).astype(np.float64)
     if channels == 1:
         small = small @ np.array([[0.299], [0.587], [0.114]])
     noise = rng.normal(0, rng.uniform(2, 9), (size, size, 1))

@@ -1,20 +1,24 @@
 """The model card (Mitchell et al. 2019) as Markdown: every figure comes from the model file and its evaluations.
 
-It stands beside the file or inside it, in the metadata; there it can't name the file's own size and checksum.
+A card is a file beside the model, or part of the model's metadata. In the metadata it can't state the size and checksum
+of the file.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from mien.errors import MissingExtraError
-from mien.evaluation.evaluate import evaluate
+from mien.evaluation.evaluate import evaluate_samples
 from mien.evaluation.inputs import read_inputs
 from mien.evaluation.result import Evaluation, Truth
 from mien.files import atomic_path, write_text
 from mien.model_file import CARD_KEY, ModelFile, ModelInfo
+
+_log = logging.getLogger("mien")
 
 _COLUMNS: dict[Truth, str] = {"votes": "FER+ majority of eight", "label": "original label"}
 
@@ -30,9 +34,10 @@ _ROWS: dict[str, Callable[[Evaluation], str]] = {
     "mean KL to the votes": lambda e: _figure(e.kl_votes, 4),
 }
 
+# The shipped model files hold these texts: a change here needs new files and checksums.
 _CALIBRATION = (
-    "The votes ruler's ECE compares each confidence with the share of raters who agree with the prediction; the label "
-    "ruler's with how often the original label agrees. *ECE against the majority* compares it with how often the "
+    "The ECE by votes compares each confidence with the share of raters who agree with the prediction; the ECE by "
+    "labels with how often the original label agrees. *ECE against the majority* compares it with how often the "
     "majority agrees: for a votes model it is large on purpose, because a face on which 7 of 10 raters agree has its "
     "majority right far more often than 70 % of the time. Abstain with `--abstain-below` on the confidence."
 )
@@ -41,16 +46,16 @@ _USE = (
     "Outputs are *apparent expressions as raters label them*, not felt emotion. Out of scope: hiring, proctoring, "
     "monitoring of workers or pupils, policing, lie detection, diagnosis, covert use. In the EU, inferring emotions at "
     "work and in education is forbidden but for medical or safety reasons (AI Act, Art. 5(1)(f)), and people must be "
-    "told where emotion recognition is used. Everything runs locally; mien retains nothing by default."
+    "informed where emotion recognition is used. Everything runs locally; mien retains nothing by default."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class CardTexts:
-    """What a card says that can't be measured, in Markdown.
+    """The texts of a card that can't be measured, in Markdown.
 
-    meaning: of a probability. crop: a remark behind the crop's figures. recipe, data, licence: one entry each.
-    measured: what the figures were measured on, and how. limits: one entry each.
+    meaning: of a probability. crop: a remark after the crop's figures. recipe, data, licence: one entry each. measured:
+    the data of the figures, and the method. limits: one entry each.
     """
 
     meaning: str
@@ -63,7 +68,7 @@ class CardTexts:
 
 
 def texts_from_metadata(info: ModelInfo) -> CardTexts:
-    """What a model file says of itself, for a card that nobody writes texts for."""
+    """Default texts, from the metadata of a model file."""
     meaning = {
         "votes": "A probability is **the share of human raters who would say so**. It is not the chance that most "
         "raters would: that is higher (see *calibration* below).",
@@ -96,19 +101,19 @@ def model_card(
 ) -> str:
     """The card of a model file as Markdown.
 
-    evaluations: one for each ruler that it was measured on, at least one, in the order of the columns. texts: what
-    can't be measured; None takes `texts_from_metadata`. inside: for the file itself, without the line on the file.
-    Raises ValueError without an evaluation.
+    evaluations: at least one, by kind of ground truth, in the order of the columns. texts: what can't be measured; None
+    takes `texts_from_metadata`. inside: for the metadata, without the line on the file. Raises ValueError without an
+    evaluation.
     """
     if not evaluations:
         raise ValueError("no evaluation: a card needs figures")
     info = model.info
     texts = texts or texts_from_metadata(info)
     own = next((e for truth, e in evaluations.items() if truth == info.target), None)
-    ruler = "the ruler that the model was trained for"
+    measured_by = "the ground truth that the model was trained for"
     if own is None:
         own = next(iter(evaluations.values()))
-        ruler = f"the ruler *{own.truth}*"
+        measured_by = f"the ground truth *{own.truth}*"
     lines = [
         f"# {info.name}",
         "",
@@ -131,13 +136,13 @@ def model_card(
     ]
     for name, text in _ROWS.items():
         lines.append(f"| {name} | {' | '.join(text(e) for e in evaluations.values())} |")
-    lines += ["", f"Recall by expression, on {ruler}:", "", "| expression | faces | recall | precision |"]
+    lines += ["", f"Recall by expression, on {measured_by}:", "", "| expression | faces | recall | precision |"]
     lines.append("|---|---|---|---|")
     lines += [f"| {c.label} | {c.support} | {_figure(c.recall, 3)} | {c.precision:.3f} |" for c in own.per_class]
     for truth, e in evaluations.items():
         if e.dropped_classes or e.missing_classes:
             lines.append(
-                f"\nOn the ruler *{truth}*: dropped and renormalised: {', '.join(e.dropped_classes) or 'none'}; "
+                f"\nOn the ground truth *{truth}*: dropped and renormalised: {', '.join(e.dropped_classes) or 'none'}; "
                 f"classes that the model can't say and gets wrong: {', '.join(e.missing_classes) or 'none'}."
             )
     lines += ["", "## Calibration", "", _CALIBRATION, "", "## Limits", ""]
@@ -146,26 +151,29 @@ def model_card(
     return "\n".join(lines)
 
 
-def measure_rulers(
-    model: ModelFile, data: Path, split: str, *, warn: Callable[[str], None] = print
+def evaluate_for_card(
+    model: ModelFile,
+    data: Path,
+    split: str,
+    *,
+    warn: Callable[[str], None] = _log.warning,
 ) -> dict[Truth, Evaluation]:
-    """The model on a split of a data set, by the votes where there are any, and by the labels.
+    """Evaluates the model on a split, on each kind of ground truth that the data have: votes, labels.
 
-    Raises DataError.
+    warn: receives one line for each record that could not be used. Raises DataError.
     """
     inputs = read_inputs(data, split, size=model.info.size, channels=model.info.channels, train=False, warn=warn)
-    rulers: tuple[Truth, ...] = ("label",) if inputs.samples.votes is None else ("votes", "label")
-    return {
-        ruler: evaluate([model], inputs.samples, truth=ruler, data=Path(data).name, split=split) for ruler in rulers
-    }
+    truths: tuple[Truth, ...] = ("label",) if inputs.samples.votes is None else ("votes", "label")
+    name = Path(data).name
+    return {truth: evaluate_samples([model], inputs.samples, truth=truth, data=name, split=split) for truth in truths}
 
 
 def write_card(
     model: ModelFile, evaluations: Mapping[Truth, Evaluation], out: Path, texts: CardTexts | None = None
 ) -> tuple[Path, Path]:
-    """Writes the model file to `out` with its card inside, and the card, with the file's checksum, beside it as .md.
+    """Writes the model file to `out` with its card in the metadata, and the card, with the checksum, beside it as .md.
 
-    Raises MissingExtraError without onnx, OutputError.
+    Returns both paths. Raises MissingExtraError without onnx, OutputError.
     """
     written = write_with_card(model, model_card(model, evaluations, texts, inside=True), out)
     beside = out.with_suffix(".md")
@@ -174,7 +182,7 @@ def write_card(
 
 
 def write_with_card(model: ModelFile, card: str, out: Path) -> ModelFile:
-    """Writes the model file again, to `out`, with a card inside in place of any that it had; the network is the same.
+    """Writes a copy of the model file to `out` with this card in its metadata; the network is unchanged.
 
     out may be the model's own path. Raises MissingExtraError without onnx, OutputError.
     """

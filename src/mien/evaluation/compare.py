@@ -1,24 +1,32 @@
-"""Compares finished training runs by what their networks said of the validation faces, and says which one to keep."""
+"""Compares finished training runs by their predictions for the validation faces, and recommends one."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import logging
 import math
 import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mien.data.readers import read_dataset, require_split
 from mien.data.samples import Samples
 from mien.errors import DataError, ModelFileError
-from mien.evaluation.evaluate import evaluate
+from mien.evaluation.evaluate import evaluate_samples
+from mien.evaluation.frames import data_frame
 from mien.evaluation.result import Evaluation, Truth
 from mien.evaluation.speed import count_macs
 from mien.evaluation.validation import VALIDATION_FILE, HeadAnswers, read_answers
 from mien.model_file import ModelFile
+
+_log = logging.getLogger("mien")
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 History = tuple[dict[str, float], ...]
 
@@ -80,6 +88,10 @@ class Comparison:
     test: McNemar | None
     verdict: str
 
+    def to_pandas(self) -> pd.DataFrame:
+        """One row for each run, under `COLUMNS`. Raises MissingExtraError without pandas."""
+        return data_frame(rows_of(self), COLUMNS)
+
     def to_dict(self) -> dict[str, object]:
         """As compare.json has it: plain figures, without histories and single predictions."""
         return {
@@ -99,14 +111,16 @@ COLUMNS = ("run", "network", "accuracy", "accuracy_low", "accuracy_high", "n", "
 def compare_runs(
     folders: Sequence[Path],
     *,
+    names: Sequence[str] = (),
     head: str = "",
     data: Path | None = None,
-    warn: Callable[[str], None] = print,
+    warn: Callable[[str], None] = _log.warning,
 ) -> Comparison:
     """Compares the runs in these folders.
 
-    head: `label` or `votes`; empty takes the first that all runs have. data: a data set on whose validation split the
-    runs' model files are measured; None goes by what each run kept of its own. warn: is told what of it can't be read.
+    names: of the runs; empty takes those of the folders. head: `label` or `votes`; empty takes the first that all runs
+    have. data: a data set on whose validation split the runs' model files are measured; None uses the predictions
+    that each run kept. warn: called with each line about data that can't be read.
     Raises DataError for a folder without a finished run, where no head is in all of them, or data that can't be used.
     """
     folders = [Path(folder) for folder in folders]
@@ -121,7 +135,7 @@ def compare_runs(
     chosen = head or common[0]
     models = [_model(folder, chosen) for folder in folders]
     samples = None if data is None else _validation(data, models, warn)
-    names = [folder.resolve().name for folder in folders]
+    names = list(names) or [folder.resolve().name for folder in folders]
     runs = [
         _compared(folder, name if names.count(name) == 1 else str(folder), own[chosen], model, samples)
         for folder, name, own, model in zip(folders, names, answers, models, strict=True)
@@ -225,7 +239,9 @@ def _answers(folder: Path) -> tuple[HeadAnswers, ...]:
     if not (folder / "recipe.toml").is_file():
         raise DataError(f"{folder}: no folder of a training run; expected one that `mien train` wrote")
     if not (folder / VALIDATION_FILE).is_file():
-        raise DataError(f"{folder}: its run has not ended, or is of an older mien; go on with  mien train ... --resume")
+        raise DataError(
+            f"{folder}: its run is unfinished, or of an older mien; resume it with  mien train ... --resume"
+        )
     return read_answers(folder / VALIDATION_FILE)
 
 
@@ -241,7 +257,7 @@ def _compared(folder: Path, name: str, own: HeadAnswers, model: ModelFile, sampl
         found = own.evaluation(data=str(folder))
     else:
         truth: Truth = "votes" if own.head == "votes" else "label"
-        found = evaluate([model], samples, truth=truth, data=name, split="validation")
+        found = evaluate_samples([model], samples, truth=truth, data=name, split="validation")
     train = own.train_right / own.train_n if own.train_n else None
     history = read_history(folder)
     timing = _number_rows(folder / "timing.csv") if (folder / "timing.csv").is_file() else ()
@@ -273,7 +289,7 @@ def _model(folder: Path, head: str) -> ModelFile:
             continue
         if model.info.target == head:
             return model
-    raise DataError(f"{folder}: no model file for the head '{head}'; go on with  mien train ... --resume")
+    raise DataError(f"{folder}: no model file for the head '{head}'; resume it with  mien train ... --resume")
 
 
 def _network(folder: Path) -> str:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mien.data.samples import Samples
 from mien.data.toy import toy_faces
 from mien.errors import ModelFileError
-from mien.evaluation.fitting import Figures, judge, make_targets, predict_all, prepare_output
+from mien.evaluation.fitting import Figures, fitting_targets, judge, predict_all, prepare_output
 from mien.files import atomic_path
 from mien.labels import canonical_all
 from mien.model_file import ModelFile, ModelInfo
@@ -25,11 +25,11 @@ PARITY, PARITY_RESIZED = 1e-5, 1e-3
 differ, as a pixel on the edge between two grey levels may fall to either side when it is resized."""
 
 _CHECKED = 512
-_ROUNDS, _SETTLED = 10_000, 1e-7
+_ITERATIONS, _SETTLED = 10_000, 1e-7
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Comparison:
+class MemberComparison:
     """The members beside their ensemble, on the same faces.
 
     disagreement: float64 (M, M), the share of faces on which two members' winning labels differ.
@@ -48,7 +48,7 @@ class Ensemble:
     path: Path
     info: ModelInfo
     weights: tuple[float, ...]
-    comparison: Comparison | None
+    comparison: MemberComparison | None
 
 
 def write_ensemble(
@@ -77,7 +77,7 @@ def write_ensemble(
     shares = _as_shares(weights, len(models))
     seen, targets = None, None
     if samples is not None:
-        targets = make_targets(models[0], samples, source=source)
+        targets = fitting_targets(models[0], samples, source=source)
         seen = np.stack([predict_all(model, samples.images, labels) for model in models])
         if weights == "fit":
             shares = fit_weights(seen, targets.shares)
@@ -86,7 +86,7 @@ def write_ensemble(
     comparison = None
     if seen is not None and targets is not None:
         winners = seen.argmax(2)
-        comparison = Comparison(
+        comparison = MemberComparison(
             members=tuple(judge(each, targets) for each in seen),
             ensemble=judge(np.tensordot(shares, seen, 1), targets),
             disagreement=(winners[:, None] != winners[None]).mean(2),
@@ -114,7 +114,7 @@ def fit_weights(probabilities: NDArray[np.float64], shares: NDArray[np.float64])
     importance = shares[rows, columns] / shares.sum()
     likelihood = np.maximum(probabilities[:, rows, columns], np.finfo(np.float64).tiny)
     weights = np.full(len(probabilities), 1 / len(probabilities))
-    for _ in range(_ROUNDS):
+    for _ in range(_ITERATIONS):
         joint = weights[:, None] * likelihood
         following: NDArray[np.float64] = (joint / joint.sum(0)) @ importance
         moved = np.abs(following - weights).max()

@@ -1,8 +1,9 @@
-"""Measures model files, or the predictions of another tool, on one split of a data set, and writes what was found.
+"""Evaluates model files, or the predictions of another tool, on one split of a data set, and writes the results.
 
-Two rulers: `label`, the data set's own labels, and `votes`, the expression that more than half of FER+'s raters chose
-among the eight (faces without such a majority are left out and counted). Models whose labels differ from the ruler's
-are mapped by name: what the ruler lacks is dropped and the rest renormalised; what the model lacks it gets wrong.
+There are two kinds of ground truth. `label`: the data set's own labels. `votes`: the expression that more than half of
+FER+'s raters chose among the eight; faces without such a majority are left out and counted. Labels of models and
+ground truth are matched by name. Classes that the ground truth lacks are dropped, and the other probabilities
+renormalised. Faces of classes that the model lacks count as wrong.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from mien.errors import DataError, MissingExtraError
 from mien.evaluation import metrics
 from mien.evaluation.calibration import undo_temperature
 from mien.evaluation.fitting import fit_faces
-from mien.evaluation.measure import Answers, Truths, mapped, measure, share_right
+from mien.evaluation.measure import Answers, GroundTruth, mapped, measure, share_right
 from mien.evaluation.prediction_matching import called_among, match_sources, require_truth
 from mien.evaluation.predictions import Predictions
 from mien.evaluation.report import report_text
@@ -42,12 +43,12 @@ METRICS_FILE, PREDICTIONS_FILE, REPORT_FILE = "metrics.json", "predictions.csv",
 
 @dataclass(frozen=True, slots=True)
 class Extras:
-    """What to look into besides the usual figures.
+    """Optional parts of an evaluation.
 
-    columns: values (N,), one per sample, to group by. train: the training split's faces, fitted as the samples' are,
-    to find exact copies of. target_accuracy: look for the confidence from which on the answers are right so often.
-    speed: time the models; takes some seconds. robustness_faces: measure on corrupted faces, too, on so many of them,
-    chosen by chance; 0: don't.
+    columns: values (N,), one per sample, to group by. train: the faces of the training split, in the samples' size and
+    channels, to count exact copies. target_accuracy: find the confidence threshold that reaches it. speed: time the
+    models; takes some seconds. robustness_faces: the number of faces, chosen at random, to corrupt and measure again;
+    0: none.
     """
 
     columns: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
@@ -57,7 +58,7 @@ class Extras:
     robustness_faces: int = 0
 
 
-def evaluate(
+def evaluate_samples(
     models: Sequence[ModelFile],
     samples: Samples,
     *,
@@ -69,12 +70,12 @@ def evaluate(
     extras: Extras = Extras(),
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Measures one model, or several whose probabilities are averaged.
+    """Evaluates one model, or several whose probabilities are averaged.
 
-    truth: the ruler; None takes what the first model was trained for, or the labels where the data have no votes.
-    tta: averages ten views of each face, see `crop.ten_views`. data, split: said in the result as they are.
-    progress: is told how many corrupted faces are measured.
-    Raises DataError where nothing can be measured: no samples, no votes, or no label in common.
+    truth: the kind of ground truth. None: what the first model was trained on, or the labels if the data have no votes.
+    tta: averages ten views of each face, see `crop.ten_views`. data, split: names for the result. progress: receives
+    the number of corrupted faces that are measured, and the total. Raises DataError if nothing can be measured: no
+    samples, no votes, or no label in common.
     """
     labels = _common_labels(models)
     notes = []
@@ -82,7 +83,7 @@ def evaluate(
         truth = "votes" if models[0].info.target == "votes" else "label"
         if truth == "votes" and samples.votes is None:
             truth = "label"
-            notes.append("the model was trained on votes, which these data lack: measured by their labels")
+            notes.append("the model was trained on votes, which these data lack: the labels are the ground truth")
     truths = _truths(samples, truth, data, extras)
     members, raw = _predict(models, samples.images, labels, batch_size, tta)
     calibrated = members.mean(0)
@@ -125,27 +126,27 @@ def evaluate_predictions(
     split: str = "",
     extras: Extras = Extras(),
 ) -> Evaluation:
-    """Measures what another tool said, see `predictions.read_predictions`.
+    """Evaluates the predictions of another tool, see `predictions.read_predictions`.
 
-    samples: the split that was predicted; None measures by the file's own labels. With them, each face that the ruler
-    has a truth for must be in the file, by its source, and the file's label must be that truth.
-    truth: the ruler, `label` unless said. Raises DataError where the two don't fit, or nothing can be measured.
+    samples: the split that was predicted; None takes the ground truth from the file. With samples, each face that has a
+    ground truth must be in the file, by its source; a label in the file must agree with it. truth: the kind of ground
+    truth; None: `label`. Raises DataError if file and samples do not fit, or nothing can be measured.
     """
     notes = predictions.notes
     if samples is None:
         if truth == "votes" or extras.columns:
-            wanted = "the ruler 'votes' needs the data set's votes" if truth == "votes" else "groups need its columns"
+            wanted = "'votes' needs the data set's votes" if truth == "votes" else "groups need its columns"
             raise DataError(f"{predictions.name}: {wanted}; give the data set with --data")
         order = np.arange(len(predictions))
-        truths = Truths("label", predictions.truth_names, predictions.truth, predictions.sources, None, {})
+        truths = GroundTruth("label", predictions.truth_names, predictions.truth, predictions.sources, None, {})
     else:
         every = _truths(samples, truth or "label", data, extras)
         rows, order, matched = match_sources(predictions, every.sources, every.index >= 0, data)
         truths, notes = every.take(rows), (*notes, *matched)
-        require_truth(predictions, order, truths.names, truths.index, truths.ruler)
+        require_truth(predictions, order, truths.names, truths.index, truths.kind)
     labels, called = predictions.labels, predictions.called
     if predictions.probabilities is None and samples is not None:
-        # What such a tool could have said is not in its file, only what it did say.
+        # The file has only the predicted classes, not all classes that the tool knows.
         labels = truths.names
         called, foreign = called_among(predictions, truths.names)
         notes = (*notes, *foreign)
@@ -159,7 +160,7 @@ def evaluate_predictions(
     left_out = 0 if samples is None else len(samples) - found.n
     absent = 0 if samples is None else len(samples) - len(order)
     if absent:
-        notes = (*notes, f"{absent} faces without a truth are not in the file: votes are those of the rest")
+        notes = (*notes, f"{absent} faces without a ground truth are not in the file: votes are those of the rest")
     return replace(
         found,
         predictions=predictions.name,
@@ -173,9 +174,9 @@ def evaluate_predictions(
 
 
 def write_evaluation(evaluation: Evaluation, out: Path, *, table: Literal["csv", "parquet"] = "csv") -> None:
-    """Writes metrics.json, report.txt and predictions.csv or .parquet into the folder `out`, each whole or not at all.
+    """Writes metrics.json, report.txt and predictions.csv or .parquet into the folder `out`; each write is atomic.
 
-    Raises OutputError, MissingExtraError for Parquet without pyarrow.
+    Raises OutputError, and MissingExtraError for Parquet without pyarrow.
     """
     data = _parquet(evaluation) if table == "parquet" else _csv(evaluation).encode()
     out = Path(out)
@@ -185,7 +186,7 @@ def write_evaluation(evaluation: Evaluation, out: Path, *, table: Literal["csv",
         if kind == table:
             write_bytes(place, data)
         else:
-            place.unlink(missing_ok=True)  # of an earlier evaluation: it would not agree with metrics.json
+            place.unlink(missing_ok=True)  # an earlier evaluation: its rows would contradict metrics.json
     write_text(out / REPORT_FILE, report_text(evaluation))
     write_metrics(evaluation, out / METRICS_FILE)
 
@@ -213,7 +214,7 @@ def _parquet(evaluation: Evaluation) -> bytes:
         import pyarrow.parquet as pq
     except ImportError as error:
         raise MissingExtraError("data", "writing Parquet") from error
-    names = np.array((*evaluation.labels, None), object)  # -1, no answer, is the last
+    names = np.array((*evaluation.labels, None), object)  # -1, no prediction, indexes the last
     unanswered = evaluation.predicted_index < 0
 
     def column(values: NDArray[np.float64]) -> pa.Array:
@@ -234,13 +235,13 @@ def _parquet(evaluation: Evaluation) -> bytes:
 
 
 def write_metrics(evaluation: Evaluation, path: Path) -> None:
-    """Writes metrics.json alone, to a file of any name, whole or not at all. Raises OutputError."""
+    """Writes metrics.json alone, to a file of any name, atomically. Raises OutputError."""
     make_folder(Path(path).parent)
     write_text(Path(path), json.dumps(evaluation.to_dict(), indent=2, allow_nan=False) + "\n")
 
 
 def exact_copies(images: NDArray[np.uint8], train: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Which faces uint8 (N, S, S, C) have the very pixels of one of the training faces (M, S, S, C). Bool (N,)."""
+    """Which faces uint8 (N, S, S, C) equal one of the training faces (M, S, S, C) pixel by pixel. Bool (N,)."""
     if images.shape[1:] != train.shape[1:]:
         raise ValueError(f"faces {images.shape[1:]} and training faces {train.shape[1:]}; expected the same size")
     seen = {_digest(face) for face in train}
@@ -252,27 +253,27 @@ def _digest(face: NDArray[np.uint8]) -> bytes:
 
 
 def _common_labels(models: Sequence[ModelFile]) -> tuple[str, ...]:
-    """The labels of the first model in mien's spelling, which all others must have too, in any order."""
+    """The labels of the first model in mien's spelling; the other models must have the same, in any order."""
     if not models:
         raise DataError("no model to evaluate; give at least one")
     first, *others = (canonical_all(model.info.labels, str(model.path)) for model in models)
     for model, labels in zip(models[1:], others, strict=True):
         if set(labels) != set(first):
             raise DataError(
-                f"{model.path} says {', '.join(labels)} and {models[0].path} says {', '.join(first)}; "
-                "models can be averaged only where they have the same labels"
+                f"{model.path} has the labels {', '.join(labels)} and {models[0].path} {', '.join(first)}; "
+                "only models with the same labels can be averaged"
             )
     return first
 
 
-def _truths(samples: Samples, truth: Truth, data: str, extras: Extras) -> Truths:
-    """What holds for the samples by that ruler. Raises DataError where there are none, or no votes to go by."""
+def _truths(samples: Samples, truth: Truth, data: str, extras: Extras) -> GroundTruth:
+    """The ground truth of the samples. Raises DataError if there are no samples, or no votes for `votes`."""
     if len(samples) == 0:
-        raise DataError(f"{data or 'the data'}: the split is empty; there is nothing to measure")
+        raise DataError(f"{data or 'the data'}: the split has no faces; there is nothing to measure")
     names, index = samples.label_names, samples.labels
     if truth == "votes":
         if samples.votes is None:
-            raise DataError(f"{data or 'the data'}: no ferplus_votes to measure by; use  --truth label")
+            raise DataError(f"{data or 'the data'}: no ferplus_votes; use  --truth label")
         names, index = VOTE_LABELS, vote_majority(samples.votes)
     for name, values in extras.columns.items():
         if values.ndim != 1 or len(values) != len(samples):
@@ -280,13 +281,13 @@ def _truths(samples: Samples, truth: Truth, data: str, extras: Extras) -> Truths
     train = extras.train
     copied = None if train is None or not len(train) else exact_copies(samples.images, train)
     n_train = 0 if train is None else len(train)
-    return Truths(truth, names, index, samples.sources, samples.votes, dict(extras.columns), copied, n_train)
+    return GroundTruth(truth, names, index, samples.sources, samples.votes, dict(extras.columns), copied, n_train)
 
 
 def _predict(
     models: Sequence[ModelFile], images: NDArray[np.uint8], labels: tuple[str, ...], batch_size: int, tta: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Probabilities in the order of `labels`: each model's, float64 (M, N, K), and their mean without temperature,
+    """Probabilities in the order of `labels`: of each model, float64 (M, N, K), and their mean without temperature,
     float64 (N, K)."""
     if batch_size < 1:
         raise DataError(f"batch size {batch_size}; expected at least 1")
@@ -309,7 +310,7 @@ def _predict(
 
 
 def _diversity(members: NDArray[np.float64], labels: tuple[str, ...], found: Evaluation) -> Diversity:
-    """How models differ by their probabilities (M, n, K) for the faces that were measured."""
+    """How much the models' predictions differ; members: their probabilities (M, n, K) of the measured faces."""
     called = np.stack([mapped(p, labels, found.labels).argmax(1) for p in members])
     hits = called == found.truth_index
     differ = (called[:, None] != called[None]).mean(2)

@@ -1,7 +1,7 @@
-"""Which parts of a face an answer hangs on: occlusion maps for any model file, and the curves that test any map.
+"""Which parts of a face a prediction depends on: occlusion maps for any model file, and curves that test any map.
 
-A map is float32 (N, H, W), one per face: the higher, the more the answer hangs on that place. How high is only
-comparable within one map.
+Maps are float32 (N, H, W), one per face: the higher the value, the more the prediction depends on that place. Values
+are comparable only within one map.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.crop import crop_faces
-from mien.errors import DataError, OutputError, PictureError
+from mien.errors import DataError, ImageError, OutputError
 from mien.faces import FaceDetector
 from mien.files import make_folder, write_bytes, write_text
 from mien.labels import canonical, canonical_all
@@ -29,6 +29,9 @@ Maps = NDArray[np.float32]
 Probabilities = Callable[[Faces], NDArray[np.float32]]
 """uint8 (N, H, W, C) -> float32 (N, K): a model file's `probabilities`."""
 
+MapMaker = Callable[[Faces, NDArray[np.int64]], Maps]
+"""Faces uint8 (N, H, W, C) and target classes int64 (N,) -> maps float32 (N, H, W)."""
+
 _BATCH = 512
 
 
@@ -40,11 +43,11 @@ def occlusion_maps(
     patch: float = 0.2,
     stride: float = 0.06,
 ) -> Maps:
-    """How much the target's probability falls when a patch of the face is blurred away (Zeiler & Fergus 2014).
+    """The drop of the target's probability when a patch of the face is blurred (Zeiler & Fergus 2014).
 
-    faces: uint8 (N, H, W, C). targets: int64 (N,), the class that each map is for. patch, stride: shares of the face's
-    side. A patch becomes the heavily blurred face rather than grey, which would be a feature of its own. Where patches
-    overlap, their falls are averaged. Returns float32 (N, H, W).
+    faces: uint8 (N, H, W, C). targets: int64 (N,), the class that each map explains. patch, stride: shares of the
+    face's side. A patch is blurred heavily rather than painted grey, as a grey patch would be a feature of its own.
+    Where patches overlap, their drops are averaged. Returns float32 (N, H, W).
     """
     count, height, width, _ = faces.shape
     side, step = max(1, round(patch * height)), max(1, round(stride * height))
@@ -63,7 +66,7 @@ def occlusion_maps(
 
 
 def blurred_faces(faces: Faces) -> Faces:
-    """Faces without their details: what stands for "nothing there" (Gaussian blur of an eighth of the side)."""
+    """Faces without details, as the baseline of "nothing there": Gaussian blur, sigma an eighth of the side."""
     sigma = faces.shape[1] / 8
     blurred = [cv2.GaussianBlur(face, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE) for face in faces]
     return np.stack(blurred).reshape(faces.shape).astype(np.uint8, copy=False)
@@ -71,11 +74,11 @@ def blurred_faces(faces: Faces) -> Faces:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MapTest:
-    """Whether maps mean anything: the target's mean probability while pixels go, or come, in the order of the map.
+    """Deletion and insertion curves: the target's mean probability while pixels are removed, or added, by map value.
 
-    shares: float32 (S,), the share of pixels changed, 0 to 1. deletion, insertion: float32 (S,), in the map's order;
-    random_deletion, random_insertion: in a random order of patches of the same size. A meaningful map deletes faster
-    and inserts faster than chance (Petsiuk et al. 2018, RISE).
+    shares: float32 (S,), the share of changed pixels, 0 to 1. deletion, insertion: float32 (S,), in the map's order.
+    random_deletion, random_insertion: in the order of smooth random maps. With a meaningful map the probability falls
+    faster under deletion, and rises faster under insertion, than with random maps (Petsiuk et al. 2018, RISE).
     """
 
     shares: NDArray[np.float32]
@@ -85,13 +88,13 @@ class MapTest:
     random_insertion: NDArray[np.float32]
 
     def areas(self) -> dict[str, float]:
-        """The areas under the curves; for deletion less is better, for insertion more."""
+        """The areas under the curves: for deletion lower is better, for insertion higher."""
         widths = np.diff(self.shares)
         curves = {name: np.array(values) for name, values in self.to_dict().items() if name != "shares"}
         return {name: float(((v[1:] + v[:-1]) / 2 * widths).sum()) for name, v in curves.items()}
 
     def to_dict(self) -> dict[str, list[float]]:
-        """The curves, as JSON has them."""
+        """The curves as lists, four decimals."""
         return {field.name: [round(float(v), 4) for v in getattr(self, field.name)] for field in fields(self)}
 
 
@@ -104,7 +107,7 @@ def check_maps(
     steps: int = 20,
     seed: int = 0,
 ) -> MapTest:
-    """The deletion and insertion curves of maps, beside those of random ones; the blurred face stands for nothing."""
+    """The deletion and insertion curves of maps and of random maps; the blurred face is the baseline."""
     shares = np.linspace(0, 1, steps + 1, dtype=np.float32)
     random = _random_maps(maps.shape, seed)
     blurred = blurred_faces(faces)
@@ -128,10 +131,11 @@ def check_maps(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Explanation:
-    """Maps of some faces, with what they explain and how well.
+    """Maps of N faces, what they explain, and their test.
 
-    faces: uint8 (N, H, W, C). names: the picture each came from. expressions: the label that each map is for.
-    probabilities: float32 (N,), the model's for that label. maps: float32 (N, H, W).
+    faces: uint8 (N, H, W, C). names: the image of each. expressions: the label that each map explains.
+    probabilities: float32 (N,), the model's for that label. maps: float32 (N, H, W). problems: one line for each image
+    that could not be read or has no face.
     """
 
     model: str
@@ -142,31 +146,31 @@ class Explanation:
     probabilities: NDArray[np.float32]
     maps: Maps
     test: MapTest
+    problems: tuple[str, ...] = ()
 
 
-def crop_pictures(
+def crop_images(
     paths: Sequence[Path | NamedImage | str], detector: FaceDetector, info: ModelInfo
 ) -> tuple[Faces, tuple[str, ...], tuple[str, ...]]:
-    """The faces of pictures, cut as the model wants them; each one's picture; and a line per picture without any.
+    """Detects and crops the faces of images for a model.
 
-    Raises DataError where no face is found at all.
+    Returns the crops, uint8 (N, H, W, C); the image of each; and one line for each image that could not be read or has
+    no face. Raises DataError if there is no face at all.
     """
     crops, names, problems = [], [], []
     for path in paths:
         try:
-            picture = read_source(path)
-        except PictureError as error:
+            image = read_source(path)
+        except ImageError as error:
             problems.append(str(error))
             continue
-        found = crop_faces(picture, detector.detect(picture), info.crop, size=info.size, channels=info.channels)
+        found = crop_faces(image, detector.detect(image), info.crop, size=info.size, channels=info.channels)
         if not len(found):
             problems.append(f"{source_name(path)}: no face found")
         crops.append(found)
         names += [source_name(path)] * len(found)
     if not names:
-        raise DataError(
-            f"no face to explain in {len(paths)} pictures" + (f"; first: {problems[0]}" if problems else "")
-        )
+        raise DataError(f"no face to explain in {len(paths)} images" + (f"; first: {problems[0]}" if problems else ""))
     return np.concatenate(crops), tuple(names), tuple(problems)
 
 
@@ -176,25 +180,34 @@ def explain_faces(
     names: Sequence[str],
     *,
     expression: str | None = None,
-    maps_of: Callable[[Faces, NDArray[np.int64]], Maps] | None = None,
+    maps_of: MapMaker | None = None,
+    problems: Sequence[str] = (),
 ) -> Explanation:
-    """Maps of face crops for one expression, or for each face's likeliest, tested by deletion and insertion.
+    """Maps of face crops for one expression, or for each face's most likely one, tested by deletion and insertion.
 
-    maps_of: what makes the maps (Grad-CAM); None: occlusion. Raises DataError for an expression the model lacks.
+    maps_of: makes the maps (Grad-CAM); None: occlusion. Raises DataError for an expression that the model lacks.
     """
     labels = canonical_all(model.info.labels, str(model.path))
     answers = model.probabilities(faces)
     targets = answers.argmax(1).astype(np.int64)
     if expression is not None:
         if canonical(expression) not in labels:
-            raise DataError(f"{model.info.name} does not answer '{expression}'; it answers {', '.join(labels)}")
+            raise DataError(f"{model.info.name} has no expression '{expression}'; expected one of {', '.join(labels)}")
         targets[:] = labels.index(canonical(expression))
     method = "occlusion" if maps_of is None else "Grad-CAM"
     maps = occlusion_maps(model.probabilities, faces, targets) if maps_of is None else maps_of(faces, targets)
     test = check_maps(model.probabilities, faces, maps, targets)
     chosen = answers[np.arange(len(faces)), targets]
     return Explanation(
-        model.info.name, method, faces, tuple(names), tuple(labels[t] for t in targets), chosen, maps, test
+        model=model.info.name,
+        method=method,
+        faces=faces,
+        names=tuple(names),
+        expressions=tuple(labels[t] for t in targets),
+        probabilities=chosen,
+        maps=maps,
+        test=test,
+        problems=tuple(problems),
     )
 
 
@@ -206,13 +219,13 @@ def write_explanation(explanation: Explanation, out: Path) -> None:
     make_folder(out)
     drawn = [overlay(face, map_) for face, map_ in zip(e.faces, e.maps, strict=True)]
     captions = [f"{name} {p:.2f}" for name, p in zip(e.expressions, e.probabilities, strict=True)]
-    for number, picture in enumerate(drawn, start=1):
-        write_bytes(out / f"face-{number:04d}.png", png(picture))
+    for number, image in enumerate(drawn, start=1):
+        write_bytes(out / f"face-{number:04d}.png", png(image))
     pairs = [np.concatenate([cv2.resize(_colour(f), (192, 192), interpolation=cv2.INTER_CUBIC), d])
              for f, d in zip(e.faces, drawn, strict=True)]  # fmt: skip
     write_bytes(out / "sheet.png", png(contact_sheet(pairs, captions, tile=192, columns=8)))
     rows = [
-        {"source": name, "expression": label, "probability": round(float(p), 4), "picture": f"face-{i:04d}.png"}
+        {"source": name, "expression": label, "probability": round(float(p), 4), "image": f"face-{i:04d}.png"}
         for i, (name, label, p) in enumerate(zip(e.names, e.expressions, e.probabilities, strict=True), start=1)
     ]
     about = {"model": e.model, "method": e.method, "areas": e.test.areas(), "curves": e.test.to_dict(), "faces": rows}
@@ -220,7 +233,7 @@ def write_explanation(explanation: Explanation, out: Path) -> None:
 
 
 def overlay(face: Faces, map_: NDArray[np.float32], *, side: int = 192, strength: float = 0.55) -> Faces:
-    """A face (H, W, C) under its map as colours, enlarged: uint8 (side, side, 3), RGB; red is high, blue is low."""
+    """Draws a map over its face (H, W, C), enlarged: uint8 (side, side, 3), RGB; red is high, blue is low."""
     colour = cv2.resize(_colour(face), (side, side), interpolation=cv2.INTER_CUBIC)
     smooth = cv2.resize(unit_range(map_), (side, side), interpolation=cv2.INTER_CUBIC)
     bgr = cv2.applyColorMap((smooth.clip(0, 1) * 255).astype(np.uint8), cv2.COLORMAP_JET)
@@ -229,13 +242,13 @@ def overlay(face: Faces, map_: NDArray[np.float32], *, side: int = 192, strength
 
 
 def unit_range(map_: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A map with its lowest value at 0 and its highest at 1; a flat one becomes all 0."""
+    """Scales a map to 0 to 1; a constant map becomes 0."""
     low, high = float(map_.min()), float(map_.max())
     return np.zeros_like(map_) if high - low < 1e-12 else ((map_ - low) / (high - low)).astype(np.float32)
 
 
 def rank_correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    """Spearman's rank correlation of two maps' pixels; 0 where one of them is flat."""
+    """Spearman's rank correlation of two maps' pixels; 0 if one of them is constant."""
     a, b = (np.argsort(np.argsort(m.ravel())).astype(np.float64) for m in (one, other))
     if np.ptp(one) == 0 or np.ptp(other) == 0:
         return 0.0
@@ -251,7 +264,7 @@ def _places(length: int, side: int, step: int) -> list[int]:
 
 
 def _ranks(maps: Maps) -> NDArray[np.float32]:
-    """Each pixel's place in the order of its map, highest first, as a share of all: 0 to below 1."""
+    """Each pixel's rank in its map, highest first, as a share of all pixels: 0 to below 1."""
     flat = maps.reshape(len(maps), -1)
     ranks = np.empty(flat.shape, np.float32)
     order = np.argsort(-flat, axis=1, kind="stable")
@@ -260,7 +273,7 @@ def _ranks(maps: Maps) -> NDArray[np.float32]:
 
 
 def _random_maps(shape: tuple[int, ...], seed: int) -> Maps:
-    """Smooth random maps, so that chance too takes away whole patches and not single pixels."""
+    """Smooth random maps: the random order also removes patches, not single pixels."""
     rng = np.random.default_rng(seed)
     coarse = rng.random((shape[0], 8, 8), dtype=np.float32)
     return np.stack([cv2.resize(c, (shape[2], shape[1]), interpolation=cv2.INTER_CUBIC) for c in coarse])

@@ -1,4 +1,4 @@
-"""Explains the faces that models are surest of: where they are right, and where they are wrong."""
+"""Explains the most confident correct and wrong predictions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mien.model_file import ModelFile
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Extremes:
-    """Occlusion maps of the most confident right and wrong answers; None where there are no such faces.
+    """Occlusion maps of the most confident correct and wrong predictions; None if there are no such faces.
 
     right_truth, wrong_truth: each face's true class.
     """
@@ -31,10 +31,10 @@ class Extremes:
 
 
 def explain_extremes(models: Sequence[ModelFile], evaluation: Evaluation, samples: Samples, *, count: int) -> Extremes:
-    """Maps of `count` faces of either kind for what was said of them, by the mean of the models' probabilities.
+    """Occlusion maps for the predicted class of `count` faces of either kind, by the mean of the models' probabilities.
 
-    samples: those that were evaluated. Each map takes some hundred answers of the models. Raises DataError for a count
-    below 1, or an evaluation of a file, whose model is not at hand.
+    samples: the evaluated faces. Each map takes some hundred predictions of the models. Raises DataError for a count
+    below 1, or without models.
     """
     e = evaluation
     if count < 1 or not models or e.confidence is None:

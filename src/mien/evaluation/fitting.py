@@ -1,7 +1,8 @@
-"""What ensemble weights and calibrations are fitted to: one split's faces with targets in a model's order of labels."""
+"""Faces and targets to fit ensemble weights and calibrations to: one split, targets in the model's order of labels."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -11,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.dataset import fit_face
+from mien.crop import fit_face
+from mien.data.dataset import Dataset
 from mien.data.readers import read_dataset, require_split
 from mien.data.samples import VOTE_LABELS, Samples, vote_majority, vote_shares
 from mien.errors import DataError, MissingExtraError, OutputError
@@ -19,6 +21,8 @@ from mien.evaluation.metrics import expected_calibration_error
 from mien.files import make_folder
 from mien.labels import canonical_all
 from mien.model_file import ModelFile
+
+_log = logging.getLogger("mien")
 
 LEAST = 1e-30
 """A calibration raises probabilities to this before it takes their logarithm: in float32 some are 0."""
@@ -62,20 +66,33 @@ class Figures:
         }
 
 
-def fitting_split(data: Path, split: str, *, size: int, channels: int, warn: Callable[[str], None] = print) -> Samples:
-    """A split to fit on: validation, or train with a warning. Raises DataError for test and where there is no such."""
+def fitting_split(
+    data: str | Path | Dataset,
+    split: str,
+    *,
+    size: int,
+    channels: int,
+    warn: Callable[[str], None] = _log.warning,
+) -> Samples:
+    """A split to fit on: validation, or train with a warning. Raises DataError for test, and if the split is missing.
+
+    data: a path, or an opened data set. warn: also receives one line for each record that could not be used.
+    """
+    name = data.name if isinstance(data, Dataset) else str(data)
     if split == "test":
         raise DataError(
-            f"{data}: nothing is fitted to the test split: what `mien evaluate` says of it would no longer be honest; "
-            "use --split validation"
+            f"{name}: the test split is for measuring only, so nothing is fitted to it; use --split validation"
         )
     if split == "train":
-        warn(f"{data}: models are surer on faces that they learnt from than on others; validation is the split to take")
-    dataset = read_dataset(data, size=size, channels=channels, splits=(split,), warn=warn)
-    return require_split(dataset, split, data)
+        warn(f"{name}: models are more confident on the faces they were trained on; fit to --split validation instead")
+    if isinstance(data, Dataset):
+        found = {split: data.samples(split, size=size, channels=channels)} if split in set(data.splits.tolist()) else {}
+    else:
+        found = read_dataset(Path(data), size=size, channels=channels, splits=(split,), warn=warn)
+    return require_split(found, split, Path(name))
 
 
-def make_targets(model: ModelFile, samples: Samples, *, source: str) -> Targets:
+def fitting_targets(model: ModelFile, samples: Samples, *, source: str) -> Targets:
     """The vote shares for a votes model, the labels for a label model.
 
     Raises DataError where the samples lack them, have other labels, or nobody voted for any.
@@ -118,7 +135,7 @@ def predict_all(model: ModelFile, faces: NDArray[np.uint8], labels: tuple[str, .
 
 
 def fit_faces(faces: NDArray[np.uint8], model: ModelFile) -> NDArray[np.uint8]:
-    """Faces uint8 (N, H, W, C) with the size and channels of the model's input, as `dataset.fit_face` makes them."""
+    """Faces uint8 (N, H, W, C) with the size and channels of the model's input, as `crop.fit_face` makes them."""
     size, channels = model.info.size, model.info.channels
     if len(faces) == 0 or faces.shape[1:] == (size, size, channels):
         return faces

@@ -53,7 +53,7 @@ def join(models: Sequence[ModelFile], weights: Sequence[float], info: ModelInfo)
     """One graph whose probabilities are the weighted mean of the models', with `info` as its metadata.
 
     The input has the size and channels of `info`, which are the members' largest. A member with fewer channels gets
-    the luma of what the others get, a smaller member their picture shrunk by area: what OpenCV makes of it, but for a
+    the luma of what the others get, a smaller member their image shrunk by area: what OpenCV makes of it, but for a
     grey level in about a thousandth of the pixels at some ratios. Labels are put in the order of `info.labels`.
     Raises ModelFileError where a member's operators can't be brought to the newest version among the members.
     """
@@ -161,7 +161,7 @@ def _feed(joined: _Graph, name: str, prefix: str, info: ModelInfo, member: Model
         number = steps.cast(faces, TensorProto.FLOAT, "number")
         first = _transposed(steps, number, (0, 3, 1, 2), "channels_first")
         small = steps.add("MatMul", [rows, steps.add("MatMul", [first, columns], "narrow")], "small")
-        if info.size == 2 * member.size:  # OpenCV rounds half up here and half to even elsewhere
+        if info.size == 2 * member.size:  # rounding in OpenCV: half up here, half to even elsewhere
             up = steps.add("Add", [small, steps.constant("up", np.array(0.5, np.float32))], "up_by_half")
             level = steps.add("Floor", [up], "levels")
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,54 +16,71 @@ from mien.data.readers import open_dataset, open_source
 from mien.data.samples import Samples
 from mien.errors import DataError
 
+_log = logging.getLogger("mien")
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Inputs:
-    """The samples to measure; columns (N,) as long as they; the training faces, None where not wanted or not there."""
+    """The N samples to measure, the columns (N,) to group by, and the training faces.
+
+    train: uint8 (M, H, W, C); None if they were not wanted, or the data have none.
+    """
 
     samples: Samples
     columns: dict[str, NDArray[np.generic]]
     train: NDArray[np.uint8] | None
 
 
+def data_name(data: str | Path | Dataset) -> str:
+    """The name of a data set in reports and messages: its path, or the name of an opened one."""
+    return data.name if isinstance(data, Dataset) else str(data)
+
+
 def read_inputs(
-    data: Path,
+    data: str | Path | Dataset,
     split: str,
     *,
     size: int,
     channels: int,
     groups: Sequence[str] = (),
     train: bool = False,
-    warn: Callable[[str], None] = print,
+    warn: Callable[[str], None] = _log.warning,
 ) -> Inputs:
-    """Reads one split with the faces fitted to size and channels, and with `train` the training split's faces, too.
+    """Reads one split, with the faces resized and converted to size and channels.
 
-    groups: columns of the data set. warn: is told each record that could not be used. The training faces need no
-    labels. Raises DataError where the split or a column is missing, or a sample of the split has no label.
+    data: a path, or an opened data set. groups: columns of the data set. train: also reads the faces of the training
+    split, which need no labels. warn: receives one line for each record that could not be used. Raises DataError if
+    the split or a column is missing, or a sample of the split has no label.
     """
     wanted = (split, "train") if train and split != "train" else (split,)
-    dataset = _open(Path(data), wanted, size, channels, warn)
+    name = data_name(data)
+    dataset = _open(data, wanted, size, channels, warn)
     found = set() if dataset is None else set(dataset.splits.tolist())
     if dataset is None or split not in found:
         has = "it has train" if "train" in found else "its others were not read"
-        raise DataError(f"{data}: no split '{split}'; {has}; make splits with  mien data split")
-    for name in groups:
-        if name not in dataset.columns:
-            raise DataError(f"{data}: no column '{name}' to group by; it has {', '.join(dataset.columns)}")
+        raise DataError(f"{name}: no split '{split}'; {has}; make splits with  mien data split")
+    for column in groups:
+        if column not in dataset.columns:
+            raise DataError(f"{name}: no column '{column}' to group by; it has {', '.join(dataset.columns)}")
     rows, others = (np.flatnonzero(dataset.splits == name) for name in (split, "train"))
     return Inputs(
         dataset.samples(split, size=size, channels=channels),
-        {name: dataset.columns[name][rows] for name in groups},
+        {column: dataset.columns[column][rows] for column in groups},
         dataset.faces(others, size=size, channels=channels) if len(wanted) == 2 and len(others) else None,
     )
 
 
-def _open(data: Path, splits: Sequence[str], size: int, channels: int, warn: Callable[[str], None]) -> Dataset | None:
-    """The data set's samples of these splits; None where it has none."""
+def _open(
+    data: str | Path | Dataset, splits: Sequence[str], size: int, channels: int, warn: Callable[[str], None]
+) -> Dataset | None:
+    """The samples of these splits; None if there are none."""
+    if isinstance(data, Dataset):
+        return data
+    data = Path(data)
     if data.is_dir() and is_arrays(data):
         return open_dataset(data, splits=splits, warn=warn)
     source = open_source(data, splits=splits)
     if source.total == 0:
         return None
-    fitted = Fitted(source, size, channels)  # large pictures are not kept as they are
+    fitted = Fitted(source, size, channels)  # large images are resized as they are read
     return collect(fitted, problem=lambda p: warn(f"left out: {p.source}: {p.reason}"), name=str(data))

@@ -1,4 +1,4 @@
-"""From answers and truths to an `Evaluation`, whoever gave the answers: a model of mien, or a file of another tool."""
+"""Computes an `Evaluation` from predictions and ground truth, whether a model or a file of another tool predicted."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from mien.evaluation.result import (
     Calibration,
     ClassCurves,
     ClassScore,
+    ClassScores,
     Curves,
     Evaluation,
     Selective,
@@ -29,15 +30,16 @@ from mien.evaluation.result import (
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
-CAVEAT = "chosen on these very faces, so expect a little less on others; choose it on validation, not on test"
+CAVEAT = "chosen on the measured faces, so expect slightly less on others; choose it on validation, not on test"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answers:
-    """What was said about N faces. labels: the L classes in mien's spelling. called: int64 (N,), an index into them, -1
-    for no answer that can be right.
+    """Predictions for N faces.
 
-    confidence: float64 (N,); probabilities: float64 (N, L); raw: those before temperature. None for what was not said.
+    labels: the L classes in mien's spelling. called: int64 (N,), the predicted index into them; -1 for no prediction,
+    or one that can't be right. confidence: float64 (N,). probabilities: float64 (N, L). raw: probabilities without
+    temperature, float64 (N, L). None for what is not known.
     """
 
     labels: tuple[str, ...]
@@ -47,20 +49,21 @@ class Answers:
     raw: Floats | None = None
 
     def take(self, rows: NDArray[np.intp]) -> Answers:
-        """Those about some of the faces."""
+        """The predictions of some of the faces."""
         figures = (None if f is None else f[rows] for f in (self.confidence, self.probabilities, self.raw))
         return Answers(self.labels, self.called[rows], *figures)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Truths:
-    """What holds for the same N faces. names: the ruler's K classes. index: int64 (N,) into them, -1 for none.
+class GroundTruth:
+    """The ground truth of the same N faces.
 
-    votes: float32 (N, 8), as in `Samples`. columns: values (N,) to group by. copied: bool (N,), whether the face is in
-    the training split, of n_train faces, too.
+    kind: label or votes. names: its K classes. index: int64 (N,) into them, -1 for none. votes: float32 (N, 8), as in
+    `Samples`. columns: values (N,) to group by. copied: bool (N,), whether the face is also in the training split;
+    n_train: the number of training faces.
     """
 
-    ruler: Truth
+    kind: Truth
     names: tuple[str, ...]
     index: Indices
     sources: tuple[str, ...]
@@ -69,8 +72,8 @@ class Truths:
     copied: NDArray[np.bool_] | None = None
     n_train: int = 0
 
-    def take(self, rows: NDArray[np.intp]) -> Truths:
-        """Those of some of the faces."""
+    def take(self, rows: NDArray[np.intp]) -> GroundTruth:
+        """The ground truth of some of the faces."""
         return replace(
             self,
             index=self.index[rows],
@@ -81,10 +84,10 @@ class Truths:
         )
 
 
-def measure(answers: Answers, truths: Truths, *, target_accuracy: float | None, data: str) -> Evaluation:
-    """All figures. data: what the data are called in messages.
+def measure(answers: Answers, truths: GroundTruth, *, target_accuracy: float | None, data: str) -> Evaluation:
+    """Computes all figures. data: the name of the data in messages.
 
-    Raises DataError where nothing can be measured: no samples, none with a truth, or no label in common.
+    Raises DataError if nothing can be measured: no samples, none with a ground truth, or no label in common.
     """
     labels, names = answers.labels, truths.names
     if target_accuracy is not None and not 0 < target_accuracy <= 1:
@@ -94,7 +97,7 @@ def measure(answers: Answers, truths: Truths, *, target_accuracy: float | None, 
     measured = np.flatnonzero(truths.index >= 0)
     if len(measured) == 0:
         raise DataError(
-            f"{data or 'the data'}: no samples to measure by {truths.ruler}; {len(truths.index)} were left out"
+            f"{data or 'the data'}: no face with a ground truth '{truths.kind}'; {len(truths.index)} were left out"
         )
     right = truths.index[measured]
     probabilities = None if answers.probabilities is None else mapped(answers.probabilities, labels, names)[measured]
@@ -110,13 +113,13 @@ def measure(answers: Answers, truths: Truths, *, target_accuracy: float | None, 
     counts, shares = (c[: len(names), : len(names)].tolist() for c in (confusion, metrics.normalised(confusion)))
     known = np.array([name in labels for name in names])
     top_2 = nll = None
-    sayable = known[right] & ~unanswered
+    possible = known[right] & ~unanswered
     if probabilities is not None:
-        # Classes that the model lacks must not rise to the top 2 by being listed before other zeros.
+        # Classes that the model lacks score -1: among zeros they would enter the top 2 by their index alone.
         hits = metrics.top_k_hits(np.where(known, probabilities, -1.0), right)
-        top_2 = float((hits & sayable).mean())
-        nll = metrics.negative_log_likelihood(probabilities[sayable], right[sayable]) if sayable.any() else None
-    # Figures of probabilities are those of the faces that have some.
+        top_2 = float((hits & possible).mean())
+        nll = metrics.negative_log_likelihood(probabilities[possible], right[possible]) if possible.any() else None
+    # Figures of probabilities are computed on the faces that have a prediction.
     said = np.flatnonzero(answers.called >= 0)
     answered, of_answered = answers.take(said), truths.take(said)
     kl, kl_n = _kl_to_votes(answered, of_answered)
@@ -127,7 +130,7 @@ def measure(answers: Answers, truths: Truths, *, target_accuracy: float | None, 
     ece, ece_majority = _ece(everyone, of_answered, held)
     raw = None if answered.raw is None else mapped(answered.raw, labels, names)
     return Evaluation(
-        truth=truths.ruler,
+        truth=truths.kind,
         labels=names,
         n=len(measured),
         n_left_out=len(truths.index) - len(measured),
@@ -144,7 +147,7 @@ def measure(answers: Answers, truths: Truths, *, target_accuracy: float | None, 
         ece_before_temperature=_ece(raw, of_answered, held)[0],
         ece_majority=ece_majority,
         nll=nll,
-        nll_n=int(sayable.sum()) if probabilities is not None else 0,
+        nll_n=int(possible.sum()) if probabilities is not None else 0,
         kl_votes=kl,
         kl_n=kl_n,
         per_class=_class_scores(confusion, names),
@@ -176,37 +179,37 @@ def mapped(p: Floats, labels: Sequence[str], names: Sequence[str]) -> Floats:
         if name in labels:
             placed[:, column] = p[:, labels.index(name)]
     total = placed.sum(1, keepdims=True)
-    # All the probability may have been on dropped classes; then the model says nothing about the rest: equal shares.
+    # All the probability may be on dropped classes. The rest is then unknown: equal shares.
     shared = np.array([name in labels for name in names]) / sum(name in labels for name in names)
     return np.where(total > 1e-12, placed / np.maximum(total, 1e-12), shared)
 
 
 def share_right(hits: NDArray[np.bool_]) -> Share:
-    """The accuracy on some samples, given which are right; bool (n,), n may be 0."""
+    """The accuracy on some samples. hits: bool (n,), whether each prediction is correct; n may be 0."""
     n, right = len(hits), int(hits.sum())
     return Share(n, right / n, metrics.wilson_interval(right, n)) if n else Share(0, None, None)
 
 
-def _against(p: Floats, truths: Truths, measured: NDArray[np.intp]) -> tuple[Floats, Indices | Floats] | None:
-    """Probabilities, and what their calibration is measured against: raters' shares on `votes`, else labels."""
-    if truths.ruler == "votes" and truths.votes is not None:
+def _against(p: Floats, truths: GroundTruth, measured: NDArray[np.intp]) -> tuple[Floats, Indices | Floats] | None:
+    """Probabilities, and what their calibration is measured against: raters' shares for `votes`, else class indices."""
+    if truths.kind == "votes" and truths.votes is not None:
         voted = truths.votes.sum(1) > 0
         return (p[voted], vote_shares(truths.votes[voted]).astype(np.float64)) if voted.any() else None
     return p[measured], truths.index[measured]
 
 
-def _ece(p: Floats | None, truths: Truths, measured: NDArray[np.intp]) -> tuple[float | None, float | None]:
-    """ECE by the ruler, and against the majority on `votes`."""
+def _ece(p: Floats | None, truths: GroundTruth, measured: NDArray[np.intp]) -> tuple[float | None, float | None]:
+    """The ECE against the ground truth, and for `votes` also against the majority."""
     pair = None if p is None else _against(p, truths, measured)
     if p is None or pair is None:
         return None, None
     majority = None
-    if truths.ruler == "votes":
+    if truths.kind == "votes":
         majority = metrics.expected_calibration_error(p[measured], truths.index[measured])
     return metrics.expected_calibration_error(*pair), majority
 
 
-def _calibration(p: Floats | None, truths: Truths, measured: NDArray[np.intp]) -> Calibration | None:
+def _calibration(p: Floats | None, truths: GroundTruth, measured: NDArray[np.intp]) -> Calibration | None:
     pair = None if p is None else _against(p, truths, measured)
     if p is None or pair is None:
         return None
@@ -217,14 +220,14 @@ def _calibration(p: Floats | None, truths: Truths, measured: NDArray[np.intp]) -
         classwise_ece=float(by_class.mean()),
         classwise_ece_by_class=dict(zip(truths.names, by_class.tolist(), strict=True)),
         reliability=calibration.reliability(*pair),
-        reliability_majority=calibration.reliability(own, right) if truths.ruler == "votes" else None,
+        reliability_majority=calibration.reliability(own, right) if truths.kind == "votes" else None,
     )
 
 
 def _curves(p: Floats, right: Indices, names: tuple[str, ...], known: NDArray[np.bool_]) -> Curves:
     per_class = {}
     for k, name in enumerate(names):
-        if not known[k]:  # its constant 0 would rank nothing
+        if not known[k]:  # its probability is always 0, so it ranks nothing
             per_class[name] = ClassCurves(None, None, None, None)
             continue
         positive, scores = right == k, p[:, k]
@@ -258,8 +261,8 @@ def _selective(hits: NDArray[np.bool_], confidence: Floats, target: float | None
     )
 
 
-def _votes(answers: Answers, truths: Truths) -> Votes | None:
-    """Accuracy on raters' majority, whatever the ruler; None without votes, or where no label is one of theirs."""
+def _votes(answers: Answers, truths: GroundTruth) -> Votes | None:
+    """Accuracy on the raters' majority; None without votes, or if no label is one of theirs."""
     if truths.votes is None or not set(answers.labels) & set(VOTE_LABELS):
         return None
     if answers.probabilities is not None:
@@ -271,12 +274,12 @@ def _votes(answers: Answers, truths: Truths) -> Votes | None:
     majority = vote_majority(truths.votes)
     agreement = vote_shares(truths.votes).max(1)
     hits = called == majority
-    # float32 shares: 6 of 10 may lie a little below 0.6
+    # float32 shares: 6 of 10 may be slightly below 0.6
     subsets = (share_right(hits[(majority >= 0) & (agreement >= least - 1e-6)]) for least in (0.0, 0.6, 0.8))
     return Votes(*subsets)
 
 
-def _kl_to_votes(answers: Answers, truths: Truths) -> tuple[float | None, int]:
+def _kl_to_votes(answers: Answers, truths: GroundTruth) -> tuple[float | None, int]:
     shared = tuple(name for name in VOTE_LABELS if name in answers.labels)
     if truths.votes is None or answers.probabilities is None or not shared:
         return None, 0
@@ -288,20 +291,20 @@ def _kl_to_votes(answers: Answers, truths: Truths) -> tuple[float | None, int]:
     return metrics.mean_kl(vote_shares(votes[voted]), p), int(voted.sum())
 
 
-def _train_copies(hits: NDArray[np.bool_], measured: NDArray[np.intp], truths: Truths) -> TrainCopies | None:
+def _train_copies(hits: NDArray[np.bool_], measured: NDArray[np.intp], truths: GroundTruth) -> TrainCopies | None:
     if truths.copied is None:
         return None
     copied = truths.copied[measured]
     return TrainCopies(truths.n_train, int(copied.sum()), share_right(hits[~copied]))
 
 
-def _class_scores(confusion: Indices, names: tuple[str, ...]) -> tuple[ClassScore, ...]:
+def _class_scores(confusion: Indices, names: tuple[str, ...]) -> ClassScores:
     rows = zip(
         names,
         confusion.sum(1).tolist(),
         metrics.recall(confusion).tolist(),
         metrics.precision(confusion).tolist(),
         metrics.f1(confusion).tolist(),
-        strict=False,  # the unanswered come last, and are no class
+        strict=False,  # the last row and column, faces without a prediction, are no class
     )
-    return tuple(ClassScore(name, n, r if n else None, p, f if n else None) for name, n, r, p, f in rows)
+    return ClassScores(ClassScore(name, n, r if n else None, p, f if n else None) for name, n, r, p, f in rows)

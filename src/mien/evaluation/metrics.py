@@ -32,8 +32,8 @@ def confusion_counts(truth: NDArray[Any], predicted: NDArray[Any], classes: int)
 
 
 def counts_with_unanswered(truth: NDArray[Any], predicted: NDArray[Any], classes: int) -> Counts:
-    """As `confusion_counts`, where predictions may be -1 for none: those stand in a last column more, (K + 1, K + 1),
-    as answers of a class without samples. So they are wrong in every figure, and no share loses them.
+    """As `confusion_counts`, where predictions may be -1 for none: those are counted in an additional last column,
+    (K + 1, K + 1), as predictions of a class without samples. They count as wrong in every figure.
     """
     if (predicted >= 0).all():
         return confusion_counts(truth, predicted, classes)

@@ -1,4 +1,4 @@
-"""The faces that were called wrong: where the model seems to be at fault, and where the label does."""
+"""Splits wrong predictions into likely errors of the model and likely errors of the label."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from mien.errors import DataError, MissingExtraError
 from mien.evaluation.result import Evaluation
 
 _UNSURE_LABEL, _UNSURE_MAJORITY = 0.5, 0.6
-"""A label is doubtful where less than this share of raters agree with it. A majority has more than half of them."""
+"""A label is doubtful if a smaller share of raters agrees with it. A majority always has more than half."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mistakes:
-    """Wrong answers, the most confident first; int64, indices of the evaluation's faces.
+    """Wrong predictions, the most confident first; int64, indices of the evaluation's faces.
 
-    model: the label is likely right. label: it is doubtful. why: how that was told.
+    model: the label is likely correct. label: the label is doubtful. why: the rule that decided, as a sentence.
     """
 
     model: NDArray[np.int64]
@@ -29,11 +29,12 @@ class Mistakes:
 
 
 def find_mistakes(evaluation: Evaluation, votes: NDArray[np.float32] | None = None) -> Mistakes:
-    """Splits the wrong answers by whose fault they likely are.
+    """Splits the wrong predictions by their likely cause.
 
-    votes: float32 (n, 8), raters' of the measured faces. A label is doubtful where another expression has more votes,
-    or less than half of the raters chose it (on the ruler `votes`: less than 60 %); never where nobody voted. Without
-    votes it is told by confident learning over the very probabilities that are judged; without cleanlab by `doubted`.
+    votes: float32 (n, 8), raters' votes for the measured faces. A label is doubtful if another expression has more
+    votes, or if less than half of the raters chose it (for the ground truth `votes`: less than 60 %). A face without
+    votes has no doubtful label. Without votes, confident learning on the model's own probabilities decides; without
+    cleanlab, `doubted`.
     """
     e = evaluation
     wrong = np.flatnonzero(e.truth_index != e.predicted_index)
@@ -44,11 +45,11 @@ def find_mistakes(evaluation: Evaluation, votes: NDArray[np.float32] | None = No
 
 
 def doubted(truth: NDArray[np.int64], probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Labels that the model contradicts with more than its usual confidence: a simple rule of confident learning.
+    """Labels that the model contradicts with at least its usual confidence: a simple rule of confident learning.
 
-    truth: int64 (n,). probabilities: float64 (n, K). A class's usual confidence is the mean probability that its own
-    samples get. A label is doubtful where its probability is below the usual one of its class, and the likeliest
-    class's reaches the usual one of that class. bool (n,).
+    truth: int64 (n,). probabilities: float64 (n, K). The usual confidence of a class is the mean probability of that
+    class over its own samples. A label is doubtful if its probability is below the usual one of its class, and the
+    probability of the most likely class reaches the usual one of that class. Returns bool (n,).
     """
     n, classes = probabilities.shape
     sums = np.bincount(truth, probabilities[np.arange(n), truth], minlength=classes)
@@ -64,21 +65,21 @@ def _doubtful(e: Evaluation, votes: NDArray[np.float32] | None) -> tuple[NDArray
     if votes is not None:
         return _by_votes(e, votes)
     if e.probabilities is None:
-        return np.zeros(e.n, bool), "Without votes and without probabilities no label is doubted."
+        return np.zeros(e.n, bool), "Without votes and probabilities, no label is marked as doubtful."
     answered = np.flatnonzero(e.predicted_index >= 0)
     truth, probabilities, doubtful = e.truth_index[answered], e.probabilities[answered], np.zeros(e.n, bool)
     try:
         suspects = find_suspects(truth, probabilities.astype(np.float32))
-    except (MissingExtraError, DataError):  # DataError: a single class, where no label can be another's
+    except (MissingExtraError, DataError):  # DataError: there is a single class, so no label can be wrong
         rule = (
-            "a label is doubtful where its probability is lower than that class's faces get in the mean, and that of "
-            "the predicted class is as high as its own faces get"
+            "a label is doubtful if its probability is below the mean of that class's faces, and that of the predicted "
+            "class is at least the mean of its faces"
         )
         doubtful[answered] = doubted(truth, probabilities)
-        return doubtful, f"Told from the model's own probabilities: {rule}."
+        return doubtful, f"Decided by the model's own probabilities: {rule}."
     doubtful[answered[suspects.rows]] = True
     return doubtful, (
-        "Told by confident learning (Northcutt et al. 2021) from the model's own probabilities: a hint, no proof."
+        "Decided by confident learning (Northcutt et al. 2021) on the model's own probabilities: a hint, not a proof."
     )
 
 
@@ -88,10 +89,10 @@ def _by_votes(e: Evaluation, votes: NDArray[np.float32]) -> tuple[NDArray[np.boo
     place = column[e.truth_index]
     own = shares[np.arange(e.n), place]
     least = _UNSURE_MAJORITY if e.truth == "votes" else _UNSURE_LABEL
-    # float32 shares: 6 of 10 may lie a little below 0.6
+    # float32 shares: 6 of 10 may be slightly below 0.6
     doubtful = (own < shares.max(1)) | (own < least - 1e-6)
     doubtful &= (shares.sum(1) > 0) & (place >= 0)
     if e.truth == "votes":
-        return doubtful, f"Told from raters' votes: a majority of less than {least:.0%} is doubtful."
-    rule = f"where they chose another expression more often, or less than {least:.0%} of them chose it"
-    return doubtful, f"Told from raters' votes: a label is doubtful {rule}."
+        return doubtful, f"Decided by raters' votes: a majority of less than {least:.0%} is doubtful."
+    rule = f"if they chose another expression more often, or less than {least:.0%} of them chose it"
+    return doubtful, f"Decided by raters' votes: a label is doubtful {rule}."

@@ -1,4 +1,4 @@
-"""The parts of report.html that show faces: wrong answers, and what answers hang on."""
+"""The sections of report.html that show faces: wrong predictions, and explanations."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from mien.evaluation.mistakes import Mistakes, find_mistakes
 from mien.evaluation.result import Evaluation
 
 SHOWN = 60
-"""How many wrong answers of either kind the page shows."""
+"""The number of wrong predictions of either kind on the page."""
 
 
 def wrong_answers(page: FigurePage, e: Evaluation, samples: Samples | None) -> None:
-    """The section with the wrong answers; samples: those that were evaluated, None shows no faces."""
+    """Adds the section of wrong predictions. samples: the evaluated faces; None shows no faces."""
     votes = None if samples is None or samples.votes is None else samples.votes[e.rows]
     found = find_mistakes(e, votes)
-    text = f"{len(found.model) + len(found.label):,} of {e.n:,} answers are wrong. {found.why}"
+    text = f"{len(found.model) + len(found.label):,} of {e.n:,} predictions are wrong. {found.why}"
     if samples is None:
-        text += " The faces are not shown: the data set was not given."
-    page.section("Wrong answers", text)
-    page.table(("likely at fault", "faces"), [("the model", len(found.model)), (f"the {_word(e)}", len(found.label))])
+        text += " The faces are not shown, because no data set was given."
+    page.section("Wrong predictions", text)
+    page.table(("likely error of", "faces"), [("the model", len(found.model)), (f"the {_word(e)}", len(found.label))])
     if samples is not None:
         _galleries(page, e, found, samples.images)
 
@@ -39,23 +39,23 @@ def _galleries(page: FigurePage, e: Evaluation, found: Mistakes, images: NDArray
         page.heading(name)
         shown = rows[:SHOWN]
         first = "All" if len(rows) <= SHOWN else f"The first {SHOWN} of"
-        page.text(f"{first} {len(rows):,}, the most confident ones first. Below each: the {_word(e)}, and the answer.")
+        page.text(f"{first} {len(rows):,}, the most confident first. Below each: the {_word(e)}, then the prediction.")
         captions = [_caption(e, i) for i in shown.tolist()]
         alts = [f"{caption}; {e.sources[i]}" for caption, i in zip(captions, shown.tolist(), strict=True)]
         page.gallery([images[e.rows[i]] for i in shown], captions, alts=alts)
 
 
 def explanations(page: FigurePage, extremes: Extremes) -> None:
-    """The section with the maps of the most confident faces."""
+    """Adds the section of explained faces."""
     page.section(
-        "What answers hang on",
-        "Red: where the probability of the answer falls most when that part of the face is blurred away. A map "
-        "says something only if deleting in its order takes the probability down faster than a random order does, and "
-        "inserting brings it up faster: a small area for deletion, a large one for insertion.",
+        "What predictions depend on",
+        "Red: the parts whose blurring lowers the probability of the prediction most. A map is meaningful only if "
+        "deletion in its order lowers the probability faster than in a random order, and insertion raises it faster: "
+        "a smaller area under deletion, a larger one under insertion.",
     )
     for name, key, explanation, truth in (
-        ("Most confident and right", "explained-right", extremes.right, extremes.right_truth),
-        ("Most confident and wrong", "explained-wrong", extremes.wrong, extremes.wrong_truth),
+        ("Most confident, correct", "explained-right", extremes.right, extremes.right_truth),
+        ("Most confident, wrong", "explained-wrong", extremes.wrong, extremes.wrong_truth),
     ):
         if explanation is not None:
             page.heading(name)
@@ -63,11 +63,11 @@ def explanations(page: FigurePage, extremes: Extremes) -> None:
 
 
 def _explanation(page: FigurePage, e: Explanation, key: str, truth: Sequence[str]) -> None:
-    pictures, captions = [], []
+    images, captions = [], []
     for face, map_, said, right, p in zip(e.faces, e.maps, e.expressions, truth, e.probabilities, strict=True):
-        pictures.append(overlay(face, map_))
+        images.append(overlay(face, map_))
         captions.append(f"{said} {p:.2f}" + ("" if said == right else f", label: {right}"))
-    page.gallery(pictures, captions, tile=144)
+    page.gallery(images, captions, tile=144)
     areas = e.test.areas()
     page.table(
         ("area under", "maps", "random order"),
@@ -80,7 +80,7 @@ def _explanation(page: FigurePage, e: Explanation, key: str, truth: Sequence[str
 def _caption(e: Evaluation, i: int) -> str:
     said = f"{_word(e)}: {e.labels[e.truth_index[i]]}; "
     if e.predicted_index[i] < 0:
-        return f"{said}no answer"
+        return f"{said}no prediction"
     if e.probabilities is None:
         sure = "" if e.confidence is None else f" {e.confidence[i]:.2f}"
         return f"{said}{e.labels[e.predicted_index[i]]}{sure}"
@@ -89,5 +89,5 @@ def _caption(e: Evaluation, i: int) -> str:
 
 
 def _word(e: Evaluation) -> str:
-    """What the truth is called."""
+    """The word for the ground truth."""
     return "label" if e.truth == "label" else "majority"

@@ -1,8 +1,8 @@
-"""Which column of a file of predictions is which, told by the names that tools use.
+"""Finds the roles of the columns in a file of predictions, by the names that tools use.
 
-Some names say their role: `y_true`, `dominant_emotion`. `label`, `expression`, `emotion` and `class` may be truth or
-answer: beside a column that says it is the truth they are the answer, beside one that says it is the answer they are
-the truth; beside each other `label` is the truth. What that leaves open is refused, and named with `--column`.
+Some names have one role: `y_true`, `dominant_emotion`. `label`, `expression`, `emotion` and `class` may be the truth or
+the prediction. Beside a column that is clearly the truth they are the prediction, and the other way round. If both are
+unclear, `label` is the truth. Any other ambiguity is an error, which `--column` resolves.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mien.evaluation.prediction_files import Table
 from mien.labels import EIGHT, FER2013, canonical
 
 ROLES = ("image", "truth", "answer", "confidence")
-"""What a column can be, other than a class's score."""
+"""The roles of a column other than the score of a class. `answer` is the predicted class."""
 
 _IMAGES = (
     "source", "image", "path", "file", "filename", "file_name", "image_path", "img", "img_path", "image_file",
@@ -48,12 +48,12 @@ _AFFIXES = frozenset(
         "softmax", "percent", "pct", "result", "results", "list",
     )
 )  # fmt: skip
-"""What stands before or behind the name of a class: prob_happy, emotion.happy, happy_score."""
+"""Words before or after the name of a class: prob_happy, emotion.happy, happy_score."""
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Where each role stands in a table's columns, if at all. scores: classes by their columns. notes: to be said."""
+    """The column index of each role, or None. scores: column index -> class. notes: for the report."""
 
     image: int | None
     truth: int | None
@@ -66,9 +66,9 @@ class Columns:
 def find_columns(
     table: Table, *, named: Mapping[str, str], classes: Sequence[str], truth_needed: bool, image_needed: bool
 ) -> Columns:
-    """The roles of a table's columns. named: role -> column, as the user says. classes: what numbers stand for.
+    """The roles of a table's columns. named: role -> column, from the user. classes: the classes of 0, 1, ...
 
-    Raises DataError, in one line with the columns seen, where a needed role is missing or several columns could be it.
+    Raises DataError, in one line with the columns found, if a needed role is missing or ambiguous.
     """
     finder = _Finder(table, named)
     image, truth, answer = finder.one("image"), finder.one("truth"), finder.one("answer")
@@ -122,13 +122,13 @@ class _Finder:
         return self._plain[index].rpartition(".")[2]
 
     def called(self, names: Collection[str]) -> list[int]:
-        """Columns with these names, in the names' order; of nested ones the last part counts."""
+        """Columns with these names, in the order of the names; of nested names the last part counts."""
         used = {name.lower() for name in self._named.values()}
         free = [i for i, name in enumerate(self._table.columns) if name.lower() not in used]
         return [i for name in names for i in free if self._plain[i] == name or self.plain(i) == name]
 
     def one(self, role: str, *, first: bool = False) -> int | None:
-        """The column of a role. Of several with equal cells the first is taken, and with `first` in any case."""
+        """The column of a role. Of several columns with equal cells the first is taken; with `first`, of any."""
         if role in self._named:
             wanted = self._named[role].lower()
             places = [i for i, name in enumerate(self._table.columns) if name.lower() == wanted]
@@ -144,7 +144,7 @@ class _Finder:
     def among(self, role: str, found: Sequence[int]) -> int | None:
         if role in self._named:
             return self.one(role)
-        if role == "image" and len(found) > 1:  # a row's or an image's number is no path
+        if role == "image" and len(found) > 1:  # columns of numbers are row numbers, not paths
             found = [i for i in found if not all(row[i].isdecimal() for row in self._table.rows)] or found
         if not found:
             return None
@@ -152,7 +152,7 @@ class _Finder:
         names = [self._table.columns[i] for i in found]
         if any(text != texts[0] for text in texts[1:]):
             raise DataError(
-                f"{self._table.path}: which column is the {role}, {' or '.join(map(repr, names))}? Say so with  "
+                f"{self._table.path}: the {role} may be {' or '.join(map(repr, names))}; choose one with  "
                 f"--column {role}={names[0]}"
             )
         return found[0]
@@ -161,7 +161,7 @@ class _Finder:
 def _scores(
     table: Table, taken: Collection[int], named: Collection[int], classes: Sequence[str], answer: int | None
 ) -> tuple[dict[int, str], list[str]]:
-    """The columns with a class's score. named: columns whose cells name classes."""
+    """The columns with scores of classes. named: columns whose cells name classes."""
     free = [i for i in range(len(table.columns)) if i not in taken]
     known = {i: name for i in free if (name := _class_of(table.columns[i])) in EIGHT}
     met = {canonical(row[i]) for i in named for row in table.rows} | {canonical(name) for name in classes}
@@ -181,7 +181,7 @@ def _scores(
 
 
 def _class_of(column: str) -> str:
-    """The class whose score a column seems to hold: its name without what tools put around it."""
+    """The class whose score a column seems to hold: its name without the affixes of tools."""
     if canonical(column) in EIGHT:
         return canonical(column)
     parts = [part for part in re.findall(r"[^\W_]+", column.lower()) if part not in _AFFIXES]
@@ -191,7 +191,7 @@ def _class_of(column: str) -> str:
 def _numbered(
     table: Table, free: Sequence[int], classes: Sequence[str], answer: int | None
 ) -> tuple[dict[int, str], list[str]]:
-    """Columns 0, 1, ... or prob_0, prob_1, ...; they are classes only in an order that is known."""
+    """Columns 0, 1, ... or prob_0, prob_1, ...; they are classes only if the order of the classes is known."""
     digits = {i: int(name) for i in free if (name := _class_of(table.columns[i])).isdecimal()}
     if not digits or (answer is not None and sorted(digits.values()) != list(range(len(classes) or len(FER2013)))):
         return {}, []
@@ -202,7 +202,7 @@ def _numbered(
 def number_order(
     numbers: Collection[int], classes: Sequence[str], path: Path, what: str
 ) -> tuple[tuple[str, ...], str]:
-    """The classes that numbers stand for, and what to say of it. Raises DataError where they could be any."""
+    """The classes of numbers, and a note for the report. Raises DataError if their order is unknown."""
     if classes:
         if min(numbers) < 0 or max(numbers) >= len(classes):
             raise DataError(f"{path}: {what} up to {max(numbers)}; --classes names {len(classes)}, from 0 on")
@@ -217,7 +217,7 @@ def number_order(
 
 
 def _completed(table: Table, free: Sequence[int], known: Mapping[int, str]) -> dict[int, str]:
-    """With the columns of classes that nobody knows, where only together with them all rows add up to 1."""
+    """Adds columns of unknown classes, if all rows add up to 1 only together with them."""
     others = [i for i in free if i not in known and table.columns[i]]
     unnamed = [i for i in free if not table.columns[i] and i > 0]
     if unnamed:

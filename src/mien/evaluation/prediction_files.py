@@ -1,8 +1,8 @@
-"""Reads a file of predictions (CSV, JSON, JSON lines, Parquet) as a plain table of texts; knows no expressions.
+"""Reads a file of predictions (CSV, JSON, JSON lines, Parquet) as a plain table of texts, whatever its columns mean.
 
-JSON comes in many shapes: a list of records, records below one key (as `mien predict` writes), records by image, a
-column by its name (as pandas writes). Nested objects become columns with dots (`emotion.happy`), a list of faces
-becomes a row each, and a list of names with scores (rmn, transformers) becomes a column for each name.
+JSON has many shapes: a list of records, records below one key (`mien predict`), records by image, values by column
+(pandas). Nested objects become columns with dots (`emotion.happy`). A list of faces becomes one row for each face. A
+list of names with scores (rmn, transformers) becomes one column for each name.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ _SCORES = frozenset({"score", "probability", "prob", "confidence", "value", "p"}
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of texts, each as long as `columns`; '' for nothing. places: where each row stands, as `unit`s from 1 on.
+    """Rows of texts, each as long as `columns`; '' for an empty cell. places: each row's number in the file, from 1.
 
-    wrong: what is the matter with rows that are left out. decimal_comma: numbers may be written 0,5.
+    wrong: one line for each row that is left out, with the reason. unit: what `places` count, as a word. decimal_comma:
+    numbers may be written 0,5.
     """
 
     path: Path
@@ -39,7 +40,7 @@ class Table:
 
 
 def read_table(path: Path) -> Table:
-    """The table in a file; its kind is told by its content. Of CSV and Parquet, line 1 is the header.
+    """Reads the table in a file; the format is detected from the content. In CSV and Parquet, line 1 is the header.
 
     Raises DataError for a file that can't be read, MissingExtraError for Parquet without pyarrow.
     """
@@ -112,7 +113,7 @@ def _parsed(path: Path, text: str) -> Any:
 
 
 def _table_of(path: Path, records: list[Any], unit: str, first: int) -> Table:
-    """Records as a table; one that holds a list of faces gives a row for each."""
+    """Records as a table; a record with a list of faces becomes one row for each face."""
     flat: list[dict[str, str]] = []
     places: list[int] = []
     wrong: list[str] = []
@@ -154,7 +155,7 @@ def _records(data: Any) -> Iterator[Any]:
 
 
 def _is_record(data: Mapping[str, Any]) -> bool:
-    """Whether an object is one answer, and not answers by image: single values are named, images have a suffix."""
+    """Whether an object is one record, not records by image: no key looks like a file name or a number."""
     return not any("." in key or "/" in key or key.isdigit() for key in data)
 
 
@@ -188,7 +189,7 @@ def _flatten(value: Any, name: str, row: dict[str, str]) -> None:
 
 
 def _scores(items: list[Any]) -> dict[str, Any]:
-    """A score by name out of a list: [{"happy": 0.9}, ...] or [{"label": "happy", "score": 0.9}, ...]; {} if none."""
+    """Scores by name in a list: [{"happy": 0.9}, ...] or [{"label": "happy", "score": 0.9}, ...]; {} if none."""
     found: dict[str, Any] = {}
     for item in items:
         if not isinstance(item, Mapping):

@@ -1,4 +1,4 @@
-"""Holds a file of predictions against a data set, by the faces' images."""
+"""Matches the rows of a file of predictions with the faces of a data set, by their images."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from mien.labels import EIGHT
 def match_sources(
     predictions: Predictions, sources: Sequence[str], needed: NDArray[np.bool_], data: str
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], tuple[str, ...]]:
-    """Which samples are in the file, int (M,); the file's row for each of them, int (M,); and what to say of it.
+    """The samples that are in the file, int (M,); the file's row of each, int (M,); and notes for the report.
 
-    sources: N of the data set. needed: bool (N,), the samples that must be there. Where the file's paths are not those
-    of the data set, their ends are compared. Raises DataError where a needed sample is missing, the file names others,
-    or a source is there twice.
+    sources: N of the data set. needed: bool (N,), the samples that must be in the file. If the file's paths are not
+    those of the data set, the ends of the paths are compared. Raises DataError if a needed sample is missing, the file
+    names other faces, or a source occurs twice.
     """
     known: set[str] = set()
     for source in sources:
         if source in known:
-            raise DataError(f"{data}: two faces have the source '{source}', so predictions can't be told apart by it")
+            raise DataError(f"{data}: two faces have the source '{source}', so predictions can't be matched by it")
         known.add(source)
     called, notes = list(predictions.sources), tuple[str, ...]()
     if not known.issuperset(called):
@@ -36,7 +36,7 @@ def match_sources(
         if source in places:
             first, second = predictions.lines[places[source]], predictions.lines[row]
             raise DataError(
-                f"{predictions.name}: {predictions.unit} {second}: '{source}' is there already, in {predictions.unit} "
+                f"{predictions.name}: {predictions.unit} {second}: '{source}' is already in {predictions.unit} "
                 f"{first}; keep one"
             )
         places[source] = row
@@ -50,15 +50,15 @@ def match_sources(
     missing = [s for s, need in zip(sources, needed.tolist(), strict=True) if need and s not in places]
     if missing:
         raise DataError(
-            f"{predictions.name}: {len(missing)} of the {int(needed.sum())} faces to measure in {data} are not in it, "
-            f"first '{missing[0]}'; predict all of them, or add a row without an answer for each, which counts as wrong"
+            f"{predictions.name}: {len(missing)} of the {int(needed.sum())} faces to measure in {data} are missing, "
+            f"first '{missing[0]}'; predict all faces, or add rows without a prediction, which count as wrong"
         )
     rows = [i for i, source in enumerate(sources) if source in places]
     return np.array(rows, np.intp), np.array([places[sources[i]] for i in rows], np.intp), notes
 
 
 def _by_the_end(called: Sequence[str], sources: Sequence[str]) -> tuple[list[str], int]:
-    """The data set's sources for paths that end alike, as far as the shorter goes, and how many; others as they are."""
+    """Replaces paths by the data set's source with the same end, if there is exactly one; returns how many."""
     known, by_name = set(sources), dict[tuple[str, ...], list[str]]()
     for source in sources:
         by_name.setdefault(_parts(source)[-1:], []).append(source)
@@ -81,11 +81,12 @@ def _parts(path: str) -> tuple[str, ...]:
 
 
 def require_truth(
-    predictions: Predictions, order: NDArray[np.intp], names: tuple[str, ...], index: NDArray[np.int64], ruler: str
+    predictions: Predictions, order: NDArray[np.intp], names: tuple[str, ...], index: NDArray[np.int64], kind: str
 ) -> None:
-    """Raises DataError where the file's labels are not the truth that the data set has for the same faces.
+    """Raises DataError if labels in the file contradict the ground truth of the data set.
 
-    order: (M,), rows of the file. names, index: the ruler's classes and each face's index in them, -1 for none.
+    order: (M,), rows of the file. names: the classes of the ground truth. index: each face's index in them, -1 for
+    none. kind: of the ground truth.
     """
     wrong = []
     for row, right in zip(order.tolist(), index.tolist(), strict=True):
@@ -93,9 +94,9 @@ def require_truth(
         said = predictions.truth_names[own]
         if own >= 0 and right >= 0 and said != names[right]:
             line = f"{predictions.unit} {predictions.lines[row]}"
-            wrong.append(f"{line}: label '{said}', but by '{ruler}' the data say '{names[right]}'")
+            wrong.append(f"{line}: label '{said}', but the data have '{names[right]}' by '{kind}'")
     if wrong:
-        other = "votes" if ruler == "label" else "label"
+        other = "votes" if kind == "label" else "label"
         raise DataError(
             listed(
                 predictions.name,
@@ -106,10 +107,10 @@ def require_truth(
 
 
 def called_among(predictions: Predictions, names: tuple[str, ...]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Each row's answer as an index into other names (N,), and what to say of it.
+    """Each row's prediction as an index into `names`, int64 (N,), and notes for the report.
 
-    -1 stands for no answer, and for an expression that is none of the names: no face of it can be right. Raises
-    DataError where an answer is no expression that mien knows, either.
+    -1: no prediction, or an expression that is none of the names, which can't be correct. Raises DataError if a
+    prediction is not an expression that mien knows, either.
     """
     said = [predictions.labels[i] if i >= 0 else "" for i in predictions.called.tolist()]
     wrong = [
@@ -118,8 +119,8 @@ def called_among(predictions: Predictions, names: tuple[str, ...]) -> tuple[NDAr
         if name and name not in names and name not in EIGHT
     ]
     if wrong:
-        raise DataError(listed(predictions.name, wrong, f"predict what is no label here; expected {', '.join(names)}"))
+        raise DataError(listed(predictions.name, wrong, f"predict an unknown label; expected {', '.join(names)}"))
     foreign = [name for name in said if name and name not in names]
     counted = ", ".join(f"{name} {foreign.count(name)}" for name in dict.fromkeys(foreign))
-    notes = (f"answers that the data have no label for, counted as wrong: {counted}",) if foreign else ()
+    notes = (f"predictions of classes that the data lack, counted as wrong: {counted}",) if foreign else ()
     return np.array([names.index(name) if name in names else -1 for name in said], np.int64), notes

@@ -1,4 +1,4 @@
-"""What a tool's scores of the classes are: probabilities, percent or logits. Told by all rows together, or refused."""
+"""Detects whether scores are probabilities, percent or logits, from all rows together, and converts them."""
 
 from __future__ import annotations
 
@@ -10,35 +10,36 @@ from numpy.typing import NDArray
 Scores = Literal["probabilities", "percent", "logits"]
 
 _EXACT = 1e-3
-"""How far a row that was not rounded may be from its sum, as a share of it."""
+"""Tolerance of the sum of a row that was not rounded, as a share of the sum."""
 _NEGATIVE = -1e-6
 
 
 class UnclearScoresError(ValueError):
-    """The scores are none of the three; the message says what was seen."""
+    """The scores are none of the three; the message has their range."""
 
 
 def to_probabilities(
     values: NDArray[np.float64], decimals: int, kind: Scores | None = None
 ) -> tuple[NDArray[np.float64], str, dict[int, str]]:
-    """Scores (N, K), N at least 1, as rows that sum to 1; what was done to them, '' for nothing; what is wrong, by row.
+    """Converts scores (N, K), N at least 1, to rows that sum to 1. Also returns a note, and a reason for each bad row.
 
-    decimals: how many digits after the point they were written with, which is how far a row may be off its sum. kind:
-    what they are; None finds out by what most rows look like. Raises UnclearScoresError where that does not tell.
+    The note is '' if nothing was changed. decimals: digits after the point in the file, which bound the rounding error
+    of a row's sum. kind: the kind of scores; None: detected from the majority of rows. Raises UnclearScoresError if
+    that fails.
     """
     if kind == "logits":
-        return _softmax(values), "its scores are read as logits: the softmax of them is measured", {}
+        return _softmax(values), "its scores are read as logits: their softmax is measured", {}
     if kind is not None:
         return _divided(values), f"its scores are read as {kind}: each row is divided by its sum", _below(values)
     off = _allowed(values.shape[1], decimals)
     positive, sums = values.min(1) >= _NEGATIVE, values.sum(1)
     for total, name in ((1.0, "probabilities"), (100.0, "percent")):
-        limit = max(_EXACT * total, off if off < 0.5 * total else 0.0) + 1e-9  # more is no rounding
+        limit = max(_EXACT * total, off if off < 0.5 * total else 0.0) + 1e-9  # larger gaps are not rounding
         right = positive & (np.abs(sums - total) <= limit)
         if right.mean() < 0.5:
             continue
         wrong = {
-            int(row): f"its {name} add up to {sums[row]:.4g}; expected {total:g}, or say what they are with --scores"
+            int(row): f"its {name} add up to {sums[row]:.4g}; expected {total:g}, or give their kind with --scores"
             for row in np.flatnonzero(positive & ~right)
         }
         rest = np.abs(sums[right] - total).max() > total * _EXACT
@@ -51,16 +52,16 @@ def to_probabilities(
     negative = values.min(1) < -_EXACT
     if negative.mean() > 0.5 and (np.abs(sums - 1) > _EXACT).mean() > 0.5:
         seen = f"{values.min():.4g} to {values.max():.4g}"
-        return _softmax(values), f"its scores are logits ({seen}): the softmax of them is measured", {}
+        return _softmax(values), f"its scores are logits ({seen}): their softmax is measured", {}
     raise UnclearScoresError(
         f"its scores are {values.min():.4g} to {values.max():.4g}, and rows add up to {sums.min():.4g} to "
-        f"{sums.max():.4g}; expected probabilities (sum 1), percent (sum 100) or logits. Say what they are: "
+        f"{sums.max():.4g}; expected probabilities (sum 1), percent (sum 100) or logits; give their kind: "
         "--scores logits takes the softmax, --scores probabilities or percent divides each row by its sum"
     )
 
 
 def _allowed(classes: int, decimals: int) -> float:
-    """How far the sum of so many rounded numbers can be off."""
+    """The largest rounding error of a row's sum."""
     return 0.5 * classes * 10.0**-decimals
 
 

@@ -1,8 +1,8 @@
-"""Reads what another tool predicted: CSV, JSON, JSON lines or Parquet. `prediction_matching` holds it against data.
+"""Reads the predictions of another tool: CSV, JSON, JSON lines or Parquet. `prediction_matching` matches them to data.
 
-A row has the image, the truth, and the answer or a score for each class; which column is which is told by its name
-(`prediction_columns`). A row without an answer is unanswered: it counts, as wrong. The predictions.csv of
-`mien evaluate` and what `mien predict` writes are read too.
+A row has the image, the truth, and the predicted class or a score for each class. `prediction_columns` finds the
+columns by their names. A row without a prediction counts as wrong. Files of `mien evaluate` and `mien predict` are also
+read.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from mien.labels import EIGHT, canonical
 
 _SHOWN = 5
 _TIE = 1e-9
-"""What the tool's own answer gets more than a class that is as probable."""
+"""Added to the predicted class of the tool where another class has the same score."""
 _MISSING = frozenset(
     {"", "-", "--", "?", "none", "nan", "<na>", "na", "n/a", "null", "nil", "nat", "[]", "{}", "-1", "-1.0",
      "no face", "noface", "no face found", "no face detected", "no faces", "face not found", "face not detected",
      "not detected", "undetected", "unknown", "undefined", "missing", "error", "failed", "no answer",
      "no prediction", "unanswered"}
 )  # fmt: skip
-"""How tools write that they have no answer, in lower case with blanks for _."""
+"""Texts for a missing prediction, in lower case with blanks for _."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Predictions:
     """The rows of a file, N of them, in its order.
 
-    labels: the classes that could be said. called: int64 (N,), an index into them; -1 where there is no answer.
-    truth_names, truth: the same of the file's own labels, -1 where it has none; truth_names begins with labels.
-    confidence: float64 (N,); probabilities: float64 (N, L), rows summing to 1, or 0 without an answer; None where the
-    file has none. lines: where each row stands, in `unit`s; of a table 1 is the header. notes: how it was read.
+    labels: the L classes that the tool can predict. called: int64 (N,), the predicted index into them; -1 for none.
+    truth_names, truth: the same for the file's own labels, -1 for none; truth_names begins with labels. confidence:
+    float64 (N,). probabilities: float64 (N, L), rows sum to 1, or 0 without a prediction. None if the file has none.
+    lines: each row's number in the file, counted in `unit`; in a table 1 is the header. notes: how the file was read.
     """
 
     name: str
@@ -70,10 +70,10 @@ def read_predictions(
 ) -> Predictions:
     """Reads a file of predictions: Parquet, JSON, JSON lines or CSV.
 
-    columns: image, truth, answer, confidence -> a column, where the names don't tell. scores: what the classes' scores
-    are, where the numbers don't tell. classes: what the numbers 0, 1, ... stand for. with_data: a data set has the
-    truth, so the file needs none, but must name its images.
-    Raises DataError that names the rows which can't be used, and why; of Parquet, line 2 is the first row.
+    columns: image, truth, answer, confidence -> a column, if names are ambiguous. scores: the kind of scores, if
+    numbers are ambiguous. classes: those of the numbers 0, 1, ... with_data: a data set has the truth, so the
+    file needs none, but must name its images. Raises DataError that names the unusable rows with their reasons; in
+    Parquet, line 2 is the first row.
     """
     table = read_table(Path(path))
     if table.wrong and not table.rows:
@@ -82,12 +82,12 @@ def read_predictions(
         table, named=columns or {}, classes=classes, truth_needed=not with_data, image_needed=with_data
     )
     if not table.rows and not table.wrong:
-        raise DataError(f"{path}: has no rows; expected one for each face below the header")
+        raise DataError(f"{path}: has no rows; expected one row for each face")
     return _Reading(table, found, tuple(classes), with_data).predictions(scores)
 
 
 class _Reading:
-    """One file on its way to `Predictions`; gathers what is wrong with its rows, to name many at once."""
+    """Converts one table to `Predictions`; collects the errors of all rows, to report them together."""
 
     def __init__(self, table: Table, columns: Columns, classes: tuple[str, ...], with_data: bool) -> None:
         self._table, self._columns, self._with_data = table, columns, with_data
@@ -111,7 +111,7 @@ class _Reading:
         if wrong:
             raise DataError(listed(self._table.path.name, wrong, "can't be used"))
         if not answered.any():
-            raise DataError(f"{self._table.path}: not one of its {len(rows)} rows has an answer; nothing to measure")
+            raise DataError(f"{self._table.path}: none of its {len(rows)} rows has a prediction")
         return self._made(tuple(sources), answered, probabilities, confidence)
 
     def _made(
@@ -150,7 +150,7 @@ class _Reading:
     # Names
 
     def _names(self, columns: Mapping[str, int | None], classes: Sequence[str]) -> list[list[str]]:
-        """Each column's classes, '' where it has none; [] without a column. Numbers of all columns have one order."""
+        """The classes of each column, '' for an empty cell; [] without a column. All share one order of numbers."""
         texts = {
             what: [] if c is None else ["" if _is_missing(row[c]) else row[c] for row in self._table.rows]
             for what, c in columns.items()
@@ -171,7 +171,7 @@ class _Reading:
         ]
 
     def _known_names(self) -> tuple[str, ...]:
-        """The classes that there can be; () where only the data set can tell."""
+        """The possible classes; () if only the data set has them."""
         own = {name for name in self._truth if name}
         if self._scored:
             return (*self._scored, *(name for name in EIGHT if name not in self._scored))
@@ -205,21 +205,21 @@ class _Reading:
     # Numbers
 
     def _values(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """The scores (N, L) as they stand, and which rows have an answer, bool (N,)."""
+        """The scores (N, L) as written, and which rows have a prediction, bool (N,)."""
         values = np.zeros((len(self._table.rows), len(self._scored)))
         answered = np.array([bool(name) for name in self._said] or [True] * len(values), bool)
         for i, row in enumerate(self._table.rows if self._scored else []):
             cells = [row[column] for column in self._columns.scores]
             if all(_is_missing(cell) and cell not in ("-1", "-1.0") for cell in cells):
                 if self._said and answered[i]:
-                    self._blame(i, f"the answer '{self._said[i]}', but no scores")
+                    self._blame(i, f"the prediction '{self._said[i]}', but no scores")
                 answered[i] = False
                 continue
             if not answered[i]:
                 continue
             for k, (column, cell) in enumerate(zip(self._columns.scores, cells, strict=True)):
                 values[i, k] = self._number(i, cell, self._table.columns[column])
-            answered[i] = bool(values[i].any())  # nothing but zeros: the tool saw no face
+            answered[i] = bool(values[i].any())  # all zeros: the tool detected no face
         return values, answered & np.array([i not in self._wrong for i in range(len(values))], bool)
 
     def _probabilities(
@@ -233,7 +233,7 @@ class _Reading:
         try:
             made[rows], note, wrong = to_probabilities(values[rows], decimals, kind)
         except UnclearScoresError as error:
-            if self._wrong:  # more to the point
+            if self._wrong:  # these errors are more specific
                 return made
             raise DataError(f"{self._table.path}: {error}") from error
         if note:
@@ -277,7 +277,7 @@ class _Reading:
         except ValueError:
             value = math.nan
         if not math.isfinite(value):
-            self._blame(i, f"'{cell}' in the column '{column}' is no number")
+            self._blame(i, f"'{cell}' in the column '{column}' is not a number")
             return 0.0
         return value
 
@@ -293,7 +293,7 @@ def _is_missing(text: str) -> bool:
 
 
 def _whole(text: str) -> int | None:
-    """A whole number, also written as 3.0; None for anything else."""
+    """An integer, also written as 3.0; None for anything else."""
     try:
         value = float(text)
     except ValueError:
@@ -302,13 +302,13 @@ def _whole(text: str) -> int | None:
 
 
 def _decimals(cell: str) -> int:
-    """How many digits a number was written with after its point."""
+    """The number of digits after the decimal point."""
     if "e" in cell.lower():
         return 12
     return len(re.sub(r"\D.*", "", re.split(r"[.,]", cell + ".")[1]))
 
 
 def listed(name: str, wrong: list[str], what: str) -> str:
-    """One line for many rows: how many, and the first of them."""
+    """One line for many rows: their number, and the first ones."""
     more = f"; and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
     return f"{name}: rows that {what} ({len(wrong)}): {'; '.join(wrong[:_SHOWN])}{more}"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mien.data.samples import Samples
 from mien.evaluation.calibration import fit_temperature
-from mien.evaluation.fitting import LEAST, Figures, fit_faces, judge, make_targets, predict_all, prepare_output
+from mien.evaluation.fitting import LEAST, Figures, fit_faces, fitting_targets, judge, predict_all, prepare_output
 from mien.files import atomic_path
 from mien.labels import canonical_all
 from mien.model_file import ModelFile, ModelInfo
@@ -29,7 +29,7 @@ _STEPS, _SETTLED = 50, 1e-10
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Calibration:
+class CalibratedModel:
     """A written calibration: its file, what that says of itself, and figures on the faces that it was fitted to.
 
     Probabilities became softmax(scale * ln(probabilities) + bias); both float64 (K,).
@@ -52,7 +52,7 @@ def write_calibrated(
     source: str = "",
     split: str = "validation",
     name: str = "",
-) -> Calibration:
+) -> CalibratedModel:
     """Fits a calibration to `samples` and writes the model with it as a new file.
 
     method: `temperature`, one number, which leaves every winning label as it is; `vector`, a weight and a bias for
@@ -66,7 +66,7 @@ def write_calibrated(
     from mien.evaluation.graph import save_checked, with_calibration
 
     labels = canonical_all(model.info.labels, str(model.path))
-    targets = make_targets(model, samples, source=source)
+    targets = fitting_targets(model, samples, source=source)
     probabilities = predict_all(model, samples.images, labels)
     logits = np.log(np.maximum(probabilities, LEAST))
     use = targets.shares.sum(1) > 0
@@ -91,7 +91,7 @@ def write_calibrated(
         written = with_calibration(model, scale, bias, info)
         faces = fit_faces(samples.images[:_CHECKED], model)
         save_checked(written, place, faces, calibrated[:_CHECKED], within=PARITY)
-    return Calibration(out, info, scale, bias, before, after)
+    return CalibratedModel(out, info, scale, bias, before, after)
 
 
 def fit_vector(

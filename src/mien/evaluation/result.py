@@ -1,28 +1,33 @@
-"""What an evaluation found: frozen, and ready for JSON."""
+"""The results of an evaluation: frozen, and convertible to JSON."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mien.evaluation.calibration import ReliabilityBin
 from mien.evaluation.curves import Curve
+from mien.evaluation.frames import data_frame
 from mien.evaluation.groups import GroupComparison
 from mien.evaluation.metrics import Bootstrap
 from mien.evaluation.robustness import Robustness
 from mien.evaluation.speed import Speed
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Truth = Literal["label", "votes"]
 
 
 @dataclass(frozen=True, slots=True)
 class UsedModel:
-    """A model that took part: its name, what its probabilities were divided by, its file's checksum."""
+    """An evaluated model: its name, the checksum of its file, and the temperature of its probabilities."""
 
     name: str
     sha256: str
@@ -31,7 +36,7 @@ class UsedModel:
 
 @dataclass(frozen=True, slots=True)
 class ClassScore:
-    """One class: its samples, recall, precision and F1; recall and F1 are None where it has no samples."""
+    """One class: its number of samples, recall, precision and F1. Without samples recall and F1 are None."""
 
     label: str
     support: int
@@ -40,9 +45,20 @@ class ClassScore:
     f1: float | None
 
 
+class ClassScores(tuple[ClassScore, ...]):
+    """The classes' scores in the order of the labels."""
+
+    __slots__ = ()
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row for each class: label, support, recall, precision, f1. Raises MissingExtraError without pandas."""
+        columns = [f.name for f in fields(ClassScore)]
+        return data_frame(([getattr(score, name) for name in columns] for score in self), columns)
+
+
 @dataclass(frozen=True, slots=True)
 class Share:
-    """The accuracy on some of the samples, with its Wilson interval; None where there are none."""
+    """The accuracy on a subset of n samples, with its 95 % Wilson interval; None if n is 0."""
 
     n: int
     accuracy: float | None
@@ -51,7 +67,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Votes:
-    """Accuracy on raters' majority (more than half of the votes), and where at least 60 % and 80 % of them agree."""
+    """Accuracy on the raters' majority (more than half of the votes), and where at least 60 % and 80 % agree."""
 
     majority: Share
     agreement_60: Share
@@ -62,8 +78,8 @@ class Votes:
 class Calibration:
     """Brier score (summed over classes, 0 to 2), class-wise ECE, and the reliability diagram behind `ece`.
 
-    brier: against the truth. classwise_ece: the mean of classwise_ece_by_class; like `reliability` against what `ece`
-    is measured against. reliability_majority: the diagram behind `ece_majority`.
+    brier: against the ground truth. classwise_ece: the mean of classwise_ece_by_class, measured like `ece`.
+    reliability: the diagram behind `ece`; reliability_majority: that behind `ece_majority`.
     """
 
     brier: float
@@ -75,7 +91,7 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClassCurves:
-    """One class against the rest: ROC and precision-recall curve with their areas; None where it can't be defined."""
+    """One class against the rest: ROC and precision-recall curves with their areas; None if undefined."""
 
     auc: float | None
     average_precision: float | None
@@ -85,7 +101,7 @@ class ClassCurves:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Curves:
-    """A `ClassCurves` per label, and the means over the classes that have them. Points are thinned, areas are not."""
+    """The curves of each class, and the means of their areas. Points are thinned, areas are not."""
 
     macro_auc: float | None
     macro_average_precision: float | None
@@ -94,10 +110,10 @@ class Curves:
 
 @dataclass(frozen=True, slots=True)
 class Abstention:
-    """What it takes to be right as often as wanted: faces with a confidence of `threshold` or more are kept.
+    """The confidence threshold that reaches a target accuracy, and the n faces at or above it.
 
-    accuracy_at_least: the one-sided 95 % Wilson bound of the kept faces' accuracy. All but target and caveat is None
-    (n: 0) where no threshold reaches the target.
+    coverage: the share of faces at or above it. accuracy: theirs; accuracy_at_least: its one-sided 95 % Wilson bound.
+    If no threshold reaches the target, n and coverage are 0 and the other figures None.
     """
 
     target: float
@@ -111,7 +127,7 @@ class Abstention:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Selective:
-    """Abstaining by confidence: risk over coverage (thinned), the area under it, the threshold if one was wanted."""
+    """Abstention by confidence: risk over coverage (thinned), the area under it, and the threshold if requested."""
 
     aurc: float
     risk_coverage: Curve
@@ -129,11 +145,11 @@ class TrainCopies:
 
 @dataclass(frozen=True, slots=True)
 class Diversity:
-    """How several models that are measured as one differ, on the same faces.
+    """How the predictions of several averaged models differ on the same faces.
 
-    members: each one's accuracy alone, in the order of `Evaluation.models`. disagreement: (M, M), the share of faces
-    on which two of them give different answers; mean_disagreement: over all pairs. any_right: the share of faces that
-    at least one of them gets right.
+    members: the accuracy of each model alone, in the order of `Evaluation.models`. disagreement: (M, M), the share of
+    faces that two models classify differently; mean_disagreement: over all pairs. any_right: the share of faces that at
+    least one model classifies correctly.
     """
 
     members: tuple[Share, ...]
@@ -144,21 +160,23 @@ class Diversity:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
-    """What was measured, on what, and every prediction.
+    """All figures of an evaluation, what was evaluated, and every prediction.
 
-    labels: the ruler's K classes in order. n: samples measured; n_left_out: samples without a truth. accuracy_95:
-    Wilson interval. ece: on the ruler `label`, how far confidences are from how often the label agrees; on `votes`,
-    from the share of raters who agree, over all kl_n samples with votes. ece_majority: on `votes` only, from how
-    often the majority agrees, which is more often than a single rater does. nll: over the nll_n samples whose class
-    the models can say. kl_votes: mean KL(votes || model) over the kl_n samples with votes, on the expressions that
-    raters and models share; None without votes. dropped_classes: the models', which the ruler lacks;
-    missing_classes: the ruler's, which the models lack. n_unanswered: samples that a tool gave no answer for; they
-    count as wrong, stand in no column of `confusion`, and figures that need probabilities are those of the others.
-    predictions: the file of another tool that was measured instead of models. diversity: of several models. rows:
-    int64 (n,), where the measured faces stand among the samples that were given (or the rows of a file, without
-    any). sources: (n,); truth_index, predicted_index: int64 (n,), the latter -1 for none of the labels; confidence:
-    float64 (n,); probabilities: float64 (n, K), 0 for missing classes and without an answer. Without probabilities
-    all that needs them is None.
+    truth: the kind of ground truth. labels: its K classes in order. n: measured samples. n_left_out: samples without a
+    ground truth. accuracy_95: Wilson interval. ece: for `label`, the gap between confidence and accuracy; for `votes`,
+    the gap between confidence and the share of raters who agree, over all kl_n samples with votes. ece_majority: for
+    `votes` only, the gap to how often the majority agrees, which is more often than a single rater does. nll: over the
+    nll_n samples whose class the models know. kl_votes: mean KL(votes || model) over the kl_n samples with votes, on
+    the expressions that raters and models share; None without votes. dropped_classes: classes of the models that the
+    ground truth lacks. missing_classes: classes of the ground truth that the models lack. n_unanswered: samples without
+    a prediction of a tool; they count as wrong and are in no column of `confusion`, and figures of probabilities leave
+    them out. predictions: the file of another tool, instead of models. diversity: for several models. files: the paths
+    of the written report.
+
+    rows: int64 (n,), indices of the measured faces among the samples, or among the rows of a file without samples.
+    sources: (n,). truth_index, predicted_index: int64 (n,), the latter -1 for none of the labels. confidence: float64
+    (n,). probabilities: float64 (n, K), 0 for missing classes and without a prediction. Figures that need probabilities
+    are None without them.
     """
 
     truth: Truth
@@ -181,7 +199,7 @@ class Evaluation:
     nll_n: int
     kl_votes: float | None
     kl_n: int
-    per_class: tuple[ClassScore, ...]
+    per_class: ClassScores
     confusion: tuple[tuple[int, ...], ...]
     confusion_normalised: tuple[tuple[float, ...], ...]
     calibration: Calibration | None
@@ -208,12 +226,22 @@ class Evaluation:
     diversity: Diversity | None = None
     robustness: Robustness | None = None
     n_unanswered: int = 0
+    files: tuple[Path, ...] = ()
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % Wilson interval of the accuracy, low and high: the same as `accuracy_95`."""
+        return self.accuracy_95
+
+    def with_files(self, files: tuple[Path, ...]) -> Evaluation:
+        """The same evaluation, with the paths that it was written to."""
+        return replace(self, files=files)
 
     def to_dict(self) -> dict[str, Any]:
-        """As metrics.json has it: everything but the single predictions, figures to six digits, None for undefined."""
+        """The content of metrics.json: everything but the single predictions, six decimals, None for undefined."""
         copies = self.train_copies
         first = ("models", "predictions", "data", "split", "truth", "labels", "tta")
-        last = ("rows", "sources", "truth_index", "predicted_index", "confidence", "probabilities")
+        last = ("rows", "sources", "truth_index", "predicted_index", "confidence", "probabilities", "files")
         names = [f.name for f in fields(self) if f.name not in (*first, *last)]
         written: dict[str, Any] = {name: _plain(getattr(self, name), name) for name in (*first, *names)}
         written["per_class"] = {
@@ -227,11 +255,11 @@ class Evaluation:
 
 
 _EXACT = frozenset({"threshold", "target"})
-"""Written with all their digits: to cut at a rounded threshold would keep other faces."""
+"""Written with all digits: a rounded threshold would keep other faces."""
 
 
 def _plain(value: Any, name: str = "") -> Any:
-    """Any part of an evaluation as JSON has it; what is not finite (a curve's first threshold) as None."""
+    """Converts any part of an evaluation to JSON types; numbers that are not finite become None."""
     if isinstance(value, np.ndarray):
         value = value.tolist()
     if isinstance(value, float):

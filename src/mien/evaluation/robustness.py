@@ -2,7 +2,7 @@
 
 Amounts are shares of the face's side where they are lengths, so that they mean the same for faces of any size. What is
 random is drawn for each face by (seed, corruption, face) alone: a face turns the same way at every severity, and its
-outcome does not hang on which others are measured.
+result does not depend on which other faces are measured.
 """
 
 from __future__ import annotations
@@ -219,7 +219,7 @@ def _each(faces: Faces, change: Callable[[Faces, np.random.Generator], Any], ran
 def _warped(face: Faces, *, turn: float = 0.0, scale: float = 1.0, shift: tuple[float, float] = (0.0, 0.0)) -> Faces:
     """What a square sees that is turned, `scale` times as large, and shifted by shares of the side.
 
-    What lies outside the face is its border repeated, as where a crop reaches over the border of a picture.
+    What lies outside the face is its border repeated, as where a crop reaches over the border of an image.
     """
     height, width = face.shape[:2]
     centre = np.array([width - 1, height - 1]) / 2

@@ -1,4 +1,4 @@
-"""validation.npz: what a training run's network said of the validation faces, kept beside its model files.
+"""validation.npz: the predictions of a training run for the validation faces, beside its model files.
 
 For each head its labels, the truth and the probabilities; it holds arrays of numbers and of text, and no code.
 """
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import DataError
-from mien.evaluation.measure import Answers, Truths, measure
+from mien.evaluation.measure import Answers, GroundTruth, measure
 from mien.evaluation.result import Evaluation, Truth
 from mien.files import atomic_path
 
@@ -43,8 +43,8 @@ class HeadAnswers:
         p = self.probabilities.astype(np.float64)
         p /= p.sum(1, keepdims=True)  # float32 rows sum to 1 but for rounding
         answers = Answers(self.labels, p.argmax(1).astype(np.int64), p.max(1), p)
-        ruler: Truth = "votes" if self.head == "votes" else "label"
-        truths = Truths(ruler, self.labels, self.truth, self.sources, None, {})
+        kind: Truth = "votes" if self.head == "votes" else "label"
+        truths = GroundTruth(kind, self.labels, self.truth, self.sources, None, {})
         return measure(answers, truths, target_accuracy=None, data=data)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from mien.data.samples import Samples
 from mien.data.toy import toy_faces
 from mien.errors import DataError, ExportError
-from mien.evaluation.fitting import fitting_split, make_targets
+from mien.evaluation.fitting import fitting_split, fitting_targets
 from mien.exporting.formats import INT8, Format, find_format, open_quietly
 from mien.exporting.parity import Parity, compare
 from mien.files import atomic_path, cannot_write, make_folder
@@ -67,30 +68,51 @@ class _Faces:
     truth: str
 
 
-def export_model(
-    model: str | Path,
-    form: str,
-    out: Path | None = None,
+def export(
+    model: str | Path | ModelFile,
+    format: str,
+    out: str | Path | None = None,
     *,
-    data: Path | None = None,
+    data: str | Path | None = None,
     check: bool = True,
     accept_loss: float = ACCEPTED_LOSS,
     force: bool = False,
-    warn: Callable[[str], None] = print,
+    warn: Callable[[str], None] | None = None,
 ) -> Export:
-    """Writes a model file in another form, which appears whole or not at all.
+    """Writes a model in another format, compares it with its source, and keeps it only if both agree.
 
-    model: a shipped name or a file. form: a name in `formats.FORMATS`. out: None takes the model's name with the form's
-    ending. data: a data set whose validation split is what int8 is fitted to and accuracy is measured on. check:
-    runs source and export on the validation split (4096 faces of it at most, in class proportion), or on 512 drawn
-    faces without data; probabilities may differ by the form's bound, and int8 may lose `accept_loss` points of
-    accuracy. force: replaces an older export. warn: is told each record of the data that could not be used.
-    Raises ExportError, ModelFileError, DataError, OutputError, MissingExtraError.
+    Args:
+        model: A shipped model's name, a model file, or an opened model.
+        format: `onnx`, `onnx-fp16`, `onnx-int8`, `openvino` or `ncnn`.
+        out: The file, or the folder for OpenVINO and ncnn; None takes the model's name with the format's ending.
+        data: A data set. Its validation split is what int8 is fitted to, and what accuracy is measured on.
+        check: Run source and export on the validation split, at most 4096 faces in class proportion, or on 512 drawn
+            faces without data. Probabilities may differ by the format's bound.
+        accept_loss: Points of accuracy that `onnx-int8` may lose.
+        force: Replace an older export.
+        warn: Receives one line for each record that could not be used; None logs a warning to the logger `mien`.
+
+    Returns:
+        Export: its `path`, sizes in bytes, and `parity` with the source. A failed export leaves nothing behind.
+
+    Raises:
+        ExportError: The format is unknown, the place is taken, or the export does not agree with its source.
+        ModelFileError: There is no such model, or it is not a model of mien.
+        DataError: The data lack a validation split, or all of the model's labels.
+        OutputError: The place can't be written.
+        MissingExtraError: The packages of the format are not installed.
+
+    Example:
+        >>> import mien
+        >>> mien.export("mien-small", "openvino").path  # doctest: +SKIP
+        PosixPath('mien-small-openvino')
     """
-    source = open_model(model)
-    found = find_format(form)
-    if form == INT8 and data is None:
-        raise ExportError(f"{form}: is fitted to faces; give a data set with --data, of which validation is taken")
+    warn = warn or logging.getLogger("mien").warning
+    source = model if isinstance(model, ModelFile) else open_model(model)
+    found = find_format(format)
+    if found.name == INT8 and data is None:
+        raise ExportError(f"{INT8}: is fitted to faces; give a data set with --data, whose validation split is used")
+    data = None if data is None else Path(data)
     out = Path(source.path.stem + found.suffix) if out is None else Path(out)
     _check_free(out, source, found, force=force)
     samples = None if data is None else _validation(data, source, warn)
@@ -98,7 +120,7 @@ def export_model(
     if faces is None and check:
         faces = _drawn_faces(source)
     make_folder(out.absolute().parent)
-    if form == INT8:
+    if found.name == INT8:
         assert samples is not None and faces is not None
         return _export_int8(source, found, out, samples, faces, str(data), check=check, accept_loss=accept_loss)
     assert found.write is not None
@@ -190,7 +212,7 @@ def _known_faces(source: ModelFile, samples: Samples, data: Path) -> _Faces:
     """
     rows = _in_proportion(samples.labels, _MOST_FACES)
     if source.info.target == "votes" and samples.votes is not None:
-        right, truth = make_targets(source, samples, source=str(data)).truth, "majority of the raters"
+        right, truth = fitting_targets(source, samples, source=str(data)).truth, "majority of the raters"
     else:
         own = canonical_all(source.info.labels, str(source.path))
         theirs = canonical_all(samples.label_names, str(data))
@@ -208,7 +230,7 @@ def _drawn_faces(source: ModelFile) -> _Faces:
 
 
 def _in_proportion(labels: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Rows of so many faces, classes in proportion, the same each time; all rows where there are no more."""
+    """Rows of at most `count` faces, classes in proportion, the same for each call."""
     if len(labels) <= count:
         return np.arange(len(labels))
     by_class = np.lexsort((np.random.default_rng(0).permutation(len(labels)), labels))

@@ -15,7 +15,7 @@ Runner = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """Faces uint8 (N, H, W, C) -> probabilities float32 (N, K)."""
 
 BATCH = 64
-_ROUNDS = 9
+_REPEATS = 9
 _ROUND_S = 0.05
 
 
@@ -24,9 +24,9 @@ class Parity:
     """An export against its source on the same faces, in one process on this machine.
 
     faces: how many; shown: which. largest, mean: difference of a probability. same_label: share of faces with the same
-    likeliest label, 0 to 1. truth: what counts as right; '' where nothing is known of the faces, and n is 0.
+    most likely label, 0 to 1. truth: what counts as right; '' where nothing is known of the faces, and n is 0.
     accuracy_before, accuracy_after: the source's and the export's share of right answers over n faces, 0 to 1.
-    source_faces_s, export_faces_s: faces classified in a second in batches of 64, medians of rounds taken in turns.
+    source_faces_s, export_faces_s: faces per second in batches of 64, medians of repeated, alternating runs.
     """
 
     faces: int
@@ -91,7 +91,7 @@ def in_batches(runner: Runner, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def faces_per_second(runners: tuple[Runner, ...], faces: NDArray[np.uint8]) -> list[float]:
-    """The median of several rounds for each, taken in turns, so that what else the machine does hits all alike."""
+    """The median of several runs of each, alternating, so that other load on the machine affects all alike."""
     calls = []
     for runner in runners:
         runner(faces)
@@ -99,7 +99,7 @@ def faces_per_second(runners: tuple[Runner, ...], faces: NDArray[np.uint8]) -> l
         runner(faces)
         calls.append(max(1, round(_ROUND_S / (time.perf_counter() - began))))
     times: list[list[float]] = [[] for _ in runners]
-    for _ in range(_ROUNDS):
+    for _ in range(_REPEATS):
         for runner, count, taken in zip(runners, calls, times, strict=True):
             began = time.perf_counter()
             for _ in range(count):

@@ -30,7 +30,7 @@ _TIMEOUT_S = 600
 def write_ncnn(model: ModelFile, folder: Path) -> None:
     """Writes the two files: planes float32 (C, H, W) of 0 to 255 in, probabilities (K) out, one face at a time.
 
-    Weights are float32: pnnx's float16 also rounds the small tensors, which moves probabilities by more than 1e-3.
+    Weights are float32: pnnx's float16 also covers the small tensors, which moves probabilities by more than 1e-3.
     Raises ExportError where pnnx can't convert the graph.
     """
     import onnx

@@ -10,17 +10,18 @@ from numpy.typing import NDArray
 
 from mien.errors import DetectorError
 from mien.results import Detections
+from mien.suggestions import did_you_mean
 
 DETECTORS = ("mtcnn", "yunet", "haar", "none")
 
 
 class FaceDetector(Protocol):
-    """Finds faces in a picture."""
+    """Finds faces in an image."""
 
     name: str
 
-    def detect(self, picture: NDArray[np.uint8]) -> Detections:
-        """Faces in an RGB picture (H, W, 3) of 0-255, best first."""
+    def detect(self, image: NDArray[np.uint8]) -> Detections:
+        """Faces in an RGB image (H, W, 3) of 0-255, best first."""
         ...
 
 
@@ -56,8 +57,9 @@ def make_detector(
 
             return Haar(min_face=min_face, cascade=Path(cascade) if cascade else None)
         case "none":
-            from mien.faces.whole import Whole
+            from mien.faces.no_detector import NoDetector
 
-            return Whole()
+            return NoDetector()
         case _:
-            raise DetectorError(f"unknown face detector '{name}'; known: {', '.join(DETECTORS)}")
+            hint = did_you_mean(name, DETECTORS)
+            raise DetectorError(f"unknown face detector '{name}'; {hint}known: {', '.join(DETECTORS)}")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from mien.results import Detections
 
 Floats = NDArray[np.float32]
-Picture = NDArray[np.uint8]
+Image = NDArray[np.uint8]
 
 
 def nms(boxes: Floats, scores: Floats, threshold: float, *, by_smaller: bool = False) -> NDArray[np.intp]:
@@ -44,21 +44,21 @@ def square(boxes: Floats) -> Floats:
     return np.hstack([centre - half, centre + half])
 
 
-def shrunk(picture: Picture, max_side: int) -> tuple[Picture, Floats]:
-    """The picture with its longer side at most `max_side`, and the factors (2,) from its x, y back to the picture's."""
-    height, width = picture.shape[:2]
+def shrunk(image: Image, max_side: int) -> tuple[Image, Floats]:
+    """The image with its longer side at most `max_side`, and the factors (2,) from its x, y back to the image's."""
+    height, width = image.shape[:2]
     if max(height, width) <= max_side:
-        return picture, np.ones(2, np.float32)
+        return image, np.ones(2, np.float32)
     scale = max_side / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     return small, np.array([width / size[0], height / size[1]], np.float32)  # type: ignore[return-value]
 
 
 def large_enough(found: Detections, *, min_face: float) -> Detections:
     """The faces whose longer edge has at least `min_face` pixels, from left to right.
 
-    A picture that is a face already (`cropped`) is never too small.
+    An image that is a face already (`cropped`) is never too small.
     """
     if found.cropped:
         return found

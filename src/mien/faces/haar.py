@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from mien.errors import DetectorError
-from mien.faces.geometry import Picture, shrunk
+from mien.faces.geometry import Image, shrunk
 from mien.results import Detections
 
 _SHIPPED = Path(cv2.__file__).parent / "data"  # with OpenCV
@@ -40,7 +40,7 @@ class Haar:
         """cascade: any OpenCV cascade file; without it the frontal face one that OpenCV ships.
 
         min_face: the smallest face to look for, pixels. scale_factor: from one window size to the next, above 1.
-        min_neighbours: how many windows must agree. max_side: a larger picture is worked on at this size.
+        min_neighbours: how many windows must agree. max_side: a larger image is worked on at this size.
         Raises DetectorError where the file is missing or not a cascade.
         """
         path = cascade or DEFAULT_CASCADE
@@ -55,11 +55,11 @@ class Haar:
             raise DetectorError(f"{path}: not an OpenCV cascade; OpenCV's lie in {_SHIPPED}")
         self._min_face, self._scale_factor = min_face, scale_factor
         self._min_neighbours, self._max_side = min_neighbours, max_side
-        self._lock = threading.Lock()  # a cascade keeps buffers of the picture at hand
+        self._lock = threading.Lock()  # a cascade keeps buffers of the image at hand
 
-    def detect(self, picture: Picture) -> Detections:
-        """Faces in an RGB picture (H, W, 3) of 0-255, best first."""
-        small, grow = shrunk(picture, self._max_side)
+    def detect(self, image: Image) -> Detections:
+        """Faces in an RGB image (H, W, 3) of 0-255, best first."""
+        small, grow = shrunk(image, self._max_side)
         if small.size == 0:
             return Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
         grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)

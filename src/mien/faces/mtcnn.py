@@ -1,7 +1,7 @@
-"""MTCNN: proposal, refinement and output networks over a picture pyramid, in onnxruntime (the default, offline).
+"""MTCNN: proposal, refinement and output networks over an image pyramid, in onnxruntime (the default, offline).
 
 Zhang, Zhang, Li, Qiao: Joint Face Detection and Alignment using Multi-task Cascaded Convolutional Networks (2016),
-arXiv:1604.02878. Boxes in here are float32 (N, 4), x1, y1, x2, y2, in pixels of the working picture.
+arXiv:1604.02878. Boxes in here are float32 (N, 4), x1, y1, x2, y2, in pixels of the working image.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mien.faces.geometry import Floats, Picture, nms, shrunk, square
+from mien.faces.geometry import Floats, Image, nms, shrunk, square
 from mien.inference import open_network
 from mien.results import Detections
 
@@ -21,7 +21,7 @@ _CHUNK = 256  # patches that go through a network at once: bounds memory
 
 
 class Mtcnn:
-    """Finds faces and their five landmarks. Deterministic; not tied to a picture size."""
+    """Finds faces and their five landmarks. Deterministic; not tied to an image size."""
 
     name = "mtcnn"
 
@@ -37,8 +37,8 @@ class Mtcnn:
     ) -> None:
         """min_face: the smallest face to look for, pixels. thresholds: of the three networks' scores, 0 to 1.
 
-        scale_factor: from one pyramid level to the next, 0 to 1 (0.709 halves the area). max_side: a larger picture
-        is worked on at this size, which bounds time and memory; min_face then counts in the shrunk picture.
+        scale_factor: from one pyramid level to the next, 0 to 1 (0.709 halves the area). max_side: a larger image
+        is worked on at this size, which bounds time and memory; min_face then counts in the shrunk image.
         threads: for the networks; 0 lets onnxruntime choose. device: where they run, as in `mien.inference`.
         Raises ValueError for impossible values, DeviceError.
         """
@@ -48,26 +48,26 @@ class Mtcnn:
         self._scale_factor, self._max_side = scale_factor, max_side
         self._pnet, self._rnet, self._onet = (_session(name, threads, device) for name in ("pnet", "rnet", "onet"))
 
-    def detect(self, picture: Picture) -> Detections:
-        """Faces in an RGB picture (H, W, 3) of 0-255, best first, with landmarks. Boxes may reach over its border."""
-        small, grow = shrunk(picture, self._max_side)
+    def detect(self, image: Image) -> Detections:
+        """Faces in an RGB image (H, W, 3) of 0-255, best first, with landmarks. Boxes may reach over its border."""
+        small, grow = shrunk(image, self._max_side)
         boxes = self._propose(small)
         boxes = self._refine(small, boxes)
         boxes, scores, landmarks = self._finish(small, boxes)
         return Detections(boxes * np.tile(grow, 2), scores, landmarks * grow)
 
-    def _propose(self, picture: Picture) -> Floats:
+    def _propose(self, image: Image) -> Floats:
         """First network, over the pyramid."""
         all_boxes, all_scores = [_NO_BOXES], [_NO_SCORES]
-        whole = np.array(picture.shape[1::-1], np.float32)
+        whole = np.array(image.shape[1::-1], np.float32)
         scale = _CELL / self._min_face
         while whole.min() * scale >= _CELL:
             level_size = np.rint(whole * scale).astype(int)
-            while picture.shape[1] >= 2 * level_size[0] and picture.shape[0] >= 2 * level_size[1]:
+            while image.shape[1] >= 2 * level_size[0] and image.shape[0] >= 2 * level_size[1]:
                 # The smaller levels are made from halves, which is faster.
-                picture = cv2.resize(picture, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
-            level = cv2.resize(picture, level_size.tolist(), interpolation=cv2.INTER_AREA)
-            offset, score = self._pnet.run(None, {"picture": level[None]})
+                image = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+            level = cv2.resize(image, level_size.tolist(), interpolation=cv2.INTER_AREA)
+            offset, score = self._pnet.run(None, {"image": level[None]})
             y, x = np.nonzero(score[0] > self._thresholds[0])
             scores = score[0, y, x]
             corner = np.stack([x, y], axis=1).astype(np.float32) * _STRIDE
@@ -79,18 +79,18 @@ class Mtcnn:
         boxes, scores = np.concatenate(all_boxes), np.concatenate(all_scores)
         return boxes[nms(boxes, scores, 0.7)]
 
-    def _refine(self, picture: Picture, boxes: Floats) -> Floats:
+    def _refine(self, image: Image, boxes: Floats) -> Floats:
         """Second network: most proposals go, the rest move closer."""
         squares = square(boxes)
-        offset, score = _run(self._rnet, patches(picture, squares, 24), ((4,), ()))
+        offset, score = _run(self._rnet, patches(image, squares, 24), ((4,), ()))
         chosen = np.flatnonzero(score > self._thresholds[1])
         moved = _moved(squares[chosen], offset[chosen])
         return moved[nms(moved, score[chosen], 0.7)]
 
-    def _finish(self, picture: Picture, boxes: Floats) -> tuple[Floats, Floats, Floats]:
+    def _finish(self, image: Image, boxes: Floats) -> tuple[Floats, Floats, Floats]:
         """Third network: the boxes as they are returned, scores and landmarks (N, 5, 2)."""
         squares = square(boxes)
-        offset, points, score = self._output(patches(picture, squares, 48))
+        offset, points, score = self._output(patches(image, squares, 48))
         chosen = np.flatnonzero(score > self._thresholds[2])
         squares, score = squares[chosen], score[chosen]
         moved = _moved(squares, offset[chosen])
@@ -99,7 +99,7 @@ class Mtcnn:
         landmarks = squares[:, None, :2] + points[chosen] * side
         return moved[keep], score[keep], landmarks[keep]
 
-    def _output(self, faces: Picture) -> tuple[Floats, Floats, Floats]:
+    def _output(self, faces: Image) -> tuple[Floats, Floats, Floats]:
         """Third network on patches and on their mirror images, averaged: offsets, landmarks (N, 5, 2), scores.
 
         The mirror is not in the paper. It costs little, as few patches are left, and parts faces from the rest: on
@@ -120,16 +120,16 @@ _NO_BOXES: Floats = np.zeros((0, 4), np.float32)
 _NO_SCORES: Floats = np.zeros(0, np.float32)
 
 
-def patches(picture: Picture, squares: Floats, size: int) -> Picture:
-    """The squares of the picture as uint8 (N, size, size, 3); mid-grey where they reach over the border."""
-    height, width = picture.shape[:2]
+def patches(image: Image, squares: Floats, size: int) -> Image:
+    """The squares of the image as uint8 (N, size, size, 3); mid-grey where they reach over the border."""
+    height, width = image.shape[:2]
     out = np.full((len(squares), size, size, 3), 128, np.uint8)
     corners = np.rint(squares).astype(np.int64)
     inside = np.clip(corners, 0, [width, height, width, height])
     for patch, (x1, y1, x2, y2), (left, top, right, bottom) in zip(out, corners.tolist(), inside.tolist(), strict=True):
         if right <= left or bottom <= top:
             continue
-        part = picture[top:bottom, left:right]
+        part = image[top:bottom, left:right]
         if (left, top, right, bottom) != (x1, y1, x2, y2):
             border = (top - y1, y2 - bottom, left - x1, x2 - right)
             part = cv2.copyMakeBorder(part, *border, cv2.BORDER_CONSTANT, value=(128, 128, 128))  # type: ignore[assignment]
@@ -145,13 +145,13 @@ def _moved(boxes: Floats, offset: Floats) -> Floats:
 
 
 def _session(name: str, threads: int, device: str) -> Any:
-    """A network that is shipped with the package; pictures of every size come to it, and other threads read them."""
+    """A network that is shipped with the package; images of every size come to it, and other threads read them."""
     weights = resources.files("mien.faces").joinpath("weights", f"{name}.onnx").read_bytes()
     return open_network(weights, threads=threads, spin=False, any_shape=True, device=device)
 
 
-def _run(session: Any, inputs: Picture, shapes: tuple[tuple[int, ...], ...]) -> list[Floats]:
+def _run(session: Any, inputs: Image, shapes: tuple[tuple[int, ...], ...]) -> list[Floats]:
     """All patches through a network, in chunks; `shapes` are the outputs' shapes without the first axis."""
-    parts = [session.run(None, {"picture": inputs[i : i + _CHUNK]}) for i in range(0, len(inputs), _CHUNK)]
+    parts = [session.run(None, {"image": inputs[i : i + _CHUNK]}) for i in range(0, len(inputs), _CHUNK)]
     parts = parts or [[np.zeros((0, *shape), np.float32) for shape in shapes]]
     return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]

@@ -13,17 +13,17 @@ import numpy as np
 
 from mien.cache import cache_folder, fetch_file, sha256_of
 from mien.errors import DetectorError
-from mien.faces.geometry import Floats, Picture, nms, shrunk
+from mien.faces.geometry import Floats, Image, nms, shrunk
 from mien.results import Detections
 
 FILE = "face_detection_yunet_2023mar.onnx"
 URL = f"https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/{FILE}"
 SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
 
-# YuNet was trained on faces of 10 to 300 px and misses many above 600 px: a large picture is also looked at small.
+# YuNet was trained on faces of 10 to 300 px and misses many above 600 px: a large image is also looked at small.
 _SECOND_SIDE = 640
 
-# OpenCV's network invents faces where its coarsest layer has a single row or column: narrow pictures are widened.
+# OpenCV's network invents faces where its coarsest layer has a single row or column: narrow images are widened.
 _LEAST_SIDE = 64
 
 
@@ -38,30 +38,30 @@ class YuNet:
         """weights: an own file; without it the one that `fetch_yunet` keeps in the cache, checked by sha256.
 
         min_face: the smallest face to report, pixels (longer edge of its box; it finds none below about 10).
-        threshold: of the score, 0 to 1. max_side: a larger picture is worked on at this size.
+        threshold: of the score, 0 to 1. max_side: a larger image is worked on at this size.
         Raises DetectorError where the weights are missing or not YuNet's.
         """
         path = weights or cached_yunet()
         if not path.is_file():
             raise DetectorError(
-                f"{path}: no YuNet weights; fetch them with  mien fetch yunet  or give --yunet-weights FILE"
+                f"{path}: no YuNet weights; fetch them with  mien models fetch yunet  or give --yunet-weights FILE"
             )
         if weights is None:
             _check(path)
         self._min_face, self._max_side = min_face, max_side
-        self._lock = threading.Lock()  # OpenCV's object holds the size of the picture at hand
+        self._lock = threading.Lock()  # OpenCV's object holds the size of the image at hand
         try:
             self._detector = cv2.FaceDetectorYN.create(str(path), "", (320, 320), threshold, 0.3, 5000)
             if weights is not None:  # OpenCV takes any network, and fails only when it is used
                 self._find(np.zeros((320, 320, 3), np.uint8), 320)
         except cv2.error as error:
-            raise DetectorError(f"{path}: not YuNet's ONNX file; fetch it with  mien fetch yunet") from error
+            raise DetectorError(f"{path}: not YuNet's ONNX file; fetch it with  mien models fetch yunet") from error
 
-    def detect(self, picture: Picture) -> Detections:
-        """Faces in an RGB picture (H, W, 3) of 0-255, best first, with landmarks. Boxes may reach over its border."""
-        found = self._find(picture, self._max_side)
-        if max(picture.shape[:2]) > 2 * _SECOND_SIDE:
-            found = np.concatenate([found, self._find(picture, _SECOND_SIDE)])
+    def detect(self, image: Image) -> Detections:
+        """Faces in an RGB image (H, W, 3) of 0-255, best first, with landmarks. Boxes may reach over its border."""
+        found = self._find(image, self._max_side)
+        if max(image.shape[:2]) > 2 * _SECOND_SIDE:
+            found = np.concatenate([found, self._find(image, _SECOND_SIDE)])
         size = found[:, 2:4]
         found = found[size.max(axis=1, initial=0) >= self._min_face]
         boxes = np.hstack([found[:, :2], found[:, :2] + found[:, 2:4]])
@@ -69,9 +69,9 @@ class YuNet:
         keep = nms(boxes, scores, 0.3)
         return Detections(boxes[keep], scores[keep], found[keep, 4:14].reshape(-1, 5, 2))
 
-    def _find(self, picture: Picture, max_side: int) -> Floats:
-        """OpenCV's rows (N, 15): x, y, width, height, five landmarks x, y, score; in pixels of the picture."""
-        small, grow = shrunk(picture, max_side)
+    def _find(self, image: Image, max_side: int) -> Floats:
+        """OpenCV's rows (N, 15): x, y, width, height, five landmarks x, y, score; in pixels of the image."""
+        small, grow = shrunk(image, max_side)
         if min(small.shape[:2]) < 10:  # no face fits
             return np.zeros((0, 15), np.float32)
         below, beside = (max(0, _LEAST_SIDE - side) for side in small.shape[:2])
@@ -105,5 +105,5 @@ def _check(path: Path) -> None:
     if digest != SHA256:
         raise DetectorError(
             f"{path}: sha256 is {digest[:16]}…, expected {SHA256[:16]}…: damaged or another file; "
-            "delete it and run  mien fetch yunet"
+            "delete it and run  mien models fetch yunet"
         )

@@ -1,1 +1,1 @@
-"""Pictures in and out: which files to read, what is drawn on them, and where answers are written."""
+"""Images in and out: which files to read, what is drawn on them, and where answers are written."""

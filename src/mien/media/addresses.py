@@ -16,8 +16,8 @@ from urllib.parse import unquote_to_bytes
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.errors import PictureError
-from mien.pictures import MAX_PIXELS, decode_picture, read_picture
+from mien.errors import ImageError
+from mien.images import MAX_PIXELS, decode_image, read_image
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):")  # two letters at least: C: is a Windows drive
 _STREAMS = {"rtsp", "rtsps", "rtmp", "rtmps", "rtp", "udp", "srt"}
@@ -38,7 +38,7 @@ class NamedImage:
 def resolve(source: str | Path) -> Path | NamedImage:
     """What a path or address stands for: a path, or the bytes of a data: URL.
 
-    Raises PictureError for a data: or file: URL that is damaged, and for addresses that are not read here, with what
+    Raises ImageError for a data: or file: URL that is damaged, and for addresses that are not read here, with what
     to do instead: web addresses and cloud storage, streams, cameras.
     """
     if isinstance(source, Path):
@@ -52,19 +52,19 @@ def resolve(source: str | Path) -> Path | NamedImage:
         raise _not_read_here(source, scheme)
     if _CAMERA.fullmatch(source) and not (Path(source).is_file() or Path(source).is_dir()):
         number = source.removeprefix("/dev/video")
-        raise PictureError(f"{source}: no such file; if it is a camera, use  mien watch {number}")
+        raise ImageError(f"{source}: no such file; if it is a camera, use  mien watch {number}")
     return Path(source)
 
 
 def read_source(source: str | Path | NamedImage, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
-    """The image behind a path or address, uint8 (H, W, 3), RGB, as `read_picture` gives it.
+    """The image behind a path or address, uint8 (H, W, 3), RGB, as `read_image` gives it.
 
-    Raises PictureError as `resolve` and `read_picture`.
+    Raises ImageError as `resolve` and `read_image`.
     """
     found = resolve(source) if isinstance(source, str) else source
     if isinstance(found, NamedImage):
-        return decode_picture(found.data, found.name, max_pixels=max_pixels)
-    return read_picture(_checked_length(found), max_pixels=max_pixels)
+        return decode_image(found.data, found.name, max_pixels=max_pixels)
+    return read_image(_checked_length(found), max_pixels=max_pixels)
 
 
 def source_name(source: str | Path | NamedImage) -> str:
@@ -78,7 +78,7 @@ def source_name(source: str | Path | NamedImage) -> str:
     if scheme == "file":
         try:
             return str(_file_of(text))
-        except PictureError:
+        except ImageError:
             return shortened(text)
     return text if len(text) <= _LONGEST_NAME or os.path.lexists(text) else shortened(text)
 
@@ -98,15 +98,15 @@ def shortened(text: str) -> str:
 
 
 def read_data_url(url: str) -> bytes:
-    """The bytes in a data: URL. Raises PictureError, which does not repeat the URL."""
+    """The bytes in a data: URL. Raises ImageError, which does not repeat the URL."""
     head, comma, body = url.partition(",")
     if not comma:
-        raise PictureError(f"{_data_url_name(url)}: has no comma before its data; expected data:image/jpeg;base64,...")
+        raise ImageError(f"{_data_url_name(url)}: has no comma before its data; expected data:image/jpeg;base64,...")
     if not head.lower().rstrip().endswith(";base64"):
         return unquote_to_bytes(body)
     data = decode_base64(unquote_to_bytes(body) if "%" in body else body.encode("utf-8", "replace"))
     if data is None:
-        raise PictureError(f"{_data_url_name(url)}: is not valid base64; copy the whole URL")
+        raise ImageError(f"{_data_url_name(url)}: is not valid base64; copy the whole URL")
     return data
 
 
@@ -129,7 +129,7 @@ def _data_url_name(url: str) -> str:
 
 
 def _file_of(url: str) -> Path:
-    """The path of a file: URL; percent signs are decoded, and a Windows drive may stand in it."""
+    """The path of a file: URL; percent escapes are decoded, and a Windows drive is allowed."""
     rest = url[5:].replace("\\", "/")
     if rest.startswith("//"):
         host, slash, path = rest[2:].partition("/")
@@ -137,7 +137,7 @@ def _file_of(url: str) -> Path:
         if re.fullmatch(r"[A-Za-z][:|]", host):  # file://C:/..., as people write it
             rest = f"/{host}{rest}"
         elif host.lower() not in {"", "localhost", "127.0.0.1"}:
-            raise PictureError(f"{shortened(url)}: names another machine; expected file:///path")
+            raise ImageError(f"{shortened(url)}: names another machine; expected file:///path")
     text = os.fsdecode(unquote_to_bytes(rest))
     if (drive := _DRIVE.match(text)) and not os.path.lexists(text):
         text = f"{drive[1]}:{text[drive.end() :]}"
@@ -147,15 +147,15 @@ def _file_of(url: str) -> Path:
 def _checked_length(path: Path) -> Path:
     text = str(path)
     if len(text) > 4096:  # base64 or other data in place of a name
-        raise PictureError(f"{shortened(text)}: is too long for a path; give a file's path, its bytes, or a data: URL")
+        raise ImageError(f"{shortened(text)}: is too long for a path; give a file's path, its bytes, or a data: URL")
     return path
 
 
-def _not_read_here(address: str, scheme: str) -> PictureError:
+def _not_read_here(address: str, scheme: str) -> ImageError:
     name = shortened(address)
     if scheme in _STREAMS:
-        return PictureError(f"{name}: is a stream, not a file; follow it with  mien watch {name}")
+        return ImageError(f"{name}: is a stream, not a file; follow it with  mien watch {name}")
     either = ", or download the image first" if scheme in {"http", "https", "ftp"} else ""
-    return PictureError(
+    return ImageError(
         f"{name}: is an address; read it with  mien predict ADDRESS --shards OUT  (extra [cluster]){either}"
     )

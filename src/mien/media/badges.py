@@ -45,13 +45,43 @@ def badge(expression: str, size: int) -> NDArray[np.uint8]:
     pen.disc((0, 0), 1, 1, _WHITE)
     pen.disc((0, 0), _RIM, _RIM, _mix(color, _WHITE, 0.2))
     _FACES.get(expression, _unknown)(pen)
-    picture = cv2.resize(pen.picture, (size, size), interpolation=cv2.INTER_AREA)
-    mask = np.zeros(pen.picture.shape[:2], np.uint8)
+    image = cv2.resize(pen.image, (size, size), interpolation=cv2.INTER_AREA)
+    mask = np.zeros(pen.image.shape[:2], np.uint8)
     cv2.circle(mask, (len(mask) // 2, len(mask) // 2), round(len(mask) / 2 - 1), 255, -1)
     alpha = cv2.resize(mask, (size, size), interpolation=cv2.INTER_AREA)
-    made = np.dstack((picture, alpha)).astype(np.uint8, copy=False)
+    made = np.dstack((image, alpha)).astype(np.uint8, copy=False)
     made.flags.writeable = False
     return made
+
+
+def draw_badge(
+    canvas: NDArray[np.uint8], expression: str, box: tuple[int, int, int, int], size: int, *, over: bool = False
+) -> None:
+    """Draws a badge on the lower right corner of a box, inside the image; or over the face, as large as it.
+
+    canvas: RGB (H, W, 3), changed in place. expression: a label, or `UNSURE`. box: x1, y1, x2, y2 in pixels.
+    """
+    height, width = canvas.shape[:2]
+    longest = max(box[2] - box[0], box[3] - box[1])
+    if over:
+        x, y, size = (box[0] + box[2]) // 2, (box[1] + box[3]) // 2, max(size, longest * 9 // 10)
+    else:
+        x, y, size = box[2], box[3], max(16, min(size, longest * 6 // 10))
+    size = min(size, height, width, MAX_BADGE) // 4 * 4  # in steps, so that few sizes are drawn
+    if size < 8:
+        return
+    face, weight, rest = _badge_parts(expression, size)
+    left, top = max(0, min(x - size // 2, width - size)), max(0, min(y - size // 2, height - size))
+    room = canvas[top : top + size, left : left + size]
+    room[:] = cv2.blendLinear(room, face, rest, weight)
+
+
+@lru_cache(maxsize=24)
+def _badge_parts(expression: str, size: int) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
+    """A badge's RGB, its opacity, and 1 minus its opacity, float32 (size, size), 0 to 1."""
+    drawn = badge(expression, size)
+    weight = drawn[..., 3].astype(np.float32) / np.float32(255)
+    return np.ascontiguousarray(drawn[..., :3]), weight, (1 - weight).astype(np.float32)
 
 
 class _Pen:
@@ -59,19 +89,19 @@ class _Pen:
 
     def __init__(self, size: int) -> None:
         side = size * max(1, min(8, 1024 // size))
-        self.picture = np.full((side, side, 3), 255, np.uint8)
+        self.image = np.full((side, side, 3), 255, np.uint8)
         self._half = side / 2
         self.stroke = max(0.11, 3.2 / size)
 
     def line(self, points: Sequence[Point], color: Color = _INK, width: float = 1.0) -> None:
         pixels = self._pixels(points)
         thickness = max(1, round(self.stroke * width * self._half))
-        cv2.polylines(self.picture, [pixels], False, color, thickness, cv2.LINE_AA, 4)
+        cv2.polylines(self.image, [pixels], False, color, thickness, cv2.LINE_AA, 4)
         for end in (pixels[0], pixels[-1]):  # round ends
-            cv2.circle(self.picture, (int(end[0]), int(end[1])), thickness * 8, color, -1, cv2.LINE_AA, 4)
+            cv2.circle(self.image, (int(end[0]), int(end[1])), thickness * 8, color, -1, cv2.LINE_AA, 4)
 
     def fill(self, points: Sequence[Point], color: Color) -> None:
-        cv2.fillPoly(self.picture, [self._pixels(points)], color, cv2.LINE_AA, 4)
+        cv2.fillPoly(self.image, [self._pixels(points)], color, cv2.LINE_AA, 4)
 
     def disc(self, centre: Point, radius_x: float, radius_y: float, color: Color = _INK) -> None:
         self.fill(_arc(centre, radius_x, radius_y, 0, 360), color)

@@ -15,10 +15,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.errors import OutputError, PictureError
+from mien.errors import ImageError, OutputError
 from mien.files import write_bytes
+from mien.images import read_image
 from mien.labels import color_rgb
-from mien.pictures import read_picture
+from mien.media.badges import UNSURE, draw_badge
 from mien.results import Face, ImageResult
 
 Color = tuple[int, int, int]
@@ -40,11 +41,11 @@ class _Style:
     padding: int
 
 
-def draw_faces(image: NDArray[np.uint8], faces: Sequence[Face]) -> NDArray[np.uint8]:
+def draw_faces(image: NDArray[np.uint8], faces: Sequence[Face], *, emoji: bool = False) -> NDArray[np.uint8]:
     """A copy of the RGB image (H, W, 3) with each face's box, expression and confidence in percent.
 
     An answer below the caller's threshold is grey and has a question mark. Where labels would cover each other they
-    move around their box, and then become smaller and shorter.
+    move around their box, and then become smaller and shorter. emoji: a badge of the expression beside each box.
     """
     canvas = image.copy()
     height, width = canvas.shape[:2]
@@ -52,6 +53,8 @@ def draw_faces(image: NDArray[np.uint8], faces: Sequence[Face]) -> NDArray[np.ui
     style = _style(width, height, [box[3] - box[1] for box in boxes])
     for face, box in zip(faces, boxes, strict=True):
         draw_box(canvas, box, _color(face), style.line)
+        if emoji:
+            draw_badge(canvas, UNSURE if face.abstained else face.expression, box, 2 * style.plate_height)
     taken: list[Rectangle] = []
     # Sure answers come first, so that doubtful ones make way.
     for i in sorted(range(len(faces)), key=lambda i: -faces[i].confidence):
@@ -67,40 +70,40 @@ def encode_image(image: NDArray[np.uint8], suffix: str, *, quality: int = 92) ->
     options = [cv2.IMWRITE_JPEG_QUALITY, quality] if suffix != ".png" else [cv2.IMWRITE_PNG_COMPRESSION, 3]
     done, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
     if not done:
-        raise PictureError(f"an image of shape {image.shape} can't be written as {suffix}; use .png or .jpg")
+        raise ImageError(f"an image of shape {image.shape} can't be written as {suffix}; use .png or .jpg")
     return data.tobytes()
 
 
-def draw_result(result: ImageResult, *, color: str = "rgb") -> NDArray[np.uint8]:
+def draw_result(result: ImageResult, *, color: str = "rgb", emoji: bool = False) -> NDArray[np.uint8]:
     """A result's image with its faces, uint8 (H, W, 3) in the order `color`: `rgb` or `bgr`.
 
-    Raises PictureError where the image is not at hand, ValueError for another order.
+    Raises ImageError where the image is not at hand, ValueError for another order.
     """
     if color not in ("rgb", "bgr"):
         raise ValueError(f"color is '{color}'; expected 'rgb' or 'bgr'")
-    drawn = draw_faces(image_of(result), result.faces)
+    drawn = draw_faces(image_of(result), result.faces, emoji=emoji)
     return drawn if color == "rgb" else np.ascontiguousarray(drawn[..., ::-1])
 
 
 def image_of(result: ImageResult) -> NDArray[np.uint8]:
     """The RGB image (H, W, 3) of a result: the one that was kept, or its file, read again.
 
-    Raises PictureError where neither is at hand, and where another image has taken the file's place.
+    Raises ImageError where neither is at hand, and where another image has taken the file's place.
     """
     if result.image is not None:
         return result.image
     if result.error is not None:
-        raise PictureError(result.error)
+        raise ImageError(result.error)
     if not Path(result.source).is_file():
-        raise PictureError(f"{result.source}: its image was not kept; use  predict(..., keep_images=True)")
-    image = read_picture(result.source)
+        raise ImageError(f"{result.source}: its image was not kept; use  predict(..., keep_images=True)")
+    image = read_image(result.source)
     if image.shape[:2] != (result.height, result.width):
-        raise PictureError(f"{result.source}: has changed since faces were found in it; recognise it again")
+        raise ImageError(f"{result.source}: has changed since faces were found in it; recognise it again")
     return image
 
 
 def save_result(result: ImageResult, path: Path) -> Path:
-    """Writes a drawn result into a .jpg, .jpeg or .png file. Raises PictureError, OutputError."""
+    """Writes a drawn result into a .jpg, .jpeg or .png file. Raises ImageError, OutputError."""
     suffix = path.suffix.lower()
     if suffix not in (".jpg", ".jpeg", ".png"):
         raise OutputError(f"{path}: a drawn image can't be written as '{path.suffix}'; use .jpg, .jpeg or .png")
@@ -109,7 +112,7 @@ def save_result(result: ImageResult, path: Path) -> Path:
 
 
 def show_result(result: ImageResult) -> None:
-    """Shows a drawn result in the notebook, or with the system's viewer. Raises PictureError, OutputError."""
+    """Shows a drawn result in the notebook, or with the system's viewer. Raises ImageError, OutputError."""
     drawn = draw_result(result)
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     if shell is not None and "ZMQInteractiveShell" in type(shell).__name__:
@@ -127,7 +130,7 @@ def notebook_png(result: ImageResult) -> bytes | None:
     """A result as a PNG of at most 1024 pixels a side; None where its image is not at hand."""
     try:
         drawn = draw_result(result)
-    except PictureError:
+    except ImageError:
         return None
     scale = _NOTEBOOK_EDGE / max(drawn.shape[:2])
     if scale < 1:

@@ -8,9 +8,9 @@ import os
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from mien.errors import PictureError
+from mien.errors import ImageError
+from mien.images import HEAD_BYTES, MAX_FILE_BYTES, describe_file, image_kind
 from mien.media.addresses import NamedImage
-from mien.pictures import HEAD_BYTES, MAX_FILE_BYTES, describe_file, image_kind
 
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 _NO_LIST = frozenset({"unknown", "text", "a web page", "an SVG drawing", "empty"})
@@ -22,19 +22,19 @@ def read_listing(stream: BinaryIO, name: str = STANDARD_INPUT) -> Iterator[str |
 
     A list is UTF-8 (bytes that are not stay what they are, as in names of files) or UTF-16, with a byte order mark or
     not. Quotes around a line are taken away where no file has them in its name; NUL divides as a line break does (find
-    -print0). name: of the stream, in errors. Raises PictureError where it is neither.
+    -print0). name: of the stream, in errors. Raises ImageError where it is neither.
     """
     buffered = stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(stream)  # type: ignore[type-var]
     head = buffered.peek(HEAD_BYTES)[:HEAD_BYTES]
     if image_kind(head):
         data = buffered.read(MAX_FILE_BYTES + 1)
         if len(data) > MAX_FILE_BYTES:
-            raise PictureError(f"{name}: has more than {MAX_FILE_BYTES / 1e6:,.0f} MB; make the image smaller")
+            raise ImageError(f"{name}: has more than {MAX_FILE_BYTES / 1e6:,.0f} MB; make the image smaller")
         yield NamedImage(name, data)
         return
     encoding = _encoding(head)
     if not encoding.startswith("utf-16") and (what := describe_file(head)) not in _NO_LIST:
-        raise PictureError(f"{name}: is {what}; expected a list of paths, one a line, or an image")
+        raise ImageError(f"{name}: is {what}; expected a list of paths, one a line, or an image")
     text = io.TextIOWrapper(buffered, encoding=encoding, errors="surrogateescape", newline="\n")
     try:
         for line in text:

@@ -15,37 +15,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.labels import color_rgb
-from mien.media.badges import MAX_BADGE, UNSURE, badge
+from mien.media.badges import UNSURE, draw_badge
 from mien.media.draw import ABSTAINED, Color, Rectangle, box_pixels, draw_box, ink, text_mask
 from mien.results import Box, FrameResult, TrackedFace
 
 Privacy = Literal["none", "blur", "box"]
 
 _MARGIN = 0.3  # of a face's size, hidden on each side of its box: hair, ears, and how far it moves between detections
-_CELLS = 6  # a hidden region keeps so many colours across its shorter side, about four of them across the face
+_CELLS = 6  # colours that remain across a hidden region's shorter side, about four of them across the face
 _HIDDEN: Color = (60, 64, 70)
 
 
 def draw_frame(
-    picture: NDArray[np.uint8],
+    image: NDArray[np.uint8],
     faces: Sequence[TrackedFace],
     *,
     emoji: bool = False,
     privacy: Privacy = "none",
     also_hide: Sequence[Box] = (),
 ) -> NDArray[np.uint8]:
-    """A copy of the RGB picture (H, W, 3) with each face's box, track, smoothed expression and how likely it is.
+    """A copy of the RGB image (H, W, 3) with each face's box, track, smoothed expression and how likely it is.
 
     The plate of a face says its track, expression and percent; its bar is as long as the percent. An answer below the
     caller's threshold is grey and has a question mark. emoji: a round face beside each box (on a hidden face: over it)
     shows the expression. privacy: `blur` leaves each face a few blots of colour, `box` a plain rectangle, which is the
-    safer one: blurred faces can be told apart by a network trained for it (McPherson et al., "Defeating image
+    safer one: a network trained for it can recognise blurred faces (McPherson et al., "Defeating image
     obfuscation with deep learning", 2016). also_hide: more places to hide, as `RecentBoxes` knows them. A face
     that was not found stays visible. Raises ValueError for another privacy.
     """
     if privacy not in {"none", "blur", "box"}:
         raise ValueError(f"privacy is '{privacy}'; expected none, blur or box")
-    canvas = picture.copy()
+    canvas = image.copy()
     height, width = canvas.shape[:2]
     if privacy != "none":
         for place in (*(seen.face.box for seen in faces), *also_hide):
@@ -55,7 +55,8 @@ def draw_frame(
     for seen, box in zip(faces, boxes, strict=True):
         draw_box(canvas, box, _color(seen.smoothed_expression, seen.face.abstained), line)
         if emoji:
-            _draw_badge(canvas, seen, box, 2 * plate_height, over=privacy != "none")
+            expression = UNSURE if seen.face.abstained else seen.smoothed_expression
+            draw_badge(canvas, expression, box, 2 * plate_height, over=privacy != "none")
     most = width if len(faces) == 1 else width * 11 // 20
     taken: list[Rectangle] = []
     for i in sorted(range(len(faces)), key=lambda i: faces[i].track):  # the older track keeps its place
@@ -63,7 +64,7 @@ def draw_frame(
         percent = round(100 * seen.smoothed[seen.smoothed_expression])
         plate = _plate(seen.track, seen.smoothed_expression, percent, seen.face.abstained, plate_height, most)
         x, y = _place(plate, boxes[i], line, taken, (width, height))
-        room = canvas[y : y + plate.shape[0], x : x + plate.shape[1]]  # a picture smaller than the plate cuts it off
+        room = canvas[y : y + plate.shape[0], x : x + plate.shape[1]]  # an image smaller than the plate cuts it off
         room[:] = plate[: room.shape[0], : room.shape[1]]
         taken.append((x, y, x + plate.shape[1], y + plate.shape[0]))
     return canvas
@@ -117,7 +118,7 @@ def _darker(color: Color) -> Color:
 def _plate(track: int, expression: str, percent: int, abstained: bool, height: int, most: int) -> NDArray[np.uint8]:
     """A face's plate, RGB (height, width, 3), not to be written on: track, expression, percent, the bar below them.
 
-    Its width hangs on the track and the expression alone, not on the percent. Where it is wider than `most`, the
+    Its width depends on the track and the expression alone, not on the percent. Where it is wider than `most`, the
     percent (which the bar shows, too) and then the track are left out.
     """
     bar, padding = max(2, height // 8), max(2, height // 6)
@@ -156,9 +157,9 @@ def _write(plate: NDArray[np.uint8], mask: NDArray[np.uint8], left: int, top: in
 def _place(
     plate: NDArray[np.uint8], box: Rectangle, line: int, taken: Sequence[Rectangle], size_wh: tuple[int, int]
 ) -> tuple[int, int]:
-    """The plate's left upper corner: on the box, at its left, inside of the picture, pushed off the plates before it.
+    """The plate's left upper corner: on the box, at its left, inside of the image, pushed off the plates before it.
 
-    It is pushed the shortest way that stays in the picture, so it glides aside when two plates meet.
+    It is pushed the shortest way that stays in the image, so it glides aside when two plates meet.
     """
     height, width = plate.shape[:2]
     most_x, most_y = max(0, size_wh[0] - width), max(0, size_wh[1] - height)
@@ -177,32 +178,7 @@ def _place(
     return x, y
 
 
-# Badges and privacy
-
-
-def _draw_badge(canvas: NDArray[np.uint8], seen: TrackedFace, box: Rectangle, size: int, *, over: bool) -> None:
-    """On the box's right lower corner, inside of the picture; or over the face, as large as it."""
-    height, width = canvas.shape[:2]
-    longest = max(box[2] - box[0], box[3] - box[1])
-    if over:
-        x, y, size = (box[0] + box[2]) // 2, (box[1] + box[3]) // 2, max(size, longest * 9 // 10)
-    else:
-        x, y, size = box[2], box[3], max(16, min(size, longest * 6 // 10))
-    size = min(size, height, width, MAX_BADGE) // 4 * 4  # in steps, so that few sizes are drawn
-    if size < 8:
-        return
-    face, weight, rest = _badge_parts(UNSURE if seen.face.abstained else seen.smoothed_expression, size)
-    left, top = max(0, min(x - size // 2, width - size)), max(0, min(y - size // 2, height - size))
-    room = canvas[top : top + size, left : left + size]
-    room[:] = cv2.blendLinear(room, face, rest, weight)
-
-
-@lru_cache(maxsize=24)
-def _badge_parts(expression: str, size: int) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
-    """A badge's RGB, how much of it is seen, and how much of what lies below it, float32 (size, size), 0 to 1."""
-    drawn = badge(expression, size)
-    weight = drawn[..., 3].astype(np.float32) / np.float32(255)
-    return np.ascontiguousarray(drawn[..., :3]), weight, (1 - weight).astype(np.float32)
+# Privacy
 
 
 def _hide(canvas: NDArray[np.uint8], box: Box, privacy: Privacy) -> None:

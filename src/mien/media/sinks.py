@@ -163,9 +163,12 @@ class AnnotatedFolder:
     Images of equal name from different folders are numbered (NAME-annotated-2.jpg) in the order in which they come.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Makes the folder where it is missing. Raises OutputError where nothing can be written into it."""
-        self.folder = folder
+    def __init__(self, folder: Path, *, emoji: bool = False) -> None:
+        """Makes the folder where it is missing. Raises OutputError where nothing can be written into it.
+
+        emoji: also draws a badge of the expression beside each face.
+        """
+        self.folder, self._emoji = folder, emoji
         self._taken: set[str] = set()
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -175,12 +178,12 @@ class AnnotatedFolder:
             raise OutputError(f"{folder}: can't write into this folder ({error.strerror}); choose another") from error
 
     def write(self, result: ImageResult) -> Path | None:
-        """Draws one result; None for an image that could not be read. Raises PictureError where it is not at hand."""
+        """Draws one result; None for an image that could not be read. Raises ImageError where it is not at hand."""
         if result.error is not None:
             return None
         from mien.media.draw import draw_result, encode_image
 
-        drawn = draw_result(result)
+        drawn = draw_result(result, emoji=self._emoji)
         source = Path(result.source if not result.source.startswith("data URL (") else "data-url")
         suffix = ".jpg" if source.suffix.lower() in {".jpg", ".jpeg", ".jfif"} else ".png"
         path = self.folder / self._unique(source.stem, suffix)

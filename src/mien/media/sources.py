@@ -9,11 +9,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from mien.errors import PictureError
+from mien.errors import ImageError
+from mien.images import HEAD_BYTES, IMAGE_SUFFIXES, VIDEO_SUFFIXES, describe_file, image_kind
 from mien.media.addresses import NamedImage, resolve, scheme_of
 from mien.media.listing import read_listing
 from mien.media.skipped import SkippedFiles
-from mien.pictures import HEAD_BYTES, PICTURE_SUFFIXES, VIDEO_SUFFIXES, describe_file, image_kind
 
 _JPEGS_IN_A_ROW = (".mjpeg", ".mjpg")  # videos that begin as an image does
 
@@ -33,9 +33,9 @@ def expand_sources(
     stands for the files that it matches, sorted. A file: URL is a path, a data: URL (str) stands for itself. `-` stands
     for one path or address a line on `listing` (standard input), or for the one image that comes there.
     exclude: folders and files that are passed over inside folders, because outputs are being written to them. skipped:
-    is told which files of the folders are no images.
+    collects the files in folders that are no images.
 
-    Raises PictureError at once for a folder without images, for a pattern that matches no file, and for addresses as
+    Raises ImageError at once for a folder without images, for a pattern that matches no file, and for addresses as
     `resolve`; later for what is no list on standard input.
     """
     outputs = () if exclude is None else (exclude,) if isinstance(exclude, Path) else exclude
@@ -46,9 +46,9 @@ def expand_sources(
         if isinstance(source, Path) and source.is_dir():
             passed_over = SkippedFiles()
             if next(_walk(text, excluded, passed_over), None) is None:
-                raise PictureError(f"{text}: no pictures in this folder{passed_over.in_brackets()}")
+                raise ImageError(f"{text}: no images in this folder{passed_over.in_brackets()}")
         elif _is_pattern(source) and next(_matches(text), None) is None:
-            raise PictureError(f"{text}: matches no file; check the pattern")
+            raise ImageError(f"{text}: matches no file; check the pattern")
     return _unique(_expand(named, excluded, listing, skipped or SkippedFiles()))
 
 
@@ -58,7 +58,7 @@ def is_video_file(path: str | Path) -> bool:
 
 
 def _located(source: str | Path) -> str | Path:
-    """A path, or a data: URL as it is; patterns are paths, too. Raises PictureError."""
+    """A path, or a data: URL as it is; patterns are paths, too. Raises ImageError."""
     if isinstance(source, Path) or scheme_of(source) == "data":
         return source
     found = resolve(source)
@@ -110,7 +110,7 @@ def _walk(folder: str, excluded: frozenset[str], skipped: SkippedFiles) -> Itera
             if name.startswith(".") or (name in excluded_names and os.path.realpath(path) in excluded):
                 continue
             suffix = path.suffix.lower()
-            what = None if suffix in PICTURE_SUFFIXES else _other_than_image(path, suffix)
+            what = None if suffix in IMAGE_SUFFIXES else _other_than_image(path, suffix)
             if what is None:
                 yield str(path)
             else:

@@ -1,4 +1,4 @@
-"""A picture of a whole video: how likely each expression was over time, one row a track, with faces along its top.
+"""An image of a whole video: how likely each expression was over time, one row a track, with faces along its top.
 
 Frames are gathered as they pass, in time steps that double whenever there are too many of them: an hour takes no more
 memory than a minute.
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _STEPS = 1024  # time steps that are kept at most
 _FIRST_STEP_S = 1 / 512
-_STEPS_A_FACE = 64  # each stretch of so many steps has one face: 8 to 16 in a row
+_STEPS_A_FACE = 64  # one face for each stretch of 64 steps: 8 to 16 in a row
 _SHOWN, _KEPT = 8, 32  # tracks that are drawn; tracks that are gathered until it is known which are longest
 _FACE = 72  # pixels of a small face
 _WIDTH, _HEAD, _FACE_ROW, _AREA_ROW = 12.0, 0.7, 0.65, 1.1  # inches
@@ -41,7 +41,7 @@ class TimelinePlot:
     def __init__(self, path: Path, model: ModelSummary, *, title: str = "", faces: bool = True) -> None:
         """A plot of what the model answers, which `close` writes to path as PNG.
 
-        faces: whether small faces stand above each row, taken from the frames that bring their picture; leave them
+        faces: whether small faces stand above each row, taken from the frames that bring their image; leave them
         out where nobody should be recognised. Raises at once MissingExtraError without matplotlib and OutputError
         for a place that won't do: a long run should not learn it at its end.
         """
@@ -131,7 +131,7 @@ class TimelinePlot:
         axes.grid(axis="y", color="white", alpha=0.35, linewidth=0.6)
 
     def _draw_faces(self, axes: Axes, track: _Track) -> None:
-        """The likeliest face of each stretch, side by side, each with a line to its own moment below."""
+        """The most confident face of each stretch, side by side, each with a line to its time below."""
         from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
         axes.set_axis_off()
@@ -146,7 +146,7 @@ class TimelinePlot:
             color = _hex(look.expression)
             axes.plot([look.time_s, middle], [-0.25, 0.4], color=color, linewidth=1.2, clip_on=False)
             box = AnnotationBbox(
-                OffsetImage(look.picture, zoom=72 * _FACE_INCHES / _FACE),
+                OffsetImage(look.image, zoom=72 * _FACE_INCHES / _FACE),
                 (middle, 0.55),
                 pad=0.12,
                 bboxprops={"edgecolor": color, "linewidth": 2.0},
@@ -177,7 +177,7 @@ class _Look:
     time_s: float
     likely: float
     expression: str
-    picture: NDArray[np.uint8]
+    image: NDArray[np.uint8]
 
 
 @dataclass(slots=True)
@@ -199,11 +199,11 @@ class _Track:
             self.starts.add(place)
         self.steps[place] = self.steps[place] + values if place in self.steps else values
 
-    def look(self, stretch: int, time_s: float, seen: TrackedFace, picture: NDArray[np.uint8]) -> None:
-        """Keeps the face where it is the likeliest of its stretch so far; by a little is not worth the work."""
+    def look(self, stretch: int, time_s: float, seen: TrackedFace, image: NDArray[np.uint8]) -> None:
+        """Keeps the face if it is the most confident of its stretch so far, by more than a small margin."""
         likely, old = seen.smoothed[seen.smoothed_expression], self.looks.get(stretch)
         if old is None or likely > old.likely + 0.02:
-            face = _cut(picture, seen.face.box)
+            face = _cut(image, seen.face.box)
             if face is not None:
                 self.looks[stretch] = _Look(time_s, likely, seen.smoothed_expression, face)
 
@@ -242,14 +242,14 @@ def _stretch(run: list[NDArray[np.float64]], step: float) -> NDArray[np.float64]
     return np.array(run)
 
 
-def _cut(picture: NDArray[np.uint8], box: Box) -> NDArray[np.uint8] | None:
-    """A face with a little of what is around it; None where its box is outside of the picture."""
-    height, width = picture.shape[:2]
+def _cut(image: NDArray[np.uint8], box: Box) -> NDArray[np.uint8] | None:
+    """A face with a little of what is around it; None where its box is outside of the image."""
+    height, width = image.shape[:2]
     half = 0.6 * max(box.x2 - box.x1, box.y2 - box.y1)
     x, y = (box.x1 + box.x2) / 2, (box.y1 + box.y2) / 2
     x1, x2 = (int(np.clip(v, 0, width)) for v in (x - half, x + half))
     y1, y2 = (int(np.clip(v, 0, height)) for v in (y - half, y + half))
-    return letterbox(picture[y1:y2, x1:x2], _FACE) if x2 > x1 and y2 > y1 else None
+    return letterbox(image[y1:y2, x1:x2], _FACE) if x2 > x1 and y2 > y1 else None
 
 
 def _ticks(end_s: float) -> list[float]:

@@ -15,12 +15,12 @@ from mien.labels import color_rgb
 from mien.results import FrameResult, TrackedFace
 
 _SHOWN = 20
-"""So many tracks stand in the text, those seen longest first."""
+"""At most this many tracks are listed, the longest first."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExpressionShare:
-    """How long one expression was a track's likeliest, by its smoothed probabilities. share: of the track, 0 to 1."""
+    """How long an expression was a track's most likely, by smoothed probability. share: of the track, 0 to 1."""
 
     expression: str
     seconds: float
@@ -29,7 +29,7 @@ class ExpressionShare:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """How often a track's likeliest expression changed from one to another."""
+    """How often a track's most likely expression changed from one to another."""
 
     before: str
     after: str

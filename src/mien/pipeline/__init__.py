@@ -1,4 +1,4 @@
-"""The whole road in one file: a TOML names the stages, and only those whose input or settings changed run again."""
+"""A pipeline in one TOML file. Stages whose inputs and settings did not change are skipped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page of a whole pipeline: what each stage did, and the way to its reports."""
+"""The page of a pipeline: the result of each stage, with links to its reports."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 from mien.pages import Page
 from mien.pipeline.state import StageResult
 
-_SAID = {"done": "done before", "ran": "done", "would run": "to be done", "left": "left as it was"}
+_STATES = {"done": "done before", "ran": "done", "would run": "to be done", "left": "not run"}
 
 
 def write_overview(path: Path, title: str, results: Sequence[StageResult]) -> None:
     """Writes OUT/index.html. Raises OutputError."""
-    page = Page(title, "Every stage of this pipeline, in order, with what it made.")
-    page.section("Stages", "Samples before and after; records that could not be used; seconds of the last session.")
+    page = Page(title, "Every stage of this pipeline, in order, with its output.")
+    page.section("Stages", "Samples before and after, records that could not be used, and seconds of the last session.")
     page.table(("stage", "in", "out", "problems", "seconds", "state", "outcome"), [_row(one) for one in results])
     page.section("Reports")
     for one in results:
@@ -26,7 +26,7 @@ def write_overview(path: Path, title: str, results: Sequence[StageResult]) -> No
 
 
 def _row(one: StageResult) -> tuple[object, ...]:
-    state = _SAID[one.state] + (f" ({one.reason})" if one.state == "left" and one.reason else "")
+    state = _STATES[one.state] + (f" ({one.reason})" if one.state == "left" and one.reason else "")
     if one.record is None:
         return (one.name, None, None, None, None, state, "")
     outcome = one.record.outcome

@@ -1,4 +1,4 @@
-"""From settings to stages: in which order, from whose output, by what job each is decided, and what runs it."""
+"""Turns settings into stages: their order, their inputs, the settings that decide their output, and what runs them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from mien.data.crops import DetectorChoice
 from mien.data.reading.reading import make_choices
 from mien.errors import RecipeError
-from mien.pipeline import stages as work
-from mien.pipeline.settings import Settings, Train, suggestion
+from mien.pipeline import data_stages, model_stages
+from mien.pipeline.context import FLAGS, MODELS, TOY, Context
+from mien.pipeline.settings import Compare, Settings, Train, suggestion
 from mien.pipeline.state import Outcome
 
 if TYPE_CHECKING:
@@ -24,28 +25,28 @@ if TYPE_CHECKING:
 class Stage:
     """A stage of a pipeline.
 
-    settings: what decides the outcome beside the inputs, as JSON. inputs: the stages whose output it reads. files: what
-    it reads of the user's. run: builds it in a folder.
+    settings: all that decides the outcome apart from the inputs, as JSON. inputs: the stages whose output it reads.
+    files: the user's files that it reads. run: builds the stage in a folder.
     """
 
     name: str
     settings: Mapping[str, Any]
-    run: Callable[[Path, work.Told], Outcome]
+    run: Callable[[Path, Context], Outcome]
     inputs: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
     needs_training: bool = False
 
 
 def make_plan(settings: Settings) -> tuple[Stage, ...]:
-    """The stages that a mien.toml names, each after those that it reads.
+    """The stages of a mien.toml, each after its inputs.
 
-    Raises RecipeError where one needs another that is missing, a recipe is wrong, or a name is unknown.
+    Raises RecipeError for a missing input, a wrong recipe or an unknown name.
     """
     return _Planner(settings).stages()
 
 
 def chosen_stages(plan: Sequence[Stage], *, only: str | None, start: str | None, file: Path) -> tuple[Stage, ...]:
-    """The stages that may run. `train` stands for every run. Raises RecipeError for a stage that is not planned."""
+    """The stages that may run. `train` selects every run. Raises RecipeError for a stage that is not in the plan."""
     names = [stage.name for stage in plan]
     for option, wanted in (("--only", only), ("--from", start)):
         if wanted is not None and not any(_is(name, wanted) for name in names):
@@ -62,13 +63,14 @@ def _is(name: str, wanted: str) -> bool:
 
 
 class _Planner:
-    """Collects stages in order, and remembers which one has the data."""
+    """Collects stages in order, and keeps track of the one with the current data set."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings, self.name, self.seed = settings, settings.general.name, settings.general.seed
         self.planned: list[Stage] = []
         self.data_stage = ""
-        self.models: dict[str, str] = {}  # the name of a run or ensemble -> its stage
+        self.heads: dict[str, set[str]] = {}  # name of a run -> its heads
+        self.models: dict[str, str] = {}  # name of a run or ensemble -> stage
 
     def stages(self) -> tuple[Stage, ...]:
         self._start()
@@ -77,23 +79,25 @@ class _Planner:
         self._train()
         self._finish()
         if not self.planned:
-            raise RecipeError(f"{self.settings.file}: names no stage; begin with [import] and its source")
+            raise RecipeError(f"{self.settings.file}: names no stage; add [import] with a source")
         return tuple(self.planned)
 
     def _start(self) -> None:
         s = self.settings
         if s.toy:
             seed = self.seed or 0
-            run = partial(work.draw_toy, settings=s.toy, seed=seed)
+            run = partial(data_stages.draw_toy, settings=s.toy, seed=seed)
             self._add("toy", {**asdict(s.toy), "seed": seed}, run)
         if s.import_ is None:
             if s.toy:
-                raise RecipeError(f"{s.file}: [toy] draws pictures that nobody reads; add [import]")
+                raise RecipeError(f"{s.file}: [toy] draws images that no stage reads; add [import]")
             return
         if bool(s.import_.source) == bool(s.toy):
-            what = "leave it out: [toy] is the source" if s.toy else "say what to import, as  source = 'fer2013.csv'"
+            what = (
+                "remove it: [toy] is the source" if s.toy else "name the data to import, as in  source = 'fer2013.csv'"
+            )
             raise RecipeError(f"{s.file}: 'import.source': {what}")
-        source = s.path(s.import_.source) if s.import_.source else s.out / "toy" / work.TOY
+        source = s.path(s.import_.source) if s.import_.source else s.out / "toy" / TOY
         ferplus = s.path(s.import_.ferplus) if s.import_.ferplus else None
         choices = make_choices(
             labels=s.import_.labels,
@@ -106,7 +110,7 @@ class _Planner:
         self._add(
             "import",
             {"name": self.name, **choices.to_dict(), "ferplus": ferplus is not None},
-            partial(work.import_data, source=source, choices=choices, name=self.name),
+            partial(data_stages.import_data, source=source, choices=choices, name=self.name),
             inputs=("toy",) if s.toy else (),
             files=tuple(path for path in (None if s.toy else source, ferplus) if path),
         )
@@ -116,12 +120,14 @@ class _Planner:
         s = self.settings
         if s.crop:
             choice, files = self._detector(s.crop.detector, s.crop.cascade, s.crop.yunet_weights)
-            run = partial(work.crop_data, source=self._data("crop"), settings=s.crop, detector=choice, name=self.name)
+            run = partial(
+                data_stages.crop_data, source=self._data("crop"), settings=s.crop, detector=choice, name=self.name
+            )
             self._add_data("crop", asdict(s.crop), run, files=files)
         if s.screen:
             found = [self._detector(name, s.screen.cascade, s.screen.yunet_weights) for name in s.screen.detectors]
             run = partial(
-                work.screen_data,
+                data_stages.screen_data,
                 source=self._data("screen"),
                 settings=s.screen,
                 detectors=[choice for choice, _ in found],
@@ -130,7 +136,7 @@ class _Planner:
             files = tuple(dict.fromkeys(file for _, files in found for file in files))
             self._add_data("screen", asdict(s.screen), run, files=files)
         if s.dedupe:
-            run = partial(work.dedupe_data, source=self._data("dedupe"), settings=s.dedupe, name=self.name)
+            run = partial(data_stages.dedupe_data, source=self._data("dedupe"), settings=s.dedupe, name=self.name)
             self._add_data("dedupe", asdict(s.dedupe), run)
         if s.audit:
             self._audit()
@@ -138,7 +144,9 @@ class _Planner:
             self._drop()
         if s.split:
             seed = self.seed or 0
-            run = partial(work.split_data, source=self._data("split"), settings=s.split, seed=seed, name=self.name)
+            run = partial(
+                data_stages.split_data, source=self._data("split"), settings=s.split, seed=seed, name=self.name
+            )
             self._add_data("split", {**asdict(s.split), "seed": seed}, run)
 
     def _audit(self) -> None:
@@ -156,7 +164,7 @@ class _Planner:
         self._add(
             "audit",
             settings,
-            partial(work.audit_data, source=self._data("audit"), settings=audit, detector=choice, recipe=recipe),
+            partial(data_stages.audit_data, source=self._data("audit"), settings=audit, detector=choice, recipe=recipe),
             inputs=(self.data_stage,),
             files=files,
             needs_training=audit.suspects,
@@ -169,8 +177,8 @@ class _Planner:
             raise RecipeError(
                 f"{s.file}: [drop] needs [audit], or 'drop.flags' that names a flags.csv; add one of them"
             )
-        flags = s.path(drop.flags) if drop.flags else s.out / "audit" / "audit" / work.FLAGS
-        run = partial(work.drop_data, source=self._data("drop"), flags=flags, settings=drop, name=self.name)
+        flags = s.path(drop.flags) if drop.flags else s.out / "audit" / "audit" / FLAGS
+        run = partial(data_stages.drop_data, source=self._data("drop"), flags=flags, settings=drop, name=self.name)
         also = () if drop.flags else ("audit",)
         self._add_data("drop", asdict(drop), run, also=also, files=(flags,) if drop.flags else ())
 
@@ -178,47 +186,54 @@ class _Planner:
         s = self.settings
         if s.explore:
             seed = self.seed or 0
-            run = partial(work.explore_data, source=self._data("explore"), settings=s.explore, seed=seed)
+            run = partial(data_stages.explore_data, source=self._data("explore"), settings=s.explore, seed=seed)
             self._add("explore", {**asdict(s.explore), "seed": seed}, run, inputs=(self.data_stage,))
 
     def _train(self) -> None:
         s = self.settings
         for run in s.train:
             changes = [*self._seed_change(), *self._crop_changes(), *self._run_changes(run)]
-            notes: list[str] = []  # said when the stage runs
+            notes: list[str] = []  # logged when the stage runs
             recipe = self._recipe(run.recipe, changes, notes.append)
             stage = f"train/{run.run}"
             self._add(
                 stage,
                 asdict(recipe),
-                partial(work.train_model, source=self._data("train"), recipe=recipe, changes=changes, notes=notes),
+                partial(
+                    model_stages.train_model, source=self._data("train"), recipe=recipe, changes=changes, notes=notes
+                ),
                 inputs=(self.data_stage,),
                 files=_recipe_files(recipe),
                 needs_training=True,
             )
             self.models[run.run] = stage
+            weights = {"label": recipe.targets.label, "votes": recipe.targets.votes}
+            self.heads[run.run] = {head for head, weight in weights.items() if weight > 0}
 
     def _finish(self) -> None:
         s = self.settings
         if s.compare:
-            self._add_models("compare", asdict(s.compare), partial(work.compare_models, settings=s.compare), ())
+            names = s.compare.models or tuple(self.models)
+            run = partial(model_stages.compare_models, settings=s.compare, names=names)
+            self._add_models("compare", asdict(s.compare), run, s.compare.models)
+            self._check_heads(s.compare, names)
         if s.ensemble:
             if {s.ensemble.name, "ensemble"} & set(self.models):
-                raise RecipeError(f"{s.file}: a run has the name of the ensemble; give that [[train]] table another")
+                raise RecipeError(f"{s.file}: a run has the name of the ensemble; rename that [[train]] table")
             if len(s.ensemble.models or self.models) < 2:
                 raise RecipeError(f"{s.file}: [ensemble] needs two models; add [[train]] tables")
-            run = partial(work.join_models, settings=s.ensemble)
+            run = partial(model_stages.join_models, settings=s.ensemble)
             self._add_models("ensemble", asdict(s.ensemble), run, s.ensemble.models)
             self.models["ensemble"] = "ensemble"
         final = ("ensemble",) if s.ensemble else ()
         if s.evaluate:
-            run = partial(work.evaluate_models, settings=s.evaluate)
+            run = partial(model_stages.evaluate_models, settings=s.evaluate)
             self._add_models("evaluate", asdict(s.evaluate), run, s.evaluate.models or final)
         if s.export:
-            run = partial(work.export_all, settings=s.export)
+            run = partial(model_stages.export_all, settings=s.export)
             self._add_models("export", asdict(s.export), run, s.export.models or final, needed=not s.export.data)
         if s.card:
-            run = partial(work.write_cards, settings=s.card)
+            run = partial(model_stages.write_cards, settings=s.card)
             self._add_models("card", asdict(s.card), run, s.card.models or final)
 
     # Parts
@@ -227,25 +242,25 @@ class _Planner:
         self,
         name: str,
         settings: Mapping[str, Any],
-        run: Callable[[Path, work.Told], Outcome],
+        run: Callable[[Path, Context], Outcome],
         *,
         inputs: tuple[str, ...] = (),
         files: tuple[Path, ...] = (),
         needs_training: bool = False,
     ) -> None:
-        plain = json.loads(json.dumps(settings))  # as the state will have it
+        plain = json.loads(json.dumps(settings))  # as state.json returns it
         self.planned.append(Stage(name, plain, run, inputs, files, needs_training))
 
     def _add_data(
         self,
         name: str,
         settings: Mapping[str, Any],
-        run: Callable[[Path, work.Told], Outcome],
+        run: Callable[[Path, Context], Outcome],
         *,
         also: tuple[str, ...] = (),
         files: tuple[Path, ...] = (),
     ) -> None:
-        """A stage that makes a new data set of the present one."""
+        """A stage that turns the current data set into a new one."""
         self._add(name, settings, run, inputs=(self.data_stage, *also), files=files)
         self.data_stage = name
 
@@ -258,7 +273,7 @@ class _Planner:
         *,
         needed: bool = True,
     ) -> None:
-        """A stage on trained models (`chosen`; none: all) and the data."""
+        """A stage on trained models (`chosen`; empty: all) and the data."""
         file, data = self.settings.file, self._data(name)
         if needed and not self.models:
             raise RecipeError(f"{file}: [{name}] needs a model; add a [[train]] table with a recipe")
@@ -266,17 +281,27 @@ class _Planner:
             if model not in self.models:
                 raise RecipeError(f"{file}: '{name}.models': no run '{model}'; {suggestion(model, list(self.models))}")
         inputs = tuple(self.models[model] for model in chosen or self.models)
-        folders = [self.settings.out / stage / work.MODELS for stage in inputs]
+        folders = [self.settings.out / stage / MODELS for stage in inputs]
         self._add(name, settings, partial(run, models=folders, data=data), inputs=(*inputs, self.data_stage))
 
+    def _check_heads(self, compare: Compare, names: Sequence[str]) -> None:
+        """Raises RecipeError for runs that cannot be compared, before they are trained."""
+        common = set.intersection(*(self.heads[name] for name in names))
+        if not common or (compare.head and compare.head not in common):
+            held = "; ".join(f"{name}: {', '.join(sorted(self.heads[name]))}" for name in names)
+            expected = f"the head '{compare.head}' in all runs" if compare.head else "a head that all runs have"
+            raise RecipeError(
+                f"{self.settings.file}: [compare]: expected {expected} ({held}); choose runs with 'compare.models'"
+            )
+
     def _data(self, stage: str) -> Path:
-        """The present data set."""
+        """The current data set."""
         if not self.data_stage:
             raise RecipeError(f"{self.settings.file}: [{stage}] needs data; add [import] with a source")
         return self.settings.out / self.data_stage / self.name
 
     def _detector(self, name: str, cascade: str, yunet_weights: str) -> tuple[DetectorChoice, tuple[Path, ...]]:
-        """A detector, and the files of the user's that it reads."""
+        """A detector, and the user's files that it reads."""
         paths = [self.settings.path(text) if text else None for text in (cascade, yunet_weights)]
         used = paths[0] if name == "haar" else paths[1] if name == "yunet" else None
         return DetectorChoice(name, *paths), (used,) if used else ()
@@ -291,7 +316,7 @@ class _Planner:
         return [] if self.seed is None else [f"seed={self.seed}"]
 
     def _crop_changes(self) -> list[str]:
-        """The model file must ask for faces framed as those that it learnt from."""
+        """The model file must request the framing of the faces that it was trained on."""
         crop = self.settings.crop
         if crop is None or crop.detector == "none":
             return []
@@ -303,5 +328,5 @@ class _Planner:
 
 
 def _recipe_files(recipe: Recipe) -> tuple[Path, ...]:
-    """Weights and teachers: they decide, too. They may be there only when an earlier run has made them."""
+    """Weights and teachers, which also decide the outcome. An earlier run may still have to make them."""
     return tuple(Path(name) for name in (recipe.network.weights, *recipe.distill.teachers) if name)

@@ -1,4 +1,4 @@
-"""Runs a mien.toml: each stage whose job changed, in order, going on where a killed run stopped."""
+"""Runs a mien.toml: each stage whose job changed, in order. A killed run is resumed."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any
 
 from mien.data.dataset import Progress
 from mien.errors import MissingExtraError, RecipeError
+from mien.pipeline.context import INDEX, Context
 from mien.pipeline.overview import write_overview
 from mien.pipeline.plan import Stage, chosen_stages, make_plan
 from mien.pipeline.settings import read_settings
-from mien.pipeline.stages import INDEX, Told
 from mien.pipeline.state import Job, Record, StageResult, Store, file_checksum
 
 
 @dataclass(frozen=True, slots=True)
 class PipelineResult:
-    """What a run of a pipeline did, stage by stage; page: OUT/index.html, None after a dry run."""
+    """The result of a pipeline, stage by stage. page: OUT/index.html; None after a dry run."""
 
     stages: tuple[StageResult, ...]
     out: Path
@@ -28,22 +28,22 @@ class PipelineResult:
 
     @property
     def problems(self) -> int:
-        """How many records could not be used, in all stages."""
+        """The number of records that could not be used, in all stages."""
         return sum(stage.record.outcome.problems for stage in self.stages if stage.record)
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """Who is told how a pipeline goes.
+    """Callbacks of a pipeline.
 
-    on_begin: before a stage runs: its name, and why it runs. on_end: what became of each stage, in order. progress: how
-    far the present stage is. say: lines worth reading.
+    on_begin: called before a stage runs, with its name and why it runs. on_end: called with the result of each stage,
+    in order. progress: called with the progress of the current stage. log: called with lines worth reading.
     """
 
     on_begin: Callable[[str, str], None] = lambda *_: None
     on_end: Callable[[StageResult], None] = lambda _: None
     progress: Progress = lambda *_: None
-    say: Callable[[str], None] = lambda _: None
+    log: Callable[[str], None] = lambda _: None
 
 
 def run_pipeline(
@@ -57,13 +57,13 @@ def run_pipeline(
 ) -> PipelineResult:
     """Runs the stages of a mien.toml whose settings, inputs or mien changed since they were last finished.
 
-    only: this stage alone; start: it and those after it. The others stay as they are, even where they are out of date.
-    `train` stands for all runs, `train/NAME` for one. force: run the chosen stages even where nothing changed. dry_run:
-    only say what would be done; nothing is written. Every stage has a folder in OUT, which is replaced when its new
-    content is whole; a killed run goes on inside the stage. One run at a time may work on an OUT.
+    only: run this stage only. start: run this stage and those after it. The others are left as they are, even if out of
+    date. `train` selects all runs, `train/NAME` one. force: run the chosen stages even if nothing changed. dry_run:
+    report what would run, and write nothing. Every stage has a folder in OUT, which is replaced when its new content
+    is complete; a killed run resumes inside the stage. Only one run at a time may use an OUT.
 
-    Raises RecipeError for a wrong file or name, or where a stage was not chosen whose output is needed;
-    MissingExtraError before anything is run; else what the stages raise.
+    Raises RecipeError for a wrong file or name, or for a missing output of a stage that was not chosen;
+    MissingExtraError before any stage runs; otherwise what the stages raise.
     """
     if only is not None and start is not None:
         raise RecipeError("--only and --from exclude each other; give one of them")
@@ -72,7 +72,7 @@ def run_pipeline(
     plan = make_plan(settings)
     chosen = {stage.name for stage in chosen_stages(plan, only=only, start=start, file=settings.file)}
     store = Store(settings.out)
-    told = Told(listener.progress, listener.say, settings.general.device, settings.general.threads)
+    context = Context(listener.progress, listener.log, settings.general.device, settings.general.threads)
     if not dry_run:
         _require_extras([stage for stage in plan if stage.name in chosen])
         store.begin()
@@ -91,9 +91,9 @@ def run_pipeline(
         else:
             _require_inputs(stage, store, stale, settings.file)
             listener.on_begin(stage.name, reason or "forced")
-            record = _run(stage, store, told)
+            record = _run(stage, store, context)
             for other in _after(stage.name, plan):
-                store.discard(other)  # begun on what is now replaced
+                store.discard(other)  # built from what is now replaced
             result = StageResult(stage.name, "ran", reason or "forced", record)
         results.append(result)
         listener.on_end(result)
@@ -105,11 +105,11 @@ def run_pipeline(
     return PipelineResult(tuple(results), settings.out, page)
 
 
-def _run(stage: Stage, store: Store, told: Told) -> Record:
+def _run(stage: Stage, store: Store, context: Context) -> Record:
     job = _job(stage, store)
     folder = store.workplace(stage.name, job.key)
     started = time.monotonic()
-    outcome = stage.run(folder, told)
+    outcome = stage.run(folder, context)
     return store.finish(stage.name, job, outcome, round(time.monotonic() - started, 2))
 
 
@@ -119,7 +119,7 @@ def _job(stage: Stage, store: Store) -> Job:
 
 
 def _reason(stage: Stage, store: Store, stale: set[str]) -> str:
-    """Why a stage is to run; '' where it is up to date."""
+    """Why a stage must run; '' if it is up to date."""
     record = store.record(stage.name)
     if record is None:
         return "its output is gone" if store.remembers(stage.name) else "never ran"
@@ -133,7 +133,7 @@ def _reason(stage: Stage, store: Store, stale: set[str]) -> str:
 
 
 def _difference(now: Job, before: Job) -> str:
-    """What has changed between two jobs; '' where nothing has."""
+    """What changed between two jobs; '' if nothing did."""
     if now.key == before.key:
         return ""
     if now.version != before.version:
@@ -157,7 +157,7 @@ def _differing(now: Mapping[str, Any], before: Mapping[str, Any], prefix: str = 
 
 
 def _after(name: str, plan: Sequence[Stage]) -> list[str]:
-    """The stages that read a stage's output, directly or over others."""
+    """The stages that depend on a stage, directly or through others."""
     found = {name}
     for stage in plan:
         if found & set(stage.inputs):
@@ -169,13 +169,13 @@ def _require_inputs(stage: Stage, store: Store, stale: set[str], file: Path) -> 
     for name in stage.inputs:
         if name not in stale and store.record(name) is None:
             raise RecipeError(
-                f"'{stage.name}' needs the output of '{name}', which is not there; run it first:  "
+                f"'{stage.name}' needs the output of '{name}', which is missing; run it first:  "
                 f"mien run {file} --from {name}"
             )
 
 
 def _require_extras(stages: Sequence[Stage]) -> None:
-    """Hours of work are not begun where a later stage can't run."""
+    """Fails before hours of work, not after them, if a later stage cannot run."""
     if stages and any(find_spec(name) is None for name in ("pyarrow", "matplotlib")):
         raise MissingExtraError("data", "running a pipeline")
     training = ("torch", "safetensors", "onnx", "onnxscript", "cleanlab")

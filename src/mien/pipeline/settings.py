@@ -1,19 +1,32 @@
-"""What mien.toml says: a frozen dataclass per stage, whose defaults are those of the stage's own command."""
+"""The keys of mien.toml: a frozen dataclass per stage.
+
+A key that a library function or its settings also have takes its default from there, by `default_of`.
+"""
+
+# ruff: noqa: RUF009 (the values of default_of are immutable)
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import inspect
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from mien.config import from_table
 from mien.crop import CropSpec
+from mien.data import audit_settings, dedupe, explore, flags, toy
+from mien.data.crops import CropSettings, DetectorChoice, NoFace, Which
+from mien.data.dedupe import Conflicts, Keep
+from mien.data.reading import reading
+from mien.data.screen import ScreenSettings
+from mien.data.splits import SplitSettings
 from mien.errors import RecipeError
+from mien.evaluation import compare, ensemble, evaluate
 
 Detector = Literal["mtcnn", "yunet", "haar"]
 Split = Literal["train", "validation", "test"]
@@ -21,13 +34,24 @@ Split = Literal["train", "validation", "test"]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
+def default_of(command: Callable[..., Any], parameter: str) -> Any:
+    """The default of a parameter of a library function, or of a field of its settings."""
+    return inspect.signature(command).parameters[parameter].default
+
+
+def common_fields(cls: type[Any], settings: object) -> dict[str, Any]:
+    """The values of a stage's settings that are also fields of the dataclass `cls`, as its arguments."""
+    names = (field.name for field in dataclasses.fields(cls))
+    return {name: getattr(settings, name) for name in names if hasattr(settings, name)}
+
+
 @dataclass(frozen=True, slots=True)
 class Toy:
-    """Draws cartoon faces as class folders, which are then imported."""
+    """Draws cartoon faces into class folders, for [import]. Each key: a number of faces."""
 
-    train: int = 1400
-    validation: int = 350
-    test: int = 350
+    train: int = default_of(toy.write_toy_folders, "train")
+    validation: int = default_of(toy.write_toy_folders, "validation")
+    test: int = default_of(toy.write_toy_folders, "test")
 
     def __post_init__(self) -> None:
         _check(self.train >= 1, f"train is {self.train}; expected 1 or more faces")
@@ -36,111 +60,112 @@ class Toy:
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """source: any data set that mien reads, left out with [toy]. The rest: as the options of `mien data import`."""
+    """source: any data set that mien reads; omit it with [toy]. The other keys: the options of `mien data import`."""
 
     source: str = ""
     ferplus: str = ""
-    labels: str = ""
-    split_map: str = ""
-    label_column: str = ""
-    image_column: str = ""
+    labels: str = default_of(reading.make_choices, "labels")
+    split_map: str = default_of(reading.make_choices, "split_map")
+    label_column: str = default_of(reading.make_choices, "label_column")
+    image_column: str = default_of(reading.make_choices, "image_column")
     root: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """As `mien data crop`. The framing is also what the trained models will ask for."""
+    """The options of `mien data crop`. The trained models are given the same framing."""
 
-    detector: Literal["mtcnn", "yunet", "haar", "none"] = "mtcnn"
+    detector: Literal["mtcnn", "yunet", "haar", "none"] = default_of(DetectorChoice, "name")
     cascade: str = ""
     yunet_weights: str = ""
-    size: int = 48
-    channels: Literal[1, 3] = 1
-    margin: float = -0.05
-    align: bool = False
-    shift_y: float = 0.0
-    faces: Literal["all", "largest"] = "all"
-    no_face: Literal["drop", "keep", "whole"] = "drop"
-    min_face: int = 20
-    pad: float | None = None
+    size: int = default_of(CropSettings, "size")
+    channels: Literal[1, 3] = default_of(CropSettings, "channels")
+    margin: float = default_of(CropSpec, "margin")
+    align: bool = default_of(CropSpec, "align")
+    shift_y: float = default_of(CropSpec, "shift_y")
+    faces: Which = default_of(CropSettings, "faces")
+    no_face: NoFace = default_of(CropSettings, "no_face")
+    min_face: int = default_of(CropSettings, "min_face")
+    pad: float | None = default_of(CropSettings, "pad")
 
     def __post_init__(self) -> None:
         _check(8 <= self.size <= 2048, f"size is {self.size}; expected 8 to 2048 pixels")
         _check(self.min_face >= 1, f"min_face is {self.min_face}; expected 1 or more pixels")
-        self.spec  # noqa: B018 (raises where it frames no face)
+        self.spec  # noqa: B018 (raises ValueError for a framing without a face)
 
     @property
     def spec(self) -> CropSpec:
-        """The framing."""
+        """The framing of the crops."""
         return CropSpec(self.margin, self.align, self.shift_y)
 
 
 @dataclass(frozen=True, slots=True)
 class Screen:
-    """As `mien data screen`."""
+    """The options of `mien data screen`."""
 
-    detectors: tuple[Detector, ...] = ("mtcnn",)
-    votes: int = 1
+    detectors: tuple[Detector, ...] = (default_of(DetectorChoice, "name"),)
+    votes: int = default_of(ScreenSettings, "votes")
     cascade: str = ""
     yunet_weights: str = ""
-    keep_test: bool = False
-    pad: float | None = None
+    keep_test: bool = default_of(ScreenSettings, "keep_test")
+    pad: float | None = default_of(ScreenSettings, "pad")
 
 
 @dataclass(frozen=True, slots=True)
 class Dedupe:
-    """As `mien data dedupe`; near: bits, left out for exact copies alone."""
+    """The options of `mien data dedupe`. near: bits; omit it for exact copies only."""
 
-    near: int | None = None
-    keep: Literal["first", "test", "none"] = "test"
-    conflicts: Literal["drop", "keep", "majority"] = "drop"
+    near: int | None = default_of(dedupe.dedupe, "near")
+    keep: Keep = default_of(dedupe.dedupe, "keep")
+    conflicts: Conflicts = default_of(dedupe.dedupe, "conflicts")
 
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """As `mien data audit`; near -1: exact copies alone; recipe, folds, epochs: of the quick network."""
+    """The options of `mien data audit`. near: bits, -1 for exact copies only. recipe, folds, epochs: of the quick
+    network."""
 
-    near: int = 8
+    near: int = audit_settings.DEFAULTS.near if audit_settings.DEFAULTS.near is not None else -1
     detector: Detector | None = None
     cascade: str = ""
     yunet_weights: str = ""
     suspects: bool = True
-    recipe: str = "audit"
-    folds: int = 4
+    recipe: str = audit_settings.RECIPE
+    folds: int = audit_settings.DEFAULTS.folds
     epochs: int | None = None
 
     def __post_init__(self) -> None:
-        _check(-1 <= self.near <= 16, f"near is {self.near}; expected 0 to 16 bits, or -1 for exact copies alone")
+        _check(-1 <= self.near <= 16, f"near is {self.near}; expected 0 to 16 bits, or -1 for exact copies only")
         _check(self.folds >= 2, f"folds is {self.folds}; expected 2 or more")
 
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """As `mien data drop`; flags: a file of your own, left out for that of [audit]."""
+    """The options of `mien data drop`. flags: a flags.csv; omit it for the one that [audit] writes."""
 
     only: tuple[str, ...]
-    min_score: float = 0.0
-    from_test: bool = False
+    min_score: float = default_of(flags.drop_flagged, "min_score")
+    from_test: bool = default_of(flags.drop_flagged, "from_test")
     flags: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Division:
-    """As `mien data split`."""
+    """The options of `mien data split`."""
 
-    validation: float | None = None
-    test: float | None = None
-    subset: int | None = None
-    group_by: tuple[str, ...] = ()
-    again: bool = False
-    keep_test: bool = False
+    validation: float | None = default_of(SplitSettings, "validation")
+    test: float | None = default_of(SplitSettings, "test")
+    subset: int | None = default_of(SplitSettings, "subset")
+    group_by: tuple[str, ...] = default_of(SplitSettings, "group_by")
+    again: bool = default_of(SplitSettings, "again")
+    keep_test: bool = default_of(SplitSettings, "keep_test")
 
 
 @dataclass(frozen=True, slots=True)
 class Explore:
-    """As `mien data explore`."""
+    """The options of `mien data explore`."""
 
-    per_class: int = 30
+    per_class: int = default_of(explore.explore, "per_class")
 
     def __post_init__(self) -> None:
         _check(1 <= self.per_class <= 500, f"per_class is {self.per_class}; expected 1 to 500")
@@ -148,7 +173,7 @@ class Explore:
 
 @dataclass(frozen=True, slots=True)
 class Train:
-    """A run of a recipe, as `mien train`; name: of the run and its model, left out for the recipe's."""
+    """A training run, as by `mien train`. name: of the run and its model; omit it for the recipe's name."""
 
     recipe: str
     name: str = ""
@@ -159,24 +184,28 @@ class Train:
 
     @property
     def run(self) -> str:
-        """What the run is called."""
+        """The name of the run."""
         return self.name or Path(self.recipe).stem
 
 
 @dataclass(frozen=True, slots=True)
 class Compare:
-    """Measures every trained model on one split, side by side."""
+    """Compares trained runs on validation, as `mien compare` does. models: names of runs; omit it for all.
 
-    split: Literal["train", "validation"] = "validation"
+    head: omit it for the labels, where all runs have them.
+    """
+
+    models: tuple[str, ...] = ()
+    head: Literal["", "label", "votes"] = default_of(compare.compare_runs, "head")
 
 
 @dataclass(frozen=True, slots=True)
 class Ensemble:
-    """As `mien ensemble`; models: names of runs, left out for all."""
+    """The options of `mien ensemble`. models: names of runs; omit it for all."""
 
     name: str = "ensemble"
     models: tuple[str, ...] = ()
-    weights: Literal["equal", "fit"] = "equal"
+    weights: Literal["equal", "fit"] = default_of(ensemble.write_ensemble, "weights")
 
     def __post_init__(self) -> None:
         _check_name(self.name, "name")
@@ -184,20 +213,20 @@ class Ensemble:
 
 @dataclass(frozen=True, slots=True)
 class Evaluate:
-    """As `mien evaluate`, for each model and split.
+    """The options of `mien evaluate`, for each model and split.
 
-    models: names of runs, or 'ensemble'; left out for the ensemble, or for all runs where none is. robustness: on
-    how many faces to measure it; 0 for not at all.
+    models: names of runs, or 'ensemble'; omit it for the ensemble or, without one, for all runs. robustness: how many
+    faces it is measured on; 0 skips it.
     """
 
     splits: tuple[Split, ...] = ("validation",)
     models: tuple[str, ...] = ()
-    truth: Literal["label", "votes"] | None = None
-    tta: bool = False
+    truth: Literal["label", "votes"] | None = default_of(evaluate.evaluate_samples, "truth")
+    tta: bool = default_of(evaluate.evaluate_samples, "tta")
     groups: tuple[str, ...] = ()
-    target_accuracy: float | None = None
+    target_accuracy: float | None = default_of(evaluate.Extras, "target_accuracy")
     speed: bool = True
-    robustness: int = 0
+    robustness: int = default_of(evaluate.Extras, "robustness_faces")
 
     def __post_init__(self) -> None:
         _check(bool(self.splits), "splits is empty; expected train, validation or test")
@@ -208,7 +237,7 @@ class Evaluate:
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """Copies the model files, and writes the final data set in other programs' layouts; models: as in [evaluate]."""
+    """Copies the model files, and writes the final data set in other layouts. models: as in [evaluate]."""
 
     models: tuple[str, ...] = ()
     data: tuple[Literal["folders", "npy", "csv", "parquet", "webdataset", "yolo", "coco"], ...] = ()
@@ -216,7 +245,7 @@ class Export:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """Writes a model card for each model, by every ruler that the data have; models: as in [evaluate]."""
+    """Writes a card for each model, measured by each kind of ground truth in the data. models: as in [evaluate]."""
 
     models: tuple[str, ...] = ()
     split: Split = "validation"
@@ -224,10 +253,10 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class General:
-    """The keys that belong to no stage.
+    """The keys outside the tables.
 
-    out: the folder of all that is made. name: of the data set, as models and reports call it. seed: of every stage;
-    left out, each stage takes its own default. device, threads: of training, as in `mien train`.
+    out: the folder for all output. name: of the data set, in models and reports. seed: of every stage; omit it for
+    each stage's default. device, threads: of training, as in `mien train`.
     """
 
     out: str = "work"
@@ -245,7 +274,7 @@ class General:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """A whole mien.toml; a stage that it does not name is None. file: where it was read; paths in it start there."""
+    """A parsed mien.toml; a stage that is not in it is None. file: its path; paths in it are relative to its folder."""
 
     file: Path
     general: General
@@ -267,11 +296,11 @@ class Settings:
 
     @property
     def out(self) -> Path:
-        """The folder of all that is made."""
+        """The folder for all output."""
         return self.path(self.general.out)
 
     def path(self, text: str) -> Path:
-        """A path of the file's, which counts from the file's folder."""
+        """A path in the file, which is relative to the file's folder."""
         return self.file.parent / Path(text).expanduser()
 
 
@@ -283,12 +312,12 @@ _STAGES: dict[str, type[Any]] = {
 
 
 def read_settings(file: Path) -> Settings:
-    """Reads a mien.toml. Raises RecipeError naming the file and the key for whatever is wrong with it."""
+    """Reads a mien.toml. Raises RecipeError that names the file and the key at fault."""
     file = Path(file)
     try:
         table = tomllib.loads(file.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "it is no text in UTF-8"
+        why = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise RecipeError(f"{file}: can't be read ({why}); write one with  mien init {file}") from error
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{file}: not valid TOML: {error}") from error
@@ -310,14 +339,14 @@ def read_settings(file: Path) -> Settings:
 
 
 def suggestion(name: str, known: Sequence[str]) -> str:
-    """What may have been meant by an unknown name."""
+    """A hint for an unknown name: the most similar known one, or all of them."""
     near = difflib.get_close_matches(name, known, n=1)
     return f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}"
 
 
 def _read_runs(tables: Any, file: Path) -> tuple[Train, ...]:
     if isinstance(tables, Mapping):
-        tables = [tables]  # a single [train] means the same
+        tables = [tables]  # [train] is a list of one
     if not isinstance(tables, list):
         raise RecipeError(f"{file}: 'train' must be tables ([[train]])")
     runs: list[Train] = []
@@ -341,5 +370,5 @@ def _check(condition: bool, message: str) -> None:
 
 
 def _check_name(name: str, key: str) -> None:
-    # It becomes a folder's name.
+    # It becomes the name of a folder.
     _check(bool(_NAME.fullmatch(name)), f"{key} is {name!r}; expected a name of letters, digits, '.', '_' and '-'")

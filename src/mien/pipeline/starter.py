@@ -1,4 +1,4 @@
-"""Writes a mien.toml to begin with."""
+"""Writes a commented mien.toml to start from."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def starter(kind: str) -> str:
 
 
 def write_starter(path: Path, *, kind: str) -> None:
-    """Writes a commented mien.toml. Raises OutputError where the file is there already or can't be written."""
+    """Writes a commented mien.toml. Raises OutputError if the file exists or can't be written."""
     path = Path(path)
     if path.exists() or path.is_symlink():
         raise OutputError(f"{path}: exists already; give another name")

@@ -1,7 +1,7 @@
-"""What a pipeline remembers: state.json with a record per finished stage, and each stage's folder, replaced as a whole.
+"""The state of a pipeline: state.json has a record of each finished stage, and each stage has a folder.
 
-A stage is built in OUT/.building and moved to its place. Its record is written before the move and the key of the
-record travels in the folder, so that a kill at any moment leaves either the old output or the new one.
+A stage is built in OUT/.building and moved to its place. Its record is written before the move, and the folder holds
+the key of the record. A kill at any moment therefore leaves either the old output or the new one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _BUILDING, _OLD, _KEY = ".building", ".old", ".mien-stage"
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A file for people: its title, and its path in the stage's folder."""
+    """A file to read: its title, and its path in the stage's folder."""
 
     title: str
     path: str
@@ -35,10 +35,10 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a stage made, in its folder.
+    """The output of a stage.
 
-    products: the files that later stages go by, as paths in the folder. problems: records that could not be used.
-    note: the outcome in a few words.
+    products: the files that later stages read, as paths in the stage's folder. problems: the number of records that
+    could not be used. note: the outcome in a few words.
     """
 
     products: tuple[str, ...]
@@ -51,7 +51,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """A file as it was when its stage ended; it is read anew only where size or time (ns) differ."""
+    """A file as it was when its stage ended. It is hashed again only if its size or time (ns) differs."""
 
     path: str
     size: int
@@ -61,7 +61,7 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """All that decides a stage's outcome. inputs: a checksum for each stage and file that it reads."""
+    """All that decides the output of a stage. inputs: a checksum of each stage and file that it reads."""
 
     settings: Mapping[str, Any]
     inputs: Mapping[str, str]
@@ -69,13 +69,13 @@ class Job:
 
     @property
     def key(self) -> str:
-        """The same only for the same job."""
+        """A hash that is equal only for equal jobs."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A finished stage. seconds: what its last session took."""
+    """A finished stage. seconds: the duration of its last session."""
 
     job: Job
     outcome: Outcome
@@ -88,11 +88,11 @@ State = Literal["done", "ran", "would run", "left"]
 
 @dataclass(frozen=True, slots=True)
 class StageResult:
-    """What became of a stage.
+    """The result of a stage.
 
-    state: `done` before, with nothing changed since; `ran`; `would run`, in a dry run; `left`, as it was not asked for.
-    reason: why it ran or would run, or in what state it was left. record: its counts, seconds and reports; None where
-    it has no output.
+    state: `done`, up to date; `ran`; `would run`, in a dry run; `left`, as it was not chosen. reason: why it ran or
+    would run, or why a stage that was left is out of date. record: None without
+    output.
     """
 
     name: str
@@ -105,13 +105,13 @@ class Store:
     """The work folder of one mien.toml."""
 
     def __init__(self, out: Path) -> None:
-        """Reads the state; writes nothing. Raises OutputError where `out` holds other things, DataError for damage."""
+        """Reads the state; writes nothing. Raises OutputError if `out` holds other files, DataError for damage."""
         self.out = out
         self._records: dict[str, Record] = {}
         if (out / STATE).exists():
             self._records = _read(out / STATE)
         elif out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise OutputError(f"{out}: has something in it that no pipeline made; set 'out' to a new folder")
+            raise OutputError(f"{out}: holds files that no pipeline made; set 'out' to a new folder")
 
     def begin(self) -> None:
         """Makes the work folder. Raises OutputError."""
@@ -119,11 +119,11 @@ class Store:
         self._write()
 
     def folder(self, stage: str) -> Path:
-        """Where a finished stage's files are."""
+        """The folder of a finished stage."""
         return self.out / stage
 
     def record(self, stage: str) -> Record | None:
-        """What is known of a stage whose output is there; None where there is none, or only a part of it."""
+        """The record of a stage whose output is complete; None otherwise."""
         record = self._records.get(stage)
         if record is None or _key_in(self.folder(stage)) != record.job.key:
             return None
@@ -131,11 +131,11 @@ class Store:
         return record if there else None
 
     def remembers(self, stage: str) -> bool:
-        """Whether the stage was finished once, whatever became of its files."""
+        """Whether the stage was ever finished, even if its files are gone."""
         return stage in self._records
 
     def checksum(self, stage: str) -> str:
-        """Of a finished stage's products, as they are now: a person may have edited a list of flags."""
+        """The checksum of a finished stage's products as they are now. A user may have edited a list of flags."""
         record = self.record(stage)
         if record is None:
             raise ValueError(f"'{stage}' is not finished")
@@ -148,7 +148,7 @@ class Store:
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def workplace(self, stage: str, key: str) -> Path:
-        """The folder to build a stage in: with what a killed run of the same job left there, otherwise empty."""
+        """The folder to build a stage in. It holds the work of a killed run of the same job, otherwise nothing."""
         place = self.out / _BUILDING / stage
         if _key_in(place) != key:
             self.discard(stage)
@@ -157,7 +157,7 @@ class Store:
         return place
 
     def discard(self, stage: str) -> None:
-        """Forgets unfinished work on a stage."""
+        """Deletes unfinished work on a stage."""
         place = self.out / _BUILDING / stage
         try:
             if place.exists():
@@ -166,10 +166,10 @@ class Store:
             raise cannot_write(place, error) from error
 
     def finish(self, stage: str, job: Job, outcome: Outcome, seconds: float) -> Record:
-        """Moves what was built to its place and keeps its record. Raises OutputError where something else is there."""
+        """Moves the built folder to its place and stores its record. Raises OutputError if another folder is there."""
         built, place, old = self.out / _BUILDING / stage, self.folder(stage), self.out / _OLD / stage
         if place.exists() and not (place / _KEY).is_file():
-            raise OutputError(f"{place}: was not made by a pipeline and is in the way; move it elsewhere")
+            raise OutputError(f"{place}: was not made by a pipeline; move it elsewhere")
         products = tuple(_product(built, path) for path in outcome.products)
         self._records[stage] = record = Record(job, outcome, products, seconds)
         self._write()
@@ -187,7 +187,7 @@ class Store:
         return record
 
     def tidy(self) -> None:
-        """Removes the folder for unfinished work where there is none."""
+        """Removes the folder for unfinished work if it is empty."""
         building = self.out / _BUILDING
         if building.exists() and not any(path.is_file() for path in building.rglob("*")):
             shutil.rmtree(building)
@@ -202,7 +202,7 @@ class Store:
 
 
 def file_checksum(path: Path) -> str:
-    """A text that changes with a file or folder of the user's: names, sizes and times, without reading it."""
+    """A checksum of the names, sizes and times of a file or folder of the user. No content is read."""
     lines = []
     for place in [path] if path.is_file() else _files(path):
         status = place.stat()
@@ -227,7 +227,7 @@ def _sha256(path: Path) -> str:
 
 
 def _key_in(folder: Path) -> str:
-    """The key of the job whose output a folder holds; '' where it is no stage's folder."""
+    """The key of the job whose output a folder holds; '' if it is not the folder of a stage."""
     try:
         return (folder / _KEY).read_text("utf-8")
     except OSError:
@@ -238,10 +238,12 @@ def _read(path: Path) -> dict[str, Record]:
     try:
         state = json.loads(path.read_text("utf-8"))
         if state["format"] != FORMAT:
-            raise DataError(f"{path}: is of format {state['format']}; this mien reads {FORMAT}: set 'out' anew")
+            raise DataError(
+                f"{path}: has format {state['format']}; this mien reads format {FORMAT}: set 'out' to a new folder"
+            )
         return {name: _record(raw) for name, raw in state["stages"].items()}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: no state of a pipeline, or damaged; set 'out' to a new folder") from error
+        raise DataError(f"{path}: not the state of a pipeline, or damaged; set 'out' to a new folder") from error
 
 
 def _record(raw: Mapping[str, Any]) -> Record:

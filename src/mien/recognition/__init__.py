@@ -1,1 +1,1 @@
-"""Recognising: from pictures to results."""
+"""Recognising: from images to results."""

@@ -14,14 +14,14 @@ from mien.model_file import ModelFile
 from mien.results import Detections, ModelSummary
 
 Crops = tuple[NDArray[np.uint8], ...]
-"""The faces of one picture, once for each way in which the models want them cut: uint8 (N, H, W, C) each."""
+"""The faces of one image, once for each way in which the models want them cut: uint8 (N, H, W, C) each."""
 
 
 class Classifier:
     """One or more model files that answer the same labels; several answer with the mean of their probabilities."""
 
     def __init__(self, models: Sequence[ModelFile], *, tta: bool = False) -> None:
-        """Labels may stand in another order or spelling in each model; the first one's hold.
+        """Models may order or spell their labels differently; the first model's labels are used.
 
         Raises ModelFileError where two models' label sets differ.
         """
@@ -54,14 +54,14 @@ class Classifier:
             device=" + ".join(dict.fromkeys(m.device for m in self.models)),
         )
 
-    def crop(self, picture: NDArray[np.uint8], detections: Detections) -> Crops:
-        """The faces of an RGB picture (H, W, 3), cut as each of the models wants them."""
+    def crop(self, image: NDArray[np.uint8], detections: Detections) -> Crops:
+        """The faces of an RGB image (H, W, 3), cut as each of the models wants them."""
         return tuple(
-            crop_faces(picture, detections, spec, size=size, channels=channels) for spec, size, channels in self._cuts
+            crop_faces(image, detections, spec, size=size, channels=channels) for spec, size, channels in self._cuts
         )
 
     def probabilities(self, crops: Crops) -> NDArray[np.float32]:
-        """Crops as `crop` makes them (of many pictures put together) -> float32 (N, K), rows sum to 1."""
+        """Crops as `crop` makes them (of many images put together) -> float32 (N, K), rows sum to 1."""
         total = np.zeros((len(crops[0]), len(self.labels)), np.float32)
         for model, cut, order in zip(self.models, self._cut_of, self._orders, strict=True):
             faces = crops[cut]

@@ -38,7 +38,7 @@ class _State:
 class EventFinder:
     """Takes the results of frames one by one and gives the events that have ended.
 
-    Another expression takes over when it has been the likeliest, by the smoothed probabilities, for `least_s` seconds
+    Another expression takes over when it has been the most likely, by smoothed probability, for `least_s` seconds
     and leads by `margin`; its event then starts with the first of these frames. What does not last is no event: the
     stretch before goes on. A track that is not seen for `gap_s` seconds ends its event.
     """
@@ -73,15 +73,15 @@ class EventFinder:
 
     def _see(self, state: _State, face: TrackedFace, time_s: float) -> list[ExpressionEvent]:
         state.seen_s = time_s
-        likeliest = face.smoothed_expression
-        probability = face.smoothed[likeliest]
+        top = face.smoothed_expression
+        probability = face.smoothed[top]
         holding = state.holding
-        if holding is not None and likeliest == holding.expression:
+        if holding is not None and top == holding.expression:
             state.rising = None
             holding.see(time_s, probability)
             return []
-        if state.rising is None or state.rising.expression != likeliest:
-            state.rising = _Stretch(likeliest, time_s, time_s, time_s, probability)
+        if state.rising is None or state.rising.expression != top:
+            state.rising = _Stretch(top, time_s, time_s, time_s, probability)
         state.rising.see(time_s, probability)
         lead = probability - (face.smoothed[holding.expression] if holding is not None else 0.0)
         if time_s - state.rising.start_s < self._least_s or lead < self._margin:

@@ -10,11 +10,11 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.errors import PictureError
+from mien.errors import ImageError
 from mien.image_arrays import ColorOrder, Tensor, rgb_array, split_batch, tensor_array
+from mien.images import MAX_FILE_BYTES, as_image, decode_image, is_pillow_image
 from mien.media.addresses import NamedImage, read_source, scheme_of, source_name
 from mien.media.sources import expand_sources, is_pattern, is_video_file
-from mien.pictures import MAX_FILE_BYTES, as_picture, decode_picture, is_pillow_image
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ def is_one(source: object) -> bool:
 def images_of(source: object) -> Iterator[object]:
     """What a source stands for: files of a folder or pattern, images of an array (N, H, W, C); else itself.
 
-    Raises PictureError for a folder without images, a pattern that matches no file, and an array of another kind.
+    Raises ImageError for a folder without images, a pattern that matches no file, and an array of another kind.
     """
     if isinstance(source, str | os.PathLike):
         path = os.fspath(source)
@@ -53,7 +53,7 @@ def spread(sources: Iterable[object]) -> Iterator[object]:
     for source in sources:
         try:
             yield from images_of(source)
-        except PictureError as error:
+        except ImageError as error:
             yield Unreadable(name_of(source, 0), str(error))
 
 
@@ -75,23 +75,23 @@ def name_of(source: object, index: int) -> str:
 
 
 def read_image(source: object, name: str, *, color: ColorOrder, max_pixels: int) -> NDArray[np.uint8]:
-    """A single image as uint8 RGB (H, W, 3). Raises PictureError for what is none."""
+    """A single image as uint8 RGB (H, W, 3). Raises ImageError for what is none."""
     if isinstance(source, str | os.PathLike):
         return _read_path(os.fspath(source), max_pixels)
     if isinstance(source, NamedImage):
         return read_source(source, max_pixels=max_pixels)
     if isinstance(source, bytes | bytearray | memoryview):
-        return decode_picture(bytes(source), name, max_pixels=max_pixels)
+        return decode_image(bytes(source), name, max_pixels=max_pixels)
     if is_pillow_image(source):
-        return as_picture(source, name)
+        return as_image(source, name)
     if _is_array(source):
         return rgb_array(_array(source, name), name, color=color)
     if isinstance(source, Unreadable):
-        raise PictureError(source.error)
+        raise ImageError(source.error)
     if hasattr(source, "read"):
-        return decode_picture(_read_file(cast("BinaryIO", source), name), name, max_pixels=max_pixels)
+        return decode_image(_read_file(cast("BinaryIO", source), name), name, max_pixels=max_pixels)
     hint = "; cv2.imread gives None for a file that it can't read" if source is None else ""
-    raise PictureError(
+    raise ImageError(
         f"{name}: is of type {type(source).__name__}; expected a path, the bytes of an image file, an open file, "
         f"a Pillow image, an array or a tensor{hint}"
     )
@@ -104,9 +104,9 @@ def _names_several(path: str) -> bool:
 def _read_path(path: str, max_pixels: int) -> NDArray[np.uint8]:
     try:
         return read_source(path, max_pixels=max_pixels)
-    except PictureError as error:
+    except ImageError as error:
         if is_video_file(path) and os.path.isfile(path):  # noqa: PTH113
-            raise PictureError(f"{path}: is a video; use  mien.watch(PATH)  or  mien watch PATH") from error
+            raise ImageError(f"{path}: is a video; use  mien.watch(PATH)  or  mien watch PATH") from error
         raise
 
 
@@ -114,13 +114,13 @@ def _read_file(file: BinaryIO, name: str) -> bytes:
     try:
         data = file.read(MAX_FILE_BYTES + 1)
     except (OSError, ValueError) as error:
-        raise PictureError(f"{name}: can't be read ({error}); give a file that is open for reading") from error
+        raise ImageError(f"{name}: can't be read ({error}); give a file that is open for reading") from error
     if not isinstance(data, bytes):
-        raise PictureError(f"{name}: gives {type(data).__name__}, not bytes; open the file with mode 'rb'")
+        raise ImageError(f"{name}: gives {type(data).__name__}, not bytes; open the file with mode 'rb'")
     if len(data) > MAX_FILE_BYTES:
-        raise PictureError(f"{name}: has more than {MAX_FILE_BYTES / 1e6:,.0f} MB, the limit; make it smaller")
+        raise ImageError(f"{name}: has more than {MAX_FILE_BYTES / 1e6:,.0f} MB, the limit; make it smaller")
     if not data:
-        raise PictureError(f"{name}: nothing is left to read; use  file.seek(0)  where it was read or written before")
+        raise ImageError(f"{name}: nothing is left to read; use  file.seek(0)  where it was read or written before")
     return data
 
 

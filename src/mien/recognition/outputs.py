@@ -1,4 +1,4 @@
-"""Drives a watch into its outputs: rows in the order of frames, pictures drawn once in a thread of their own.
+"""Drives a watch into its outputs: rows in the order of frames, images drawn once in a thread of their own.
 
 Whatever ends it (the source's end, Ctrl-C, a lost stream, an output that fails), every output is closed, so that every
 file is whole.
@@ -26,7 +26,7 @@ from mien.results import FrameResult
 if TYPE_CHECKING:
     from mien.media.video.recorder import Recorder
 
-_WAITING_TO_BE_DRAWN = 3  # frames; few, for each holds its picture
+_WAITING_TO_BE_DRAWN = 3  # frames; few, for each holds its image
 
 
 class FrameOutput(Protocol):
@@ -45,7 +45,7 @@ class FrameOutput(Protocol):
 class NamedOutput:
     """An output and what it is called in a summary, empty for one that leaves nothing behind.
 
-    drawn: its results carry the picture as `draw` made it, and it is written to from another thread; the others get
+    drawn: its results carry the image as `draw` made it, and it is written to from another thread; the others get
     results as they come.
     """
 
@@ -115,16 +115,16 @@ def write_outputs(
 ) -> OutputSummary:
     """Writes all that `watch` gives into `outputs`, then closes them and it.
 
-    draw: gives a frame's picture with its faces, RGB (H, W, 3); called once a frame, where an output wants it. live: a
-    drawn output that is slow misses frames; of other sources it gets each one. each: told of every frame after it was
-    written, in the calling thread.
+    draw: gives a frame's image with its faces, RGB (H, W, 3); called once a frame, where an output wants it. live: a
+    drawn output that is slow misses frames; of other sources it gets each one. each: called with
+    every frame after it is written, in the calling thread.
 
     KeyboardInterrupt ends it as the source's end does, and the summary says so. So does a VideoError after the first
     frame; one before it is raised. Another error, an output's for example, is raised when the outputs are closed.
     """
     rows = [named.output for named in outputs if not named.drawn]
-    pictures = [named.output for named in outputs if named.drawn]
-    drawing = _Drawing(pictures, draw, wait=not live) if pictures else None
+    images = [named.output for named in outputs if named.drawn]
+    drawing = _Drawing(images, draw, wait=not live) if images else None
     ending, lost, frames = Ending.end, _Lost(), 0
     problems: list[BaseException] = []
     try:

@@ -6,7 +6,6 @@ Reading and detecting run ahead in a few threads; faces of several images are cl
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -18,15 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.crop import VIEWS
-from mien.errors import MienError, PictureError, VideoError
+from mien.errors import ImageError, MienError, VideoError
 from mien.faces import FaceDetector, make_detector
 from mien.faces.geometry import large_enough
 from mien.image_arrays import ColorOrder, Tensor, check_color
+from mien.images import MAX_PIXELS
 from mien.inference import check_device
 from mien.model_file import DEFAULT_MODEL, ModelFile, open_model
-from mien.pictures import MAX_PIXELS
 from mien.recognition.classifier import Classifier, Crops
 from mien.recognition.inputs import images_of, is_in_memory, is_one, name_of, read_image, spread
+from mien.recognition.scheduling import run_ahead
 from mien.results import Box, Detections, Face, ImageResult, ModelSummary, Point, Results
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class Recognizer:
             workers: Threads that read images and detect faces; None: one a processor core, four at most.
             threads: Of each network; 0: as many as it likes.
             max_pixels: Larger image files are refused before they are decoded; JPEG is decoded at a reduced scale, as
-                is any image above `mien.pictures.WHOLE_PIXELS`. Results are in pixels of the reduced image.
+                is any image above `mien.images.WHOLE_PIXELS`. Results are in pixels of the reduced image.
 
         Raises:
             ModelFileError: There is no such model, or it is not mien's, or several do not go together.
@@ -189,7 +189,7 @@ class Recognizer:
             pattern or a batch.
 
         Raises:
-            PictureError: The only image can't be read, or its range or shape is ambiguous. Among several it is a result
+            ImageError: The only image can't be read, or its range or shape is ambiguous. Among several it is a result
                 with its `error`. A folder or pattern without images.
             ValueError: Another `color`.
 
@@ -205,7 +205,7 @@ class Recognizer:
         if is_one(source):
             keep = True if keep_images is None else keep_images
             detected = self._detect_source(source, name_of(source, 0), keep, color)
-            return next(self.classify([detected]))
+            return self.classify([detected])[0]
         if isinstance(source, str | os.PathLike) or is_in_memory(source):
             return Results(self._stream(images_of(source), keep_images, color))
         results = self._stream(spread(cast("Iterable[object]", source)), keep_images, color)
@@ -237,23 +237,20 @@ class Recognizer:
         return self._stream(spread([sources] if isinstance(sources, str | Path) else sources), keep_images, color)
 
     def _stream(self, sources: Iterable[object], keep_images: bool | None, color: ColorOrder) -> Iterator[ImageResult]:
-        running: deque[Future[DetectedImage]] = deque()
-        waiting: list[DetectedImage] = []
-        numbered = enumerate(sources)
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="mien")
+
+        def submit(index: int, source: object) -> Future[DetectedImage]:
+            keep = is_in_memory(source) if keep_images is None else keep_images
+            return pool.submit(self.detect_source, source, name_of(source, index), keep, color)
+
+        waiting: list[DetectedImage] = []
         try:
-            while True:
-                while len(running) < 2 * self._workers and (item := next(numbered, None)) is not None:
-                    index, source = item
-                    keep = is_in_memory(source) if keep_images is None else keep_images
-                    running.append(pool.submit(self.detect_source, source, name_of(source, index), keep, color))
-                if not running:
-                    break
-                # Rather than wait for the next image, classify what is there; batches fill where detecting is fast.
-                if waiting and (not running[0].done() or self._enough(waiting)):
+            for future in run_ahead((submit(*item) for item in enumerate(sources)), 2 * self._workers):
+                # Classifies the batch rather than wait for the next image; batches fill up if detection is fast.
+                if waiting and (not future.done() or self._enough(waiting)):
                     yield from self.classify(waiting)
                     waiting = []
-                waiting.append(running.popleft().result())
+                waiting.append(future.result())
             yield from self.classify(waiting)
         finally:
             pool.shutdown(cancel_futures=True)
@@ -273,7 +270,7 @@ class Recognizer:
 
         Args:
             source: A video file, a camera's number, an rtsp:// or http:// address, a folder of images, or a
-                FrameSource; see `mien.media.video.opening.open_source`.
+                FrameSource; see `mien.media.video.opening.open_video`.
             every: Run the detector on every Nth frame; in between faces are followed. None: five times a second for
                 files, and as often as the frame rate allows for live sources.
             smooth_s: Time constant of the smoothed probabilities, seconds; 0 for none.
@@ -296,11 +293,11 @@ class Recognizer:
             ...     for face in frame:
             ...         print(frame.time_s, face.track, face.smoothed_expression)
         """
-        from mien.media.video.opening import open_source
+        from mien.media.video.opening import open_video
         from mien.recognition.region import as_region
         from mien.recognition.watch import Watch
 
-        opened = open_source(source, live=live) if isinstance(source, str | int | Path) else source
+        opened = open_video(source, live=live) if isinstance(source, str | int | Path) else source
         try:
             return Watch(
                 opened,
@@ -352,12 +349,11 @@ class Recognizer:
         except MienError as error:
             return DetectedImage(ImageResult(name, 0, 0, error=str(error), labels=self.labels))
 
-    def classify(self, detected: Sequence[DetectedImage]) -> Iterator[ImageResult]:
-        """The second half: results of images in their order, their faces classified together."""
+    def classify(self, detected: Sequence[DetectedImage]) -> list[ImageResult]:
+        """The second half: classifies the faces of all images together; results in the order of the images."""
         found = [(each.detections, each.crops) for each in detected]
-        images = [each.result.image for each in detected]
-        for each, faces in zip(detected, self.classify_crops(found, images), strict=True):
-            yield replace(each.result, faces=faces)
+        faces = self.classify_crops(found, [each.result.image for each in detected])
+        return [replace(each.result, faces=its) for each, its in zip(detected, faces, strict=True)]
 
     def _detect_source(self, source: object, name: str, keep_image: bool, color: ColorOrder) -> DetectedImage:
         try:
@@ -367,10 +363,10 @@ class Recognizer:
             if keep_image and isinstance(source, np.ndarray) and np.may_share_memory(image, source):
                 image = image.copy()  # the caller may fill the array with the next frame
         except MemoryError as error:
-            raise PictureError(f"{name}: does not fit into memory; make it smaller") from error
+            raise ImageError(f"{name}: does not fit into memory; make it smaller") from error
         except cv2.error as error:
             reason = f"{name}: OpenCV can't work on it ({error.err}); convert it to an ordinary JPEG or PNG"
-            raise PictureError(reason) from error
+            raise ImageError(reason) from error
         height, width = image.shape[:2]
         kept = image if keep_image else None
         return DetectedImage(ImageResult(name, width, height, image=kept, labels=self.labels), detections, crops)

@@ -1,4 +1,4 @@
-"""A part of the frame: faces are looked for and followed in it alone, and told in the whole frame's pixels."""
+"""A region of the frame: faces are detected and tracked in it alone; results are in pixels of the whole frame."""
 
 from __future__ import annotations
 
@@ -67,10 +67,10 @@ def as_region(value: Region | tuple[float, float, float, float] | str) -> Region
     return Region.parse(value) if isinstance(value, str) else Region(*value)
 
 
-def cut_out(picture: NDArray[np.uint8], region: Region) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-    """The region's part of a picture (H, W, 3), contiguous and read-only, and its left, top. Raises VideoError."""
-    left, top, right, bottom = region.of(picture.shape[1], picture.shape[0])
-    part = np.ascontiguousarray(picture[top:bottom, left:right])
+def cut_out(image: NDArray[np.uint8], region: Region) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """The region's part of an image (H, W, 3), contiguous and read-only, and its left, top. Raises VideoError."""
+    left, top, right, bottom = region.of(image.shape[1], image.shape[0])
+    part = np.ascontiguousarray(image[top:bottom, left:right])
     part.flags.writeable = False
     return part, (left, top)
 

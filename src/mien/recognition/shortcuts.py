@@ -92,7 +92,7 @@ def predict(
         checker a str, Path or array is one image: write `[folder]` for a folder, a pattern or a batch.
 
     Raises:
-        PictureError: The only image can't be read; among several it is a result with its `error`.
+        ImageError: The only image can't be read; among several it is a result with its `error`.
         ModelFileError: There is no such model, or it is not mien's.
         DetectorError: There is no such detector, or its weights are missing.
         DeviceError: The device is unknown.

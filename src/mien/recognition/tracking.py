@@ -1,6 +1,6 @@
 """Which face of a frame is which face of the frame before: stable numbers, and boxes between two detections.
 
-Matching in two rounds after Zhang et al., ByteTrack: Multi-Object Tracking by Associating Every Detection Box (2022),
+Matching in two passes after Zhang et al., ByteTrack: Multi-Object Tracking by Associating Every Detection Box (2022),
 arXiv:2110.06864. Following by the median of many small movements after Kalal, Mikolajczyk, Matas, Forward-Backward
 Error: Automatic Detection of Tracking Failures (2010), doi:10.1109/ICPR.2010.675.
 """
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mien.results import Detections
 
 Floats = NDArray[np.float32]
-Picture = NDArray[np.uint8]
+Image = NDArray[np.uint8]
 
 _PATCH = 64  # pixels of the grey patch in which a face is followed
 _PATCH_MARGIN = 1.6  # the patch's side over the face's longer edge
@@ -34,10 +34,10 @@ _FOUND_AGAIN = 0.25  # nearness times likeness
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tracked:
-    """The faces that stand in one frame, from left to right.
+    """The faces of one frame, from left to right.
 
-    tracks: their numbers. detections: their boxes, scores (of the last sighting) and landmarks. detected: whether the
-    detector saw each in this frame.
+    tracks: the faces' numbers. detections: boxes, scores of the last detection, and landmarks. detected: whether the
+    detector found each face in this frame.
     """
 
     tracks: tuple[int, ...]
@@ -50,9 +50,9 @@ class Tracked:
 
 @dataclass(slots=True, eq=False)
 class _Patch:
-    """A grey square of one frame; left, top: of the picture; scale: patch pixels a picture pixel."""
+    """A grey square of one frame; left, top: of the image; scale: patch pixels an image pixel."""
 
-    grey: Picture
+    grey: Image
     left: int
     top: int
     side: int
@@ -67,7 +67,7 @@ class _Track:
     """A face that is followed.
 
     number: 0 until it is confirmed. velocity: of the box's centre, pixels a second. broken: the movement of the
-    picture lost it since the last detection, as where a film is cut.
+    image lost it since the last detection, as where a film is cut.
     """
 
     box: Floats
@@ -112,34 +112,34 @@ class Tracker:
         self.unsure = False
         """Whether a face could not be followed in the last frame, so that the detector should look."""
 
-    def update(self, detections: Detections, time_s: float, picture: Picture) -> Tracked:
+    def update(self, detections: Detections, time_s: float, image: Image) -> Tracked:
         """The faces of a frame in which the detector looked: RGB (H, W, 3), seconds, what it found.
 
-        A box is the detector's, steadied: where it hardly differs from the place to which the picture's movement has
+        A box is the detector's, steadied: where it hardly differs from the place to which the image's movement has
         carried the last one, it goes there only in part. A detection that is a face crop already is track 1.
         """
         if detections.cropped:
             return Tracked((1,) * len(detections), detections, (True,) * len(detections))
         self._tracks = [t for t in self._tracks if not t.lost or time_s - t.seen_s <= self._lost_s]
-        self._move_all(picture, time_s)
+        self._move_all(image, time_s)
         high = [i for i in range(len(detections)) if detections.scores[i] >= self._high_score]
         low = [i for i in range(len(detections)) if detections.scores[i] < self._high_score]
         in_view = [track for track in self._tracks if not track.lost]
-        left_over = self._match(in_view, detections, high, picture, time_s)
+        left_over = self._match(in_view, detections, high, image, time_s)
         in_view = [track for track in in_view if not track.detected]
-        self._match(in_view, detections, low, picture, time_s)
-        left_over = self._find_again(detections, left_over, picture, time_s)
+        self._match(in_view, detections, low, image, time_s)
+        left_over = self._find_again(detections, left_over, image, time_s)
         for track in self._tracks:
             track.lost = not track.detected
         self._tracks = [track for track in self._tracks if track.detected or track.number]
         for i in left_over:
-            self._begin(detections, i, picture, time_s)
+            self._begin(detections, i, image, time_s)
         self.unsure = False
         return self._shown()
 
-    def follow(self, picture: Picture, time_s: float) -> Tracked:
-        """The faces of a frame in which the detector did not look, carried on by the picture's movement."""
-        self._move_all(picture, time_s)
+    def follow(self, image: Image, time_s: float) -> Tracked:
+        """The faces of a frame in which the detector did not look, carried on by the image's movement."""
+        self._move_all(image, time_s)
         return self._shown()
 
     def _shown(self) -> Tracked:
@@ -152,9 +152,9 @@ class Tracker:
             tuple(t.number for t in shown), Detections(boxes, scores, landmarks), tuple(t.detected for t in shown)
         )
 
-    def _move_all(self, picture: Picture, time_s: float) -> None:
+    def _move_all(self, image: Image, time_s: float) -> None:
         """Carries every box in view to this frame."""
-        size_wh = (picture.shape[1], picture.shape[0])
+        size_wh = (image.shape[1], image.shape[0])
         if self._size_wh not in ((0, 0), size_wh):  # the stream changed its size: the same view at another scale
             grow = np.array(size_wh, np.float32) / np.array(self._size_wh, np.float32)
             for track in self._tracks:
@@ -162,17 +162,17 @@ class Tracker:
                 if track.landmarks is not None:
                     track.landmarks = (track.landmarks * grow).astype(np.float32)
                 track.velocity = (track.velocity * grow).astype(np.float32)
-                track.patch = _cut(picture, track.box)
+                track.patch = _cut(image, track.box)
         self._size_wh = size_wh
         self.unsure = False
         for track in self._tracks:
             track.detected = False
             if not track.lost:
-                self._move(track, picture, time_s)
+                self._move(track, image, time_s)
 
-    def _move(self, track: _Track, picture: Picture, time_s: float) -> None:
+    def _move(self, track: _Track, image: Image, time_s: float) -> None:
         passed = max(0.0, time_s - track.time_s)
-        now = _cut_same(picture, track.patch)
+        now = _cut_same(image, track.patch)
         expected = (track.velocity * passed).astype(np.float32)
         change = _movement(track.patch, now, track.box, expected)
         centre = (track.box[:2] + track.box[2:]) / 2
@@ -188,34 +188,34 @@ class Tracker:
         if track.landmarks is not None:
             track.landmarks = (centre + shift + (track.landmarks - centre) * scale).astype(np.float32)
         middle_x, middle_y = (centre + shift).tolist()
-        track.lost = not (0 <= middle_x < picture.shape[1] and 0 <= middle_y < picture.shape[0])
+        track.lost = not (0 <= middle_x < image.shape[1] and 0 <= middle_y < image.shape[0])
         track.time_s = time_s
-        track.patch = now if _fits(now, track.box) else _cut(picture, track.box)
+        track.patch = now if _fits(now, track.box) else _cut(image, track.box)
 
     def _match(
-        self, tracks: list[_Track], found: Detections, rows: list[int], picture: Picture, time_s: float
+        self, tracks: list[_Track], found: Detections, rows: list[int], image: Image, time_s: float
     ) -> list[int]:
         """Gives detections to the tracks that they overlap, the closest pairs first; returns the rows left over."""
         if not tracks or not rows:
             return rows
         overlap = overlaps(np.array([t.box for t in tracks], np.float32), found.boxes[rows])
         for t, track in enumerate(tracks):
-            if track.broken:  # after a cut, whoever comes to stand in the same place is another one
-                overlap[t] *= [float(track.look @ _look(picture, found.boxes[row])) >= _SAME_LOOK for row in rows]
+            if track.broken:  # after a cut, a face in the same place may be another person's
+                overlap[t] *= [float(track.look @ _look(image, found.boxes[row])) >= _SAME_LOOK for row in rows]
         taken = set()
         for t, r in _best_first(overlap, self._min_overlap):
-            self._see(tracks[t], found, rows[r], picture, time_s)
+            self._see(tracks[t], found, rows[r], image, time_s)
             taken.add(rows[r])
         return [row for row in rows if row not in taken]
 
-    def _find_again(self, found: Detections, rows: list[int], picture: Picture, time_s: float) -> list[int]:
+    def _find_again(self, found: Detections, rows: list[int], image: Image, time_s: float) -> list[int]:
         """Gives detections to tracks without one that fit by place, size and look; returns the rows left over."""
         lost = [track for track in self._tracks if track.number and not track.detected]
         if not lost or not rows:
             return rows
         fit = np.zeros((len(lost), len(rows)), np.float32)
         for r, row in enumerate(rows):
-            look = _look(picture, found.boxes[row])
+            look = _look(image, found.boxes[row])
             for t, track in enumerate(lost):
                 likeness = float(track.look @ look)
                 if likeness >= _SAME_LOOK:
@@ -223,11 +223,11 @@ class Tracker:
         taken = set()
         for t, r in _best_first(fit, _FOUND_AGAIN):
             lost[t].box, lost[t].velocity = found.boxes[rows[r]], np.zeros(2, np.float32)
-            self._see(lost[t], found, rows[r], picture, time_s)
+            self._see(lost[t], found, rows[r], image, time_s)
             taken.add(rows[r])
         return [row for row in rows if row not in taken]
 
-    def _see(self, track: _Track, found: Detections, row: int, picture: Picture, time_s: float) -> None:
+    def _see(self, track: _Track, found: Detections, row: int, image: Image, time_s: float) -> None:
         """The detector saw the face of a track."""
         box = found.boxes[row]
         side = float((track.box[2:] - track.box[:2]).max())
@@ -239,13 +239,13 @@ class Tracker:
             marks = found.landmarks[row]
             track.landmarks = marks if track.landmarks is None else track.landmarks + (marks - track.landmarks) * share
         track.score, track.time_s, track.seen_s = float(found.scores[row]), time_s, time_s
-        track.patch = _cut(picture, track.box)
-        track.look = _unit(track.look * np.float32(0.7) + _look(picture, track.box) * np.float32(0.3))
+        track.patch = _cut(image, track.box)
+        track.look = _unit(track.look * np.float32(0.7) + _look(image, track.box) * np.float32(0.3))
         track.detected, track.lost, track.broken = True, False, False
         if not track.number:
             self._number(track)
 
-    def _begin(self, found: Detections, row: int, picture: Picture, time_s: float) -> None:
+    def _begin(self, found: Detections, row: int, image: Image, time_s: float) -> None:
         box, score = found.boxes[row].astype(np.float32), float(found.scores[row])
         track = _Track(
             box=box,
@@ -253,8 +253,8 @@ class Tracker:
             landmarks=None if found.landmarks is None else found.landmarks[row],
             time_s=time_s,
             seen_s=time_s,
-            patch=_cut(picture, box),
-            look=_look(picture, box),
+            patch=_cut(image, box),
+            look=_look(image, box),
             velocity=np.zeros(2, np.float32),
         )
         self._tracks.append(track)
@@ -297,9 +297,9 @@ def _nearness(old: Floats, new: Floats, gap_s: float) -> float:
     return place * min(sides) / max(sides)
 
 
-def _look(picture: Picture, box: Floats) -> Floats:
-    """What a face looks like: its grey picture, small, of zero mean and unit length; products are correlations."""
-    grey = _cut(picture, box, margin=1.0).grey
+def _look(image: Image, box: Floats) -> Floats:
+    """What a face looks like: its grey image, small, of zero mean and unit length; products are correlations."""
+    grey = _cut(image, box, margin=1.0).grey
     small = cv2.resize(grey, (_LOOK, _LOOK), interpolation=cv2.INTER_AREA)
     values: Floats = small.astype(np.float32).ravel()
     return _unit(values - values.mean())
@@ -310,25 +310,25 @@ def _unit(values: Floats) -> Floats:
     return unit
 
 
-def _cut(picture: Picture, box: Floats, *, margin: float = _PATCH_MARGIN) -> _Patch:
+def _cut(image: Image, box: Floats, *, margin: float = _PATCH_MARGIN) -> _Patch:
     """The patch around a box."""
     side = max(4, round(float((box[2:] - box[:2]).max()) * margin))
     left, top = (round(float(v) - side / 2) for v in (box[:2] + box[2:]) / 2)
-    return _Patch(_grey(picture, left, top, side), left, top, side)
+    return _Patch(_grey(image, left, top, side), left, top, side)
 
 
-def _cut_same(picture: Picture, patch: _Patch) -> _Patch:
+def _cut_same(image: Image, patch: _Patch) -> _Patch:
     """The same square of another frame."""
-    return _Patch(_grey(picture, patch.left, patch.top, patch.side), patch.left, patch.top, patch.side)
+    return _Patch(_grey(image, patch.left, patch.top, patch.side), patch.left, patch.top, patch.side)
 
 
-def _grey(picture: Picture, left: int, top: int, side: int) -> Picture:
-    """A square of the picture, grey, `_PATCH` pixels a side; the border's pixels are repeated beyond it."""
-    height, width = picture.shape[:2]
+def _grey(image: Image, left: int, top: int, side: int) -> Image:
+    """A square of the image, grey, `_PATCH` pixels a side; the border's pixels are repeated beyond it."""
+    height, width = image.shape[:2]
     x1, y1, x2, y2 = max(left, 0), max(top, 0), min(left + side, width), min(top + side, height)
     if x1 >= x2 or y1 >= y2:
         return np.zeros((_PATCH, _PATCH), np.uint8)
-    part: Any = cv2.cvtColor(picture[y1:y2, x1:x2], cv2.COLOR_RGB2GRAY)  # OpenCV's stubs know no uint8
+    part: Any = cv2.cvtColor(image[y1:y2, x1:x2], cv2.COLOR_RGB2GRAY)  # OpenCV's stubs know no uint8
     columns, rows = (max(1, round(n * _PATCH / side)) for n in (x2 - x1, y2 - y1))
     while part.shape[0] >= 2 * rows and part.shape[1] >= 2 * columns:  # whole halves are fast
         half = part.shape[1] // 2, part.shape[0] // 2
@@ -338,7 +338,7 @@ def _grey(picture: Picture, left: int, top: int, side: int) -> Picture:
         return grey  # type: ignore[no-any-return]
     x, y = (min(round((a - b) * _PATCH / side), _PATCH - n) for a, b, n in ((x1, left, columns), (y1, top, rows)))
     # Edges at whole patch pixels: the border then shows as a border that stands still.
-    whole: Picture = cv2.copyMakeBorder(grey, y, _PATCH - y - rows, x, _PATCH - x - columns, cv2.BORDER_REPLICATE)
+    whole: Image = cv2.copyMakeBorder(grey, y, _PATCH - y - rows, x, _PATCH - x - columns, cv2.BORDER_REPLICATE)
     return whole
 
 

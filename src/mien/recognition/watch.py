@@ -31,23 +31,23 @@ from mien.results import Detections, Face, FrameResult, TrackedFace
 _FRAMES_AHEAD, _LIVE_FRAMES_AHEAD = 4, 2  # decoded frames that wait
 _RESULTS_AHEAD = 32
 _BATCH = 8  # frames of a file whose faces are classified together
-_HELD_PIXELS = 16_000_000.0  # of the pictures that wait in a queue: no more than about 50 MB of them
+_HELD_PIXELS = 16_000_000.0  # of the images that wait in a queue: no more than about 50 MB of them
 _FILE_EVERY_S = 0.2  # how often the detector looks at a file, seconds of the video
 _USUAL_RATE = 25.0  # frames a second, where the source doesn't say
 _LIVE_SHARE = 0.7  # of the time between two frames that detecting and following may take
 _LIVE_MOST_S = 0.6  # the detector looks at least so often, unless one detection takes longer
-_LATENCIES = 1000  # the last so many are kept
+_LATENCIES = 1000  # only the most recent are kept
 
 
-class Seer(Protocol):
+class FaceRecognizer(Protocol):
     """What a watch needs of a recognizer."""
 
-    def detect(self, picture: NDArray[np.uint8]) -> Detections:
-        """The faces of an RGB picture (H, W, 3), from left to right."""
+    def detect(self, image: NDArray[np.uint8]) -> Detections:
+        """The faces of an RGB image (H, W, 3), from left to right."""
         ...
 
-    def crop(self, picture: NDArray[np.uint8], detections: Detections) -> Crops:
-        """The faces of an RGB picture, cut as the model wants them."""
+    def crop(self, image: NDArray[np.uint8], detections: Detections) -> Crops:
+        """The faces of an RGB image, cut as the model wants them."""
         ...
 
     def classify_crops(
@@ -117,7 +117,7 @@ class Watch:
     def __init__(
         self,
         source: FrameSource,
-        seer: Seer,
+        recognizer: FaceRecognizer,
         *,
         every: int | None = None,
         smooth_s: float = 0.5,
@@ -134,7 +134,7 @@ class Watch:
             raise ValueError(f"every is {every}; expected 1 (each frame) or more, or None")
         if max_seconds is not None and not max_seconds > 0:
             raise ValueError(f"max_seconds is {max_seconds}; expected more than 0, or None")
-        self._source, self._seer, self._live = source, seer, source.live if live is None else live
+        self._source, self._recognizer, self._live = source, recognizer, source.live if live is None else live
         self._keep_images, self._max_seconds = keep_images, max_seconds
         self._region = region
         self._smoother = Smoother(smooth_s)
@@ -254,7 +254,7 @@ class Watch:
             if self._time_is_up or (self._max_seconds is not None and frame.time_s >= self._max_seconds):
                 return
             self._seen += 1
-            height, width = frame.picture.shape[:2]
+            height, width = frame.image.shape[:2]
             if not self._frames.put(frame, height * width):
                 return
             started = time.perf_counter()
@@ -275,36 +275,36 @@ class Watch:
 
     def _look(self, frame: Frame) -> _Followed:
         """Detects or follows the faces of a frame and cuts them out."""
-        picture, left_top = frame.picture, None
+        image, left_top = frame.image, None
         if self._region is not None:
-            picture, left_top = cut_out(picture, self._region)
+            image, left_top = cut_out(image, self._region)
         started = time.perf_counter()
         found = None
         if self._pace.due(frame, unsure=self._tracker.unsure):
-            found = self._find(picture)
+            found = self._find(image)
             detected = time.perf_counter()
             self._detect_s += detected - started
             self._pace.detected(detected - started, whole=found is not None and found.cropped)
         else:
             detected = started
         faces = (
-            self._tracker.follow(picture, frame.time_s)
+            self._tracker.follow(image, frame.time_s)
             if found is None
-            else self._tracker.update(found, frame.time_s, picture)
+            else self._tracker.update(found, frame.time_s, image)
         )
-        crops = self._seer.crop(picture, faces.detections)
+        crops = self._recognizer.crop(image, faces.detections)
         followed = time.perf_counter() - detected
         self._follow_s += followed
         self._pace.followed(followed)
         if left_top is not None:
             faces = replace(faces, detections=moved(faces.detections, left_top))
-        height, width = frame.picture.shape[:2]
-        kept = frame.picture if self._keep_images else None
+        height, width = frame.image.shape[:2]
+        kept = frame.image if self._keep_images else None
         return _Followed(frame.number, frame.time_s, frame.arrived, (width, height), faces, crops, kept)
 
-    def _find(self, picture: NDArray[np.uint8]) -> Detections | None:
+    def _find(self, image: NDArray[np.uint8]) -> Detections | None:
         try:
-            return self._seer.detect(picture)
+            return self._recognizer.detect(image)
         except cv2.error:  # OpenCV can't work on it; the next frame will do
             self._failed += 1
             return None
@@ -328,7 +328,7 @@ class Watch:
 
     def _answer(self, items: Sequence[_Followed]) -> list[FrameResult]:
         started = time.perf_counter()
-        answers = self._seer.classify_crops(
+        answers = self._recognizer.classify_crops(
             [(item.faces.detections, item.crops) for item in items], [item.image for item in items]
         )
         results = [self._result(item, faces) for item, faces in zip(items, answers, strict=True)]
@@ -374,7 +374,7 @@ class _Pace:
         return self._whole or self._since >= self.every or (unsure and not self._adapts)
 
     def detected(self, seconds: float, *, whole: bool) -> None:
-        """The detector looked and took this long. whole: each picture is a face, and there is nothing to follow."""
+        """The detector looked and took this long. whole: each image is a face, and there is nothing to follow."""
         self._since, self._whole = 0, whole
         self._detection_s += (0.3 if self._detection_s else 1.0) * (seconds - self._detection_s)
         if self._adapts:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.errors import PictureError
+from mien.errors import ImageError
 
 Point = tuple[float, float]
 """x, y in pixels of the image."""
@@ -99,8 +99,8 @@ class Face:
     Attributes:
         box: Where it is, pixels of the image.
         detection_score: How sure the detector is that this is a face, 0 to 1.
-        expression: The likeliest label.
-        confidence: The likeliest label's probability, 0 to 1.
+        expression: The most likely label.
+        confidence: The most likely label's probability, 0 to 1.
         probabilities: Label -> the model's calibrated probability; they sum to 1.
         abstained: The confidence is below what the caller asked for.
         landmarks: Five points in pixels: the eye on the image's left, the eye on its right, nose, mouth corner on its
@@ -126,13 +126,13 @@ class Face:
     image: NDArray[np.uint8] | None = field(default=None, compare=False)
 
     def top(self, k: int = 3) -> tuple[tuple[str, float], ...]:
-        """The likeliest labels with their probabilities.
+        """The most likely labels with their probabilities.
 
         Args:
             k: How many, at most as many as there are labels.
 
         Returns:
-            (label, probability) pairs, the likeliest first.
+            (label, probability) pairs, the most likely first.
 
         Raises:
             ValueError: k is less than 1.
@@ -151,12 +151,12 @@ class Face:
             A copy, (h, w) or (h, w, C) in the image's own colour order, cut off at its border; never empty.
 
         Raises:
-            PictureError: No image was kept and none is given.
+            ImageError: No image was kept and none is given.
             ValueError: The image does not hold the box.
         """
         image = self.image if image is None else image
         if image is None:
-            raise PictureError("the image of this face was not kept; give it: face.crop(image)")
+            raise ImageError("the image of this face was not kept; give it: face.crop(image)")
         height, width = image.shape[:2]
         x1, y1 = max(0, math.floor(self.box.x1)), max(0, math.floor(self.box.y1))
         x2, y2 = min(width, math.ceil(self.box.x2)), min(height, math.ceil(self.box.y2))

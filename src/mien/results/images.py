@@ -85,7 +85,7 @@ class ImageResult:
         Args:
             keep: Called with each face; those stay for which it is true.
             expression: One label or several. Answers that abstained have none and go.
-            min_confidence: Of the likeliest label, 0 to 1.
+            min_confidence: Of the most likely label, 0 to 1.
             min_size: Of the box's longer edge, pixels.
 
         Returns:
@@ -174,7 +174,7 @@ class ImageResult:
             uint8 (height, width, 3), a new array.
 
         Raises:
-            PictureError: The image was not kept and can't be read again from `source`.
+            ImageError: The image was not kept and can't be read again from `source`.
             ValueError: Another color.
 
         Example:
@@ -190,7 +190,7 @@ class ImageResult:
         """Shows the drawn image: in the notebook, or with the system's image viewer.
 
         Raises:
-            PictureError: The image was not kept and can't be read again from `source`.
+            ImageError: The image was not kept and can't be read again from `source`.
             OutputError: There is no image viewer.
         """
         from mien.media.draw import show_result
@@ -207,7 +207,7 @@ class ImageResult:
             The path.
 
         Raises:
-            PictureError: The image was not kept and can't be read again from `source`.
+            ImageError: The image was not kept and can't be read again from `source`.
             OutputError: Another suffix, or it can't be written.
         """
         from mien.media.draw import save_result
@@ -298,7 +298,7 @@ class Results(list[ImageResult]):
             The paths; images that could not be read have none.
 
         Raises:
-            PictureError: An image was not kept and can't be read again from `source`.
+            ImageError: An image was not kept and can't be read again from `source`.
             OutputError: Nothing can be written there.
         """
         from mien.media.sinks import AnnotatedFolder

@@ -22,7 +22,7 @@ class TrackedFace:
         detected: Whether the detector saw it in this frame.
         smoothed: Label -> the probability over the track's last moments, by a filter with a time constant; they sum
             to 1.
-        smoothed_expression: The likeliest of those.
+        smoothed_expression: The most likely label by `smoothed`.
     """
 
     track: int
@@ -98,15 +98,15 @@ class FrameResult:
 
 @dataclass(frozen=True, slots=True)
 class ExpressionEvent:
-    """A stretch of a track in which one expression was the likeliest, by its smoothed probabilities.
+    """A stretch of a track in which one expression was the most likely, by smoothed probability.
 
     Attributes:
         track: The face's number.
         expression: The label.
         start_s: Time of its first frame, seconds.
         end_s: Time of its last frame, seconds.
-        peak_s: When it was likeliest, seconds.
-        peak: How likely it was then, 0 to 1.
+        peak_s: Time of the highest probability, seconds.
+        peak: That probability, 0 to 1.
     """
 
     track: int

@@ -1,1 +1,1 @@
-"""Serving: recognition seen from a browser on this machine."""
+"""The HTTP API, the web page, the live page of `mien watch`, and the page's export for browsers."""

@@ -1,4 +1,4 @@
-"""The web application: the API under /v1 (/v1/openapi.json), what a balancer and Prometheus ask, and the page."""
+"""The web application: the API under /v1 (/v1/openapi.json), health checks, metrics and the page."""
 
 from __future__ import annotations
 
@@ -24,41 +24,41 @@ from mien.media.draw import draw_faces, encode_image
 from mien.media.sinks import CsvSink, JsonSink
 from mien.results import ImageResult, ModelSummary
 from mien.serving import schemas
-from mien.serving.engine import WHOLE, Engine, Upload
+from mien.serving.engine import NO_DETECTOR, Engine, Upload
 from mien.serving.gate import Envelope, Gate
 from mien.serving.jobs import VideoJobs, videos_offered
 from mien.serving.metrics import CONTENT_TYPE, Metrics
 from mien.serving.refusals import ClientGone, Refusal, busy
 from mien.serving.settings import ServeSettings, read_tokens
 from mien.serving.stream import Streams
-from mien.serving.uploads import UploadMemory, pictures_of, read_body
+from mien.serving.uploads import UploadMemory, images_of, read_body
 from mien.serving.video_routes import add_video_routes
 from mien.serving.web_export import WORKER_POLICY, check_export
 from mien.version import __version__
 
 T = TypeVar("T")
 _DESCRIPTION = (
-    "Apparent facial expressions in pictures, as human raters label them; not what a person feels. "
-    "Pictures stay in memory and are gone when the answer is given; a video lies in a private temporary folder until "
+    "Apparent facial expressions in images, as human raters label them; not what a person feels. "
+    "Images stay in memory and are discarded after the response; a video is kept in a private temporary folder until "
     "it is removed."
 )
-_PICTURES = {"type": "string", "format": "binary"}
+_IMAGES = {"type": "string", "format": "binary"}
 _BODY = {
     "requestBody": {
         "required": True,
         "description": (
-            "Pictures: files of a form, the bytes of one, or JSON with base64 or data: URLs. What they are is seen "
-            "from their content; paths and addresses are not opened."
+            "Images: files of a form, the bytes of one image, or JSON with base64 or data: URLs. The format is "
+            "detected from the content; paths and URLs are not opened."
         ),
         "content": {
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
                     "required": ["files"],
-                    "properties": {"files": {"type": "array", "minItems": 1, "items": _PICTURES}},
+                    "properties": {"files": {"type": "array", "minItems": 1, "items": _IMAGES}},
                 }
             },
-            "image/*": {"schema": {**_PICTURES, "minLength": 1}},
+            "image/*": {"schema": {**_IMAGES, "minLength": 1}},
             "application/json": {
                 "schema": {
                     "type": "object",
@@ -73,14 +73,14 @@ _BODY = {
 _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": schemas.ErrorShape, "description": text}
     for status, text in (
-        (400, "the request can't be understood"),
-        (401, "a token is needed"),
-        (403, "a page of another site"),
+        (400, "the request is malformed"),
+        (401, "a token is required"),
+        (403, "the Origin is another site"),
         (408, "the upload took too long"),
         (413, "too large, or too many files"),
-        (421, "another server's name"),
-        (422, "a parameter is wrong, or the picture can't be read"),
-        (503, "too much at once, or not ready yet"),
+        (421, "the Host is not this server"),
+        (422, "a parameter is invalid, or the image is unreadable"),
+        (503, "overloaded, or not ready yet"),
     )
 }
 _FEW: dict[int | str, dict[str, Any]] = {status: _ERRORS[status] for status in (401, 403, 421)}
@@ -88,18 +88,20 @@ _NOT_READY: dict[int | str, dict[str, Any]] = {503: _ERRORS[503]}
 _CSV = {"text/csv": {"schema": {"type": "string"}}}
 _ROWS: dict[int | str, dict[str, Any]] = {200: {"content": _CSV}}
 _DRAWN: dict[int | str, dict[str, Any]] = {
-    200: {"content": {**_CSV, "image/jpeg": {"schema": _PICTURES}, "image/png": {"schema": _PICTURES}}}
+    200: {"content": {**_CSV, "image/jpeg": {"schema": _IMAGES}, "image/png": {"schema": _IMAGES}}}
 }
-ModelName = Annotated[str | None, Query(description="one of those that GET /v1/models names")]
-DetectorName = Annotated[str | None, Query(description="one of those that GET /v1/models names")]
-Form = Annotated[Literal["json", "csv"], Query(alias="format", description="csv: a row for each face")]
-Annotate = Annotated[bool, Query(description="the one picture with boxes and labels, instead of JSON")]
+ModelName = Annotated[str | None, Query(description="one of GET /v1/models")]
+DetectorName = Annotated[str | None, Query(description="one of GET /v1/models")]
+Form = Annotated[Literal["json", "csv"], Query(alias="format", description="csv: one row per face")]
+Annotate = Annotated[
+    bool, Query(description="return the image with boxes and labels instead of JSON; one image per request")
+]
 
 
 def create_app(settings: ServeSettings) -> FastAPI:
-    """The application; its models are open, and warm soon after it starts.
+    """Returns the application. Opens the models; they are warmed up after it starts.
 
-    Raises ModelFileError, DetectorError, and ServingError for a token file that can't be used.
+    Raises ModelFileError, DetectorError, and ServingError for an invalid token file.
     """
     tokens = read_tokens(settings.token_file) if settings.token_file else ()
     metrics = Metrics()
@@ -124,7 +126,7 @@ def create_app(settings: ServeSettings) -> FastAPI:
         version=__version__,
         description=_DESCRIPTION,
         openapi_url="/v1/openapi.json",
-        docs_url=None,  # these pages bring scripts from other servers
+        docs_url=None,  # its pages load scripts from other servers
         redoc_url=None,
         lifespan=lifespan,
         redirect_slashes=False,
@@ -152,9 +154,9 @@ def create_app(settings: ServeSettings) -> FastAPI:
 
 
 def _page_or(not_found: ASGIApp, on_device: Path | None) -> ASGIApp:
-    """The page's files where no route matches: mounted as a route it would hide which methods the others take.
+    """Serves the page's files for paths without a route. As a mounted route it would turn 405 of other routes into 404.
 
-    on_device: an exported folder; what lies below its `device` takes the place of the page's.
+    on_device: an exported folder; the files below its `device` replace those of the page.
     """
     files = StaticFiles(directory=Path(str(resources.files("mien.serving"))) / "static", html=True)
     exported = _device_files(on_device) if on_device else None
@@ -170,7 +172,7 @@ def _page_or(not_found: ASGIApp, on_device: Path | None) -> ASGIApp:
 
 
 def _device_files(folder: Path) -> ASGIApp:
-    """An exported folder's files; what runs there may compile WebAssembly. Raises ExportError."""
+    """Serves the files of an exported folder, which may compile WebAssembly. Raises ExportError."""
     check_export(folder)
     files = StaticFiles(directory=folder / "device")
 
@@ -189,7 +191,7 @@ def _device_files(folder: Path) -> ASGIApp:
 
 
 class _Server:
-    """What the routes share."""
+    """State shared by the routes."""
 
     def __init__(self, settings: ServeSettings, engine: Engine, metrics: Metrics) -> None:
         self.settings, self.engine, self.metrics = settings, engine, metrics
@@ -200,8 +202,8 @@ class _Server:
     async def predict(
         self, request: Request, *, model: str | None, detector: str | None, annotate: bool, form: str
     ) -> Response:
-        """Reads the pictures, has them recognised, and answers; stops where the client goes."""
-        name, finder = self.engine.choose(model, detector)
+        """Reads the images, recognises them and returns the response. Stops if the client disconnects."""
+        name, detector_name = self.engine.choose(model, detector)
         if not self.engine.ready:
             raise busy("the server is warming up")
         if self.engine.full:
@@ -210,12 +212,12 @@ class _Server:
         size = len(body)
         try:
             content_type = request.headers.get("content-type", "")
-            uploads = await asyncio.to_thread(pictures_of, body, content_type, max_files=self.settings.max_files)
+            uploads = await asyncio.to_thread(images_of, body, content_type, max_files=self.settings.max_files)
             del body
             if annotate and len(uploads) > 1:
-                raise Refusal(HTTPStatus.BAD_REQUEST, "one_picture", "annotate takes one picture a request")
+                raise Refusal(HTTPStatus.BAD_REQUEST, "one_image", "annotate takes one image per request")
             with self.engine.places(len(uploads)):
-                work = self.engine.recognize(uploads, model=name, detector=finder, keep_images=annotate)
+                work = self.engine.recognize(uploads, model=name, detector=detector_name, keep_images=annotate)
                 results = await _while_connected(request, work, self.settings.answer_timeout_s)
                 if annotate:
                     return await asyncio.to_thread(_drawn, results[0], uploads[0])
@@ -233,7 +235,7 @@ def _add_routes(app: FastAPI, server: _Server) -> None:
         responses={**_ERRORS, **_DRAWN},
         response_model=schemas.AnswerShape,
         openapi_extra=_BODY,
-        summary="Recognise the expressions of the faces in pictures",
+        summary="Recognise expressions of faces in images",
     )
     async def predict(
         request: Request,
@@ -249,12 +251,17 @@ def _add_routes(app: FastAPI, server: _Server) -> None:
         responses={**_ERRORS, **_ROWS},
         response_model=schemas.AnswerShape,
         openapi_extra=_BODY,
-        summary="Recognise the expressions of pictures that are face crops already",
+        summary="Recognise expressions of face crops",
     )
     async def predict_faces(request: Request, model: ModelName = None, form: Form = "json") -> Response:
-        return await server.predict(request, model=model, detector=WHOLE, annotate=False, form=form)
+        return await server.predict(request, model=model, detector=NO_DETECTOR, annotate=False, form=form)
 
-    @app.get("/v1/models", responses=_FEW, response_model=schemas.ModelsShape, summary="What is served")
+    @app.get(
+        "/v1/models",
+        responses=_FEW,
+        response_model=schemas.ModelsShape,
+        summary="Served models and detectors, and limits",
+    )
     async def models() -> schemas.ModelsShape:
         limits = schemas.LimitsShape(
             max_upload_mb=settings.max_upload_mb, max_pixels=settings.max_pixels, max_files=settings.max_files
@@ -270,50 +277,50 @@ def _add_routes(app: FastAPI, server: _Server) -> None:
 
     @app.websocket("/v1/stream")
     async def stream(socket: WebSocket, model: ModelName = None, detector: DetectorName = None) -> None:
-        name, finder = engine.choose(model, detector)
+        name, detector_name = engine.choose(model, detector)
         if not engine.ready or server.streams.full:
             raise busy("too many streams" if engine.ready else "the server is warming up")
-        await server.streams.run(socket, model=name, detector=finder)
+        await server.streams.run(socket, model=name, detector=detector_name)
 
-    @app.get("/healthz", response_model=schemas.StateShape, summary="Whether the server runs")
+    @app.get("/healthz", response_model=schemas.StateShape, summary="Liveness")
     async def healthz() -> schemas.StateShape:
         return schemas.StateShape(status="ok")
 
-    @app.get("/readyz", responses=_NOT_READY, response_model=schemas.StateShape, summary="Whether it can work")
+    @app.get("/readyz", responses=_NOT_READY, response_model=schemas.StateShape, summary="Readiness")
     async def readyz() -> schemas.StateShape:
         if not engine.ready:
             raise busy("the server is warming up")
         return schemas.StateShape(status="ready")
 
-    @app.get("/metrics", responses=_FEW, response_class=Response, summary="Counts and times, for Prometheus")
+    @app.get("/metrics", responses=_FEW, response_class=Response, summary="Metrics for Prometheus")
     async def metrics() -> Response:
         return Response(server.metrics.text(), headers={"content-type": CONTENT_TYPE})
 
 
 async def _while_connected(request: Request, work: Coroutine[Any, Any, T], timeout_s: float) -> T:
-    """What the work gives, unless the client goes or it takes too long. Raises ClientGone, Refusal."""
+    """Awaits the work. Raises ClientGone if the client disconnects, Refusal if the work takes too long."""
     working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_left(request))
+    leaving = asyncio.ensure_future(_disconnected(request))
     try:
         await asyncio.wait((working, leaving), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         if working.done():
             return working.result()
         if leaving.done():
             raise ClientGone
-        raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too_slow", "the work takes too long", retry_after=5)
+        raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too_slow", "recognition took too long", retry_after=5)
     finally:
         for task in (working, leaving):
             task.cancel()
         await asyncio.gather(working, leaving, return_exceptions=True)
 
 
-async def _left(request: Request) -> None:
+async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
 def _document(model: ModelSummary, results: list[ImageResult], form: str) -> bytes:
-    """What `mien predict --format json` or `csv` writes."""
+    """The text that `mien predict --format json` or `csv` writes."""
     text = io.StringIO()
     sink = CsvSink(text, model) if form == "csv" else JsonSink(text, model)
     for result in results:
@@ -325,18 +332,18 @@ def _document(model: ModelSummary, results: list[ImageResult], form: str) -> byt
 def _drawn(result: ImageResult, upload: Upload) -> Response:
     if result.image is None:
         reason = (result.error or "").removeprefix(f"{result.source}: ")
-        raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "unreadable_picture", f"the picture {reason}")
+        raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "unreadable_image", f"the image {reason}")
     suffix = ".jpg" if upload.data.startswith(b"\xff\xd8\xff") else ".png"
     data = encode_image(draw_faces(result.image, result.faces), suffix)
     return Response(data, media_type="image/jpeg" if suffix == ".jpg" else "image/png")
 
 
 async def _refuse_http(request: Request, error: Exception) -> Response:
-    """The framework's own refusals: unknown paths and methods."""
+    """Refusals of the framework: unknown paths and methods."""
     assert isinstance(error, HTTPException)
     status = HTTPStatus(error.status_code)
     code = status.phrase.lower().replace(" ", "_")
-    refusal = Refusal(status, code, f"{status.phrase}: /v1/openapi.json says what there is")
+    refusal = Refusal(status, code, f"{status.phrase}: see /v1/openapi.json")
     return Response(refusal.body(), status, headers={**(error.headers or {}), **refusal.headers()})
 
 
@@ -346,6 +353,6 @@ async def _refuse_parameter(request: Request, error: Exception) -> Response:
     refusal = Refusal(
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "bad_parameter",
-        f"these parameters can't be understood: {names}; /v1/openapi.json says what is expected",
+        f"invalid parameters: {names}; see /v1/openapi.json",
     )
     return Response(refusal.body(), refusal.status, headers=refusal.headers())

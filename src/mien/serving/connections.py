@@ -1,7 +1,7 @@
-"""Connections that don't wait for ever: uvicorn's protocols with the limits that it leaves to a proxy.
+"""Time limits of connections: uvicorn's protocols with the limits that uvicorn leaves to a proxy.
 
-A request's head, an upload that nobody wants any more and an answer that is not taken each have their time; more
-connections than the limit are answered with 503 at once.
+Three things have a time limit: a request's head, the rest of an upload that was already refused, and a response that
+the client does not read. Connections above the limit get 503 at once.
 """
 
 from __future__ import annotations
@@ -21,46 +21,46 @@ from mien.serving.settings import ServeSettings
 
 
 class _Clock:
-    """One timer that ends a connection at once."""
+    """A timer that ends a connection."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._handle: asyncio.TimerHandle | None = None
 
     def run(self, end: Callable[[], None]) -> None:
-        """Starts, where it does not run yet."""
+        """Starts the timer unless it is running."""
         if self._handle is None:
             self._handle = asyncio.get_running_loop().call_later(self._seconds, end)
 
     def stop(self) -> None:
-        """Stops, where it runs."""
+        """Stops the timer if it is running."""
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
 
 
 def protocols(settings: ServeSettings) -> tuple[type[asyncio.Protocol], type[asyncio.Protocol]]:
-    """The protocol classes for HTTP and for WebSockets, with these settings' limits."""
+    """Returns the protocol classes for HTTP and WebSockets, with the limits of the settings."""
 
     class GuardedHttp(H11Protocol):
-        """HTTP/1.1 whose heads, unwanted bodies and answers have a time limit."""
+        """HTTP/1.1 with time limits for heads, refused bodies and responses."""
 
         def __init__(self, *args: Any, **named: Any) -> None:
             super().__init__(*args, **named)
-            self._head, self._taking = _Clock(settings.head_timeout_s), _Clock(settings.answer_timeout_s)
+            self._head, self._sending = _Clock(settings.head_timeout_s), _Clock(settings.answer_timeout_s)
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
             if len(self.connections) > settings.max_connections:
-                transport.write(_raw_answer(busy("too many connections")))
+                transport.write(_raw_response(busy("too many connections")))
                 transport.close()
-                self._taking.run(transport.abort)
+                self._sending.run(transport.abort)
                 return
             self._head.run(transport.abort)
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._head.stop()
-            self._taking.stop()
+            self._sending.stop()
             super().connection_lost(exc)
 
         def data_received(self, data: bytes) -> None:
@@ -75,47 +75,47 @@ def protocols(settings: ServeSettings) -> tuple[type[asyncio.Protocol], type[asy
 
         def pause_writing(self) -> None:
             super().pause_writing()
-            self._taking.run(self.transport.abort)
+            self._sending.run(self.transport.abort)
 
         def resume_writing(self) -> None:
-            self._taking.stop()
+            self._sending.stop()
             super().resume_writing()
 
         def send_400_response(self, msg: str) -> None:
-            self.transport.write(_raw_answer(bad_request("bad_http", "this is not valid HTTP")))
+            self.transport.write(_raw_response(bad_request("bad_http", "this is not valid HTTP")))
             self.transport.close()
 
         def _watch(self) -> None:
-            """The clock runs while a head is not complete, and while a body comes whose answer is given already."""
+            """Runs the timer while a head is incomplete, and while a body arrives after its response was sent."""
             self._head.stop() if self._is_working() else self._head.run(self.transport.abort)
 
         def _is_working(self) -> bool:
             return self.conn.their_state is not h11.IDLE and self.conn.our_state not in (h11.DONE, h11.MUST_CLOSE)
 
     class GuardedWebSocket(WebSocketsSansIOProtocol):
-        """A WebSocket whose client must take what is sent to it."""
+        """A WebSocket whose client must read what is sent within the time limit."""
 
         def __init__(self, *args: Any, **named: Any) -> None:
             super().__init__(*args, **named)
-            self._taking = _Clock(settings.answer_timeout_s)
+            self._sending = _Clock(settings.answer_timeout_s)
 
         def pause_writing(self) -> None:
             super().pause_writing()
-            self._taking.run(self.transport.abort)
+            self._sending.run(self.transport.abort)
 
         def resume_writing(self) -> None:
-            self._taking.stop()
+            self._sending.stop()
             super().resume_writing()
 
         def connection_lost(self, exc: Exception | None) -> None:
-            self._taking.stop()
+            self._sending.stop()
             super().connection_lost(exc)
 
     return GuardedHttp, GuardedWebSocket
 
 
-def _raw_answer(refusal: Refusal) -> bytes:
-    """A whole answer for a connection that has no request yet."""
+def _raw_response(refusal: Refusal) -> bytes:
+    """A complete response for a connection without a request."""
     body = refusal.body()
     headers = {**SECURITY_HEADERS, **refusal.headers(), "content-length": str(len(body)), "connection": "close"}
     lines = [f"HTTP/1.1 {int(refusal.status)} {HTTPStatus(refusal.status).phrase}"]

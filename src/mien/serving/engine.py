@@ -1,7 +1,7 @@
-"""The work behind the server: reading and finding in a few threads, faces of concurrent requests classified together.
+"""Recognition for concurrent requests: images are decoded and searched in threads, faces are classified in batches.
 
-The event loop only waits. A picture has a place from its acceptance to its answer; where all are taken the request is
-refused at once, and a request that is cancelled gives its places back.
+The event loop only waits. An image occupies a place in the queue from its acceptance to its result. A request is
+refused at once if the queue is full, and a cancelled request releases its places.
 """
 
 from __future__ import annotations
@@ -15,94 +15,101 @@ from dataclasses import dataclass
 import numpy as np
 
 from mien.faces import make_detector
-from mien.model_file import open_model
+from mien.model_file import open_model, split_models
 from mien.recognition.recognizer import DetectedImage, Recognizer
 from mien.results import ImageResult, ModelSummary
 from mien.serving.metrics import Metrics
 from mien.serving.refusals import bad_request, busy
 from mien.serving.settings import ServeSettings
 
-WHOLE = "none"
-"""The detector for pictures that are face crops already; always there."""
+NO_DETECTOR = "none"
+"""The detector for images that are face crops already; always available."""
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A picture as it came: what the client calls it, and its bytes."""
+    """An uploaded image: the client's name for it, and its bytes."""
 
     name: str
     data: bytes
 
 
 class Engine:
-    """Recognises for many clients at once, with every model and detector that is served."""
+    """Recognises images of concurrent requests with every served model and detector."""
 
     def __init__(self, settings: ServeSettings, metrics: Metrics) -> None:
         """Opens the models. Raises ModelFileError, DetectorError."""
         self._metrics = metrics
         self._length, self._taken = settings.queue_length, 0
-        # Several pictures are worked on at once: each of them keeps to one thread.
+        # Images are processed concurrently, so each network runs in one thread.
         detectors = {
-            name: make_detector(name, min_face=settings.min_face, threads=1, device=settings.device)
-            for name in dict.fromkeys((*settings.detectors, WHOLE))
+            name: make_detector(
+                name,
+                min_face=settings.min_face,
+                cascade=settings.cascade,
+                yunet_weights=settings.yunet_weights,
+                threads=1,
+                device=settings.device,
+            )
+            for name in dict.fromkeys((*settings.detectors, NO_DETECTOR))
         }
         self._recognizers: dict[tuple[str, str], Recognizer] = {}
         self._batches: dict[str, _Batches] = {}
-        self._lookers = ThreadPoolExecutor(settings.thread_count, thread_name_prefix="mien-look")
+        self._detecting = ThreadPoolExecutor(settings.thread_count, thread_name_prefix="mien-detect")
         self._classifying = ThreadPoolExecutor(1, thread_name_prefix="mien-classify")
         self._summaries: dict[str, ModelSummary] = {}
         for name in settings.models:
-            model = open_model(name, threads=1, device=settings.device)
-            called = (
-                model.info.name
-                if model.info.name not in self._summaries
-                else f"{model.info.name}-{len(self._summaries) + 1}"
-            )
+            members = [open_model(part, threads=1, device=settings.device) for part in split_models(name)]
+            called = "+".join(model.info.name for model in members)
+            if called in self._summaries:
+                called = f"{called}-{len(self._summaries) + 1}"
             for detector_name, detector in detectors.items():
                 self._recognizers[called, detector_name] = Recognizer(
-                    model,
+                    members,
                     detector=detector,
                     min_face=settings.min_face,
                     batch_size=settings.batch_size,
                     max_pixels=settings.max_pixels,
                 )
-            any_of_it = self._recognizers[called, WHOLE]
-            self._summaries[called] = any_of_it.summary()  # now: the file may be another one later
-            self._batches[called] = _Batches(any_of_it, self._classifying, settings, metrics)
+            crops_only = self._recognizers[called, NO_DETECTOR]
+            self._summaries[called] = crops_only.summary()  # read now: the file may be replaced later
+            self._batches[called] = _Batches(crops_only, self._classifying, settings, metrics)
         self.models = tuple(self._summaries)
         self.detectors = settings.detectors
         self.ready = False
 
     def summary(self, model: str) -> ModelSummary:
-        """A served model's name, labels and checksum, as it was when it was opened."""
+        """The name, labels and checksum of a served model when it was opened."""
         return self._summaries[model]
 
     async def warm_up(self) -> None:
-        """Every network answers once, so that the first client does not wait for its loading."""
-        picture = np.random.default_rng(0).integers(0, 255, (120, 160, 3), np.uint8)
+        """Runs every network once, so that the first request does not wait for it to load."""
+        image = np.random.default_rng(0).integers(0, 255, (120, 160, 3), np.uint8)
         loop = asyncio.get_running_loop()
         for recognizer in self._recognizers.values():
-            seen = await loop.run_in_executor(self._lookers, recognizer.detect_source, picture, "warm-up")
-            await loop.run_in_executor(self._classifying, _answer, recognizer, [seen])
+            detected = await loop.run_in_executor(self._detecting, recognizer.detect_source, image, "warm-up")
+            await loop.run_in_executor(self._classifying, recognizer.classify, [detected])
         self.ready = True
 
     def choose(self, model: str | None, detector: str | None) -> tuple[str, str]:
-        """The model and detector that a request asks for; the first ones where it does not. Raises Refusal."""
+        """The requested model and detector, or the defaults. Raises Refusal."""
         model, detector = model or self.models[0], detector or self.detectors[0]
         if model not in self._summaries:
-            raise bad_request("unknown_model", "this model is not served; GET /v1/models names those that are")
+            raise bad_request("unknown_model", "this model is not served; GET /v1/models lists the served models")
         if (model, detector) not in self._recognizers:
-            raise bad_request("unknown_detector", "this detector is not served; GET /v1/models names those that are")
+            raise bad_request(
+                "unknown_detector", "this detector is not served; GET /v1/models lists the served detectors"
+            )
         return model, detector
 
     @property
     def full(self) -> bool:
-        """Whether no place is free."""
+        """Whether the queue is full."""
         return self._taken >= self._length
 
     @contextmanager
     def places(self, count: int) -> Iterator[None]:
-        """Holds places for that many pictures. Raises Refusal (503) at once where they are not free."""
+        """Occupies places for `count` images. Raises Refusal (503) if they are not free."""
         if self._taken + count > self._length:
             raise busy("the queue is full")
         self._change(count)
@@ -114,7 +121,7 @@ class Engine:
     async def recognize(
         self, uploads: Sequence[Upload], *, model: str, detector: str, keep_images: bool = False
     ) -> list[ImageResult]:
-        """Results in the order of the pictures; one that can't be read has its `error`. The caller holds the places."""
+        """Returns results in order; an unreadable image has an `error`. The caller holds the places."""
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(self._one(upload, model=model, detector=detector, keep_image=keep_images))
@@ -123,16 +130,18 @@ class Engine:
         return [task.result() for task in tasks]
 
     def close(self) -> None:
-        """Ends the threads; what waits is dropped."""
-        for pool in (self._lookers, self._classifying):
+        """Ends the threads and drops waiting images."""
+        for pool in (self._detecting, self._classifying):
             pool.shutdown(cancel_futures=True)
 
     async def _one(self, upload: Upload, *, model: str, detector: str, keep_image: bool) -> ImageResult:
         recognizer = self._recognizers[model, detector]
         loop = asyncio.get_running_loop()
-        seen = await loop.run_in_executor(self._lookers, recognizer.detect_source, upload.data, upload.name, keep_image)
-        self._metrics.pictures.labels("read" if seen.result.error is None else "not_read").inc()
-        return await self._batches[model].answer(seen) if seen.face_count else seen.result
+        detected = await loop.run_in_executor(
+            self._detecting, recognizer.detect_source, upload.data, upload.name, keep_image
+        )
+        self._metrics.images.labels("read" if detected.result.error is None else "not_read").inc()
+        return await self._batches[model].classify(detected) if detected.face_count else detected.result
 
     def _change(self, count: int) -> None:
         self._taken += count
@@ -140,7 +149,7 @@ class Engine:
 
 
 class _Batches:
-    """Collects the faces of one model's pictures for a moment, then has them classified together."""
+    """Collects detected images of one model for a short window, then classifies their faces as a batch."""
 
     def __init__(
         self, recognizer: Recognizer, pool: ThreadPoolExecutor, settings: ServeSettings, metrics: Metrics
@@ -150,10 +159,10 @@ class _Batches:
         self._waiting: list[tuple[DetectedImage, asyncio.Future[ImageResult]]] = []
         self._running: asyncio.Task[None] | None = None
 
-    async def answer(self, seen: DetectedImage) -> ImageResult:
-        """One picture's result, classified with those that come at the same time."""
+    async def classify(self, detected: DetectedImage) -> ImageResult:
+        """Classifies an image in a batch with those that arrive within the window."""
         future: asyncio.Future[ImageResult] = asyncio.get_running_loop().create_future()
-        self._waiting.append((seen, future))
+        self._waiting.append((detected, future))
         if self._running is None:
             self._running = asyncio.create_task(self._run())
         return await future
@@ -161,30 +170,30 @@ class _Batches:
     async def _run(self) -> None:
         try:
             await asyncio.sleep(self._window_s)
-            while self._waiting:  # what came during one batch is the next one: no further window
+            while self._waiting:  # images that arrived during a batch form the next one, without another window
                 batch = self._take()
                 if batch:
-                    await self._classify(batch)
+                    await self._run_batch(batch)
         finally:
             self._running = None
 
     def _take(self) -> list[tuple[DetectedImage, asyncio.Future[ImageResult]]]:
-        """The oldest pictures up to a full batch, without those that nobody waits for any more."""
+        """Takes the oldest images up to a full batch, without cancelled ones."""
         batch: list[tuple[DetectedImage, asyncio.Future[ImageResult]]] = []
         faces = 0
         while self._waiting and faces < self._size:
-            seen, future = self._waiting.pop(0)
+            detected, future = self._waiting.pop(0)
             if not future.done():
-                batch.append((seen, future))
-                faces += seen.face_count
+                batch.append((detected, future))
+                faces += detected.face_count
         return batch
 
-    async def _classify(self, batch: list[tuple[DetectedImage, asyncio.Future[ImageResult]]]) -> None:
-        seen = [item for item, _ in batch]
-        faces = sum(item.face_count for item in seen)
+    async def _run_batch(self, batch: list[tuple[DetectedImage, asyncio.Future[ImageResult]]]) -> None:
+        images = [item for item, _ in batch]
+        faces = sum(item.face_count for item in images)
         try:
-            results = await asyncio.get_running_loop().run_in_executor(self._pool, _answer, self._recognizer, seen)
-        except Exception as error:  # each of the waiting requests answers for itself
+            results = await asyncio.get_running_loop().run_in_executor(self._pool, self._recognizer.classify, images)
+        except Exception as error:  # each waiting request reports it
             for _, future in batch:
                 if not future.done():
                     future.set_exception(error)
@@ -194,7 +203,3 @@ class _Batches:
         for (_, future), result in zip(batch, results, strict=True):
             if not future.done():
                 future.set_result(result)
-
-
-def _answer(recognizer: Recognizer, seen: Sequence[DetectedImage]) -> list[ImageResult]:
-    return list(recognizer.classify(seen))

@@ -1,7 +1,7 @@
-"""What every request passes: who may ask, security headers on every answer, one shape for errors, counts and logs.
+"""ASGI middleware for every request: access, security headers, one shape of errors, counts and logs.
 
-ASGI middleware. The outer one, `Envelope`, makes sure that whatever happens inside leaves as a proper answer; the inner
-one, `Gate`, checks the Host (DNS rebinding), the Origin (other sites' pages) and the token.
+The outer one, `Envelope`, turns every exception into a response. The inner one, `Gate`, checks the Host (DNS
+rebinding), the Origin (pages of other sites) and the token.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from mien.serving.refusals import ClientGone, Refusal, internal_error
 from mien.serving.settings import ServeSettings, is_loopback
 
 TOKEN_PROTOCOL = "mien.token."
-"""A browser can't set a WebSocket's headers: its page offers the subprotocols `mien.v1` and this with the token."""
+"""Prefix of the token as a subprotocol, offered beside `mien.v1`: browsers can't set the headers of a WebSocket."""
 STREAM_PROTOCOL = "mien.v1"
 
 SECURITY_HEADERS = {
@@ -40,7 +40,7 @@ SECURITY_HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
-_OPEN = {"/healthz", "/readyz"}  # answered to anyone who may connect: they say nothing but yes or no
+_OPEN = {"/healthz", "/readyz"}  # need no token: they reveal only whether the server is up
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{1,5})?", re.ASCII | re.IGNORECASE)
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
@@ -48,7 +48,7 @@ log = logging.getLogger("mien.serving")
 
 
 async def refuse(refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
-    """Sends a refusal, to a request or to a WebSocket that is not open yet."""
+    """Sends a refusal to a request, or to a WebSocket that is not open yet."""
     kind = "websocket.http.response" if scope["type"] == "websocket" else "http.response"
     body = refusal.body()
     headers = {**refusal.headers(), "content-length": str(len(body))}
@@ -58,20 +58,20 @@ async def refuse(refusal: Refusal, scope: Scope, receive: Receive, send: Send) -
 
 
 class Envelope:
-    """Headers, errors, counts and logs around everything else."""
+    """Adds headers, and handles errors, counts and logs."""
 
     def __init__(self, app: ASGIApp, *, routes: Sequence[str], metrics: Metrics) -> None:
-        """routes: the paths that are told apart in counts and logs; anything else is `other`."""
+        """routes: paths with a count of their own in metrics and logs; any other path is `other`."""
         self._app, self._routes, self._metrics = app, frozenset(routes), metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request, or one WebSocket from its opening to its end."""
+        """Handles one request or one WebSocket."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
         began, status = time.perf_counter(), 0
 
-        async def send_sealed(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] in ("http.response.start", "websocket.http.response.start", "websocket.accept"):
                 status = message.get("status", 101)
@@ -82,16 +82,16 @@ class Envelope:
             await send(message)
 
         try:
-            await self._app(scope, receive, send_sealed)
+            await self._app(scope, receive, send_with_headers)
         except ClientGone:
             status = status or 499
         except Exception as error:
             refusal = error if isinstance(error, Refusal) else internal_error()
             if not isinstance(error, Refusal):
-                _log_mistake(error)
+                _log_bug(error)
             if status:
-                raise RuntimeError("failed after the answer began") from None  # the connection is closed
-            await refuse(refusal, scope, receive, send_sealed)
+                raise RuntimeError("failed after the response began") from None  # the connection is closed
+            await refuse(refusal, scope, receive, send_with_headers)
             self._metrics.refused.labels(refusal.code).inc()
         finally:
             self._count(scope, status, time.perf_counter() - began)
@@ -108,18 +108,18 @@ class Envelope:
 
 
 class Gate:
-    """Lets through who may ask. Raises Refusal."""
+    """Checks access. Raises Refusal."""
 
     def __init__(
         self, app: ASGIApp, *, settings: ServeSettings, tokens: Sequence[str], protected: Sequence[str]
     ) -> None:
-        """tokens: none are asked for where there are none. protected: the paths that need one, and all below them."""
+        """tokens: accepted tokens; none needed if empty. protected: prefixes of the paths that need a token."""
         self._app, self._settings = app, settings
         self._digests = [_digest(token) for token in tokens]
         self._protected = tuple(protected)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Checks, then passes on."""
+        """Checks a request and passes it on."""
         if scope["type"] in ("http", "websocket") and scope["path"] not in _OPEN:
             headers = Headers(scope=scope)
             self._check_host(headers)
@@ -129,7 +129,7 @@ class Gate:
         await self._app(scope, receive, send)
 
     def _check_host(self, headers: Headers) -> None:
-        """On loopback the Host is a local name: any other one is a web page that points its name at this machine."""
+        """On loopback the Host must be a local name: any other name is DNS rebinding by a web page."""
         found = _HOST.fullmatch(headers.get("host", ""))
         if found is None or (self._settings.loopback and not is_loopback(found[1])):
             message = "the Host header is not a name of this server"
@@ -144,7 +144,7 @@ class Gate:
         except ValueError:
             same = False
         if not same:
-            message = "pages of other sites may not use this server; --allow-origin names those that may"
+            message = "pages of other sites may not use this server; allow one with --allow-origin"
             raise Refusal(HTTPStatus.FORBIDDEN, "wrong_origin", message)
 
     def _check_token(self, scope: Scope, headers: Headers) -> None:
@@ -154,19 +154,19 @@ class Gate:
             offered = [p for p in scope.get("subprotocols", ()) if p.startswith(TOKEN_PROTOCOL)]
             given = offered[0].removeprefix(TOKEN_PROTOCOL) if offered else ""
         digest = _digest(given)
-        # All are compared, each in constant time: the time tells nothing about which one was near.
+        # All are compared, each in constant time, so that the time reveals nothing about the tokens.
         if sum(hmac.compare_digest(digest, known) for known in self._digests) == 0:
-            message = "a valid token is needed: send it as  Authorization: Bearer TOKEN"
+            message = "a valid token is required: send it as  Authorization: Bearer TOKEN"
             raise Refusal(HTTPStatus.UNAUTHORIZED, "token_needed", message)
-        scope["mien.caller"] = digest.hex()  # whose a video is
+        scope["mien.caller"] = digest.hex()  # the owner of uploaded videos
 
 
 def _digest(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", errors="surrogatepass")).digest()
 
 
-def _log_mistake(error: BaseException) -> None:
-    """Where it happened and of what type; not its text, which may hold a file's name or content."""
+def _log_bug(error: BaseException) -> None:
+    """Logs the type and traceback; not the message, which may contain a file name or content."""
     leaves = [error]
     while isinstance(leaves[0], BaseExceptionGroup):
         leaves = list(leaves[0].exceptions)

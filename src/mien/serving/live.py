@@ -1,7 +1,7 @@
-"""The live page: what a camera or stream shows and how its faces appear, in a browser on this machine.
+"""The live page of `mien watch`: the newest frame of a camera or stream with its faces, in a browser on this machine.
 
-A small HTTP server on 127.0.0.1. It answers only who knows the random token in its address, under a local name (another
-name would be DNS rebinding), and holds the newest frame alone: nothing is kept, nothing leaves the machine.
+A small HTTP server on 127.0.0.1. Requests need the random token of its URL and a local host name (another name would be
+DNS rebinding). The server holds only the newest frame: nothing is stored, and nothing leaves the machine.
 """
 
 from __future__ import annotations
@@ -34,14 +34,16 @@ if TYPE_CHECKING:
     from mien.recognition.watch import WatchStats
 
 DEFAULT_PORT = 8642
-"""Tried first, so that a forwarded port stays the same from one start to the next."""
+"""Tried first, so that a forwarded port stays the same across restarts."""
 
 _FILES = {
     "": ("live.html", "text/html; charset=utf-8"),
     "live.css": ("live.css", "text/css; charset=utf-8"),
     "live.js": ("live.js", "text/javascript; charset=utf-8"),
 }
-_LOCAL_HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?", re.ASCII | re.IGNORECASE)  # any forwarded port
+_LOCAL_HOST = re.compile(
+    r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?", re.ASCII | re.IGNORECASE
+)  # any port, as it may be forwarded
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -50,27 +52,26 @@ _BOUNDARY = "mien-frame"
 _STREAM_EDGE = 1280  # pixels; a snapshot has the frame's full size
 _STREAM_QUALITY = 80
 _EVENT_PERIOD_S = 0.1
-_SIGN_OF_LIFE_S = 2.0  # something is sent at least so often, which shows whether the viewer is still there
-_PATIENCE_S = 10.0  # a viewer who takes nothing for so long is let go
-_SEND_BUFFER = 256 * 1024  # bytes; what waits here is old when it is seen
-_MOST_VIEWERS = 24
+_KEEP_ALIVE_S = 2.0  # longest time without a message; a failed one shows that the viewer has disconnected
+_SEND_TIMEOUT_S = 10.0  # a viewer that reads nothing for this long is disconnected
+_SEND_BUFFER = 256 * 1024  # bytes; small, because buffered frames are old when they are shown
+_MAX_VIEWERS = 24
 
 
 class LivePage:
-    """A web page with the newest frame, its faces, and how fast things go. Takes drawn frame results, one by one.
+    """A web page with the newest frame, its faces, frame rate and latency. Takes drawn frame results one by one.
 
-    Several viewers may look at once; each gets the newest frame that it can take.
-    While nobody looks nothing is encoded.
+    Each viewer gets the newest frame whenever it can receive one. Nothing is encoded without viewers.
     """
 
     def __init__(
         self, labels: Sequence[str], *, stats: Callable[[], WatchStats], source: str = "", port: int | None = None
     ) -> None:
-        """Starts serving at once.
+        """Starts the server.
 
-        labels: the model's, in its order. stats: asked at most ten times a second per viewer, from other threads.
-        source: what the page calls the source. port: None takes 8642, or any free one where that is taken.
-        Raises OutputError where the port that was asked for can't be had.
+        labels: of the model, in its order. stats: called at most ten times per second and viewer, from other threads.
+        source: the source's name on the page. port: None uses 8642, or a free port if 8642 is in use.
+        Raises OutputError if the given port can't be used.
         """
         self._token = secrets.token_urlsafe(16)
         self._stats = stats
@@ -80,7 +81,7 @@ class LivePage:
         }
         self._changed = threading.Condition()
         self._newest: FrameResult | None = None
-        self._shown = 0  # frames so far: tells viewers whether there is a newer one
+        self._shown = 0  # count of frames, by which viewers detect a newer one
         self._closed = False
         self._viewers = 0
         self._encoding = threading.Lock()
@@ -96,18 +97,18 @@ class LivePage:
 
     @property
     def address(self) -> str:
-        """What to open in the browser; whoever knows it can look."""
+        """The URL for the browser; anyone on this machine who knows it can view the page."""
         return f"http://127.0.0.1:{self.port}/{self._token}/"
 
     def write(self, result: FrameResult) -> None:
-        """Shows a frame result, whose picture is drawn already, in place of the one before. Waits for no viewer."""
+        """Replaces the shown frame by a frame result with a drawn image. Does not wait for viewers."""
         with self._changed:
             self._newest = result
             self._shown += 1
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Tells the viewers that it is over, and stops serving. Once is enough."""
+        """Sends the end to all viewers and stops the server. Further calls do nothing."""
         with self._changed:
             if self._closed:
                 return
@@ -119,10 +120,10 @@ class LivePage:
         self._server.server_close()
         self._thread.join()
 
-    # What the handlers ask for
+    # Used by the handlers
 
     def knows(self, token: str) -> bool:
-        """Whether this is the token of the address."""
+        """Whether this is the token of the URL."""
         return hmac.compare_digest(token.encode(), self._token.encode())
 
     def about(self) -> str:
@@ -131,9 +132,9 @@ class LivePage:
 
     @contextmanager
     def viewer(self) -> Iterator[bool]:
-        """Counts a viewer while the block runs; False where there are too many."""
+        """Counts a viewer while the block runs. Yields False if there are too many."""
         with self._changed:
-            admitted = self._viewers < _MOST_VIEWERS
+            admitted = self._viewers < _MAX_VIEWERS
             self._viewers += admitted
         try:
             yield admitted
@@ -143,9 +144,9 @@ class LivePage:
                 self._changed.notify_all()
 
     def newer(self, seen: int) -> tuple[int, FrameResult | None]:
-        """The newest frame and its count: waits for one after `seen`, for a moment. None once the page is closed."""
+        """Waits up to 2 s for a frame after `seen`. Returns the newest one and its count, or None once closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._shown > seen, timeout=_SIGN_OF_LIFE_S)
+            self._changed.wait_for(lambda: self._closed or self._shown > seen, timeout=_KEEP_ALIVE_S)
             return self._shown, None if self._closed else self._newest
 
     def has_ended(self) -> bool:
@@ -158,12 +159,12 @@ class LivePage:
         assert result.image is not None
         with self._encoding:
             if self._encoded[0] < shown:
-                picture = shrink(result.image, _STREAM_EDGE)
-                self._encoded = (shown, encode_image(picture, ".jpg", quality=_STREAM_QUALITY))
+                image = shrink(result.image, _STREAM_EDGE)
+                self._encoded = (shown, encode_image(image, ".jpg", quality=_STREAM_QUALITY))
             return self._encoded[1]
 
     def event(self, result: FrameResult) -> str:
-        """A frame's faces, and how fast things go, as JSON."""
+        """A frame's faces with frame rate and latency, as JSON."""
         stats = self._stats()
         return json.dumps(
             {
@@ -176,7 +177,7 @@ class LivePage:
         )
 
     def snapshot(self) -> str | None:
-        """The newest frame as it is drawn, at full size, with its rows, as JSON; None before the first."""
+        """The newest drawn frame at full size, with its faces, as JSON; None before the first frame."""
         with self._changed:
             result = self._newest
         if result is None or result.image is None:
@@ -190,12 +191,12 @@ class _Server(ThreadingHTTPServer):
     page: LivePage
 
     def server_bind(self) -> None:
-        """Without HTTPServer's look-up of the machine's name, which may go out to the network and take long."""
+        """Skips HTTPServer's lookup of the host name, which may use the network and take long."""
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = "localhost", int(self.server_address[1])
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A viewer who has gone is no error."""
+        """Ignores viewers that disconnect."""
         if not isinstance(sys.exception(), ConnectionError | TimeoutError):
             super().handle_error(request, client_address)
 
@@ -214,17 +215,17 @@ def _bind(page: LivePage, port: int | None) -> _Server:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """One request. Whoever does not know the token learns nothing but 404."""
+    """One request. Without the token every request gets 404."""
 
     server_version, sys_version = "mien", ""
-    timeout = _PATIENCE_S
+    timeout = _SEND_TIMEOUT_S
 
     @property
     def page(self) -> LivePage:
         return cast(_Server, self.server).page
 
     def do_GET(self) -> None:
-        """The page, its two files, and the two streams."""
+        """Serves the page, its two files and the two streams."""
         match self._wanted():
             case "stream.mjpeg":
                 self._view(self._send_frames)
@@ -238,7 +239,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._refuse(HTTPStatus.NOT_FOUND)
 
     def do_POST(self) -> None:
-        """The snapshot."""
+        """Serves a snapshot."""
         if self._wanted() != "snapshot" or not self._is_from_the_page():
             self._refuse(HTTPStatus.NOT_FOUND)
         elif (snapshot := self.page.snapshot()) is None:
@@ -247,13 +248,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(HTTPStatus.OK, "application/json", snapshot.encode())
 
     def _wanted(self) -> str | None:
-        """What is asked for, below the token; None where it is not for us."""
+        """The requested path below the token; None for a wrong token or host name."""
         token, slash, wanted = self.path.removeprefix("/").partition("?")[0].partition("/")
         local = _LOCAL_HOST.fullmatch(self.headers.get("Host", ""))
         return wanted if slash and local and self.page.knows(token) else None
 
     def _is_from_the_page(self) -> bool:
-        """Whether a browser that says where a request comes from says: from here."""
+        """Whether the Origin is this page, or not given."""
         origin = self.headers.get("Origin")
         return origin is None or origin == f"http://{self.headers.get('Host')}"
 
@@ -270,14 +271,14 @@ class _Handler(BaseHTTPRequestHandler):
         self._put(f"--{_BOUNDARY}\r\n")
         seen = 0
         while not self.page.has_ended():
-            # Where nothing came, the last frame goes out again.
+            # Without a new frame the last one is sent again.
             seen, result = self.page.newer(seen)
             if result is None or result.image is None:
                 continue
             jpeg = self.page.jpeg(seen, result)
             self._put(f"Content-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n")
             self.wfile.write(jpeg)
-            # Browsers show a part when they see the boundary behind it.
+            # Browsers show a part when they receive the boundary after it.
             self._put(f"\r\n--{_BOUNDARY}\r\n")
 
     def _send_events(self) -> None:
@@ -305,7 +306,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(status, "text/plain; charset=utf-8", f"{status.phrase}\n".encode())
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """What http.server finds wrong with a request, in the same few words and with the same headers."""
+        """Errors of http.server, with the same text and headers as other refusals."""
         self._refuse(HTTPStatus(code))
 
     def _head(self, status: HTTPStatus, kind: str, length: int | None = None) -> None:
@@ -321,4 +322,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing is logged."""
+        """Disables logging."""

@@ -1,4 +1,4 @@
-"""The server's log on standard error: lines for people, or JSON lines. No names, no pixels, no probabilities."""
+"""The server's log on standard error, as plain text or JSON lines. No names, no pixels, no probabilities."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class _Plain(logging.Formatter):
 
 
 def set_up_logs(*, json_lines: bool, quiet: bool) -> None:
-    """For this process. quiet: warnings and errors only."""
+    """Configures logging of this process. quiet: warnings and errors only."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonLines() if json_lines else _Plain())
     own = logging.getLogger("mien.serving")
     own.setLevel(logging.WARNING if quiet else logging.INFO)
-    theirs = logging.getLogger("uvicorn.error")  # its lines at INFO hold addresses with their parameters
+    theirs = logging.getLogger("uvicorn.error")  # its INFO lines contain URLs with their parameters
     theirs.setLevel(logging.ERROR)
     for logger in (own, theirs):
         logger.handlers, logger.propagate = [handler], False

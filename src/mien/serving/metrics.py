@@ -1,7 +1,7 @@
-"""What `/metrics` tells (Prometheus): requests, pictures, faces, batches, the queue. Counts and times, never content.
+"""The Prometheus metrics of `/metrics`: requests, images, faces, batches, the queue. Counts and times, never content.
 
-With several workers the counts lie in small files of a private folder (prometheus_client's multiprocess mode), so that
-any worker answers for all of them.
+With several workers, prometheus_client's multiprocess mode keeps the counts in small files of a private folder. Any
+worker then reports the sum over all workers.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ class Metrics:
         own = CollectorRegistry()
         self._registry = own
         self._many = bool(os.environ.get(_FOLDER))
-        self.requests = Counter("mien_requests", "Answered requests", ("route", "method", "status"), registry=own)
+        self.requests = Counter(
+            "mien_requests", "Requests with a response", ("route", "method", "status"), registry=own
+        )
         self.request_seconds = Histogram(
-            "mien_request_seconds", "From a request's head to the end of its answer", ("route",),
+            "mien_request_seconds", "From a request's head to the end of its response", ("route",),
             buckets=_SECONDS, registry=own,
         )  # fmt: skip
-        self.refused = Counter(
-            "mien_refused", "Requests that were refused, by the error's code", ("code",), registry=own
-        )
-        self.pictures = Counter("mien_pictures", "Pictures, by whether they could be read", ("outcome",), registry=own)
-        self.faces = Counter("mien_faces", "Faces that were classified", registry=own)
+        self.refused = Counter("mien_refused", "Refused requests, by error code", ("code",), registry=own)
+        self.images = Counter("mien_images", "Images, by whether they were readable", ("outcome",), registry=own)
+        self.faces = Counter("mien_faces", "Classified faces", registry=own)
         self.batch_faces = Histogram("mien_batch_faces", "Faces classified together", buckets=_FACES, registry=own)
         self.waiting = Gauge(
-            "mien_queue_pictures", "Pictures that wait or are worked on", registry=own, multiprocess_mode="livesum"
+            "mien_queue_images", "Images queued or in progress", registry=own, multiprocess_mode="livesum"
         )
         self.upload_bytes = Gauge(
-            "mien_upload_bytes", "Uploads that are in memory", registry=own, multiprocess_mode="livesum"
+            "mien_upload_bytes", "Uploads held in memory", registry=own, multiprocess_mode="livesum"
         )
         self.streams = Gauge("mien_streams", "Open streams", registry=own, multiprocess_mode="livesum")
         self.frames = Counter(
-            "mien_frames", "Frames of streams, by whether they were answered", ("outcome",), registry=own
+            "mien_frames", "Frames of streams, by whether they were answered or dropped", ("outcome",), registry=own
         )
-        self.videos = Counter("mien_videos", "Videos that were worked on, by how it ended", ("state",), registry=own)
+        self.videos = Counter("mien_videos", "Processed videos, by final state", ("state",), registry=own)
 
     def text(self) -> bytes:
-        """The page, of all workers together."""
+        """The text of `/metrics`, summed over all workers."""
         registry = self._registry
         if self._many:
             registry = CollectorRegistry()

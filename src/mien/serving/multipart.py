@@ -1,6 +1,6 @@
-"""A multipart body, piece by piece: parts with a file name are handed on, form fields only where they are asked for.
+"""Parses a multipart body chunk by chunk. Passes on files, and form fields if the caller wants them.
 
-What a client declares (types, lengths) is believed in nothing but how the body is divided into parts.
+Declared types and lengths are ignored; only the declared boundary is used.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from mien.serving.refusals import Refusal, bad_request
 
 
 def form_boundary(content_type: str) -> bytes | None:
-    """What divides the parts of a multipart body; empty where that is not said. None: it is no multipart body."""
+    """Returns the boundary of a multipart body, empty if it is missing. None: the body is not multipart."""
     kind, options = parse_options_header(content_type)
     return options.get(b"boundary", b"") if kind.startswith(b"multipart/") else None
 
 
 class FileParts:
-    """Reads the body as it comes: `take` its pieces, then `end`."""
+    """Reads a body in chunks: `take` each chunk, then call `end`."""
 
     def __init__(
         self,
@@ -30,10 +30,10 @@ class FileParts:
         data: Callable[[bytes], None],
         begin_field: Callable[[str], bool] = lambda _: False,
     ) -> None:
-        """begin: a file of this name (as declared, maybe empty) begins; data: the next of its bytes.
+        """begin: called with a file's declared name, which may be empty. data: called with each chunk of its bytes.
 
-        begin_field: a field of this name begins; whether its bytes are wanted, too.
-        All of them may raise a Refusal of their own. Raises Refusal.
+        begin_field: called with a field's name; returns whether `data` gets its bytes. All of them may raise Refusal.
+        Raises Refusal.
         """
         self._begin_file, self._begin_field, self._data = begin, begin_field, data
         self._header, self._value, self._disposition = bytearray(), bytearray(), b""
@@ -57,14 +57,14 @@ class FileParts:
             raise _damaged() from None
 
     def take(self, data: bytes) -> None:
-        """More of the body. Raises Refusal."""
+        """Parses the next chunk of the body. Raises Refusal."""
         try:
             self._parser.write(data)
         except FormParserError:
             raise _damaged() from None
 
     def end(self) -> None:
-        """That was all. Raises Refusal where the last border did not come."""
+        """Ends the body. Raises Refusal if the final boundary is missing."""
         if not self._ended:
             raise _damaged()
 

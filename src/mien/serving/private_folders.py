@@ -1,6 +1,6 @@
-"""Temporary folders that are known to be in use: a lock in each is held by a living process, and goes with it.
+"""Temporary folders with a lock, which a process holds while it runs.
 
-What a killed process leaves behind has a lock that nobody holds, and is removed by the next one that looks.
+A folder whose lock is free belongs to a process that was killed. The next server removes it.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from pathlib import Path
 _PREFIX = "mien-videos-"
 _LOCK = "lock"
 _GONE = ".gone-"
-_MAKING_S = 3600.0  # a folder may be so long without its lock: a process was killed while it made it
+_MAKING_S = 3600.0  # age from which a folder without a lock is a leftover: its process was killed while making it
 
 
 class Hold:
-    """A folder's lock; let go of by `release`, and by the end of the process."""
+    """A folder's lock; released by `release` and by the end of the process."""
 
     def __init__(self, folder: Path) -> None:
-        """Puts a lock into a new folder. Raises OSError."""
+        """Creates and locks the lock file of a new folder. Raises OSError."""
         import fcntl
 
         making = folder / f"{_LOCK}.new"
         self._file = os.open(making, os.O_CREAT | os.O_RDWR, 0o600)
         fcntl.flock(self._file, fcntl.LOCK_EX)
-        making.rename(folder / _LOCK)  # it appears under its name when it is held already
+        making.rename(folder / _LOCK)  # locked before it gets its name: nobody can find it free
 
     def release(self) -> None:
-        """Lets go of it; once is enough."""
+        """Releases the lock. Further calls do nothing."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
@@ -40,9 +40,9 @@ class Hold:
 
 @contextmanager
 def private_folder() -> Iterator[Path]:
-    """A new folder for this user alone, among the system's temporary ones, while the block runs.
+    """Makes a temporary folder that only this user can read, and removes it when the block ends.
 
-    What killed servers have left there is removed before. Raises OSError.
+    Removes the folders of killed servers first. Raises OSError.
     """
     remove_leftovers()
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
@@ -55,7 +55,7 @@ def private_folder() -> Iterator[Path]:
 
 
 def is_held(folder: Path) -> bool:
-    """Whether a living process holds the folder's lock, or has only just made the folder."""
+    """Whether a running process holds the folder's lock, or the folder is new and has no lock yet."""
     import fcntl
 
     try:
@@ -74,20 +74,20 @@ def is_held(folder: Path) -> bool:
 
 
 def remove_leftovers() -> int:
-    """Removes what killed servers of this user have left; how many folders that were."""
+    """Removes the folders that killed servers of this user left. Returns how many."""
     removed = 0
     place = Path(tempfile.gettempdir())
     for folder in (*place.glob(f"{_PREFIX}*"), *place.glob(f"{_GONE}*-{_PREFIX}*")):
         with suppress(OSError):
             if folder.is_symlink() or folder.stat().st_uid != os.getuid():
-                continue  # anybody may write there
+                continue  # any user may write to the temporary folder
             if folder.name.startswith(_GONE) or not is_held(folder):
                 removed += remove(folder)
     return removed
 
 
 def remove(folder: Path) -> bool:
-    """Removes a folder and all in it; whether it was there. Renamed first: who still writes in it finds it no more."""
+    """Removes a folder and its content. Returns whether it existed. Renames it first, so that no writer finds it."""
     doomed = folder.with_name(f"{_GONE}{os.urandom(8).hex()}-{folder.name.removeprefix(_GONE)[-60:]}")
     try:
         folder.rename(doomed)
@@ -98,7 +98,7 @@ def remove(folder: Path) -> bool:
 
 
 def held_bytes(folder: Path) -> int:
-    """How much of the disk the files below a folder take."""
+    """Total size in bytes of the files below a folder."""
     total = 0
     for place, _, names in os.walk(folder):
         for name in names:

@@ -1,4 +1,4 @@
-"""How the server says no: one exception, one JSON shape. No message holds a path, a traceback or a library's text."""
+"""Refusals: one exception and one JSON shape. No message contains a path, a traceback or the text of a library."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 
 class Refusal(Exception):
-    """A request that is not served. code: for programs; message: for people; retry_after: seconds."""
+    """A request that the server refuses. code: for programs; message: for people; retry_after: seconds."""
 
     def __init__(self, status: HTTPStatus, code: str, message: str, *, retry_after: int | None = None) -> None:
         super().__init__(message)
@@ -18,7 +18,7 @@ class Refusal(Exception):
         return json.dumps({"error": {"code": self.code, "message": self.message}}).encode()
 
     def headers(self) -> dict[str, str]:
-        """Headers that belong to it beside the usual ones."""
+        """Headers of the response, besides the security headers."""
         found = {"content-type": "application/json"}
         if self.retry_after is not None:
             found["retry-after"] = str(self.retry_after)
@@ -28,16 +28,16 @@ class Refusal(Exception):
 
 
 class ClientGone(Exception):
-    """Nobody waits for the answer any more."""
+    """The client has disconnected."""
 
 
 def busy(what: str) -> Refusal:
-    """503: too much at once; the client may come back in a second."""
+    """503: the server is overloaded; the client may retry after a second."""
     return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "busy", f"{what}; try again in a moment", retry_after=1)
 
 
 def too_large(what: str) -> Refusal:
-    """413: an upload over a limit."""
+    """413: an upload exceeds a limit."""
     return Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", what)
 
 
@@ -47,5 +47,5 @@ def bad_request(code: str, message: str) -> Refusal:
 
 
 def internal_error() -> Refusal:
-    """500: a mistake of the server's own."""
-    return Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "the server made a mistake; its log says more")
+    """500: a bug of the server."""
+    return Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "internal error; see the server's log")

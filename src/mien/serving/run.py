@@ -1,4 +1,4 @@
-"""Starts the server: one process, or several that share the port, each with its own models."""
+"""Starts the server: one process, or several that share the port and have their own models."""
 
 from __future__ import annotations
 
@@ -27,16 +27,17 @@ if TYPE_CHECKING:
     import uvicorn
 
 _BACKLOG = 2048
-_SHORT_LIFE_S, _SHORT_LIVES = 10.0, 5  # workers that die one after another as soon as they live: give up
+_SHORT_LIFE_S, _SHORT_LIVES = 10.0, 5  # give up after 5 consecutive workers that lived less than 10 s
 
 log = logging.getLogger("mien.serving")
 
 
-def serve(settings: ServeSettings, *, workers: int = 1, say: Callable[[str], None] = print) -> None:
-    """Serves until it is told to stop (SIGINT, SIGTERM); running requests then finish.
+def serve(settings: ServeSettings, *, workers: int = 1, log_line: Callable[[str], None] = print) -> None:
+    """Serves until SIGINT or SIGTERM; running requests then finish.
 
-    workers: processes; one that dies is replaced. say: takes the address and warnings, a line each.
-    Raises MissingExtraError without the extra [web]; ServingError, ModelFileError and DetectorError before it listens.
+    workers: processes; one that dies is replaced. log_line: called with the address and each warning.
+    Raises MissingExtraError without the extra [web]. Raises ServingError, ModelFileError and DetectorError before it
+    listens.
     """
     if workers < 1:
         raise ServingError(f"workers is {workers}; expected at least 1")
@@ -48,7 +49,7 @@ def serve(settings: ServeSettings, *, workers: int = 1, say: Callable[[str], Non
         greeting = _greeting(settings, listening.getsockname()[1], workers)
         server = make_server(settings) if workers == 1 else None
         for line in greeting:
-            say(line)
+            log_line(line)
         if server is None:
             _run_many(settings, workers, listening)
         else:
@@ -56,7 +57,7 @@ def serve(settings: ServeSettings, *, workers: int = 1, say: Callable[[str], Non
 
 
 def make_server(settings: ServeSettings) -> uvicorn.Server:
-    """uvicorn with the application and every limit that is its own; `run(sockets=[...])` serves.
+    """Returns uvicorn's server with the application and uvicorn's limits; `run(sockets=[...])` serves.
 
     Raises ServingError, ModelFileError, DetectorError.
     """
@@ -74,7 +75,7 @@ def make_server(settings: ServeSettings) -> uvicorn.Server:
             http=http,
             ws=web_socket,
             ws_max_size=settings.max_upload_mb * 1_000_000,
-            ws_per_message_deflate=False,  # frames are compressed already, and a small message could unfold to much
+            ws_per_message_deflate=False,  # a small message could decompress to a huge one
             timeout_keep_alive=max(1, round(settings.head_timeout_s)),
             timeout_graceful_shutdown=max(1, round(settings.shutdown_timeout_s)),
             backlog=_BACKLOG,
@@ -98,14 +99,15 @@ def _need_extra() -> None:
 
 
 def _check(settings: ServeSettings) -> None:
-    """A user's mistake shows here, once, and not in every worker."""
+    """Raises errors of the settings once, before the workers start."""
     from mien.faces import make_detector
-    from mien.model_file import open_model
+    from mien.model_file import open_model, split_models
 
     for name in settings.models:
-        open_model(name)
+        for part in split_models(name):
+            open_model(part)
     for name in settings.detectors:
-        make_detector(name)
+        make_detector(name, cascade=settings.cascade, yunet_weights=settings.yunet_weights)
     if settings.token_file:
         read_tokens(settings.token_file)
     if settings.on_device:
@@ -134,20 +136,20 @@ def _greeting(settings: ServeSettings, port: int, workers: int) -> list[str]:
     lines = [f"mien serves on http://{host}:{port}" + (f" with {workers} workers" if workers > 1 else "")]
     if not settings.loopback and settings.token_file is None:
         lines.append(
-            "WARNING: everyone who can reach this address may use the server, and what is sent is not encrypted: "
-            "give --token-file, and put a proxy with TLS before it (docs/serving.md)"
+            "WARNING: anyone who can reach this address may use the server, and traffic is not encrypted: "
+            "set --token-file, and put a TLS proxy in front (docs/serving.md)"
         )
     return lines
 
 
 def _run(server: uvicorn.Server, settings: ServeSettings, listening: socket.socket) -> None:
     set_up_logs(json_lines=settings.json_logs, quiet=settings.quiet)
-    with suppress(KeyboardInterrupt):  # uvicorn has shut down already, and passes the signal on
+    with suppress(KeyboardInterrupt):  # uvicorn raises the signal again after its shutdown
         server.run(sockets=[listening])
 
 
 def _run_many(settings: ServeSettings, workers: int, listening: socket.socket) -> None:
-    """Holds that many workers up until SIGINT or SIGTERM, then lets them finish."""
+    """Runs the workers and replaces dead ones until SIGINT or SIGTERM, then waits for them to finish."""
     from mien.serving.jobs import videos_offered
     from mien.serving.private_folders import private_folder
 
@@ -162,7 +164,9 @@ def _run_many(settings: ServeSettings, workers: int, listening: socket.socket) -
     with ExitStack() as stack:
         if videos_offered(settings):
             settings = replace(settings, video_folder=stack.enter_context(private_folder()))
-        counts = stack.enter_context(tempfile.TemporaryDirectory(prefix="mien-counts-"))  # counts only, for /metrics
+        counts = stack.enter_context(
+            tempfile.TemporaryDirectory(prefix="mien-counts-")
+        )  # for /metrics; holds counts only
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = counts
         running = [_start(settings, listening) for _ in range(workers)]
         short_lives = 0
@@ -173,7 +177,7 @@ def _run_many(settings: ServeSettings, workers: int, listening: socket.socket) -
                     continue
                 short_lives = short_lives + 1 if time.monotonic() - began < _SHORT_LIFE_S else 0
                 _forget(process)
-                log.warning("worker %s ended with %s; another one starts", process.pid, process.exitcode)
+                log.warning("worker %s ended with %s; starting another", process.pid, process.exitcode)
                 running[place] = _start(settings, listening)
         for process, _ in running:
             process.terminate()
@@ -183,7 +187,7 @@ def _run_many(settings: ServeSettings, workers: int, listening: socket.socket) -
             process.kill()
             process.join()
     if short_lives >= _SHORT_LIVES:
-        raise ServingError("the workers end as soon as they start; try it with --workers 1 to see why")
+        raise ServingError("the workers end as soon as they start; use --workers 1 to see why")
 
 
 def _start(settings: ServeSettings, listening: socket.socket) -> tuple[SpawnProcess, float]:
@@ -193,7 +197,7 @@ def _start(settings: ServeSettings, listening: socket.socket) -> tuple[SpawnProc
 
 
 def _forget(process: SpawnProcess) -> None:
-    """A dead worker's open places and streams no longer count."""
+    """Removes the queue and streams of a dead worker from the metrics."""
     from prometheus_client.multiprocess import mark_process_dead
 
     if process.pid is not None:
@@ -201,7 +205,7 @@ def _forget(process: SpawnProcess) -> None:
 
 
 def _work(settings: ServeSettings, listening: socket.socket) -> None:
-    """A worker's life."""
+    """Runs a worker."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _run(make_server(settings), settings, listening)
 

@@ -1,4 +1,4 @@
-"""The shapes of the answers, for the OpenAPI document. The texts themselves are made by `mien.media.sinks`."""
+"""The shapes of the responses, for the OpenAPI document. `mien.media.sinks` writes the JSON of images."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ VideoStage = Literal["queued", "running", "done", "incomplete", "failed"]
 
 
 class FaceShape(BaseModel):
-    """One face and how it appears."""
+    """One face and its apparent expression."""
 
-    box: Annotated[list[float], Field(min_length=4, max_length=4, description="x1, y1, x2, y2, pixels of the picture")]
+    box: Annotated[list[float], Field(min_length=4, max_length=4, description="x1, y1, x2, y2, pixels of the image")]
     detection_score: float
-    expression: Annotated[str, Field(description="the likeliest label")]
-    confidence: Annotated[Probability, Field(description="the likeliest label's probability")]
+    expression: Annotated[str, Field(description="the most likely label")]
+    confidence: Annotated[Probability, Field(description="the probability of the most likely label")]
     probabilities: Annotated[dict[str, Probability], Field(description="label -> probability; they sum to 1")]
     abstained: bool
     landmarks: Annotated[
         list[Annotated[list[float], Field(min_length=2, max_length=2)]] | None,
-        Field(description="x, y of both eyes, nose and mouth corners; null where the detector has none"),
+        Field(description="x, y of both eyes, nose and mouth corners; null if the detector gives none"),
     ]
 
 
 class ImageShape(BaseModel):
-    """One picture: its faces from left to right, or the reason why it could not be read."""
+    """One image: its faces from left to right, or the reason why it is unreadable."""
 
     source: Annotated[str, Field(description="the file's name as the client gave it, or its number")]
     width: Annotated[
         int,
-        Field(ge=0, description="pixels, turned upright; of the reduced picture where it was too large; 0: not read"),
+        Field(ge=0, description="pixels, after EXIF rotation; of the reduced image if it was too large; 0: unreadable"),
     ]
     height: Annotated[int, Field(ge=0)]
     faces: list[FaceShape]
@@ -41,23 +41,25 @@ class ImageShape(BaseModel):
 
 
 class ModelShape(BaseModel):
-    """Which model answered."""
+    """The model of the results."""
 
     name: str
     labels: list[str]
-    target: Annotated[str, Field(description="votes: a probability is a share of raters; label: of data set labels")]
+    target: Annotated[
+        str, Field(description="votes: probabilities are shares of raters; label: of labels of the data set")
+    ]
     sha256: list[str]
 
 
 class AnswerShape(BaseModel):
-    """What `mien predict --format json` writes."""
+    """The document that `mien predict --format json` writes."""
 
     model: ModelShape
     images: list[ImageShape]
 
 
 class LimitsShape(BaseModel):
-    """What a request may hold."""
+    """Limits of a request."""
 
     max_upload_mb: int
     max_pixels: int
@@ -65,47 +67,49 @@ class LimitsShape(BaseModel):
 
 
 class ModelsShape(BaseModel):
-    """What is served: the first model and the first detector are the defaults."""
+    """Served models and detectors; the first of each is the default."""
 
     models: list[ModelShape]
     detectors: list[str]
-    videos: Annotated[bool, Field(description="whether videos are taken")]
-    on_device: Annotated[bool, Field(description="whether the page can recognise in the browser alone, below /device")]
+    videos: Annotated[bool, Field(description="whether videos are accepted")]
+    on_device: Annotated[
+        bool, Field(description="whether the page can recognise in the browser, with the files below /device")
+    ]
     limits: LimitsShape
 
 
 class VideoShape(BaseModel):
     """A video job."""
 
-    id: Annotated[str, Field(description="who knows it, and has the same token, may fetch and remove the video")]
+    id: Annotated[str, Field(description="with the token that sent the video, it gives access to the video")]
     state: Annotated[
         VideoStage,
-        Field(description="incomplete: the video is damaged or too long; what came before that is there"),
+        Field(description="incomplete: the video is damaged or too long; results up to that point are available"),
     ]
     model: str
-    progress: Annotated[Probability | None, Field(description="null: the video does not say how long it is")]
+    progress: Annotated[Probability | None, Field(description="null: the length of the video is unknown")]
     seconds_left: float | None
     frames: Annotated[int, Field(ge=0, description="so far")]
     error: Annotated[str | None, Field(description="why it failed or is incomplete")]
-    summary: Annotated[dict[str, Any] | None, Field(description="as `mien predict --format json` says it of a video")]
-    files: Annotated[list[str], Field(description="what can be fetched, below this job's address")]
-    removed_in_s: Annotated[float | None, Field(description="an ended job is removed after so many seconds")]
+    summary: Annotated[dict[str, Any] | None, Field(description="as in `mien predict --format json` for a video")]
+    files: Annotated[list[str], Field(description="result files, relative to this job's URL")]
+    removed_in_s: Annotated[float | None, Field(description="seconds until an ended job is removed")]
 
 
 class StateShape(BaseModel):
-    """How the server is."""
+    """State of the server."""
 
     status: str
 
 
 class ErrorDetails(BaseModel):
-    """Why not."""
+    """The reason of an error."""
 
     code: Annotated[str, Field(description="for programs")]
     message: Annotated[str, Field(description="for people")]
 
 
 class ErrorShape(BaseModel):
-    """Every error has this shape."""
+    """The shape of every error."""
 
     error: ErrorDetails

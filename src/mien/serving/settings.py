@@ -1,4 +1,4 @@
-"""What the server is told: where it listens, what it offers, whom it answers, and every limit."""
+"""Settings of the server: address, models, access, and every limit."""
 
 from __future__ import annotations
 
@@ -11,40 +11,57 @@ from pathlib import Path
 from mien.errors import ServingError
 from mien.faces import DETECTORS
 from mien.model_file import DEFAULT_MODEL
+from mien.suggestions import did_you_mean
 
-_TOKEN = re.compile(r"[A-Za-z0-9_.~-]{16,200}")  # may stand in a header and in a WebSocket's subprotocol as it is
+_TOKEN = re.compile(r"[A-Za-z0-9_.~-]{16,200}")  # valid unescaped in a header and in a WebSocket subprotocol
 _ORIGIN = re.compile(r"https?://[^/\s*]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeSettings:
-    """How to serve. Every number is checked when the object is made.
+    """Settings of `serve`. Every value is checked when the object is created.
 
-    models, detectors: those that a request may choose from; the first is the default. device: where networks run, as
-    for `Recognizer`. min_face: pixels. token_file: bearer tokens, one a line; None: no token is asked for. threads:
-    images that are read and searched at once; 0: one a processor core.
+    Recognition:
+        models, detectors: choices of a request; the first is the default.
+        device: where networks run, as for `Recognizer`.
+        min_face: pixels.
+        threads: images that are decoded and searched for faces concurrently; 0: one per processor core.
+        batch_window_ms: faces of requests that arrive within this window are classified together.
+        batch_size: faces.
 
-    max_upload_mb: of one request. max_held_mb: of all uploads that are in memory at one moment. max_pixels: of one
-    picture, by its header; larger JPEG is decoded at a reduced scale. max_files: of one request.
-    max_connections, max_streams: at one moment, each worker.
-    queue_length: pictures that wait or are worked on. head_timeout_s: for a request's head, and of an idle connection.
-    upload_timeout_s: for its body. answer_timeout_s: for the work, and for a client that takes no answer.
-    stream_timeout_s: a stream without a frame ends. shutdown_timeout_s: running requests may take so long at the end.
-    batch_window_ms: faces of requests that come within it are classified together. batch_size: faces.
-    allowed_origins: web sites whose pages may use this server (`https://example.org`), beside its own.
-    on_device: a folder that `mien export web` wrote, for the page's switch "keep pictures on this device".
+    Access:
+        token_file: bearer tokens, one per line; None: no token is needed.
+        allowed_origins: other web sites whose pages may use this server, such as `https://example.org`.
+        on_device: a folder written by `mien export web`, for the page's switch "Keep images on this device".
 
-    videos: whether they are taken, where the extra [video] is there. max_video_mb, max_video_s, max_video_pixels: of
-    one video: its upload, its length in seconds, and each frame. video_jobs, video_queue: worked on and waiting at one
-    moment, each worker. max_videos, max_video_disk_mb: kept at one moment, by all workers. video_upload_timeout_s,
-    video_work_s: for one video. video_ttl_s: ended jobs are removed after it. video_folder: where the workers of one
-    server keep them; None: a private temporary folder.
+    Limits:
+        max_upload_mb, max_files: of one request.
+        max_held_mb: of all uploads in memory.
+        max_pixels: of one image, by its header; a larger JPEG is decoded at a reduced scale.
+        max_connections, max_streams: concurrent, per worker.
+        queue_length: images queued or in progress.
+        head_timeout_s: for a request's head, and of an idle connection.
+        upload_timeout_s: for a request's body.
+        answer_timeout_s: for recognition, and for a client that does not read the response.
+        stream_timeout_s: a stream without a frame for this long is closed.
+        shutdown_timeout_s: for running requests when the server stops.
+
+    Videos, with the extra [video]:
+        videos: whether they are accepted.
+        max_video_mb, max_video_s, max_video_pixels: of one upload, of its duration, and of each frame.
+        video_jobs, video_queue: in progress and waiting, per worker.
+        max_videos, max_video_disk_mb: kept, by all workers together.
+        video_upload_timeout_s, video_work_s: for one video.
+        video_ttl_s: ended jobs are removed after this time.
+        video_folder: shared by the workers of one server; None: a private temporary folder.
     """
 
     host: str = "127.0.0.1"
     port: int = 8000
     models: tuple[str, ...] = (DEFAULT_MODEL,)
     detectors: tuple[str, ...] = ("mtcnn",)
+    cascade: Path | None = None
+    yunet_weights: Path | None = None
     device: str = "auto"
     min_face: int = 20
     token_file: Path | None = None
@@ -95,7 +112,8 @@ class ServeSettings:
             raise ServingError("name at least one model, and none twice")
         if not self.detectors or (unknown := set(self.detectors) - set(DETECTORS)):
             named = ", ".join(sorted(unknown)) if self.detectors else "none given"
-            raise ServingError(f"face detectors: {named}; choose from {', '.join(DETECTORS)}")
+            hint = did_you_mean(named, DETECTORS)
+            raise ServingError(f"face detectors: {named}; {hint}choose from {', '.join(DETECTORS)}")
         if self.video_queue < 0 or self.max_video_disk_mb < self.max_video_mb:
             raise ServingError("video_queue must be at least 0, and max_video_disk_mb at least max_video_mb")
         if self.max_held_mb < self.max_upload_mb or self.queue_length < self.max_files:
@@ -111,7 +129,7 @@ class ServeSettings:
 
     @property
     def thread_count(self) -> int:
-        """Pictures that are read and searched at once."""
+        """Images that are decoded and searched for faces concurrently."""
         return self.threads or os.cpu_count() or 1
 
 
@@ -126,7 +144,7 @@ _ABOVE_ZERO = (
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a name or address (IPv6 with or without brackets) is this machine's own."""
+    """Whether a name or address (IPv6 with or without brackets) is a loopback one."""
     if host.lower() == "localhost":
         return True
     try:
@@ -136,22 +154,22 @@ def is_loopback(host: str) -> bool:
 
 
 def read_tokens(path: Path) -> tuple[str, ...]:
-    """The bearer tokens of a file, one a line; empty lines and lines that begin with # are left out.
+    """Reads the bearer tokens of a file, one per line. Empty lines and lines that begin with # are skipped.
 
-    Raises ServingError where it can't be read, has no token, or has one that is too short or has other characters than
-    letters, digits and -._~ (which a WebSocket's subprotocol can carry).
+    Raises ServingError if the file is unreadable or has no token. Also if a token is too short or has characters
+    other than letters, digits and -._~, which are valid in a WebSocket subprotocol.
     """
     try:
         lines = path.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ServingError(f"{path}: can't be read as a token file ({error}); expected one token a line") from error
+        raise ServingError(f"{path}: can't be read as a token file ({error}); expected one token per line") from error
     tokens = tuple(line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#"))
     if not tokens:
-        raise ServingError(f"{path}: has no token; write one a line, made for example with  openssl rand -hex 32")
+        raise ServingError(f"{path}: has no token; write one per line, for example from  openssl rand -hex 32")
     for number, token in enumerate(tokens, start=1):
         if not _TOKEN.fullmatch(token):  # the token itself stays out of the message
             raise ServingError(
                 f"{path}: token {number} can't be used; expected 16 to 200 letters, digits and -._~, "
-                "made for example with  openssl rand -hex 32"
+                "for example from  openssl rand -hex 32"
             )
     return tokens

@@ -1,7 +1,7 @@
-"""The WebSocket for cameras: frames in, answers out, and the newest frame wins.
+"""The WebSocket for cameras: receives frames and sends results. The newest frame wins.
 
-A client may send faster than the server works: a frame that still waits when the next one comes is dropped, so that
-answers are never late and memory never grows. The answer's `source` says which frame it is about, counted from 0.
+A client may send faster than the server recognises. A frame that is still waiting when the next one arrives is dropped:
+results are never late and memory stays bounded. The `source` of a result is the number of its frame, counted from 0.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from mien.serving.engine import Engine, Upload
 from mien.serving.gate import STREAM_PROTOCOL
 from mien.serving.metrics import Metrics
 
-_WRONG_DATA, _GOING = 1003, 1001
+_WRONG_DATA, _GOING_AWAY = 1003, 1001  # close codes of RFC 6455
 
 
 class Streams:
     """All open streams of one server."""
 
     def __init__(self, engine: Engine, metrics: Metrics, *, most: int, timeout_s: float) -> None:
-        """most: streams at one moment. timeout_s: a stream ends after so long without a frame."""
+        """most: concurrent streams. timeout_s: a stream without a frame for this long is closed."""
         self._engine, self._metrics, self._most, self._timeout_s = engine, metrics, most, timeout_s
         self._open = 0
 
     @property
     def full(self) -> bool:
-        """Whether no further stream can open."""
+        """Whether the limit of concurrent streams is reached."""
         return self._open >= self._most
 
     async def run(self, socket: WebSocket, *, model: str, detector: str) -> None:
-        """Accepts the socket and answers its frames until it ends."""
+        """Accepts the socket and sends a result for each frame until it closes."""
         self._change(1)
         newest = _Newest()
         try:
@@ -56,7 +56,7 @@ class Streams:
                 async with asyncio.timeout(self._timeout_s):
                     message = await socket.receive()
             except TimeoutError:
-                await socket.close(_GOING, "no frame for a long time")
+                await socket.close(_GOING_AWAY, "no frame within the time limit")
                 return
             if message["type"] == "websocket.disconnect":
                 return
@@ -79,7 +79,7 @@ class Streams:
 
 
 class _Newest:
-    """Room for one frame; a newer one takes its place."""
+    """Holds one frame; a newer one replaces it."""
 
     def __init__(self) -> None:
         self._frame: Upload | None = None
@@ -87,7 +87,7 @@ class _Newest:
         self._there = asyncio.Event()
 
     def put(self, data: bytes) -> bool:
-        """Whether an older frame was dropped for it."""
+        """Stores a frame. Returns whether an older one was dropped."""
         dropped = self._frame is not None
         self._frame = Upload(f"frame {self._count}", data)
         self._count += 1
@@ -98,5 +98,5 @@ class _Newest:
         await self._there.wait()
         self._there.clear()
         frame, self._frame = self._frame, None
-        assert frame is not None  # the event says so
+        assert frame is not None  # the event is set only after a frame was stored
         return frame

@@ -1,4 +1,4 @@
-"""Images that come as text: base64 and data: URLs, in JSON, in fields of a form, or alone."""
+"""Reads images that are sent as text: base64 and data: URLs in JSON, in form fields, or as the body itself."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
-from mien.errors import PictureError
+from mien.errors import ImageError
+from mien.images import HEAD_BYTES, describe_file, image_kind
 from mien.media.addresses import decode_base64, read_data_url
-from mien.pictures import HEAD_BYTES, describe_file, image_kind
 from mien.serving.engine import Upload
 from mien.serving.refusals import Refusal, bad_request, too_large
 
 IMAGE_KEYS = ("images", "image", "img", "img_path", "files", "file")
-"""Names under which JSON and forms hold images."""
+"""Keys of JSON and fields of forms that may hold images."""
 
 HOW_TO_SEND = (
     'send the image\'s bytes, a multipart form with files, or JSON {"images": ["<base64 or data URL>", ...]}; '
@@ -25,12 +25,12 @@ _TEXTS = frozenset({"text", "a web page", "an SVG drawing"})
 
 
 def no_image() -> Refusal:
-    """400: there is nothing in the request that can be looked at."""
-    return bad_request("no_picture", f"there is no picture in the request; {HOW_TO_SEND}")
+    """400: the request holds no image."""
+    return bad_request("no_image", f"there is no image in the request; {HOW_TO_SEND}")
 
 
 def images_in_text(body: bytes, content_type: str, *, max_files: int) -> list[Upload] | None:
-    """The images in a body that is text; None where it is something else. Raises Refusal for a text without images."""
+    """Returns the images of a text body, or None if the body is not text. Raises Refusal for a text without images."""
     kind = content_type.partition(";")[0].strip().lower()
     is_json = kind == "application/json" or kind.endswith("+json")
     if not is_json and describe_file(body[:HEAD_BYTES]) not in _TEXTS:
@@ -38,27 +38,27 @@ def images_in_text(body: bytes, content_type: str, *, max_files: int) -> list[Up
     if is_json or body[:64].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in {b"{", b"["}:
         return as_uploads(_texts_of_json(body), max_files=max_files)
     if image := _image_in(body.decode("utf-8", "replace")):
-        return [Upload("picture 0", image)]
+        return [Upload("image 0", image)]
     return as_uploads(_texts_of_form(body) if kind == _URLENCODED else (), max_files=max_files)
 
 
 def as_uploads(texts: Sequence[str], *, max_files: int) -> list[Upload]:
-    """The images behind base64 and data: URLs; those that are none become rows with their reason.
+    """Decodes base64 and data: URLs. A text that is no image becomes a result with its reason.
 
-    Raises Refusal where there are too many, and where none of them is an image.
+    Raises Refusal if there are too many texts, or if none of them is an image.
     """
     check_count(len(texts), max_files)
     found = [(text, _image_in(text)) for text in texts]
     if all(image is None for _, image in found):
         raise no_image()
     return [
-        Upload(f"picture {number}", text[:HEAD_BYTES].encode("utf-8", "replace") if image is None else image)
+        Upload(f"image {number}", text[:HEAD_BYTES].encode("utf-8", "replace") if image is None else image)
         for number, (text, image) in enumerate(found)
     ]
 
 
 def check_count(count: int, max_files: int) -> None:
-    """Raises Refusal where a request has too many images."""
+    """Raises Refusal if a request has too many images."""
     if count > max_files:
         raise too_large(f"the request has more than {max_files} files; send them in several requests")
 
@@ -74,7 +74,7 @@ def _texts_of_json(body: bytes) -> list[str]:
 
 
 def _strings(value: Any) -> Iterable[str]:
-    """The strings of a list, and of lists directly in it."""
+    """Yields the strings of a list and of the lists directly in it."""
     for item in value if isinstance(value, list) else [value]:
         yield from (text for text in (item if isinstance(item, list) else [item]) if isinstance(text, str))
 
@@ -84,7 +84,7 @@ def _texts_of_form(body: bytes) -> list[str]:
         fields = parse_qsl(body.decode("ascii", "replace"), max_num_fields=1000)
     except ValueError:
         raise no_image() from None
-    # Many clients leave the plus signs of base64 as they are, which stand for blanks here.
+    # Many clients do not escape the plus signs of base64, and parse_qsl decodes a plus sign as a space.
     return [text.replace(" ", "+") for name, text in fields if name.removesuffix("[]") in IMAGE_KEYS]
 
 
@@ -92,6 +92,6 @@ def _image_in(text: str) -> bytes | None:
     text = text.strip()
     try:
         data = read_data_url(text) if text[:5].lower() == "data:" else decode_base64(text.encode("utf-8", "replace"))
-    except PictureError:
+    except ImageError:
         return None
     return data if data and image_kind(data[:HEAD_BYTES]) else None

@@ -1,4 +1,4 @@
-"""Takes pictures out of a request: counted while they come, in memory only, refused as soon as a limit is passed."""
+"""Reads images from a request, in memory only. A request is refused as soon as it passes a limit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 from starlette.requests import ClientDisconnect, Request
 
-from mien.pictures import HEAD_BYTES, image_kind
+from mien.images import HEAD_BYTES, image_kind
 from mien.serving.engine import Upload
 from mien.serving.metrics import Metrics
 from mien.serving.multipart import FileParts, form_boundary
@@ -17,19 +17,19 @@ from mien.serving.text_bodies import IMAGE_KEYS, as_uploads, check_count, images
 
 
 class UploadMemory:
-    """How many bytes of uploads are in memory at this moment."""
+    """Counts the bytes of uploads that are held in memory."""
 
     def __init__(self, limit: int, metrics: Metrics) -> None:
         self._limit, self._held, self._metrics = limit, 0, metrics
 
     def take(self, count: int) -> None:
-        """Accounts for bytes that come in. Raises Refusal (503) where there is no room for them."""
+        """Adds incoming bytes. Raises Refusal (503) if they would pass the limit."""
         if self._held + count > self._limit:
             raise busy("too many uploads at once")
         self._change(count)
 
     def give_back(self, count: int) -> None:
-        """The bytes are gone."""
+        """Subtracts released bytes."""
         self._change(-count)
 
     def _change(self, count: int) -> None:
@@ -38,7 +38,7 @@ class UploadMemory:
 
 
 async def read_body(request: Request, settings: ServeSettings, memory: UploadMemory) -> bytearray:
-    """The body of a request; the caller gives its length back to `memory`. Raises Refusal, ClientGone."""
+    """Reads the body of a request. The caller returns its length to `memory`. Raises Refusal, ClientGone."""
     limit = settings.max_upload_mb * 1_000_000
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared[:20]) > limit:
@@ -62,8 +62,8 @@ async def read_body(request: Request, settings: ServeSettings, memory: UploadMem
     return body
 
 
-def pictures_of(body: bytearray, content_type: str, *, max_files: int) -> list[Upload]:
-    """The files of a multipart body, the images in a text, or the body itself as one image. Raises Refusal."""
+def images_of(body: bytearray, content_type: str, *, max_files: int) -> list[Upload]:
+    """Returns the files of a multipart body, the images of a text, or the body as one image. Raises Refusal."""
     boundary = form_boundary(content_type)
     if boundary is not None:
         return _files_of(bytes(body), boundary, max_files)
@@ -71,11 +71,11 @@ def pictures_of(body: bytearray, content_type: str, *, max_files: int) -> list[U
         raise no_image()
     data = bytes(body)
     texts = None if image_kind(data[:HEAD_BYTES]) else images_in_text(data, content_type, max_files=max_files)
-    return [Upload("picture 0", data)] if texts is None else texts
+    return [Upload("image 0", data)] if texts is None else texts
 
 
 def _files_of(body: bytes, boundary: bytes, max_files: int) -> list[Upload]:
-    """The files of a form; where it has none, the images in its fields."""
+    """Returns the files of a form, or the images in its fields if it has no files."""
     files: list[tuple[str, list[bytes]]] = []
     fields: list[list[bytes]] = []
     current: list[bytes] = []
@@ -84,7 +84,7 @@ def _files_of(body: bytes, boundary: bytes, max_files: int) -> list[Upload]:
         nonlocal current
         check_count(len(files) + 1, max_files)
         current = []
-        files.append((name or f"picture {len(files)}", current))
+        files.append((name or f"image {len(files)}", current))
 
     def more(data: bytes) -> None:
         current.append(data)
@@ -106,4 +106,4 @@ def _files_of(body: bytes, boundary: bytes, max_files: int) -> list[Upload]:
 
 
 def _over(settings: ServeSettings) -> Refusal:
-    return too_large(f"the upload has more than {settings.max_upload_mb} MB; send smaller or fewer pictures")
+    return too_large(f"the upload has more than {settings.max_upload_mb} MB; send smaller or fewer images")

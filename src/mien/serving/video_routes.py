@@ -1,4 +1,4 @@
-"""The routes of video jobs: send a video, ask how far it is, fetch what came of it, remove it."""
+"""The routes of video jobs: upload a video, get its progress, download results, remove it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FILE = {"type": "string", "format": "binary"}
 _BODY = {
     "requestBody": {
         "required": True,
-        "description": "A video: the only file of a form, or its bytes. What it is is seen from its content.",
+        "description": "A video: the only file of a form, or its bytes. The format is detected from the content.",
         "content": {
             "multipart/form-data": {"schema": {"type": "object", "required": ["file"], "properties": {"file": _FILE}}},
             "video/*": {"schema": {**_FILE, "minLength": 1}},
@@ -34,8 +34,8 @@ _BODY = {
     }
 }
 _RANGE = re.compile(r"bytes=(?:(\d{1,18})-(\d{0,18})|-(\d{1,18}))")
-ModelName = Annotated[str | None, Query(description="one of those that GET /v1/models names")]
-DetectorName = Annotated[str | None, Query(description="one of those that GET /v1/models names")]
+ModelName = Annotated[str | None, Query(description="one of GET /v1/models")]
+DetectorName = Annotated[str | None, Query(description="one of GET /v1/models")]
 
 
 def add_video_routes(
@@ -46,14 +46,18 @@ def add_video_routes(
     summary: Callable[[str], ModelSummary],
     errors: dict[int | str, dict[str, Any]],
 ) -> None:
-    """choose: the model and detector that a request asks for; Raises Refusal. errors: the answers of any status."""
+    """Adds the routes.
 
-    def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    choose: returns the requested model and detector; raises Refusal.
+    errors: status -> response of the OpenAPI document.
+    """
+
+    def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
         more = {
             404: "there is no such video",
-            409: "it has no results, or none yet",
-            415: "this is no video that can be read",
-            416: "the file has no such part",
+            409: "results are not available",
+            415: "not a readable video",
+            416: "the requested range is outside of the file",
         }
         own = {status: {"model": schemas.ErrorShape, "description": text} for status, text in more.items()}
         return {status: errors[status] if status in errors else own[status] for status in (401, 403, 421, *statuses)}
@@ -75,27 +79,29 @@ def add_video_routes(
     @app.post(
         "/v1/videos",
         status_code=HTTPStatus.ACCEPTED,
-        responses=answers(400, 408, 413, 415, 422, 503),
+        responses=responses(400, 408, 413, 415, 422, 503),
         openapi_extra=_BODY,
-        summary="Have the faces of a video followed: gives a job",
+        summary="Upload a video: starts a job that tracks its faces",
     )
     async def send_video(
         request: Request, response: Response, model: ModelName = None, detector: DetectorName = None
     ) -> schemas.VideoShape:
-        name, finder = choose(model, detector)
-        state = await jobs.add(request, model=name, summary=summary(name), detector=finder, owner=_owner(request))
+        name, detector_name = choose(model, detector)
+        state = await jobs.add(
+            request, model=name, summary=summary(name), detector=detector_name, owner=_owner(request)
+        )
         response.headers["location"] = f"/v1/videos/{state.id}"
         return shape(state)
 
-    @app.get("/v1/videos/{video}", responses=answers(404), summary="How far a video is")
+    @app.get("/v1/videos/{video}", responses=responses(404), summary="State of a video job")
     async def get_video(request: Request, video: str) -> schemas.VideoShape:
         return shape(jobs.get(video, _owner(request)))
 
     @app.delete(
         "/v1/videos/{video}",
         status_code=HTTPStatus.NO_CONTENT,
-        responses=answers(404),
-        summary="Cancel the work on a video, and remove all of it",
+        responses=responses(404),
+        summary="Cancel a video job and remove its files",
     )
     async def remove_video(request: Request, video: str) -> Response:
         await jobs.remove(video, _owner(request))
@@ -109,11 +115,11 @@ def add_video_routes(
             operation_id=f"get_{re.sub('[^a-z0-9]', '_', name)}",
             responses={
                 200: {"content": {kind: {}}, "description": "the file"},
-                206: {"content": {kind: {}}, "description": "the part of it that Range asked for"},
-                **answers(404, 409, 416),
+                206: {"content": {kind: {}}, "description": "the requested range"},
+                **responses(404, 409, 416),
             },
             response_class=FileResponse,
-            summary=f"What came of a video: {name}",
+            summary=f"Result of a video: {name}",
         )
         async def get_file(request: Request, video: str) -> Response:
             return _file(request, jobs, video, name)
@@ -123,20 +129,20 @@ def add_video_routes(
 
 
 def _owner(request: Request) -> str:
-    """Who asks, as the gate has found: the same for each request with the same token."""
+    """The caller found by `Gate`: the same for all requests with the same token."""
     return str(request.scope.get("mien.caller", ""))
 
 
 def _file(request: Request, jobs: VideoJobs, video: str, name: str) -> Response:
-    """The file, or the one part of it that `Range` names; any other wish of that kind is passed over."""
+    """Returns the file, or its one part in `Range`; any other `Range` is ignored."""
     place = jobs.result(video, _owner(request), name)
     try:
         status = place.stat()
     except OSError:
-        raise Refusal(HTTPStatus.NOT_FOUND, "no_video", "there is no such video; perhaps its time was up") from None
-    wish = request.headers.get("range")
-    part = _RANGE.fullmatch(wish or "")
-    if wish is not None and (part is None or (part[1] and part[2] and int(part[1]) > int(part[2]))):
+        raise Refusal(HTTPStatus.NOT_FOUND, "no_video", "there is no such video, or it has expired") from None
+    wanted = request.headers.get("range")
+    part = _RANGE.fullmatch(wanted or "")
+    if wanted is not None and (part is None or (part[1] and part[2] and int(part[1]) > int(part[2]))):
         request.scope["headers"] = [pair for pair in request.scope["headers"] if pair[0] != b"range"]
     elif part is not None and (int(part[1]) >= status.st_size if part[1] else int(part[3]) == 0):
         message = f"the file has {status.st_size} bytes"

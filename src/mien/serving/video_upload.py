@@ -1,4 +1,4 @@
-"""Takes a video out of a request, straight into a file: counted while it comes, refused as soon as it can't be one."""
+"""Receives a video from a request into a file. Refuses it as soon as it is too large or not a video."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from starlette.requests import ClientDisconnect, Request
 from mien.serving.multipart import FileParts, form_boundary
 from mien.serving.refusals import ClientGone, Refusal, bad_request, too_large
 from mien.serving.settings import ServeSettings
+from mien.serving.video_work import ACCEPTED
 
-_HEAD = 1024  # bytes by which it is seen what a file is
-_PIECE = 1 << 20  # bytes that are written at once
-_LOOK_EVERY = 16 << 20  # bytes between two looks at the disk
+_HEAD = 1024  # bytes from which the format is detected
+_PIECE = 1 << 20  # bytes per write
+_CHECK_EVERY = 16 << 20  # bytes between two checks of disk space
 _ANYWHERE = (
     b"\x1a\x45\xdf\xa3",
     b"OggS",
@@ -25,41 +26,41 @@ _ANYWHERE = (
     b"YUV4MPEG2",
     b"GIF8",
 )
-_MPEG = (b"\x00\x00\x01", b"\x00\x00\x00\x01", b"\xff\xd8\xff")  # MPEG, H.264 and H.265 without a container; MJPEG
-_ATOMS = {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}  # with which an MP4 or MOV may begin
+_MPEG = (b"\x00\x00\x01", b"\x00\x00\x00\x01", b"\xff\xd8\xff")  # MPEG, bare H.264 and H.265; MJPEG
+_ATOMS = {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}  # possible first atoms of MP4 and MOV
 
 
 async def receive_video(
     request: Request, place: Path, settings: ServeSettings, check_room: Callable[[int], None]
 ) -> None:
-    """Writes the video of a request, a form's only file or the body itself, into `place`.
+    """Writes the video of a request to `place`: the only file of a form, or the body.
 
-    check_room: is told how many bytes are still to come, 0 where that is not known, and raises Refusal where the disk
-    has no room for them; called in another thread. Raises Refusal, ClientGone.
+    check_room: called in another thread with the number of bytes still expected, 0 if unknown. It raises Refusal if
+    the disk has no room for them. Raises Refusal, ClientGone.
     """
     limit = settings.max_video_mb * 1_000_000
     declared = request.headers.get("content-length", "")
     expected = int(declared[:20]) if declared.isdecimal() else 0
-    if expected > limit + 10_000:  # a form's borders come on top
+    if expected > limit + 10_000:  # plus the boundaries of a form
         raise _over(settings)
     await asyncio.to_thread(check_room, expected)
     file = _UploadFile(place, settings)
     boundary = form_boundary(request.headers.get("content-type", ""))
-    looked_at = 0
+    checked_at = 0
     try:
         form = None if boundary is None else FileParts(boundary, begin=file.begin, data=file.take)
         async with asyncio.timeout(settings.video_upload_timeout_s):
             chunks = aiter(request.stream())
             while True:
-                async with asyncio.timeout(settings.upload_timeout_s):  # a client that falls silent
+                async with asyncio.timeout(settings.upload_timeout_s):  # a client that stops sending
                     chunk = await anext(chunks, None)
                 if chunk is None:
                     break
                 (form or file).take(chunk)
                 if file.waiting >= _PIECE:
                     await asyncio.to_thread(file.write)
-                if file.count - looked_at >= _LOOK_EVERY:
-                    looked_at = file.count
+                if file.count - checked_at >= _CHECK_EVERY:
+                    checked_at = file.count
                     await asyncio.to_thread(check_room, 0)
             if form is not None:
                 form.end()
@@ -73,16 +74,25 @@ async def receive_video(
 
 
 def looks_like_video(head: bytes) -> bool:
-    """Whether a file that begins so (a thousand bytes, or all of a smaller one) may be a video."""
+    """Whether a file may be a video. head: its first 1024 bytes, or all of a smaller file."""
     return (
         head.startswith(_ANYWHERE)
         or head.startswith(_MPEG)
-        or head[4:8] in _ATOMS
-        or (head.startswith(b"\x89PNG") and b"acTL" in head)  # an animated PNG
+        or (head[4:8] in _ATOMS and head[8:12] != b"avif")
+        or _is_animated(head)
         or (head[:4] == b"RIFF" and head[8:12] == b"AVI ")
-        or (head[:1] == b"G" and head[188:189] == b"G")  # a transport stream's packets
-        or (head[4:5] == b"G" and head[196:197] == b"G")  # with time codes, as cameras write them
+        or (head[:1] == b"G" and head[188:189] == b"G")  # packets of a transport stream
+        or (head[4:5] == b"G" and head[196:197] == b"G")  # with time codes, as written by cameras
     )
+
+
+def _is_animated(head: bytes) -> bool:
+    """Whether an image in PNG, WebP or AVIF is animated."""
+    if head.startswith(b"\x89PNG"):
+        return b"acTL" in head
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return head[12:16] == b"VP8X" and bool(head[20] & 2)
+    return head[4:12] == b"ftypavif" and b"avis" in head[: int.from_bytes(head[:4])]
 
 
 def _over(settings: ServeSettings) -> Refusal:
@@ -90,24 +100,24 @@ def _over(settings: ServeSettings) -> Refusal:
 
 
 class _UploadFile:
-    """The file that grows. count: bytes so far; waiting: those that are not written yet."""
+    """The file of an upload. count: bytes received; waiting: bytes not written yet."""
 
     def __init__(self, place: Path, settings: ServeSettings) -> None:
         self._settings, self._file = settings, place.open("xb", buffering=0)
         self._pieces: list[bytes] = []
-        self._head: bytes | None = b""  # None: looked at
+        self._head: bytes | None = b""  # None: checked
         self.count = self.waiting = 0
 
     def begin(self, _name: str) -> None:
-        """A file of a form begins. Raises Refusal where there was one before.
+        """Called when a file of a form begins. Raises Refusal for a second one.
 
-        An empty one is what a page's form sends where no file was chosen.
+        A first, empty one is ignored: browsers send it for a file input without a file.
         """
         if self.count:
-            raise bad_request("one_video", "a request takes one video; send the others in requests of their own")
+            raise bad_request("one_video", "a request takes one video; send each video in its own request")
 
     def take(self, data: bytes) -> None:
-        """More of it. Raises Refusal."""
+        """Adds a chunk. Raises Refusal."""
         self.count += len(data)
         self.waiting += len(data)
         if self.count > self._settings.max_video_mb * 1_000_000:
@@ -116,10 +126,10 @@ class _UploadFile:
         if self._head is not None:
             self._head += data[: _HEAD - len(self._head)]
             if len(self._head) >= _HEAD:
-                self._look()
+                self._check_head()
 
     def write(self) -> None:
-        """Hands what waits to the disk. Raises Refusal where it is full."""
+        """Writes the waiting chunks. Raises Refusal if the disk is full."""
         left = memoryview(b"".join(self._pieces))
         self._pieces, self.waiting = [], 0
         try:
@@ -129,22 +139,22 @@ class _UploadFile:
             raise no_room() from None
 
     def end(self) -> None:
-        """That was all. Raises Refusal."""
+        """Ends the file. Raises Refusal if it is empty or not a video."""
         if not self.count:
             raise bad_request(
                 "no_video", "there is no video in the request; send a file (multipart) or a video's bytes"
             )
         if self._head is not None:
-            self._look()
+            self._check_head()
         self.write()
 
     def close(self) -> None:
         self._file.close()
 
-    def _look(self) -> None:
+    def _check_head(self) -> None:
         head, self._head = self._head or b"", None
         if not looks_like_video(head):
-            message = "this is no video of a kind that is taken: MP4, MOV, WebM, MKV, AVI, MPEG, OGG"
+            message = f"this is not a video; expected {ACCEPTED}"
             raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unreadable_video", message)
 
 

@@ -1,7 +1,7 @@
-"""The process that works on one video: it decodes, recognises and draws at a low priority, and can be killed.
+"""The process of one video job: it decodes, recognises and draws at a low priority, and can be killed.
 
-It is told what to do in a line on standard input, and ends when that closes: no work outlives the server. It tells how
-it goes in lines on standard output. FFmpeg reads strangers' files here only, never in the server itself.
+It reads its order as one line from standard input, and exits when that closes, so no job outlives the server. It
+reports progress as lines on standard output. Uploaded videos are decoded only here, never in the server process.
 """
 
 from __future__ import annotations
@@ -26,22 +26,23 @@ if TYPE_CHECKING:
 UPLOAD = "upload"
 TIMELINE_CSV, TIMELINE_LINES, VIDEO, FRAMES = RESULTS = ("timeline.csv", "timeline.jsonl", "video.mp4", "frames.json")
 
-# Every container that people have, and none that names other files (playlists, concatenations, picture sequences).
+ACCEPTED = "MP4, MOV, WebM, MKV, AVI, MPEG, OGG, or an animated GIF, PNG, WebP or AVIF"
+# The common containers, and none that refers to other files (playlists, concatenations, image sequences).
 _FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,asf,flv,ogg,ivf,gif,apng,h264,hevc,mjpeg,yuv4mpegpipe"
 )  # fmt: skip
-_TELL_EVERY_S = 0.25
-_LOOK_EVERY_S = 2.0
+_REPORT_EVERY_S = 0.25
+_CHECK_EVERY_S = 2.0
 _MOST_MEMORY = 4 << 30
-_NICE = 15  # where both want the processor, the server gets most of it
+_NICE = 15  # the server takes precedence on a busy processor
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to do. check: only see whether it is a video within the limits.
+    """A job's parameters. check: only check that the upload is a video within the limits.
 
-    folder: has the upload, and takes the results. root: whose disk use is limited, to most_bytes. model: a file or a
-    shipped name; sha256: what it must still be.
+    folder: contains the upload, and gets the results. root: folder whose size is limited to most_bytes. model: a file
+    or the name of a shipped model, or several as A+B. sha256: their expected checksums, separated by commas.
     """
 
     check: bool
@@ -54,41 +55,43 @@ class Order:
     most_seconds: float
     most_pixels: int
     most_bytes: int
+    cascade: str = ""
+    yunet_weights: str = ""
 
     def to_json(self) -> str:
-        """One line."""
+        """As one line of JSON."""
         return json.dumps(asdict(self))
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """How it goes. progress: 0 to 1, None where the video does not say how long it is.
+    """Progress of a job, or its result. progress: 0 to 1, None if the video's length is unknown.
 
-    refused: the code of a refusal, for a check. error: why it failed or ended early. whole: all of the video was read.
-    mistake: the type and place of a programming error, for the log. summary: as `TimelineSummary.to_dict`.
+    refused: error code of a failed check. error: why it failed or ended early. complete: the video was read to its end.
+    bug: type and traceback of an unexpected exception, for the log. summary: as `TimelineSummary.to_dict`.
     """
 
     frames: int = 0
     progress: float | None = None
     ended: bool = False
-    whole: bool = False
+    complete: bool = False
     refused: str | None = None
     error: str | None = None
-    mistake: str | None = None
+    bug: str | None = None
     summary: dict[str, Any] | None = None
 
     def to_json(self) -> str:
-        """One line."""
+        """As one line of JSON."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, line: bytes | str) -> Report:
-        """Raises ValueError, TypeError for another line."""
+        """Parses a line. Raises ValueError, TypeError for any other text."""
         return cls(**json.loads(line))
 
 
 class _Refused(MienError):
-    """A video that the server's limits do not let through."""
+    """A video that exceeds a limit of the server."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -96,38 +99,51 @@ class _Refused(MienError):
 
 
 def check(order: Order) -> None:
-    """Opens the upload as a video of a known kind, within the limits. Raises MienError."""
+    """Checks that the upload is a video of an accepted format, within the limits. Raises MienError."""
     import av
 
     from mien.errors import VideoError
+    from mien.media.video.animations import open_animation
     from mien.media.video.decoding import VideoDecoder, open_container
     from mien.media.video.files import as_truncated
 
     place = Path(order.folder, UPLOAD)
+    try:
+        animation = open_animation(place)
+    except VideoError as error:  # its advice is for the command line
+        raise VideoError(str(error).replace("use  mien predict  for images", "send it to /v1/predict")) from error
+    if animation is not None:
+        animation.close()
+        _check_frame_size(animation.size_wh, order)
+        return
     options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
     try:
         container = open_container(f"file:{place}", str(place), options=options)
     except VideoError as error:
         if isinstance(error.__cause__, av.error.ArgumentError):
-            raise VideoError("is no video of a kind that is taken: MP4, MOV, WebM, MKV, AVI, MPEG, OGG") from error
+            raise VideoError(f"is not a video; expected {ACCEPTED}") from error
         raise as_truncated(error, place) from error
     with container:
         for stream in container.streams.video:
             codec = stream.codec_context
-            if codec is not None and codec.width * codec.height > order.most_pixels:
-                raise _Refused(
-                    "too_large_frames",
-                    f"has frames of {codec.width} x {codec.height} pixels; this server takes "
-                    f"{order.most_pixels / 1e6:g} million at most",
-                )
+            if codec is not None:
+                _check_frame_size((codec.width, codec.height), order)
         seconds = VideoDecoder(container, str(place), live=False).stated_seconds
     if seconds is not None and seconds > order.most_seconds:
         message = f"is {seconds:.0f} seconds long; this server takes {order.most_seconds:g} at most"
         raise _Refused("too_long", message)
 
 
-def work(order: Order, tell: Callable[[Report], None]) -> Report:
-    """Watches the upload into the results; what `mien watch` makes of the same file. Raises MienError."""
+def _check_frame_size(size_wh: tuple[int, int], order: Order) -> None:
+    width, height = size_wh
+    if width * height > order.most_pixels:
+        most = f"{order.most_pixels / 1e6:g} million"
+        message = f"has frames of {width} x {height} pixels; this server takes {most} at most"
+        raise _Refused("too_large_frames", message)
+
+
+def work(order: Order, on_report: Callable[[Report], None]) -> Report:
+    """Writes the results, as `mien watch` does for the same file. Raises MienError."""
     from contextlib import ExitStack
 
     import cv2
@@ -136,28 +152,37 @@ def work(order: Order, tell: Callable[[Report], None]) -> Report:
     from mien.faces import make_detector
     from mien.media.timeline import CsvTimeline, JsonLinesTimeline
     from mien.media.timeline_summary import TimelineCounter
+    from mien.media.video.animations import open_animation
     from mien.media.video.files import open_file
     from mien.media.video.recorder import open_recorder
-    from mien.model_file import open_model
+    from mien.model_file import open_model, split_models
     from mien.recognition.outputs import NamedOutput, Recording, write_outputs
     from mien.recognition.recognizer import Recognizer
     from mien.recognition.watch_files import frame_drawer
 
     cv2.setNumThreads(1)
     folder = Path(order.folder)
-    model = open_model(order.model, threads=1)
-    if model.sha256 != order.sha256:
-        raise ModelFileError("the model's file has changed since the server began; start the server anew")
-    detector = make_detector(order.detector, min_face=order.min_face, threads=1)
-    recognizer = Recognizer(model, detector=detector, min_face=order.min_face)
+    models = [open_model(part, threads=1) for part in split_models(order.model)]
+    if ",".join(model.sha256 for model in models) != order.sha256:
+        raise ModelFileError("the model file has changed since the server started; restart the server")
+    detector = make_detector(
+        order.detector,
+        min_face=order.min_face,
+        cascade=order.cascade or None,
+        yunet_weights=order.yunet_weights or None,
+        threads=1,
+    )
+    recognizer = Recognizer(models, detector=detector, min_face=order.min_face)
     counter, labels = TimelineCounter(), recognizer.labels
-    with ExitStack() as stack:  # closes what was opened where something can't be
-        opened = open_file(folder / UPLOAD)
+    with ExitStack() as stack:  # closes opened outputs if a later one fails
+        animation = open_animation(folder / UPLOAD)
+        opened = animation or open_file(folder / UPLOAD)
         stack.callback(opened.close)
         watched = recognizer.watch(opened, keep_images=True)
         try:
-            recorder = open_recorder(folder / VIDEO, rate=opened.rate, sound_of=folder / UPLOAD)
-        except VideoError:  # a damaged file whose sound has no place in time: its frames may do
+            sound_of = None if animation else folder / UPLOAD
+            recorder = open_recorder(folder / VIDEO, rate=opened.rate, sound_of=sound_of)
+        except VideoError:  # the sound of a damaged file may have no valid times: record without it
             recorder = open_recorder(folder / VIDEO, rate=opened.rate)
         outputs = [
             NamedOutput("", counter),
@@ -167,50 +192,54 @@ def work(order: Order, tell: Callable[[Report], None]) -> Report:
             NamedOutput("", Recording(recorder), drawn=True),
         ]
         stack.pop_all()
-    watcher = _Watcher(order, tell, opened.frames, stop=watched.close)
-    done = write_outputs(watched, outputs, draw=frame_drawer(), live=False, each=watcher.see)
-    error = watcher.stopped or done.error
-    return Report(done.frames, 1.0, ended=True, whole=error is None, error=error, summary=counter.summary().to_dict())
+    limits = _Limits(order, on_report, opened.frames, stop=watched.close)
+    done = write_outputs(watched, outputs, draw=frame_drawer(), live=False, each=limits.check)
+    error = limits.exceeded or done.error
+    return Report(
+        done.frames, 1.0, ended=True, complete=error is None, error=error, summary=counter.summary().to_dict()
+    )
 
 
-class _Watcher:
-    """Tells how far it is, and stops where a limit is passed that could not be seen before."""
+class _Limits:
+    """Reports progress, and stops the job at a limit that the check before it could not see."""
 
     def __init__(
-        self, order: Order, tell: Callable[[Report], None], frames: int | None, *, stop: Callable[[], None]
+        self, order: Order, on_report: Callable[[Report], None], frames: int | None, *, stop: Callable[[], None]
     ) -> None:
-        self._order, self._tell, self._frames, self._stop = order, tell, frames, stop
-        self._count, self._told, self._looked = 0, 0.0, time.monotonic()
-        self.stopped: str | None = None
+        self._order, self._on_report, self._frames, self._stop = order, on_report, frames, stop
+        self._count, self._reported, self._checked = 0, 0.0, time.monotonic()
+        self.exceeded: str | None = None
 
-    def see(self, result: FrameResult) -> None:
-        """One more frame was written."""
+    def check(self, result: FrameResult) -> None:
+        """Called after each written frame."""
         self._count += 1
         now = time.monotonic()
-        if now - self._told >= _TELL_EVERY_S:
-            self._told = now
+        if now - self._reported >= _REPORT_EVERY_S:
+            self._reported = now
             progress = min(1.0, self._count / self._frames) if self._frames else None
-            self._tell(Report(self._count, progress))
+            self._on_report(Report(self._count, progress))
         order = self._order
         if result.time_s >= order.most_seconds:
-            self._end(f"the video is longer than {order.most_seconds:g} seconds; what came before stands")
+            self._end(f"the video is longer than {order.most_seconds:g} seconds; results up to that point are kept")
         elif result.width * result.height > order.most_pixels:
-            self._end(f"the frames grow beyond {order.most_pixels / 1e6:g} million pixels; what came before stands")
-        elif now - self._looked >= _LOOK_EVERY_S:
+            self._end(
+                f"the frames exceed {order.most_pixels / 1e6:g} million pixels; results up to that point are kept"
+            )
+        elif now - self._checked >= _CHECK_EVERY_S:
             from mien.serving.private_folders import held_bytes
 
-            self._looked = now
+            self._checked = now
             if held_bytes(Path(order.root)) > order.most_bytes:
-                self._end("the server has no more room for videos; what came before stands")
+                self._end("the server has no room for more videos; results up to that point are kept")
 
     def _end(self, why: str) -> None:
-        if self.stopped is None:
-            self.stopped = why
+        if self.exceeded is None:
+            self.exceeded = why
             self._stop()
 
 
 class _Frames:
-    """All frames as one JSON document, `{"model": ..., "frames": [...]}`, written as they come."""
+    """Writes all frames as one JSON document, `{"model": ..., "frames": [...]}`, frame by frame."""
 
     def __init__(self, path: Path, model: ModelSummary) -> None:
         self._file = path.open("w", encoding="utf-8")
@@ -218,7 +247,7 @@ class _Frames:
         self._between = "\n"
 
     def write(self, result: FrameResult) -> None:
-        """Adds a frame."""
+        """Writes a frame."""
         self._file.write(self._between + json.dumps(result.to_dict()))
         self._between = ",\n"
 
@@ -228,32 +257,32 @@ class _Frames:
         self._file.close()
 
 
-def _follow_orders(order: Order, tell: Callable[[Report], None]) -> Report:
+def _run(order: Order, on_report: Callable[[Report], None]) -> Report:
     try:
         if not order.check:
             os.nice(_NICE)
-            report = work(order, tell)
-            return replace(report, error=_without_places(report.error, order) if report.error else None)
+            report = work(order, on_report)
+            return replace(report, error=_without_paths(report.error, order) if report.error else None)
         check(order)
-        return Report(ended=True, whole=True)
+        return Report(ended=True, complete=True)
     except MienError as error:
         code = error.code if isinstance(error, _Refused) else "unreadable_video"
-        return Report(ended=True, refused=code, error=_without_places(str(error), order))
+        return Report(ended=True, refused=code, error=_without_paths(str(error), order))
     except MemoryError:
-        return Report(ended=True, refused="unreadable_video", error="it needs more memory than there is")
-    except Exception as error:  # where it happened and of what type: its text may hold a name
-        place = "".join(traceback.format_tb(error.__traceback__))
-        return Report(ended=True, error="the server made a mistake", mistake=f"{type(error).__name__}\n{place}")
+        return Report(ended=True, refused="unreadable_video", error="it needs too much memory")
+    except Exception as error:  # only type and traceback: the message may contain a file name
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        return Report(ended=True, error="internal error", bug=f"{type(error).__name__}\n{frames}")
 
 
-def _without_places(message: str, order: Order) -> str:
-    """Clients learn nothing about the server's folders."""
+def _without_paths(message: str, order: Order) -> str:
+    """Removes paths of the server from a message for clients."""
     upload = str(Path(order.folder, UPLOAD))
     return message.removeprefix(f"{upload}: ").replace(upload, "the video").replace(f"{order.folder}/", "")
 
 
-def _limit_itself() -> None:
-    """No core dumps, and no more memory than a video may need."""
+def _set_limits() -> None:
+    """Disables core dumps and limits memory."""
     import resource
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -262,14 +291,14 @@ def _limit_itself() -> None:
 
 
 def _end_with_server() -> None:
-    os.read(0, 1)  # nothing more comes: it returns when the server closes it, or ends
+    os.read(0, 1)  # returns when the server closes the pipe or exits
     os._exit(1)
 
 
 def main() -> None:
-    """Follows the order on standard input."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server ends it
-    _limit_itself()
+    """Reads the order from standard input and runs it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server stops this process
+    _set_limits()
     line = bytearray()
     while not line.endswith(b"\n"):
         piece = os.read(0, 65536)
@@ -278,14 +307,14 @@ def main() -> None:
         line += piece
     threading.Thread(target=_end_with_server, daemon=True).start()
     out: TextIO = sys.stdout
-    sys.stdout = sys.stderr  # whatever a library prints is not a report
+    sys.stdout = sys.stderr  # output of libraries is not a report
 
-    def tell(report: Report) -> None:
+    def send(report: Report) -> None:
         out.write(report.to_json() + "\n")
         out.flush()
 
-    tell(_follow_orders(Order(**json.loads(line)), tell))
-    os._exit(0)  # neither threads nor libraries hold it up
+    send(_run(Order(**json.loads(line)), send))
+    os._exit(0)  # does not wait for threads
 
 
 if __name__ == "__main__":

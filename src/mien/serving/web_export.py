@@ -1,6 +1,6 @@
-"""The page as a folder of static files in which the browser itself recognises: nothing is sent to any server.
+"""Exports the page as a folder of static files that recognises in the browser: nothing is sent to a server.
 
-What it holds beside the page: the MTCNN networks, one model, and onnxruntime-web, which the user's npm brings.
+Besides the page the folder contains the MTCNN networks, one model, and onnxruntime-web, which npm downloads.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from mien.model_file import ModelFile, open_model
 from mien.version import __version__
 
 RUNTIME_VERSION = "1.30.0"
-"""Of onnxruntime-web (MIT, Microsoft)."""
+"""Version of onnxruntime-web (MIT, Microsoft)."""
 
 MANIFEST = "manifest.json"
 WORKER_POLICY = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self'"
-"""The content security policy of what runs in the worker: only there is WebAssembly compiled."""
+"""Content security policy of the worker, which alone may compile WebAssembly."""
 
 _PAGE_POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' blob: data:; "
@@ -66,7 +66,7 @@ _HEAD = '<meta charset="utf-8">\n'
 
 @dataclass(frozen=True, slots=True)
 class ExportedFile:
-    """One file of the folder. path: relative, with slashes."""
+    """One file of the export. path: relative, with slashes."""
 
     path: str
     bytes: int
@@ -75,9 +75,9 @@ class ExportedFile:
 
 @dataclass(frozen=True, slots=True)
 class WebExport:
-    """What a folder holds; its manifest.json says the same.
+    """An export, as in its manifest.json.
 
-    mien, onnxruntime_web: versions. model: its name. detector: how faces are found.
+    mien, onnxruntime_web: versions. model, detector: names.
     """
 
     mien: str
@@ -88,22 +88,22 @@ class WebExport:
     files: tuple[ExportedFile, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """Returns the content of manifest.json."""
         return {"format": _FORMAT, **asdict(self), "files": [asdict(file) for file in self.files]}
 
     @property
     def bytes(self) -> int:
-        """Of all files together."""
+        """Total size of all files."""
         return sum(file.bytes for file in self.files)
 
 
 def export_web(
     out: Path, *, model: str | Path = "mien-nano", onnxruntime_web: Path | None = None, force: bool = False
 ) -> WebExport:
-    """Writes the folder `out`, which appears whole or not at all.
+    """Writes the folder `out`. It appears complete or not at all.
 
-    model: a shipped name or a file. onnxruntime_web: npm's archive (.tgz) or a folder that holds the two files; None:
-    npm fetches the archive. Both are accepted only with the checksums in this module. force: replaces an older export.
+    model: the name of a shipped model, or a file. onnxruntime_web: npm's archive (.tgz) or a folder with the two files;
+    None: npm downloads the archive. Both must match the checksums in this module. force: replace an older export.
     Raises ExportError, ModelFileError, OutputError.
     """
     out = out.absolute()
@@ -128,15 +128,17 @@ def export_web(
 
 
 def check_export(folder: Path) -> None:
-    """Makes sure that a folder is a whole export of this version. Raises ExportError."""
-    again = "make it anew with  mien export web OUT --force"
+    """Checks that a folder is a complete export of this version. Raises ExportError."""
+    again = "export it again with  mien export web --out DIR --force"
     try:
         manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
         version, files = manifest["mien"], [ExportedFile(**file) for file in manifest["files"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ExportError(f"{folder}: is no folder that `mien export web` wrote; make one with it first") from error
+        raise ExportError(
+            f"{folder}: is not an export of `mien export web`; write one with that command first"
+        ) from error
     if version != __version__:
-        raise ExportError(f"{folder}: was written by mien {version}, and this is {__version__}; {again}")
+        raise ExportError(f"{folder}: was written by mien {version}, this is {__version__}; {again}")
     for file in files:
         try:
             same = _sha256((folder / file.path).read_bytes()) == file.sha256
@@ -150,24 +152,26 @@ def _check_free(out: Path, *, force: bool) -> None:
     if not out.exists() and not out.is_symlink():
         return
     if not out.is_dir() or out.is_symlink():
-        raise ExportError(f"{out}: is not a folder; choose another place")
+        raise ExportError(f"{out}: is not a folder; choose another path")
     if not any(out.iterdir()):
         return
     if not force:
-        raise ExportError(f"{out}: is there already; give --force to replace it, or choose another place")
+        raise ExportError(f"{out}: already exists; use --force to replace it, or choose another folder")
     if not (out / MANIFEST).is_file() or not (out / "device").is_dir():
-        raise ExportError(f"{out}: holds other things than an export, and --force won't remove them; choose another")
+        raise ExportError(
+            f"{out}: contains other things than an export; --force does not remove them; choose another folder"
+        )
 
 
 def _copy_page(folder: Path) -> None:
-    """The served page, told that there is no server, and the headers that some web hosts take from a file."""
+    """Copies the page, marks it as one without a server, and writes the headers file that some web hosts read."""
     page = Path(str(resources.files("mien.serving"))) / "static"
     shutil.copytree(page, folder)
     index = folder / "index.html"
-    told = f'<meta http-equiv="Content-Security-Policy" content="{_PAGE_POLICY}">\n<meta name="mien-on-device">\n'
+    tags = f'<meta http-equiv="Content-Security-Policy" content="{_PAGE_POLICY}">\n<meta name="mien-on-device">\n'
     text = index.read_text("utf-8")
     assert _HEAD in text
-    index.write_text(text.replace(_HEAD, _HEAD + told, 1), "utf-8")
+    index.write_text(text.replace(_HEAD, _HEAD + tags, 1), "utf-8")
     headers = (
         f"Content-Security-Policy: {_PAGE_POLICY}; frame-ancestors 'none'",
         "X-Content-Type-Options: nosniff",
@@ -177,7 +181,7 @@ def _copy_page(folder: Path) -> None:
 
 
 def _stamp(folder: Path) -> None:
-    """Gives the service worker a release of its own: a browser that holds an older one then fetches the new files."""
+    """Writes a new release id into the service worker, so that browsers with an older release fetch the new files."""
     worker = folder / "offline.js"
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     release = _sha256("".join(_sha256(path.read_bytes()) for path in files).encode())[:16]
@@ -187,7 +191,7 @@ def _stamp(folder: Path) -> None:
 
 
 def _add_recognizer(device: Path, model: ModelFile) -> None:
-    """The networks, and what the worker must know of them."""
+    """Copies the networks and writes the worker's settings."""
     networks = device / "networks"
     networks.mkdir()
     shutil.copyfile(model.path, networks / "expressions.onnx")
@@ -206,7 +210,7 @@ def _add_recognizer(device: Path, model: ModelFile) -> None:
 
 
 def _add_runtime(runtime: Path, given: Path | None) -> None:
-    """The two files of onnxruntime-web. Raises ExportError where they are not there, or others."""
+    """Copies the two files of onnxruntime-web. Raises ExportError if they are missing or differ from the checksums."""
     runtime.mkdir()
     if given is None:
         with tempfile.TemporaryDirectory(prefix="mien-npm-") as folder:
@@ -217,31 +221,31 @@ def _add_runtime(runtime: Path, given: Path | None) -> None:
         files = _from_archive(given)
     for name, data in files.items():
         if _sha256(data) != _RUNTIME_SHA256[name]:
-            raise ExportError(f"{given or _PACKAGE}: {name} is not the one of {_PACKAGE}; give that version")
+            raise ExportError(f"{given or _PACKAGE}: {name} is not the one of {_PACKAGE}; use that version")
         (runtime / name).write_bytes(data)
     (runtime / "LICENSE.onnxruntime-web").write_text(_RUNTIME_LICENCE, "utf-8")
 
 
 def _pack(folder: Path) -> Path:
-    """npm's archive of the runtime. Raises ExportError."""
+    """Downloads the archive of onnxruntime-web with npm. Raises ExportError."""
     npm = shutil.which("npm")
-    otherwise = f"or give --onnxruntime-web FILE.tgz, the archive that  npm pack {_PACKAGE}  makes elsewhere"
+    otherwise = f"or use --onnxruntime-web FILE.tgz with the archive of  npm pack {_PACKAGE}  from another machine"
     if npm is None:
-        raise ExportError(f"npm is not installed, and it brings {_PACKAGE}: install Node.js (nodejs.org), {otherwise}")
+        raise ExportError(f"npm is not installed; it downloads {_PACKAGE}: install Node.js (nodejs.org), {otherwise}")
     command = [npm, "pack", _PACKAGE, "--ignore-scripts", "--silent", "--pack-destination", str(folder)]
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_NPM_TIMEOUT_S, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise ExportError(f"npm did not bring {_PACKAGE} ({error}); try again, {otherwise}") from error
+        raise ExportError(f"npm could not download {_PACKAGE} ({error}); try again, {otherwise}") from error
     archive = next(folder.glob("*.tgz"), None)
     if done.returncode != 0 or archive is None:
-        said = next((line for line in done.stderr.splitlines() if "error" in line.lower()), f"exit {done.returncode}")
-        raise ExportError(f"npm did not bring {_PACKAGE} ({said.strip()}); try again, {otherwise}")
+        reason = next((line for line in done.stderr.splitlines() if "error" in line.lower()), f"exit {done.returncode}")
+        raise ExportError(f"npm could not download {_PACKAGE} ({reason.strip()}); try again, {otherwise}")
     return archive
 
 
 def _from_archive(path: Path) -> dict[str, bytes]:
-    """The files by name. Nothing is read of an archive with another checksum, and nothing is unpacked onto disk."""
+    """Reads the files by name, without unpacking. An archive with another checksum is refused unread."""
     try:
         with path.open("rb") as file:
             digest = b64encode(hashlib.file_digest(file, "sha512").digest()).decode()
@@ -253,19 +257,17 @@ def _from_archive(path: Path) -> dict[str, bytes]:
             members = ((name, archive.extractfile(f"package/dist/{name}")) for name in _RUNTIME_SHA256)
             return {name: member.read(_MOST_BYTES) for name, member in members if member is not None}
     except (OSError, tarfile.TarError, KeyError) as error:
-        raise ExportError(
-            f"{path}: can't be read ({error}); give the archive that  npm pack {_PACKAGE}  makes"
-        ) from error
+        raise ExportError(f"{path}: can't be read ({error}); use the archive of  npm pack {_PACKAGE}") from error
 
 
 def _from_folder(folder: Path) -> dict[str, bytes]:
-    """The files by name, out of a folder, of the installed package or of its `dist`."""
+    """Reads the files by name from a folder: the installed package or its `dist`."""
     place = folder / "dist" if (folder / "dist").is_dir() else folder
     try:
         return {name: (place / name).read_bytes() for name in _RUNTIME_SHA256}
     except OSError as error:
         raise ExportError(
-            f"{folder}: {', '.join(_RUNTIME_SHA256)} are not there; give the folder of {_PACKAGE}, or its .tgz"
+            f"{folder}: {', '.join(_RUNTIME_SHA256)} are missing; use the folder of {_PACKAGE}, or its .tgz"
         ) from error
 
 

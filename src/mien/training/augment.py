@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mien.training.recipe import AugmentSettings
+from mien.training.recipe_sections import AugmentSettings
 
 
 def augment(faces: Tensor, settings: AugmentSettings, *, view: int, generator: torch.Generator) -> Tensor:
@@ -111,7 +111,7 @@ def blend(
 
 
 def _rectangle(height: int, width: int, area: float, rng: np.random.Generator) -> tuple[slice, slice]:
-    """Rows and columns of a rectangle of the picture's form and of that share of its area, as far as it lies inside."""
+    """Rows and columns of a rectangle of the image's form and of that share of its area, as far as it lies inside."""
     half = math.sqrt(area) / 2
     y, x = rng.uniform(0, height), rng.uniform(0, width)
     rows = slice(round(max(0.0, y - half * height)), round(min(float(height), y + half * height)))

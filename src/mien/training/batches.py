@@ -1,4 +1,4 @@
-"""Faces on their way to the device: all there, or read from disk, a batch while the one before is learnt."""
+"""Faces on their way to the device: all there, or read from disk, a batch while the one before is learned."""
 
 from __future__ import annotations
 
@@ -105,8 +105,8 @@ def epoch_order(data: Faces, sampling: str, generator: torch.Generator) -> Tenso
     for number, label in enumerate(present):
         rows = torch.nonzero(data.classes == label).view(-1)
         wanted = n // len(present) + (number < n % len(present))
-        rounds = [torch.randperm(len(rows), generator=generator) for _ in range(-(-wanted // len(rows)))]
-        drawn.append(rows[torch.cat(rounds)[:wanted]])
+        stages = [torch.randperm(len(rows), generator=generator) for _ in range(-(-wanted // len(rows)))]
+        drawn.append(rows[torch.cat(stages)[:wanted]])
     order = torch.cat(drawn)
     return order[torch.randperm(n, generator=generator)]
 

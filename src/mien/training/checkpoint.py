@@ -142,7 +142,7 @@ def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> N
             save_file(tensors, place, metadata)
         except SafetensorError as error:  # its word for a full disk, among others
             before = f"{path.name} is still that of before: make room" if path.exists() else "make room"
-            raise OutputError(f"{path}: can't be written ({error}); {before}, and go on with --resume") from error
+            raise OutputError(f"{path}: can't be written ({error}); {before}, and continue with --resume") from error
 
 
 def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

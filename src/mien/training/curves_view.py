@@ -133,13 +133,13 @@ class CurvesView:
         losses = [curve("train", "train_loss", _TRAIN)] if self._history else []
         losses += [curve(_called(h, heads), f"{h}_loss", c) for h, c in zip(heads, _COLOURS, strict=False)]
         accuracies = [curve(_called(h, heads), f"{h}_accuracy", c) for h, c in zip(heads, _COLOURS, strict=False)]
-        pictures = [("loss", losses), ("accuracy", accuracies)]
+        images = [("loss", losses), ("accuracy", accuracies)]
         beside = width >= _SIDE_BY_SIDE
         own_width = (width - 2) // 2 if beside else width
         own_height = min(_MOST_PLOT, (room if beside else room // 2) - 1)
         if own_height < _LEAST_PLOT:  # room for one only
-            pictures, own_height = pictures[1:], min(_MOST_PLOT, room - 1)
-        drawn = [plot(title, curves, own_width, own_height, self._epochs) for title, curves in pictures]
+            images, own_height = images[1:], min(_MOST_PLOT, room - 1)
+        drawn = [plot(title, curves, own_width, own_height, self._epochs) for title, curves in images]
         if not beside:
             return list(drawn)
         row = Table.grid(padding=(0, 2, 0, 0))

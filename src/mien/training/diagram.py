@@ -1,4 +1,4 @@
-"""How recipes differ, as a picture: a row for each, a column for each thing that any of them does in its own way."""
+"""How recipes differ, as an image: a row for each, a column for each thing that any of them does in its own way."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from mien.evaluation.figures import figure_svg
 from mien.files import write_bytes
 from mien.pages import figure_png, figure_text, new_figure
 from mien.training.ladder_steps import LADDER
-from mien.training.recipe import LEVELS, AugmentSettings, Recipe
+from mien.training.recipe import Recipe
+from mien.training.recipe_sections import LEVELS, AugmentSettings
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +24,7 @@ _CHANGED, _SAME, _INK, _LINE = "#cfe0f5", "#ffffff", "#1d2129", "#c9ced6"
 def write_diagram(recipes: Sequence[Recipe], path: Path) -> None:
     """Draws the recipes into an SVG or PNG file.
 
-    The steps of the ladder stand in a table of their own, where what differs from the step before is coloured: a
+    The steps of the ladder are in a table of their own, where what differs from the step before is coloured: a
     staircase. In the other one what differs from most recipes is. Raises MissingExtraError without matplotlib,
     OutputError.
     """
@@ -56,7 +57,7 @@ Cell = tuple[str, bool]
 def _table(recipes: Sequence[Recipe], *, ladder: bool) -> list[list[Cell]]:
     """The heading, then a row for each recipe. Columns in which all say the same are left out."""
     facts = [recipe_facts(recipe) for recipe in recipes]
-    # The ladder's columns stand in the order in which they first change: that makes the staircase.
+    # The ladder's columns are in the order in which they first change: that makes the staircase.
     names = [name for name in facts[0] if len({f[name] for f in facts}) > 1] or list(facts[0])
     if ladder:
         first = {n: next((i for i, f in enumerate(facts) if f[n] != facts[0][n]), 0) for n in names}

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mien.data.dataset import fit_face
+from mien.crop import fit_face
 from mien.errors import RecipeError
 from mien.files import atomic_path, make_folder
 from mien.model_file import ModelFile, open_model
 from mien.training.learning_data import Images
-from mien.training.recipe import DistillSettings
+from mien.training.recipe_sections import DistillSettings
 from mien.training.targets import HeadTargets
 
 _AT_ONCE = 64
@@ -40,8 +40,8 @@ def with_teachers(
 
     images: uint8 (N, S, S, C), in memory or on disk, the faces that the targets belong to. A face that taught nothing
     before (no rater voted) is taught by the teachers alone. kept: a folder that keeps each teacher's outputs, where
-    they are read again for the same teacher on the same faces. on_asking: told of faces asked about, of how many over
-    all teachers and views that must be asked, and faces/s. Raises RecipeError for a teacher whose labels no head has,
+    they are read again for the same teacher on the same faces. on_asking: receives the faces asked about, of how many
+    over all teachers and views, and faces/s. Raises RecipeError for a teacher whose labels no head has,
     OutputError where the folder can't be written.
     """
     pairs = [_with_head(name, targets) for name in settings.teachers]

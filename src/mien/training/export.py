@@ -43,7 +43,7 @@ class Deployed(nn.Module):
         return torch.softmax(logits / self.temperature, 1)
 
 
-def export_model(
+def write_model_file(
     network: ExpressionNetwork, head: str, info: ModelInfo, path: Path, *, view: int, check: NDArray[np.uint8]
 ) -> None:
     """Writes a model file and checks it against PyTorch.

@@ -19,11 +19,12 @@ from mien.training.checkpoint import start_from
 from mien.training.folded_norms import folded_norms, unfold_norms
 from mien.training.grow import grown
 from mien.training.networks import ExpressionNetwork
-from mien.training.recipe import PRETRAINED, FinetuneSettings, OptimizerSettings, Recipe
+from mien.training.recipe import Recipe
+from mien.training.recipe_sections import PRETRAINED, FinetuneSettings, OptimizerSettings
 from mien.training.start_from_model import network_of_model, start_from_model
 
 _SOME_FACES = 512
-"""On so many, at most, a model file's network is measured before it goes on learning."""
+"""On this many, at most, a model file's network is measured before it goes on learning."""
 
 
 def load_start(network: ExpressionNetwork, recipe: Recipe, faces: Faces) -> None:

@@ -25,9 +25,10 @@ from mien.errors import DataError, OutputError, RecipeError, TrainingError
 from mien.files import make_folder, write_bytes, write_text
 from mien.training.batches import Faces
 from mien.training.checkpoint import load_weights
-from mien.training.loop import LAST, Watcher, fit, network_on, pick_device, predict_logits
+from mien.training.devices import pick_device
+from mien.training.loop import LAST, Watcher, fit, network_on, predict_logits
 from mien.training.recipe import Recipe
-from mien.training.targets import make_targets
+from mien.training.targets import head_targets
 
 PROBABILITIES = "probabilities.npy"
 _JOB = "folds.json"
@@ -44,7 +45,7 @@ def out_of_fold_by(
     """What an audit asks for predictions: `out_of_fold` by this recipe."""
 
     def predict(dataset: Dataset, groups: NDArray[np.int64], folder: Path) -> NDArray[np.float32]:
-        # The audit's own folder says whether there is work to go on with, and that it is the same.
+        # The audit's own folder says whether there is work to resume, and that it is the same.
         return out_of_fold(
             dataset, recipe, folder, folds=folds, groups=groups, device=device, progress=progress, resume=True
         )
@@ -67,8 +68,8 @@ def out_of_fold(
 
     For each of `folds` parts the recipe's network is trained on the others for the recipe's epochs, and its last
     weights (their moving average) predict that part: nothing is selected by it. groups: int64 (N,), samples of one
-    group stay in one part; -1 is no group. out: the folder of the runs, `fold-0`, `fold-1`, ... progress: told faces
-    trained on, and how many there will be. resume: go on in `out`.
+    group stay in one part; -1 is no group. out: the folder of the runs, `fold-0`, `fold-1`, ... progress: receives
+    the faces trained on, and the total. resume: go on in `out`.
 
     Raises DataError for too few labelled samples, RecipeError for a recipe that learns from more than the labels,
     OutputError or TrainingError where `out` holds such work already, or work of another kind.
@@ -86,12 +87,12 @@ def out_of_fold(
         dataset.label_names,
         tuple(dataset.sources[rows].tolist()),
     )
-    told = _Told(recipe, fold, folds, progress)
+    watch = _FoldProgress(recipe, fold, folds, progress)
     probabilities = np.full((len(dataset), len(dataset.label_names)), np.nan, np.float32)
     for number in range(folds):
         held = fold == number
         probabilities[rows[held]] = _predict_fold(
-            recipe, samples, held, out / f"fold-{number}", device or pick_device(), told.watcher(number), dataset.name
+            recipe, samples, held, out / f"fold-{number}", device or pick_device(), watch.watcher(number), dataset.name
         )
     return probabilities
 
@@ -153,11 +154,11 @@ def _predict_fold(
     make_folder(folder)
     train, rest = _part(samples, ~held), _part(samples, held)
     shown = _part(rest, np.arange(len(rest)) < _SHOWN)
-    targets = make_targets(train, recipe.targets, source=name)
+    targets = head_targets(train, recipe.targets, source=name)
     fit(
         recipe,
         Faces.on(device, train, targets),
-        Faces.on(device, shown, make_targets(shown, recipe.targets, source=name)),  # fit's `best` is never read
+        Faces.on(device, shown, head_targets(shown, recipe.targets, source=name)),  # fit's `best` is never read
         {t.head: t.weight for t in targets},
         folder,
         resume=True,
@@ -181,7 +182,7 @@ def _part(samples: Samples, chosen: NDArray[np.bool_]) -> Samples:
     return replace(samples, images=samples.images[chosen], labels=samples.labels[chosen], sources=sources)
 
 
-class _Told:
+class _FoldProgress:
     """Adds up the steps of all folds and epochs for one progress bar."""
 
     def __init__(
@@ -195,9 +196,9 @@ class _Told:
     def watcher(self, number: int) -> Watcher:
         if self._progress is None:
             return Watcher()
-        told, before, total = self._progress, sum(self._work[:number]), sum(self._work)
+        report, before, total = self._progress, sum(self._work[:number]), sum(self._work)
 
         def on_step(epoch: int, done: int, in_epoch: int, _rate: float) -> None:
-            told(before + epoch * in_epoch + done, total)
+            report(before + epoch * in_epoch + done, total)
 
         return Watcher(on_step)

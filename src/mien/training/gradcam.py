@@ -26,7 +26,7 @@ SMALLEST_MAP = 5
 class RunMaps:
     """A finished run as a maker of maps: `maps` fits `mien.evaluation.explain.explain_faces`.
 
-    Of a run with two heads, the one that learnt the votes is explained. `model_file` is its file.
+    Of a run with two heads, the one that learned the votes is explained. `model_file` is its file.
     """
 
     def __init__(self, run: Path) -> None:

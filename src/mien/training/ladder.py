@@ -20,13 +20,14 @@ from mien.training.loop import BEST, Watcher
 from mien.training.recipe import Recipe, load_recipe, same_training
 from mien.training.run import asked_recipe, train_run
 from mien.training.small_sets import fit_to_faces, given_keys, once
+from mien.training.train import log_warning
 
 LONGER, COMPARED = "longer", "compare"
 
 
 @dataclass(frozen=True, slots=True)
 class LadderWatcher:
-    """Who is told how the ladder goes: as a run begins (its recipe, whether it is finished already), and in it."""
+    """Callbacks of a ladder: as a run begins (its recipe, whether it is finished already), and in it."""
 
     on_run: Callable[[Recipe, bool], None] = lambda *_: None
     training: Watcher = field(default_factory=Watcher)
@@ -53,7 +54,7 @@ def plan_ladder(
     labels: Iterable[str] = (),
     subset: int = 0,
     overrides: Iterable[str] = (),
-    warn: Callable[[str], None] = print,
+    warn: Callable[[str], None] = log_warning,
 ) -> tuple[tuple[LadderStep, Recipe], ...]:
     """The twelve steps for a backbone, each with its recipe. weights: what every step starts from, as network.weights.
 
@@ -88,7 +89,7 @@ def climb_ladder(
     trackers: Sequence[str] = (),
     device: torch.device | None = None,
     watcher: LadderWatcher | None = None,
-    warn: Callable[[str], None] = print,
+    warn: Callable[[str], None] = log_warning,
 ) -> Ladder:
     """Trains every step in a folder of its own below `out`, compares them, and trains the best `longer` times as long.
 

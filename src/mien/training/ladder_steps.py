@@ -1,14 +1,15 @@
 """The twelve steps of the ladder, from a frozen backbone to all of it: each is the one before plus one change.
 
-They are recipes like the shipped files, made here from one table so that they can't drift apart.
+They are recipes like the shipped files. One table makes all of them, so that they can't drift apart.
 """
 
 from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass
+from typing import Any
 
-from mien.config import table_toml, with_overrides
+from mien.config import with_overrides
 
 BASE = """
 seed = 1
@@ -45,7 +46,7 @@ ema = 0.0
 [augment]
 level = "none"
 """
-"""The first step. Whatever the backbone, the steps change nothing but what they say they do."""
+"""The first step. Whatever the backbone, each step changes only what its row names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +74,11 @@ LADDER: tuple[LadderStep, ...] = (
 )
 
 
-def ladder_recipes() -> dict[str, str]:
-    """The steps as recipes: name -> TOML text."""
-    table = tomllib.loads(BASE)
+def ladder_recipes() -> dict[str, dict[str, Any]]:
+    """The steps as recipes: name -> parsed TOML table."""
+    table: dict[str, Any] = tomllib.loads(BASE)
     recipes = {}
     for step in LADDER:
         table = with_overrides(table, step.overrides)
-        text = table_toml({"description": f"Ladder, step {step.name[-2:]}: {step.change}"} | table)
-        recipes[step.name] = text
+        recipes[step.name] = {"description": f"Ladder, step {step.name[-2:]}: {step.change}"} | table
     return recipes

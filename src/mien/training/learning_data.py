@@ -14,7 +14,8 @@ from mien.data.dataset import Dataset
 from mien.data.readers import read_dataset, require_split
 from mien.data.samples import Samples
 from mien.errors import DataError, RecipeError
-from mien.training.recipe import DataSettings, Recipe
+from mien.training.recipe import Recipe
+from mien.training.recipe_sections import DataSettings
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,7 +71,7 @@ class Split:
 def read_splits(recipe: Recipe, data: Path, *, stream: bool, warn: Callable[[str], None]) -> tuple[Split, Split]:
     """Training and validation split of `data`, as the recipe's [data] wants them.
 
-    stream: leave the faces on disk; `data` must then be a data set that mien wrote. warn: is told what is left out.
+    stream: leave the faces on disk; `data` must then be a data set that mien wrote. warn: receives what is left out.
     Raises DataError for data that can't be used, RecipeError for labels that it has not.
     """
     size, channels = recipe.input.size, recipe.input.channels
@@ -107,7 +108,7 @@ def stratified(labels: NDArray[np.int64], count: int, *, seed: int) -> NDArray[n
 def _mapped(data: Path, split: str, size: int, channels: int) -> Split:
     if not is_arrays(data):
         raise DataError(
-            f"{data}: --stream reads data sets that mien wrote; import it first:  mien data import {data} FOLDER"
+            f"{data}: --stream reads data sets that mien wrote; import it first:  mien data import {data} --out FOLDER"
         )
     dataset = open_arrays(data)
     rows = np.flatnonzero(dataset.splits == split)

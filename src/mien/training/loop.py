@@ -7,9 +7,7 @@ undisturbed one does: bit for bit on a CPU with the same number of threads.
 from __future__ import annotations
 
 import copy
-import ctypes
 import math
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,25 +18,30 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mien.errors import DivergedError, RecipeError, TrainingError
+from mien.errors import DivergedError, RecipeError
 from mien.training.augment import augment, blend, central
 from mien.training.averaging import measure_norms, update_average
 from mien.training.batches import Faces, StreamedImages, batches, epoch_order
 from mien.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint, save_weights
+from mien.training.devices import has_fast_bf16
 from mien.training.finetune import load_start, parameter_groups, set_learning
 from mien.training.losses import HeadLoss, class_counts, head_loss
 from mien.training.networks import ExpressionNetwork, build_network
-from mien.training.recipe import InputSettings, Recipe
+from mien.training.recipe import Recipe
+from mien.training.recipe_sections import InputSettings
 from mien.training.records import Confusion, Timing, write_records
 from mien.training.schedule import learning_rate, should_stop
-from mien.training.workers import ALONE, Workers, local_device
+from mien.training.workers import ALONE, WorkerGroup
 
 CHECKPOINT, BEST, LAST = "checkpoint.safetensors", "best.safetensors", "last.safetensors"
+
+_DROPOUT, _ORDER, _AUGMENT, _NORMS = range(4)
+"""What an epoch needs randomness for; each has a seed of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Watcher:
-    """Who is told how a run goes: after each step (epoch, images done, images in all, images/s), after each epoch.
+    """Callbacks of a run: after each step (epoch, images done, images in all, images/s), after each epoch.
 
     on_start: before the first step, with the epochs that a run which goes on has behind it, and their confusions.
     on_validation: just before on_epoch, with what each head took for what.
@@ -62,44 +65,8 @@ class _Job:
     steps: int
     size: int
     out: Path
-    workers: Workers
+    workers: WorkerGroup
     watcher: Watcher
-
-
-def pick_device(name: str = "auto", *, threads: int = 0) -> torch.device:
-    """A device by PyTorch's name; `auto` is CUDA when there is one, else the CPU; under torchrun each process's own.
-
-    threads: on the CPU; 0 leaves PyTorch's choice. Raises TrainingError for a device that is not to be had.
-    """
-    if threads:
-        torch.set_num_threads(threads)
-    _keep_freed_memory()
-    try:
-        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
-        if device.type == "cuda":
-            device = torch.device("cuda", local_device() if device.index is None else device.index)
-            torch.cuda.set_device(device)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise TrainingError(f"device '{name}' is not to be had here ({str(error).splitlines()[0]})") from error
-    return device
-
-
-def _keep_freed_memory() -> None:
-    """Has glibc keep what tensors free, instead of giving it back to the system and fetching it again, page by page.
-
-    A step of `cnn2` with 64 faces met 18,000 page faults and meets next to none; it became 1.2 to 2 times as fast.
-    Other systems' memory is left alone.
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    libc = ctypes.CDLL(None)
-    if not hasattr(libc, "mallopt") or not hasattr(libc, "gnu_get_libc_version"):
-        return
-    trim_threshold, top_pad, mmap_threshold = -1, -2, -3  # names of malloc.h
-    libc.mallopt(mmap_threshold, 1 << 30)
-    libc.mallopt(trim_threshold, (1 << 31) - 1)
-    libc.mallopt(top_pad, 256 << 20)
 
 
 def network_on(recipe: Recipe, heads: dict[str, int], device: torch.device) -> ExpressionNetwork:
@@ -117,12 +84,12 @@ def fit(
     *,
     resume: bool,
     watcher: Watcher,
-    workers: Workers = ALONE,
+    workers: WorkerGroup = ALONE,
     stop_after: int = 0,
 ) -> list[dict[str, float]]:
     """Trains and leaves checkpoint, records, best and last weights in `out`; returns the history, a row per epoch.
 
-    weights: each head's share of the loss. stop_after: pause once so many epochs are done, the last weights unwritten;
+    weights: each head's share of the loss. stop_after: pause after this many epochs, the last weights unwritten;
     0 for never. workers: this process among others that were given the same; the first
     alone writes. Raises TrainingError when the loss is no longer a number or a worker is gone, RecipeError for what
     can't be trained so, OutputError for a full disk.
@@ -207,13 +174,12 @@ def _scores(history: list[dict[str, float]], heads: dict[str, float]) -> list[fl
 def _train_epoch(job: _Job, state: TrainingState) -> tuple[float, Timing]:
     """All steps of an epoch; the mean loss, and where the time went."""
     recipe, settings, rank = job.recipe, job.recipe.optimizer, job.workers.rank
-    torch.manual_seed(_seed(recipe.seed, state.epoch) + rank)  # dropout
-    generator = torch.Generator().manual_seed(_seed(recipe.seed + 1, state.epoch))
+    torch.manual_seed(_seed(job, state, _DROPOUT))
+    generator = torch.Generator().manual_seed(_seed(job, state, _ORDER, shared=True))
     order = epoch_order(job.train, recipe.data.sampling, generator)
-    # Each worker has every `count`-th face of every step, so that a step's faces are those of a run without workers.
+    # Each worker takes every `count`-th face of a step, so that the step has the faces of a run without workers.
     own = order[: job.steps * job.size].view(job.steps, -1)[:, rank :: job.workers.count]
-    if rank > 0:
-        generator.manual_seed(_seed(recipe.seed + 1 + rank, state.epoch))
+    generator.manual_seed(_seed(job, state, _AUGMENT))
     moving = set_learning(state.network, recipe.finetune, state.epoch)
     blended = (recipe.augment.mixup > 0 or recipe.augment.cutmix > 0) and (
         state.epoch < settings.epochs * (1 - recipe.augment.off_for_last)
@@ -244,14 +210,16 @@ def _train_epoch(job: _Job, state: TrainingState) -> tuple[float, Timing]:
         job.workers.average_buffers(state.ema)
     if moving and settings.norm_batches:
         norms = set_learning(state.ema, recipe.finetune, state.epoch)
-        generator.manual_seed(_seed(recipe.seed + 2 + rank, state.epoch))
+        generator.manual_seed(_seed(job, state, _NORMS))
         measure_norms(state.ema, norms, _norm_views(job, own[: settings.norm_batches], generator))
         job.workers.average_buffers(state.ema)
     return total / job.steps, timing
 
 
-def _seed(*numbers: int) -> int:
-    return hash(numbers) & 0x7FFFFFFF
+def _seed(job: _Job, state: TrainingState, use: int, *, shared: bool = False) -> int:
+    """The seed of one use of randomness in the epoch that begins; the same for all workers where it is `shared`."""
+    rank = 0 if shared else job.workers.rank
+    return int(np.random.SeedSequence((job.recipe.seed, state.epoch, use, rank)).generate_state(1)[0])
 
 
 def _views(job: _Job, images: Tensor, generator: torch.Generator) -> Tensor:
@@ -335,13 +303,6 @@ def _diverged(job: _Job, state: TrainingState, where: str) -> DivergedError:
     return DivergedError(text)
 
 
-def has_fast_bf16(device: torch.device) -> bool:
-    """Whether the processor multiplies bfloat16 in hardware; without it autocast would only cost."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    return bool(torch.cpu._is_avx512_bf16_supported())
-
-
 def predict_logits(
     recipe: Recipe, network: nn.Module, images: Tensor | StreamedImages, batch_size: int = 512
 ) -> dict[str, Tensor]:
@@ -360,7 +321,7 @@ def _logits(
     return {head: torch.cat([p[head] for p in parts]).float() for head in parts[0]}
 
 
-def _shared_logits(recipe: Recipe, network: nn.Module, data: Faces, workers: Workers) -> dict[str, Tensor]:
+def _shared_logits(recipe: Recipe, network: nn.Module, data: Faces, workers: WorkerGroup) -> dict[str, Tensor]:
     """As `predict_logits`, the faces dealt to the workers."""
     if workers.count == 1:
         return predict_logits(recipe, network, data.images)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mien.training.recipe import LossSettings
+from mien.training.recipe_sections import LossSettings
 
 EFFECTIVE_BETA = 0.999
 """Cui et al.'s beta: near 0 all classes weigh the same, near 1 they weigh the inverse of their count."""

@@ -9,10 +9,11 @@ from typing import Any
 
 from mien.errors import MissingExtraError
 from mien.training.network_table import NETWORKS, row_of
-from mien.training.recipe import InputSettings, network_settings
+from mien.training.recipe import network_settings
+from mien.training.recipe_sections import InputSettings
 
 LABELS = 7
-"""The costs are those of a network with one head of so many labels."""
+"""The costs are those of a network with one head of this many labels."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,14 +127,14 @@ NETWORKS: dict[str, NetworkRow] = {
     ),
     "mobilenet": NetworkRow(
         "mobilenet:MobileNet",
-        "MobileNet of width 1; HSE-FaceRes, which learnt faces, by `mien import-weights`",
+        "MobileNet of width 1; HSE-FaceRes, which learned faces, by `mien import-weights`",
         "Howard et al. 2017, arXiv:1704.04861",
         size=224,
         channels=3,
     ),
     "dlib-resnet": NetworkRow(
         "dlib_resnet:DlibResNet",
-        "dlib's residual network, which learnt faces; face-api's weights by `mien import-weights`",
+        "dlib's residual network, which learned faces; face-api's weights by `mien import-weights`",
         "He et al. 2016, arXiv:1512.03385, as in D. King's dlib (2017)",
         size=150,
         channels=3,

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from mien.data.dataset import Dataset
 from mien.errors import DataError
-from mien.pages import Picture, contact_sheet, plain
+from mien.pages import Image, contact_sheet, plain
 from mien.training.augment import augment, central
-from mien.training.recipe import AugmentSettings, InputSettings
+from mien.training.recipe_sections import AugmentSettings, InputSettings
 
 _TILE = 96
 
@@ -40,17 +40,17 @@ def preview_augmentation(
     captions = [_label(dataset, row) for row in rows.tolist()]
     parts = []
     for name, one in settings.items():
-        pictures = augmented_rows(images, one, input=input, views=views, seed=seed)
+        tiles = augmented_rows(images, one, input=input, views=views, seed=seed)
         texts = [text for caption in captions for text in (caption, *[""] * views)]
-        sheet = contact_sheet(pictures, texts, tile=_TILE, columns=views + 1)
+        sheet = contact_sheet(tiles, texts, tile=_TILE, columns=views + 1)
         parts += [_banner(f"{name}: {settings_text(one)}", sheet.shape[1]), sheet]
     return np.concatenate(parts)
 
 
 def augmented_rows(
     images: NDArray[np.uint8], settings: AugmentSettings, *, input: InputSettings, views: int, seed: int
-) -> list[Picture]:
-    """Of each face (N, S, S, C) what the network sees of it, then `views` changed views: N * (views + 1) pictures."""
+) -> list[Image]:
+    """Of each face (N, S, S, C) what the network sees of it, then `views` changed views: N * (views + 1) images."""
     batch = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2)
     generator = torch.Generator().manual_seed(seed)
     columns = [central(batch, input.view).to(torch.float32)]

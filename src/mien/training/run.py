@@ -12,7 +12,7 @@ import json
 import platform
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from mien.config import to_toml
+from mien.config import flat_items, to_toml, toml_value
 from mien.errors import OutputError, TrainingError
 from mien.evaluation.calibration import fit_temperature
 from mien.evaluation.validation import VALIDATION_FILE, HeadAnswers, write_answers
@@ -30,19 +30,21 @@ from mien.model_file import ModelInfo
 from mien.training.batches import Faces
 from mien.training.checkpoint import epochs_done, load_weights, save_weights
 from mien.training.class_checks import check_classes
+from mien.training.devices import pick_device
 from mien.training.distill import with_teachers
-from mien.training.export import export_model
+from mien.training.export import write_model_file
 from mien.training.folder_lock import hold
 from mien.training.interpolate import interpolate_with_start
 from mien.training.learning_data import Split, read_splits
-from mien.training.loop import BEST, CHECKPOINT, LAST, Watcher, fit, network_on, pick_device, predict_logits
+from mien.training.loop import BEST, CHECKPOINT, LAST, Watcher, fit, network_on, predict_logits
 from mien.training.networks import ExpressionNetwork, count_parameters
 from mien.training.plots import plot_curves
 from mien.training.recipe import Recipe, load_recipe, same_training
 from mien.training.run_page import write_run_page
 from mien.training.small_sets import fit_lines, fit_to_faces
-from mien.training.targets import HeadTargets, make_targets
+from mien.training.targets import HeadTargets, head_targets
 from mien.training.trackers import TrackedRun, check_trackers, tracked
+from mien.training.train import log_warning
 from mien.training.workers import joined
 from mien.version import __version__
 
@@ -58,16 +60,31 @@ TAUGHT = "teachers"
 """The folder with what each of the recipe's teachers said of the training faces, kept for a run that goes on."""
 
 _TRAIN_SEEN = 4096
-"""On so many training faces at most it is measured how well the network knows those."""
+"""On this many training faces at most it is measured how well the network knows those."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A finished run: its folder, its history (a row per epoch) and the model files that it wrote."""
+    """A finished or paused run.
+
+    Attributes:
+        folder: The run folder.
+        recipe: The recipe as used, fitted to the data.
+        history: A row per epoch: learning rate, losses and accuracies.
+        models: The model files, one per head; empty after a pause.
+    """
 
     folder: Path
+    recipe: Recipe
     history: list[dict[str, float]]
     models: tuple[Path, ...]
+
+    @property
+    def model(self) -> Path:
+        """The first model file: that of the votes if both heads are trained. Raises TrainingError after a pause."""
+        if not self.models:
+            raise TrainingError(f"{self.folder}: the run is paused and has no model file yet; resume it")
+        return self.models[0]
 
 
 def train_run(
@@ -82,16 +99,16 @@ def train_run(
     trackers: Sequence[str] = (),
     device: torch.device | None = None,
     watcher: Watcher | None = None,
-    warn: Callable[[str], None] = print,
+    warn: Callable[[str], None] = log_warning,
 ) -> Run:
     """Trains `recipe` on the training split of `data`, selects and calibrates on its validation split.
 
     resume: go on from the checkpoint in `out`; without it a folder that holds a run is refused. stop_after: pause once
-    so many epochs are done, with no model file yet; 0 for never. stream: leave the faces on disk, where `data` is a
+    this many epochs are done, with no model file yet; 0 for never. stream: leave the faces on disk, where `data` is a
     data set that mien wrote. given: the recipe's keys that the user set; of the others, the batch is fitted to few
-    faces, and warn is told. trackers: some of `trackers.TRACKERS`, which also get the figures of each epoch. Under
+    faces, and warn receives a line. trackers: some of `trackers.TRACKERS`, which also get each epoch's figures. Under
     torchrun the processes train together, and the first of them writes; to the others no model file is named, and
-    nothing is told.
+    nothing is reported.
     Raises DataError, RecipeError, OutputError, TrainingError; MissingExtraError for a tracker that is not installed.
     """
     check_trackers(trackers)
@@ -102,8 +119,8 @@ def train_run(
             if not workers.is_first:
                 watcher, warn, trackers = None, _ignore, ()
             train, validation = read_splits(recipe, data, stream=stream, warn=warn)
-            train_targets = make_targets(train, recipe.targets, source=str(data))
-            validation_targets = make_targets(validation, recipe.targets, source=str(data))
+            train_targets = head_targets(train, recipe.targets, source=str(data))
+            validation_targets = head_targets(validation, recipe.targets, source=str(data))
             for line in check_classes(train_targets, validation_targets, str(data)):
                 warn(line)
             asked, recipe = recipe, _fitted(recipe, out, len(train), workers.count, given)
@@ -122,7 +139,7 @@ def train_run(
                 write_text(out / "environment.json", json.dumps(about, indent=2) + "\n")
             train_faces = Faces.on(device, train, train_targets)
             validation_faces = Faces.on(device, validation, validation_targets)
-            with tracked(trackers, TrackedRun(recipe, out, about), watcher or Watcher(), warn=warn) as told:
+            with tracked(trackers, TrackedRun(recipe, out, about), watcher or Watcher(), warn=warn) as watching:
                 history = fit(
                     recipe,
                     train_faces,
@@ -130,18 +147,18 @@ def train_run(
                     {t.head: t.weight for t in train_targets},
                     out,
                     resume=resume,
-                    watcher=told,
+                    watcher=watching,
                     workers=workers,
                     stop_after=stop_after,
                 )
         if not workers.is_first or not (out / LAST).exists():
-            return Run(out, history, ())
+            return Run(out, recipe, history, ())
         plot_curves(history, out / "curves.png", title=recipe.name)
         about_data = f"{data.resolve().name}: {len(train)} faces to train on, {len(validation)} to validate"
         models = _export_heads(recipe, out, about_data, validation, train_faces, validation_faces, validation_targets)
         if models:
             write_run_page(recipe, out, validation.images)
-        return Run(out, history, models)
+        return Run(out, recipe, history, models)
 
 
 @contextmanager
@@ -172,12 +189,11 @@ def _check_folder(recipe: Recipe, out: Path, resume: bool) -> None:
     if not (out / CHECKPOINT).exists():
         return
     if not resume:
-        raise OutputError(f"{out}: holds a run already; add --resume to go on with it, or give another folder")
+        raise OutputError(f"{out}: holds a run already; add --resume to resume it, or give another folder")
     before = asked_recipe(out)
     if not same_training(before, recipe):
-        changed = [
-            n for n, o in zip(to_toml(recipe).splitlines(), to_toml(before).splitlines(), strict=False) if n != o
-        ]
+        old = dict(flat_items(asdict(before)))
+        changed = [f"{k} = {toml_value(v)}" for k, v in flat_items(asdict(recipe)) if v is not None and v != old[k]]
         raise TrainingError(f"{out}: holds a run of another recipe (now: {'; '.join(changed[:3])}); give another --out")
 
 
@@ -269,7 +285,7 @@ def _export_heads(
             },
             recipe=to_toml(recipe),
         )
-        export_model(
+        write_model_file(
             network, target.head, info, out / f"{name}.onnx", view=recipe.input.seen, check=validation.images[:512]
         )
         paths.append(out / f"{name}.onnx")

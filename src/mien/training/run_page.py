@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mien.config import toml_value
+from mien.config import flat_items, toml_value
 from mien.errors import DataError
 from mien.evaluation import page as sections
 from mien.evaluation.figures import FigurePage
@@ -66,7 +66,7 @@ def write_run_page(recipe: Recipe, out: Path, faces: Images) -> Path:
             page.draw(recalls_figure(courses[own.head]), "recalls", f"Recall of each class over epochs, {own.head}")
         _mistakes(page, e, faces)
     page.section("Recipe")
-    page.table(("key", "value"), [(key, toml_value(value)) for key, value in _flat(asdict(recipe), "")])
+    page.table(("key", "value"), [(key, toml_value(value)) for key, value in flat_items(asdict(recipe))])
     page.write(out / PAGE_FILE)
     return out / PAGE_FILE
 
@@ -133,13 +133,3 @@ def _mistakes(page: FigurePage, e: Evaluation, faces: Images) -> None:
     captions = [f"{e.labels[e.truth_index[i]]}: {e.labels[e.predicted_index[i]]} {sure[i]:.0%}" for i in shown.tolist()]
     sheet = contact_sheet(list(faces[e.rows[shown]]), captions, tile=88, columns=12)
     page.figure(png(sheet), f"{len(shown)} faces that are called wrong")
-
-
-def _flat(table: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:
-    rows: list[tuple[str, Any]] = []
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            rows += _flat(value, f"{prefix}{key}.")
-        elif value is not None:
-            rows.append((f"{prefix}{key}", value))
-    return rows

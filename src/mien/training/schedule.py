@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from mien.training.recipe import OptimizerSettings
+from mien.training.recipe_sections import OptimizerSettings
 
 _RISE = 0.3  # one-cycle: the share of the steps that lead up to the highest rate
 _START, _END = 1 / 25, 1e-4 / 25  # one-cycle: the first and the last rate, as shares of the highest

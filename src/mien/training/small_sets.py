@@ -24,12 +24,12 @@ def given_keys(overrides: Iterable[str]) -> frozenset[str]:
 
 
 def once(warn: Callable[[str], None]) -> Callable[[str], None]:
-    """`warn` that is told each line once, for many runs on the same faces."""
-    told: set[str] = set()
+    """`warn` that receives each line once, for many runs on the same faces."""
+    said: set[str] = set()
 
     def first(line: str) -> None:
-        if line not in told:
-            told.add(line)
+        if line not in said:
+            said.add(line)
             warn(line)
 
     return first
@@ -42,7 +42,7 @@ def fitting_batch(faces: int, *, at_most: int, workers: int = 1) -> int:
 
 
 def fit_to_faces(recipe: Recipe, faces: int, *, workers: int = 1, given: Collection[str] = ()) -> Recipe:
-    """The recipe with steps that so many training faces can fill; itself where they do.
+    """The recipe with steps that this many training faces can fill; itself where they do.
 
     given: keys that the user set, which stay. Raises RecipeError where they leave no step.
     """
@@ -94,7 +94,7 @@ def fit_to_epochs(
 
     own: the recipe before the user's changes, whose proportions are kept. given: the keys that the user set. epochs,
     warmup: what holds where a recipe leaves them out. Left alone is what the user set, and what a recipe says beside
-    its own epochs. warn: is told each change.
+    its own epochs. warn: receives each change.
     """
     now, before = _table(table, "optimizer"), _table(own, "optimizer")
     wanted, usual = now.get("epochs", epochs), before.get("epochs", epochs)

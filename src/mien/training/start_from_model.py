@@ -21,7 +21,7 @@ from mien.errors import TrainingError
 from mien.model_file import ModelFile, open_model
 from mien.training.folded_norms import unfold_norms
 from mien.training.networks import ExpressionNetwork, build_network
-from mien.training.recipe import InputSettings, NetworkSettings
+from mien.training.recipe_sections import InputSettings, NetworkSettings
 
 _Convolution = tuple[NDArray[np.float32], NDArray[np.float32]]
 

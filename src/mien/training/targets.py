@@ -11,7 +11,7 @@ from mien.data.samples import Samples, vote_majority, vote_shares
 from mien.errors import DataError
 from mien.labels import EIGHT
 from mien.training.learning_data import Split
-from mien.training.recipe import TargetSettings
+from mien.training.recipe_sections import TargetSettings
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,7 +29,7 @@ class HeadTargets:
     truth: NDArray[np.int64]
 
 
-def make_targets(samples: Samples | Split, settings: TargetSettings, *, source: str) -> tuple[HeadTargets, ...]:
+def head_targets(samples: Samples | Split, settings: TargetSettings, *, source: str) -> tuple[HeadTargets, ...]:
     """The targets of every head with a weight above 0. Raises DataError where votes are wanted and there are none."""
     votes = samples.votes
     if votes is None and (settings.votes > 0 or settings.label_blend > 0):

@@ -1,6 +1,6 @@
 """Sends what a run notes to tools that watch trainings: TensorBoard and MLflow (the extra [tracking]).
 
-A tracker is told once per epoch. It writes what it lacks when a run goes on, and never ends a run: where it fails it
+A tracker is called once per epoch. It writes what it lacks when a run goes on, and never ends a run: where it fails it
 says so once, and training goes on without it.
 """
 
@@ -17,9 +17,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from mien.config import to_toml
+from mien.config import flat_items, to_toml
 from mien.errors import MissingExtraError, TrainingError
 from mien.files import write_text
 from mien.training.loop import Watcher
@@ -47,14 +47,14 @@ class TrackedRun:
 
     def parameters(self) -> dict[str, str]:
         """The recipe's keys with their values as text, `optimizer.epochs` and so on."""
-        return {key: str(value) for key, value in _flat(asdict(self.recipe)) if key != "description"}
+        return {key: str(value) for key, value in flat_items(asdict(self.recipe)) if key != "description"}
 
     def tags(self) -> dict[str, str]:
         """The environment as text, `packages.torch` and so on."""
-        return {key: str(value) for key, value in _flat(dict(self.environment))}
+        return {key: str(value) for key, value in flat_items(dict(self.environment))}
 
 
-class Tracker(Protocol):
+class RunTracker(Protocol):
     """Where the figures of a run go."""
 
     def begin(self, history: Sequence[Mapping[str, float]]) -> None:
@@ -85,13 +85,13 @@ def tracked(
 ) -> Iterator[Watcher]:
     """The watcher of a run whose epochs also go to the named trackers, which are closed as the run ends.
 
-    warn: is told, once each, which tracker failed and why. Raises what `check_trackers` raises.
+    warn: receives, once each, which tracker failed and why. Raises what `check_trackers` raises.
     """
     check_trackers(names)
-    kinds: dict[str, Callable[[TrackedRun], Tracker]] = {"tensorboard": TensorBoard, "mlflow": Mlflow}
+    kinds: dict[str, Callable[[TrackedRun], RunTracker]] = {"tensorboard": TensorBoard, "mlflow": Mlflow}
     open_now = {name: kinds[name](run) for name in dict.fromkeys(names)}
 
-    def tell(report: Callable[[Tracker], None]) -> None:
+    def tell(report: Callable[[RunTracker], None]) -> None:
         for name, tracker in list(open_now.items()):
             try:
                 with warnings.catch_warnings():
@@ -174,7 +174,7 @@ class Mlflow:
         self._id = ""
 
     def begin(self, history: Sequence[Mapping[str, float]]) -> None:
-        """Goes on with the run of before, where the server has it and it is no other training's; or begins one."""
+        """Resumes the run of before, where the server has it and it is no other training's; or begins one."""
         # MLflow's own seven attempts with pauses hold a training up for minutes when the server is gone.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
@@ -224,7 +224,7 @@ class Mlflow:
         try:
             return {metric.step for metric in self._client.get_metric_history(self._id, "train_loss")}
         except MlflowException as error:
-            if error.error_code == "RESOURCE_DOES_NOT_EXIST":  # somebody deleted it
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":  # someone deleted it
                 return None
             raise
 
@@ -274,14 +274,6 @@ def _event_epochs(folder: Path) -> set[int]:
             if any(value.tag == "train_loss" for value in event.summary.value):
                 found.add(event.step)
     return found
-
-
-def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _as_code(text: str) -> str:

@@ -25,9 +25,11 @@ from mien.training.checkpoint import epochs_done
 from mien.training.class_checks import require_two_classes
 from mien.training.loop import CHECKPOINT, Watcher
 from mien.training.model_places import DATA, run_folder
-from mien.training.recipe import InputSettings, Recipe, load_recipe, same_training
+from mien.training.recipe import Recipe, load_recipe, same_training
+from mien.training.recipe_sections import InputSettings
 from mien.training.run import asked_recipe, train_run
 from mien.training.small_sets import fitting_batch, given_keys
+from mien.training.train import log_warning
 
 FEW_FACES = 5000
 """With fewer, training begins from weights that have seen faces, and a larger share is held out."""
@@ -71,13 +73,13 @@ def train_if_missing(
     overrides: Iterable[str] = (),
     device: torch.device | None = None,
     begin: Callable[[TrainingPlan], Watcher] | None = None,
-    warn: Callable[[str], None] = print,
+    warn: Callable[[str], None] = log_warning,
 ) -> bool:
     """Where the file `model` (.onnx) does not exist, trains it on `data`; returns whether it did.
 
     data: any data set; without a validation split a part of each class is held out, seeded, duplicates kept together.
-    recipe, overrides: as for `load_recipe`; without a recipe, `default_recipe`. begin: is told what is about to be
-    done, and says who watches. What stands in the run folder of an earlier, unfinished command is gone on with.
+    recipe, overrides: as for `load_recipe`; without a recipe, `default_recipe`. begin: receives what is about to be
+    done, and says who watches. What is in the run folder of an earlier, unfinished command is resumed.
     Raises ModelFileError, DataError, RecipeError, OutputError, TrainingError.
     """
     model, data, overrides = Path(model), Path(data), tuple(overrides)

@@ -1,7 +1,7 @@
 """Looks for the settings of a recipe that are best on validation: `mien tune`, with Optuna (the extra [tune]).
 
 Trials are kept in a database, SQLite in the output folder or any that Optuna takes. Each trains in a folder of its own
-and holds a lock there: one whose lock is free though it is said to be running was killed, and is gone on with under
+and holds a lock there: one whose lock is free though it is said to be running was killed, and is resumed under
 its own number, from its checkpoint. So there are as many trials as were asked for, however often the command dies.
 """
 
@@ -31,6 +31,7 @@ from mien.training.run import train_run
 from mien.training.search import Choice, Range, Search, as_override, read_search
 from mien.training.small_sets import given_keys, once
 from mien.training.trackers import check_trackers
+from mien.training.train import log_warning
 from mien.training.tuned import Tried, Tuned, write_tuned
 
 if TYPE_CHECKING:
@@ -41,12 +42,12 @@ if TYPE_CHECKING:
 DATABASE, LOCK = "study.db", ".lock"
 
 _RANDOM_TRIALS = 8
-"""So many trials are drawn by chance before what they found is gone by; half of them before any is given up early."""
+"""This many trials are drawn by chance before what they found is gone by; half of them before any is given up early."""
 
 
 @dataclass(frozen=True, slots=True)
 class TuneWatcher:
-    """Who is told how tuning goes: as a trial begins (number, its `key=value`s), in it, and after it."""
+    """Callbacks of tuning: as a trial begins (number, its `key=value`s), in it, and after it."""
 
     on_begin: Callable[[int, tuple[str, ...]], None] = lambda *_: None
     on_end: Callable[[Tried], None] = lambda *_: None
@@ -68,7 +69,7 @@ def tune(
     trackers: Sequence[str] = (),
     device: torch.device | None = None,
     watcher: TuneWatcher | None = None,
-    warn: Callable[[str], None] = print,
+    warn: Callable[[str], None] = log_warning,
 ) -> Tuned:
     """Trains trials of a recipe with a [search] until there are `trials` of them, in all processes together.
 
@@ -111,7 +112,7 @@ def train_next_trial(
     trackers: Sequence[str] = (),
     device: torch.device | None = None,
     watcher: TuneWatcher | None = None,
-    warn: Callable[[str], None] = print,
+    warn: Callable[[str], None] = log_warning,
 ) -> Tried | None:
     """Trains one trial, one that was killed or a new one; None where there are `trials` of them. As `tune`."""
     watcher = watcher or TuneWatcher()

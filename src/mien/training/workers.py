@@ -20,7 +20,7 @@ from mien.errors import TrainingError
 
 
 @dataclass(frozen=True, slots=True)
-class Workers:
+class WorkerGroup:
     """This process among those that train together: `rank` of `count`. Only rank 0 writes."""
 
     rank: int = 0
@@ -39,9 +39,7 @@ class Workers:
         try:
             dist.all_reduce(flat)
         except RuntimeError as error:
-            raise TrainingError("another worker ended before its time; go on with the same command and --resume") from (
-                error
-            )
+            raise TrainingError("another worker ended early; continue with the same command and --resume") from (error)
         start = 0
         with torch.no_grad():
             for tensor in tensors:
@@ -58,11 +56,11 @@ class Workers:
             buffer.div_(self.count)
 
 
-ALONE = Workers()
+ALONE = WorkerGroup()
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[Workers]:
+def joined(device: torch.device) -> Iterator[WorkerGroup]:
     """The workers that torchrun started, connected while the block runs; `ALONE` where this is an ordinary process."""
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1 or not dist.is_available():
@@ -70,7 +68,7 @@ def joined(device: torch.device) -> Iterator[Workers]:
         return
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
-        yield Workers(dist.get_rank(), count)
+        yield WorkerGroup(dist.get_rank(), count)
     finally:
         dist.destroy_process_group()
 

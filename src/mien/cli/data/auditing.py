@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mien.cli.completion import complete_detector
 from mien.cli.detector_options import Cascade, YunetWeights
 from mien.cli.exit_codes import NOT_ALL_READ
+from mien.data.audit_settings import DEFAULTS, RECIPE
 
 if TYPE_CHECKING:
     from mien.data.audit import OutOfFold
@@ -19,38 +21,43 @@ if TYPE_CHECKING:
 
 def audit(
     source: Annotated[Path, typer.Argument(metavar="IN", help="The data set.")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="The new folder for the page and the flags.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The new folder for the page and the flags.")],
     near: Annotated[
         int, typer.Option(min=-1, max=16, help="Near copies: differing bits of the 64-bit hash; -1: exact copies only.")
-    ] = 8,
+    ] = DEFAULTS.near if DEFAULTS.near is not None else -1,
     detector: Annotated[
-        Literal["mtcnn", "yunet", "haar"] | None,
-        typer.Option("--detector", "-d", help="Look for a face in every picture; takes minutes."),
+        str | None,
+        typer.Option(
+            "--detector",
+            "-d",
+            help="Detect faces in every image with mtcnn, yunet or haar; takes minutes.",
+            autocompletion=complete_detector,
+        ),
     ] = None,
     cascade: Cascade = None,
     yunet_weights: YunetWeights = None,
     suspects: Annotated[
-        bool, typer.Option("--suspects/--no-suspects", help="Train a quick network to find likely wrong labels.")
+        bool, typer.Option("--suspects/--no-suspects", help="Train a small network to find likely wrong labels.")
     ] = True,
     folds: Annotated[
         int, typer.Option(min=2, help="Parts of the data; each is predicted by a network of its own.")
-    ] = 4,
+    ] = DEFAULTS.folds,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of the quick network.  [default: 10]")] = None,
-    recipe: Annotated[str, typer.Option(help="The quick network's recipe: a shipped name or a TOML file.")] = "audit",
+    recipe: Annotated[str, typer.Option(help="The quick network's recipe: a shipped name or a TOML file.")] = RECIPE,
     seed: Annotated[int, typer.Option(help="Of the folds and the quick network.")] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     threads: Annotated[int, typer.Option(min=0, help="Processor threads of the training; 0 = all.")] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where a killed audit stopped.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume a killed audit.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")] = False,
 ) -> None:
-    """Flag what may be wrong with a data set: a page with pictures, and a list. Nothing is removed.
+    """Flag what may be wrong with a data set: a page with images, and a list. Nothing is removed.
 
     Flags: blank, low-contrast, no-face (with `--detector`), duplicate, near-duplicate, leak (a copy in another split),
     label-conflict (copies with different labels), votes-disagree (where there are votes), label-suspect (confident
     learning over out-of-fold predictions; votes are not used for it; needs the extra [train]).
 
-    A shipped model also looks at a sample: where another order of the labels, or two classes exchanged, agree far
-    better with what it sees, that is said.
+    A shipped model also classifies a sample. If its predictions agree far better with another order of the labels, or
+    with two classes exchanged, the audit reports that.
 
     DIR holds index.html, flags.csv (a row per flag), summary.json, and out-of-fold.npy.
 
@@ -65,17 +72,16 @@ def audit(
     - `mien data audit faces --out audit --epochs 20 --resume`
     """
     from mien.cli.progress import progress_bar
-    from mien.data.audit import AuditSettings
     from mien.data.audit import audit as run_audit
     from mien.data.checks import apart
     from mien.data.crops import DetectorChoice
     from mien.data.readers import open_dataset
 
     apart(source, out)
-    settings = AuditSettings(near=None if near < 0 else near, folds=folds if suspects else 0)
+    settings = replace(DEFAULTS, near=None if near < 0 else near, folds=folds)
     choice = DetectorChoice(detector, cascade, yunet_weights) if detector else None
     unread: list[str] = []
-    with progress_bar("audit", unit="pictures", quiet=quiet) as progress:
+    with progress_bar("audit", unit="images", quiet=quiet) as progress:
         out_of_fold = None
         if suspects:
             changes = [f"seed={seed}", *([f"optimizer.epochs={epochs}"] if epochs else [])]
@@ -95,25 +101,25 @@ def audit(
 
 def drop(
     source: Annotated[Path, typer.Argument(metavar="IN", help="The data set that was audited.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The new data set.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The new data set.")],
     flags: Annotated[Path, typer.Option(metavar="FILE", help="flags.csv of `mien data audit`.")],
     only: Annotated[list[str], typer.Option(metavar="KIND", help="A kind of flag to drop; repeatable.")],
     min_score: Annotated[float, typer.Option(min=0, max=1, help="Leave flags with a lower score.")] = 0.0,
     from_test: Annotated[bool, typer.Option("--from-test", help="Drop from the test split too.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where a killed run stopped.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume a killed run.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")] = False,
 ) -> None:
-    """Write a data set without the samples that an audit flagged; the test split stays whole unless asked.
+    """Write a data set without the samples that an audit flagged; the test split is kept without `--from-test`.
 
     Lines of the flags' file may be deleted before, to keep those samples. To drop `duplicate` and `leak` keeps one copy
-    of each picture, that in test or else in validation; `label-conflict` drops all copies.
+    of each image, that in test or else in validation; `label-conflict` drops all copies.
 
     Examples:
 
-    - `mien data drop faces clean --flags audit/flags.csv --only blank --only duplicate --only leak`
+    - `mien data drop faces --out clean --flags audit/flags.csv --only blank --only duplicate --only leak`
 
-    - `mien data drop faces clean --flags audit/flags.csv --only label-suspect --min-score 0.95`
+    - `mien data drop faces --out clean --flags audit/flags.csv --only label-suspect --min-score 0.95`
     """
     from mien.cli.progress import progress_bar
     from mien.data.checks import apart
@@ -122,7 +128,7 @@ def drop(
 
     apart(source, out)
     dataset = open_dataset(source, warn=lambda line: typer.echo(line, err=True))
-    with progress_bar("drop", unit="pictures", quiet=quiet) as progress:
+    with progress_bar("drop", unit="images", quiet=quiet) as progress:
         dropped = drop_flagged(
             dataset, out, flags=flags, only=only, min_score=min_score, from_test=from_test, dry_run=dry_run,
             resume=resume, progress=progress,
@@ -142,8 +148,8 @@ def _quick_network(
 
     require_training("finding likely wrong labels (there is --no-suspects)")
     from mien.config import to_toml
+    from mien.training.devices import pick_device
     from mien.training.folds import out_of_fold_by
-    from mien.training.loop import pick_device
     from mien.training.recipe import load_recipe
 
     quick, chosen = load_recipe(recipe, changes), pick_device(device, threads=threads)
@@ -166,4 +172,4 @@ def _print_summary(summary: AuditSummary) -> None:
         typer.echo(summary.label_check)
     if summary.confirmed is not None and summary.voted:
         overall = (summary.disagreeing or 0) / summary.voted
-        typer.echo(f"votes contradict {overall:.1%} of all labels, {summary.confirmed:.1%} of the likeliest suspects")
+        typer.echo(f"votes contradict {overall:.1%} of all labels, {summary.confirmed:.1%} of the first suspects")

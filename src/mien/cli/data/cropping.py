@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from mien.cli.cluster_options import Actors, Address, Engine, ray_settings
-from mien.cli.detector_options import Cascade, MinFace, Pad, YunetWeights
+from mien.cli.completion import complete_detector
+from mien.cli.detector_options import Cascade, Detector, MinFace, Pad, YunetWeights
 from mien.cli.exit_codes import NOT_ALL_READ
 
 if TYPE_CHECKING:
@@ -16,12 +17,9 @@ if TYPE_CHECKING:
 
 
 def crop(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="Photographs, or faces that are to be cut out anew.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The new data set of faces.")],
-    detector: Annotated[
-        Literal["mtcnn", "yunet", "haar", "none"],
-        typer.Option("--detector", "-d", help="What finds the faces; none: each picture is a face, and only resized."),
-    ] = "mtcnn",
+    source: Annotated[Path, typer.Argument(metavar="IN", help="Photographs, or faces to crop anew.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The new data set of faces.")],
+    detector: Detector = "mtcnn",
     cascade: Cascade = None,
     yunet_weights: YunetWeights = None,
     size: Annotated[int, typer.Option(metavar="PX", min=8, max=2048, help="Side of a crop.")] = 48,
@@ -31,12 +29,12 @@ def crop(
     ] = -0.05,
     align: Annotated[bool, typer.Option("--align", help="Turn each face until its eyes lie level.")] = False,
     faces: Annotated[
-        Literal["all", "largest"], typer.Option(help="All faces of a picture, from left to right, or the largest.")
+        Literal["all", "largest"], typer.Option(help="All faces of an image, from left to right, or the largest.")
     ] = "all",
     no_face: Annotated[
         Literal["drop", "keep", "whole"],
         typer.Option(
-            help="A picture without a face: drop it; keep it as a face crop that is only resized; or take its whole "
+            help="An image without a face: drop it; keep it as a face crop that is only resized; or take its whole "
             "area for the face's box and frame that like others."
         ),
     ] = "drop",
@@ -47,28 +45,28 @@ def crop(
     engine: Engine = "local",
     address: Address = "",
     actors: Actors = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where a killed run stopped.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume a killed run.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and stop.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")] = False,
 ) -> None:
-    """Cut the faces out of photographs, exactly as `mien predict` does.
+    """Crop the faces of photographs, exactly as `mien predict` does.
 
     With the default size, channels, margin and align a model sees the same pixels in the crops (`mien predict
-    --detector none`) as in the photographs. Pictures smaller than 96 pixels are loose crops: they are enlarged to find
-    the face, and cut as they are. Each face keeps its picture's label and split, and gets its box and landmarks.
+    --detector none`) as in the photographs. Images smaller than 96 pixels are loose crops: they are enlarged for
+    detection, and cropped as they are. Each face keeps its image's label and split, and gets its box and landmarks.
 
-    Exit code: 0 all pictures gave faces, 3 some did not (OUT/problems.csv names them), 2 wrong usage or
+    Exit code: 0 all images gave faces, 3 some did not (OUT/problems.csv names them), 2 wrong usage or
     data.
 
     Examples:
 
-    - `mien data crop photos/ faces`
+    - `mien data crop photos/ --out faces`
 
-    - `mien data crop photos/ faces --size 224 --channels 3 --margin 0.3 --align --faces largest --as folders`
+    - `mien data crop photos/ --out faces --size 224 --channels 3 --margin 0.3 --align --faces largest --as folders`
 
-    - `mien data crop pictures-of-faces/ faces --detector none`
+    - `mien data crop images-of-faces/ --out faces --detector none`
 
-    - `mien data crop photos/ faces --engine ray --actors 8`
+    - `mien data crop photos/ --out faces --engine ray --actors 8`
     """
     from mien.cli.progress import progress_bar
     from mien.crop import CropSpec
@@ -90,7 +88,7 @@ def crop(
         _say_plan(source, out, (choice,))
         return
     ray = ray_settings(engine, address, actors)
-    with progress_bar("crop", unit="pictures", quiet=quiet) as progress:
+    with progress_bar("crop", unit="images", quiet=quiet) as progress:
         if ray is None:
             result = crop_dataset(
                 source, out, detector=choice, settings=settings, as_=as_, workers=workers, resume=resume,
@@ -102,19 +100,19 @@ def crop(
             result = crop_on_ray(
                 source, out, detector=choice, settings=settings, ray=ray, as_=as_, resume=resume, progress=progress
             )
-    pictures = result.faces.steps[-1].samples_in
-    typer.echo(f"{out}: {len(result.faces):,} faces of {pictures:,} pictures")
-    _end(len(result.problems), "pictures could not be used", result.listing)
+    images = result.faces.steps[-1].samples_in
+    typer.echo(f"{out}: {len(result.faces):,} faces of {images:,} images")
+    _end(len(result.problems), "images could not be used", result.listing)
 
 
 def screen(
     source: Annotated[Path, typer.Argument(metavar="IN", help="A data set of face crops.")],
     out: Annotated[
-        Path, typer.Argument(metavar="OUT", help="The new data set, of the samples in which a face was found.")
+        Path, typer.Option("--out", "-o", help="The new data set, of the samples in which a face was found.")
     ],
     detector: Annotated[
         list[str],
-        typer.Option("--detector", "-d", help="mtcnn, yunet or haar; give it again for further ones."),
+        typer.Option("--detector", "-d", help="mtcnn, yunet or haar; repeatable.", autocompletion=complete_detector),
     ] = ["mtcnn"],  # noqa: B006 (typer copies it)
     votes: Annotated[int, typer.Option(metavar="K", min=1, help="How many of them must find a face.")] = 1,
     cascade: Cascade = None,
@@ -122,8 +120,8 @@ def screen(
     pad: Pad = None,
     keep_test: Annotated[bool, typer.Option("--keep-test", help="Drop nothing from the split test.")] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="Threads; default: one a processor.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where a killed run stopped.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume a killed run.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and stop.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")] = False,
 ) -> None:
     """Keep the samples in which a face is found; list the others for a look.
@@ -136,9 +134,9 @@ def screen(
 
     Examples:
 
-    - `mien data screen fer2013 fer2013-faces`
+    - `mien data screen fer2013 --out fer2013-faces`
 
-    - `mien data screen fer2013 fer2013-faces -d mtcnn -d yunet --votes 1 --keep-test`
+    - `mien data screen fer2013 --out fer2013-faces -d mtcnn -d yunet --votes 1 --keep-test`
     """
     from mien.cli.progress import progress_bar
     from mien.data.crops import DetectorChoice
@@ -169,7 +167,7 @@ def _say_plan(source: Path, out: Path, detectors: tuple[DetectorChoice, ...]) ->
     names = [choice.make(min_face=20, threads=1).name for choice in detectors]
     found = open_source(source)
     count = "an unknown number of" if found.total is None else f"{found.total:,}"
-    typer.echo(f"{source}: {count} pictures, to be searched by {', '.join(names)}")
+    typer.echo(f"{source}: {count} images, to be searched by {', '.join(names)}")
     typer.echo(f"would be written to {out}")
 
 

@@ -13,7 +13,7 @@ from mien.cli.exit_codes import NOT_ALL_READ
 
 def export(
     source: Annotated[Path, typer.Argument(metavar="IN", help="The data set.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The new folder, or for csv a file that ends in .csv.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The new folder, or for csv a file that ends in .csv.")],
     as_: Annotated[
         Literal["folders", "npy", "csv", "parquet", "webdataset", "yolo", "coco"],
         typer.Option("--as", help="The layout; see below."),
@@ -21,14 +21,14 @@ def export(
     jpeg: Annotated[
         int | None, typer.Option(metavar="QUALITY", min=1, max=100, help="Write JPEG instead of PNG, which is exact.")
     ] = None,
-    pictures: Annotated[
+    photographs: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="yolo, coco: the photographs that the faces were cropped from."),
     ] = None,
     detector: Annotated[
         str | None, typer.Option(help="yolo, coco: find the boxes with this detector (mtcnn, yunet, haar).")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where a killed export stopped.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume a killed export.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and say what would be written.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")] = False,
 ) -> None:
@@ -44,18 +44,18 @@ def export(
 
     - `webdataset`: tar files of 5,000 samples: KEY.png, KEY.cls, KEY.json
 
-    - `yolo`, `coco`: pictures, boxes and classes. The box is the whole picture, a detector's (`--detector`), or for
-    faces of `mien data crop` their place in the photographs (`--pictures`)
+    - `yolo`, `coco`: photographs, boxes and classes. The box is the whole image, a detector's (`--detector`), or for
+    faces of `mien data crop` their place in the photographs (`--photographs`)
 
     Exit code: 0 all was written, 3 some photographs can't be read (OUT/problems.csv), 2 wrong usage or data.
 
     Examples:
 
-    - `mien data export faces out/folders --as folders`
+    - `mien data export faces --out out/folders --as folders`
 
-    - `mien data export faces fer2013.csv --as csv`
+    - `mien data export faces --out fer2013.csv --as csv`
 
-    - `mien data export crops yolo --as yolo --pictures photos --jpeg 95`
+    - `mien data export crops --out yolo --as yolo --photographs photos --jpeg 95`
     """
     from mien.cli.progress import progress_bar
     from mien.data.checks import apart
@@ -65,13 +65,20 @@ def export(
     apart(source, out)
     dataset = open_dataset(source, warn=lambda line: typer.echo(line, err=True))
     if dry_run:
-        check_export(dataset, ExportSettings(as_, jpeg, pictures, detector))
+        check_export(dataset, ExportSettings(as_, jpeg, photographs, detector))
         print_counts(dataset.counts(), f"{source}: {len(dataset):,} samples")
         typer.echo(f"would be written to {out} as {as_}")
         return
-    with progress_bar("export", unit="pictures", quiet=quiet) as progress:
+    with progress_bar("export", unit="images", quiet=quiet) as progress:
         problems = export_dataset(
-            dataset, out, as_=as_, jpeg=jpeg, pictures=pictures, detector=detector, resume=resume, progress=progress
+            dataset,
+            out,
+            as_=as_,
+            jpeg=jpeg,
+            photographs=photographs,
+            detector=detector,
+            resume=resume,
+            progress=progress,
         )
     typer.echo(f"{out}: {len(dataset):,} samples as {as_}")
     if problems:
@@ -81,7 +88,7 @@ def export(
 
 def split(
     source: Annotated[Path, typer.Argument(metavar="IN", help="The data set.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The new data set.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The new data set.")],
     validation: Annotated[
         float | None, typer.Option(metavar="SHARE", help="Share for validation, 0 to 1.  [default: 0.1 if missing]")
     ] = None,
@@ -100,13 +107,13 @@ def split(
     seed: Annotated[int, typer.Option(help="The same seed gives the same splits.")] = 0,
     again: Annotated[bool, typer.Option("--again", help="Divide splits anew that are there already.")] = False,
     keep_test: Annotated[bool, typer.Option("--keep-test", help="With --again: but leave test as it is.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where a killed run stopped.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume a killed run.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the tables.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")] = False,
 ) -> None:
     """Divide a data set into train, validation and test, with the same shares of each class.
 
-    Exact duplicates, pictures of one person (column `identity`) and equal values of `--group-by` stay on one side.
+    Exact duplicates, images of one person (column `identity`) and equal values of `--group-by` stay on one side.
 
     Splits that are there stay as they are: new ones are cut from train and from samples without a split. So
     `--validation 0.1` alone cuts validation out of train and leaves test alone. To divide a split anew, name it and add
@@ -114,13 +121,13 @@ def split(
 
     Examples:
 
-    - `mien data split faces divided --validation 0.1 --test 0.1`
+    - `mien data split faces --out divided --validation 0.1 --test 0.1`
 
-    - `mien data split faces folds --folds 5 --group-by picture`
+    - `mien data split faces --out folds --folds 5 --group-by photograph`
 
-    - `mien data split faces small --subset 2000`
+    - `mien data split faces --out small --subset 2000`
 
-    - `mien data split faces divided --again --keep-test --dry-run`
+    - `mien data split faces --out divided --again --keep-test --dry-run`
     """
     from mien.cli.progress import progress_bar
     from mien.data.splits import SplitSettings, split_dataset

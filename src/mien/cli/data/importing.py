@@ -18,7 +18,7 @@ _SHOWN = 20  # problems that are printed, of those that the list has
 
 def import_(
     source: Annotated[Path, typer.Argument(help="A list, table, folder or ZIP; see below.")],
-    out: Annotated[Path | None, typer.Argument(help="The new data set.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The new data set.")] = None,
     as_: Annotated[
         Literal["arrays", "folders", "parquet"], typer.Option("--as", help="How the data set is kept.")
     ] = "arrays",
@@ -54,7 +54,7 @@ def import_(
     resume: Annotated[bool, typer.Option("--resume", help="Resume a killed import.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")] = False,
 ) -> None:
-    """Import a data set of faces or photographs, and say how it was read.
+    """Import a data set of faces or photographs, and print how it was read.
 
     SOURCE may be Kaggle's fer2013.csv, a list of images and labels (CSV, TSV, JSON lines), Parquet, arrays (.npz),
     class folders of any names, RAF-DB, AffectNet, CK+, KDEF and others as published, YOLO, COCO, VOC, Label Studio,
@@ -64,15 +64,15 @@ def import_(
 
     Examples:
 
-    - `mien data import fer2013.csv data/fer2013 --ferplus fer2013new.csv`
+    - `mien data import fer2013.csv --out data/fer2013 --ferplus fer2013new.csv`
 
     - `mien data import archive.zip --plan`
 
-    - `mien data import rafdb.csv data/faces --labels raf-db`
+    - `mien data import rafdb.csv --out data/faces --labels raf-db`
 
-    - `mien data import my-faces/ data/faces --labels 0=bored,1=engaged --split-map holdout=test`
+    - `mien data import my-faces/ --out data/faces --labels 0=bored,1=engaged --split-map holdout=test`
 
-    - `mien data import list.tsv data/faces --image-column pic --label-column answer --root /data/images`
+    - `mien data import list.tsv --out data/faces --image-column pic --label-column answer --root /data/images`
     """
     from mien.cli.data.counts import print_counts
     from mien.cli.progress import progress_bar
@@ -98,7 +98,7 @@ def import_(
             raise typer.Exit(NOT_ALL_READ)
         return
     if out is None:
-        raise typer.BadParameter("expected a new folder for the data set, or --plan", param_hint="OUT")
+        raise typer.BadParameter("expected a new folder for the data set, or --plan", param_hint="--out")
     with progress_bar("import", unit="images", quiet=quiet) as progress:
         dataset = import_dataset(source, out, as_=as_, choices=choices, check=check, resume=resume, progress=progress)
     _print_reading(dataset.steps[-1].settings["reading"])

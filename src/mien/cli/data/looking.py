@@ -1,4 +1,4 @@
-"""`mien data explore`, `info` and `augment`: look at a data set before anything is trained on it."""
+"""`mien data explore`, `info` and `augment`: inspect a data set before training."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from mien.cli.completion import complete_recipe
 from mien.cli.exit_codes import NOT_ALL_READ
+from mien.cli.output_options import TableOrJson
 from mien.cli.training_options import require_training
 
 if TYPE_CHECKING:
@@ -25,14 +27,14 @@ _Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress ba
 
 def explore(
     source: _Source,
-    out: Annotated[Path, typer.Option(help="The new folder for the page and its figures.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The new folder for the page and its figures.")],
     per_class: Annotated[int, typer.Option(min=1, max=500, help="How many samples of each class to show.")] = 30,
     seed: Annotated[int, typer.Option(min=0, help="Which samples are drawn.")] = 0,
     quiet: _Quiet = False,
 ) -> None:
     """Write a page (OUT/index.html) that shows a data set: counts, samples, mean faces, light and sizes.
 
-    Exit code: 0 all records were looked at, 3 some could not be read, 2 wrong usage or data.
+    Exit code: 0 all records were read, 3 some could not be read, 2 wrong usage or data.
 
     Example: `mien data explore data/fer2013 --out looks/fer2013`
     """
@@ -42,7 +44,7 @@ def explore(
 
     apart(source, out)
     dataset, left_out = _open(source)
-    with progress_bar("explore", unit="pictures", quiet=quiet) as progress:
+    with progress_bar("explore", unit="images", quiet=quiet) as progress:
         page = library.explore(dataset, out, seed=seed, per_class=per_class, progress=progress)
     typer.echo(str(page))
     if left_out:
@@ -51,23 +53,23 @@ def explore(
 
 def info(
     source: _Source,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    format_: TableOrJson = "table",
     quiet: _Quiet = False,
 ) -> None:
-    """Say what a data set holds: samples by split and class, sizes, columns, problems, and how it was made.
+    """Print what a data set holds: samples by split and class, sizes, columns, problems, and how it was made.
 
     Examples:
 
     - `mien data info data/fer2013`
 
-    - `mien data info fer2013.csv --json`
+    - `mien data info fer2013.csv --format json`
     """
     from mien.cli.progress import progress_bar
     from mien.data.info import describe
 
-    with progress_bar("read", unit="pictures", quiet=quiet) as progress:
+    with progress_bar("read", unit="images", quiet=quiet) as progress:
         found = describe(source, progress=progress)
-    if as_json:
+    if format_ == "json":
         typer.echo(json.dumps(found.to_dict(), indent=2))
     else:
         _print_info(found)
@@ -75,13 +77,18 @@ def info(
 
 def augment(
     source: _Source,
-    out: Annotated[Path, typer.Option(help="The picture to write, a PNG.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The image to write, a PNG.")],
     level: Annotated[
         Literal["low", "mid", "high"] | None,
         typer.Option(help="How strong. Without it, and without --recipe: all three, one below the other."),
     ] = None,
     recipe: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Show what this recipe does: a shipped name, or a TOML file.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Show what this recipe does: a shipped name, or a TOML file.",
+            autocompletion=complete_recipe,
+        ),
     ] = None,
     faces: Annotated[int, typer.Option(min=1, max=100, help="How many faces, one to a row.")] = 4,
     views: Annotated[int, typer.Option(min=1, max=50, help="How many changed views of each.")] = 9,
@@ -106,7 +113,8 @@ def augment(
     from mien.files import write_bytes
     from mien.pages import png
     from mien.training.preview import preview_augmentation
-    from mien.training.recipe import LEVELS, load_recipe
+    from mien.training.recipe import load_recipe
+    from mien.training.recipe_sections import LEVELS
 
     if out.suffix.lower() != ".png":
         raise OutputError(f"{out}: is no name of a PNG; expected one that ends in .png")

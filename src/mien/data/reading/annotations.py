@@ -168,7 +168,7 @@ class Annotated:
         return split
 
     def split_of(self, *names: str) -> str:
-        """The split that the folders of files tell, the nearest first; '' where none does. names: the surest first."""
+        """The split that the folders of files name, the nearest first; '' for none. names: the most reliable first."""
         for name in names:
             for folder in reversed(name.split("/")[:-1]):
                 if folder not in self._words:

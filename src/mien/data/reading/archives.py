@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.reading.trees import hidden, leads_out
-from mien.errors import DataError, PictureError
-from mien.pictures import MAX_FILE_BYTES, decode_picture
+from mien.errors import DataError, ImageError
+from mien.images import MAX_FILE_BYTES, decode_image
 
 UNREADABLE = (OSError, EOFError, zipfile.BadZipFile, zlib.error)
 """What reading a damaged file or archive raises."""
@@ -26,7 +26,7 @@ MAX_MEMBERS = 2_000_000
 """Archives of more files are refused."""
 
 MAX_RATIO, RATIO_FROM = 200, 1024**3
-"""An archive that unfolds to more than so many times its size is refused, where that is more than 1 GiB."""
+"""The highest ratio of an archive's unpacked size to its own; a higher one is refused above 1 GiB."""
 
 _OTHER_ARCHIVES = (
     (0, b"\x1f\x8b", "a gzip file"),
@@ -106,21 +106,21 @@ class Archive:
         except (*UNREADABLE, NotImplementedError) as error:
             raise DataError(f"{self.where(name)}: can't be read ({error}); get a whole copy of the archive") from error
 
-    def picture(self, name: str) -> NDArray[np.uint8]:
-        """A picture as uint8 (H, W, 3), RGB."""
+    def image(self, name: str) -> NDArray[np.uint8]:
+        """An image as uint8 (H, W, 3), RGB."""
         where = self.where(name)
         member = self._members.get(name)
         if member is None:
-            raise PictureError(f"{where}: no such file; check the path")
+            raise ImageError(f"{where}: no such file; check the path")
         if member.file_size > MAX_FILE_BYTES:
             size, limit = member.file_size / 1e6, MAX_FILE_BYTES / 1e6
-            raise PictureError(f"{where}: has {size:,.0f} MB, the limit is {limit:,.0f}; make it smaller")
+            raise ImageError(f"{where}: has {size:,.0f} MB, the limit is {limit:,.0f}; make it smaller")
         try:
             with self._zip.open(member) as file:
                 data = file.read(MAX_FILE_BYTES)
         except (*UNREADABLE, NotImplementedError) as error:
-            raise PictureError(f"{where}: can't be read ({error}); get a whole copy of the archive") from error
-        return decode_picture(data, where)
+            raise ImageError(f"{where}: can't be read ({error}); get a whole copy of the archive") from error
+        return decode_image(data, where)
 
     def stamp(self, name: str) -> str:
         """The archive's size and time, and the member's checksum."""

@@ -93,7 +93,7 @@ def find_arrays(scan: Scan) -> Found | None:
         try:
             arrays += _named(scan, name)
         except MissingExtraError:
-            continue  # told by `read_arrays` where nothing else is found
+            continue  # `read_arrays` reports it where nothing else is found
         except DataError as error:
             faults.append(error)
     roles = {one.role for one in arrays}

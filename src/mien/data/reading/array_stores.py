@@ -20,7 +20,7 @@ HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf")
 SUFFIXES = (".npy", ".npz", ".mat", *HDF5_SUFFIXES)
 
 MAX_WHOLE = 2 * 1024**3
-"""An array that can only be read whole may have so many bytes."""
+"""The most bytes of an array that can only be read as a whole."""
 
 _BLOCK_BYTES = 16 * 1024**2
 

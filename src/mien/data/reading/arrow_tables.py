@@ -93,7 +93,7 @@ def _arrow_batches(file: Any) -> Iterator[Any]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[str, Any]]:
-    """What kind of table a file is, told by its first bytes, and its reader; faults while it is read are DataErrors."""
+    """A table's kind by the file's first bytes, and its reader; faults while it is read are DataErrors."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

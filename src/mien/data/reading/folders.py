@@ -108,7 +108,7 @@ def find_loose(scan: Scan) -> Found | None:
     splits = {name: split for name in top.filled() if (split := split_of(scan, name))}
     inside = {name: split for word, split in splits.items() for name in top.folders[word].all_images()}
     records = [Record(name, inside.get(name, "")) for name in scan.images]
-    title = "loose pictures in split folders" if splits else "loose pictures"
+    title = "loose images in split folders" if splits else "loose images"
     labels = scan.labels((), str(scan.root))
     folders = sorted({part for name in scan.images for part in name.split("/")[:-1]} - set(splits))
     notes = ["the images have no labels"]

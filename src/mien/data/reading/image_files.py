@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mien.data.dataset import CHUNK, Chunk, Problem, Step, text_column
 from mien.data.reading.label_reading import Labels
 from mien.data.reading.trees import Tree, printable
-from mien.errors import PictureError
+from mien.errors import ImageError
 
 CHUNK_BYTES = 64 * 1024 * 1024
 """A chunk ends early where its images are this large, so that photographs take no more memory than faces."""
@@ -127,8 +127,8 @@ class ImageFiles:
         if record.wrong:
             return record, None
         try:
-            image = without_empty_colour(self.tree.picture(record.name))
-        except PictureError as error:
+            image = without_empty_colour(self.tree.image(record.name))
+        except ImageError as error:
             reason = str(error).removeprefix(f"{self.tree.where(record.name)}: ")
             return replace(record, wrong=reason), None
         return _cut_out(record, image, fractions=self.fractions) if record.box else (record, image)

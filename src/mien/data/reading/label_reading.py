@@ -34,7 +34,8 @@ class Labels:
 
     names: the classes, in mien's order. meaning: label as written -> index into `names`. said: how they were read, one
     line each. assumed: the key in `labels.ORDERS` of an order of numbers that the files do not state; '' where they do.
-    numbers: class name -> its number as written, where labels are numbers.
+    numbers: class name -> its number as written, where labels are numbers. left_out: labels as written that the user
+    leaves out.
     """
 
     names: tuple[str, ...] = ()
@@ -42,6 +43,7 @@ class Labels:
     said: tuple[str, ...] = ()
     assumed: str = ""
     numbers: Mapping[str, int] = field(default_factory=dict)
+    left_out: frozenset[str] = frozenset()
 
     def index(self, written: str) -> int | None:
         """A label's index into `names`, -1 for no label, None for one that is none of these."""
@@ -52,6 +54,8 @@ class Labels:
 
     def wrong(self, written: str) -> str:
         """Why a label that `index` doesn't know can't be used."""
+        if written in self.left_out or plain(written) in self.left_out:
+            return f"label '{written[:40]}'; --labels leaves it out"
         expected = [str(n) for n in self.numbers.values()] or list(self.names)
         return (
             f"label '{written[:40]}'; expected {expected[0]} to {expected[-1]}"
@@ -266,7 +270,8 @@ def _chosen(texts: Sequence[str], where: str, choice: LabelChoice, declared: Seq
     numbered = {canonical(new): int(old) for old, new in renamed.items() if old.isdecimal() and new != DROPPED}
     index = {text: names.index(name) for text, name in named.items()}
     index |= {old: names.index(canonical(new)) for old, new in renamed.items() if new != DROPPED and old not in meaning}
-    return Labels(names, index, (said,), numbers=numbered)
+    left_out = frozenset(text for text, name in meaning.items() if name == DROPPED)
+    return Labels(names, index, (said,), numbers=numbered, left_out=left_out)
 
 
 def _numbered(texts: Sequence[str], where: str, choice: LabelChoice) -> dict[str, str]:

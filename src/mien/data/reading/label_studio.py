@@ -18,8 +18,8 @@ from mien.data.reading.reading import Found, Scan
 from mien.data.reading.text_tables import open_text_table
 from mien.data.reading.trees import suffix_of
 from mien.errors import DataError
+from mien.images import IMAGE_SUFFIXES
 from mien.labels import EIGHT, canonical
-from mien.pictures import PICTURE_SUFFIXES
 
 _ABOUT = {
     "id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "agreement", "predictions", "inner_id",
@@ -109,8 +109,8 @@ def _control(scan: Scan, tasks: Iterable[_Task]) -> str:
     wanted = scan.choices.label_column
     if wanted and wanted in values:
         return wanted
-    told = [c for c, labels in values.items() if any(canonical(label) in EIGHT for label in labels)]
-    for fitting in (told or list(values), [] if told else [c for c in values if c.lower() in LABEL_COLUMNS]):
+    known = [c for c, labels in values.items() if any(canonical(label) in EIGHT for label in labels)]
+    for fitting in (known or list(values), [] if known else [c for c in values if c.lower() in LABEL_COLUMNS]):
         if len(fitting) == 1:
             return fitting[0]
     if values:
@@ -231,7 +231,7 @@ def _image_value(values: Mapping[str, Any]) -> str:
 
     def shown() -> Iterator[str]:
         yield from (texts[key] for key in _IMAGE_KEYS if key in texts)
-        yield from (v for v in texts.values() if suffix_of(urlsplit(v).path) in PICTURE_SUFFIXES)
+        yield from (v for v in texts.values() if suffix_of(urlsplit(v).path) in IMAGE_SUFFIXES)
 
     try:
         return next(shown(), "")

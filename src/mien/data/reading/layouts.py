@@ -27,7 +27,7 @@ from mien.data.reading.trees import Folder, suffix_of
 from mien.data.reading.unread import refuse_masks, refuse_records
 from mien.data.reading.webdataset import find_webdataset
 from mien.data.reading.yolo import find_yolo
-from mien.pictures import PICTURE_SUFFIXES, VIDEO_SUFFIXES
+from mien.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from mien.signatures import describe_file
 
 LAYOUTS: tuple[Layout, ...] = (
@@ -62,7 +62,10 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout("clips, TFRecord, LMDB", "their files; refused", lambda scan: refuse_clips(scan) or refuse_records(scan)),
 )
 
-KNOWN = f"{', '.join(layout.title for layout in LAYOUTS if 'refused' not in layout.told_by)}, a ZIP, or arrays of mien"
+READ = tuple(layout.title for layout in LAYOUTS if "refused" not in layout.recognised_by)
+"""The titles of the layouts that are read; docs/data.md's table has each of them."""
+
+KNOWN = f"{', '.join(READ)}, a ZIP, or arrays of mien"
 """The layouts, for messages."""
 
 FILES: tuple[tuple[tuple[bytes, ...], tuple[str, ...], Callable[[Scan, str], Found]], ...] = (
@@ -103,11 +106,11 @@ class _OneFile(Folder):
     @property
     def names(self) -> Sequence[str]:
         """All images, and the file."""
-        return [name for name in super().names if name == self.file or suffix_of(name) in PICTURE_SUFFIXES]
+        return [name for name in super().names if name == self.file or suffix_of(name) in IMAGE_SUFFIXES]
 
 
 def _find_in_file(scan: Scan, name: str) -> Found | None:
-    """The data set of one file that a user named, told by its first bytes, else by its suffix."""
+    """The data set of one file that a user named, recognised by its first bytes, else by its suffix."""
     start, suffix = scan.head(name), suffix_of(name)
     for starts, suffixes, read in FILES:
         if start.startswith(starts) or suffix in suffixes:

@@ -16,26 +16,26 @@ from mien.data.reading.reading import Found, Reading, Scan, split_words
 from mien.data.reading.text_tables import TextTable, column_names, open_text_table
 from mien.data.reading.trees import Folder, Tree, leads_out, split_named, suffix_of
 from mien.errors import DataError
+from mien.images import IMAGE_SUFFIXES
 from mien.labels import EIGHT, canonical
-from mien.pictures import PICTURE_SUFFIXES
 
 IMAGE_COLUMNS = (
     "image", "path", "file", "filename", "file_name", "filepath", "file_path", "image_path", "img", "img_path",
     "image_name", "img_name", "images", "image_file", "pth", "name", "id", "image_id", "number", "url", "source",
 )  # fmt: skip
-"""What lists call the column of the images, the surest first; a column counts only where its cells are images."""
+"""Names of the column of images in lists, the most reliable first; a column counts only where its cells are images."""
 
 LABEL_COLUMNS = (
     "label", "labels", "emotion", "expression", "class", "category", "target", "exp", "cls", "choice", "sentiment",
     "emotion_label", "label_name", "class_name", "facial_expression", "y", "annotation", "ground_truth", "class_id",
 )  # fmt: skip
-"""What lists call the column of the labels, the surest first."""
+"""Names of the column of labels in lists, the most reliable first."""
 
 SPLIT_COLUMNS = ("split", "usage", "set", "subset", "partition", "fold_name", "phase", "data_type")
 
 _SUFFIXES = (".csv", ".tsv", ".txt", ".lst", ".list", ".json", ".jsonl", ".ndjson", ".tab")
 _FOLDERS = ("", "images/", "Images/", "image/", "img/", "imgs/", "faces/", "data/")
-_LOOKED_AT = 40  # lines by which columns are told
+_LOOKED_AT = 40  # lines that are read to recognise the columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,8 @@ def find_manifest(scan: Scan) -> Found | None:
     for name in scan.named("manifest.csv"):
         table = open_text_table(scan.tree, name)
         if table and column_names(table.first)[:4] == ("file", "source", "split", "label"):
-            opened = _columns_of(scan, table)
+            file = replace(scan.choices, image_column=scan.choices.image_column or "file")
+            opened = _columns_of(replace(scan, choices=file), table)
             return read_lists(scan, [opened]) if opened else None
     return None
 
@@ -200,7 +201,7 @@ def read_lists(scan: Scan, tables: Sequence[tuple[TextTable, ListColumns]]) -> F
     if columns.votes:
         extra["votes"] = np.dtype((np.float32, (len(EIGHT),)))
     stamp = " ".join(scan.tree.stamp(table.name) for table, _ in tables)
-    title = "CSV of picture files" if first.delimiter else "JSON list of image files"
+    title = "CSV of image files" if first.delimiter else "JSON list of image files"
     source = ImageFiles(tree, records, labels, title, extra, stamp=stamp)
     if not first.columns:
         notes.append(f"{first.name} has no header: images are column {columns.image + 1}")
@@ -224,9 +225,8 @@ def _labels_of(columns: ListColumns) -> tuple[object, ...]:
 
 
 def _split_of_file(name: str) -> str:
-    """The split that a list's name means, or that of the nearest folder above it, '' for none."""
-    words = [*name.split("/")[:-1], name.rpartition("/")[2].partition(".")[0]]
-    return next((split for word in reversed(words) if (split := split_named(word))), "")
+    """The split that a list's name means, '' for none."""
+    return split_named(name.rpartition("/")[2].partition(".")[0]) or ""
 
 
 def _title(table: TextTable, column: int) -> str:
@@ -276,7 +276,7 @@ def _is_header(table: TextTable, paths: ImagePaths) -> bool:
     rows = [cells for _, cells in _first_rows(table)]
     for first, *below in zip(*rows, strict=False):
         if below and sum(paths.find(cell) is not None for cell in below) * 2 > len(below):
-            return suffix_of(first) not in PICTURE_SUFFIXES and paths.find(first) is None
+            return suffix_of(first) not in IMAGE_SUFFIXES and paths.find(first) is None
     return False
 
 
@@ -369,18 +369,18 @@ def _records(
     scan: Scan, table: TextTable, columns: ListColumns, paths: ImagePaths, splits: dict[str, str]
 ) -> Iterator[Record]:
     file = table.name.rpartition("/")[2]
-    by_file = "" if columns.split >= 0 else _split_of_file(table.name)
+    of_list = _split_word(scan, table.name) if columns.split < 0 else ""
     for number, given in table.rows():
         cells = [*given, *[""] * (1 + max(columns.image, columns.label, columns.split) - len(given))]
-        written = cells[columns.split] if columns.split >= 0 else ""
-        split = scan.choices.split(written) if written else by_file
-        if split is not None and (written or by_file):
-            splits[written or file] = split
-        label, wrong = _label(cells, columns)
         path = cells[columns.image]
         name = paths.find(path) if path else None
+        written = cells[columns.split] if columns.split >= 0 else of_list or _split_word(scan, name or "", file=False)
+        split = scan.choices.split(written)
+        if split is not None and written:
+            splits[written] = split
+        label, wrong = _label(cells, columns)
         if not path:
-            wrong = "no path of a picture"
+            wrong = "no path of an image"
         elif name is None:
             wrong = _not_found(path, file, paths)
         elif split is None:
@@ -404,6 +404,13 @@ def _without_repeats(records: Sequence[Record]) -> tuple[list[Record], int]:
         elif r.label != labels[r.name]:
             kept.append(replace(r, wrong=f"'{r.label}' here and '{labels[r.name]}' in another line"))
     return kept, len(records) - len(kept)
+
+
+def _split_word(scan: Scan, name: str, *, file: bool = True) -> str:
+    """The word that names a file's split: its own stem, or else the nearest folder above it; '' where none does."""
+    *folders, last = name.split("/")
+    words = [*folders, *([last.partition(".")[0]] if file else ())]
+    return next((word for word in reversed(words) if word and scan.choices.split(word) is not None), "")
 
 
 def split_in_name(name: str) -> str:

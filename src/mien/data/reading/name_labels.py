@@ -105,7 +105,7 @@ NAMINGS: tuple[Naming, ...] = (
     ),
     _naming("CK+", r"(?P<identity>S\d{3})_\d{3}_\d{8}", {}, in_folders="CK+48"),
 )  # fmt: skip
-"""The published schemes, the surest first."""
+"""The published schemes, the most specific first."""
 
 
 def find_named_images(scan: Scan) -> Found | None:

@@ -34,7 +34,7 @@ def find_parquet(scan: Scan) -> Found | None:
     try:
         require_arrow(names[0])
     except MissingExtraError:
-        return None  # told by `read_parquet` where nothing else is found
+        return None  # `read_parquet` reports it where nothing else is found
     files = []
     faults = []
     for name in names:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.errors import DataError, PictureError
-from mien.pictures import MAX_PIXELS
+from mien.errors import DataError, ImageError
+from mien.images import MAX_PIXELS
 
-_LEAST, _LONGEST = 4, 4  # no image has a shorter side, or one that is so many times the other
+_LEAST, _LONGEST = 4, 4  # pixels of the shortest side; the highest ratio of both sides
 
 
 def axes_of(shape: tuple[int, ...], where: str) -> str:
@@ -64,10 +64,10 @@ def scale_of(low: float, high: float, dtype: np.dtype[Any], where: str) -> float
 
 
 def image_of(pixels: NDArray[Any], axes: str, scale: float) -> NDArray[np.uint8]:
-    """One image, uint8 (H, W, 1 or 3). Raises PictureError where it holds numbers that are none."""
+    """One image, uint8 (H, W, 1 or 3). Raises ImageError where it holds numbers that are none."""
     if pixels.dtype != np.uint8:
         if not np.isfinite(pixels).all():
-            raise PictureError("holds numbers that are not finite (NaN)")
+            raise ImageError("holds numbers that are not finite (NaN)")
         pixels = np.clip(np.rint(pixels * scale), 0, 255).astype(np.uint8)
     if axes == "P":
         side = math.isqrt(len(pixels))

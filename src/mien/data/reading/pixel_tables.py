@@ -31,7 +31,7 @@ FERPLUS_NAME = "fer2013new.csv"
 PIXEL_COLUMNS = ("pixels", "pixel", "pixel_values", "image_pixels")
 
 _BLOCK = 64  # rows parsed at once: their bytes and what is made of them stay in the processor's cache
-_LOOKED_AT = 100  # rows by which the size of the images and the scale of their values are told
+_LOOKED_AT = 100  # rows that are read for the size of the images and the scale of their values
 _BLANKS = bytes.maketrans(b',;[]()"', b"       ")
 
 
@@ -135,8 +135,8 @@ class PixelTable:
         }
         if self.votes is not None:
             columns |= vote_columns(self.votes[rows])
-        told = tuple(Problem(f"{file}:{lines[i][1]}", problems[i]) for i in sorted(problems))
-        return Chunk(images[good], columns, told, len(lines))
+        reported = tuple(Problem(f"{file}:{lines[i][1]}", problems[i]) for i in sorted(problems))
+        return Chunk(images[good], columns, reported, len(lines))
 
     def _wrong(self, fields: Fields, label: int | None) -> str:
         if self.splits.get(fields.usage) is None:
@@ -204,7 +204,7 @@ def read_pixel_table(scan: Scan, name: str, *, beside: bool = False) -> Found:
     side, scale = _size_and_scale(texts)
     splits = {usage: scan.choices.split(usage) for usage in set(usages)}
     wanted = np.ones(len(usages), bool)
-    if scan.choices.splits is not None:  # rows of an unknown split stay in, to be told as problems
+    if scan.choices.splits is not None:  # rows of an unknown split stay in, to be reported as problems
         taken = {usage for usage, split in splits.items() if split is None or split in scan.choices.splits}
         wanted = np.array([usage in taken for usage in usages], bool)
     labels = _labels(scan, Counter(written), where)
@@ -262,7 +262,7 @@ def _votes_file(scan: Scan, name: str, *, beside: bool) -> tuple[Tree, str] | No
 def _labels(scan: Scan, written: Counter[str], where: str) -> Labels:
     """The meaning of the labels: numbers are FER2013's, with 7 for contempt where it occurs, as in CK+ extended.
 
-    Rows of other numbers are told one by one; a file that counts from 1 is no file of this kind.
+    Rows of other numbers are problems of their own; a file that counts from 1 is no file of this kind.
     """
     texts = [text for text in written if not is_no_label(text)]
     fitting = {plain(t) for t in texts} & {str(i) for i in range(len(EIGHT))}

@@ -15,13 +15,13 @@ from mien.data.reading.reading import Found, Reading, Scan, split_words
 from mien.data.reading.text_tables import TextTable, open_text_table
 from mien.data.reading.trees import Folder, split_named
 from mien.errors import DataError
-from mien.pictures import VIDEO_SUFFIXES
+from mien.images import VIDEO_SUFFIXES
 
 _RAF_LIST = re.compile(r"(?P<base>(?:.*?/)??)(EmoLabel/)?list_par?tition_label\.txt", re.IGNORECASE)
 _RAF_CLASSES = tuple("1234567")
 _CK_IMAGE = re.compile(r"(?P<person>S\d{3})_\d{3}_\d{8}\.\w+", re.IGNORECASE)
 _CK_LABEL = re.compile(r"(?P<stem>S\d{3}_\d{3}_\d{8})_emotion\.txt", re.IGNORECASE)
-_LOOKED_AT, _START = 40, 8192  # lines by which a list is told, and bytes that are read for them
+_LOOKED_AT, _START = 40, 8192  # lines that are read to recognise a list, and the bytes read for them
 
 
 def base_name(name: str) -> str:
@@ -42,7 +42,7 @@ def split_above(scan: Scan, name: str) -> str:
 
 
 def without_repeats(records: Iterable[tuple[Record, int]], listed: str) -> Iterator[Record]:
-    """The records of a list's lines; a file that is named again is told, and not used where its labels differ."""
+    """The records of a list's lines; a file that is named again is a problem, and not used where its labels differ."""
     held = list(records)
     labels: dict[str, set[str]] = {}
     first: dict[str, int] = {}
@@ -131,7 +131,7 @@ def find_raf_folders(scan: Scan) -> Found | None:
     classed = [name for name in scan.images if folder.get(name) in _RAF_CLASSES]
     named = [name for name in folder if RAF_NAME.fullmatch(base_name(name).lower())]
     if any(folder[name].isdecimal() and folder[name] not in _RAF_CLASSES for name in named):
-        return None  # its images, under numbers of somebody else's
+        return None  # its images, numbered by someone else
     inside = [name for name in named if folder[name] in _RAF_CLASSES]
     if not inside or 2 * len(inside) < len(classed) or 2 * len(classed) < len(scan.images):
         return None

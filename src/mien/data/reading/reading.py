@@ -13,7 +13,7 @@ from mien.data.reading.archives import UNREADABLE
 from mien.data.reading.label_reading import LabelChoice, Labels, read_labels
 from mien.data.reading.trees import Tree, split_named, suffix_of
 from mien.errors import DataError
-from mien.pictures import PICTURE_SUFFIXES
+from mien.images import IMAGE_SUFFIXES
 from mien.signatures import HEAD_BYTES, image_kind
 
 _OTHER_SUFFIXES = frozenset(
@@ -39,7 +39,7 @@ _OTHER_SUFFIXES = frozenset(
 """Names that are not opened to see whether they are images while a data set is looked over."""
 
 MAX_TEXT = 256 * 1024 * 1024
-"""A list, or a file of annotations, may have so many bytes."""
+"""The most bytes of a list or an annotation file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ class Found:
     """A data set that a layout recognised.
 
     used: files of the tree that are no images and were read (lists, tables, annotations); every other file that no
-    record names is told as a problem. stray: why images that no record names are not part of the data.
+    record names is a problem. stray: why images that no record names are not part of the data.
     """
 
     source: Source
@@ -183,20 +183,20 @@ class Scan:
 
     def _shows(self, name: str) -> bool:
         suffix = suffix_of(name)
-        if suffix in PICTURE_SUFFIXES:
+        if suffix in IMAGE_SUFFIXES:
             return True
         return suffix not in _OTHER_SUFFIXES and image_kind(self.head(name)) is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """One way in which data sets come. title: what it is called. told_by: how it is recognised, for the documentation.
+    """One way in which data sets come. title: its name. recognised_by: what marks it, for the documentation.
 
     find: looks for it; None where it is another. Raises DataError where the layout is clear but can't be used.
     """
 
     title: str
-    told_by: str
+    recognised_by: str
     find: Callable[[Scan], Found | None]
 
 

@@ -14,7 +14,7 @@ PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".joblib")
 PICKLE = "is a pickle, which can run code; save it as .npz"
 
 _FEW_IMAGES, _FEW_ARRAYS = 10, 50
-"""So few images may be a banner beside the data set; so many arrays are those of single images."""
+"""At most 10 images may be banners beside the data set; more than 50 arrays hold a single image each."""
 
 
 def refuse_containers(scan: Scan) -> Found | None:

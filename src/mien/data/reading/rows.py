@@ -13,7 +13,7 @@ from mien.data.dataset import Chunk, Columns, Problem, Step, text_column
 from mien.data.reading.image_files import load_in_threads
 from mien.data.reading.label_reading import plain
 from mien.data.reading.reading import Found, Reading, Scan, split_words
-from mien.errors import PictureError
+from mien.errors import ImageError
 
 
 class Cells(Protocol):
@@ -24,7 +24,7 @@ class Cells(Protocol):
         ...
 
     def decode(self, cell: Any, source: str) -> NDArray[np.uint8]:
-        """An image (H, W, 1 or 3), RGB, from what `read` gives. Raises PictureError that may begin with `source`."""
+        """An image (H, W, 1 or 3), RGB, from what `read` gives. Raises ImageError that may begin with `source`."""
         ...
 
 
@@ -98,7 +98,7 @@ class ImageRows:
         source = self.columns["source"][row]
         try:
             return (row, ""), self.cells.decode(cell, source)
-        except PictureError as error:
+        except ImageError as error:
             return (row, str(error).removeprefix(f"{source}: ")), None
 
 
@@ -137,7 +137,7 @@ def found_rows(
     columns = {"source": text_column(written.sources), "split": split, "label": of_values[written.labels.codes]}
     rows = np.arange(len(written.sources), dtype=np.int64)
     wanted = scan.choices.splits
-    if wanted is not None:  # rows that can't be used stay in, to be told as problems
+    if wanted is not None:  # rows that can't be used stay in, to be reported as problems
         rows = rows[np.isin(split.astype(str), list(wanted)) | np.isin(rows, list(wrong))]
     fingerprint = f"{stamp} {labels.names} {sorted(splits.items(), key=str)} {wanted or 'all'}"
     source = ImageRows(cells, {**columns, **written.further}, rows, wrong, labels.names, title, fingerprint)

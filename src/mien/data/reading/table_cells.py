@@ -15,8 +15,8 @@ from mien.data.reading.lists import ImagePaths
 from mien.data.reading.pixel_arrays import axes_of, image_of, scale_of
 from mien.data.reading.pixel_tables import pixels_of
 from mien.data.reading.trees import Folder
-from mien.errors import DataError, PictureError
-from mien.pictures import decode_picture
+from mien.errors import DataError, ImageError
+from mien.images import decode_image
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,20 +71,20 @@ class TableCells:
         if isinstance(value, dict):
             value = value.get("bytes") or value.get("path")
         if not value:
-            raise PictureError("the image holds no bytes; expected an image file in them")
+            raise ImageError("the image holds no bytes; expected an image file in them")
         if isinstance(value, bytes):
-            return without_empty_colour(decode_picture(value, source))
+            return without_empty_colour(decode_image(value, source))
         if file.held == "list":
             return self._of_numbers(value)
         if _is_pixels(value):
             return _of_text(value)
         name = self.paths(file).find(value)
         if name is None:
-            raise PictureError(f"'{value[:120]}': no such file beside {file.name}, and no bytes; check the path")
+            raise ImageError(f"'{value[:120]}': no such file beside {file.name}, and no bytes; check the path")
         try:
-            return without_empty_colour(self.images.picture(name))
-        except PictureError as error:
-            raise PictureError(str(error).removeprefix(f"{self.images.where(name)}: ")) from error
+            return without_empty_colour(self.images.image(name))
+        except ImageError as error:
+            raise ImageError(str(error).removeprefix(f"{self.images.where(name)}: ")) from error
 
     def paths(self, file: TableFile) -> ImagePaths:
         """How paths in a file are understood: relative to its folder, or to the one that the user names."""
@@ -96,9 +96,9 @@ class TableCells:
             pixels = np.array(value, np.float32)
             axes = axes_of(pixels.shape, "the image")
         except (ValueError, TypeError) as error:
-            raise PictureError("its lists of numbers have unequal lengths, or hold something else") from error
+            raise ImageError("its lists of numbers have unequal lengths, or hold something else") from error
         except DataError as error:
-            raise PictureError(str(error)) from error
+            raise ImageError(str(error)) from error
         return without_empty_colour(image_of(pixels, axes, self.scale))
 
 
@@ -155,7 +155,7 @@ def _of_text(text: str) -> NDArray[np.uint8]:
     side = round(count**0.5)
     images, wrong = pixels_of([text.encode()], side)
     if wrong:
-        raise PictureError(wrong[0])
+        raise ImageError(wrong[0])
     image: NDArray[np.uint8] = images[0]
     return image
 

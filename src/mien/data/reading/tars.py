@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from mien.data.reading.archives import MAX_MEMBERS
 from mien.data.reading.trees import hidden, leads_out
-from mien.errors import DataError, PictureError
-from mien.pictures import MAX_FILE_BYTES, decode_picture
+from mien.errors import DataError, ImageError
+from mien.images import MAX_FILE_BYTES, decode_image
 
 
 class TarArchive:
@@ -82,16 +82,16 @@ class TarArchive:
         start, size = self._members[name]
         return self._data[start : start + size]
 
-    def picture(self, name: str) -> NDArray[np.uint8]:
+    def image(self, name: str) -> NDArray[np.uint8]:
         """An image as uint8 (H, W, 3), RGB."""
         where = self.where(name)
         if name not in self._members:
-            raise PictureError(f"{where}: no such file; check the path")
+            raise ImageError(f"{where}: no such file; check the path")
         size = self.size(name)
         if size > MAX_FILE_BYTES:
-            raise PictureError(f"{where}: has {size / 1e6:,.0f} MB, the limit is {MAX_FILE_BYTES / 1e6:,.0f}; make it "
+            raise ImageError(f"{where}: has {size / 1e6:,.0f} MB, the limit is {MAX_FILE_BYTES / 1e6:,.0f}; make it "
                                "smaller")  # fmt: skip
-        return decode_picture(self.read(name), where)
+        return decode_image(self.read(name), where)
 
     def stamp(self, name: str) -> str:
         """The archive's size and time, and where the member lies in it."""
@@ -138,10 +138,10 @@ class TarArchives:
         archive, inner = self._inside(name)
         return archive.open(inner)
 
-    def picture(self, name: str) -> NDArray[np.uint8]:
+    def image(self, name: str) -> NDArray[np.uint8]:
         """An image as uint8 (H, W, 3), RGB."""
         archive, inner = self._inside(name)
-        return archive.picture(inner)
+        return archive.image(inner)
 
     def stamp(self, name: str) -> str:
         """The archive's size and time, and where the member lies in it."""

@@ -15,7 +15,7 @@ from mien.data.reading.archives import UNREADABLE
 from mien.data.reading.reading import decode_text
 from mien.data.reading.trees import Tree, suffix_of
 from mien.errors import DataError
-from mien.pictures import PICTURE_SUFFIXES
+from mien.images import IMAGE_SUFFIXES
 
 MAX_LINE = 16 * 1024 * 1024
 """A longer line is no row of an image; it would be a file without line ends."""
@@ -163,7 +163,7 @@ def _parsed(text: str) -> list[Any]:
         one = json.loads(text)
     except ValueError:
         return [json.loads(line) for line in text.splitlines() if line.strip()]
-    if isinstance(one, dict) and len(one) > 1 and all(suffix_of(key) in PICTURE_SUFFIXES for key in one):
+    if isinstance(one, dict) and len(one) > 1 and all(suffix_of(key) in IMAGE_SUFFIXES for key in one):
         return [{"image": key, "label": label} for key, label in one.items()]
     return [one]
 

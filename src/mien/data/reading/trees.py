@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import DataError
-from mien.pictures import read_picture
+from mien.images import read_image
 
 _SPLIT_WORDS = {
     "train": "train", "training": "train", "trainset": "train",
@@ -65,8 +65,8 @@ class Tree(Protocol):
         """A file to read. Raises DataError."""
         ...
 
-    def picture(self, name: str) -> NDArray[np.uint8]:
-        """An image as uint8 (H, W, 3), RGB. Raises PictureError that begins with `where(name)`."""
+    def image(self, name: str) -> NDArray[np.uint8]:
+        """An image as uint8 (H, W, 3), RGB. Raises ImageError that begins with `where(name)`."""
         ...
 
     def stamp(self, name: str) -> str:
@@ -139,9 +139,9 @@ class Folder:
         except OSError as error:
             raise DataError(f"{self.where(name)}: can't be read ({error.strerror}); check the file") from error
 
-    def picture(self, name: str) -> NDArray[np.uint8]:
+    def image(self, name: str) -> NDArray[np.uint8]:
         """An image as uint8 (H, W, 3), RGB."""
-        return read_picture(f"{self.root}/{name}")
+        return read_image(f"{self.root}/{name}")
 
     def stamp(self, name: str) -> str:
         """Size and time of the file."""

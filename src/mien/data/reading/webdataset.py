@@ -1,4 +1,4 @@
-"""Reads WebDataset: tar files in which KEY.jpg, KEY.cls, KEY.json, ... lie one behind the other."""
+"""Reads WebDataset: tar files with KEY.jpg, KEY.cls, KEY.json, ... next to each other."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from mien.data.reading.reading import Found, Reading, Scan, split_words
 from mien.data.reading.tars import TarArchive, TarArchives
 from mien.data.reading.trees import Folder
 from mien.errors import DataError
+from mien.images import IMAGE_SUFFIXES
 from mien.labels import EIGHT
-from mien.pictures import PICTURE_SUFFIXES
 
 _CLASS = ("cls", "cls.txt", "label", "label.txt", "class", "emotion", "txt", "text", "json")
 _NUMBERS = {"votes": len(EIGHT), "ferplus_other": 2, "box": 4}
-"""Columns of mien that hold so many numbers for each sample."""
+"""Columns of mien with several numbers per sample: how many."""
 
 _TEXT = 1_000_000
-"""A label or what is said of a sample may have so many bytes."""
+"""The most bytes of a label or of a sample's metadata."""
 
 
 @dataclass(slots=True)
@@ -36,7 +36,7 @@ class _Sample:
 
     def images(self) -> list[str]:
         """The members that are images: one, if all is well."""
-        return [name for end, name in self.members.items() if f".{end}" in PICTURE_SUFFIXES]
+        return [name for end, name in self.members.items() if f".{end}" in IMAGE_SUFFIXES]
 
 
 def find_webdataset(scan: Scan) -> Found | None:
@@ -98,7 +98,7 @@ def _found(scan: Scan, archives: Mapping[str, TarArchive], samples: Iterable[_Sa
     columns: dict[str, Any] = dict.fromkeys(map(column_name, titles), object)
     columns |= {title: np.dtype((np.float32, (_NUMBERS[title],))) for title in numbers}
     used = {name for name in archives if name} or {n for s in samples for n in s.members.values()}
-    rest = {end for s in samples for end in s.members} - set(_CLASS) - {s[1:] for s in PICTURE_SUFFIXES}
+    rest = {end for s in samples for end in s.members} - set(_CLASS) - {s[1:] for s in IMAGE_SUFFIXES}
     notes = [f"not read: KEY.{end}" for end in sorted(rest)]
     shown = sorted({end for s in samples for end in s.members} & set(_CLASS))
     reading = Reading(

@@ -1,6 +1,6 @@
 """Exports for training face detectors: YOLO and COCO, a box and a class per face.
 
-The boxes are those of the photographs that faces were cropped from, a detector's, or the whole picture.
+The boxes are those of the photographs that faces were cropped from, a detector's, or the whole image.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from mien.data.writing.files import (
     whole,
     write_plain,
 )
-from mien.errors import DataError, PictureError
+from mien.errors import DataError, ImageError
 from mien.faces import FaceDetector, make_detector
-from mien.pictures import as_picture, read_picture
+from mien.images import as_image, read_image
 
 
 @dataclass(frozen=True, slots=True)
-class _Picture:
-    """A picture to write and the samples that are in it. photograph: its file; None where it is the sample itself."""
+class _Image:
+    """An image to write and the samples that are in it. photograph: its file; None where it is the sample itself."""
 
     file: Path
     rows: NDArray[np.intp]
@@ -59,19 +59,21 @@ def check_boxes(dataset: Dataset, photographs: Path | None, detector: str | None
             f"{dataset.name}: {len(without):,} samples have no label, first {dataset.sources[without[0]]}; "
             "a box needs a class, and a face without one would count as background"
         )
-    cropped = "box" in dataset.columns and "picture" in dataset.columns
+    cropped = "box" in dataset.columns and "photograph" in dataset.columns
     if photographs and detector:
-        raise DataError("--pictures takes the boxes from the crops, --detector finds them anew; give one of them")
+        raise DataError("--photographs takes the boxes from the crops, --detector finds them anew; give one of them")
     if photographs and not cropped:
-        raise DataError(f"{dataset.name}: was not made by `mien data crop`, so it has no boxes; leave --pictures out")
+        raise DataError(
+            f"{dataset.name}: was not made by `mien data crop`, so it has no boxes; leave --photographs out"
+        )
     if cropped and not photographs and not detector:
         raise DataError(
             f"{dataset.name}: its boxes are in the photographs that it was cropped from; give their folder with "
-            "--pictures, or let a detector find the faces in the crops with --detector"
+            "--photographs, or let a detector find the faces in the crops with --detector"
         )
     if not photographs:
         return
-    names = sorted(set(dataset.columns["picture"].tolist()))
+    names = sorted(set(dataset.columns["photograph"].tolist()))
     outside = [name for name in names if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts]
     if outside:
         raise DataError(f"{dataset.name}: the photograph {outside[0]} lies outside {photographs}; crop it again")
@@ -81,12 +83,12 @@ def check_boxes(dataset: Dataset, photographs: Path | None, detector: str | None
             f"{photographs}: {len(missing):,} of {len(names):,} photographs are not there, first {missing[0]}; "
             "expected the folder that was cropped"
         )
-    pairs = sorted(set(zip(dataset.columns["picture"].tolist(), dataset.splits.tolist(), strict=True)))
+    pairs = sorted(set(zip(dataset.columns["photograph"].tolist(), dataset.splits.tolist(), strict=True)))
     for (name, split), (other, other_split) in pairwise(pairs):
         if name == other:
             raise DataError(
                 f"{dataset.name}: the faces of {name} are in {split} and in {other_split}; "
-                "divide it with  mien data split --again --group-by picture"
+                "divide it with  mien data split --again --group-by photograph"
             )
 
 
@@ -111,17 +113,17 @@ def write_detection(
     with ThreadPoolExecutor(1 if detect else os.cpu_count()) as pool:
         for title, rows in zip(titles, splits.values(), strict=True):
             (folder / "images" / title).mkdir(parents=True, exist_ok=True)
-            pictures = _pictures(dataset, rows, folder / "images" / title, suffix, photographs)
-            written: list[tuple[_Picture, _Written]] = []
-            for first in range(0, len(pictures), CHUNK):
-                batch = pictures[first : first + CHUNK]
-                found = pool.map(lambda picture: _write_picture(dataset, picture, jpeg, detect), batch)
-                for picture, result in zip(batch, found, strict=True):
+            images = _images(dataset, rows, folder / "images" / title, suffix, photographs)
+            written: list[tuple[_Image, _Written]] = []
+            for first in range(0, len(images), CHUNK):
+                batch = images[first : first + CHUNK]
+                found = pool.map(lambda image: _write_image(dataset, image, jpeg, detect), batch)
+                for image, result in zip(batch, found, strict=True):
                     if isinstance(result, Problem):
                         problems.append(result)
                     else:
-                        written.append((picture, result))
-                    done += len(picture.rows)
+                        written.append((image, result))
+                    done += len(image.rows)
                 if progress:
                     progress(done, len(dataset))
             if layout == "yolo":
@@ -133,48 +135,48 @@ def write_detection(
     return tuple(problems)
 
 
-def _pictures(
+def _images(
     dataset: Dataset, rows: NDArray[np.intp], folder: Path, suffix: str, photographs: Path | None
-) -> list[_Picture]:
+) -> list[_Image]:
     if photographs is None:
         names = file_names(dataset)
-        return [_Picture(folder / (names[row] + suffix), rows[i : i + 1], None) for i, row in enumerate(rows.tolist())]
+        return [_Image(folder / (names[row] + suffix), rows[i : i + 1], None) for i, row in enumerate(rows.tolist())]
     together: dict[str, list[int]] = {}
-    for row, name in zip(rows.tolist(), dataset.columns["picture"][rows].tolist(), strict=True):
+    for row, name in zip(rows.tolist(), dataset.columns["photograph"][rows].tolist(), strict=True):
         together.setdefault(name, []).append(row)
     width = len(str(len(together) - 1))
     return [
-        _Picture(folder / f"{i:0{width}d}-{safe_stem(name)}{suffix}", np.array(same), photographs / name)
+        _Image(folder / f"{i:0{width}d}-{safe_stem(name)}{suffix}", np.array(same), photographs / name)
         for i, (name, same) in enumerate(together.items())
     ]
 
 
-def _write_picture(
-    dataset: Dataset, picture: _Picture, jpeg: int | None, detector: FaceDetector | None
+def _write_image(
+    dataset: Dataset, image: _Image, jpeg: int | None, detector: FaceDetector | None
 ) -> _Written | Problem:
     try:
-        pixels = read_picture(picture.photograph) if picture.photograph else dataset.picture(int(picture.rows[0]))
-    except PictureError as error:
-        return Problem(str(picture.photograph), str(error))
-    if not picture.file.exists():
-        with whole(picture.file) as place:
+        pixels = read_image(image.photograph) if image.photograph else dataset.image(int(image.rows[0]))
+    except ImageError as error:
+        return Problem(str(image.photograph), str(error))
+    if not image.file.exists():
+        with whole(image.file) as place:
             place.write_bytes(encode(pixels, jpeg))
     height, width = pixels.shape[:2]
-    if picture.photograph:
-        boxes = dataset.columns["box"][picture.rows]
+    if image.photograph:
+        boxes = dataset.columns["box"][image.rows]
     elif detector:
-        boxes = detector.detect(as_picture(pixels, picture.file.name)).boxes[:1]  # a sample is one face: the best
+        boxes = detector.detect(as_image(pixels, image.file.name)).boxes[:1]  # a sample is one face: the best
     else:
         boxes = np.array([[0, 0, width, height]])
     boxes = np.clip(boxes.astype(np.float64), 0, [width, height, width, height])
     usable = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])  # not so for NaN either
-    labels = dataset.labels[picture.rows][: len(boxes)][usable[: len(picture.rows)]]
+    labels = dataset.labels[image.rows][: len(boxes)][usable[: len(image.rows)]]
     return _Written(width, height, labels.tolist(), boxes[usable])
 
 
-def _write_yolo_labels(written: list[tuple[_Picture, _Written]], folder: Path) -> None:
+def _write_yolo_labels(written: list[tuple[_Image, _Written]], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for picture, found in written:
+    for image, found in written:
         size = np.array([found.width, found.height])
         centres = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2 / size
         sides = (found.boxes[:, 2:] - found.boxes[:, :2]) / size
@@ -182,7 +184,7 @@ def _write_yolo_labels(written: list[tuple[_Picture, _Written]], folder: Path) -
             f"{label} {cx:.6f} {cy:.6f} {w:.6f} {h:.6f}\n"
             for label, (cx, cy), (w, h) in zip(found.labels, centres.tolist(), sides.tolist(), strict=True)
         ]
-        write_plain(folder / f"{picture.file.stem}.txt", "".join(lines))
+        write_plain(folder / f"{image.file.stem}.txt", "".join(lines))
 
 
 def _yolo_yaml(titles: dict[str, str], label_names: tuple[str, ...]) -> str:
@@ -198,11 +200,11 @@ def _yolo_yaml(titles: dict[str, str], label_names: tuple[str, ...]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _write_coco(written: list[tuple[_Picture, _Written]], label_names: tuple[str, ...], place: Path) -> None:
+def _write_coco(written: list[tuple[_Image, _Written]], label_names: tuple[str, ...], place: Path) -> None:
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for number, (picture, found) in enumerate(written, start=1):
-        images.append({"id": number, "file_name": picture.file.name, "width": found.width, "height": found.height})
+    for number, (image, found) in enumerate(written, start=1):
+        images.append({"id": number, "file_name": image.file.name, "width": found.width, "height": found.height})
         for label, (x1, y1, x2, y2) in zip(found.labels, found.boxes.tolist(), strict=True):
             sides = (round(x2 - x1, 3), round(y2 - y1, 3))
             annotations.append(

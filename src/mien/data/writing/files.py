@@ -1,4 +1,4 @@
-"""What the layouts of `mien data export` share: safe names, encoded pictures, files that appear whole, the manifest."""
+"""What the layouts of `mien data export` share: safe names, encoded images, files that appear whole, the manifest."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.dataset import CHUNK, Dataset, Progress, split_rank
+from mien.images import IMAGE_SUFFIXES
 from mien.labels import EIGHT, FERPLUS_VOTES
-from mien.pictures import PICTURE_SUFFIXES
 
 NO_SPLIT = "data"
 """What samples of no split are filed under where a layout needs a name."""
 
 _BATCH_BYTES = 64_000_000
-_SUFFIX = re.compile("(" + "|".join(re.escape(s) for s in sorted(PICTURE_SUFFIXES)) + r")(?=(#\d+)?$)", re.IGNORECASE)
+_SUFFIX = re.compile("(" + "|".join(re.escape(s) for s in sorted(IMAGE_SUFFIXES)) + r")(?=(#\d+)?$)", re.IGNORECASE)
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?$", re.IGNORECASE)  # names Windows keeps for itself
 
 
@@ -64,22 +64,20 @@ def split_rows(dataset: Dataset) -> dict[str, NDArray[np.intp]]:
     return {name: np.flatnonzero(dataset.splits == name) for name in names}
 
 
-def encode(picture: NDArray[np.uint8], jpeg: int | None) -> bytes:
-    """A picture, uint8 (H, W, 1 or 3) RGB, as the bytes of a PNG, or of a JPEG of this quality."""
-    pixels = picture[..., ::-1] if picture.shape[2] == 3 else picture
+def encode(image: NDArray[np.uint8], jpeg: int | None) -> bytes:
+    """An image, uint8 (H, W, 1 or 3) RGB, as the bytes of a PNG, or of a JPEG of this quality."""
+    pixels = image[..., ::-1] if image.shape[2] == 3 else image
     options = [] if jpeg is None else [cv2.IMWRITE_JPEG_QUALITY, jpeg]
     return cv2.imencode(".png" if jpeg is None else ".jpg", np.ascontiguousarray(pixels), options)[1].tobytes()
 
 
-def write_pictures(
-    dataset: Dataset, places: Sequence[Path], jpeg: int | None, progress: Progress | None = None
-) -> None:
-    """Each sample's picture to its place, in threads; those that are there already are left."""
+def write_images(dataset: Dataset, places: Sequence[Path], jpeg: int | None, progress: Progress | None = None) -> None:
+    """Each sample's image to its place, in threads; those that are there already are left."""
 
     def write(row: int) -> None:
         if not places[row].exists():
             with whole(places[row]) as place:
-                place.write_bytes(encode(dataset.picture(row), jpeg))
+                place.write_bytes(encode(dataset.image(row), jpeg))
 
     for folder in sorted({place.parent for place in places}):
         folder.mkdir(parents=True, exist_ok=True)
@@ -132,7 +130,7 @@ def label_texts(dataset: Dataset) -> list[str]:
 
 
 def batches(dataset: Dataset, rows: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
-    """Rows in pieces of at most `CHUNK`, and of some 64 MB of pixels, so that large pictures fit into memory too."""
+    """Rows in pieces of at most `CHUNK`, and of some 64 MB of pixels, so that large images fit into memory too."""
     sizes = np.cumsum(dataset.shapes[rows].astype(np.int64).prod(1))
     start = 0
     while start < len(rows):
@@ -144,8 +142,8 @@ def batches(dataset: Dataset, rows: NDArray[np.intp]) -> Iterator[NDArray[np.int
 
 
 def encoded(dataset: Dataset, rows: NDArray[np.intp], jpeg: int | None, pool: ThreadPoolExecutor) -> list[bytes]:
-    """Those rows' pictures as files, made in the threads of `pool`."""
-    return list(pool.map(lambda row: encode(dataset.picture(row), jpeg), rows.tolist()))
+    """Those rows' images as files, made in the threads of `pool`."""
+    return list(pool.map(lambda row: encode(dataset.image(row), jpeg), rows.tolist()))
 
 
 def counted(progress: Progress | None, total: int) -> Callable[[int], None]:

@@ -19,8 +19,8 @@ from mien.data.writing.files import (
     label_texts,
     size_text,
     split_rows,
+    write_images,
     write_manifest,
-    write_pictures,
     write_plain,
 )
 from mien.errors import DataError
@@ -51,7 +51,7 @@ def write_folders(dataset: Dataset, folder: Path, jpeg: int | None, progress: Pr
             dataset.splits.tolist(), dataset.labels.tolist(), file_names(dataset), strict=True
         )
     ]
-    write_pictures(dataset, [folder / file for file in files], jpeg, progress)
+    write_images(dataset, [folder / file for file in files], jpeg, progress)
     write_manifest(dataset, [file.as_posix() for file in files], folder / "manifest.csv")
 
 
@@ -68,7 +68,7 @@ def write_npy(dataset: Dataset, folder: Path, progress: Progress | None) -> None
         done = 0
         for batch in batches(dataset, rows):
             for row in batch.tolist():
-                images[done] = dataset.picture(row)
+                images[done] = dataset.image(row)
                 done += 1
             add(len(batch))
         images.flush()
@@ -89,7 +89,7 @@ def check_csv(dataset: Dataset) -> None:
     if len(odd):
         raise DataError(
             f"{dataset.name}: {dataset.sources[odd[0]]} is {size_text(dataset, int(odd[0]))}; fer2013's CSV holds grey "
-            "squares: make them with  mien data crop IN OUT --size 48 --channels 1"
+            "squares: make them with  mien data crop IN --out OUT --size 48 --channels 1"
         )
     unknown = np.flatnonzero(~np.isin(dataset.splits, tuple(_USAGE)))
     if len(unknown):
@@ -121,7 +121,7 @@ def write_csv(dataset: Dataset, place: Path, votes_place: Path, progress: Progre
     with place.open("wb") as file:
         file.write(b"emotion,pixels,Usage\n")
         for row in range(len(dataset)):
-            pixels = cells[dataset.picture(row).reshape(-1)].tobytes().translate(None, b"\0")
+            pixels = cells[dataset.image(row).reshape(-1)].tobytes().translate(None, b"\0")
             file.write(b"%d,%b,%b\n" % (numbers[row], pixels[:-1], usage[row].encode()))
             if progress and (row + 1) % CHUNK == 0:
                 progress(row + 1, len(dataset))

@@ -58,10 +58,10 @@ def write_parquet(dataset: Dataset, folder: Path, jpeg: int | None, progress: Pr
                 with whole(file) as place:
                     writer = None
                     for batch in batches(dataset, shard):
-                        pictures = encoded(dataset, batch, jpeg, pool)
+                        images = encoded(dataset, batch, jpeg, pool)
                         cells = [
                             {"bytes": data, "path": names[row] + suffix}
-                            for data, row in zip(pictures, batch.tolist(), strict=True)
+                            for data, row in zip(images, batch.tolist(), strict=True)
                         ]
                         table = to_table({n: v[batch] for n, v in columns.items()})
                         table = table.add_column(0, "image", pa.array(cells, kind))
@@ -112,8 +112,8 @@ def write_webdataset(dataset: Dataset, folder: Path, jpeg: int | None, progress:
                     continue
                 with whole(file) as place, tarfile.open(place, "w", format=tarfile.USTAR_FORMAT) as tar:
                     for batch in batches(dataset, shard):
-                        pictures = encoded(dataset, batch, jpeg, pool)
-                        for row, data in zip(batch.tolist(), pictures, strict=True):
+                        images = encoded(dataset, batch, jpeg, pool)
+                        for row, data in zip(batch.tolist(), images, strict=True):
                             about = {"source": dataset.sources[row], "split": split, "label": texts[row]}
                             about |= {name: _plain(values[row]) for name, values in others.items()}
                             _add(tar, f"{names[row]}.{suffix}", data)

@@ -1,1 +1,1 @@
-"""Moving pictures: frames in from files, cameras, streams and pipes; recordings out."""
+"""Moving images: frames in from files, cameras, streams and pipes; recordings out."""

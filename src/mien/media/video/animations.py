@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mien.errors import PictureError, TruncatedVideoError, VideoError
+from mien.errors import ImageError, TruncatedVideoError, VideoError
+from mien.images import MAX_FILE_BYTES, WHOLE_PIXELS, as_image
 from mien.media.video.frames import Frame
 from mien.media.video.integrity import file_end
-from mien.pictures import MAX_FILE_BYTES, WHOLE_PIXELS, as_picture
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -42,6 +42,7 @@ class Animation:
         self._lock = threading.Lock()
         self._begun = False
         self.name = str(path)
+        self.size_wh = image.size
         self._first = 1 if getattr(image, "default_image", False) else 0  # an APNG's still for those who can't play it
         self.frames: int | None = frames - self._first
         self.rate: float | None = 1 / _shown_s(image) if "duration" in image.info else None
@@ -59,11 +60,11 @@ class Animation:
                 if self._closed.is_set():
                     return
                 self._image.seek(self._first + number)
-                picture = as_picture(self._image, f"{self.name}, frame {number}")
-                picture.flags.writeable = False
-                yield Frame(number, time_s, picture)
+                image = as_image(self._image, f"{self.name}, frame {number}")
+                image.flags.writeable = False
+                yield Frame(number, time_s, image)
                 time_s += _shown_s(self._image)
-        except (PictureError, *_DAMAGE) as error:
+        except (ImageError, *_DAMAGE) as error:
             kind = TruncatedVideoError if file_end(self._path).cut else VideoError
             raise kind(self._ended_early(number, time_s, str(error) or type(error).__name__)) from error
         finally:
@@ -115,7 +116,7 @@ def open_animation(path: Path) -> Animation | None:
         raise _too_large(path, width, height)
     if frames < 2 and file_end(path).cut is None:
         image.close()
-        raise VideoError(f"{path}: is a picture, not a video; use  mien predict  for pictures")
+        raise VideoError(f"{path}: is an image, not a video; use  mien predict  for images")
     return Animation(image, path, frames)
 
 

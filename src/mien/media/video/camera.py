@@ -46,16 +46,16 @@ class Camera:
         number, first = 0, 0.0
         try:
             while not self._closed.is_set():
-                done, picture = self._device.read()
+                done, image = self._device.read()
                 if self._closed.is_set():
                     return
-                if not done or picture is None:
+                if not done or image is None:
                     self._reopen(number)
                     continue
                 now = time.monotonic()
                 if number == 0:
                     first = now
-                rgb = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+                rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
                 rgb.flags.writeable = False
                 yield Frame(number, now - first, rgb, now)  # type: ignore[arg-type]
                 number += 1

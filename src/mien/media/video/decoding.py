@@ -1,4 +1,4 @@
-"""From an open PyAV container to upright RGB pictures with times; damaged packets are left out and counted."""
+"""From an open PyAV container to upright RGB images with times; damaged packets are left out and counted."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import MissingExtraError, VideoError
+from mien.images import WHOLE_PIXELS, as_image
 from mien.media.video.last_frame import LastFrame
-from mien.pictures import WHOLE_PIXELS, as_picture
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -115,11 +115,11 @@ class VideoDecoder:
             stamp = frame.pts if frame.pts is not None else frame.dts
             time_s = self._times.seconds(stamp, frame.time_base or self._stream.time_base)
             try:
-                picture = self._converter.picture(frame, self._aspect)
+                image = self._converter.image(frame, self._aspect)
             except (FFmpegError, ValueError):  # colours that the converter does not know
                 self.skipped += 1
                 continue
-            yield time_s, picture
+            yield time_s, image
 
 
 class FrameTimes:
@@ -165,7 +165,7 @@ class _Converter:
         self._reformatter = VideoReformatter()  # one for all frames: it keeps its tables
         self._with_alpha: dict[str, bool] = {}
 
-    def picture(self, frame: VideoFrame, aspect: Fraction | None) -> NDArray[np.uint8]:
+    def image(self, frame: VideoFrame, aspect: Fraction | None) -> NDArray[np.uint8]:
         """uint8 (H, W, 3), contiguous, read-only."""
         layout = frame.format
         if layout.name not in self._with_alpha:
@@ -175,14 +175,14 @@ class _Converter:
         if aspect and aspect != 1 and Fraction(1, 4) <= aspect <= 4:
             width = round(width * aspect)
         converted = self._reformatter.reformat(frame, width=width, format="rgba" if alpha else "rgb24", threads=1)
-        picture = _array(converted, 4 if alpha else 3)
+        image = _array(converted, 4 if alpha else 3)
         if alpha:
-            picture = as_picture(picture, "frame")
+            image = as_image(image, "frame")
         matrix = _display_matrix(frame)
         if matrix is not None:
-            picture = _upright(picture, matrix)
-        picture.flags.writeable = False
-        return picture
+            image = _upright(image, matrix)
+        image.flags.writeable = False
+        return image
 
 
 def open_container(
@@ -204,7 +204,7 @@ def open_container(
         raise VideoError(f"{name}: {_why_not_open(error)}") from error
     if container.format.name in _NOT_VIDEO or container.format.name.endswith("_pipe"):
         container.close()
-        raise VideoError(f"{name}: is a picture, not a video; use  mien predict  for pictures")
+        raise VideoError(f"{name}: is an image, not a video; use  mien predict  for images")
     return container
 
 
@@ -237,7 +237,7 @@ def _video_stream(container: InputContainer, name: str) -> VideoStream:
 
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not streams:
-        raise VideoError(f"{name}: has no video in it (sound or data only); give a file with moving pictures")
+        raise VideoError(f"{name}: has no video in it (sound or data only); give a file with moving images")
     decodable = [s for s in streams if s.codec_context is not None]
     if not decodable:
         raise VideoError(f"{name}: its video codec is not known; convert it to MP4 (H.264)")
@@ -284,13 +284,13 @@ def _display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
     return None if matrix[0] > 0 and matrix[3] > 0 and not any(matrix[1:3]) else matrix
 
 
-def _upright(picture: NDArray[np.uint8], matrix: tuple[int, ...]) -> NDArray[np.uint8]:
+def _upright(image: NDArray[np.uint8], matrix: tuple[int, ...]) -> NDArray[np.uint8]:
     """Turns and mirrors by the nearest quarter turn: shown x = a x + c y, shown y = b x + d y."""
     a, b, c, d = matrix
     if abs(b) > abs(a):
-        picture = cv2.transpose(picture)  # type: ignore[assignment]
+        image = cv2.transpose(image)  # type: ignore[assignment]
         a, d = c, b
     if a < 0 or d < 0:
         code = -1 if a < 0 and d < 0 else (1 if a < 0 else 0)
-        picture = cv2.flip(picture, code)  # type: ignore[assignment]
-    return picture
+        image = cv2.flip(image, code)  # type: ignore[assignment]
+    return image

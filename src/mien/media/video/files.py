@@ -16,7 +16,7 @@ from mien.media.video.integrity import UNKNOWN, End, file_end
 if TYPE_CHECKING:
     from av.container import InputContainer
 
-_STATING = ("mov", "matroska", "flv")  # demuxers whose durations stand in the header
+_STATING = ("mov", "matroska", "flv")  # demuxers that read the duration from the header
 _MISSING_FRAMES, _MISSING_SHARE = 3, 0.02  # before a stated duration: more than both of them is missing
 _LEAD_IN_S = 1.0
 
@@ -63,10 +63,10 @@ class VideoFile:
             self._begun = True
         number, time_s = 0, 0.0
         try:
-            for time_s, picture in self._decoder:
+            for time_s, image in self._decoder:
                 if self._closed.is_set():
                     return
-                yield Frame(number, time_s, picture)
+                yield Frame(number, time_s, image)
                 number += 1
             if not self._closed.is_set():
                 self._check_whole(number, time_s)
@@ -151,14 +151,12 @@ def open_file_container(path: Path, *, rate: float | None = None) -> InputContai
     """A file, opened so that nothing but files can be reached through it. Raises VideoError.
 
     Cutting tools that copy streams keep the frames since the last keyframe and hide them by an edit list: a lead-in of
-    up to a second is given like any other frames. What a longer edit hides stays hidden: somebody wanted it so.
+    up to a second is given like any other frames. What a longer edit list hides stays hidden: it was cut on purpose.
     """
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise VideoError(
-                f"{path}: is no regular file; expected a video file, a folder of pictures, or - for a pipe"
-            )
+            raise VideoError(f"{path}: is no regular file; expected a video file, a folder of images, or - for a pipe")
         with path.open("rb"):
             pass
     except FileNotFoundError as error:

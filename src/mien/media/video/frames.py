@@ -20,7 +20,7 @@ class Frame:
 
     number: int
     time_s: float
-    picture: NDArray[np.uint8]
+    image: NDArray[np.uint8]
     arrived: float = field(default_factory=time.monotonic)
 
 

@@ -16,7 +16,7 @@ _MOST_PACKETS, _MOST_BYTES = 1000, 32 << 20
 class LastFrame:
     """Keeps the packets since the last keyframe, and decodes them once more where it matters.
 
-    Players conceal what is missing of a frame, each in its own way; a decoder that is told to stop at errors says so.
+    Players conceal missing parts of a frame in different ways; a decoder set to stop at errors reports them.
     HEVC's does not: it takes a frame without its last part for whole.
     """
 

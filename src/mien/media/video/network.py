@@ -75,7 +75,7 @@ class LiveStream:
                 why = "the server ended it"
                 offset: float | None = None
                 try:
-                    for time_s, picture in self._decoder:
+                    for time_s, image in self._decoder:
                         if self._closed.is_set():
                             return
                         last_arrival = time.monotonic()
@@ -84,7 +84,7 @@ class LiveStream:
                         if offset is None:
                             offset = max(last_arrival - first, last_s + 0.001) if number else 0.0
                         last_s = offset + time_s
-                        yield Frame(number, last_s, picture, last_arrival)
+                        yield Frame(number, last_s, image, last_arrival)
                         number += 1
                         wait = 1.0
                 except FFmpegError as error:

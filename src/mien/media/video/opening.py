@@ -9,15 +9,15 @@ from mien.errors import VideoError
 from mien.media.video.animations import open_animation
 from mien.media.video.camera import Camera
 from mien.media.video.files import open_file
-from mien.media.video.folders import PictureFolder
+from mien.media.video.folders import ImageFolder
 from mien.media.video.network import GIVE_UP_AFTER_S, is_address, open_address
 from mien.media.video.pipes import RawFormat, open_pipe
 from mien.media.video.relay import CountingSource, Relayed
 
-__all__ = ["RawFormat", "open_source"]
+__all__ = ["RawFormat", "open_video"]
 
 
-def open_source(
+def open_video(
     source: str | int | Path,
     *,
     raw: RawFormat | None = None,
@@ -29,7 +29,7 @@ def open_source(
 
     - a video file: exact times, upright, RGB; a damaged packet is left out and counted in `.skipped`
     - an animated GIF, PNG, WebP or AVIF: every frame at its own time
-    - a folder: its pictures in natural order, `rate` frames a second (25)
+    - a folder: its images in natural order, `rate` frames a second (25)
     - a number, also as text: a camera; live, the newest frame wins
     - rtsp://, rtmp://, udp://, http://, https://: a live stream, opened again when it is lost, until no frame has come
       for `give_up_after_s` seconds; a file on a web server is read like a file
@@ -51,7 +51,7 @@ def open_source(
     elif isinstance(source, str) and is_address(source):
         opened = Relayed(open_address(source, give_up_after_s=give_up_after_s, live=live), newest=False)
     elif Path(source).is_dir():
-        opened = PictureFolder(Path(source), rate=rate)
+        opened = ImageFolder(Path(source), rate=rate)
     else:
         opened = open_animation(Path(source)) or open_file(Path(source), rate=rate, live=bool(live))
     if live is not None:

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import TruncatedVideoError, VideoError
+from mien.images import WHOLE_PIXELS
 from mien.media.video.decoding import open_container
 from mien.media.video.files import VideoFile, rate_option
 from mien.media.video.frames import Frame
 from mien.media.video.integrity import UNKNOWN, End, StreamEnd
-from mien.pictures import WHOLE_PIXELS
 
 Pixels = Literal["rgb24", "bgr24", "gray"]
 
@@ -161,7 +161,7 @@ class RawFrames:
                     f"{self.name}: ends within frame {number} ({len(data):,} of {self._raw.frame_bytes:,} bytes); "
                     f"check that its frames are {self._raw.width}x{self._raw.height}:{self._raw.pixels}"
                 )
-            yield Frame(number, number / self._raw.rate, self._picture(data))
+            yield Frame(number, number / self._raw.rate, self._image(data))
             number += 1
 
     def close(self) -> None:
@@ -177,14 +177,14 @@ class RawFrames:
             data += piece
         return data
 
-    def _picture(self, data: bytearray) -> NDArray[np.uint8]:
-        picture = np.frombuffer(data, np.uint8).reshape(self._raw.height, self._raw.width, -1)
+    def _image(self, data: bytearray) -> NDArray[np.uint8]:
+        image = np.frombuffer(data, np.uint8).reshape(self._raw.height, self._raw.width, -1)
         if self._raw.pixels == "bgr24":
-            picture = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)  # type: ignore[assignment]
+            image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)  # type: ignore[assignment]
         elif self._raw.pixels == "gray":
-            picture = cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB)  # type: ignore[assignment]
-        picture.flags.writeable = False
-        return picture
+            image = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)  # type: ignore[assignment]
+        image.flags.writeable = False
+        return image
 
 
 def open_pipe(

@@ -81,7 +81,7 @@ class Recorder:
     ) -> None:
         self.close()
 
-    def write(self, picture: NDArray[np.uint8], time_s: float) -> None:
+    def write(self, image: NDArray[np.uint8], time_s: float) -> None:
         """One frame: uint8 RGB (H, W, 3), shown from `time_s` on, which should grow from frame to frame.
 
         The first frame gives the recording's size, rounded up to even numbers, and its zero of time; a frame of another
@@ -93,8 +93,8 @@ class Recorder:
 
         try:
             if self._container is None:
-                self._begin(picture, time_s)
-            self._encode(picture, time_s)
+                self._begin(image, time_s)
+            self._encode(image, time_s)
         except FFmpegError as error:
             raise VideoError(f"{self.path}: a frame can't be encoded ({reason(error)}); {self._what_stands}") from error
         self._check_disk()
@@ -115,7 +115,7 @@ class Recorder:
                 self._sound.close()
         self._check_disk()
 
-    def _begin(self, picture: NDArray[np.uint8], time_s: float) -> None:
+    def _begin(self, image: NDArray[np.uint8], time_s: float) -> None:
         import av
 
         flags = "frag_keyframe+empty_moov+default_base_moof"
@@ -123,9 +123,9 @@ class Recorder:
             flags += "+delay_moov"  # the header comes with the first fragment, and says when the sound begins
         options = {"movflags": flags, "flush_packets": "1"}
         container = av.open(self._file, "w", format="mp4", container_options=options)
-        height, width = picture.shape[:2]
+        height, width = image.shape[:2]
         rate = Fraction(self._rate).limit_denominator(1001)
-        # Without B-frames the first picture has time 0, without an edit list, which a fragmented file can't hold.
+        # Without B-frames the first image has time 0, without an edit list, which a fragmented file can't hold.
         options = {"preset": "superfast", "crf": str(self._quality), "bf": "0", "forced-idr": "1"}
         stream = container.add_stream("libx264", rate=rate, options=options)
         stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
@@ -139,11 +139,11 @@ class Recorder:
         self._container, self._stream = container, stream
         self._first_s = time_s
 
-    def _encode(self, picture: NDArray[np.uint8], time_s: float) -> None:
+    def _encode(self, image: NDArray[np.uint8], time_s: float) -> None:
         from av.video.frame import PictureType, VideoFrame
 
         assert self._container is not None and self._stream is not None
-        planes = cv2.cvtColor(_fit(picture, self._stream.width, self._stream.height), cv2.COLOR_RGB2YUV_I420)
+        planes = cv2.cvtColor(_fit(image, self._stream.width, self._stream.height), cv2.COLOR_RGB2YUV_I420)
         # PyAV borrows planes of whole groups of four rows only; others it copies.
         wrap = VideoFrame.from_numpy_buffer if self._stream.height % 4 == 0 else VideoFrame.from_ndarray
         frame = wrap(planes.astype(np.uint8, copy=False), format="yuv420p")
@@ -222,16 +222,16 @@ def open_recorder(
         raise cannot_write(path, error) from error
 
 
-def _fit(picture: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    """The picture in exactly this size: a missing row or column repeated, anything else scaled between black bars."""
-    rows, columns = picture.shape[:2]
+def _fit(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """The image in exactly this size: a missing row or column repeated, anything else scaled between black bars."""
+    rows, columns = image.shape[:2]
     if (rows, columns) == (height, width):
-        return picture
+        return image
     if 0 <= height - rows <= 1 and 0 <= width - columns <= 1:
-        return cv2.copyMakeBorder(picture, 0, height - rows, 0, width - columns, cv2.BORDER_REPLICATE)  # type: ignore[return-value]
+        return cv2.copyMakeBorder(image, 0, height - rows, 0, width - columns, cv2.BORDER_REPLICATE)  # type: ignore[return-value]
     scale = min(width / columns, height / rows)
     size_wh = (max(1, round(columns * scale)), max(1, round(rows * scale)))
-    small = cv2.resize(picture, size_wh, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    small = cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     left, top = (width - size_wh[0]) // 2, (height - size_wh[1]) // 2
     canvas = np.zeros((height, width, 3), np.uint8)
     canvas[top : top + size_wh[1], left : left + size_wh[0]] = small

@@ -18,7 +18,7 @@ class CountingSource(FrameSource, Protocol):
 
     @property
     def skipped(self) -> int:
-        """Damaged frames or pictures left out so far."""
+        """Damaged frames or images left out so far."""
         ...
 
 

@@ -1,1 +1,1 @@
-"""What `mien init` writes: a commented mien.toml for each kind of data."""
+"""The files that `mien init` writes: a commented mien.toml for each kind of data."""

@@ -2,7 +2,7 @@
 
 const WINDOW_S = 30;
 const MOST_SAVED = 6;
-const SAY_EVERY_MS = 2000;
+const ANNOUNCE_EVERY_MS = 2000;
 
 const at = (id) => document.getElementById(id);
 const make = (tag, className = "", text = "") => {
@@ -16,10 +16,10 @@ const milliseconds = (seconds) => (seconds === null ? "–" : Math.round(1000 * 
 
 let labels = []; // {name, color}, in the model's order
 let newest = null; // the newest frame's message
-let held = null; // the snapshot that stands still while paused
-let chosen = null; // the chosen face's track, once somebody has chosen
+let held = null; // the snapshot shown while paused
+let chosen = null; // the chosen face's track, null until one is chosen
 let ended = false;
-let lastSaid = 0;
+let lastAnnounced = 0;
 const history = new Map(); // track -> [{time_s, smoothed}], of the last thirty seconds
 
 function state(text, bad = false) {
@@ -27,22 +27,22 @@ function state(text, bad = false) {
   at("state").classList.toggle("bad", bad);
 }
 
-// The picture
+// The image
 
-function connectPicture() {
+function connectImage() {
   if (!ended && held === null && !document.hidden) {
-    at("picture").src = `stream.mjpeg?${Date.now()}`; // another address: browsers don't ask twice for the same picture
+    at("image").src = `stream.mjpeg?${Date.now()}`; // a new URL: browsers don't request the same image twice
   }
 }
 
-at("picture").addEventListener("error", () => {
-  if (held === null) setTimeout(connectPicture, 1000);
+at("image").addEventListener("error", () => {
+  if (held === null) setTimeout(connectImage, 1000);
 });
 
-// A page that nobody sees takes no pictures.
+// A hidden page requests no images.
 document.addEventListener("visibilitychange", () => {
-  if (document.hidden && held === null && !ended) at("picture").removeAttribute("src");
-  else connectPicture();
+  if (document.hidden && held === null && !ended) at("image").removeAttribute("src");
+  else connectImage();
 });
 
 // Messages
@@ -57,7 +57,7 @@ function connectEvents() {
     showLegend();
     if (newest !== null) {
       state("");
-      connectPicture();
+      connectImage();
     }
   });
   events.addEventListener("ended", () => {
@@ -100,26 +100,26 @@ function showFigures(frame) {
 
 // Faces
 
-/** The face whose bars and chart are shown: the chosen one while it is remembered, else the one seen for longest. */
-function facing(frame) {
+/** The track whose bars and chart are shown: the chosen one while it has a history, else the longest one. */
+function shownTrack(frame) {
   if (chosen !== null && history.has(chosen)) return chosen;
   const length = (face) => history.get(face.track)?.length ?? 0;
   return [...frame.faces].sort((a, b) => length(b) - length(a))[0]?.track ?? null;
 }
 
 function showFaces(frame) {
-  const track = facing(frame);
+  const track = shownTrack(frame);
   at("none").hidden = frame.faces.length > 0;
   const list = at("faces");
   const old = new Map([...list.children].map((item) => [Number(item.dataset.track), item]));
   const items = frame.faces.map((face) => faceItem(face, old.get(face.track), face.track === track));
-  // The same nodes stay, so that the keyboard's focus does.
+  // Nodes are reused, so that the keyboard focus stays.
   for (const [number, item] of old) if (!frame.faces.some((face) => face.track === number)) item.remove();
   items.forEach((item, place) => {
     if (list.children[place] !== item) list.insertBefore(item, list.children[place] ?? null);
   });
   drawChart(frame, track);
-  say(frame, track);
+  announce(frame, track);
 }
 
 function faceItem(face, old, isChosen) {
@@ -175,14 +175,14 @@ function showLegend() {
   );
 }
 
-/** For screen readers: what the faces show, not more often than one can listen. */
-function say(frame, track) {
+/** Announces expressions to screen readers, at most every two seconds. */
+function announce(frame, track) {
   const text = frame.faces.map((face) => `Face ${face.track}: ${face.smoothed_expression}`).join(", ") || "No face.";
   const chart = track === null ? "" : ` Bars and chart: face ${track}.`;
   const now = Date.now();
-  if (now - lastSaid > SAY_EVERY_MS && at("said").textContent !== text + chart) {
+  if (now - lastAnnounced > ANNOUNCE_EVERY_MS && at("said").textContent !== text + chart) {
     at("said").textContent = text + chart;
-    lastSaid = now;
+    lastAnnounced = now;
   }
 }
 
@@ -226,7 +226,7 @@ function drawChart(frame, track) {
   }
 }
 
-/** A face's past in pieces without gaps: where it was out of sight there is no area. */
+/** Splits a face's history at gaps of more than a second, which the chart leaves empty. */
 function stretches(past) {
   const pieces = [];
   past.forEach((point, i) => {
@@ -238,51 +238,51 @@ function stretches(past) {
 
 window.addEventListener("resize", () => {
   const frame = held?.frame ?? newest;
-  if (frame !== null) drawChart(frame, facing(frame));
+  if (frame !== null) drawChart(frame, shownTrack(frame));
 });
 
-// Pause and snapshots: a paused view is a snapshot that was not saved yet, so that what is seen is what gets saved
+// Pause and snapshots: a paused view is an unsaved snapshot, so that the shown frame is the saved one
 
 async function takeSnapshot() {
   const answer = await fetch("snapshot", { method: "POST" });
   if (!answer.ok) throw new Error(answer.statusText);
   const { name, frame, jpeg } = await answer.json();
   const bytes = Uint8Array.from(atob(jpeg), (character) => character.charCodeAt(0));
-  return { name, frame, picture: URL.createObjectURL(new Blob([bytes], { type: "image/jpeg" })) };
+  return { name, frame, image: URL.createObjectURL(new Blob([bytes], { type: "image/jpeg" })) };
 }
 
 async function togglePause() {
   if (held === null) {
     held = await takeSnapshot();
-    at("picture").src = held.picture;
+    at("image").src = held.image;
     showFaces(held.frame);
     state(`Paused at ${held.frame.time_s.toFixed(1)} s.`);
   } else {
     forget(held);
     held = null;
     state(ended ? "The source has ended." : "", ended);
-    connectPicture();
+    connectImage();
     at("snapshot").disabled = ended;
   }
   at("pause").setAttribute("aria-pressed", held !== null);
   at("pause").firstChild.textContent = held === null ? "Pause " : "Resume ";
-  at("picture").classList.toggle("still", held !== null);
+  at("image").classList.toggle("still", held !== null);
 }
 
 async function save() {
   const taken = held ?? (await takeSnapshot());
-  if (at(taken.name) !== null) return; // twice the same frame
+  if (at(taken.name) !== null) return; // this frame is saved already
   const item = make("li");
   item.id = taken.name;
-  item.dataset.picture = taken.picture;
+  item.dataset.image = taken.image;
   const thumbnail = make("img");
-  thumbnail.src = taken.picture;
+  thumbnail.src = taken.image;
   thumbnail.alt = "";
   const rows = new Blob([`${JSON.stringify(taken.frame, null, 2)}\n`], { type: "application/json" });
   item.append(
     thumbnail,
     `Frame ${taken.frame.frame}:`,
-    download(taken.picture, `${taken.name}.jpg`, "picture"),
+    download(taken.image, `${taken.name}.jpg`, "image"),
     download(URL.createObjectURL(rows), `${taken.name}.json`, "rows"),
   );
   at("saved").prepend(item);
@@ -294,7 +294,7 @@ async function save() {
 }
 
 function forget(snapshot) {
-  if (at(snapshot.name) === null) URL.revokeObjectURL(snapshot.picture);
+  if (at(snapshot.name) === null) URL.revokeObjectURL(snapshot.image);
 }
 
 function download(address, name, text) {
@@ -308,7 +308,7 @@ async function act(action) {
   try {
     await action();
   } catch {
-    state("There is no frame to be had.", true);
+    state("No frame is available.", true);
   }
 }
 
@@ -319,10 +319,10 @@ document.addEventListener("keydown", (event) => {
   const onControl = event.target.closest?.("button, a") !== null;
   if (event.key === "s" || event.key === "S") act(save);
   else if (event.key === " " && !onControl) {
-    event.preventDefault(); // or the page would scroll
+    event.preventDefault(); // else the page scrolls
     act(togglePause);
   }
 });
 
 connectEvents();
-connectPicture();
+connectImage();

@@ -1,14 +1,14 @@
-// Talks to the server: requests, the stream of camera frames, uploads with progress. Addresses are relative, so that
-// the page works below a path. The token lives here, in memory only.
+// Client of the server's API: requests, the stream of camera frames, uploads with progress. URLs are relative, so that
+// the page works below a path. The token is kept here, in memory only.
 
 let token = "";
 let askForToken = async () => null;
 let asking = null;
 
-const RETRIES = 4; // of a server that says 503
+const RETRIES = 4; // after 503
 const TOKEN_CHARACTERS = /^[A-Za-z0-9_.~-]{1,200}$/;
 
-/** An answer that is no success; `message` is for people. status 0: the server can't be reached. */
+/** An error response; `message` is for people. status 0: the server can't be reached. */
 export class ServerError extends Error {
   constructor(status, message) {
     super(message);
@@ -16,20 +16,20 @@ export class ServerError extends Error {
   }
 }
 
-/** ask(wasWrong) gives a token, or null where the user does not want to. */
+/** ask(wasWrong) returns a token, or null if the user cancels. */
 export function onTokenNeeded(ask) {
   askForToken = ask;
 }
 
-/** What is served. */
+/** Served models and detectors, and limits. */
 export async function getModels() {
   return (await request("v1/models")).json();
 }
 
-/** One picture's answer: {model, image}. Waits and tries again while the server is busy. */
+/** Recognises one image: {model, image}. Retries while the server is busy. */
 export async function predict(file, choice, signal) {
   const body = new FormData();
-  body.append("files", file, file.name || "picture");
+  body.append("files", file, file.name || "image");
   const answer = await (await request(`v1/predict?${query(choice)}`, { method: "POST", body, signal })).json();
   return { model: answer.model, image: answer.images[0] };
 }
@@ -39,21 +39,21 @@ export async function getVideo(id, signal) {
   return (await request(`v1/videos/${encodeURIComponent(id)}`, { signal })).json();
 }
 
-/** A finished job's file ("timeline.csv", "video.mp4"), as a Blob: a token can't stand in a link. */
+/** A finished job's file ("timeline.csv", "video.mp4"), as a Blob: a link can't carry a token. */
 export async function getVideoFile(id, name, signal) {
   return (await request(`v1/videos/${encodeURIComponent(id)}/${name}`, { signal })).blob();
 }
 
-/** Cancels a job and removes all that the server has of it; goes through also while the page is being closed. */
+/** Cancels a job and removes its files; also works while the page is being closed. */
 export async function removeVideo(id) {
   try {
     await request(`v1/videos/${encodeURIComponent(id)}`, { method: "DELETE", keepalive: true });
   } catch (error) {
-    if (error.status !== 404) throw error; // it is gone already
+    if (error.status !== 404) throw error; // it is removed already
   }
 }
 
-/** Uploads a video; onProgress takes 0 to 1. Gives the job's id. fetch can't tell how far an upload is. */
+/** Uploads a video and returns the job's id. onProgress gets 0 to 1; fetch reports no upload progress. */
 export async function uploadVideo(file, choice, { onProgress, signal }) {
   for (;;) {
     const sent = token;
@@ -65,22 +65,20 @@ export async function uploadVideo(file, choice, { onProgress, signal }) {
 }
 
 /**
- * Opens a stream of frames. send(blob) sends one; `answered` takes the result of one, `closed` is called once.
- * A browser shows no reason where the server refuses: `opened` false then says that it never began.
+ * Opens a stream of frames. send(blob) sends a frame. onReady: called when it is open. onResult: called with each result.
+ * onClose: called once. Browsers hide why a server refused a stream.
  */
-export function openStream(choice, { ready, answered, closed }) {
+export function openStream(choice, { onReady, onResult, onClose }) {
   const address = new URL(`v1/stream?${query(choice)}`, document.baseURI);
   address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
   const socket = new WebSocket(address, token ? ["mien.v1", `mien.token.${token}`] : ["mien.v1"]);
-  let opened = false;
   let over = false;
   socket.addEventListener("open", () => {
-    opened = true;
-    if (!over) ready();
+    if (!over) onReady();
   });
-  socket.addEventListener("message", (event) => over || answered(JSON.parse(event.data)));
+  socket.addEventListener("message", (event) => over || onResult(JSON.parse(event.data)));
   socket.addEventListener("close", () => {
-    if (!over) closed(opened);
+    if (!over) onClose();
     over = true;
   });
   return {
@@ -118,12 +116,12 @@ async function request(path, options = {}) {
   }
 }
 
-/** Asks once for all requests that wait; true where there is a token to try. */
+/** Asks for a token, once for all waiting requests. Returns whether there is one to try. */
 async function newToken(wasWrong) {
   asking ??= askForToken(wasWrong).finally(() => (asking = null));
   const given = await asking;
   if (given === null) return false;
-  if (!TOKEN_CHARACTERS.test(given)) throw new ServerError(401, "This is no token: expected letters, digits and -._~");
+  if (!TOKEN_CHARACTERS.test(given)) throw new ServerError(401, "This is not a token; expected letters, digits and -._~");
   token = given;
   return true;
 }
@@ -145,17 +143,17 @@ function upload(path, file, { onProgress, signal }) {
   });
 }
 
-/** In plain words; the server's own message where it says more. */
+/** The server's message as a sentence, or a text for the status. */
 function explain(status, body) {
-  const said = body?.error?.message;
+  const message = body?.error?.message;
   const plain = {
-    401: "The server asks for a token.",
+    401: "The server requires a token.",
     408: "The upload took too long.",
-    413: "It is larger than this server takes.",
+    413: "It exceeds this server's size limit.",
     503: "The server is busy. Try again in a moment.",
   }[status];
-  if (said) return sentence(said);
-  return plain ?? `The server answered with an error (${status}).`;
+  if (message) return sentence(message);
+  return plain ?? `The server returned an error (${status}).`;
 }
 
 function sentence(text) {

@@ -3,7 +3,7 @@
 import { onTokenNeeded } from "./api.js";
 import { startCamera, stop as stopCamera } from "./camera.js";
 import { percent } from "./labels.js";
-import { startPictures } from "./pictures.js";
+import { startImages } from "./images.js";
 import { getModels, startPlace } from "./place.js";
 import { settings } from "./settings.js";
 import { startVideo } from "./video.js";
@@ -118,7 +118,7 @@ startPlace(load);
 startTheme();
 startTokens();
 startSettings();
-startPictures();
+startImages();
 startCamera();
 startVideo();
 startTabs();

@@ -1,6 +1,6 @@
-// The panel of the camera: frames go out one at a time, boxes come back onto the live picture, charts roll.
+// The camera panel: sends one frame at a time, draws boxes on the live image, and updates the charts.
 
-import { drawChart, inWords } from "./chart.js";
+import { drawChart, summarize } from "./chart.js";
 import { annotated, drawFaces, fitCanvas } from "./draw.js";
 import { css, fillLegend, shown } from "./labels.js";
 import { getModels, openStream } from "./place.js";
@@ -8,11 +8,11 @@ import { encode } from "./save.js";
 import { settings } from "./settings.js";
 import { KEPT_S, Tracks } from "./tracks.js";
 
-const FRAME_EDGE = 640; // pixels: enough for faces at a desk, and small to send
+const FRAME_EDGE = 640; // pixels: enough for faces at a desk, and a small upload
 const LEAST_MS = 66; // between two frames
-const PATIENCE_MS = 10_000; // for an answer
+const RESULT_TIMEOUT_MS = 10_000; // timeout of a result
 const RETRIES_MS = [500, 2000, 4000];
-const SAID_MS = 3000; // a screen reader is told at most so often
+const ANNOUNCE_MS = 3000; // least time between two announcements to a screen reader
 const MOST_CHARTS = 6;
 const MOST_SHOTS = 8;
 const $ = (id) => document.getElementById(id);
@@ -21,14 +21,14 @@ let media = null; // the camera's stream while it is on
 let stream = null; // to the recogniser
 let paused = false;
 let starting = false;
-let lost = 0; // connections in a row that ended without an answer
+let lost = 0; // consecutive connections without a result
 let sentAt = 0;
-let patience = 0;
+let timeout = 0;
 let frameWidth = 0; // of the last frame that was sent
 let tracks = new Tracks();
 let present = [];
-let lastSaid = { at: 0, text: "" };
-const rounds = []; // times of the last answers, for frames a second
+let lastAnnounced = { at: 0, text: "" };
+const timings = []; // times of the last results, for the frame rate
 
 /** Connects the panel with the page. */
 export function startCamera() {
@@ -49,7 +49,7 @@ export function startCamera() {
   new ResizeObserver(drawOverlay).observe($("camera-overlay"));
 }
 
-/** Switches the camera off, if it is on, and says why. */
+/** Switches the camera off, if it is on, and shows the reason. */
 export function stop(reason) {
   starting = false;
   if (!media) return;
@@ -66,7 +66,7 @@ export function stop(reason) {
 async function start() {
   if (starting) return;
   if (!navigator.mediaDevices?.getUserMedia) {
-    say("The browser gives a camera only to pages that came over HTTPS or from this machine (http://localhost).", true);
+    say("The browser allows the camera only on pages over HTTPS or from this machine (http://localhost).", true);
     return;
   }
   starting = true;
@@ -82,13 +82,13 @@ async function start() {
     return;
   }
   if (!starting || document.hidden) {
-    for (const track of opened.getTracks()) track.stop(); // the user has gone in the meantime
+    for (const track of opened.getTracks()) track.stop(); // the user has left in the meantime
     starting = false;
     return;
   }
   starting = false;
   media = opened;
-  media.getVideoTracks()[0].addEventListener("ended", () => stop("The camera was taken away."));
+  media.getVideoTracks()[0].addEventListener("ended", () => stop("The camera was disconnected."));
   tracks = new Tracks();
   lost = 0;
   $("camera-video").srcObject = media;
@@ -109,7 +109,7 @@ function whyNot(error) {
     NotAllowedError: "The browser was not allowed to use the camera. Allow it in the address bar, then start again.",
     NotFoundError: "No camera was found.",
     NotReadableError: "The camera is in use by another program.",
-    OverconstrainedError: "This camera is not there any more.",
+    OverconstrainedError: "This camera is no longer available.",
   }[error.name] ?? `The camera can't be opened (${error.name}).`;
 }
 
@@ -129,33 +129,33 @@ function connect() {
   stream = openStream(
     { model: settings.model, detector: settings.detector },
     {
-      ready: () => {
+      onReady: () => {
         say(settings.onDevice ? "Frames stay on this device." : "Frames go to this server, one at a time, and are not stored.");
         sendFrame();
       },
-      answered: take,
-      closed: reconnect,
+      onResult: take,
+      onClose: reconnect,
     },
   );
 }
 
 function disconnect() {
-  clearTimeout(patience);
+  clearTimeout(timeout);
   stream?.close();
   stream = null;
 }
 
 async function reconnect() {
-  clearTimeout(patience);
+  clearTimeout(timeout);
   stream = null;
   if (!media || paused) return;
   if (lost >= RETRIES_MS.length) {
-    stop("The server does not answer, or serves too many cameras at once. Try again later.");
+    stop("The server does not respond, or serves too many cameras. Try again later.");
     return;
   }
   await new Promise((resolve) => setTimeout(resolve, RETRIES_MS[lost]));
   lost += 1;
-  // A browser does not say why a stream was refused; this asks for a token where that was the reason.
+  // A browser hides why a stream was refused; this request asks for a token if that was the reason.
   await getModels().catch(() => null);
   if (media && !paused && !stream) connect();
 }
@@ -178,19 +178,19 @@ async function sendFrame() {
   frameWidth = canvas.width;
   sentAt = performance.now();
   current.send(frame);
-  patience = setTimeout(() => {
+  timeout = setTimeout(() => {
     disconnect();
     reconnect();
-  }, PATIENCE_MS);
+  }, RESULT_TIMEOUT_MS);
 }
 
-/** The answer to the frame that is under way: the next one may go out now. */
+/** Takes the result of the current frame, and schedules the next frame. */
 function take(result) {
-  clearTimeout(patience);
+  clearTimeout(timeout);
   const now = performance.now();
   lost = 0;
-  rounds.push({ at: now, took: now - sentAt });
-  while (rounds[0].at < now - 3000) rounds.shift();
+  timings.push({ at: now, took: now - sentAt });
+  while (timings[0].at < now - 3000) timings.shift();
   setTimeout(sendFrame, Math.max(0, LEAST_MS - (now - sentAt)));
   if (result.error) return;
   present = tracks.follow(result.faces, now / 1000);
@@ -201,10 +201,10 @@ function show() {
   const now = performance.now() / 1000;
   drawOverlay();
   showFaces(now);
-  const took = rounds.map((round) => round.took).sort((a, b) => a - b);
-  const span = rounds.length > 1 ? (rounds.at(-1).at - rounds[0].at) / 1000 : 0;
+  const took = timings.map((timing) => timing.took).sort((a, b) => a - b);
+  const span = timings.length > 1 ? (timings.at(-1).at - timings[0].at) / 1000 : 0;
   $("camera-figures").textContent = span
-    ? `${((rounds.length - 1) / span).toFixed(1)} frames/s, answer after ${Math.round(took[took.length >> 1])} ms`
+    ? `${((timings.length - 1) / span).toFixed(1)} frames/s, latency ${Math.round(took[took.length >> 1])} ms`
     : "";
   announce();
 }
@@ -215,7 +215,7 @@ function drawOverlay() {
   if (!context || !media || !frameWidth || !video.videoWidth) return;
   const { clientWidth } = $("camera-overlay");
   const { width, height } = context.canvas;
-  // The video is fitted into its place, with bars beside or above it.
+  // The video is letterboxed.
   const fitted = Math.min(width / video.videoWidth, height / video.videoHeight);
   context.setTransform(1, 0, 0, 1, (width - fitted * video.videoWidth) / 2, (height - fitted * video.videoHeight) / 2);
   drawFaces(context, present, {
@@ -248,34 +248,34 @@ function showFaces(now) {
     title.textContent = `${gone ? "" : `${look.emoji} `}Face ${track.number}: ${gone ? "out of sight" : look.text}`;
     list.children[i].style.setProperty("--mark", css(look.color));
     list.children[i].classList.toggle("gone", gone);
-    canvas.setAttribute("aria-label", `Face ${track.number}, last ${KEPT_S} seconds: ${inWords(track.points, settings.unsureBelow)}`);
+    canvas.setAttribute("aria-label", `Face ${track.number}, last ${KEPT_S} seconds: ${summarize(track.points, settings.unsureBelow)}`);
     drawChart(canvas, track.points, {
       labels: Object.keys(track.probabilities), from: now - KEPT_S, to: now, gap: 1, unsureBelow: settings.unsureBelow,
     });
   });
 }
 
-/** Tells a screen reader what changed, seldom enough to be listened to. */
+/** Announces changes to a screen reader, at most every three seconds. */
 function announce() {
   const faces = tracks.numbered.filter((track) => present.includes(track));
   const names = faces.map((track) => `face ${track.number} ${shown(track.expression, track.confidence, settings.unsureBelow).name}`);
-  const text = names.join(", ") || "no face in sight";
+  const text = names.join(", ") || "no face detected";
   const now = performance.now();
-  if (text === lastSaid.text || now - lastSaid.at < SAID_MS) return;
-  lastSaid = { at: now, text };
+  if (text === lastAnnounced.text || now - lastAnnounced.at < ANNOUNCE_MS) return;
+  lastAnnounced = { at: now, text };
   $("camera-said").textContent = text;
 }
 
 function pause(wanted) {
   paused = wanted;
   $("camera-pause").setAttribute("aria-pressed", String(paused));
-  $("camera-pause").textContent = paused ? "Go on" : "Pause";
+  $("camera-pause").textContent = paused ? "Resume" : "Pause";
   $("camera-on-text").textContent = paused ? "Camera on, paused" : "Camera on";
   if (!media) return;
   if (paused) {
     $("camera-video").pause();
     disconnect();
-    say("Paused: nothing is sent. The camera itself is still on.");
+    say("Paused: nothing is sent. The camera is still on.");
   } else {
     $("camera-video").play().catch(() => {});
     connect();
@@ -291,18 +291,18 @@ async function snapshot() {
   const address = URL.createObjectURL(await encode(canvas, name));
   const item = document.createElement("li");
   const link = Object.assign(document.createElement("a"), { href: address, download: name });
-  const picture = Object.assign(document.createElement("img"), { src: address, alt: "" });
-  link.append(picture, `Download ${name}`);
+  const image = Object.assign(document.createElement("img"), { src: address, alt: "" });
+  link.append(image, `Download ${name}`);
   item.append(link);
   $("camera-shots").prepend(item);
   while ($("camera-shots").children.length > MOST_SHOTS) {
     URL.revokeObjectURL($("camera-shots").lastElementChild.querySelector("a").href);
     $("camera-shots").lastElementChild.remove();
   }
-  say("Snapshot taken; it is in this page only until you download it.");
+  say("Snapshot taken; it exists only in this page until you download it.");
 }
 
-/** Buttons, the mark on the picture, the tab and the title say whether the camera is on. */
+/** Shows in buttons, image, tab and title whether the camera is on. */
 function setOn(on) {
   if (!on && paused) pause(false);
   $("camera-start").textContent = on ? "Stop camera" : "Start camera";

@@ -1,6 +1,6 @@
-// Stacked areas of a face's probabilities over time, with a ribbon of what was shown beneath; and their words.
+// The chart of a face: stacked areas of its probabilities over time, a ribbon of shown expressions, and a text summary.
 
-import { colorOf, css, likeliest, percent, shown } from "./labels.js";
+import { colorOf, css, mostLikely, percent, shown } from "./labels.js";
 import { fitCanvas } from "./draw.js";
 
 const RIBBON = 8; // CSS pixels
@@ -8,7 +8,7 @@ const ROOM = 3; // between areas and ribbon
 
 /**
  * Draws points [{time, probabilities}] in order of time, from `from` to `to` seconds.
- * gap: seconds without a point after which the areas break off. cursor: a time that is marked; null for none.
+ * gap: seconds without a point after which the areas break off. cursor: a marked time in seconds; null for none.
  */
 export function drawChart(canvas, points, { labels, from, to, gap, unsureBelow, cursor = null }) {
   const context = fitCanvas(canvas);
@@ -27,11 +27,11 @@ export function drawChart(canvas, points, { labels, from, to, gap, unsureBelow, 
   }
 }
 
-/** What was shown for how much of the time, as text: "happy 80 %, unsure 20 %". Empty without points. */
-export function inWords(points, unsureBelow) {
+/** Share of time of the shown expressions: "happy 80 %, unsure 20 %". Empty without points. */
+export function summarize(points, unsureBelow) {
   const counts = new Map();
   for (const { probabilities } of points) {
-    const { name } = shown(...likeliest(probabilities), unsureBelow);
+    const { name } = shown(...mostLikely(probabilities), unsureBelow);
     counts.set(name, (counts.get(name) ?? 0) + 1);
   }
   const most = [...counts].sort((a, b) => b[1] - a[1]).slice(0, 3);
@@ -50,7 +50,7 @@ function stretches(points, from, to, gap) {
   return found;
 }
 
-/** neutral lies at the bottom, the others on it in the model's order. */
+/** neutral is at the bottom; the others follow in the model's order. */
 function drawAreas(context, stretch, labels, x, base) {
   const order = [...labels].sort((a, b) => (b === "neutral") - (a === "neutral"));
   const floor = stretch.map(() => 0);
@@ -68,7 +68,7 @@ function drawAreas(context, stretch, labels, x, base) {
 function drawRibbon(context, stretch, x, top, bottom, unsureBelow, density) {
   stretch.forEach((point, i) => {
     const next = stretch[i + 1]?.time ?? point.time;
-    const look = shown(...likeliest(point.probabilities), unsureBelow);
+    const look = shown(...mostLikely(point.probabilities), unsureBelow);
     context.fillStyle = css(look.color);
     context.fillRect(x(point.time), top, Math.max(density, x(next) - x(point.time) + 0.5), bottom - top);
   });

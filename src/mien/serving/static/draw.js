@@ -6,8 +6,8 @@ const FONT = "system-ui, sans-serif";
 
 /**
  * Draws faces: [{box: [x1, y1, x2, y2], expression, confidence, number}]; without a number the place counts.
- * scale: from the picture's pixels to the canvas's. plate: a label's height in pixels of the canvas. unsureBelow: 0 to
- * 1. chosen: the index of the face that stands out. mirrorWidth: the picture's width where left and right are swapped.
+ * scale: from the image's pixels to the canvas's. plate: a label's height in pixels of the canvas. unsureBelow: 0 to
+ * 1. chosen: the index of the face that stands out. mirrorWidth: the image's width where left and right are swapped.
  * badges: an emoji at each box, and the number where there are several.
  */
 export function drawFaces(context, faces, { scale, plate, unsureBelow, chosen = -1, mirrorWidth = 0, badges = false }) {
@@ -33,7 +33,7 @@ export function drawFaces(context, faces, { scale, plate, unsureBelow, chosen = 
   }
 }
 
-/** The face at a place of the picture (in its pixels), the smallest where several lie; -1 for none. */
+/** The face at a place of the image (in its pixels), the smallest where several lie; -1 for none. */
 export function faceAt(faces, x, y) {
   let found = -1;
   let least = Infinity;
@@ -57,7 +57,7 @@ export function fitCanvas(canvas) {
   return context;
 }
 
-/** The picture with its faces, at full size, as a canvas to be saved. source: whatever drawImage takes. */
+/** The image with its faces, at full size, as a canvas to be saved. source: whatever drawImage takes. */
 export function annotated(source, width, height, faces, options) {
   const canvas = document.createElement("canvas");
   Object.assign(canvas, { width, height });
@@ -80,7 +80,7 @@ function drawBox(context, { box, color, unsure }, line, chosen) {
     context.strokeRect(box.x, box.y, box.width, box.height);
   };
   context.save();
-  stroke(line * (chosen ? 2.6 : 1.6), chosen ? "#fff" : "rgb(0 0 0 / .6)"); // a rim sets it off from any picture
+  stroke(line * (chosen ? 2.6 : 1.6), chosen ? "#fff" : "rgb(0 0 0 / .6)"); // a rim sets it off from any image
   if (unsure) context.setLineDash([line * 4, line * 3]);
   stroke(line * (chosen ? 1.4 : 1), css(color));
   context.restore();

@@ -1,4 +1,4 @@
-// Expressions: colours and emoji as in mien/labels.py (a test compares them), how much is "unsure", and their words.
+// Expressions: colours and emoji as in mien/labels.py (a test compares them), and how predictions below the threshold are shown.
 
 const KNOWN = {
   angry: { color: [214, 61, 57], emoji: "😠" },
@@ -12,9 +12,9 @@ const KNOWN = {
 };
 const OTHERS = [[0, 150, 136], [233, 30, 99], [63, 81, 181], [121, 85, 72]];
 const UNSURE = [90, 90, 90];
-const IN_COLOUR = "\ufe0f"; // else a text font that knows the sign draws it in black
+const IN_COLOUR = "\ufe0f"; // else a text font may draw the emoji in black
 
-/** The colour of a label: [red, green, blue], 0 to 255. Unknown labels get a steady one of their own. */
+/** The colour of a label: [red, green, blue], 0 to 255. An unknown label always gets the same one. */
 export function colorOf(name) {
   if (Object.hasOwn(KNOWN, name)) return KNOWN[name].color;
   const sum = new TextEncoder().encode(name).reduce((total, byte) => total + byte, 0);
@@ -26,12 +26,12 @@ export function emojiOf(name) {
   return Object.hasOwn(KNOWN, name) ? KNOWN[name].emoji + IN_COLOUR : "";
 }
 
-/** [red, green, blue] as CSS has it. */
+/** [red, green, blue] as a CSS colour. */
 export function css([red, green, blue]) {
   return `rgb(${red} ${green} ${blue})`;
 }
 
-/** Black or white, whichever stands out more on the colour, by the contrast ratio of WCAG 2.1. */
+/** Black or white, whichever has the higher contrast ratio (WCAG 2.1) on the colour. */
 export function inkOn(color) {
   const [red, green, blue] = color.map((c) => (c <= 10 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4));
   const luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue;
@@ -43,12 +43,12 @@ export function percent(share) {
   return `${Math.round(100 * share)} %`;
 }
 
-/** The likeliest label of {label: probability}, and its probability. */
-export function likeliest(probabilities) {
+/** Returns the most likely label of {label: probability}, and its probability. */
+export function mostLikely(probabilities) {
   return Object.entries(probabilities).reduce((best, next) => (next[1] > best[1] ? next : best), ["", -1]);
 }
 
-/** What is shown of an answer: name, emoji, colour and share; "unsure" where it is likely less than `unsureBelow`. */
+/** How a prediction is shown: name, emoji, colour and text; "unsure" if its confidence is below `unsureBelow`. */
 export function shown(expression, confidence, unsureBelow) {
   const unsure = confidence < unsureBelow;
   return {
@@ -56,7 +56,7 @@ export function shown(expression, confidence, unsureBelow) {
     name: unsure ? "unsure" : expression,
     emoji: unsure ? `❔${IN_COLOUR}` : emojiOf(expression),
     color: unsure ? UNSURE : colorOf(expression),
-    // An unsure answer still says what it would have been.
+    // An unsure prediction still shows its label.
     text: unsure ? `unsure (${expression} ${percent(confidence)})` : `${expression} ${percent(confidence)}`,
   };
 }

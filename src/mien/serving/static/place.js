@@ -1,4 +1,4 @@
-// Where pictures are looked at: by the server, or on this device alone. The panels ask here and need not know.
+// Chooses where images are recognised: on the server, or on this device. The panels call these functions.
 
 import * as server from "./api.js";
 import * as device from "./device/client.js";
@@ -7,23 +7,23 @@ import { settings } from "./settings.js";
 const $ = (id) => document.getElementById(id);
 const CAMERA_OFF = { device: "The camera is off. When you start it, frames stay on this device." };
 
-/** Whether there is no server: the page is an exported folder. */
+/** Whether the page is an exported folder, without a server. */
 const alone = Boolean(document.querySelector("meta[name=mien-on-device]"));
 
-/** Prepares the switch; `load` fetches the offer of the chosen place. Comes before the panels start. */
+/** Prepares the switch. load: fetches the models of the chosen place. Must run before the panels start. */
 export function startPlace(load) {
   CAMERA_OFF.server = $("camera-state").textContent;
-  $("on-device").checked = false; // browsers bring back what was there before a reload
+  $("on-device").checked = false; // browsers restore it after a reload
   $("on-device").addEventListener("change", ({ target }) => move(target.checked, load));
   if (!alone) return;
   settings.onDevice = true;
   $("tab-video").remove();
   document.querySelector("footer").hidden = true;
   showPlace();
-  navigator.serviceWorker?.register("offline.js").catch(() => {}); // without it the page works, but not offline
+  navigator.serviceWorker?.register("offline.js").catch(() => {}); // without it the page works online only
 }
 
-/** What is offered at the chosen place: the answer of GET /v1/models, or the like of it. */
+/** The models, detectors and limits of the chosen place, as GET /v1/models returns them. */
 export async function getModels() {
   if (settings.onDevice) return device.getModels();
   const offer = await server.getModels();
@@ -31,17 +31,17 @@ export async function getModels() {
   return offer;
 }
 
-/** One picture's answer, as api.js gives it. */
+/** Recognises one image, as in api.js. */
 export function predict(...given) {
   return (settings.onDevice ? device : server).predict(...given);
 }
 
-/** A stream of frames, as api.js opens it. */
+/** Opens a stream of frames, as in api.js. */
 export function openStream(...given) {
   return (settings.onDevice ? device : server).openStream(...given);
 }
 
-/** From this moment on nothing goes to the server, also while the networks load or where they can't be loaded. */
+/** Switches the place. On the device nothing goes to the server, even while networks load or if they fail to. */
 async function move(onDevice, load) {
   settings.onDevice = onDevice;
   if (onDevice) settings.again();

@@ -1,4 +1,4 @@
-// What the user takes away: files, the clipboard, and the same JSON and CSV that `mien predict` writes.
+// Downloads, and the JSON and CSV formats of `mien predict`.
 
 /** Offers data as a file. data: a Blob or text. */
 export function download(name, data, type) {
@@ -12,13 +12,13 @@ export function download(name, data, type) {
   setTimeout(() => URL.revokeObjectURL(address), 60_000);
 }
 
-/** A canvas as a Blob: JPEG for a name that ends so, else PNG. */
+/** A canvas as a Blob: JPEG for a name with .jpg or .jpeg, else PNG. */
 export function encode(canvas, name) {
   const type = /\.jpe?g$/i.test(name) ? "image/jpeg" : "image/png";
   return new Promise((resolve) => canvas.toBlob(resolve, type, 0.92));
 }
 
-/** Results as a document, as `mien predict --format json` has it; answers below the threshold are marked. */
+/** Results as a document, as `mien predict --format json` writes it; predictions below the threshold are marked. */
 export function toJson(model, images, unsureBelow) {
   const marked = images.map((image) => ({
     ...image,
@@ -27,21 +27,21 @@ export function toJson(model, images, unsureBelow) {
   return `${JSON.stringify({ model, images: marked }, null, 1)}\n`;
 }
 
-// Columns of mien.results.rows; a label that is called like one of them has a longer name.
+// Columns of mien.results.rows; a label with one of these names gets the prefix label_.
 const OTHERS = new Set(["source", "width", "height", "face", "x1", "y1", "x2", "y2", "detection_score", "expression",
   "confidence", "error", "image", "frame", "time_s", "track", "smoothed_expression"]);
 
-/** Results as rows, as `mien predict --format csv` has them: an abstained answer's expression is empty. */
+/** Results as rows, as `mien predict --format csv` writes them: an abstained prediction has an empty expression. */
 export function toCsv(labels, images, unsureBelow) {
   const head = ["source", "width", "height", "face", "x1", "y1", "x2", "y2", "detection_score", "expression", "confidence"];
   const rows = [[...head, ...labels.map((label) => (OTHERS.has(label) ? `label_${label}` : label)), "error"]];
   for (const image of images) {
     const about = [image.source, image.width, image.height];
     image.faces.forEach((face, index) => {
-      const answer = face.confidence < unsureBelow ? "" : face.expression;
+      const expression = face.confidence < unsureBelow ? "" : face.expression;
       const shares = labels.map((label) => decimal(face.probabilities[label]));
       const numbers = [...face.box, face.detection_score].map(decimal);
-      rows.push([...about, index + 1, ...numbers, answer, decimal(face.confidence), ...shares, ""]);
+      rows.push([...about, index + 1, ...numbers, expression, decimal(face.confidence), ...shares, ""]);
     });
     if (!image.faces.length) rows.push([...about, ...Array(8 + labels.length).fill(""), image.error ?? ""]);
   }
@@ -53,7 +53,7 @@ export function renamed(name, ending) {
   return name.replace(/\.[^.]*$/, "") + ending;
 }
 
-/** A number that is no integer by its kind keeps its point: 1 is 1.0 in the files of the command line. */
+/** A float as the command line writes it: 1 is 1.0. */
 function decimal(number) {
   return Number.isInteger(number) ? `${number}.0` : String(number);
 }

@@ -1,4 +1,4 @@
-// What the user chose, and what the server offers. Dispatches "choice" (model, detector), "unsure" and "offer".
+// The user's choices and the served models. Dispatches "choice" (model, detector), "unsure" and "offer".
 
 class Settings extends EventTarget {
   models = [];
@@ -8,9 +8,9 @@ class Settings extends EventTarget {
   model = "";
   detector = "";
   unsureBelow = 0;
-  onDevice = false; // whether pictures stay on this device
+  onDevice = false; // whether images stay on this device
 
-  /** Takes the answer of GET /v1/models. What was chosen stays where it is still served. */
+  /** Takes the response of GET /v1/models. Keeps a choice that is still served. */
   offer({ models, detectors, videos, limits }) {
     this.models = models;
     this.detectors = detectors;
@@ -21,7 +21,7 @@ class Settings extends EventTarget {
     this.dispatchEvent(new Event("offer"));
   }
 
-  /** Another model or detector. */
+  /** Chooses a model or detector. */
   choose({ model = this.model, detector = this.detector }) {
     if (model === this.model && detector === this.detector) return;
     this.model = model;
@@ -29,12 +29,12 @@ class Settings extends EventTarget {
     this.dispatchEvent(new Event("choice"));
   }
 
-  /** Another place or model: what is shown must be asked for anew. */
+  /** Requests all shown results again, after a change of place. */
   again() {
     this.dispatchEvent(new Event("choice"));
   }
 
-  /** Answers below this probability count as unsure; 0 to 1. */
+  /** Sets the confidence below which predictions are shown as unsure, 0 to 1. */
   setUnsureBelow(share) {
     this.unsureBelow = share;
     this.dispatchEvent(new Event("unsure"));

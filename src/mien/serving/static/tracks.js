@@ -1,18 +1,18 @@
-// Follows faces from one camera frame to the next, smooths their answers, and keeps their last half minute.
+// Tracks faces across camera frames, smooths their probabilities, and keeps the last 30 seconds.
 
-import { likeliest } from "./labels.js";
+import { mostLikely } from "./labels.js";
 
 export const KEPT_S = 30;
-const SMOOTHING_S = 0.4; // after a sudden change, 63 % of it shows after so long
-const LOST_S = 1.5; // a face that comes back later is another one
-const SURE_AFTER = 3; // sightings before a face gets its number: detectors see ghosts for a frame or two
+const SMOOTHING_S = 0.4; // time constant: 63 % of a sudden change is visible after it
+const LOST_S = 1.5; // a face that returns later gets a new track
+const NUMBERED_AFTER = 3; // detections before a face gets its number: false positives last a frame or two
 
-/** Faces of a live picture: each track is {number, box, probabilities, expression, confidence, seen, points}. */
+/** Faces of a live image: each track is {number, box, probabilities, expression, confidence, seen, points}. */
 export class Tracks {
   #tracks = [];
   #given = 0;
 
-  /** Takes a frame's faces at a time in seconds; gives the tracks that are in it. */
+  /** Assigns the faces of a frame to tracks. time: seconds. Returns the tracks of the frame. */
   follow(faces, time) {
     const left = this.#tracks.filter((track) => time - track.seen <= LOST_S);
     const pairs = faces.flatMap((face) => left.map((track) => ({ face, track, fit: fit(track.box, face.box) })));
@@ -20,38 +20,38 @@ export class Tracks {
     for (const { face, track, fit: value } of pairs.sort((a, b) => b.fit - a.fit)) {
       if (value > 0 && !matched.has(face) && ![...matched.values()].includes(track)) matched.set(face, track);
     }
-    const present = faces.map((face) => this.#see(matched.get(face) ?? this.#begin(face), face, time));
+    const present = faces.map((face) => this.#update(matched.get(face) ?? this.#begin(face), face, time));
     this.#tracks = this.#tracks.filter((track) => time - track.seen < (track.number ? KEPT_S : LOST_S));
     return present;
   }
 
-  /** Those that have a number, in its order: present ones, and those that left less than half a minute ago. */
+  /** Numbered tracks in order: visible ones, and those that were visible in the last 30 seconds. */
   get numbered() {
     return this.#tracks.filter((track) => track.number).sort((a, b) => a.number - b.number);
   }
 
   #begin(face) {
-    const track = { number: 0, sightings: 0, seen: -Infinity, probabilities: face.probabilities, points: [] };
+    const track = { number: 0, detections: 0, seen: -Infinity, probabilities: face.probabilities, points: [] };
     this.#tracks.push(track);
     return track;
   }
 
-  #see(track, face, time) {
-    const weight = track.sightings ? 1 - Math.exp(-(time - track.seen) / SMOOTHING_S) : 1;
+  #update(track, face, time) {
+    const weight = track.detections ? 1 - Math.exp(-(time - track.seen) / SMOOTHING_S) : 1;
     const smooth = ([label, value]) => [label, weight * face.probabilities[label] + (1 - weight) * value];
     track.probabilities = Object.fromEntries(Object.entries(track.probabilities).map(smooth));
-    [track.expression, track.confidence] = likeliest(track.probabilities);
+    [track.expression, track.confidence] = mostLikely(track.probabilities);
     track.box = face.box;
     track.seen = time;
-    track.sightings += 1;
-    if (!track.number && track.sightings >= SURE_AFTER) track.number = this.#given += 1;
+    track.detections += 1;
+    if (!track.number && track.detections >= NUMBERED_AFTER) track.number = this.#given += 1;
     track.points.push({ time, probabilities: track.probabilities });
     while (track.points[0].time < time - KEPT_S) track.points.shift();
     return track;
   }
 }
 
-/** How well two boxes fit: 1 for the same one, 0 where their centres lie a face apart or one is twice as large. */
+/** Similarity of two boxes: 1 for equal ones, 0 if the centres are a face apart or one is twice as large. */
 function fit([a1, b1, a2, b2], [x1, y1, x2, y2]) {
   const sides = [Math.max(a2 - a1, b2 - b1, 1), Math.max(x2 - x1, y2 - y1, 1)];
   const apart = Math.hypot((a1 + a2 - x1 - x2) / 2, (b1 + b2 - y1 - y2) / 2) / Math.max(...sides);

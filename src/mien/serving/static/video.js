@@ -1,9 +1,9 @@
 // The panel of videos: upload, progress, then a player with a timeline for each face under it.
 
 import { getVideo, getVideoFile, removeVideo, uploadVideo } from "./api.js";
-import { drawChart, inWords } from "./chart.js";
+import { drawChart, summarize } from "./chart.js";
 import { fillLegend, percent } from "./labels.js";
-import { acceptDrops } from "./pictures.js";
+import { acceptDrops } from "./images.js";
 import { download, renamed } from "./save.js";
 import { settings } from "./settings.js";
 
@@ -179,7 +179,7 @@ function drawAll() {
   const { unsureBelow } = settings;
   for (const { number, points, labels, canvas, words } of faces) {
     drawChart(canvas, points, { labels, from: 0, to: length, gap: 0.5, unsureBelow, cursor });
-    const text = `Face ${number}: ${inWords(points, unsureBelow)}`;
+    const text = `Face ${number}: ${summarize(points, unsureBelow)}`;
     if (words.textContent !== text) words.textContent = text;
     canvas.setAttribute("aria-valuemax", length.toFixed(1));
     canvas.setAttribute("aria-valuenow", cursor.toFixed(1));

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mien.errors import RecipeError
 from mien.training.network_table import row_of
 from mien.training.networks.trunk import Trunk
-from mien.training.recipe import InputSettings, NetworkSettings
+from mien.training.recipe_sections import InputSettings, NetworkSettings
 
 
 @dataclass(frozen=True, slots=True)

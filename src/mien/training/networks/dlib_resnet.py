@@ -1,6 +1,6 @@
 """dlib's residual network for faces (D. King 2017), after He et al. 2016, arXiv:1512.03385.
 
-It learnt to tell people apart on about three million faces (FaceScrub, VGG and others; weights in the public domain).
+It learned to tell people apart on about three million faces (FaceScrub, VGG and others; weights in the public domain).
 The package `@vladmandic/face-api` (MIT) carries the weights in eight bits.
 """
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mien.training.networks.trunk import StagedTrunk, require_resolution
-from mien.training.recipe import NetworkSettings
+from mien.training.recipe_sections import NetworkSettings
 from mien.training.weights.layout import Layout, Part
 
 _SMALLEST = 104

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from mien.errors import MissingExtraError, RecipeError, TrainingError
 from mien.training.networks.trunk import Trunk
-from mien.training.recipe import NetworkSettings
+from mien.training.recipe_sections import NetworkSettings
 from mien.training.weights.files import open_tensors
 from mien.training.weights.layout import Layout, Part, fill, norm_parts
 

@@ -1,4 +1,4 @@
-"""FaceNet's Inception-ResNet-v1, and the three layouts in which weights learnt on faces were published for it.
+"""FaceNet's Inception-ResNet-v1, and the three layouts in which weights learned on faces were published for it.
 
 The network is that of D. Sandberg's `facenet` (after Szegedy et al. 2016, arXiv:1602.07261; Schroff et al. 2015,
 arXiv:1503.03832). His names for convolutions say their kernels, and are what all three layouts go by.
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from mien.errors import RecipeError
 from mien.training.networks.trunk import Trunk, require_resolution
-from mien.training.recipe import NetworkSettings
+from mien.training.recipe_sections import NetworkSettings
 from mien.training.weights.layout import Layout, Part, norm_parts
 
 _SMALLEST = 75

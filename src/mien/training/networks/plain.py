@@ -1,6 +1,6 @@
 """Plain convolutional networks: blocks of convolutions with pooling between them, then dense layers.
 
-They differ in their designs alone, which stand in one table.
+They differ in their designs alone, which are in one table.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from mien.training.networks.trunk import Trunk, require_resolution
-from mien.training.recipe import NetworkSettings
+from mien.training.recipe_sections import NetworkSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Design:
-    """Blocks, then dense layers of so many units with `dropout` between them. `norm`: batch norm after each layer.
+    """Blocks, then dense layers of this many units with `dropout` between them. `norm`: batch norm after each layer.
 
     What comes after the last dense layer is the recipe's: its dropout, its heads.
     """

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mien.training.networks.trunk import Trunk
-from mien.training.recipe import NetworkSettings
+from mien.training.recipe_sections import NetworkSettings
 
 
 class SqueezeExcite(nn.Module):

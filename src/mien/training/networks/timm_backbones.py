@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mien.errors import MissingExtraError, RecipeError, TrainingError
 from mien.training.network_table import TIMM
 from mien.training.networks.trunk import Trunk
-from mien.training.recipe import NetworkSettings
+from mien.training.recipe_sections import NetworkSettings
 from mien.training.weights.layout import Layout, Part
 
 TIMM_NAMES = {

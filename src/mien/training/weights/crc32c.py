@@ -17,7 +17,7 @@ _Words = NDArray[np.uint32]
 
 
 def masked_crc32c(data: bytes) -> int:
-    """The checksum of `data` as it stands in LevelDB's and TensorFlow's files: rotated, and moved by a constant."""
+    """The checksum of `data` as it is in LevelDB's and TensorFlow's files: rotated, and moved by a constant."""
     crc = crc32c(data)
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & _ONES
 
@@ -26,7 +26,7 @@ def crc32c(data: bytes) -> int:
     """The checksum of `data`, 32 bits."""
     if len(data) < 8:
         return _remainder(_ONES, data) ^ _ONES
-    # Zeros before a message leave its remainder as it is, once the register's start stands in the first four bytes.
+    # Zeros before a message leave its remainder as it is, once the register's start is in the first four bytes.
     padding = -len(data) % 4
     words = np.frombuffer(bytes(padding) + data, "<u4").copy()
     start = _ONES << (8 * padding)

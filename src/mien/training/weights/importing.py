@@ -11,7 +11,7 @@ from mien.errors import RecipeError, TrainingError
 from mien.files import atomic_path
 from mien.training.network_table import row_of
 from mien.training.networks import build_trunk
-from mien.training.recipe import NetworkSettings
+from mien.training.recipe_sections import NetworkSettings
 from mien.training.weights.files import file_format, open_tensors
 from mien.training.weights.layout import Importable, Layout, fill
 

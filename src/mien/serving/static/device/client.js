@@ -1,43 +1,43 @@
-// The page's side of the worker: answers like the server's (api.js), from this device alone.
+// The page's client of the worker: the same functions as api.js, but on this device alone.
 
 let worker = null;
-let asked = 0;
-let loaded = null; // promise of what recognizer.json holds
+let lastId = 0;
+let loaded = null; // promise of the content of recognizer.json
 const waiting = new Map(); // id -> {resolve, reject}
 
-/** Loads the networks, once. Gives what GET /v1/models would. */
+/** Loads the networks once. Returns the same shape as GET /v1/models. */
 export async function getModels() {
   const { model } = await load();
   return { models: [model], detectors: ["mtcnn", "none"], videos: false, limits: null };
 }
 
-/** One picture's answer: {model, image}. */
+/** Recognises one image: {model, image}. */
 export async function predict(file, { detector }, signal) {
   const { model } = await load();
   signal?.throwIfAborted();
-  const image = await ask({ picture: file, source: file.name || "picture", detector });
+  const image = await ask({ image: file, source: file.name || "image", detector });
   signal?.throwIfAborted();
   return { model, image };
 }
 
-/** A stream of frames, as api.js has it; `takesBitmaps`: send() takes an ImageBitmap, which then belongs to it. */
-export function openStream({ detector }, { ready, answered, closed }) {
+/** Opens a stream like api.js does. `takesBitmaps`: send() takes ownership of an ImageBitmap. */
+export function openStream({ detector }, { onReady, onResult, onClose }) {
   let over = false;
   const end = () => {
-    if (!over) closed(true);
+    if (!over) onClose();
     over = true;
   };
-  load().then(() => over || ready(), end);
+  load().then(() => over || onReady(), end);
   return {
     takesBitmaps: true,
-    send: (bitmap) => ask({ picture: bitmap, source: "frame", detector }, [bitmap]).then((image) => over || answered(image), end),
+    send: (bitmap) => ask({ image: bitmap, source: "frame", detector }, [bitmap]).then((image) => over || onResult(image), end),
     close: () => (over = true),
   };
 }
 
 function load() {
   loaded ??= ask({}).catch((error) => {
-    loaded = null; // the next question tries again
+    loaded = null; // the next request tries again
     throw error;
   });
   return loaded;
@@ -45,8 +45,8 @@ function load() {
 
 function ask(message, transfer = []) {
   worker ??= start();
-  asked += 1;
-  const id = asked;
+  lastId += 1;
+  const id = lastId;
   return new Promise((resolve, reject) => {
     waiting.set(id, { resolve, reject });
     worker.postMessage({ id, ...message }, transfer);
@@ -59,12 +59,12 @@ function start() {
     const { resolve, reject } = waiting.get(id);
     waiting.delete(id);
     if (error === undefined) resolve(answer);
-    else reject(new Error(`This device can't do it: ${error}`));
+    else reject(new Error(`Recognition on this device failed: ${error}`));
   });
   started.addEventListener("error", (event) => {
     event.preventDefault();
     worker = loaded = null;
-    for (const { reject } of waiting.values()) reject(new Error("What this device needs for it could not be loaded."));
+    for (const { reject } of waiting.values()) reject(new Error("The networks could not be loaded on this device."));
     waiting.clear();
   });
   return started;

@@ -4,15 +4,15 @@ import { cut, resizeArea, resizeCubic, roundEven, toGrey, warp, withBorder } fro
 
 /**
  * Face crops as the bytes of uint8 (N, size, size, channels), in the order of the detections.
- * picture: RGB. found: {boxes: [[x1, y1, x2, y2]], landmarks: [[[x, y]]] or null, cropped}. spec: {margin, align,
+ * image: RGB. found: {boxes: [[x1, y1, x2, y2]], landmarks: [[[x, y]]] or null, cropped}. spec: {margin, align,
  * shift_y}. channels: 1 for grey, 3 for RGB.
  */
-export function cropFaces(picture, found, spec, { size, channels }) {
+export function cropFaces(image, found, spec, { size, channels }) {
   const length = size * size * channels;
   const crops = new Uint8Array(found.boxes.length * length);
   found.boxes.forEach((box, i) => {
     const roll = spec.align && found.landmarks ? rollOf(found.landmarks[i]) : 0;
-    const face = found.cropped ? resized(picture, box, size) : square(picture, box, roll, spec, size);
+    const face = found.cropped ? resized(image, box, size) : square(image, box, roll, spec, size);
     crops.set(channels === 3 ? face.data : toGrey(face), i * length);
   });
   return crops;
@@ -23,24 +23,24 @@ function rollOf([left, right]) {
   return Math.atan2(right[1] - left[1], right[0] - left[0]);
 }
 
-function resized(picture, box, size) {
-  const face = cut(picture, ...box.map(roundEven));
+function resized(image, box, size) {
+  const face = cut(image, ...box.map(roundEven));
   if (face.width === size && face.height === size) return face;
   return Math.min(face.width, face.height) > size ? resizeArea(face, size, size) : resizeCubic(face, size, size);
 }
 
 /** One face, resampled once where it grows, and without aliasing where it shrinks. */
-function square(picture, [x1, y1, x2, y2], roll, spec, size) {
+function square(image, [x1, y1, x2, y2], roll, spec, size) {
   const side = Math.max(x2 - x1, y2 - y1, 1) * (1 + spec.margin);
   const [cos, sin] = [Math.cos(roll), Math.sin(roll)];
   const down = spec.shift_y * side;
   const [centreX, centreY] = [(x1 + x2) / 2 - sin * down, (y1 + y2) / 2 + cos * down];
 
-  // Only the part of the picture around the square is touched, first averaged down to about twice the wanted size.
+  // Only the part of the image around the square is touched, first averaged down to about twice the wanted size.
   const step = side / size;
   const shrink = Math.max(1, step / 2);
   const reach = (side / 2) * (Math.abs(cos) + Math.abs(sin)) + 2 * shrink + 2;
-  const { part, left, top } = partAround(picture, centreX, centreY, reach);
+  const { part, left, top } = partAround(image, centreX, centreY, reach);
   const width = Math.max(1, roundEven(part.width / shrink));
   const height = Math.max(1, roundEven(part.height / shrink));
   const small = shrink > 1 ? resizeArea(part, width, height) : part;
@@ -61,15 +61,15 @@ function square(picture, [x1, y1, x2, y2], roll, spec, size) {
 }
 
 /** What lies within reach of a point, with the border's pixels repeated outside; and its left and top. */
-function partAround(picture, x, y, reach) {
-  const [left, x1, x2, right] = span(x, reach, picture.width);
-  const [top, y1, y2, bottom] = span(y, reach, picture.height);
-  const part = cut(picture, x1, y1, x2, y2);
+function partAround(image, x, y, reach) {
+  const [left, x1, x2, right] = span(x, reach, image.width);
+  const [top, y1, y2, bottom] = span(y, reach, image.height);
+  const part = cut(image, x1, y1, x2, y2);
   const border = { left: x1 - left, top: y1 - top, right: right - x2, bottom: bottom - y2 };
   return { part: Object.values(border).some(Boolean) ? withBorder(part, border) : part, left, top };
 }
 
-/** Along one axis: the first wanted pixel, the first and last + 1 in the picture (at least one), last + 1 wanted. */
+/** Along one axis: the first wanted pixel, the first and last + 1 in the image (at least one), last + 1 wanted. */
 function span(centre, reach, length) {
   const [first, last] = [Math.floor(centre - reach), Math.ceil(centre + reach)];
   const firstIn = Math.min(Math.max(first, 0), length - 1);

@@ -1,6 +1,6 @@
-// MTCNN: proposal, refinement and output networks over a picture pyramid, step for step as mien/faces/mtcnn.py.
+// MTCNN: proposal, refinement and output networks over an image pyramid, step for step as mien/faces/mtcnn.py.
 // Zhang, Zhang, Li, Qiao: Joint Face Detection and Alignment using Multi-task Cascaded Convolutional Networks (2016),
-// arXiv:1604.02878. Boxes in here are [x1, y1, x2, y2] in pixels of the working picture.
+// arXiv:1604.02878. Boxes in here are [x1, y1, x2, y2] in pixels of the working image.
 
 import { cut, halved, resizeArea, resizeLinear, roundEven, withBorder } from "./resample.js";
 
@@ -23,9 +23,9 @@ export class Mtcnn {
     this.#settings = { ...settings, min_face: Math.max(settings.min_face, CELL) };
   }
 
-  /** Faces in an RGB picture, best first: {boxes, scores, landmarks: [[[x, y] x 5]], cropped: false}. */
-  async detect(picture) {
-    const { picture: small, growX, growY } = shrunk(picture, this.#settings.max_side);
+  /** Faces in an RGB image, best first: {boxes, scores, landmarks: [[[x, y] x 5]], cropped: false}. */
+  async detect(image) {
+    const { image: small, growX, growY } = shrunk(image, this.#settings.max_side);
     const proposed = await this.#propose(small);
     const refined = await this.#refine(small, proposed);
     const { boxes, scores, landmarks } = await this.#finish(small, refined);
@@ -41,14 +41,14 @@ export class Mtcnn {
   async #propose(whole) {
     const { min_face: minFace, scale_factor: factor, thresholds } = this.#settings;
     const [boxes, scores] = [[], []];
-    let picture = whole;
+    let image = whole;
     for (let scale = CELL / minFace; Math.min(whole.width, whole.height) * scale >= CELL; scale *= factor) {
       const [width, height] = [roundEven(whole.width * scale), roundEven(whole.height * scale)];
-      while (picture.width >= 2 * width && picture.height >= 2 * height) {
+      while (image.width >= 2 * width && image.height >= 2 * height) {
         // The smaller levels are made from halves, which is faster.
-        picture = halved(picture);
+        image = halved(image);
       }
-      const level = resizeArea(picture, width, height);
+      const level = resizeArea(image, width, height);
       const answer = await this.#networks.pnet(level.data, [1, height, width, 3]);
       const found = candidates(answer, thresholds[0]);
       const [growX, growY] = [whole.width / width, whole.height / height];
@@ -62,18 +62,18 @@ export class Mtcnn {
   }
 
   /** Second network: most proposals go, the rest move closer. */
-  async #refine(picture, boxes) {
+  async #refine(image, boxes) {
     const squares = boxes.map(square);
-    const { offset, score } = await run(this.#networks.rnet, patches(picture, squares, 24), 24, squares.length);
+    const { offset, score } = await run(this.#networks.rnet, patches(image, squares, 24), 24, squares.length);
     const chosen = above(score, this.#settings.thresholds[1]);
     const close = chosen.map((i) => moved(squares[i], offset.subarray(4 * i, 4 * i + 4)));
     return nms(close, chosen.map((i) => score[i]), 0.7).map((i) => close[i]);
   }
 
   /** Third network, on patches and on their mirror images, averaged: the boxes as they are returned. */
-  async #finish(picture, boxes) {
+  async #finish(image, boxes) {
     const squares = boxes.map(square);
-    const data = patches(picture, squares, 48);
+    const data = patches(image, squares, 48);
     const plain = await run(this.#networks.onet, data, 48, squares.length);
     const mirror = await run(this.#networks.onet, mirrored(data, 48), 48, squares.length);
     const score = plain.score.map((value, i) => (value + mirror.score[i]) / 2);
@@ -117,13 +117,13 @@ export function nms(boxes, scores, threshold, { bySmaller = false } = {}) {
   return keep;
 }
 
-/** The picture with its longer side at most `most`, and the factors from its x, y back to the picture's. */
-function shrunk(picture, most) {
-  const { width, height } = picture;
-  if (Math.max(width, height) <= most) return { picture, growX: 1, growY: 1 };
+/** The image with its longer side at most `most`, and the factors from its x, y back to the image's. */
+function shrunk(image, most) {
+  const { width, height } = image;
+  if (Math.max(width, height) <= most) return { image, growX: 1, growY: 1 };
   const scale = most / Math.max(width, height);
-  const small = resizeArea(picture, Math.max(1, roundEven(width * scale)), Math.max(1, roundEven(height * scale)));
-  return { picture: small, growX: width / small.width, growY: height / small.height };
+  const small = resizeArea(image, Math.max(1, roundEven(width * scale)), Math.max(1, roundEven(height * scale)));
+  return { image: small, growX: width / small.width, growY: height / small.height };
 }
 
 function candidates({ offset, score }, threshold) {
@@ -147,16 +147,16 @@ function square([x1, y1, x2, y2]) {
   return [x - half, y - half, x + half, y + half];
 }
 
-/** The squares of the picture as bytes of uint8 (N, size, size, 3); mid-grey where they reach over the border. */
-function patches(picture, squares, size) {
+/** The squares of the image as bytes of uint8 (N, size, size, 3); mid-grey where they reach over the border. */
+function patches(image, squares, size) {
   const length = size * size * 3;
   const out = new Uint8Array(squares.length * length).fill(GREY);
   squares.forEach((box, i) => {
     const [x1, y1, x2, y2] = box.map(roundEven);
-    const [left, right] = [within(x1, picture.width), within(x2, picture.width)];
-    const [top, bottom] = [within(y1, picture.height), within(y2, picture.height)];
+    const [left, right] = [within(x1, image.width), within(x2, image.width)];
+    const [top, bottom] = [within(y1, image.height), within(y2, image.height)];
     if (right <= left || bottom <= top) return;
-    const inside = cut(picture, left, top, right, bottom);
+    const inside = cut(image, left, top, right, bottom);
     const border = { left: left - x1, top: top - y1, right: x2 - right, bottom: y2 - bottom };
     const part = Object.values(border).some(Boolean) ? withBorder(inside, border, GREY) : inside;
     const resize = part.height > size && part.width >= size ? resizeArea : resizeLinear;

@@ -1,10 +1,10 @@
-// Pictures in, results out, as mien/recognition/recognizer.py: finds faces, cuts them out, and asks the model.
+// Images in, results out, as mien/recognition/recognizer.py: finds faces, cuts them out, and asks the model.
 
 import { cropFaces } from "./crop.js";
 import { Mtcnn } from "./mtcnn.js";
 import { fromRgba } from "./resample.js";
 
-/** Recognises facial expressions in pictures. */
+/** Recognises facial expressions in images. */
 export class Recognizer {
   #settings;
   #classify;
@@ -21,24 +21,24 @@ export class Recognizer {
   }
 
   /**
-   * The faces of a picture (ImageData) from left to right, as the API's JSON has an image.
-   * source: its name. detector: "mtcnn", or "none" where the picture is a face already.
+   * The faces of an image (ImageData) from left to right, as the API's JSON has an image.
+   * source: its name. detector: "mtcnn", or "none" where the image is a face already.
    */
-  async predict(imageData, { source = "picture 0", detector = "mtcnn" } = {}) {
-    const picture = fromRgba(imageData);
-    const found = detector === "none" ? wholeOf(picture) : this.#largeEnough(await this.#detector.detect(picture));
+  async predict(imageData, { source = "image 0", detector = "mtcnn" } = {}) {
+    const image = fromRgba(imageData);
+    const found = detector === "none" ? wholeOf(image) : this.#largeEnough(await this.#detector.detect(image));
     const { crop, size, channels } = this.#settings.input;
     const { labels } = this.#settings.model;
     const count = found.boxes.length;
     const faces = [];
     if (count) {
-      const crops = cropFaces(picture, found, crop, { size, channels });
+      const crops = cropFaces(image, found, crop, { size, channels });
       const { data } = Object.values(await this.#classify(crops, [count, size, size, channels]))[0];
       for (let i = 0; i < count; i += 1) {
         faces.push(toFace(found.boxes[i], found.scores[i], found.landmarks?.[i], labels, data.subarray(i * labels.length)));
       }
     }
-    return { source, width: picture.width, height: picture.height, faces, error: null };
+    return { source, width: image.width, height: image.height, faces, error: null };
   }
 
   #largeEnough({ boxes, scores, landmarks, cropped }) {

@@ -1,50 +1,50 @@
-// Resampling of pictures as OpenCV does it for 8 bits, with its fixed-point steps: networks learned from such pixels.
-// A picture is {data: Uint8Array (RGB, row by row), width, height}, upright, 0 to 255.
+// Resampling of images as OpenCV does it for 8 bits, with its fixed-point steps: the networks were trained on such pixels.
+// An image is {data: Uint8Array (RGB, row by row), width, height}, upright, 0 to 255.
 
 const CHANNELS = 3;
 const WEIGHT = 2048; // one, as the fixed-point weight of a resized pixel
 const PLACES = 32; // a warped pixel's place is known to 1/32 of a pixel
 const CUBIC = -0.75; // the free parameter of the cubic curve
 
-/** A picture of zeros. */
+/** An image of zeros. */
 export function blank(width, height) {
   return { data: new Uint8Array(width * height * CHANNELS), width, height };
 }
 
-/** What a canvas gives (RGBA) as a picture; what is transparent lies on white. */
+/** What a canvas gives (RGBA) as an image; what is transparent lies on white. */
 export function fromRgba({ data, width, height }) {
-  const picture = blank(width, height);
+  const image = blank(width, height);
   for (let from = 0, to = 0; from < data.length; from += 4, to += CHANNELS) {
     const alpha = data[from + 3];
     for (let c = 0; c < CHANNELS; c += 1) {
       const value = data[from + c];
-      picture.data[to + c] = alpha === 255 ? value : Math.floor((value * alpha + 255 * (255 - alpha) + 127) / 255);
+      image.data[to + c] = alpha === 255 ? value : Math.floor((value * alpha + 255 * (255 - alpha) + 127) / 255);
     }
   }
-  return picture;
+  return image;
 }
 
-/** Rounds to the nearest integer, halves to the even one, as Python and OpenCV do. */
+/** Returns the nearest integer, halves to the even one, as Python and OpenCV do. */
 export function roundEven(value) {
   const low = Math.floor(value);
   const rest = value - low;
   return rest > 0.5 || (rest === 0.5 && low % 2 !== 0) ? low + 1 : low;
 }
 
-/** The part x1 <= x < x2, y1 <= y < y2 of a picture, which lies inside it. */
-export function cut(picture, x1, y1, x2, y2) {
+/** The part x1 <= x < x2, y1 <= y < y2 of an image, which lies inside it. */
+export function cut(image, x1, y1, x2, y2) {
   const part = blank(x2 - x1, y2 - y1);
   const length = part.width * CHANNELS;
   for (let y = y1; y < y2; y += 1) {
-    const start = (y * picture.width + x1) * CHANNELS;
-    part.data.set(picture.data.subarray(start, start + length), (y - y1) * length);
+    const start = (y * image.width + x1) * CHANNELS;
+    part.data.set(image.data.subarray(start, start + length), (y - y1) * length);
   }
   return part;
 }
 
-/** The picture with a border of so many pixels: its own outermost ones repeated, or one grey value. */
-export function withBorder(picture, { left, top, right, bottom }, grey = null) {
-  const { width, height } = picture;
+/** Adds a border of the given widths in pixels: the edge pixels repeated, or one grey value. */
+export function withBorder(image, { left, top, right, bottom }, grey = null) {
+  const { width, height } = image;
   const out = blank(width + left + right, height + top + bottom);
   if (grey !== null) out.data.fill(grey);
   for (let y = 0; y < out.height; y += 1) {
@@ -52,22 +52,22 @@ export function withBorder(picture, { left, top, right, bottom }, grey = null) {
     if (grey !== null && !inside) continue;
     const row = clamp(y - top, height) * width * CHANNELS;
     const line = y * out.width * CHANNELS;
-    out.data.set(picture.data.subarray(row, row + width * CHANNELS), line + left * CHANNELS);
+    out.data.set(image.data.subarray(row, row + width * CHANNELS), line + left * CHANNELS);
     if (grey !== null) continue;
-    for (let x = 0; x < left; x += 1) copyPixel(picture.data, row, out.data, line + x * CHANNELS);
+    for (let x = 0; x < left; x += 1) copyPixel(image.data, row, out.data, line + x * CHANNELS);
     const last = row + (width - 1) * CHANNELS;
-    for (let x = left + width; x < out.width; x += 1) copyPixel(picture.data, last, out.data, line + x * CHANNELS);
+    for (let x = left + width; x < out.width; x += 1) copyPixel(image.data, last, out.data, line + x * CHANNELS);
   }
   return out;
 }
 
-/** Makes a picture smaller: each new pixel is the mean of the area that it covers (INTER_AREA). */
-export function resizeArea(picture, width, height) {
-  if (width === picture.width && height === picture.height) return picture;
-  if (width * 2 === picture.width && height * 2 === picture.height) return halved(picture);
+/** Makes an image smaller: each new pixel is the mean of the area that it covers (INTER_AREA). */
+export function resizeArea(image, width, height) {
+  if (width === image.width && height === image.height) return image;
+  if (width * 2 === image.width && height * 2 === image.height) return halved(image);
   const out = blank(width, height);
-  const across = areaTable(picture.width, width);
-  const down = areaTable(picture.height, height);
+  const across = areaTable(image.width, width);
+  const down = areaTable(image.height, height);
   const line = new Float32Array(width * CHANNELS);
   const sum = new Float32Array(width * CHANNELS);
   let lineOf = -1;
@@ -76,7 +76,7 @@ export function resizeArea(picture, width, height) {
     for (let k = down.starts[y]; k < down.starts[y + 1]; k += 1) {
       if (down.from[k] !== lineOf) {
         lineOf = down.from[k];
-        shrinkLine(picture.data, lineOf * picture.width * CHANNELS, across, line);
+        shrinkLine(image.data, lineOf * image.width * CHANNELS, across, line);
       }
       const weight = down.weights[k];
       for (let i = 0; i < sum.length; i += 1) sum[i] += weight * line[i];
@@ -88,16 +88,16 @@ export function resizeArea(picture, width, height) {
 }
 
 /** Resizes with straight lines between the pixels (INTER_LINEAR). */
-export function resizeLinear(picture, width, height) {
-  if (width === picture.width && height === picture.height) return picture;
+export function resizeLinear(image, width, height) {
+  if (width === image.width && height === image.height) return image;
   const out = blank(width, height);
-  const across = linearTable(picture.width, width);
-  const down = linearTable(picture.height, height);
+  const across = linearTable(image.width, width);
+  const down = linearTable(image.height, height);
   const above = new Int32Array(width * CHANNELS);
   const below = new Int32Array(width * CHANNELS);
   for (let y = 0; y < height; y += 1) {
-    stretchLine(picture, down.first[y], across, above);
-    stretchLine(picture, down.second[y], across, below);
+    stretchLine(image, down.first[y], across, above);
+    stretchLine(image, down.second[y], across, below);
     const [a, b] = [down.weights[2 * y], down.weights[2 * y + 1]];
     const start = y * above.length;
     for (let i = 0; i < above.length; i += 1) {
@@ -108,17 +108,17 @@ export function resizeLinear(picture, width, height) {
 }
 
 /** Resizes with cubic curves through the pixels (INTER_CUBIC). */
-export function resizeCubic(picture, width, height) {
+export function resizeCubic(image, width, height) {
   const out = blank(width, height);
-  const across = cubicTable(picture.width, width);
-  const down = cubicTable(picture.height, height);
-  const line = new Float64Array(picture.height * width * CHANNELS);
-  for (let y = 0; y < picture.height; y += 1) {
+  const across = cubicTable(image.width, width);
+  const down = cubicTable(image.height, height);
+  const line = new Float64Array(image.height * width * CHANNELS);
+  for (let y = 0; y < image.height; y += 1) {
     for (let x = 0; x < width; x += 1) {
       for (let c = 0; c < CHANNELS; c += 1) {
         let sum = 0;
         for (let k = 4 * x; k < 4 * x + 4; k += 1) {
-          sum += across.weights[k] * picture.data[(y * picture.width + across.from[k]) * CHANNELS + c];
+          sum += across.weights[k] * image.data[(y * image.width + across.from[k]) * CHANNELS + c];
         }
         line[(y * width + x) * CHANNELS + c] = sum;
       }
@@ -136,16 +136,16 @@ export function resizeCubic(picture, width, height) {
 }
 
 /**
- * A square of side n, each pixel taken from the place in the picture to which the matrix [a, b, c, d, e, f] maps it:
+ * A square of side n, each pixel taken from the place in the image to which the matrix [a, b, c, d, e, f] maps it:
  * (a x + b y + c, d x + e y + f). Border pixels are repeated. cubic: with cubic curves, else with straight lines.
  */
-export function warp(picture, matrix, n, { cubic }) {
+export function warp(image, matrix, n, { cubic }) {
   const out = blank(n, n);
   const [a, b, c, d, e, f] = matrix;
   const taps = cubic ? CUBIC_TAPS : LINEAR_TAPS;
   const size = taps[0].length;
   const before = size / 2 - 1;
-  const { data, width, height } = picture;
+  const { data, width, height } = image;
   for (let y = 0; y < n; y += 1) {
     const [startX, startY] = [roundEven((b * y + c) * 1024) + 16, roundEven((e * y + f) * 1024) + 16];
     for (let x = 0; x < n; x += 1) {
@@ -174,7 +174,7 @@ export function warp(picture, matrix, n, { cubic }) {
   return out;
 }
 
-/** A picture's luma (ITU-R BT.601), one byte a pixel. */
+/** An image's luma (ITU-R BT.601), one byte a pixel. */
 export function toGrey({ data, width, height }) {
   const grey = new Uint8Array(width * height);
   for (let i = 0; i < grey.length; i += 1) {
@@ -271,12 +271,12 @@ function linearTable(length, wanted) {
   return { first, second, weights };
 }
 
-function stretchLine(picture, y, { first, second, weights }, line) {
-  const start = y * picture.width * CHANNELS;
+function stretchLine(image, y, { first, second, weights }, line) {
+  const start = y * image.width * CHANNELS;
   for (let x = 0, to = 0; x < first.length; x += 1) {
     const [a, b] = [start + first[x] * CHANNELS, start + second[x] * CHANNELS];
     for (let c = 0; c < CHANNELS; c += 1, to += 1) {
-      line[to] = picture.data[a + c] * weights[2 * x] + picture.data[b + c] * weights[2 * x + 1];
+      line[to] = image.data[a + c] * weights[2 * x] + image.data[b + c] * weights[2 * x + 1];
     }
   }
 }

@@ -7,15 +7,15 @@ import * as ort from "./runtime/ort.wasm.bundle.min.mjs";
 const MOST_PIXELS = 50_000_000;
 
 let loading = null;
-let last = Promise.resolve(); // the networks take one picture at a time
+let last = Promise.resolve(); // the networks take one image at a time
 
-addEventListener("message", ({ data: { id, picture, source, detector } }) => {
+addEventListener("message", ({ data: { id, image, source, detector } }) => {
   last = last.then(async () => {
     try {
       loading ??= load();
       loading.catch(() => (loading = null)); // the next question tries again
       const { recognizer, settings } = await loading;
-      const answer = picture ? await recognize(recognizer, picture, source, detector) : settings;
+      const answer = image ? await recognize(recognizer, image, source, detector) : settings;
       postMessage({ id, answer });
     } catch (error) {
       postMessage({ id, error: error.message });
@@ -36,21 +36,21 @@ async function load() {
 async function open(path) {
   const session = await ort.InferenceSession.create(new URL(path, import.meta.url).href, {
     executionProviders: ["wasm"],
-    enableCpuMemArena: false, // pictures come in every size: the arena would keep the largest for good
+    enableCpuMemArena: false, // images come in every size: the arena would keep the largest for good
     enableMemPattern: false,
   });
   const [input] = session.inputNames;
   return (bytes, dimensions) => session.run({ [input]: new ort.Tensor("uint8", bytes, dimensions) });
 }
 
-/** picture: a file or an ImageBitmap, which is closed. A file that can't be read is an answer with its reason. */
-async function recognize(recognizer, picture, source, detector) {
-  let bitmap = picture;
-  if (picture instanceof Blob) {
+/** image: a file or an ImageBitmap, which is closed. A file that can't be read is an answer with its reason. */
+async function recognize(recognizer, image, source, detector) {
+  let bitmap = image;
+  if (image instanceof Blob) {
     try {
-      bitmap = await createImageBitmap(picture, { colorSpaceConversion: "none" });
+      bitmap = await createImageBitmap(image, { colorSpaceConversion: "none" });
     } catch {
-      return unreadable(source, "is not a picture that this browser can read, or damaged");
+      return unreadable(source, "is not an image that this browser can read, or damaged");
     }
   }
   const { width, height } = bitmap;

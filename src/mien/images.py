@@ -1,6 +1,6 @@
-"""Reads pictures of any common kind as plain arrays, without trusting them.
+"""Reads images of any common kind as plain arrays, without trusting them.
 
-What a file is stands in its first bytes, never in its name. Plain JPEG and PNG go straight to OpenCV; everything
+The format is detected from the content, never from the name. Plain JPEG and PNG go straight to OpenCV; everything
 else (palettes, transparency, 16 bits, CMYK, GIF, TIFF, WebP, AVIF, HEIC, JPEG 2000, ...) to Pillow. The size in pixels
 is read from the header before anything is decoded, so that a small file that unfolds to gigabytes costs nothing.
 """
@@ -17,18 +17,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.errors import PictureError
+from mien.errors import ImageError
 from mien.image_arrays import rgb_array
 from mien.pillow_images import damage, open_image, pixels_of, quiet_pillow, tiff_size, wide_pixels
 from mien.signatures import HEAD_BYTES, IMAGE_KINDS, describe_file, image_kind
 from mien.whole_images import Checked, check_jpeg, check_png
 
 __all__ = [
-    "HEAD_BYTES", "MAX_FILE_BYTES", "MAX_PIXELS", "PICTURE_SUFFIXES", "VIDEO_SUFFIXES", "WHOLE_PIXELS", "as_picture",
-    "decode_picture", "describe_file", "image_kind", "is_pillow_image", "read_picture",
+    "HEAD_BYTES",
+    "IMAGE_SUFFIXES",
+    "MAX_FILE_BYTES",
+    "MAX_PIXELS",
+    "VIDEO_SUFFIXES",
+    "WHOLE_PIXELS",
+    "as_image",
+    "decode_image",
+    "describe_file",
+    "image_kind",
+    "is_pillow_image",
+    "read_image",
 ]  # fmt: skip
 
-PICTURE_SUFFIXES = frozenset(
+IMAGE_SUFFIXES = frozenset(
     {
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp", ".mpo", ".png", ".apng", ".bmp", ".dib", ".webp", ".gif"),
         *(".tif", ".tiff", ".pbm", ".pgm", ".ppm", ".pnm", ".avif", ".heic", ".heif", ".hif"),
@@ -59,38 +69,38 @@ _log = logging.getLogger("mien")
 _large_lock = threading.Lock()  # one image above WHOLE_PIXELS is decoded at a time
 
 
-def read_picture(path: str | Path, *, grey: bool = False, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
-    """A picture file as uint8 (H, W, 3), RGB, or (H, W, 1) where `grey`; 0 to 255, upright as its EXIF says.
+def read_image(path: str | Path, *, grey: bool = False, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """An image file as uint8 (H, W, 3), RGB, or (H, W, 1) where `grey`; 0 to 255, upright as its EXIF says.
 
     Of an animation or a document the first frame or page; transparent parts become white; 16 bits are scaled to 8. A
     JPEG or PNG that lacks its end marker and nothing else is read. An image of more than `WHOLE_PIXELS`, and a JPEG of
     more than `max_pixels`, comes at a half, a quarter or an eighth of its size: its shape is not that of the file.
-    Raises PictureError naming the file and the reason: missing, a folder, not allowed, empty, truncated, not a
-    picture, of a kind that can't be read here, or more than `max_pixels` (JPEG: more than `MAX_PIXELS`).
+    Raises ImageError naming the file and the reason: missing, a folder, not allowed, empty, truncated, not a
+    image, of a kind that can't be read here, or more than `max_pixels` (JPEG: more than `MAX_PIXELS`).
     """
     try:
         status = Path(path).stat()
         if stat.S_ISDIR(status.st_mode):
-            raise PictureError(f"{path}: is a folder; expected a picture file")
+            raise ImageError(f"{path}: is a folder; expected an image file")
         if not stat.S_ISREG(status.st_mode):
-            raise PictureError(f"{path}: is no regular file; expected a picture file")
+            raise ImageError(f"{path}: is no regular file; expected an image file")
         if status.st_size > MAX_FILE_BYTES:
-            raise PictureError(
+            raise ImageError(
                 f"{path}: has {status.st_size / 1e6:,.0f} MB, the limit is {MAX_FILE_BYTES / 1e6:,.0f}; make it smaller"
             )
         with open(path, "rb") as file:  # noqa: PTH123 (a third faster than Path.open, and this runs 28,000 times)
             data = file.read()
     except FileNotFoundError as error:
-        raise PictureError(f"{path}: no such file; check the path") from error
+        raise ImageError(f"{path}: no such file; check the path") from error
     except PermissionError as error:
-        raise PictureError(f"{path}: no permission to read it; change its permissions (chmod +r)") from error
+        raise ImageError(f"{path}: no permission to read it; change its permissions (chmod +r)") from error
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise PictureError(f"{path}: can't be read ({error}); check the path and the disk") from error
-    return decode_picture(data, str(path), grey=grey, max_pixels=max_pixels)
+        raise ImageError(f"{path}: can't be read ({error}); check the path and the disk") from error
+    return decode_image(data, str(path), grey=grey, max_pixels=max_pixels)
 
 
-def decode_picture(data: bytes, source: str, *, grey: bool = False, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
-    """The bytes of a picture file as an array; `source` is its name in errors. Otherwise as `read_picture`."""
+def decode_image(data: bytes, source: str, *, grey: bool = False, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """The bytes of an image file as an array; `source` is its name in errors. Otherwise as `read_image`."""
     kind = image_kind(data[:HEAD_BYTES])
     if kind is None:
         raise _no_image(data[:HEAD_BYTES], source)
@@ -99,32 +109,32 @@ def decode_picture(data: bytes, source: str, *, grey: bool = False, max_pixels: 
         return _decode_with_pillow(data, kind, source, grey=grey, max_pixels=max_pixels)
     scale = _scale(checked.width, checked.height, source, max_pixels, scalable=checked.scalable)
     if checked.data is None:
-        raise PictureError(f"{source}: is a truncated {kind} (its end is missing); get a whole copy of the file")
+        raise ImageError(f"{source}: is a truncated {kind} (its end is missing); get a whole copy of the file")
     if len(checked.data) > len(data):
         _log.warning("%s: lacks its end marker; every pixel is there", source)
     if checked.plain:
-        picture = _decode_with_opencv(checked.data, scale, grey=grey)
-        if picture is not None:
-            return picture
+        image = _decode_with_opencv(checked.data, scale, grey=grey)
+        if image is not None:
+            return image
     return _decode_with_pillow(checked.data, kind, source, grey=grey, max_pixels=max_pixels, scalable=checked.scalable)
 
 
-def as_picture(image: Any, source: str) -> NDArray[np.uint8]:
+def as_image(image: Any, source: str) -> NDArray[np.uint8]:
     """An image in memory as uint8 (H, W, 3), RGB.
 
-    image: a Pillow image, or an array as `mien.image_arrays.rgb_array` takes it. Raises PictureError for anything else.
+    image: a Pillow image, or an array as `mien.image_arrays.rgb_array` takes it. Raises ImageError for anything else.
     """
     if isinstance(image, np.ndarray):
         return rgb_array(image, source)
     if isinstance(image, bytes | bytearray | memoryview):
-        return decode_picture(bytes(image), source)
+        return decode_image(bytes(image), source)
     if not is_pillow_image(image):
-        raise PictureError(f"{source}: is a {type(image).__name__}; expected a path, a Pillow image or a uint8 array")
+        raise ImageError(f"{source}: is a {type(image).__name__}; expected a path, a Pillow image or a uint8 array")
     with quiet_pillow(MAX_PIXELS):
         try:
             return pixels_of(image, source, grey=False)
         except damage() as error:
-            raise PictureError(f"{source}: can't be decoded ({error})") from error
+            raise ImageError(f"{source}: can't be decoded ({error})") from error
 
 
 def is_pillow_image(image: Any) -> bool:
@@ -132,20 +142,20 @@ def is_pillow_image(image: Any) -> bool:
     return any(base.__module__ == "PIL.Image" for base in type(image).__mro__)
 
 
-def _no_image(head: bytes, source: str) -> PictureError:
+def _no_image(head: bytes, source: str) -> ImageError:
     if not head:
-        return PictureError(f"{source}: is empty (0 bytes); get a whole copy of the file")
+        return ImageError(f"{source}: is empty (0 bytes); get a whole copy of the file")
     what = describe_file(head)
     if what == "a video":
-        return PictureError(f"{source}: is not a picture but a video; follow it with  mien watch")
+        return ImageError(f"{source}: is not an image but a video; follow it with  mien watch")
     if what in {"a JPEG XL image", "a raw camera file", "an SVG drawing"}:
-        return PictureError(f"{source}: is {what}, which can't be read here; convert it to JPEG or PNG")
+        return ImageError(f"{source}: is {what}, which can't be read here; convert it to JPEG or PNG")
     is_what = f"by its content {what}, " if what != "unknown" else "by its content "
-    return PictureError(f"{source}: is not a picture ({is_what}none of {', '.join(IMAGE_KINDS)})")
+    return ImageError(f"{source}: is not an image ({is_what}none of {', '.join(IMAGE_KINDS)})")
 
 
 def _check(data: bytes, kind: str, source: str, most_pixels: int) -> Checked | None:
-    """What can be seen before decoding; None for kinds that Pillow alone looks into. Raises PictureError.
+    """What can be seen before decoding; None for kinds that Pillow alone looks into. Raises ImageError.
 
     most_pixels: of an image that is completed where its end is missing.
     """
@@ -153,15 +163,15 @@ def _check(data: bytes, kind: str, source: str, most_pixels: int) -> Checked | N
         return None
     checked = (check_png if kind == "PNG" else check_jpeg)(data, most_pixels)
     if checked is None:
-        raise PictureError(f"{source}: is a {kind} without a header; get a whole copy of the file")
+        raise ImageError(f"{source}: is a {kind} without a header; get a whole copy of the file")
     return checked
 
 
 def _scale(width: int, height: int, source: str, max_pixels: int, *, scalable: bool) -> int:
-    """By how much an image is made smaller: 1, 2, 4 or 8. scalable: while it is decoded. Raises PictureError."""
+    """By how much an image is made smaller: 1, 2, 4 or 8. scalable: while it is decoded. Raises ImageError."""
     limit = MAX_PIXELS if scalable else max_pixels
     if width * height > limit:
-        raise PictureError(
+        raise ImageError(
             f"{source}: has {width:,} x {height:,} = {width * height / 1e6:,.0f} million pixels, "
             f"the limit is {limit / 1e6:,.0f}; make it smaller"
         )
@@ -180,14 +190,14 @@ def _decode_with_opencv(data: bytes, scale: int, *, grey: bool) -> NDArray[np.ui
     }
     try:
         with _large_lock if scale > 1 else nullcontext():
-            picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags[scale][grey])
-            if picture is not None and scale > 1 and not grey:
-                picture = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB, dst=picture)
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), flags[scale][grey])
+            if image is not None and scale > 1 and not grey:
+                image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
     except cv2.error:
         return None  # Pillow says why
-    if picture is None:
+    if image is None:
         return None
-    return picture[..., None] if grey else picture  # type: ignore[return-value]
+    return image[..., None] if grey else image  # type: ignore[return-value]
 
 
 def _decode_with_pillow(
@@ -202,17 +212,14 @@ def _decode_with_pillow(
                 scale = _scale(width, height, source, max_pixels, scalable=scalable)
                 return pixels_of(image, source, grey=grey, scale=scale)
         except Image.DecompressionBombError as error:  # far above the limit, found by Pillow while opening
-            raise PictureError(f"{source}: has too many pixels ({error}); make it smaller") from error
+            raise ImageError(f"{source}: has too many pixels ({error}); make it smaller") from error
         except UnidentifiedImageError as error:
-            if (
-                kind == "TIFF"
-                and (picture := _decode_odd_tiff(data, source, grey=grey, max_pixels=max_pixels)) is not None
-            ):
-                return picture
-            raise PictureError(f"{source}: is a damaged {kind}; get a whole copy of the file") from error
+            if kind == "TIFF" and (odd := _decode_odd_tiff(data, source, grey=grey, max_pixels=max_pixels)) is not None:
+                return odd
+            raise ImageError(f"{source}: is a damaged {kind}; get a whole copy of the file") from error
         except damage() as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise PictureError(f"{source}: is a damaged {kind} ({reason}); get a whole copy of the file") from error
+            raise ImageError(f"{source}: is a damaged {kind} ({reason}); get a whole copy of the file") from error
 
 
 def _decode_odd_tiff(data: bytes, source: str, *, grey: bool, max_pixels: int) -> NDArray[np.uint8] | None:
@@ -235,5 +242,5 @@ def _decode_odd_tiff(data: bytes, source: str, *, grey: bool, max_pixels: int) -
         values = values[..., 2::-1]  # BGR, or BGR with alpha
     if values.dtype == np.uint8:
         return None
-    picture = wide_pixels(values, source, grey=grey)
-    return picture if scale == 1 else np.ascontiguousarray(picture[::scale, ::scale])
+    image = wide_pixels(values, source, grey=grey)
+    return image if scale == 1 else np.ascontiguousarray(image[::scale, ::scale])

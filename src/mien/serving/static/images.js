@@ -1,4 +1,4 @@
-// The panel of pictures: dropped, pasted or chosen ones, each with its boxes and a card for every face.
+// The panel of images: dropped, pasted or chosen ones, each with its boxes and a card for every face.
 
 import { annotated, drawFaces, faceAt, fitCanvas } from "./draw.js";
 import { colorOf, css, percent, shown } from "./labels.js";
@@ -16,7 +16,7 @@ const waiting = [];
 let running = 0;
 
 /** Connects the panel with the page. */
-export function startPictures() {
+export function startImages() {
   $("files").addEventListener("change", ({ target }) => {
     add([...target.files]);
     target.value = "";
@@ -24,7 +24,7 @@ export function startPictures() {
   acceptDrops($("drop"), add);
   document.addEventListener("paste", (event) => {
     const files = [...(event.clipboardData?.files ?? [])].filter((file) => file.type.startsWith("image/"));
-    if (files.length && !$("pictures").hidden) add(files);
+    if (files.length && !$("images").hidden) add(files);
   });
   $("copy-json").addEventListener("click", copyJson);
   $("save-json").addEventListener("click", () => download("mien.json", jsonText(), "application/json"));
@@ -57,7 +57,7 @@ function add(files) {
     const entry = { file, answer: null, error: null, bitmap: null, chosen: -1, working: null, view: null };
     entry.view = makeView(entry);
     entries.push(entry);
-    $("picture-list").append(entry.view.root);
+    $("image-list").append(entry.view.root);
     enqueue(entry);
   }
   say();
@@ -113,7 +113,7 @@ async function recognize(entry) {
   say();
 }
 
-/** The picture as this browser shows it, upright; null where it does not know the format. */
+/** The image as this browser shows it, upright; null where it does not know the format. */
 async function preview(file) {
   try {
     const whole = await createImageBitmap(file);
@@ -141,13 +141,13 @@ function inPlainWords({ error, source }) {
 }
 
 function makeView(entry) {
-  const root = document.getElementById("picture-template").content.firstElementChild.cloneNode(true);
+  const root = document.getElementById("image-template").content.firstElementChild.cloneNode(true);
   const find = (name) => root.querySelector(`.${name}`);
   const view = {
-    root, title: find("title"), note: find("note"), stage: find("stage"), picture: find("picture"),
+    root, title: find("title"), note: find("note"), stage: find("stage"), canvas: find("image"),
     overlay: find("overlay"), cards: find("cards"), save: find("save"),
   };
-  view.title.textContent = entry.file.name || "Pasted picture";
+  view.title.textContent = entry.file.name || "Pasted image";
   find("remove").setAttribute("aria-label", `Remove ${view.title.textContent}`);
   find("remove").addEventListener("click", () => {
     const place = entries.indexOf(entry);
@@ -195,13 +195,13 @@ function showAnswer(entry) {
     view.cards.replaceChildren();
     return;
   }
-  const { picture } = view;
+  const { canvas } = view;
   const scale = Math.min(1, PREVIEW_EDGE / Math.max(image.width, image.height));
   const blank = { width: Math.round(image.width * scale), height: Math.round(image.height * scale) };
-  Object.assign(picture, bitmap ? { width: bitmap.width, height: bitmap.height } : blank);
-  if (bitmap) picture.getContext("2d").drawImage(bitmap, 0, 0);
-  else view.note.textContent = "This browser can't show the picture; the boxes are right all the same.";
-  picture.setAttribute("aria-label", describe(entry));
+  Object.assign(canvas, bitmap ? { width: bitmap.width, height: bitmap.height } : blank);
+  if (bitmap) canvas.getContext("2d").drawImage(bitmap, 0, 0);
+  else view.note.textContent = "This browser can't show the image; the boxes are right all the same.";
+  canvas.setAttribute("aria-label", describe(entry));
   const opened = [...view.cards.children].map((card) => card.open);
   const open = (index) => opened[index] ?? image.faces.length <= OPEN_CARDS;
   view.cards.replaceChildren(...image.faces.map((face, index) => makeCard(entry, face, index, open(index))));
@@ -210,7 +210,7 @@ function showAnswer(entry) {
 
 function describe({ file, answer }) {
   const faces = answer.image.faces.map((face) => shown(face.expression, face.confidence, settings.unsureBelow).text);
-  return `${file.name || "Pasted picture"}, ${count(faces.length, "face")}${faces.length ? `: ${faces.join("; ")}` : ""}`;
+  return `${file.name || "Pasted image"}, ${count(faces.length, "face")}${faces.length ? `: ${faces.join("; ")}` : ""}`;
 }
 
 function makeCard(entry, face, index, open) {
@@ -277,7 +277,7 @@ async function saveAnnotated(entry) {
   const whole = await createImageBitmap(entry.file);
   const canvas = annotated(whole, width, height, faces, { unsureBelow: settings.unsureBelow });
   whole.close();
-  const name = renamed(entry.file.name || "picture", entry.file.type === "image/jpeg" ? "-mien.jpg" : "-mien.png");
+  const name = renamed(entry.file.name || "image", entry.file.type === "image/jpeg" ? "-mien.jpg" : "-mien.png");
   download(name, await encode(canvas, name));
 }
 
@@ -298,21 +298,21 @@ function csvText() {
 async function copyJson() {
   try {
     await navigator.clipboard.writeText(jsonText());
-    $("picture-state").textContent = "JSON copied.";
+    $("image-state").textContent = "JSON copied.";
   } catch {
-    $("picture-state").textContent = "This browser does not allow copying here; download the JSON instead.";
+    $("image-state").textContent = "This browser does not allow copying here; download the JSON instead.";
   }
 }
 
 /** One line on where things stand; a screen reader says it. */
 function say() {
-  $("picture-actions").hidden = !entries.length;
+  $("image-actions").hidden = !entries.length;
   const busy = entries.filter((entry) => entry.view.root.hasAttribute("aria-busy")).length;
   const failed = entries.filter((entry) => entry.error).length;
   const faces = answered().reduce((sum, { answer }) => sum + answer.image.faces.length, 0);
-  const done = `${count(entries.length - failed, "picture")} read, ${count(faces, "face")}`;
-  const text = busy ? `Working on ${count(busy, "picture")} …` : `${done}${failed ? `, ${count(failed, "picture")} not read` : ""}.`;
-  $("picture-state").textContent = entries.length ? text : "";
+  const done = `${count(entries.length - failed, "image")} read, ${count(faces, "face")}`;
+  const text = busy ? `Working on ${count(busy, "image")} …` : `${done}${failed ? `, ${count(failed, "image")} not read` : ""}.`;
+  $("image-state").textContent = entries.length ? text : "";
   for (const id of ["copy-json", "save-json", "save-csv"]) $(id).disabled = !answered().length;
 }
 

@@ -1,4 +1,4 @@
-"""A folder of pictures that break readers: each is to be read right, or reported by name with its reason."""
+"""A folder of images that break readers: each is to be read right, or reported by name with its reason."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def write_png_of_zeros(path: Path, width: int, height: int, *, bits: int = 8) ->
 
 def scene(height: int = 90, width: int = 120) -> NDArray[np.uint8]:
     """Red left half, green right half, a blue band at the top: tells colours, sides and turns apart."""
-    picture = np.zeros((height, width, 3), np.uint8)
-    picture[:, : width // 2] = (220, 30, 30)
-    picture[:, width // 2 :] = (30, 200, 40)
-    picture[: height // 4] = (20, 40, 210)
-    return picture
+    image = np.zeros((height, width, 3), np.uint8)
+    image[:, : width // 2] = (220, 30, 30)
+    image[:, width // 2 :] = (30, 200, 40)
+    image[: height // 4] = (20, 40, 210)
+    return image
 
 
 def make_hostile_folder(folder: Path, *, huge_edge: int = 30_000) -> Path:
@@ -51,7 +51,7 @@ def make_hostile_folder(folder: Path, *, huge_edge: int = 30_000) -> Path:
     Image.fromarray(noise).save(folder / "truncated.jpg", exif=_exif_with_thumbnail())
     whole = (folder / "truncated.jpg").read_bytes()
     (folder / "truncated.jpg").write_bytes(whole[: len(whole) // 2])
-    (folder / "text.jpg").write_text("this is not a picture\n")
+    (folder / "text.jpg").write_text("this is not an image\n")
     (folder / "empty.png").write_bytes(b"")
     ramp = np.linspace(0, 65535, 120).astype(np.uint16)[None].repeat(90, axis=0)
     cv2.imwrite(str(folder / "grey16.png"), ramp)

@@ -1,0 +1,37 @@
+"""Options and arguments that name models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated
+
+import typer
+
+from mien.cli.completion import complete_model
+
+ModelArgument = Annotated[
+    str,
+    typer.Argument(metavar="MODEL", help="A shipped model's name or a model file.", autocompletion=complete_model),
+]
+Model = Annotated[
+    list[str],
+    typer.Option(
+        "--model",
+        "-m",
+        help="A shipped model's name or a model file. A+B: the mean of both models' probabilities.",
+        autocompletion=complete_model,
+    ),
+]
+"""A list, so that a second `--model` is refused rather than dropped in silence; see `one_model`."""
+
+
+def one_model(models: Iterable[str]) -> list[str]:
+    """The parts of the one model that is named: `A+B` is [A, B]. Raises ModelFileError for several models."""
+    from mien.errors import ModelFileError
+    from mien.model_file import split_models
+
+    first, *others = models
+    if others:
+        together = "+".join((first, *others))
+        raise ModelFileError(f"--model: given {1 + len(others)} times; their mean is  --model {together}")
+    return list(split_models(first))

@@ -1,0 +1,202 @@
+"""The stages on models: each calls the library function of its command.
+
+A stage is a function of the folder to build in, which may hold the work of a killed run of the same job. It returns
+what it made. models: the folders of the runs and ensembles that it reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mien.errors import DataError
+from mien.files import make_folder, write_bytes, write_text
+from mien.pipeline import settings as config
+from mien.pipeline.context import MODELS, Context, clear
+from mien.pipeline.state import Outcome, Report
+
+if TYPE_CHECKING:
+    from mien.model_file import ModelFile
+    from mien.training.recipe import Recipe
+
+
+def train_model(
+    folder: Path,
+    context: Context,
+    *,
+    source: Path,
+    recipe: Recipe,
+    changes: Sequence[str] = (),
+    notes: Sequence[str] = (),
+) -> Outcome:
+    """Trains a recipe. changes: the `key=value` pairs that it already contains. notes: lines to log first."""
+    from mien.training.devices import pick_device
+    from mien.training.loop import Watcher
+    from mien.training.run import train_run
+    from mien.training.small_sets import given_keys
+
+    for line in notes:
+        context.log(line)
+    epochs = recipe.optimizer.epochs
+
+    def on_step(epoch: int, done: int, in_epoch: int, _rate: float) -> None:
+        context.progress(epoch * in_epoch + done, epochs * in_epoch)
+
+    run = train_run(
+        recipe,
+        source,
+        folder / MODELS,
+        resume=True,
+        given=given_keys(changes),
+        device=pick_device(context.device, threads=context.threads),
+        watcher=Watcher(on_step),
+        warn=context.log,
+    )
+    accuracies = {key: value for key, value in run.history[-1].items() if key.endswith("_accuracy")}
+    return Outcome(
+        tuple(f"{MODELS}/{path.name}" for path in run.models),
+        (Report(f"curves of {recipe.name}", f"{MODELS}/curves.png"),),
+        note=", ".join(
+            f"{key.removesuffix('_accuracy')} {value:.1%} on validation" for key, value in accuracies.items()
+        ),
+    )
+
+
+def compare_models(
+    folder: Path,
+    context: Context,
+    *,
+    models: Sequence[Path],
+    data: Path,
+    settings: config.Compare,
+    names: Sequence[str],
+) -> Outcome:
+    """Compares runs on validation. names: of the runs, in the order of `models`."""
+    from mien.evaluation.compare import compare_runs
+    from mien.evaluation.compare_page import write_comparison
+
+    comparison = compare_runs(models, names=names, head=settings.head, warn=context.log)
+    page = write_comparison(comparison, folder)
+    best = comparison.runs[0]
+    note = f"best: {best.name}, accuracy {best.accuracy:.1%}"
+    return Outcome((page.name,), (Report("runs compared", page.name),), note=note)
+
+
+def join_models(
+    folder: Path, context: Context, *, models: Sequence[Path], data: Path, settings: config.Ensemble
+) -> Outcome:
+    """Writes an ensemble for each kind of target that several models were trained on."""
+    from mien.evaluation.ensemble import write_ensemble
+    from mien.evaluation.fitting import fitting_split
+
+    groups: dict[str, list[ModelFile]] = {}
+    for model in open_models(models):
+        groups.setdefault(model.info.target, []).append(model)
+    groups = {target: group for target, group in groups.items() if len(group) > 1}
+    if not groups:
+        raise DataError(
+            "[ensemble]: no two models were trained on the same target; train several with the same targets"
+        )
+    made, notes = [], []
+    for target, group in groups.items():
+        name = settings.name if len(groups) == 1 else f"{settings.name}-{target}"
+        samples = fitting_split(
+            data,
+            "validation",
+            size=max(model.info.size for model in group),
+            channels=max(model.info.channels for model in group),
+            warn=context.log,
+        )
+        make_folder(folder / MODELS)
+        out = folder / MODELS / f"{name}.onnx"
+        result = write_ensemble(
+            group, out, weights=settings.weights, samples=samples, source=data.name, split="validation", name=name
+        )
+        made.append(f"{MODELS}/{out.name}")
+        shares = ", ".join(f"{m.info.name} {w:.2f}" for m, w in zip(group, result.weights, strict=True))
+        accuracy = f"{result.comparison.ensemble.accuracy:.1%} on validation; " if result.comparison else ""
+        notes.append(f"{name}: {accuracy}{shares}")
+    return Outcome(tuple(made), note="; ".join(notes))
+
+
+def evaluate_models(
+    folder: Path, context: Context, *, models: Sequence[Path], data: Path, settings: config.Evaluate
+) -> Outcome:
+    """Writes figures and all predictions, for each model and split."""
+    from mien.evaluation.evaluate import METRICS_FILE
+    from mien.evaluation.page import PAGE_FILE
+    from mien.evaluation.shortcuts import evaluate
+
+    products, reports, notes = [], [], []
+    for model in open_models(models):
+        for split in settings.splits:
+            name = f"{model.info.name}-{split}"
+            clear(folder / name)
+            found = evaluate(
+                model,
+                data,
+                split,
+                settings.truth,
+                folder / name,
+                groups=settings.groups,
+                target_accuracy=settings.target_accuracy,
+                tta=settings.tta,
+                speed=settings.speed,
+                robustness=settings.robustness > 0,
+                robustness_faces=settings.robustness,
+                title=data.name,
+                warn=context.log,
+            )
+            if folder / name / PAGE_FILE in found.files:
+                reports.append(Report(f"{model.info.name} on {split}", f"{name}/{PAGE_FILE}"))
+            products.append(f"{name}/{METRICS_FILE}")
+            notes.append(f"{model.info.name} on {split}: {found.accuracy:.1%}")
+    return Outcome(tuple(products), tuple(reports), note="; ".join(notes))
+
+
+def export_all(
+    folder: Path, context: Context, *, models: Sequence[Path], data: Path, settings: config.Export
+) -> Outcome:
+    """Copies the model files, and writes the data in other layouts."""
+    from mien.data.export import export_dataset
+    from mien.data.readers import open_dataset
+
+    made, files = [], ["contents.txt"]
+    for model in open_models(models):
+        write_bytes(folder / model.path.name, model.path.read_bytes())
+        made.append(model.path.name)
+        files.append(model.path.name)
+    dataset = open_dataset(data, warn=context.log)
+    for layout in settings.data:
+        export_dataset(dataset, folder / layout, as_=layout, resume=True, progress=context.progress)
+        made.append(layout)
+    write_text(folder / "contents.txt", "".join(f"{name}\n" for name in made))
+    return Outcome(tuple(files), samples_in=len(dataset) if settings.data else None, note=", ".join(made))
+
+
+def write_cards(
+    folder: Path, context: Context, *, models: Sequence[Path], data: Path, settings: config.Card
+) -> Outcome:
+    """Writes each model file with its card inside, and the card beside it."""
+    from mien.evaluation.card import evaluate_for_card, write_card
+
+    made, reports = [], []
+    for model in open_models(models):
+        figures = evaluate_for_card(model, data, settings.split, warn=context.log)
+        file, card = write_card(model, figures, folder / f"{model.info.name}.onnx")
+        made += [file.name, card.name]
+        reports.append(Report(f"card of {model.info.name}", card.name))
+    return Outcome(tuple(made), tuple(reports))
+
+
+def open_models(folders: Sequence[Path]) -> list[ModelFile]:
+    """The models of runs and ensembles, in order. Raises DataError where two have the same name."""
+    from mien.model_file import ModelFile
+
+    models = [ModelFile(path) for folder in folders for path in sorted(folder.glob("*.onnx"))]
+    names = [model.info.name.lower() for model in models]
+    for name in names:
+        if names.count(name) > 1:
+            raise DataError(f"two models are called '{name}'; give the [[train]] tables other names")
+    return models
