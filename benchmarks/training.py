@@ -22,7 +22,8 @@ from mien.data.samples import Samples
 from mien.labels import EIGHT, FER2013
 from mien.training.batches import Faces
 from mien.training.devices import has_fast_bf16, pick_device
-from mien.training.loop import Watcher, fit, network_on
+from mien.training.callbacks import Watcher
+from mien.training.loop import fit, network_on
 from mien.training.recipe import Recipe, load_recipe
 from mien.training.targets import head_targets
 

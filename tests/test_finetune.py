@@ -12,9 +12,10 @@ from mien.data.toy import toy_faces
 from mien.errors import RecipeError
 from mien.training.averaging import measure_norms
 from mien.training.batches import Faces
+from mien.training.callbacks import Watcher
 from mien.training.checkpoint import save_weights
 from mien.training.finetune import first_learning, load_start, parameter_groups, part_numbers, set_learning
-from mien.training.loop import LAST, Watcher, fit, network_on
+from mien.training.loop import LAST, fit, network_on
 from mien.training.networks import ExpressionNetwork
 from mien.training.networks.trunk import Trunk
 from mien.training.recipe import load_recipe

@@ -14,8 +14,9 @@ import torch
 
 from mien.data.toy import write_toy_folders
 from mien.errors import OutputError, TrainingError
+from mien.training.callbacks import Watcher
 from mien.training.checkpoint import epochs_done
-from mien.training.loop import BEST, CHECKPOINT, LAST, Watcher
+from mien.training.loop import BEST, CHECKPOINT, LAST
 from mien.training.recipe import load_recipe
 from mien.training.run import train_run
 

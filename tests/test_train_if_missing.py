@@ -17,7 +17,8 @@ from mien.data.toy import toy_faces
 from mien.errors import DataError, MienError, ModelFileError, OutputError, RecipeError, TrainingError
 from mien.model_file import ModelFile, open_model
 from mien.training.augment import central
-from mien.training.loop import CHECKPOINT, Watcher, network_on
+from mien.training.callbacks import Watcher
+from mien.training.loop import CHECKPOINT, network_on
 from mien.training.model_places import data_to_measure, run_folder
 from mien.training.recipe import load_recipe
 from mien.training.start_from_model import start_from_model

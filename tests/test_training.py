@@ -20,6 +20,7 @@ from mien.errors import DataError, OutputError, RecipeError, TrainingError
 from mien.labels import EIGHT, FER2013
 from mien.model_file import ModelFile
 from mien.training.augment import augment, central
+from mien.training.callbacks import Watcher
 from mien.training.checkpoint import (
     TrainingState,
     load_checkpoint,
@@ -31,7 +32,7 @@ from mien.training.checkpoint import (
 from mien.training.distill import with_teachers
 from mien.training.finetune import load_start
 from mien.training.interpolate import interpolate_with_start
-from mien.training.loop import BEST, CHECKPOINT, LAST, Faces, Watcher, network_on, predict_logits
+from mien.training.loop import BEST, CHECKPOINT, LAST, Faces, network_on, predict_logits
 from mien.training.networks import count_parameters
 from mien.training.recipe import load_recipe
 from mien.training.recipe_sections import AugmentSettings, DistillSettings, TargetSettings
@@ -370,7 +371,7 @@ def test_the_command_says_how_a_paused_run_goes_on(toy_folder, tmp_path):
     ended = CliRunner().invoke(app, ["train", "toy", "--data", str(toy_folder), "--out", out, "--stop-after", "1"])
     assert ended.exit_code == 0
     assert ended.stdout == ""
-    assert f"{out} holds 1 finished epoch; the same command with --resume goes on" in ended.stderr
+    assert f"{out} holds 1 finished epoch; the same command with --resume continues" in ended.stderr
 
 
 def test_distillation_teaches_the_head_with_the_teachers_labels(tiny_run):

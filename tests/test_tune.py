@@ -14,7 +14,7 @@ from mien.data.toy import write_toy_folders
 from mien.errors import DivergedError, RecipeError, TrainingError
 from mien.training.loop import CHECKPOINT
 from mien.training.recipe import load_recipe
-from mien.training.tune import TuneWatcher, tune
+from mien.training.tune import TuneWatcher, run_trials
 
 optuna = pytest.importorskip("optuna", reason="tuning needs the extra [tune]")
 
@@ -47,8 +47,8 @@ import os, signal, sys
 from pathlib import Path
 import torch
 import mien.training.run
-from mien.training.loop import Watcher
-from mien.training.tune import TuneWatcher, tune
+from mien.training.callbacks import Watcher
+from mien.training.tune import TuneWatcher, run_trials
 mien.training.run._export_heads = lambda *_: ()
 begun = []
 def on_epoch(row):
@@ -56,7 +56,7 @@ def on_epoch(row):
         os.kill(os.getpid(), signal.SIGKILL)
 watcher = TuneWatcher(on_begin=lambda number, _: begun.append(number), training=Watcher(on_epoch=on_epoch))
 torch.set_num_threads(1)
-tune(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), trials=4, watcher=watcher)
+run_trials(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), trials=4, watcher=watcher)
 """
 
 
@@ -97,7 +97,7 @@ def test_tuning_that_is_killed_goes_on_with_the_same_trial_and_loses_none(recipe
     monkeypatch.setattr("mien.training.run._export_heads", lambda *_: ())
     begun = []
     watcher = TuneWatcher(on_begin=lambda number, taken: begun.append((number, taken)))
-    found = tune(recipe, tmp_path / "toy", out, trials=4, device=torch.device("cpu"), watcher=watcher)
+    found = run_trials(recipe, tmp_path / "toy", out, trials=4, device=torch.device("cpu"), watcher=watcher)
     assert [number for number, _ in begun] == [1, 2, 3]
     assert [t.number for t in found.trials] == [0, 1, 2, 3]
     assert {t.state for t in found.trials} <= {"complete", "pruned"}
@@ -107,13 +107,13 @@ def test_tuning_that_is_killed_goes_on_with_the_same_trial_and_loses_none(recipe
     assert best.name == "small-tuned"
     rows = list(csv.DictReader((out / "trials.csv").read_text().splitlines()))
     assert len(rows) == 4
-    again = tune(recipe, tmp_path / "toy", out, trials=4)
+    again = run_trials(recipe, tmp_path / "toy", out, trials=4)
     assert (again.number, again.score) == (found.number, found.score)
 
 
 def test_the_best_settings_become_a_recipe_and_the_page_says_what_matters(recipe, scripted, tmp_path):
     scripted(lambda rate, epoch: 0.9 - abs(rate - 0.01) * 10 - 0.1 / epoch)
-    found = tune(recipe, tmp_path, tmp_path / "out", trials=16)
+    found = run_trials(recipe, tmp_path, tmp_path / "out", trials=16)
     assert len(found.trials) == 16
     best = load_recipe(str(tmp_path / "out" / "best.toml"))
     assert abs(best.optimizer.learning_rate - 0.01) < 0.005
@@ -125,7 +125,7 @@ def test_the_best_settings_become_a_recipe_and_the_page_says_what_matters(recipe
     assert {p.name for p in (tmp_path / "out" / "figures").glob("*.png")} == {
         "history.png", "importance.png", "keys.png",
     }  # fmt: skip
-    more = tune(recipe, tmp_path, tmp_path / "out", trials=18)
+    more = run_trials(recipe, tmp_path, tmp_path / "out", trials=18)
     assert [t.changes for t in more.trials[:16]] == [t.changes for t in found.trials]
     assert len({t.changes for t in more.trials}) > 14  # going on draws anew, not the same again
 
@@ -137,7 +137,7 @@ def test_settings_that_diverge_are_failed_trials_and_other_errors_end_the_comman
         return rate
 
     scripted(accuracy)
-    found = tune(recipe, tmp_path, tmp_path / "out", trials=8)
+    found = run_trials(recipe, tmp_path, tmp_path / "out", trials=8)
     states = [t.state for t in found.trials]
     assert "failed" in states
     assert len(states) == 8
@@ -148,22 +148,22 @@ def test_settings_that_diverge_are_failed_trials_and_other_errors_end_the_comman
 
     scripted(broken)
     with pytest.raises(TrainingError, match="device is gone"):
-        tune(recipe, tmp_path, tmp_path / "out", trials=9)
+        run_trials(recipe, tmp_path, tmp_path / "out", trials=9)
     scripted(accuracy)
-    assert [t.number for t in tune(recipe, tmp_path, tmp_path / "out", trials=9).trials] == list(range(9))
+    assert [t.number for t in run_trials(recipe, tmp_path, tmp_path / "out", trials=9).trials] == list(range(9))
 
     def never(*_):
         raise DivergedError("the loss is no number")
 
     scripted(never)
     with pytest.raises(TrainingError, match="none of 2 trials came to its end; trial 0: the loss is no number"):
-        tune(recipe, tmp_path, tmp_path / "never", trials=2)
+        run_trials(recipe, tmp_path, tmp_path / "never", trials=2)
 
 
 def test_a_trial_that_trains_in_another_process_is_left_to_it(recipe, scripted, tmp_path):
     scripted(lambda rate, _epoch: rate)
     out = tmp_path / "out"
-    tune(recipe, tmp_path, out, trials=2)
+    run_trials(recipe, tmp_path, out, trials=2)
     study = optuna.load_study(study_name="small", storage=f"sqlite:///{out / 'study.db'}")
     study.ask()
     holding = subprocess.Popen(
@@ -173,21 +173,21 @@ def test_a_trial_that_trains_in_another_process_is_left_to_it(recipe, scripted, 
     )  # fmt: skip
     with holding:
         holding.stdout.readline()
-        found = tune(recipe, tmp_path, out, trials=3)
+        found = run_trials(recipe, tmp_path, out, trials=3)
         assert [t.state for t in found.trials] == ["complete", "complete", "running"]
         os.kill(holding.pid, signal.SIGKILL)
-    assert [t.state for t in tune(recipe, tmp_path, out, trials=3).trials] == ["complete"] * 3
+    assert [t.state for t in run_trials(recipe, tmp_path, out, trials=3).trials] == ["complete"] * 3
 
 
 def test_refusals(recipe, scripted, tmp_path):
     scripted(lambda rate, _epoch: rate)
-    tune(recipe, tmp_path, tmp_path / "out", trials=1)
+    run_trials(recipe, tmp_path, tmp_path / "out", trials=1)
     with pytest.raises(TrainingError, match="holds trials of another recipe or search called 'small'"):
-        tune(recipe, tmp_path, tmp_path / "out", trials=2, overrides=("seed=2",))
+        run_trials(recipe, tmp_path, tmp_path / "out", trials=2, overrides=("seed=2",))
     with pytest.raises(RecipeError, match=r"no \[search\] table"):
-        tune("mien-small", tmp_path, tmp_path / "none", trials=1)
+        run_trials("mien-small", tmp_path, tmp_path / "none", trials=1)
     with pytest.raises(TrainingError, match="can't be used as a database of trials"):
-        tune(recipe, tmp_path, tmp_path / "out", trials=1, storage=f"sqlite:///{tmp_path}/no/such/folder.db")
+        run_trials(recipe, tmp_path, tmp_path / "out", trials=1, storage=f"sqlite:///{tmp_path}/no/such/folder.db")
     with pytest.raises(TrainingError, match=r"^postgresql\+psycopg://127\.0\.0\.1/x: ") as refused:
-        tune(recipe, tmp_path, tmp_path / "out", trials=1, storage="postgresql+psycopg://me:secret@127.0.0.1:1/x")
+        run_trials(recipe, tmp_path, tmp_path / "out", trials=1, storage="postgresql+psycopg://me:secret@127.0.0.1:1/x")
     assert "secret" not in str(refused.value)

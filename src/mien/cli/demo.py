@@ -55,7 +55,7 @@ def _train_and_measure(faces: Path, out: Path) -> list[tuple[Path, str]]:
     from mien.data.readers import read_dataset, require_split
     from mien.evaluation.evaluate import METRICS_FILE, PREDICTIONS_FILE, evaluate_samples, write_evaluation
     from mien.model_file import ModelFile
-    from mien.training.loop import Watcher
+    from mien.training.callbacks import Watcher
     from mien.training.recipe import load_recipe
     from mien.training.run import train_run
 

@@ -52,9 +52,9 @@ def ladder(
     `mien ladder --backbone vgg16 --data faces/ --out runs/ladder --dry-run`
     """
     require_training("training")
+    from mien.training.callbacks import Watcher
     from mien.training.devices import pick_device
     from mien.training.ladder import LadderWatcher, climb_ladder, plan_ladder
-    from mien.training.loop import Watcher
     from mien.training.small_sets import given_keys
 
     def say(line: str) -> None:

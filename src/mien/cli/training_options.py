@@ -14,7 +14,7 @@ from mien.cli.exit_codes import INTERRUPTED
 from mien.cli.training_progress import TrainingProgress, say_how_to_go_on
 
 if TYPE_CHECKING:
-    from mien.training.loop import Watcher
+    from mien.training.callbacks import Watcher
     from mien.training.train_if_missing import TrainingPlan
 
 TrainingData = Annotated[

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
+    from mien.training.callbacks import Watcher
     from mien.training.curves_view import CurvesView
-    from mien.training.loop import Watcher
     from mien.training.recipe import Recipe
 
 
@@ -57,8 +57,8 @@ class TrainingProgress:
 
     def watcher(self) -> Watcher:
         """What the loop reports to."""
+        from mien.training.callbacks import Watcher
         from mien.training.curves_view import time_left
-        from mien.training.loop import Watcher
 
         def on_step(epoch: int, done: int, total: int, rate: float) -> None:
             left = time_left(((self._epochs - epoch) * total - done) / max(rate, 1e-9))

@@ -59,10 +59,9 @@ def tune(
     import json
 
     require_training("training")
+    from mien.training.callbacks import Watcher
     from mien.training.devices import pick_device
-    from mien.training.loop import Watcher
-    from mien.training.tune import TuneWatcher
-    from mien.training.tune import tune as tune_recipe
+    from mien.training.tune import TuneWatcher, run_trials
     from mien.training.tuned import BEST_FILE, PAGE_FILE
 
     def say(line: str) -> None:
@@ -86,7 +85,7 @@ def tune(
             wanted = TuneSettings(recipe, data, out, trials, tuple(set_ or ()), storage, tuple(log or ()), device)
             found = tune_on_ray(wanted, ray=ray, on_end=ended, warn=say)
         else:
-            found = tune_recipe(
+            found = run_trials(
                 recipe,
                 data,
                 out,

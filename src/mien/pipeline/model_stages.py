@@ -31,8 +31,8 @@ def train_model(
     notes: Sequence[str] = (),
 ) -> Outcome:
     """Trains a recipe. changes: the `key=value` pairs that it already contains. notes: lines to log first."""
+    from mien.training.callbacks import Watcher
     from mien.training.devices import pick_device
-    from mien.training.loop import Watcher
     from mien.training.run import train_run
     from mien.training.small_sets import given_keys
 

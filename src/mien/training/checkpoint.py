@@ -7,6 +7,7 @@ JSON in the file's metadata. A file is written beside its place and moved in who
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -50,6 +51,12 @@ def load_weights(network: nn.Module, path: Path) -> None:
     """Reads what `save_weights` wrote. Raises TrainingError for a file of another network."""
     tensors, _ = _load(path)
     _fill(network, tensors, path)
+
+
+def head_sizes(path: Path) -> dict[str, int]:
+    """Head -> number of labels, of the weights in a file."""
+    tensors, _ = _load(path)
+    return {key.split(".")[1]: len(value) for key, value in tensors.items() if re.fullmatch(r"heads\..*bias", key)}
 
 
 def start_from(network: ExpressionNetwork, *paths: Path, grow: bool = False) -> None:

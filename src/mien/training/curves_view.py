@@ -17,7 +17,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from mien.training.loop import Watcher
+from mien.training.callbacks import Watcher
 from mien.training.recipe import Recipe
 from mien.training.records import Confusion
 

@@ -24,9 +24,10 @@ from mien.data.samples import Samples
 from mien.errors import DataError, OutputError, RecipeError, TrainingError
 from mien.files import make_folder, write_bytes, write_text
 from mien.training.batches import Faces
+from mien.training.callbacks import Watcher
 from mien.training.checkpoint import load_weights
 from mien.training.devices import pick_device
-from mien.training.loop import LAST, Watcher, fit, network_on, predict_logits
+from mien.training.loop import LAST, fit, network_on, predict_logits
 from mien.training.recipe import Recipe
 from mien.training.targets import head_targets
 

@@ -10,17 +10,17 @@ from pathlib import Path
 import torch
 
 from mien.config import toml_value
-from mien.errors import RecipeError
+from mien.errors import RecipeError, log_warning
 from mien.evaluation.compare import Comparison, compare_runs
 from mien.evaluation.compare_page import write_comparison
 from mien.evaluation.validation import VALIDATION_FILE
 from mien.files import atomic_path, make_folder
+from mien.training.callbacks import Watcher
 from mien.training.ladder_steps import LADDER, LadderStep
-from mien.training.loop import BEST, Watcher
+from mien.training.loop import BEST
 from mien.training.recipe import Recipe, load_recipe, same_training
 from mien.training.run import asked_recipe, train_run
 from mien.training.small_sets import fit_to_faces, given_keys, once
-from mien.training.train import log_warning
 
 LONGER, COMPARED = "longer", "compare"
 

@@ -68,15 +68,20 @@ class Split:
         return Split(taken, self.labels[rows], self.label_names, sources, votes)
 
 
-def read_splits(recipe: Recipe, data: Path, *, stream: bool, warn: Callable[[str], None]) -> tuple[Split, Split]:
+def read_splits(
+    recipe: Recipe, data: Path | Dataset, *, stream: bool, warn: Callable[[str], None]
+) -> tuple[Split, Split]:
     """Training and validation split of `data`, as the recipe's [data] wants them.
 
-    stream: leave the faces on disk; `data` must then be a data set that mien wrote. warn: receives what is left out.
+    stream: leave the faces on disk; `data` must then be a data set that mien wrote, or an open one. warn: receives what
+    is left out.
     Raises DataError for data that can't be used, RecipeError for labels that it has not.
     """
     size, channels = recipe.input.size, recipe.input.channels
     if stream:
         train, validation = (_mapped(data, split, size, channels) for split in ("train", "validation"))
+    elif isinstance(data, Dataset):
+        train, validation = (Split.of(data.samples(s, size=size, channels=channels)) for s in ("train", "validation"))
     else:
         found = read_dataset(data, size=size, channels=channels, splits=("train", "validation"), warn=warn)
         train, validation = (Split.of(require_split(found, split, data)) for split in ("train", "validation"))
@@ -105,12 +110,12 @@ def stratified(labels: NDArray[np.int64], count: int, *, seed: int) -> NDArray[n
     return np.sort(np.concatenate(drawn))
 
 
-def _mapped(data: Path, split: str, size: int, channels: int) -> Split:
-    if not is_arrays(data):
+def _mapped(data: Path | Dataset, split: str, size: int, channels: int) -> Split:
+    if not isinstance(data, Dataset) and not is_arrays(data):
         raise DataError(
             f"{data}: --stream reads data sets that mien wrote; import it first:  mien data import {data} --out FOLDER"
         )
-    dataset = open_arrays(data)
+    dataset = data if isinstance(data, Dataset) else open_arrays(data)
     rows = np.flatnonzero(dataset.splits == split)
     if not len(rows):
         raise DataError(f"{data}: no split '{split}'; make splits with  mien data split")
@@ -122,7 +127,7 @@ def _mapped(data: Path, split: str, size: int, channels: int) -> Split:
     return Split(MappedFaces(dataset, rows, size, channels), labels, dataset.label_names, sources, votes)
 
 
-def _of_labels(split: Split, settings: DataSettings, data: Path) -> Split:
+def _of_labels(split: Split, settings: DataSettings, data: Path | Dataset) -> Split:
     unknown = [label for label in settings.labels if label not in split.label_names]
     if unknown:
         raise RecipeError(f"data.labels: {data} has no label '{unknown[0]}'; it has {', '.join(split.label_names)}")

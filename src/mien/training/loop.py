@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,10 +18,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mien.errors import DivergedError, RecipeError
+from mien.errors import DivergedError, RecipeError, TrainingError
 from mien.training.augment import augment, blend, central
 from mien.training.averaging import measure_norms, update_average
 from mien.training.batches import Faces, StreamedImages, batches, epoch_order
+from mien.training.callbacks import Watcher
 from mien.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint, save_weights
 from mien.training.devices import has_fast_bf16
 from mien.training.finetune import load_start, parameter_groups, set_learning
@@ -38,21 +39,8 @@ CHECKPOINT, BEST, LAST = "checkpoint.safetensors", "best.safetensors", "last.saf
 _DROPOUT, _ORDER, _AUGMENT, _NORMS = range(4)
 """What an epoch needs randomness for; each has a seed of its own."""
 
-
-@dataclass(frozen=True, slots=True)
-class Watcher:
-    """Callbacks of a run: after each step (epoch, images done, images in all, images/s), after each epoch.
-
-    on_start: before the first step, with the epochs that a run which goes on has behind it, and their confusions.
-    on_validation: just before on_epoch, with what each head took for what.
-    on_asking: before all of these, as the recipe's teachers are asked: faces done, faces in all, faces/s.
-    """
-
-    on_step: Callable[[int, int, int, float], None] = lambda *_: None
-    on_epoch: Callable[[dict[str, float]], None] = lambda *_: None
-    on_start: Callable[[Sequence[dict[str, float]], Sequence[Confusion]], None] = lambda *_: None
-    on_validation: Callable[[Sequence[Confusion]], None] = lambda *_: None
-    on_asking: Callable[[int, int, float], None] = lambda *_: None
+Augmentation = Callable[[Tensor], Tensor]
+"""A user's own change of a batch, float32 (N, C, H, W) of range 0-255, after the recipe's; keeps the shape."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,6 +55,7 @@ class _Job:
     out: Path
     workers: WorkerGroup
     watcher: Watcher
+    augment: Augmentation | None
 
 
 def network_on(recipe: Recipe, heads: dict[str, int], device: torch.device) -> ExpressionNetwork:
@@ -86,6 +75,7 @@ def fit(
     watcher: Watcher,
     workers: WorkerGroup = ALONE,
     stop_after: int = 0,
+    own_augment: Augmentation | None = None,
 ) -> list[dict[str, float]]:
     """Trains and leaves checkpoint, records, best and last weights in `out`; returns the history, a row per epoch.
 
@@ -102,7 +92,7 @@ def fit(
         for head, share in weights.items()
     }
     size = settings.batch_size * settings.accumulate
-    job = _Job(recipe, train, losses, max(1, len(train.images) // size), size, out, workers, watcher)
+    job = _Job(recipe, train, losses, max(1, len(train.images) // size), size, out, workers, watcher, own_augment)
     state = _start(job, resume=resume)
     watcher.on_start(tuple(state.history), tuple(state.confusions))
     while state.epoch < settings.epochs and not should_stop(settings, _scores(state.history, weights)):
@@ -189,6 +179,8 @@ def _train_epoch(job: _Job, state: TrainingState) -> tuple[float, Timing]:
     for step, batch in enumerate(batches(job.train, own)):
         began = time.perf_counter()
         views, targets = _views(job, batch.images, generator), batch.targets
+        if job.augment is not None:
+            views = _own_views(job.augment, views)
         if blended:
             views, targets = blend(views, targets, recipe.augment, generator)
         augmenting += time.perf_counter() - began
@@ -225,6 +217,14 @@ def _seed(job: _Job, state: TrainingState, use: int, *, shared: bool = False) ->
 def _views(job: _Job, images: Tensor, generator: torch.Generator) -> Tensor:
     views = augment(images, job.recipe.augment, view=job.recipe.input.view, generator=generator)
     return views.contiguous(memory_format=torch.channels_last)
+
+
+def _own_views(augment: Augmentation, views: Tensor) -> Tensor:
+    changed = augment(views)
+    if not isinstance(changed, Tensor) or changed.shape != views.shape:
+        got = f"shape {tuple(changed.shape)}" if isinstance(changed, Tensor) else type(changed).__name__
+        raise TrainingError(f"augment: returned {got}; expected a tensor of shape {tuple(views.shape)}")
+    return changed.to(views.dtype)
 
 
 def _norm_views(job: _Job, order: Tensor, generator: torch.Generator) -> Iterator[Tensor]:

@@ -74,6 +74,17 @@ def recipe_names() -> tuple[str, ...]:
     return tuple(sorted([*(n.removesuffix(".toml") for n in files if n.endswith(".toml")), *ladder_recipes()]))
 
 
+def list_recipes() -> tuple[Recipe, ...]:
+    """The recipes that come with mien, by name.
+
+    Example:
+        >>> import mien
+        >>> next(recipe.network.kind for recipe in mien.list_recipes() if recipe.name == "mien-small")
+        'resnet'
+    """
+    return tuple(load_recipe(name) for name in recipe_names())
+
+
 def matching_recipes(patterns: Iterable[str]) -> tuple[str, ...]:
     """The shipped recipes whose names match one of the patterns (`ladder-*`); all without patterns.
 

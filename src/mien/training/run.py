@@ -21,14 +21,16 @@ import torch
 from torch.nn import functional as F
 
 from mien.config import flat_items, to_toml, toml_value
-from mien.errors import OutputError, TrainingError
+from mien.data.dataset import Dataset
+from mien.errors import OutputError, TrainingError, log_warning
 from mien.evaluation.calibration import fit_temperature
 from mien.evaluation.validation import VALIDATION_FILE, HeadAnswers, write_answers
 from mien.files import make_folder, write_text
 from mien.labels import FER2013
 from mien.model_file import ModelInfo
 from mien.training.batches import Faces
-from mien.training.checkpoint import epochs_done, load_weights, save_weights
+from mien.training.callbacks import Watcher
+from mien.training.checkpoint import epochs_done, head_sizes, load_weights, save_weights
 from mien.training.class_checks import check_classes
 from mien.training.devices import pick_device
 from mien.training.distill import with_teachers
@@ -36,7 +38,7 @@ from mien.training.export import write_model_file
 from mien.training.folder_lock import hold
 from mien.training.interpolate import interpolate_with_start
 from mien.training.learning_data import Split, read_splits
-from mien.training.loop import BEST, CHECKPOINT, LAST, Watcher, fit, network_on, predict_logits
+from mien.training.loop import BEST, CHECKPOINT, LAST, Augmentation, fit, network_on, predict_logits
 from mien.training.networks import ExpressionNetwork, count_parameters
 from mien.training.plots import plot_curves
 from mien.training.recipe import Recipe, load_recipe, same_training
@@ -44,8 +46,7 @@ from mien.training.run_page import write_run_page
 from mien.training.small_sets import fit_lines, fit_to_faces
 from mien.training.targets import HeadTargets, head_targets
 from mien.training.trackers import TrackedRun, check_trackers, tracked
-from mien.training.train import log_warning
-from mien.training.workers import joined
+from mien.training.workers import WorkerGroup, joined
 from mien.version import __version__
 
 USED, ASKED = "recipe.toml", "asked.toml"
@@ -79,6 +80,10 @@ class Run:
     history: list[dict[str, float]]
     models: tuple[Path, ...]
 
+    def __repr__(self) -> str:
+        models = ", ".join(path.name for path in self.models) or "paused"
+        return f"Run({str(self.folder)!r}, recipe={self.recipe.name!r}, epochs={len(self.history)}, {models})"
+
     @property
     def model(self) -> Path:
         """The first model file: that of the votes if both heads are trained. Raises TrainingError after a pause."""
@@ -86,10 +91,38 @@ class Run:
             raise TrainingError(f"{self.folder}: the run is paused and has no model file yet; resume it")
         return self.models[0]
 
+    def to_torch(self) -> ExpressionNetwork:
+        """The trained PyTorch module of the selected epoch, in evaluation mode on the CPU.
+
+        Its input is float32 (N, C, H, W) of range 0-255; its output is a dict of logits (N, K) for each head.
+
+        Raises:
+            TrainingError: No epoch is finished yet.
+        """
+        place = self.folder / (INTERPOLATED if (self.folder / INTERPOLATED).is_file() else BEST)
+        if not place.is_file():
+            raise TrainingError(f"{self.folder}: no epoch is finished yet; resume the run")
+        network = network_on(self.recipe, head_sizes(place), torch.device("cpu"))
+        load_weights(network, place)
+        return network.eval()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Lesson:
+    """What a run trains and validates on, and the recipe that was fitted to it."""
+
+    asked: Recipe
+    recipe: Recipe
+    name: str
+    train: Split
+    validation: Split
+    targets: tuple[HeadTargets, ...]
+    held: tuple[HeadTargets, ...]
+
 
 def train_run(
     recipe: Recipe,
-    data: Path,
+    data: Path | Dataset,
     out: Path,
     *,
     resume: bool = False,
@@ -99,16 +132,13 @@ def train_run(
     trackers: Sequence[str] = (),
     device: torch.device | None = None,
     watcher: Watcher | None = None,
+    augment: Augmentation | None = None,
     warn: Callable[[str], None] = log_warning,
 ) -> Run:
     """Trains `recipe` on the training split of `data`, selects and calibrates on its validation split.
 
-    resume: go on from the checkpoint in `out`; without it a folder that holds a run is refused. stop_after: pause once
-    this many epochs are done, with no model file yet; 0 for never. stream: leave the faces on disk, where `data` is a
-    data set that mien wrote. given: the recipe's keys that the user set; of the others, the batch is fitted to few
-    faces, and warn receives a line. trackers: some of `trackers.TRACKERS`, which also get each epoch's figures. Under
-    torchrun the processes train together, and the first of them writes; to the others no model file is named, and
-    nothing is reported.
+    As `mien.train`, which has the parameters. Under torchrun the processes train together; the first of them writes and
+    reports, and the others return no model files.
     Raises DataError, RecipeError, OutputError, TrainingError; MissingExtraError for a tracker that is not installed.
     """
     check_trackers(trackers)
@@ -118,47 +148,76 @@ def train_run(
         with joined(device) as workers:
             if not workers.is_first:
                 watcher, warn, trackers = None, _ignore, ()
-            train, validation = read_splits(recipe, data, stream=stream, warn=warn)
-            train_targets = head_targets(train, recipe.targets, source=str(data))
-            validation_targets = head_targets(validation, recipe.targets, source=str(data))
-            for line in check_classes(train_targets, validation_targets, str(data)):
-                warn(line)
-            asked, recipe = recipe, _fitted(recipe, out, len(train), workers.count, given)
-            for line in fit_lines(asked, recipe, len(train)):
-                warn(line)
+            watcher = watcher or Watcher()
+            lesson = _read_lesson(recipe, data, out, workers.count, stream=stream, given=given, warn=warn)
             if workers.is_first:
                 make_folder(out)
                 held.enter_context(_sole_trainer(out))
-            if recipe.distill.teachers and not _is_finished(recipe, out):
-                kept = out / TAUGHT if workers.is_first else None
-                tell = (watcher or Watcher()).on_asking
-                train_targets = with_teachers(train_targets, train.images, recipe.distill, kept=kept, on_asking=tell)
+            lesson = _taught(lesson, out, workers, watcher)
             about = environment(device) | {"workers": workers.count}
             if workers.is_first:
-                _write_recipes(asked, recipe, out)
+                _write_recipes(lesson.asked, lesson.recipe, out)
                 write_text(out / "environment.json", json.dumps(about, indent=2) + "\n")
-            train_faces = Faces.on(device, train, train_targets)
-            validation_faces = Faces.on(device, validation, validation_targets)
-            with tracked(trackers, TrackedRun(recipe, out, about), watcher or Watcher(), warn=warn) as watching:
+            faces = Faces.on(device, lesson.train, lesson.targets)
+            validation_faces = Faces.on(device, lesson.validation, lesson.held)
+            with tracked(trackers, TrackedRun(lesson.recipe, out, about), watcher, warn=warn) as watching:
                 history = fit(
-                    recipe,
-                    train_faces,
+                    lesson.recipe,
+                    faces,
                     validation_faces,
-                    {t.head: t.weight for t in train_targets},
+                    {t.head: t.weight for t in lesson.targets},
                     out,
                     resume=resume,
                     watcher=watching,
                     workers=workers,
                     stop_after=stop_after,
+                    own_augment=augment,
                 )
         if not workers.is_first or not (out / LAST).exists():
-            return Run(out, recipe, history, ())
-        plot_curves(history, out / "curves.png", title=recipe.name)
-        about_data = f"{data.resolve().name}: {len(train)} faces to train on, {len(validation)} to validate"
-        models = _export_heads(recipe, out, about_data, validation, train_faces, validation_faces, validation_targets)
-        if models:
-            write_run_page(recipe, out, validation.images)
-        return Run(out, recipe, history, models)
+            return Run(out, lesson.recipe, history, ())
+        return _finished(lesson, out, history, faces, validation_faces)
+
+
+def _read_lesson(
+    asked: Recipe,
+    data: Path | Dataset,
+    out: Path,
+    workers: int,
+    *,
+    stream: bool,
+    given: Collection[str],
+    warn: Callable[[str], None],
+) -> _Lesson:
+    """Reads both splits, checks their classes, and fits the recipe to the number of faces."""
+    name = data.name if isinstance(data, Dataset) else str(data)
+    train, validation = read_splits(asked, data, stream=stream, warn=warn)
+    targets = head_targets(train, asked.targets, source=name)
+    held = head_targets(validation, asked.targets, source=name)
+    recipe = _fitted(asked, out, len(train), workers, given)
+    for line in (*check_classes(targets, held, name), *fit_lines(asked, recipe, len(train))):
+        warn(line)
+    return _Lesson(asked, recipe, Path(name).resolve().name, train, validation, targets, held)
+
+
+def _taught(lesson: _Lesson, out: Path, workers: WorkerGroup, watcher: Watcher) -> _Lesson:
+    """Mixes the teachers' probabilities into the targets, if the recipe has teachers and the run has steps left."""
+    if not lesson.recipe.distill.teachers or _is_finished(lesson.recipe, out):
+        return lesson
+    kept = out / TAUGHT if workers.is_first else None
+    images, distill = lesson.train.images, lesson.recipe.distill
+    targets = with_teachers(lesson.targets, images, distill, kept=kept, on_asking=watcher.on_asking)
+    return replace(lesson, targets=targets)
+
+
+def _finished(lesson: _Lesson, out: Path, history: list[dict[str, float]], faces: Faces, validation: Faces) -> Run:
+    """Draws the curves, calibrates and exports each head, and writes the page."""
+    recipe = lesson.recipe
+    plot_curves(history, out / "curves.png", title=recipe.name)
+    about = f"{lesson.name}: {len(lesson.train)} faces to train on, {len(lesson.validation)} to validate"
+    models = _export_heads(recipe, out, about, lesson.validation, faces, validation, lesson.held)
+    if models:
+        write_run_page(recipe, out, lesson.validation.images)
+    return Run(out, recipe, history, models)
 
 
 @contextmanager

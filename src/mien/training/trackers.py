@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Protocol
 from mien.config import flat_items, to_toml
 from mien.errors import MissingExtraError, TrainingError
 from mien.files import write_text
-from mien.training.loop import Watcher
+from mien.training.callbacks import Watcher
 from mien.training.recipe import Recipe
 from mien.training.records import Confusion
 

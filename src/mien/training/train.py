@@ -1,15 +1,15 @@
-"""`mien.train`: the one public call that trains a recipe. It imports PyTorch only when it runs."""
+"""`mien.train` and `mien.tune`. PyTorch is imported only when they run."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mien.config import flat_items, toml_value
-from mien.errors import MissingExtraError, RecipeError
+from mien.data.dataset import Dataset
+from mien.errors import MissingExtraError, RecipeError, log_warning
 from mien.training.class_checks import check_classes
 from mien.training.learning_data import read_splits
 from mien.training.recipe import Recipe, load_recipe
@@ -19,17 +19,17 @@ from mien.training.targets import head_targets
 if TYPE_CHECKING:
     import torch
 
-    from mien.training.loop import Watcher
+    from mien.training.callbacks import Callback, Watcher
     from mien.training.run import Run
-
-log_warning = logging.getLogger("mien").warning
+    from mien.training.tune import TuneWatcher
+    from mien.training.tuned import Tuned
 
 _PACKAGES = ("torch", "safetensors", "onnx", "onnxscript", "matplotlib")
 
 
 def train(
     recipe: str | Path | Recipe,
-    data: str | Path,
+    data: str | Path | Dataset,
     out: str | Path,
     *,
     resume: bool = False,
@@ -39,6 +39,8 @@ def train(
     threads: int = 0,
     log: Sequence[str] = (),
     given: Collection[str] = (),
+    augment: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    callbacks: Sequence[Callback] = (),
     progress: Watcher | None = None,
     warn: Callable[[str], None] = log_warning,
     **settings: Any,
@@ -47,12 +49,9 @@ def train(
 
     The run trains on the split `train`; it selects the epoch and calibrates on `validation`. Nothing is printed.
 
-        run = mien.train("toy", "faces/", out="runs/toy", seed=3, optimizer={"epochs": 5})
-        run.history, run.model
-
     Args:
         recipe: A shipped recipe's name, the path of a TOML file, or a `Recipe`.
-        data: A data set: class folders, fer2013.csv, Parquet, or what `mien data import` wrote.
+        data: A data set: class folders, fer2013.csv, Parquet, what `mien data import` wrote, or a `Dataset`.
         out: The run folder.
         resume: Resume the run in `out`. Without it, a folder that holds a run is refused.
         stop_after: Pause after this epoch, without a model file; 0 trains to the end.
@@ -61,12 +60,16 @@ def train(
         threads: CPU threads; 0 keeps PyTorch's choice.
         log: `tensorboard`, `mlflow` or both.
         given: Keys of a `Recipe` that the user set. They are not fitted to small data sets.
-        progress: Callbacks for steps and epochs.
+        augment: Changes each training batch after the recipe's own augmentation: float32 (N, C, H, W) of range 0-255,
+            on the run's device, to the same shape. Its randomness is its own: a resumed run then differs from one
+            that was not stopped.
+        callbacks: Called as the run proceeds; see `Callback`.
+        progress: Functions that a progress display passes in.
         warn: Called with each warning, one line. The default logs to the logger `mien`.
         **settings: Changes to the recipe: `seed=3`, or a section with some of its keys, `optimizer={"epochs": 5}`.
 
     Returns:
-        The run, with `folder`, `recipe`, `history` (a dict per epoch), `models` and `model`.
+        The run, with `folder`, `recipe`, `history` (a dict per epoch), `models`, `model` and `to_torch()`.
 
     Raises:
         RecipeError: The recipe or a setting is not possible.
@@ -74,8 +77,15 @@ def train(
         OutputError: `out` can't be written, or already holds a run.
         TrainingError: The device is not available, or the training failed.
         MissingExtraError: The extra [train], or a tracker, is not installed.
+
+    Example:
+        >>> import mien
+        >>> run = mien.train("toy", "faces/", out="runs/toy", optimizer={"epochs": 5})  # doctest: +SKIP
+        >>> run.history[-1]["label_accuracy"], run.model  # doctest: +SKIP
+        (0.93, PosixPath('runs/toy/toy.onnx'))
     """
     require_training("training")
+    from mien.training.callbacks import Watcher
     from mien.training.devices import pick_device
     from mien.training.run import train_run
 
@@ -86,12 +96,77 @@ def train(
         raise RecipeError(f"{next(iter(settings))}: settings need a recipe's name or file; use dataclasses.replace")
     return train_run(
         recipe,
-        Path(data),
+        data if isinstance(data, Dataset) else Path(data),
         Path(out),
         resume=resume,
         stop_after=stop_after,
         stream=stream,
         given=given,
+        trackers=log,
+        device=pick_device(device, threads=threads) if isinstance(device, str) else device,
+        watcher=(progress or Watcher()).with_callbacks(callbacks),
+        augment=augment,
+        warn=warn,
+    )
+
+
+def tune(
+    recipe: str | Path,
+    data: str | Path,
+    out: str | Path,
+    *,
+    trials: int = 20,
+    storage: str = "",
+    device: str | torch.device = "auto",
+    threads: int = 0,
+    log: Sequence[str] = (),
+    progress: TuneWatcher | None = None,
+    warn: Callable[[str], None] = log_warning,
+    **settings: Any,
+) -> Tuned:
+    """Searches the settings of a recipe that score best on validation, over its table [search], with Optuna.
+
+    A call that was killed resumes, and with it the trial that was training. Several at once share the work.
+
+    Args:
+        recipe: A recipe with a table [search]: a shipped one's name, or the path of a TOML file.
+        data: A data set, as in `train`.
+        out: The folder of all trials and of what they found: best.toml, trials.csv, tune.html, figures/.
+        trials: Trials in all, with those that are finished.
+        storage: An SQLAlchemy URL of a database that several machines share; empty keeps study.db in `out`.
+        device: As in `train`.
+        threads: As in `train`.
+        log: As in `train`, for each trial.
+        progress: Functions that a progress display passes in.
+        warn: Called with each warning, one line. The default logs to the logger `mien`.
+        **settings: Changes to the recipe, as in `train`.
+
+    Returns:
+        What the trials found: `number` and `score` of the best, `trials`, `importances`.
+
+    Raises:
+        RecipeError: The recipe has no table [search], or a setting is not possible.
+        DataError: The data can't be used.
+        OutputError: `out` can't be written.
+        TrainingError: No trial came to its end.
+        MissingExtraError: The extra [train] or [tune] is not installed.
+
+    Example:
+        >>> import mien
+        >>> mien.tune("scratch-cnn4", "fer2013.csv", "runs/tuned", trials=20).score  # doctest: +SKIP
+        0.62
+    """
+    require_training("tuning")
+    from mien.training.devices import pick_device
+    from mien.training.tune import run_trials
+
+    return run_trials(
+        str(recipe),
+        Path(data),
+        Path(out),
+        trials=trials,
+        overrides=tuple(f"{key}={toml_value(value)}" for key, value in flat_items(settings)),
+        storage=storage,
         trackers=log,
         device=pick_device(device, threads=threads) if isinstance(device, str) else device,
         watcher=progress,

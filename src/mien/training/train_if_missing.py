@@ -19,17 +19,17 @@ from mien.data.arrays import is_arrays, open_arrays, staging, write_arrays
 from mien.data.dataset import Dataset, Fitted, Problem, Selection, collect
 from mien.data.readers import open_source
 from mien.data.splits import SplitSettings, divide
-from mien.errors import DataError, ModelFileError, OutputError, TrainingError
+from mien.errors import DataError, ModelFileError, OutputError, TrainingError, log_warning
 from mien.files import atomic_path, make_folder
+from mien.training.callbacks import Watcher
 from mien.training.checkpoint import epochs_done
 from mien.training.class_checks import require_two_classes
-from mien.training.loop import CHECKPOINT, Watcher
+from mien.training.loop import CHECKPOINT
 from mien.training.model_places import DATA, run_folder
 from mien.training.recipe import Recipe, load_recipe, same_training
 from mien.training.recipe_sections import InputSettings
 from mien.training.run import asked_recipe, train_run
 from mien.training.small_sets import fitting_batch, given_keys
-from mien.training.train import log_warning
 
 FEW_FACES = 5000
 """With fewer, training begins from weights that have seen faces, and a larger share is held out."""

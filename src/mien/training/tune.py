@@ -21,17 +21,17 @@ import numpy as np
 import torch
 
 from mien.config import to_toml
-from mien.errors import DivergedError, MissingExtraError, RecipeError, TrainingError
+from mien.errors import DivergedError, MissingExtraError, RecipeError, TrainingError, log_warning
 from mien.evaluation.compare import HEADS
 from mien.files import make_folder
+from mien.training.callbacks import Watcher
 from mien.training.folder_lock import hold
-from mien.training.loop import CHECKPOINT, LAST, Watcher
+from mien.training.loop import CHECKPOINT, LAST
 from mien.training.recipe import Recipe, load_recipe
 from mien.training.run import train_run
 from mien.training.search import Choice, Range, Search, as_override, read_search
 from mien.training.small_sets import given_keys, once
 from mien.training.trackers import check_trackers
-from mien.training.train import log_warning
 from mien.training.tuned import Tried, Tuned, write_tuned
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class _GivenUp(Exception):
     """Ends a trial that does worse than most."""
 
 
-def tune(
+def run_trials(
     recipe: str,
     data: Path,
     out: Path,
@@ -114,7 +114,7 @@ def train_next_trial(
     watcher: TuneWatcher | None = None,
     warn: Callable[[str], None] = log_warning,
 ) -> Tried | None:
-    """Trains one trial, one that was killed or a new one; None where there are `trials` of them. As `tune`."""
+    """Trains one trial, one that was killed or a new one; None where there are `trials` of them. As `run_trials`."""
     watcher = watcher or TuneWatcher()
     study, space, base = open_study(recipe, out, overrides=overrides, storage=storage)
     claimed = _claim(study, out, trials)
