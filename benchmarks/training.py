@@ -21,8 +21,8 @@ from torch import nn
 from mien.data.samples import Samples
 from mien.labels import EIGHT, FER2013
 from mien.training.batches import Faces
-from mien.training.devices import has_fast_bf16, pick_device
 from mien.training.callbacks import Watcher
+from mien.training.devices import has_fast_bf16, pick_device
 from mien.training.loop import fit, network_on
 from mien.training.recipe import Recipe, load_recipe
 from mien.training.targets import head_targets

@@ -81,7 +81,7 @@ def test_the_network_of_a_run_gives_the_answers_of_its_model_file(trained, data)
     with torch.no_grad():
         logits = run.to_torch()(batch)["label"]
     own = torch.softmax(logits / model.info.temperature, 1).numpy()
-    np.testing.assert_allclose(own, model.predict(faces), atol=2e-3)
+    np.testing.assert_allclose(own, model.probabilities(faces), atol=2e-3)
 
 
 def test_a_run_that_is_paused_says_so(data, tmp_path):
