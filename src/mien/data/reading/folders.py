@@ -90,7 +90,10 @@ def find_folders(scan: Scan, *, own_classes: bool) -> Found | None:
     ]
     notes = [f"the class folder {name} holds no images" for name in walk.empty]
     if people:
-        notes.append("the folders of people are kept as the column identity; people stay together when splits are made")
+        names = sorted({p.identity for p in labelled if p.identity})
+        shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        notes.append(f"the folders of people ({shown}) are kept as the column identity; people stay together when "
+                     "splits are made")  # fmt: skip
     title = "class folders with splits" if any(walk.splits.values()) else "class folders without splits"
     reading = Reading(title, "the folders' names", labels, split_words(walk.splits), tuple(notes))
     order = {"train": 0, "validation": 1, "test": 2}
@@ -159,9 +162,13 @@ def is_expression(name: str) -> bool:
 
 def _descend(walk: _Walk, node: Node, path: str, above: Placed, own: bool) -> None:
     """Finds what the folders right below `node` are, and goes on below them."""
+    node = _without_flat_splits(walk.scan, node)
     children = node.filled()
     splits = {name: split for name in node.folders if (split := split_of(walk.scan, name)) is not None}
-    if splits and not above.split and not (above.label and set(children) - set(splits)):
+    both = {name: _split_and_class(walk.scan, name) for name in children}
+    if both and all(both.values()) and not above.split and not above.label:
+        _place_both(walk, node, both, above)
+    elif splits and not above.split and not (above.label and set(children) - set(splits)):
         _descend_splits(walk, node, splits, path, above, own)
     elif above.label:
         walk.placed.append(Placed(list(node.all_images()), above.split, above.label, above.identity))
@@ -207,8 +214,48 @@ def _descend_class(walk: _Walk, node: Node, path: str, above: Placed, people: se
         _descend(walk, inner[name], f"{path}{name}/", _with(above, identity=identity), own)
 
 
-def _with(above: Placed, *, split: str = "", label: str = "", identity: str = "") -> Placed:
-    return Placed((), split or above.split, label or above.label, identity or above.identity)
+def _without_flat_splits(scan: Scan, node: Node) -> Node:
+    """The node without folders such as `test` that hold images only, where classes lie beside them: happy, sad, test.
+
+    Their images have no label, and are reported.
+    """
+    splits = {name for name in node.folders if split_of(scan, name) is not None}
+    rest = {name: child for name, child in node.folders.items() if name not in splits}
+    if not any(is_expression(name) and child.count for name, child in rest.items()):
+        return node
+    if any(node.folders[name].folders for name in splits):
+        return node
+    return Node(node.images, rest, len(node.images) + sum(child.count for child in rest.values()))
+
+
+def _split_and_class(scan: Scan, name: str) -> tuple[str, str] | None:
+    """Split and class as written, of a folder that is named after both: train_happy, Sad-Test; else None."""
+    words = [word for word in re.split(r"[\W_]+", name) if word]
+    for split, rest in ((words[:1], words[1:]), (words[-1:], words[:-1])):
+        label = " ".join(rest)
+        if split and split_of(scan, split[0]) and is_expression(label):
+            return split[0], label
+    return None
+
+
+def _place_both(walk: _Walk, node: Node, both: Mapping[str, tuple[str, str] | None], above: Placed) -> None:
+    """Places the images of folders that are named after a split and a class."""
+    seen: dict[tuple[str | None, str], str] = {}
+    for name, pair in sorted(both.items()):
+        word, label = pair or ("", "")
+        split = split_of(walk.scan, word)
+        key = (split, canonical(label))
+        if key in seen:
+            raise DataError(f"{walk.scan.root}: '{seen[key]}' and '{name}' are both {split} and {key[1]}; rename one")
+        seen[key] = name
+        walk.splits[word] = split or ""
+        walk.placed.append(_with(above, images=list(node.folders[name].all_images()), split=word, label=key[1]))
+
+
+def _with(
+    above: Placed, *, images: Sequence[str] = (), split: str = "", label: str = "", identity: str = ""
+) -> Placed:
+    return Placed(images, split or above.split, label or above.label, identity or above.identity)
 
 
 def _recurring(folders: Sequence[Mapping[str, Node]]) -> set[str]:
@@ -242,7 +289,7 @@ def _are_people(walk: _Walk, children: Mapping[str, Node], own: bool) -> bool:
     """
     inner = [set(child.filled()) for child in children.values() if child.mostly_below()]
     names = set().union(*inner)
-    if any(is_expression(name) for name in names):
+    if any(_holds_classes(child) for child in children.values()):
         return True
     chosen = walk.scan.choices.labels
     if chosen and names & set(chosen.renamed):
@@ -259,6 +306,11 @@ def _are_people(walk: _Walk, children: Mapping[str, Node], own: bool) -> bool:
             f"expression: which are the classes? Say  --labels {second}={second},...  or  --labels {first}={first},..."
         )
     return False
+
+
+def _holds_classes(node: Node) -> bool:
+    """Whether a folder named after an expression lies below, at any depth."""
+    return any(is_expression(name) or _holds_classes(child) for name, child in node.filled().items())
 
 
 def _refuse_twin_classes(walk: _Walk, names: Sequence[str], path: str) -> None:
@@ -278,9 +330,9 @@ def _refuse_twin_classes(walk: _Walk, names: Sequence[str], path: str) -> None:
 def _refuse_twin_splits(walk: _Walk, splits: Mapping[str, str], path: str) -> None:
     seen: dict[str, str] = {}
     for name, split in splits.items():
-        if split and split in seen:
+        if split and split in seen and not {name, seen[split]} <= set(walk.scan.choices.split_map):
             raise DataError(f"{walk.scan.tree.where(path)}: '{seen[split]}' and '{name}' are both {split}; keep one, "
-                            f"or say what they are:  --split-map {name}=test")  # fmt: skip
+                            f"or say what they are:  --split-map {seen[split]}={split},{name}={split}")  # fmt: skip
         seen[split] = name
 
 
