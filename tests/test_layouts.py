@@ -290,7 +290,7 @@ def test_paths_that_more_than_one_image_could_be(tmp_path):
     write_list(tmp_path, "image,label\n1.png,happy\nx/1.png,sad\n")
     found, problems, _ = read(tmp_path)
     assert found == {"x/1.png": ("", "sad")}
-    assert "'1.png': no such file" in problems["list.csv:2"]
+    assert "'1.png': may be x/1.png or y/1.png; write the path" in problems["list.csv:2"]
 
 
 # Numbers

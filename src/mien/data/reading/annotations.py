@@ -11,7 +11,7 @@ from typing import Any
 from mien.data.reading.image_files import Box, ImageFiles, Record
 from mien.data.reading.label_reading import is_no_label
 from mien.data.reading.reading import Found, Reading, Scan, split_words
-from mien.data.reading.trees import Folder, Tree, leads_out, printable, split_named
+from mien.data.reading.trees import Tree, leads_out, printable, split_named
 from mien.errors import DataError
 from mien.labels import EIGHT, canonical
 
@@ -150,11 +150,8 @@ class Annotated:
     @cached_property
     def images(self) -> ImageNames:
         """The images that paths are looked for among: the tree's, or those under the folder that the user names."""
-        root = self.scan.choices.root
-        if root is None:
-            return ImageNames(self.scan.tree, self.scan.images)
-        tree = Folder(root)
-        return ImageNames(tree, Scan(tree, root).images)
+        scan, root = self.scan, self.scan.choices.root
+        return ImageNames(scan.image_tree, Scan(scan.image_tree, root).images if root else scan.images)
 
     def split_word(self, word: str) -> str:
         """The split that a word means, as the user or the usual spelling says; '' for none."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from mien.data.reading.image_files import ImageFiles, Record
 from mien.data.reading.lists import unread_lists
 from mien.data.reading.reading import Found, Reading, Scan, split_words
-from mien.data.reading.trees import split_named
+from mien.data.reading.trees import is_train_and_validation, split_named
 from mien.errors import DataError
 from mien.labels import EIGHT, canonical
 
@@ -151,8 +151,13 @@ def _count(node: Node) -> int:
 
 
 def split_of(scan: Scan, name: str) -> str | None:
-    """The split that a folder's name means, also as the user says; None where it means none."""
-    return scan.choices.split_map.get(name, split_named(name))
+    """The split that a folder's name means, also as the user says; None where it means none.
+
+    trainval is train: what is held out lies elsewhere then.
+    """
+    if name in scan.choices.split_map:
+        return scan.choices.split_map[name]
+    return split_named(name) or ("train" if is_train_and_validation(name) else None)
 
 
 def is_expression(name: str) -> bool:
@@ -252,9 +257,7 @@ def _place_both(walk: _Walk, node: Node, both: Mapping[str, tuple[str, str] | No
         walk.placed.append(_with(above, images=list(node.folders[name].all_images()), split=word, label=key[1]))
 
 
-def _with(
-    above: Placed, *, images: Sequence[str] = (), split: str = "", label: str = "", identity: str = ""
-) -> Placed:
+def _with(above: Placed, *, images: Sequence[str] = (), split: str = "", label: str = "", identity: str = "") -> Placed:
     return Placed(images, split or above.split, label or above.label, identity or above.identity)
 
 

@@ -111,6 +111,11 @@ def is_no_label(written: str) -> bool:
     return plain(written).lower() in NO_LABEL
 
 
+def is_number(written: str) -> bool:
+    """Whether a label is a whole number, in any spelling."""
+    return bool(_NUMBER.fullmatch(written.strip()))
+
+
 def plain(written: str) -> str:
     """A label without what differs between containers: ' 3', '3.0' and '03' are '3'."""
     text = written.strip()
@@ -176,8 +181,8 @@ def _check_order(numbers: set[int], where: str, order: str) -> None:
     start = first - 1 if first - 1 in numbers and last not in numbers else first + 1
     if start < first or (last + 1 in numbers and first not in numbers):
         own = ",".join(f"{start + i}={name}" for i, name in enumerate(names))
-        raise DataError(f"{where}: the labels are {span(numbers)}; {title} has {first} to {last}: counted from {start}? "
-                        f"Say it:  --labels {own}")  # fmt: skip
+        raise DataError(f"{where}: the labels are {span(numbers)}; {title} has {first} to {last}: counted from "
+                        f"{start}? Say it:  --labels {own}")  # fmt: skip
 
 
 def numbers_of(order: str) -> set[int]:

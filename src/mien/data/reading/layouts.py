@@ -16,7 +16,7 @@ from mien.data.reading.arrow_tables import SUFFIXES
 from mien.data.reading.ferplus_images import find_ferplus
 from mien.data.reading.folders import find_folders, find_loose
 from mien.data.reading.label_studio import find_label_studio
-from mien.data.reading.lists import find_lists, find_manifest, find_one_list
+from mien.data.reading.lists import LIST_SUFFIXES, find_lists, find_manifest, find_one_list, why_unread
 from mien.data.reading.name_labels import find_named_folders, find_named_images
 from mien.data.reading.parquet import find_parquet, read_parquet
 from mien.data.reading.pixel_tables import find_fer2013, find_pixel_table, holds_pixels, read_pixel_table
@@ -131,6 +131,9 @@ def why_unused(scan: Scan, found: Found, name: str) -> str:
         return found.stray
     if is_pickle(name):
         return PICKLE
+    unread = why_unread(scan, name) if suffix_of(name) in LIST_SUFFIXES else ""
+    if unread:
+        return unread
     what = describe_file(scan.head(name))
     if what == "a video" or suffix_of(name) in VIDEO_SUFFIXES:
         return "is a video; take frames from it as images"

@@ -13,7 +13,7 @@ from mien.data.dataset import text_column
 from mien.data.reading.arrow_tables import SUFFIXES, count_rows, read_columns, require_arrow, schema_of
 from mien.data.reading.fer2013 import vote_columns
 from mien.data.reading.image_files import column_name
-from mien.data.reading.lists import IMAGE_COLUMNS, LABEL_COLUMNS, SPLIT_COLUMNS
+from mien.data.reading.list_columns import IMAGE_COLUMNS, LABEL_COLUMNS, SPLIT_COLUMNS
 from mien.data.reading.reading import Found, Scan
 from mien.data.reading.rows import Coded, Written, found_rows
 from mien.data.reading.table_cells import TableCells, TableFile, innermost, is_list, named_images, scale_of_lists
@@ -168,7 +168,7 @@ def _found(scan: Scan, files: Sequence[TableFile]) -> Found:
     except pa.ArrowException as error:
         raise DataError(f"{where}: columns differ between its tables ({error}); import them one by one") from error
     counts = [count_rows(scan.tree.root / file.name) for file in files]
-    images = Folder(scan.choices.root) if scan.choices.root else scan.tree
+    images = scan.image_tree
     cells = TableCells(scan.tree, images, files, counts)
     sources = [f"{file.name}:{i}" for file, count in zip(files, counts, strict=True) for i in range(count)]
     split = table.column("split") if "split" in table.column_names else None

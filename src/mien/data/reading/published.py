@@ -9,11 +9,13 @@ from dataclasses import replace
 
 from mien.data.reading.folders import split_of
 from mien.data.reading.image_files import ImageFiles, Record, number_faces
+from mien.data.reading.image_paths import ImagePaths, paths_of
 from mien.data.reading.label_reading import plain
-from mien.data.reading.lists import LABEL_COLUMNS, RAF_NAME, ImagePaths, column_names_of
+from mien.data.reading.list_columns import LABEL_COLUMNS, has_header
+from mien.data.reading.lists import RAF_NAME
 from mien.data.reading.reading import Found, Reading, Scan, split_words
 from mien.data.reading.text_tables import TextTable, open_text_table
-from mien.data.reading.trees import Folder, split_named
+from mien.data.reading.trees import split_named
 from mien.errors import DataError
 from mien.images import VIDEO_SUFFIXES
 
@@ -27,13 +29,6 @@ _LOOKED_AT, _START = 40, 8192  # lines that are read to recognise a list, and th
 def base_name(name: str) -> str:
     """A path's last part."""
     return name.rpartition("/")[2]
-
-
-def images_beside(scan: Scan, listed: str) -> ImagePaths:
-    """How paths in a list are found: from the folder that the user names, or else from the list's own."""
-    if scan.choices.root:
-        return ImagePaths(Folder(scan.choices.root), "")
-    return ImagePaths(scan.tree, listed[: listed.rfind("/") + 1])
 
 
 def split_above(scan: Scan, name: str) -> str:
@@ -192,7 +187,7 @@ def _raf_rows(scan: Scan, listed: str) -> list[tuple[int, str, str]]:
     table = open_text_table(scan.tree, listed)
     if table is None or not table.delimiter:
         return []
-    table = table.with_header() if column_names_of(table) else table
+    table = table.with_header() if has_header(table) else table
     rows = [(number, cells) for number, cells in table.rows() if len(cells) > 1]
     images = [sum(bool(RAF_NAME.fullmatch(base_name(c).lower())) for c in column) for column in _columns(rows)]
     if not images or max(images) * 2 < len(rows):
@@ -224,7 +219,7 @@ def find_expw(scan: Scan, only: str = "") -> Found | None:
     for listed in [only] if only else scan.with_suffix(".lst", ".txt"):
         if not scan.tree.size(listed) or not _is_expw(scan.head(listed, _START)):
             continue
-        paths = images_beside(scan, listed)
+        paths = paths_of(scan, listed)
         lines = [(i, line) for i, line in enumerate(scan.text(listed).splitlines(), start=1) if line.strip()]
         records = number_faces(_expw_record(paths, listed, i, line) for i, line in lines)
         if all(r.wrong for r in records):

@@ -11,7 +11,7 @@ from typing import Any
 from mien.data.dataset import SPLITS, Source
 from mien.data.reading.archives import UNREADABLE
 from mien.data.reading.label_reading import LabelChoice, Labels, read_labels
-from mien.data.reading.trees import Tree, split_named, suffix_of
+from mien.data.reading.trees import Folder, Tree, split_named, suffix_of
 from mien.errors import DataError
 from mien.images import IMAGE_SUFFIXES
 from mien.signatures import HEAD_BYTES, image_kind
@@ -133,6 +133,11 @@ class Scan:
     choices: Choices = field(default_factory=Choices)
 
     @cached_property
+    def image_tree(self) -> Tree:
+        """Where the images are that lists name: the folder that the user names, or else the tree."""
+        return Folder(self.choices.root) if self.choices.root else self.tree
+
+    @cached_property
     def images(self) -> list[str]:
         """The files that are images: by a known suffix, or else by their first bytes."""
         return [name for name in self.tree.names if self._shows(name)]
@@ -164,7 +169,7 @@ class Scan:
             return b""
 
     def text(self, name: str) -> str:
-        """A whole text file: UTF-8 with or without a mark, or UTF-16 with one. Raises DataError."""
+        """A whole text file: as `decode_text` reads it. Raises DataError."""
         where = self.tree.where(name)
         if self.tree.size(name) > MAX_TEXT:
             raise DataError(
@@ -230,11 +235,23 @@ def parse_split_map(text: str) -> dict[str, str]:
     return mapped
 
 
+def encoding_of(start: bytes) -> str:
+    """How text is encoded: UTF-8, or UTF-16 with or without its mark, by where its zero bytes are."""
+    if start.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        return "utf-32"
+    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    even, odd = start[:2048:2], start[1:2048:2]
+    for zeros, others, name in ((odd, even, "utf-16-le"), (even, odd, "utf-16-be")):
+        if zeros and zeros.count(0) * 10 > 8 * len(zeros) and 0 not in others:
+            return name
+    return "utf-8-sig"
+
+
 def decode_text(data: bytes, where: str) -> str:
-    """Text in UTF-8, with or without a byte order mark, or in UTF-16 with one. Raises DataError."""
-    utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+    """Text in UTF-8 or UTF-16, with or without a byte order mark. Raises DataError."""
     try:
-        return data.decode("utf-16" if utf16 else "utf-8-sig")
+        return data.decode(encoding_of(data)).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise DataError(f"{where}: not UTF-8 text: {error}; save it as UTF-8") from error
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -166,18 +167,21 @@ class Folder:
         return f"{status.st_size}-{status.st_mtime_ns}"
 
 
+def is_split_word(text: str) -> bool:
+    """Whether a text is nothing but the word of a split: Training, PublicTest, val."""
+    return re.sub(r"[\W_]+", "", text.lower()) in _SPLIT_WORDS
+
+
 def split_named(name: str) -> str | None:
     """train, validation or test for what data sets call them: Training, PublicTest, val_set, 01_train, my_test_48x48.
 
-    None for other words. train_val is train: what is held out is elsewhere then.
+    None for other words, and for those of two splits.
     """
     bare = re.sub(r"[\W_]+", "", name.lower())
     if bare in _SPLIT_WORDS:
         return _SPLIT_WORDS[bare]
-    if bare in ("trainval", "trainvalid"):
-        return "train"
     words = [word.lower() for word in _WORD.findall(_CAMEL.sub(" ", name))]
-    pairs = {a + b for a, b in zip(words, words[1:], strict=False)} & {"publictest", "privatetest"}
+    pairs = {a + b for a, b in pairwise(words)} & {"publictest", "privatetest"}
     if pairs:
         return _SPLIT_WORDS[pairs.pop()]
     splits = [word for word in words if word in _SPLIT_WORDS]
@@ -185,9 +189,13 @@ def split_named(name: str) -> str | None:
     meant = {_SPLIT_WORDS[word] for word in splits if others <= _SPLIT_FILLER or word not in _WHOLE_NAMES}
     if others & _NO_SPLIT or len(words) > _MOST_WORDS or any(canonical(word) in EIGHT for word in others):
         return None
-    if meant == {"train", "validation"}:
-        return "train"
     return meant.pop() if len(meant) == 1 else None
+
+
+def is_train_and_validation(name: str) -> bool:
+    """Whether a name means both: trainval, train_and_val."""
+    words = {word.lower() for word in _WORD.findall(_CAMEL.sub(" ", name))}
+    return bool(words & {"trainval", "trainvalid"}) or {"train", "validation"} <= {_SPLIT_WORDS.get(w) for w in words}
 
 
 def leads_out(name: str) -> bool:
