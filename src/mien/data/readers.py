@@ -247,7 +247,7 @@ def _finish(found: Found | None, scan: Scan | None, said: Choices, root: Path) -
     unused: list[str] = []
     if scan is not None:
         used = {r.name for r in source.records} if isinstance(source, ImageFiles) else set()
-        used |= set(found.used)
+        used |= {*found.used, *scan.class_files}
         unused = [name for name in scan.tree.names if name not in used]
     if said.splits is not None and isinstance(source, ImageFiles):  # problems of no split are reported with every split
         source = replace(

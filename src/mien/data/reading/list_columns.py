@@ -34,6 +34,7 @@ _LABEL_WORDS = {"label", "labels", "lbl", "emotion", "emotions", "expression", "
 _YES = {"1", "1.0", "true", "yes"}
 _NO = {"0", "0.0", "false", "no", ""}
 _LOOKED_AT = 40  # lines that are read to recognise the columns
+_LONG_PATH = 30  # words; more are the grey values of an image
 _SURE_IMAGES = 15  # the first of IMAGE_COLUMNS, which mean images also where none is there
 
 
@@ -107,6 +108,7 @@ def label_column(titles: Sequence[str], rows: Sequence[Sequence[str]], taken: in
     A column that names expressions goes before numbers whose meaning it tells.
     """
     known = [titles.index(k) for k in LABEL_COLUMNS if k in titles and titles.index(k) != taken]
+    known = [i for i in known if not rows or any(one_value(row[i]) is not None for row in rows if i < len(row))]
     if not known:
         known = [i for i, t in enumerate(titles) if i != taken and _LABEL_WORDS & set(re.split(r"[\W_]+", t))]
         known = known if len(known) == 1 else []
@@ -170,7 +172,8 @@ def _image_column(titles: Sequence[str], rows: Sequence[Sequence[str]], paths: I
         if any(paths.find(cell) for cell in cells[:10]):
             return column
     sure = [titles.index(k) for k in IMAGE_COLUMNS[:_SURE_IMAGES] if k in titles]
-    return sure[0] if sure else -1
+    paths_only = [i for i in sure if not any(len(row[i].split()) > _LONG_PATH for row in rows if i < len(row))]
+    return paths_only[0] if paths_only else -1
 
 
 def _are_expressions(cells: Sequence[str]) -> bool:

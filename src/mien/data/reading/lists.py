@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from mien.data.reading.archives import UNREADABLE
 from mien.data.reading.image_files import ImageFiles, Record, column_name
 from mien.data.reading.image_paths import ImagePaths, paths_of
-from mien.data.reading.json_tables import one_value
+from mien.data.reading.json_tables import json_objects, one_value
 from mien.data.reading.label_reading import is_no_label, plain
 from mien.data.reading.list_columns import (
     IMAGE_COLUMNS,
@@ -59,6 +60,8 @@ def unread_lists(scan: Scan) -> list[str]:
 def why_unread(scan: Scan, name: str) -> str:
     """Why a list that names images of a tree is not read; '' where it names none."""
     table = open_text_table(scan.tree, name)
+    if table is None and suffix_of(name) in (".json", ".jsonl", ".ndjson"):
+        return _broken_json(scan, name)
     if table is None or columns_of(scan, table):
         return ""
     named = table if table.columns else table.with_header()
@@ -68,6 +71,15 @@ def why_unread(scan: Scan, name: str) -> str:
     if not any(sum(paths.find(cell) is not None for cell in cells) * 2 > len(rows) for cells in columns):
         return ""
     return f"names images, but {_no_labels(named)}"
+
+
+def _broken_json(scan: Scan, name: str) -> str:
+    """Why a JSON file holds no rows."""
+    try:
+        first = next(json_objects(scan.tree, name), None)
+    except (DataError, *UNREADABLE) as error:
+        return str(error).removeprefix(f"{scan.tree.where(name)}: ")
+    return "" if first else "is JSON of no rows"
 
 
 def _no_labels(table: TextTable) -> str:

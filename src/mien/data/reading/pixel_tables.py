@@ -7,9 +7,11 @@ extended, and tables that people made after them: names for numbers, values of 0
 from __future__ import annotations
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +21,8 @@ from mien.data.dataset import CHUNK, SPLITS, Chunk, Problem, Step, text_column
 from mien.data.reading.archives import UNREADABLE
 from mien.data.reading.fer2013 import check_join, read_ferplus, vote_columns
 from mien.data.reading.label_reading import Labels, is_no_label, plain
-from mien.data.reading.list_columns import LABEL_COLUMNS, SPLIT_COLUMNS
+from mien.data.reading.list_columns import first_rows, label_column, split_column
+from mien.data.reading.pixel_texts import pixels_of, scaled_pixels
 from mien.data.reading.reading import Found, Reading, Scan, split_words
 from mien.data.reading.text_tables import MAX_LINE, TextTable, column_names, open_text_table
 from mien.data.reading.trees import Folder, Tree
@@ -30,8 +33,10 @@ FER2013_NAMES = ("fer2013.csv", "icml_face_data.csv")
 FERPLUS_NAME = "fer2013new.csv"
 PIXEL_COLUMNS = ("pixels", "pixel", "pixel_values", "image_pixels")
 
-_BLOCK = 64  # rows parsed at once: their bytes and what is made of them stay in the processor's cache
 _LOOKED_AT = 100  # rows that are read for the size of the images and the scale of their values
+_LEAST_PIXELS = 64  # of an image that no column's name tells
+_DELIMITERS = (",", ";", "\t")
+_PIXEL_TITLE = re.compile(r"(?:pixel|pix|px|p)?_?(?:(?P<row>\d+)x)?(?P<number>\d+)")
 _BLANKS = bytes.maketrans(b',;[]()"', b"       ")
 
 
@@ -39,7 +44,8 @@ _BLANKS = bytes.maketrans(b',;[]()"', b"       ")
 class PixelColumns:
     """Where in a row what is. pixels: of the first value. each: how many columns hold a value each; 0: one holds all.
 
-    count: how many columns there are. usage: -1 where there is none.
+    count: how many columns there are. usage, label: -1 where there is none. delimiter: between columns. skipped: lines
+    before the first row.
     """
 
     label: int
@@ -47,6 +53,8 @@ class PixelColumns:
     usage: int
     count: int
     each: int = 0
+    delimiter: bytes = b","
+    skipped: int = 1
 
 
 class Fields(NamedTuple):
@@ -96,7 +104,7 @@ class PixelTable:
         held: list[tuple[int, int, bytes]] = []
         wanted = self.wanted.copy()
         wanted[: places[0]] = False
-        for row, (number, line) in enumerate(data_lines(self.tree, self.name)):
+        for row, (number, line) in enumerate(data_lines(self.tree, self.name, self.columns.skipped)):
             if row < len(wanted) and wanted[row]:
                 held.append((row, number, line))
                 if len(held) == CHUNK:
@@ -159,7 +167,7 @@ def find_fer2013(scan: Scan) -> Found | None:
 
 def find_pixel_table(scan: Scan) -> Found | None:
     """The one CSV of a tree with labelled images in it; of several the challenge's own train.csv."""
-    names = scan.with_suffix(".csv", ".tsv", ".txt")
+    names = scan.with_suffix(".csv", ".tsv", ".txt", ".data", "")
     labelled = [name for name in names if (found := _pixel_columns(scan, name)) and found[1].label >= 0]
     if len(labelled) > 1:
         raise DataError(
@@ -188,12 +196,12 @@ def read_pixel_table(scan: Scan, name: str, *, beside: bool = False) -> Found:
             f"{where}: no column '{missing}' in its header ({titles[:200]}); expected emotion, pixels, Usage"
         )
     table, columns = found
-    if table.encoding == "utf-16":
-        raise DataError(f"{where}: not UTF-8 text but UTF-16; save it as UTF-8")
+    if table.encoding != "utf-8-sig":
+        raise DataError(f"{where}: not UTF-8 text but {table.encoding.upper()}; save it as UTF-8")
     usages: list[str] = []
     written: list[str] = []
     texts: list[bytes] = []
-    for number, line in data_lines(tree, name):
+    for number, line in data_lines(tree, name, columns.skipped):
         fields = fields_of(line, columns)
         if not fields.reason:
             _check_cells(fields, f"{where}:{number}")
@@ -201,6 +209,8 @@ def read_pixel_table(scan: Scan, name: str, *, beside: bool = False) -> Found:
         written.append(fields.label)
         if len(texts) < _LOOKED_AT and not fields.reason:
             texts.append(fields.pixels)
+    if not usages:
+        raise DataError(f"{where}: holds no rows; expected a header and a line for each image")
     side, scale = _size_and_scale(texts)
     splits = {usage: scan.choices.split(usage) for usage in set(usages)}
     wanted = np.ones(len(usages), bool)
@@ -221,35 +231,83 @@ def read_pixel_table(scan: Scan, name: str, *, beside: bool = False) -> Found:
     title = "fer2013 CSV" if votes is None else "fer2013 CSV with FER+ votes"
     source = PixelTable(tree, name, columns, labels, splits, side, scale, wanted, fingerprint, votes)
     notes = [f"values of 0 to 1 are multiplied by 255 ({name})"] if scale == 255 else []
-    column = table.columns[columns.label] if columns.label >= 0 else ""
+    column = (table.columns[columns.label] if table.columns else f"{columns.label + 1}") if columns.label >= 0 else ""
     come_from = f"column '{column}' of {name}" if column else ""
+    if not column:
+        notes.append(f"the images have no labels: none of the columns of {name} is known as labels: --label-column")
     read_splits = split_words({usage: split or "" for usage, split in splits.items() if usage and split is not None})
     return Found(source, Reading(title, come_from, labels, read_splits, tuple(notes)), used)
 
 
 def _pixel_columns(scan: Scan, name: str) -> tuple[TextTable, PixelColumns] | None:
-    """Where in a CSV what is; None where it holds no pixels."""
+    """Where in a CSV what is; None where it holds no pixels. Raises DataError where columns of pixels are shuffled."""
     table = open_text_table(scan.tree, name)
-    if table is None or table.delimiter != ",":
+    if table is None or table.delimiter not in _DELIMITERS:
         return None
-    table = table.with_header()
-    titles = table.columns
+    named = table.with_header()
+    titles = named.columns
+    where = scan.tree.where(name)
     pixels = next((titles.index(c) for c in PIXEL_COLUMNS if c in titles), -1)
-    each = 0
+    each, header = 0, True
     if pixels < 0:
-        numbered = [i for i, title in enumerate(titles) if title.removeprefix("pixel").strip("_").isdecimal()]
-        if len(numbered) < 64 or numbered != list(range(numbered[0], numbered[0] + len(numbered))):
-            return None
-        pixels, each = numbered[0], len(numbered)
+        pixels, each = _columns_of_pixels(titles, where)
+    if pixels < 0:
+        rows = [cells for _, cells in islice(first_rows(table), 3)]
+        pixels = next((i for i in range(len(titles)) if _are_pixels([row[i] for row in rows[1:] if i < len(row)])), -1)
+        header = pixels < 0 or not _are_pixels(table.first[pixels : pixels + 1])
+    if pixels < 0:
+        return None
+    rest = [i for i in range(len(titles)) if not pixels <= i < pixels + max(1, each)]
+    rows = [[row[i] if i < len(row) else "" for i in rest] for _, row in first_rows(named if header else table)]
+    places = _places([titles[i] for i in rest] if header else [""] * len(rest), rows, scan, where)
+    label, usage = (rest[i] if i >= 0 else -1 for i in places)
+    skipped = table.skipped + header
+    delimiter = table.delimiter.encode()
+    return named if header else table, PixelColumns(label, pixels, usage, len(titles), each, delimiter, skipped)
+
+
+def _places(titles: Sequence[str], rows: Sequence[Sequence[str]], scan: Scan, where: str) -> tuple[int, int]:
+    """Which of the columns beside the pixels hold the label and the split; -1 where none does."""
     choice = "_".join(scan.choices.label_column.lower().split())
     if choice and choice not in titles:
+        raise DataError(f"{where}: no column '{scan.choices.label_column}'; it has {', '.join(titles)[:200]}")
+    usage = split_column(titles, rows, ())
+    label = titles.index(choice) if choice else label_column(titles, rows, usage)
+    left = [i for i in range(len(titles)) if i != usage]
+    if label < 0 and len(left) == 1 and not any(titles):
+        label = left[0]
+    return label, usage
+
+
+def _columns_of_pixels(titles: Sequence[str], where: str) -> tuple[int, int]:
+    """The first of the columns that hold a pixel each (pixel0, p_1, 2, 28x28), and how many there are; -1 and 0.
+
+    Raises DataError where they are in another order than their names.
+    """
+    matches = [(i, m) for i, title in enumerate(titles) if (m := _PIXEL_TITLE.fullmatch(title))]
+    if len(matches) < _LEAST_PIXELS:
+        return -1, 0
+    numbers = [(int(m["row"] or 0), int(m["number"])) for _, m in matches]
+    places = [i for i, _ in matches]
+    if numbers != sorted(numbers) and len(set(numbers)) == len(numbers) and {r for r, _ in numbers} != {0}:
+        numbers = [(c, r) for r, c in numbers]
+    steps = {b[1] - a[1] for a, b in pairwise(numbers) if a[0] == b[0]}
+    if len(set(numbers)) < len(numbers) or places != list(range(places[0], places[0] + len(places))):
+        return -1, 0
+    if numbers != sorted(numbers) or steps - {1}:
+        first = titles[places[0]]
         raise DataError(
-            f"{scan.tree.where(name)}: no column '{scan.choices.label_column}'; it has {', '.join(titles)[:200]}"
+            f"{where}: its {len(places)} columns of pixels ({first}, ...) are not in their order; sort them"
         )
-    known = [choice] if choice else ["emotion", *LABEL_COLUMNS]
-    label = next((titles.index(c) for c in known if c in titles), -1)
-    usage = next((titles.index(c) for c in ("usage", *SPLIT_COLUMNS) if c in titles), -1)
-    return table, PixelColumns(label, pixels, usage, len(titles), each)
+    return places[0], len(places)
+
+
+def _are_pixels(cells: Sequence[str]) -> bool:
+    """Whether cells are the grey values of an image each."""
+    texts = [cell.encode("utf-8", "replace").translate(_BLANKS).split() for cell in cells]
+    return bool(texts) and all(
+        len(text) >= _LEAST_PIXELS and all(value.replace(b".", b"", 1).isdigit() for value in text) for text in texts
+    )
 
 
 def _votes_file(scan: Scan, name: str, *, beside: bool) -> tuple[Tree, str] | None:
@@ -288,16 +346,17 @@ def _size_and_scale(texts: Sequence[bytes]) -> tuple[int, float]:
     return side, 255.0 if highest <= 1 else 1.0
 
 
-def data_lines(tree: Tree, name: str) -> Iterator[tuple[int, bytes]]:
-    """The lines of a CSV behind its header, with their numbers (the header is 1), without blank ones.
+def data_lines(tree: Tree, name: str, skipped: int) -> Iterator[tuple[int, bytes]]:
+    """The lines of a CSV behind those that are skipped, with their numbers from 1, without blank ones.
 
     Raises DataError where the file can't be read to its end.
     """
     where = tree.where(name)
     with tree.open(name) as file:
         try:
-            file.readline(MAX_LINE)
-            number = 1
+            for _ in range(skipped):
+                file.readline(MAX_LINE)
+            number = skipped
             while line := file.readline(MAX_LINE):
                 number += 1
                 if len(line) == MAX_LINE:
@@ -310,10 +369,10 @@ def data_lines(tree: Tree, name: str) -> Iterator[tuple[int, bytes]]:
 
 def fields_of(line: bytes, columns: PixelColumns) -> Fields:
     """One line; its pixels are not looked at."""
-    cells = line.split(b",")
+    cells = line.split(columns.delimiter)
     cells[-1] = cells[-1].rstrip(b"\r\n")
     if b'"' in line:
-        cells = _quoted(line)
+        cells = _quoted(line, columns.delimiter)
     if len(cells) < columns.count:
         return Fields(reason=f"{len(cells)} columns; expected {columns.count}")
     usage = cells[columns.usage].decode("utf-8", "replace").strip() if columns.usage >= 0 else ""
@@ -326,88 +385,14 @@ def fields_of(line: bytes, columns: PixelColumns) -> Fields:
     return Fields(pixels, label, usage)
 
 
-def _quoted(line: bytes) -> list[bytes]:
-    """The cells of a line with quotes, in which commas may be."""
+def _quoted(line: bytes, delimiter: bytes) -> list[bytes]:
+    """The cells of a line with quotes, in which delimiters may be."""
     text = line.decode("utf-8", "surrogateescape").rstrip("\r\n")
     try:
-        cells = next(csv.reader([text], skipinitialspace=True), [])
+        cells = next(csv.reader([text], delimiter=delimiter.decode(), skipinitialspace=True), [])
     except csv.Error:
-        return line.rstrip(b"\r\n").split(b",")
+        return line.rstrip(b"\r\n").split(delimiter)
     return [cell.strip().encode("utf-8", "surrogateescape") for cell in cells]
-
-
-def scaled_pixels(texts: Sequence[bytes], side: int, scale: float) -> tuple[NDArray[np.uint8], dict[int, str]]:
-    """`pixels_of` for values with a decimal point, of 0 to 1 (scale 255) or of 0 to 255 (scale 1)."""
-    images = np.zeros((len(texts), side, side, 1), np.uint8)
-    wrong: dict[int, str] = {}
-    for i, text in enumerate(texts):
-        try:
-            values = np.array(text.split(), np.float64) * scale
-        except ValueError:
-            wrong[i] = "something else than numbers among the pixels"
-            continue
-        if len(values) != side * side:
-            wrong[i] = f"{len(values)} pixels; expected {side * side} ({side} x {side})"
-        elif not ((values >= 0) & (values <= 255)).all():  # NaN is neither
-            wrong[i] = f"a pixel outside 0 to {255 / scale:g}, unlike the rows before"
-        else:
-            images[i] = np.rint(values).astype(np.uint8).reshape(side, side, 1)
-    return images, wrong
-
-
-def pixels_of(texts: Sequence[bytes], side: int) -> tuple[NDArray[np.uint8], dict[int, str]]:
-    """Texts of grey values with blanks between -> uint8 (N, side, side, 1), and text -> why it can't be used.
-
-    Images of texts that can't be used are black.
-    """
-    images = np.zeros((len(texts), side, side, 1), np.uint8)
-    wrong: dict[int, str] = {}
-    for first in range(0, len(texts), _BLOCK):
-        block, reasons = _block_of_pixels(texts[first : first + _BLOCK], side)
-        images[first : first + _BLOCK] = block
-        wrong |= {first + i: reason for i, reason in reasons.items()}
-    return images, wrong
-
-
-def _block_of_pixels(texts: Sequence[bytes], side: int) -> tuple[NDArray[np.uint8], dict[int, str]]:
-    """`pixels_of`, all texts in one whole-array arithmetic.
-
-    A number is a digit before a byte that is none, plus 10 and 100 times the digits before it.
-    """
-    length = side * side
-    # Three blanks in front: nothing reaches beyond the array. One behind each text: no number spans two.
-    joined = b"   " + b" ".join(texts) + b" "
-    starts = 3 + np.concatenate(([0], np.cumsum([len(t) + 1 for t in texts])))
-    digits = np.frombuffer(joined, np.uint8) - np.uint8(ord("0"))  # wraps: what is no digit is above 9
-    is_digit = digits < 10
-    ends = np.flatnonzero(is_digit[:-1] > is_digit[1:])
-    tens, hundreds = digits[ends - 1], digits[ends - 2]
-    has_tens = tens < 10
-    has_hundreds = has_tens & (hundreds < 10)
-    values = digits[ends] + np.where(has_tens, tens, 0) * np.uint16(10)
-    values += np.where(has_hundreds, hundreds, 0) * np.uint16(100)
-    long = has_hundreds & (digits[ends - 3] < 10)
-    first = np.searchsorted(ends, starts)
-    counts = np.diff(first)
-
-    wrong: dict[int, str] = {}
-    for i in np.flatnonzero(counts != length).tolist():
-        wrong[i] = f"{counts[i]} pixels; expected {length} ({side} x {side})"
-    for at in np.flatnonzero((values > 255) | long).tolist():
-        value = "of more than three digits" if long[at] else str(values[at])
-        wrong[int(np.searchsorted(first, at, "right")) - 1] = f"a pixel of {value}; expected 0 to 255"
-    foreign = np.flatnonzero(~is_digit & (digits != np.uint8(ord(" ") - ord("0") + 256)))
-    rows = np.searchsorted(starts, foreign, "right") - 1
-    for row, at in zip(*np.unique(rows, return_index=True), strict=True):
-        character = chr(joined[foreign[at]])
-        wrong[int(row)] = f"{character!r} among the pixels; expected numbers of 0 to 255 with blanks between"
-    if not wrong:
-        return values.astype(np.uint8).reshape(-1, side, side, 1), {}
-    images = np.zeros((len(texts), side, side, 1), np.uint8)
-    for i in range(len(texts)):
-        if i not in wrong:
-            images[i] = values[first[i] : first[i + 1]].reshape(side, side, 1)
-    return images, wrong
 
 
 def _check_cells(fields: Fields, where: str) -> None:

@@ -15,9 +15,9 @@ from mien.data.reading.list_columns import LABEL_COLUMNS, has_header
 from mien.data.reading.lists import RAF_NAME
 from mien.data.reading.reading import Found, Reading, Scan, split_words
 from mien.data.reading.text_tables import TextTable, open_text_table
-from mien.data.reading.trees import split_named
+from mien.data.reading.trees import split_named, suffix_of
 from mien.errors import DataError
-from mien.images import VIDEO_SUFFIXES
+from mien.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 _RAF_LIST = re.compile(r"(?P<base>(?:.*?/)??)(EmoLabel/)?list_par?tition_label\.txt", re.IGNORECASE)
 _RAF_CLASSES = tuple("1234567")
@@ -100,7 +100,8 @@ def _refuse_compound(scan: Scan, listed: str, lines: Sequence[str]) -> None:
     """Raises DataError for RAF-DB's compound expressions, whose numbers mean others."""
     last = [line.split()[-1] for line in lines]
     above = sum(word in ("8", "9", "10", "11") for word in last)
-    if scan.choices.labels is None and ("compound" in listed.lower() or (above > 1 and above * 20 > len(last))):
+    compound = "compound" in listed.lower() or all("compound" in name.lower() for name in scan.images)
+    if scan.choices.labels is None and (compound or (above > 1 and above * 20 > len(last))):
         raise DataError(f"{scan.tree.where(listed)}: lists RAF-DB's compound expressions; mien reads the basic ones; "
                         "give the folder 'basic', or name the numbers with  --labels 1=NAME,...")  # fmt: skip
 
@@ -246,7 +247,11 @@ def _expw_fields(line: str) -> tuple[str, list[float], str] | None:
         numbers = [float(word) for word in words[1:7]]
     except ValueError:
         return None
-    whole = len(words) == 8 and all(number == round(number) for number in numbers[:5] if abs(number) < 1e9)
+    whole = (
+        len(words) == 8
+        and suffix_of(words[0].strip()) in IMAGE_SUFFIXES
+        and all(number == round(number) for number in numbers[:5] if abs(number) < 1e9)
+    )
     return (words[0].strip(), numbers, words[7]) if whole and all(abs(n) < 1e9 for n in numbers) else None
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from mien.data.dataset import SPLITS, Source
 from mien.data.reading.archives import UNREADABLE
-from mien.data.reading.label_reading import LabelChoice, Labels, read_labels
+from mien.data.reading.class_names import class_names
+from mien.data.reading.label_reading import LabelChoice, Labels, is_no_label, is_number, plain, read_labels
 from mien.data.reading.trees import Folder, Tree, split_named, suffix_of
 from mien.errors import DataError
 from mien.images import IMAGE_SUFFIXES
@@ -126,11 +127,15 @@ class Found:
 
 @dataclass(frozen=True)
 class Scan:
-    """A tree, looked over once for all layouts. root: its path on this machine (the archive's, for an archive)."""
+    """A tree, looked over once for all layouts. root: its path on this machine (the archive's, for an archive).
+
+    class_files: those that named the numbers of the labels.
+    """
 
     tree: Tree
     root: Path
     choices: Choices = field(default_factory=Choices)
+    class_files: list[str] = field(default_factory=list, compare=False)
 
     @cached_property
     def image_tree(self) -> Tree:
@@ -183,8 +188,20 @@ class Scan:
         return decode_text(data, where)
 
     def labels(self, written: Collection[str], where: str, **known: Any) -> Labels:
-        """What labels mean, with what the user says of them; `known` as in `read_labels`."""
-        return read_labels(written, where, choice=self.choices.labels, **known)
+        """What labels mean, with what the user says of them, or a file of class names; `known` as in `read_labels`."""
+        if self.choices.labels or known.get("declared") or known.get("order"):
+            return read_labels(written, where, choice=self.choices.labels, **known)
+        texts = [text for text in written if not is_no_label(text)]
+        if not texts or not all(map(is_number, texts)):
+            return read_labels(written, where, **known)
+        files, names = class_names(self.tree.names, {int(plain(text)) for text in texts}, self.text, where)
+        if not names:
+            return read_labels(written, where, **known)
+        self.class_files.extend(files)
+        meaning = LabelChoice("", renamed={str(number): name for number, name in names.items()})
+        labels = read_labels(written, where, choice=meaning)
+        said = ", ".join(f"{number} {name}" for number, name in sorted(names.items()))
+        return replace(labels, said=(f"{said} (named in {', '.join(files)})", *labels.said[1:]))
 
     def _shows(self, name: str) -> bool:
         suffix = suffix_of(name)
