@@ -21,12 +21,13 @@ from mien.data.dataset import CHUNK, SPLITS, Chunk, Dataset, Fitted, Problem, So
 from mien.data.reading.archives import Archive, other_archive
 from mien.data.reading.image_files import ImageFiles
 from mien.data.reading.label_reading import Labels
-from mien.data.reading.layouts import KNOWN, find_layout, why_unused
+from mien.data.reading.layouts import KNOWN, PACKED, find_layout, why_unused
 from mien.data.reading.reading import Choices, Found, Reading, Scan, make_choices
 from mien.data.reading.tars import TarArchive, is_tar
 from mien.data.reading.trees import Folder, Tree, printable, suffix_of
 from mien.data.samples import Samples
 from mien.errors import DataError
+from mien.signatures import describe_file
 
 _log = logging.getLogger("mien")
 
@@ -236,6 +237,10 @@ def _nothing(scan: Scan | None, root: Path) -> str:
     """What is in a tree in which there is no data set."""
     kinds = Counter(suffix_of(name) or "without a suffix" for name in scan.tree.names) if scan else Counter()
     holds = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(6)) or "only empty folders"
+    for name in scan.tree.names if scan else ():
+        what = describe_file(scan.head(name))
+        if what in PACKED:
+            return f"{root}: holds {what} ({name}) and no images; {PACKED[what]}"
     return f"{root}: no images, lists or tables that mien reads in it ({holds}); expected {KNOWN}"
 
 

@@ -68,6 +68,8 @@ READ = tuple(layout.title for layout in LAYOUTS if "refused" not in layout.recog
 KNOWN = f"{', '.join(READ)}, a ZIP, or arrays of mien"
 """The layouts, for messages."""
 
+_SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers")
+
 FILES: tuple[tuple[tuple[bytes, ...], tuple[str, ...], Callable[[Scan, str], Found]], ...] = (
     ((b"PAR1", b"ARROW1"), SUFFIXES, read_parquet),
     ((b"\x93NUMPY", b"\x89HDF", b"MATLAB"), (".npy", ".npz", ".mat", *HDF5_SUFFIXES), read_arrays),
@@ -80,6 +82,16 @@ LISTS = (find_raf_db, find_affectnet_lists, find_expw, find_ferplus)
 
 ANNOTATIONS = (find_coco, find_fiftyone, find_label_studio, find_cvat, find_voc, find_tables)
 """Files of annotations that a user may name alone; the images are in their folder."""
+
+
+PACKED = {
+    "a ZIP": "unpack it, and give the folder",
+    "an archive": "unpack it, and give the folder",
+    "a Parquet file": "end its name in .parquet",
+    "an HDF5 file": "end its name in .h5",
+    "a NumPy array": "end its name in .npy",
+}
+"""Files that may hold a data set though their names do not say so, by `describe_file`, and what to do with them."""
 
 
 def find_layout(scan: Scan, name: str = "") -> Found | None:
@@ -134,7 +146,11 @@ def why_unused(scan: Scan, found: Found, name: str) -> str:
     unread = why_unread(scan, name) if suffix_of(name) in LIST_SUFFIXES else ""
     if unread:
         return unread
+    if suffix_of(name) in _SPREADSHEETS:
+        return "is a spreadsheet; save it as CSV"
     what = describe_file(scan.head(name))
+    if what in PACKED:
+        return f"is {what}; {PACKED[what]}"
     if what == "a video" or suffix_of(name) in VIDEO_SUFFIXES:
         return "is a video; take frames from it as images"
     return f"is {what}, not an image, and was not needed as a list"

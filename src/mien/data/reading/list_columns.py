@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from mien.data.reading.image_paths import ImagePaths, paths_of
@@ -116,7 +116,7 @@ def label_column(titles: Sequence[str], rows: Sequence[Sequence[str]], taken: in
     both = [i for i in known if i in named]
     if both or not known:
         return both[0] if both else named[0] if len(named) == 1 else -1
-    explained = [i for i in named if _explains(rows, known[0], i)]
+    explained = [i for i in named if explains((r[known[0]], r[i]) for r in rows if max(known[0], i) < len(r))]
     return explained[0] if len(explained) == 1 else known[0]
 
 
@@ -135,11 +135,14 @@ def split_column(titles: Sequence[str], rows: Sequence[Sequence[str]], taken: Se
     return found[0] if len(found) == 1 else -1
 
 
-def _explains(rows: Sequence[Sequence[str]], numbers: int, names: int) -> bool:
-    """Whether each number of one column stands for one name of the other, and each name for one number."""
-    pairs = {(plain(r[numbers]), canonical(r[names])) for r in rows if max(numbers, names) < len(r) and r[numbers]}
-    return all(is_number(number) for number, _ in pairs) and len({number for number, _ in pairs}) == len(pairs) == len(
-        {name for _, name in pairs}
+def explains(pairs: Iterable[tuple[str, str]]) -> bool:
+    """Whether pairs of a label and a text are each a number and the expression that it stands for, one to one."""
+    meant = {(plain(number), canonical(name)) for number, name in pairs if number.strip()}
+    names = {name for _, name in meant}
+    return (
+        all(is_number(number) for number, _ in meant)
+        and len({number for number, _ in meant}) == len(meant) == len(names)
+        and len(names & set(EIGHT)) > 1
     )
 
 

@@ -102,7 +102,7 @@ class Reading:
         names = ", ".join(self.labels.names) if self.labels.names else "none"
         lines.append(f"labels   {names}" + (f"; from {self.labels_from}" if self.labels_from else ""))
         lines += [f"         {line}" for line in self.labels.said]
-        if self.splits:
+        if any(self.splits):
             lines.append(
                 "splits   " + ", ".join(f"{a} -> {b or 'none'}" if a != b else a for a, b in self.splits.items())
             )
