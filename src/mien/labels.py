@@ -80,8 +80,8 @@ _SPELLINGS: dict[str, str] = {
             "혐오 iğrenme tiksinme اشمئزاز نفرت jijik घृणा รังเกียจ"
         ),
         "fear": (
-            "fearful fearfully fearfulness afraid scared frightened terrified angst ängstlich furcht peur effrayé miedo "
-            "temor asustado paura impaurito medo bang rädd rädsla redd frygt strach страх страх φόβος félelem frică "
+            "fearful fearfully fearfulness afraid scared frightened terrified angst ängstlich furcht peur effrayé "
+            "miedo temor paura impaurito medo bang rädd rädsla redd frygt strach страх страх φόβος félelem frică "
             "恐惧 害怕 恐懼 恐れ 恐怖 두려움 공포 korku korkmuş خوف ترس takut sợ डर กลัว פחד"
         ),
         "happy": (

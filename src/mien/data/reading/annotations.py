@@ -11,7 +11,7 @@ from typing import Any
 from mien.data.reading.image_files import Box, ImageFiles, Record
 from mien.data.reading.label_reading import is_no_label
 from mien.data.reading.reading import Found, Reading, Scan, split_words
-from mien.data.reading.trees import Tree, leads_out, printable, split_named
+from mien.data.reading.trees import CONTAINERS, Tree, leads_out, printable, split_named
 from mien.errors import DataError
 from mien.labels import EIGHT, canonical
 
@@ -22,11 +22,6 @@ NO_IMAGE = "no such image"
 """Why a path that an annotation file names can't be used."""
 
 _LABEL_ATTRIBUTES = {"emotion", "expression", "facial_expression", "facial expression", "label", "class", "sentiment"}
-_CONTAINERS = {
-    "images", "image", "imgs", "img", "data", "dataset", "datasets", "media", "upload", "uploads", "jpegimages",
-    "pictures", "photos", "files", "obj_train_data",
-}  # fmt: skip
-"""Folders that hold images and say nothing of them: a path may leave them out, or have others in their place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +111,7 @@ def _overlap(name: str, parts: Sequence[str], folder: str, foreign: bool, stem: 
     while same < min(len(has), len(wants)) and has[-1 - same] == wants[-1 - same]:
         same += 1
     if same < min(len(has), len(wants)):
-        says_nothing = has[-1 - same] in _CONTAINERS or split_named(has[-1 - same]) is not None
+        says_nothing = has[-1 - same] in CONTAINERS or split_named(has[-1 - same]) is not None
         if not (foreign and says_nothing):
             return 0
     return same

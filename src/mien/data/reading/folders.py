@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from mien.data.reading.image_files import ImageFiles, Record
 from mien.data.reading.lists import unread_lists
 from mien.data.reading.reading import Found, Reading, Scan, split_words
-from mien.data.reading.trees import is_train_and_validation, split_named
+from mien.data.reading.trees import CONTAINERS, is_train_and_validation, split_named
 from mien.errors import DataError
 from mien.labels import EIGHT, canonical
 
@@ -58,7 +58,7 @@ class Placed:
 @dataclass(slots=True)
 class _Walk:
     """What was found on the way down. empty: class folders without images. own: classes that are no expressions, which
-    lie in the folders of several splits or of one.
+    lie in the folders of several splits or of one. misplaced: folders of a class in that of another.
     """
 
     scan: Scan
@@ -66,6 +66,7 @@ class _Walk:
     splits: dict[str, str] = field(default_factory=dict)
     empty: list[str] = field(default_factory=list)
     own: set[str] = field(default_factory=set)
+    misplaced: list[str] = field(default_factory=list)
 
 
 def find_folders(scan: Scan, *, own_classes: bool) -> Found | None:
@@ -89,6 +90,7 @@ def find_folders(scan: Scan, *, own_classes: bool) -> Found | None:
         for name in p.images
     ]
     notes = [f"the class folder {name} holds no images" for name in walk.empty]
+    notes += [f"{name} lies in the folder of another class; its images are left out" for name in walk.misplaced]
     if people:
         names = sorted({p.identity for p in labelled if p.identity})
         shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
@@ -176,11 +178,15 @@ def _descend(walk: _Walk, node: Node, path: str, above: Placed, own: bool) -> No
     elif splits and not above.split and not (above.label and set(children) - set(splits)):
         _descend_splits(walk, node, splits, path, above, own)
     elif above.label:
-        walk.placed.append(Placed(list(node.all_images()), above.split, above.label, above.identity))
+        walk.placed.append(Placed(list(_of_one_class(walk, node, path, above.label)), above.split, above.label,
+                                  above.identity))  # fmt: skip
     elif _are_classes(walk, node, above, own):
         _refuse_twin_classes(walk, sorted(children), path)
         people = _recurring([child.filled() for child in children.values()])
+        some_named = any(is_expression(name) for name in children)
         for name, child in sorted(node.folders.items()):
+            if some_named and name.lower() in CONTAINERS:
+                continue  # images beside the classes, which a list may name
             if child.count:
                 _descend_class(walk, child, f"{path}{name}/", _with(above, label=name), people, own)
             elif is_expression(name):
@@ -241,6 +247,16 @@ def _split_and_class(scan: Scan, name: str) -> tuple[str, str] | None:
         if split and split_of(scan, split[0]) and is_expression(label):
             return split[0], label
     return None
+
+
+def _of_one_class(walk: _Walk, node: Node, path: str, label: str) -> Iterator[str]:
+    """The images in a class folder and below it, without folders of another expression, which are noted."""
+    yield from node.images
+    for name, child in sorted(node.filled().items()):
+        if is_expression(name) and canonical(name) != canonical(label):
+            walk.misplaced.append(f"{path}{name}")
+        else:
+            yield from _of_one_class(walk, child, f"{path}{name}/", label)
 
 
 def _place_both(walk: _Walk, node: Node, both: Mapping[str, tuple[str, str] | None], above: Placed) -> None:

@@ -76,4 +76,12 @@ class ImagePaths:
         wanted = path.lower()
         if leads_out(path):
             return wanted.endswith("/" + inside)
+        if wanted.endswith("/" + inside):  # from a folder above the tree: with its name, or another folder in common
+            above = wanted.removesuffix("/" + inside).rpartition("/")[2]
+            return "/" in inside or above == self._root
         return inside.endswith("/" + wanted) or inside == wanted
+
+    @property
+    def _root(self) -> str:
+        """The name of the folder of the tree, in lower case."""
+        return self.tree.where("").rstrip("/\\").rpartition("/")[2].lower()

@@ -153,6 +153,8 @@ def read_labels(
             _check_order(set(numbers.values()), where, order)
         return _by_order(texts, order or usual, stated=bool(order))
     if as_names:
+        if numbers and any(canonical(text) in EIGHT for text in texts):
+            raise _mixed(where, texts, numbers)
         return _named(texts)
     fractions = [text for text in texts if text not in numbers and _FRACTION.fullmatch(text.strip())]
     if fractions:
@@ -161,14 +163,20 @@ def read_labels(
     if not numbers:
         return _named(texts)
     if len(numbers) < len(texts):
-        other = next(text for text in texts if text not in numbers)
-        raise DataError(f"{where}: labels are numbers and names ('{next(iter(numbers))}', '{other}'); say what the "
-                        "numbers mean:  --labels 0=angry,1=...")  # fmt: skip
+        raise _mixed(where, texts, numbers)
     found = set(numbers.values())
     for key in _UNSTATED:
         if found == numbers_of(key):
             return _by_order(texts, key, stated=False)
     raise DataError(f"{where}: the labels are {span(found)}, and nothing says what they mean; {candidates(found)}")
+
+
+def _mixed(where: str, texts: Sequence[str], numbers: Mapping[str, int]) -> DataError:
+    number, name = next(iter(numbers)), next(text for text in texts if text not in numbers)
+    return DataError(
+        f"{where}: labels are numbers and names ('{number}', '{name}'); say what the numbers mean, or leave them out: "
+        f"--labels {number}=angry  or  --labels {number}=-"
+    )
 
 
 def _check_order(numbers: set[int], where: str, order: str) -> None:

@@ -141,16 +141,14 @@ def why_unused(scan: Scan, found: Found, name: str) -> str:
     """Why a file of a data set is neither a sample nor a list that was used."""
     if name in scan.image_set:
         return found.stray
-    if is_pickle(name):
-        return PICKLE
-    unread = why_unread(scan, name) if suffix_of(name) in LIST_SUFFIXES else ""
-    if unread:
-        return unread
-    if suffix_of(name) in _SPREADSHEETS:
-        return "is a spreadsheet; save it as CSV"
+    suffix = suffix_of(name)
+    unread = why_unread(scan, name) if suffix in LIST_SUFFIXES else ""
     what = describe_file(scan.head(name))
-    if what in PACKED:
-        return f"is {what}; {PACKED[what]}"
-    if what == "a video" or suffix_of(name) in VIDEO_SUFFIXES:
-        return "is a video; take frames from it as images"
-    return f"is {what}, not an image, and was not needed as a list"
+    reasons = (
+        (is_pickle(name), PICKLE),
+        (bool(unread), unread),
+        (suffix in _SPREADSHEETS, "is a spreadsheet; save it as CSV"),
+        (what in PACKED, f"is {what}; {PACKED.get(what)}"),
+        (what == "a video" or suffix in VIDEO_SUFFIXES, "is a video; take frames from it as images"),
+    )
+    return next((why for fits, why in reasons if fits), f"is {what}, not an image, and was not needed as a list")

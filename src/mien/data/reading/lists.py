@@ -28,6 +28,8 @@ from mien.data.reading.trees import leads_out, split_named, suffix_of
 from mien.errors import DataError
 from mien.labels import EIGHT, canonical
 
+_PREDICTIONS = {"submission", "submissions", "prediction", "predictions", "pred", "preds", "predicted"}
+
 LIST_SUFFIXES = (
     ".csv", ".tsv", ".txt", ".lst", ".list", ".json", ".jsonl", ".ndjson", ".tab", ".psv", ".dat", ".data", ".text",
     ".labels", "",
@@ -38,7 +40,7 @@ def find_lists(scan: Scan) -> Found | None:
     """One or more lists of images in a tree; those of other columns are left alone."""
     readable = []
     for name in scan.others:
-        if suffix_of(name) in LIST_SUFFIXES and scan.tree.size(name):
+        if suffix_of(name) in LIST_SUFFIXES and scan.tree.size(name) and not holds_predictions(name):
             table = open_text_table(scan.tree, name)
             opened = table and columns_of(scan, table)
             if opened:
@@ -50,6 +52,11 @@ def find_lists(scan: Scan) -> Found | None:
     return read_lists(scan, sorted(alike, key=lambda pair: not (pair[1].split >= 0 or _split_of_file(pair[0].name))))
 
 
+def holds_predictions(name: str) -> bool:
+    """Whether a list holds what a program predicted, or a template for it, by its name: sample_submission.csv."""
+    return bool(_PREDICTIONS & set(re.split(r"[\W_]+", name.rpartition("/")[2].lower())))
+
+
 def unread_lists(scan: Scan) -> list[str]:
     """A note for each list that names images of a tree, but no labels that are known."""
     return [
@@ -59,6 +66,8 @@ def unread_lists(scan: Scan) -> list[str]:
 
 def why_unread(scan: Scan, name: str) -> str:
     """Why a list that names images of a tree is not read; '' where it names none."""
+    if holds_predictions(name):
+        return "holds predictions, by its name; give the file alone to read it"
     table = open_text_table(scan.tree, name)
     if table is None and suffix_of(name) in (".json", ".jsonl", ".ndjson"):
         return _broken_json(scan, name)
@@ -218,17 +227,22 @@ def _records(
 def without_repeats(records: Sequence[Record]) -> tuple[list[Record], int]:
     """Records of which each image has one, and how many lines were left out.
 
-    Where lines of one list contradict each other none of them is used; of two lists the first counts.
+    Lines that contradict each other are wrong; but a list of a split counts against one of everything.
     """
-    labels: dict[str, str] = {}
+    places: dict[str, int] = {}
     kept: list[Record] = []
     for r in records:
-        if r.wrong or r.name not in labels:
-            kept.append(r)
+        if r.wrong or r.name not in places:
             if not r.wrong:
-                labels[r.name] = r.label
-        elif plain(r.label) != plain(labels[r.name]):
-            kept.append(replace(r, wrong=f"'{r.label}' here and '{labels[r.name]}' in another line"))
+                places[r.name] = len(kept)
+            kept.append(r)
+            continue
+        first = kept[places[r.name]]
+        if plain(r.label) == plain(first.label):
+            continue
+        kept.append(replace(r, wrong=f"'{r.label}' here and '{first.label}' in another line"))
+        if not first.split or r.split:
+            kept[places[r.name]] = replace(first, wrong=f"'{first.label}' here and '{r.label}' in another line")
     return kept, len(records) - len(kept)
 
 

@@ -47,6 +47,12 @@ _MOST_WORDS = 5
 _WORD = re.compile(r"[^\W\d_]+")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
+CONTAINERS = frozenset(
+    {"images", "image", "imgs", "img", "data", "dataset", "datasets", "media", "upload", "uploads", "jpegimages"}
+    | {"pictures", "photos", "files", "obj_train_data"}
+)
+"""Folders that hold images and say nothing of them: a path may leave them out, or have others in their place."""
+
 _LEFTOVERS = {"thumbs.db", "desktop.ini"}
 _ROOTED = re.compile(r"[/\\]|[A-Za-z]:")
 
