@@ -237,8 +237,8 @@ def _nothing(scan: Scan | None, root: Path) -> str:
     """What is in a tree in which there is no data set."""
     kinds = Counter(suffix_of(name) or "without a suffix" for name in scan.tree.names) if scan else Counter()
     holds = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(6)) or "only empty folders"
-    for name in scan.tree.names if scan else ():
-        what = describe_file(scan.head(name))
+    packed = [(name, describe_file(scan.head(name))) for name in scan.tree.names] if scan else []
+    for name, what in packed:
         if what in PACKED:
             return f"{root}: holds {what} ({name}) and no images; {PACKED[what]}"
     return f"{root}: no images, lists or tables that mien reads in it ({holds}); expected {KNOWN}"

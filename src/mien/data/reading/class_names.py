@@ -37,7 +37,7 @@ def class_names(
         if name.rpartition("/")[2].lower() not in CLASS_FILES:
             continue
         try:
-            named = _names_in(text(name))
+            named = names_in(text(name))
         except DataError:
             continue
         if numbers <= named.keys():
@@ -49,7 +49,7 @@ def class_names(
     return sorted(found), meanings[0] if meanings else {}
 
 
-def _names_in(text: str) -> dict[int, str]:
+def names_in(text: str) -> dict[int, str]:
     """Number -> name, as a file has it: a name a line, `0: name` a line, or JSON; {} for anything else."""
     if text.lstrip()[:1] in ("[", "{"):
         try:

@@ -170,6 +170,7 @@ def _found(scan: Scan, files: Sequence[TableFile]) -> Found:
         raise DataError(f"{where}: columns differ between its tables ({error}); import them one by one") from error
     counts = [count_rows(scan.tree.root / file.name) for file in files]
     images = scan.image_tree
+    assert isinstance(images, Folder)
     cells = TableCells(scan.tree, images, files, counts)
     sources = [f"{file.name}:{i}" for file, count in zip(files, counts, strict=True) for i in range(count)]
     split = table.column("split") if "split" in table.column_names else None

@@ -7,11 +7,9 @@ extended, and tables that people made after them: names for numbers, values of 0
 from __future__ import annotations
 
 import csv
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,40 +19,18 @@ from mien.data.dataset import CHUNK, SPLITS, Chunk, Problem, Step, text_column
 from mien.data.reading.archives import UNREADABLE
 from mien.data.reading.fer2013 import check_join, read_ferplus, vote_columns
 from mien.data.reading.label_reading import Labels, is_no_label, plain
-from mien.data.reading.list_columns import first_rows, label_column, split_column
+from mien.data.reading.pixel_columns import BLANKS, PixelColumns, pixel_columns
 from mien.data.reading.pixel_texts import pixels_of, scaled_pixels
 from mien.data.reading.reading import Found, Reading, Scan, split_words
-from mien.data.reading.text_tables import MAX_LINE, TextTable, column_names, open_text_table
+from mien.data.reading.text_tables import MAX_LINE, column_names, open_text_table
 from mien.data.reading.trees import Folder, Tree
 from mien.errors import DataError
 from mien.labels import EIGHT
 
 FER2013_NAMES = ("fer2013.csv", "icml_face_data.csv")
 FERPLUS_NAME = "fer2013new.csv"
-PIXEL_COLUMNS = ("pixels", "pixel", "pixel_values", "image_pixels")
 
 _LOOKED_AT = 100  # rows that are read for the size of the images and the scale of their values
-_LEAST_PIXELS = 64  # of an image that no column's name tells
-_DELIMITERS = (",", ";", "\t")
-_PIXEL_TITLE = re.compile(r"(?:pixel|pix|px|p)?_?(?:(?P<row>\d+)x)?(?P<number>\d+)")
-_BLANKS = bytes.maketrans(b',;[]()"', b"       ")
-
-
-@dataclass(frozen=True, slots=True)
-class PixelColumns:
-    """Where in a row what is. pixels: of the first value. each: how many columns hold a value each; 0: one holds all.
-
-    count: how many columns there are. usage, label: -1 where there is none. delimiter: between columns. skipped: lines
-    before the first row.
-    """
-
-    label: int
-    pixels: int
-    usage: int
-    count: int
-    each: int = 0
-    delimiter: bytes = b","
-    skipped: int = 1
 
 
 class Fields(NamedTuple):
@@ -168,7 +144,7 @@ def find_fer2013(scan: Scan) -> Found | None:
 def find_pixel_table(scan: Scan) -> Found | None:
     """The one CSV of a tree with labelled images in it; of several the challenge's own train.csv."""
     names = scan.with_suffix(".csv", ".tsv", ".txt", ".data", "")
-    labelled = [name for name in names if (found := _pixel_columns(scan, name)) and found[1].label >= 0]
+    labelled = [name for name in names if (found := pixel_columns(scan, name)) and found[1].label >= 0]
     if len(labelled) > 1:
         raise DataError(
             f"{scan.root}: {len(labelled)} tables of images ({', '.join(labelled[:3])}); import them one by one"
@@ -178,7 +154,7 @@ def find_pixel_table(scan: Scan) -> Found | None:
 
 def holds_pixels(scan: Scan, name: str) -> bool:
     """Whether a file is, or is called like, a CSV of images."""
-    return name.rpartition("/")[2] in FER2013_NAMES or _pixel_columns(scan, name) is not None
+    return name.rpartition("/")[2] in FER2013_NAMES or pixel_columns(scan, name) is not None
 
 
 def read_pixel_table(scan: Scan, name: str, *, beside: bool = False) -> Found:
@@ -187,7 +163,7 @@ def read_pixel_table(scan: Scan, name: str, *, beside: bool = False) -> Found:
     Raises DataError where it is no such CSV.
     """
     tree, where = scan.tree, scan.tree.where(name)
-    found = _pixel_columns(scan, name)
+    found = pixel_columns(scan, name)
     if found is None or (name.rpartition("/")[2] in FER2013_NAMES and found[1].label < 0):
         table = open_text_table(tree, name)
         titles = ", ".join(column_names(table.first)) if table else "none"
@@ -237,77 +213,6 @@ def read_pixel_table(scan: Scan, name: str, *, beside: bool = False) -> Found:
         notes.append(f"the images have no labels: none of the columns of {name} is known as labels: --label-column")
     read_splits = split_words({usage: split or "" for usage, split in splits.items() if usage and split is not None})
     return Found(source, Reading(title, come_from, labels, read_splits, tuple(notes)), used)
-
-
-def _pixel_columns(scan: Scan, name: str) -> tuple[TextTable, PixelColumns] | None:
-    """Where in a CSV what is; None where it holds no pixels. Raises DataError where columns of pixels are shuffled."""
-    table = open_text_table(scan.tree, name)
-    if table is None or table.delimiter not in _DELIMITERS:
-        return None
-    named = table.with_header()
-    titles = named.columns
-    where = scan.tree.where(name)
-    pixels = next((titles.index(c) for c in PIXEL_COLUMNS if c in titles), -1)
-    each, header = 0, True
-    if pixels < 0:
-        pixels, each = _columns_of_pixels(titles, where)
-    if pixels < 0:
-        rows = [cells for _, cells in islice(first_rows(table), 3)]
-        pixels = next((i for i in range(len(titles)) if _are_pixels([row[i] for row in rows[1:] if i < len(row)])), -1)
-        header = pixels < 0 or not _are_pixels(table.first[pixels : pixels + 1])
-    if pixels < 0:
-        return None
-    rest = [i for i in range(len(titles)) if not pixels <= i < pixels + max(1, each)]
-    rows = [[row[i] if i < len(row) else "" for i in rest] for _, row in first_rows(named if header else table)]
-    places = _places([titles[i] for i in rest] if header else [""] * len(rest), rows, scan, where)
-    label, usage = (rest[i] if i >= 0 else -1 for i in places)
-    skipped = table.skipped + header
-    delimiter = table.delimiter.encode()
-    return named if header else table, PixelColumns(label, pixels, usage, len(titles), each, delimiter, skipped)
-
-
-def _places(titles: Sequence[str], rows: Sequence[Sequence[str]], scan: Scan, where: str) -> tuple[int, int]:
-    """Which of the columns beside the pixels hold the label and the split; -1 where none does."""
-    choice = "_".join(scan.choices.label_column.lower().split())
-    if choice and choice not in titles:
-        raise DataError(f"{where}: no column '{scan.choices.label_column}'; it has {', '.join(titles)[:200]}")
-    usage = split_column(titles, rows, ())
-    label = titles.index(choice) if choice else label_column(titles, rows, usage)
-    left = [i for i in range(len(titles)) if i != usage]
-    if label < 0 and len(left) == 1 and not any(titles):
-        label = left[0]
-    return label, usage
-
-
-def _columns_of_pixels(titles: Sequence[str], where: str) -> tuple[int, int]:
-    """The first of the columns that hold a pixel each (pixel0, p_1, 2, 28x28), and how many there are; -1 and 0.
-
-    Raises DataError where they are in another order than their names.
-    """
-    matches = [(i, m) for i, title in enumerate(titles) if (m := _PIXEL_TITLE.fullmatch(title))]
-    if len(matches) < _LEAST_PIXELS:
-        return -1, 0
-    numbers = [(int(m["row"] or 0), int(m["number"])) for _, m in matches]
-    places = [i for i, _ in matches]
-    if numbers != sorted(numbers) and len(set(numbers)) == len(numbers) and {r for r, _ in numbers} != {0}:
-        numbers = [(c, r) for r, c in numbers]
-    steps = {b[1] - a[1] for a, b in pairwise(numbers) if a[0] == b[0]}
-    if len(set(numbers)) < len(numbers) or places != list(range(places[0], places[0] + len(places))):
-        return -1, 0
-    if numbers != sorted(numbers) or steps - {1}:
-        first = titles[places[0]]
-        raise DataError(
-            f"{where}: its {len(places)} columns of pixels ({first}, ...) are not in their order; sort them"
-        )
-    return places[0], len(places)
-
-
-def _are_pixels(cells: Sequence[str]) -> bool:
-    """Whether cells are the grey values of an image each."""
-    texts = [cell.encode("utf-8", "replace").translate(_BLANKS).split() for cell in cells]
-    return bool(texts) and all(
-        len(text) >= _LEAST_PIXELS and all(value.replace(b".", b"", 1).isdigit() for value in text) for text in texts
-    )
 
 
 def _votes_file(scan: Scan, name: str, *, beside: bool) -> tuple[Tree, str] | None:
@@ -381,7 +286,7 @@ def fields_of(line: bytes, columns: PixelColumns) -> Fields:
         return Fields(b" ".join(cells[columns.pixels : columns.pixels + columns.each]), label, usage)
     pixels = cells[columns.pixels]
     if pixels[:1] in (b"[", b"(", b'"') or b"," in pixels or b";" in pixels:
-        pixels = pixels.translate(_BLANKS)
+        pixels = pixels.translate(BLANKS)
     return Fields(pixels, label, usage)
 
 
