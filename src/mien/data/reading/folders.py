@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mien.data.reading.image_files import ImageFiles, Record
-from mien.data.reading.lists import unread_lists
+from mien.data.reading.lists import splits_beside, unread_lists
 from mien.data.reading.reading import Found, Reading, Scan, split_words
 from mien.data.reading.trees import CONTAINERS, is_train_and_validation, split_named
 from mien.errors import DataError
@@ -89,7 +89,13 @@ def find_folders(scan: Scan, *, own_classes: bool) -> Found | None:
         for p in labelled
         for name in p.images
     ]
-    notes = [f"the class folder {name} holds no images" for name in walk.empty]
+    listed, words, used = splits_beside(scan) if not any(walk.splits.values()) else ({}, {}, {})
+    if listed:
+        records = [replace(r, split=listed.get(r.name, "")) for r in records]
+        walk.splits |= words
+    notes = [f"the splits are from {', '.join(sorted(used))}"] if used else []
+    notes += [f"{name}: {count:,} lines name no image of the set" for name, count in sorted(used.items()) if count]
+    notes += [f"the class folder {name} holds no images" for name in walk.empty]
     notes += [f"{name} lies in the folder of another class; its images are left out" for name in walk.misplaced]
     if people:
         names = sorted({p.identity for p in labelled if p.identity})
@@ -100,7 +106,9 @@ def find_folders(scan: Scan, *, own_classes: bool) -> Found | None:
     reading = Reading(title, "the folders' names", labels, split_words(walk.splits), tuple(notes))
     order = {"train": 0, "validation": 1, "test": 2}
     records.sort(key=lambda r: order.get(r.split, 3))  # stable: files of a split stay in their order
-    return Found(ImageFiles(scan.tree, records, labels, title, columns), reading, stray=_stray(walk))
+    stamp = " ".join(scan.tree.stamp(name) for name in sorted(used))
+    source = ImageFiles(scan.tree, records, labels, title, columns, stamp=stamp)
+    return Found(source, reading, used, stray=_stray(walk))
 
 
 def find_loose(scan: Scan) -> Found | None:
@@ -242,10 +250,11 @@ def _without_flat_splits(scan: Scan, node: Node) -> Node:
 def _split_and_class(scan: Scan, name: str) -> tuple[str, str] | None:
     """Split and class as written, of a folder that is named after both: train_happy, Sad-Test; else None."""
     words = [word for word in re.split(r"[\W_]+", name) if word]
-    for split, rest in ((words[:1], words[1:]), (words[-1:], words[:-1])):
-        label = " ".join(rest)
-        if split and split_of(scan, split[0]) and is_expression(label):
-            return split[0], label
+    for i in range(1, len(words)):
+        first, last = "_".join(words[:i]), "_".join(words[i:])
+        for split, label in ((first, last), (last, first)):
+            if split_of(scan, split) and is_expression(label):
+                return split, label
     return None
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from mien.data.reading.affectnet import find_affectnet, find_affectnet_lists
-from mien.data.reading.annotation_json import find_coco, find_fiftyone
+from mien.data.reading.annotation_json import find_coco, find_fiftyone, find_labelme
 from mien.data.reading.annotation_tables import find_tables
 from mien.data.reading.annotation_xml import find_cvat, find_voc
 from mien.data.reading.array_files import find_arrays, read_arrays
@@ -45,6 +45,7 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout("CK+", "sequences and *_emotion.txt", find_ck_plus),
     Layout("YOLO", "class numbers and boxes in a text file for each image; data.yaml, classes.txt", find_yolo),
     Layout("COCO", "JSON of images, annotations and categories; Roboflow's _annotations.coco.json", find_coco),
+    Layout("LabelMe", "a JSON file of shapes, or of flags, for each image", find_labelme),
     Layout("FiftyOne", "labels.json of classes and labels, or samples.json", find_fiftyone),
     Layout("Label Studio", "its exports as JSON, JSON-MIN and CSV: choices, rectangles, polygons", find_label_studio),
     Layout("CVAT for images", "annotations.xml of images with boxes and tags", find_cvat),
@@ -80,7 +81,7 @@ FILES: tuple[tuple[tuple[bytes, ...], tuple[str, ...], Callable[[Scan, str], Fou
 LISTS = (find_raf_db, find_affectnet_lists, find_expw, find_ferplus)
 """Published lists that a user may name alone."""
 
-ANNOTATIONS = (find_coco, find_fiftyone, find_label_studio, find_cvat, find_voc, find_tables)
+ANNOTATIONS = (find_coco, find_labelme, find_fiftyone, find_label_studio, find_cvat, find_voc, find_tables)
 """Files of annotations that a user may name alone; the images are in their folder."""
 
 

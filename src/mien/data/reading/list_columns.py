@@ -135,6 +135,20 @@ def split_column(titles: Sequence[str], rows: Sequence[Sequence[str]], taken: Se
     return found[0] if len(found) == 1 else -1
 
 
+def image_and_split(table: TextTable, paths: ImagePaths) -> tuple[TextTable, int, int] | None:
+    """A list of nothing but images, and maybe of splits: the list, and the places of both; -1 for no split."""
+    named = table if table.columns else table.with_header() if has_header(table) or _is_header(table, paths) else table
+    rows = [cells for _, cells in first_rows(named)]
+    columns = [[row[i] for row in rows if i < len(row)] for i in range(len(table.first))]
+    images = [
+        i for i, cells in enumerate(columns) if cells and 2 * sum(map(bool, map(paths.find, cells))) >= len(cells)
+    ]
+    splits = [i for i, cells in enumerate(columns) if _are_splits(cells)]
+    if len(images) != 1 or len(splits) > 1 or len(columns) > 2 + len(images):
+        return None
+    return named, images[0], splits[0] if splits else -1
+
+
 def explains(pairs: Iterable[tuple[str, str]]) -> bool:
     """Whether pairs of a label and a text are each a number and the expression that it stands for, one to one."""
     meant = {(plain(number), canonical(name)) for number, name in pairs if number.strip()}

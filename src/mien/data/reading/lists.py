@@ -20,6 +20,7 @@ from mien.data.reading.list_columns import (
     ListColumns,
     columns_of,
     first_rows,
+    image_and_split,
     vote_titles,
 )
 from mien.data.reading.reading import Found, Reading, Scan, split_words
@@ -186,6 +187,38 @@ RAF_NAME = re.compile(r"(train|test)_\d{3,}(_aligned)?\.\w+")
 def _labels_of(columns: ListColumns) -> tuple[object, ...]:
     """What lists must have in common to be read as one: a column of labels, or one for each of the same classes."""
     return (columns.label >= 0, tuple(name for name, _ in columns.one_hot))
+
+
+def splits_beside(scan: Scan) -> tuple[dict[str, str], dict[str, str], dict[str, int]]:
+    """Image -> split, split as written -> split, and list -> its lines that name no image.
+
+    Of lists of images without labels: a list is named after its split (train.txt), or has a column of splits.
+    """
+    found: dict[str, str] = {}
+    words: dict[str, str] = {}
+    used: dict[str, int] = {}
+    for name in scan.others:
+        if suffix_of(name) not in LIST_SUFFIXES or holds_predictions(name):
+            continue
+        table = open_text_table(scan.tree, name)
+        places = table and image_and_split(table, paths_of(scan, name))
+        of_file = _split_of_file(name)
+        if not table or not places or (places[2] < 0 and not of_file):
+            continue
+        named, image, column = places
+        paths = paths_of(scan, name)
+        for _, cells in named.rows():
+            written = cells[column] if 0 <= column < len(cells) else of_file
+            file = paths.find(cells[image]) if image < len(cells) else None
+            split = scan.choices.split(written)
+            if file and split and found.setdefault(file, split) == split:
+                words[written] = split
+                used.setdefault(name, 0)
+            elif not file:
+                used[name] = used.get(name, 0) + 1
+            else:
+                return {}, {}, {}  # contradictions, or no words of splits: the lists say something else
+    return found, words, used
 
 
 def _split_of_file(name: str) -> str:
