@@ -3,12 +3,14 @@
 import json
 import shutil
 import zipfile
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
 from mien.data.readers import open_source
+from mien.data.reading.layouts import READ
 from mien.data.reading.reading import make_choices
 from mien.errors import DataError
 from mien.labels import FER2013
@@ -75,6 +77,12 @@ def everywhere(folder, expected, **options):
     found, problems, source = read(folder, **options)
     assert counted(found) == expected, source.reading.lines()
     assert set(problems) == {"README.txt", "logo.png", "notes.pdf"}
+
+
+def test_the_documentation_lists_the_layouts_that_are_read():
+    table = (Path(__file__).parents[1] / "docs/data.md").read_text("utf-8").partition("| layout | recognised by |")[2]
+    rows = table.partition("\n\n")[0].splitlines()[2:]
+    assert [row.split("|")[1].strip() for row in rows] == list(READ)
 
 
 FOLDERS = {
