@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from mien.data.importing import plan_import
 from mien.data.readers import open_source
 from mien.data.reading.layouts import READ
 from mien.data.reading.reading import make_choices
@@ -420,6 +421,29 @@ def test_columns_and_root_can_be_said(tmp_path):
         read(tmp_path / "set/list.csv", **options | {"image_column": "whom"})
     with pytest.raises(DataError, match="no such folder"):
         read(tmp_path / "set/list.csv", root=tmp_path / "nowhere")
+
+
+def test_a_list_without_the_column_that_the_user_names_is_passed_over(tmp_path):
+    put(tmp_path, "a.png", "b.png")
+    write_list(tmp_path, "image,what\na.png,bored\nb.png,awake\n")
+    write_list(tmp_path, "a,b\n1,2\n", "other.csv")
+    found, problems, _ = read(tmp_path, label_column="what")
+    assert counted(found) == {("", "bored"): 1, ("", "awake"): 1}
+    assert "no column 'what'" in problems["other.csv"]
+
+
+def test_columns_of_a_set_that_has_none_are_refused(tmp_path):
+    put(tmp_path, "happy/a.png", "sad/b.png")
+    with pytest.raises(DataError, match="is read as class folders without splits; --image-column, --label-column and"):
+        read(tmp_path, label_column="what")
+
+
+def test_a_plan_of_nothing_is_refused(tmp_path):
+    put(tmp_path, "happy/a.png", "sad/b.png")
+    for place in tmp_path.glob("*/*.png"):
+        place.write_bytes(b"")
+    with pytest.raises(DataError, match="no sample can be read of 2; first: happy/a.png: is empty"):
+        plan_import(tmp_path, check=False)
 
 
 def test_images_that_no_line_names_are_told(tmp_path):

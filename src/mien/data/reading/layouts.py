@@ -20,13 +20,22 @@ from mien.data.reading.lists import LIST_SUFFIXES, find_lists, find_manifest, fi
 from mien.data.reading.name_labels import find_named_folders, find_named_images
 from mien.data.reading.parquet import find_parquet, read_parquet
 from mien.data.reading.pixel_tables import find_fer2013, find_pixel_table, holds_pixels, read_pixel_table
-from mien.data.reading.published import find_ck_plus, find_expw, find_raf_db, find_raf_folders, refuse_clips
+from mien.data.reading.published import find_ck_plus, find_expw, find_raf_db, find_raf_folders
 from mien.data.reading.reading import Found, Layout, Scan
-from mien.data.reading.refused import PICKLE, PICKLES, is_pickle, refuse_containers, refuse_pickle
+from mien.data.reading.refused import (
+    PICKLE,
+    PICKLES,
+    is_pickle,
+    refuse_clips,
+    refuse_containers,
+    refuse_masks,
+    refuse_pickle,
+    refuse_records,
+)
 from mien.data.reading.trees import Folder, suffix_of
-from mien.data.reading.unread import refuse_masks, refuse_records
 from mien.data.reading.webdataset import find_webdataset
 from mien.data.reading.yolo import find_yolo
+from mien.errors import DataError
 from mien.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from mien.signatures import describe_file
 
@@ -71,6 +80,9 @@ KNOWN = f"{', '.join(READ)}, a ZIP, or arrays of mien"
 
 _SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers")
 
+_COLUMNS = {"image Parquet", "arrays", "WebDataset", "a CSV of images", "FER2013", "folders that mien exported"}
+"""The titles of layouts with columns that are no lists of image files."""
+
 FILES: tuple[tuple[tuple[bytes, ...], tuple[str, ...], Callable[[Scan, str], Found]], ...] = (
     ((b"PAR1", b"ARROW1"), SUFFIXES, read_parquet),
     ((b"\x93NUMPY", b"\x89HDF", b"MATLAB"), (".npy", ".npz", ".mat", *HDF5_SUFFIXES), read_arrays),
@@ -103,7 +115,17 @@ def find_layout(scan: Scan, name: str = "") -> Found | None:
         found = _first((*LISTS, *ANNOTATIONS, find_lists), scan)
         if found:
             return found
+        return next((found for layout in LAYOUTS if (found := _with_columns(scan, layout))), None)
     return _first([layout.find for layout in LAYOUTS], scan)
+
+
+def _with_columns(scan: Scan, layout: Layout) -> Found | None:
+    """What a layout finds where the user names columns or a root. Raises DataError where it has none."""
+    found = layout.find(scan)
+    if found and layout.title not in _COLUMNS:
+        raise DataError(f"{scan.root}: is read as {found.reading.layout}; --image-column, --label-column and --root go "
+                        "with lists and tables, and none of it names its images")  # fmt: skip
+    return found
 
 
 def _first(finders: Sequence[Callable[[Scan], Found | None]], scan: Scan) -> Found | None:

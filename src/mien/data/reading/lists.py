@@ -40,12 +40,19 @@ LIST_SUFFIXES = (
 def find_lists(scan: Scan) -> Found | None:
     """One or more lists of images in a tree; those of other columns are left alone."""
     readable = []
+    faults: list[DataError] = []
     for name in scan.others:
         if suffix_of(name) in LIST_SUFFIXES and scan.tree.size(name) and not holds_predictions(name):
             table = open_text_table(scan.tree, name)
-            opened = table and columns_of(scan, table)
+            try:
+                opened = table and columns_of(scan, table)
+            except DataError as error:  # it lacks the column that the user names; another list may have it
+                faults.append(error)
+                continue
             if opened:
                 readable.append(opened)
+    if not readable and faults:
+        raise faults[0]
     if not readable:
         return None
     alike = [(t, c) for t, c in readable if _labels_of(c) == _labels_of(readable[0][1])]
@@ -72,8 +79,11 @@ def why_unread(scan: Scan, name: str) -> str:
     table = open_text_table(scan.tree, name)
     if table is None and suffix_of(name) in (".json", ".jsonl", ".ndjson"):
         return _broken_json(scan, name)
-    if table is None or columns_of(scan, table):
-        return ""
+    try:
+        if table is None or columns_of(scan, table):
+            return ""
+    except DataError as error:
+        return str(error).removeprefix(f"{scan.tree.where(name)}: ")
     named = table if table.columns else table.with_header()
     rows = [cells for _, cells in first_rows(named)]
     paths = paths_of(scan, name)

@@ -1,4 +1,4 @@
-"""Data sets of images as their authors publish them: RAF-DB, ExpW, CK+; and sets of video clips, which are refused."""
+"""Data sets of images as their authors publish them: RAF-DB, ExpW, CK+."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mien.data.reading.reading import Found, Reading, Scan, split_words
 from mien.data.reading.text_tables import TextTable, open_text_table
 from mien.data.reading.trees import split_named, suffix_of
 from mien.errors import DataError
-from mien.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from mien.images import IMAGE_SUFFIXES
 
 _RAF_LIST = re.compile(r"(?P<base>(?:.*?/)??)(EmoLabel/)?list_par?tition_label\.txt", re.IGNORECASE)
 _RAF_CLASSES = tuple("1234567")
@@ -301,17 +301,3 @@ def find_ck_plus(scan: Scan) -> Found | None:
     source = ImageFiles(scan.tree, records + missing, labels, "CK+", {"identity": object}, stamp=stamp)
     reading = Reading("CK+", "the files *_emotion.txt", labels, notes=tuple(notes))
     return Found(source, reading, set(texts.values()), "is no frame of CK+")
-
-
-# Video clips
-
-
-def refuse_clips(scan: Scan) -> Found | None:
-    """Sets of clips, such as AFEW and DFEW. Raises DataError where a tree holds videos and no image."""
-    clips = scan.with_suffix(*VIDEO_SUFFIXES)
-    if scan.images or not clips:
-        return None
-    raise DataError(
-        f"{scan.root}: holds {len(clips):,} videos ({clips[0]}) and no images; data sets are of images: take "
-        "frames from the clips first, into the same folders, for example with  ffmpeg -i CLIP -vf fps=2 CLIP_%04d.png"
-    )
