@@ -3,12 +3,15 @@
 import json
 import shutil
 import zipfile
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from mien.data.importing import plan_import
 from mien.data.readers import open_source
+from mien.data.reading.layouts import READ
 from mien.data.reading.reading import make_choices
 from mien.errors import DataError
 from mien.labels import FER2013
@@ -77,6 +80,12 @@ def everywhere(folder, expected, **options):
     assert set(problems) == {"README.txt", "logo.png", "notes.pdf"}
 
 
+def test_the_documentation_lists_the_layouts_that_are_read():
+    table = (Path(__file__).parents[1] / "docs/data.md").read_text("utf-8").partition("| layout | recognised by |")[2]
+    rows = table.partition("\n\n")[0].splitlines()[2:]
+    assert [row.split("|")[1].strip() for row in rows] == list(READ)
+
+
 FOLDERS = {
     "expressions": (["happy/1.png", "sad/1.png"], {("", "happy"): 1, ("", "sad"): 1}),
     "own classes": (["engaged/1.png", "bored/1.png", "bored/2.png"], {("", "engaged"): 1, ("", "bored"): 2}),
@@ -113,6 +122,24 @@ FOLDERS = {
                              {("", "happy"): 2, ("", "sad"): 2}),
     "people below splits": (["train/S01/happy/1.png", "train/S02/sad/1.png", "test/S03/happy/1.png"],
                             {("train", "happy"): 1, ("train", "sad"): 1, ("test", "happy"): 1}),
+    "splits with more words": (["my_train_48x48/happy/1.png", "my_val_48x48/sad/1.png"],
+                               {("train", "happy"): 1, ("validation", "sad"): 1}),
+    "splits in Spanish": (["entrenamiento/happy/1.png", "prueba/sad/1.png"],
+                          {("train", "happy"): 1, ("test", "sad"): 1}),
+    "splits in Chinese": (["训练集/happy/1.png", "测试集/sad/1.png"], {("train", "happy"): 1, ("test", "sad"): 1}),
+    "trainval": (["trainval/happy/1.png", "trainval/sad/1.png", "test/happy/1.png"],
+                 {("train", "happy"): 1, ("train", "sad"): 1, ("test", "happy"): 1}),
+    "split and class in one name": (["train_happy/1.png", "train_sad/1.png", "Test-Happy/1.png"],
+                                    {("train", "happy"): 1, ("train", "sad"): 1, ("test", "happy"): 1}),
+    "short forms": ([f"{code}/1.png" for code in ("AN", "DI", "FE", "HA", "NE", "SA", "SU")],
+                    {("", name): 1 for name in SEVEN}),
+    "plurals and adverbs": (["Felices/1.png", "Tristes/1.png", "Sadly_angry/1.png", "not_happy/1.png"],
+                            {("", "happy"): 1, ("", "sad"): 1, ("", "sadly_angry"): 1, ("", "not_happy"): 1}),
+    "letters that keyboards lack": (["degout/1.png", "wuetend/1.png", "Colère/1.png".replace("Col", "triste_col")],
+                                    {("", "disgust"): 1, ("", "angry"): 1, ("", "triste_colère"): 1}),
+    "two levels above people": (["NI/Strong/P001/Anger/1.png", "VL/Strong/P001/Joy/1.png", "VL/Weak/P002/Joy/1.png"],
+                                {("", "angry"): 1, ("", "happy"): 2}),
+    "a class called none": (["none/1.png", "happy/1.png"], {("", "none"): 1, ("", "happy"): 1}),
     "images between": (["train/images/happy/1.png", "train/images/sad/1.png", "test/images/happy/1.png"],
                        {("train", "happy"): 1, ("train", "sad"): 1, ("test", "happy"): 1}),
 }  # fmt: skip
@@ -198,6 +225,34 @@ LISTS = {
     "unknown titles": ("l.csv", "Bild;Klasse;Wert\na.png;Freude;0,5\nb.png;Trauer;0,1\nimg/c.png;Wut;0,2\n"),
     "names and numbers": ("l.csv", "image,label,emotion\na.png,4,happy\nb.png,0,sad\nimg/c.png,1,angry\n"),
     "a JSON object": ("l.json", json.dumps({"a.png": "happy", "b.png": "sad", "img/c.png": "angry"}, indent=1)),
+    "Excel": ("l.csv", "sep=;\r\nBild;Klasse;Wert\r\na.png;Freude;0,5\r\nb.png;Trauer;1\r\nimg/c.png;Wut;0\r\n"),
+    "titles above": ("l.csv", "# by me\nFaces of 2020\n\nimage,label\na.png,happy\nb.png,sad\nimg/c.png,angry\n"),
+    "colons": ("l.txt", "a.png: happy\nb.png: sad\nimg/c.png: angry\n"),
+    "no suffix": ("labels", "a.png,happy\nb.png,sad\nimg/c.png,angry\n"),
+    "single quotes": ("l.csv", "'image','label'\n'a.png','happy'\n'b.png','sad'\n'img/c.png','angry'\n"),
+    "numbered, no header": ("l.csv", "0,a.png,happy\n1,b.png,sad\n2,img/c.png,angry\n"),
+    "addresses": ("l.csv", "image,label\nhttps://x.y/a.png?v=1,happy\ns3://b/b.png,sad\nfile:///h/img/c.png,angry\n"),
+    "from a folder above": ("l.csv", "image,label\na.png,happy\nb.png,sad\nfaces/all/img/c.png,angry\n"),
+    "numbers that names explain": ("l.csv", "image,label,feeling\na.png,6,happy\nb.png,0,sad\nimg/c.png,3,angry\n"),
+    "other words for label": ("l.csv", "image,expression_label,age\na.png,happy,3\nb.png,sad,4\nimg/c.png,angry,5\n"),
+    "yes and no": ("l.csv", "image,angry,happy,sad,hat\na.png,False,True,False,True\nb.png,False,False,True,True\n"
+                   "img/c.png,True,False,False,False\n"),
+    "a list in a cell": ("l.csv", "image;label\na.png;['happy']\nb.png;['sad']\nimg/c.png;['angry']\n"),
+    "JSON, wrapped": ("l.json", json.dumps({"version": 1, "data": [{"image": "a.png", "label": "happy"},
+                      {"image": "b.png", "label": "sad"}, {"image": "img/c.png", "label": "angry"}]})),
+    "JSON of objects": ("l.json", json.dumps({"a.png": {"emotion": "happy", "age": 3}, "b.png": {"emotion": "sad"},
+                                              "img/c.png": {"emotion": "angry"}})),
+    "JSON by class": ("l.json", json.dumps({"happy": ["a.png"], "sad": ["b.png"], "angry": ["img/c.png"]})),
+    "JSON pairs": ("l.json", json.dumps([["a.png", "happy"], ["b.png", "sad"], ["img/c.png", "angry"]])),
+    "JSON columns": ("l.json", json.dumps({"image": ["a.png", "b.png", "img/c.png"],
+                                           "label": ["happy", "sad", "angry"]})),
+    "pandas columns": ("l.json", json.dumps({"image": {"0": "a.png", "1": "b.png", "2": "img/c.png"},
+                                             "label": {"0": "happy", "1": "sad", "2": "angry"}})),
+    "pandas split": ("l.json", json.dumps({"columns": ["image", "label"], "index": [0, 1, 2],
+                                           "data": [["a.png", "happy"], ["b.png", "sad"], ["img/c.png", "angry"]]})),
+    "JSON labels in objects": ("l.json", json.dumps([{"image": "a.png", "label": {"name": "happy", "id": 3}},
+                               {"image": "b.png", "label": {"name": "sad", "id": 4}},
+                               {"image": "img/c.png", "label": {"name": "angry", "id": 0}}])),
     "one-hot": ("_classes.csv", "filename, angry, happy, sad\na.png,0,1,0\nb.png,0,0,1\nimg/c.png,1,0,0\n"),
 }  # fmt: skip
 
@@ -212,7 +267,7 @@ def test_lists(tmp_path, case):
     everywhere(root, expected)
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_encodings_of_lists(tmp_path, encoding, end):
     put(tmp_path / "set", "ä.png", "b.png")
@@ -226,6 +281,116 @@ def test_a_list_in_another_encoding_is_refused(tmp_path):
     write_list(tmp_path, "image,label\na.png,fröhlich\n", encoding="latin-1")
     with pytest.raises(DataError, match="not UTF-8"):
         read(tmp_path / "list.csv")
+
+
+CLASS_FILES = {
+    "classes.txt": "sad\nhappy\nangry\n",
+    "labels.txt": "0: sad\n1: happy\n2: angry\n",
+    "label_map.json": json.dumps({"0": "sad", "1": "happy", "2": "angry"}),
+    "class_to_idx.json": json.dumps({"sad": 0, "happy": 1, "angry": 2}),
+}
+
+
+@pytest.mark.parametrize("file", CLASS_FILES)
+@pytest.mark.parametrize("kind", ["list", "folders", "pixels"])
+def test_a_file_of_class_names_explains_numbers(tmp_path, file, kind):
+    root = tmp_path / "set"
+    numbers = {"a.png": 1, "b.png": 0, "img/c.png": 2}
+    put(root, *(f"{n}/x.png" if kind == "folders" else name for name, n in numbers.items() if kind != "pixels"))
+    lines = {"list": "image,label\n" + "".join(f"{name},{n}\n" for name, n in numbers.items()),
+             "pixels": "label,pixels\n" + "".join(f"{n},1 2 3 4\n" for n in numbers.values())}  # fmt: skip
+    if kind in lines:
+        write_list(root, lines[kind])
+    write_list(root, CLASS_FILES[file], file)
+    found, problems, source = read(root)
+    assert counted(found) == PAIRS
+    assert not problems
+    assert source.reading.labels.said == (f"0 sad, 1 happy, 2 angry (named in {file})",)
+
+
+def test_files_of_class_names_that_differ_are_refused(tmp_path):
+    put(tmp_path, "a.png")
+    write_list(tmp_path, "image,label\na.png,0\n")
+    write_list(tmp_path, "sad\nhappy\n", "classes.txt")
+    write_list(tmp_path, "happy\nsad\n", "labels.txt")
+    with pytest.raises(DataError, match=r"classes.txt and labels.txt name the numbers differently"):
+        read(tmp_path)
+
+
+def test_several_labels_in_a_cell_are_problems(tmp_path):
+    put(tmp_path, "a.png", "b.png", "c.png", "d.png")
+    write_list(tmp_path, "image;label\na.png;happy\nb.png;happy,sad\nc.png;['happy', 'bored']\nd.png;[\"bored\"]\n")
+    found, problems, _ = read(tmp_path)
+    assert found == {"a.png": ("", "happy"), "d.png": ("", "bored")}
+    assert problems["list.csv:3"] == "'happy,sad' are several labels; expected one"
+
+
+def test_votes_and_scores_are_no_labels(tmp_path):
+    put(tmp_path, "a.png", "b.png")
+    write_list(tmp_path, "image,angry,happy,sad\na.png,0.1,0.8,0.1\nb.png,0.7,0.2,0.1\n")
+    with pytest.raises(DataError, match="its columns angry, happy, sad hold votes or scores, not one class"):
+        read(tmp_path / "list.csv")
+    assert "hold votes or scores" in read(tmp_path)[1]["list.csv"]
+
+
+def test_lists_of_predictions_label_nothing(tmp_path):
+    put(tmp_path, "a.png", "b.png")
+    write_list(tmp_path, "image,label\na.png,happy\n", "labels.csv")
+    write_list(tmp_path, "image,label\na.png,sad\nb.png,sad\n", "sample_submission.csv")
+    found, problems, _ = read(tmp_path)
+    assert found == {"a.png": ("", "happy")}
+    assert "holds predictions" in problems["sample_submission.csv"]
+
+
+def test_lines_that_contradict_each_other_are_problems(tmp_path):
+    put(tmp_path, "a.png", "b.png")
+    write_list(tmp_path, "image,label\na.png,happy\na.png,sad\nb.png,sad\n")
+    found, problems, _ = read(tmp_path)
+    assert found == {"b.png": ("", "sad")}
+    assert problems == {"a.png": "has the labels 'happy' and 'sad'"}
+
+
+def test_names_with_blanks_in_a_list_of_blanks(tmp_path):
+    put(tmp_path, "my face.png", "b.png")
+    write_list(tmp_path, "my face.png happy\nb.png sad\n", "list.txt")
+    assert counted(read(tmp_path / "list.txt")[0]) == {("", "happy"): 1, ("", "sad"): 1}
+
+
+def test_images_in_a_folder_of_a_split_beside_classes_are_problems(tmp_path):
+    put(tmp_path, "happy/1.png", "sad/1.png", "test/1.png", "images/1.png")
+    found, problems, _ = read(tmp_path)
+    assert counted(found) == {("", "happy"): 1, ("", "sad"): 1}
+    assert set(problems) == {"test/1.png", "images/1.png"}
+
+
+def test_a_folder_of_another_class_in_a_class_folder_is_left_out(tmp_path):
+    put(tmp_path, "happy/1.png", "happy/sad/2.png", "sad/3.png")
+    found, problems, source = read(tmp_path)
+    assert (len(found), list(problems)) == (2, ["happy/sad/2.png"])
+    assert "happy/sad lies in the folder of another class; its images are left out" in source.reading.notes
+
+
+def test_lists_of_splits_beside_class_folders(tmp_path):
+    put(tmp_path, "happy/1.png", "sad/1.png")
+    write_list(tmp_path, "happy/1.png\nhappy/9.png\n", "train.txt")
+    write_list(tmp_path, "sad/1.png\n", "test.txt")
+    found, problems, source = read(tmp_path)
+    assert counted(found) == {("train", "happy"): 1, ("test", "sad"): 1}
+    assert not problems
+    assert "train.txt: 1 lines name no image of the set" in source.reading.notes
+
+
+def test_raf_db_counted_from_0_is_refused(tmp_path):
+    put(tmp_path, *(f"train_0000{i}_aligned.jpg" for i in range(1, 8)))
+    write_list(tmp_path, "image,label\n" + "".join(f"train_0000{i}_aligned.jpg,{i - 1}\n" for i in range(1, 8)))
+    with pytest.raises(DataError, match=r"RAF-DB's order has 1 to 7: counted from 0\? Say it:  --labels 0=surprise"):
+        read(tmp_path)
+
+
+def test_what_is_packed_is_refused_with_what_to_do(tmp_path):
+    (tmp_path / "faces.dat").write_bytes(b"PAR1 and so on")
+    with pytest.raises(DataError, match=r"holds a Parquet file \(faces.dat\) and no images; end its name in .parquet"):
+        read(tmp_path)
 
 
 def test_splits_of_lists(tmp_path):
@@ -256,6 +421,29 @@ def test_columns_and_root_can_be_said(tmp_path):
         read(tmp_path / "set/list.csv", **options | {"image_column": "whom"})
     with pytest.raises(DataError, match="no such folder"):
         read(tmp_path / "set/list.csv", root=tmp_path / "nowhere")
+
+
+def test_a_list_without_the_column_that_the_user_names_is_passed_over(tmp_path):
+    put(tmp_path, "a.png", "b.png")
+    write_list(tmp_path, "image,what\na.png,bored\nb.png,awake\n")
+    write_list(tmp_path, "a,b\n1,2\n", "other.csv")
+    found, problems, _ = read(tmp_path, label_column="what")
+    assert counted(found) == {("", "bored"): 1, ("", "awake"): 1}
+    assert "no column 'what'" in problems["other.csv"]
+
+
+def test_columns_of_a_set_that_has_none_are_refused(tmp_path):
+    put(tmp_path, "happy/a.png", "sad/b.png")
+    with pytest.raises(DataError, match="is read as class folders without splits; --image-column, --label-column and"):
+        read(tmp_path, label_column="what")
+
+
+def test_a_plan_of_nothing_is_refused(tmp_path):
+    put(tmp_path, "happy/a.png", "sad/b.png")
+    for place in tmp_path.glob("*/*.png"):
+        place.write_bytes(b"")
+    with pytest.raises(DataError, match="no sample can be read of 2; first: happy/a.png: is empty"):
+        plan_import(tmp_path, check=False)
 
 
 def test_images_that_no_line_names_are_told(tmp_path):
@@ -290,7 +478,7 @@ def test_paths_that_more_than_one_image_could_be(tmp_path):
     write_list(tmp_path, "image,label\n1.png,happy\nx/1.png,sad\n")
     found, problems, _ = read(tmp_path)
     assert found == {"x/1.png": ("", "sad")}
-    assert "'1.png': no such file" in problems["list.csv:2"]
+    assert "'1.png': may be x/1.png or y/1.png; write the path" in problems["list.csv:2"]
 
 
 # Numbers
@@ -360,6 +548,12 @@ PIXELS = {
     "names": pixel_rows("emotion,pixels", [["happy", "1 2 3 4"], ["sad", "5 6 7 8"]]),
     "quoted": pixel_rows("label,pixels", [["3", '"1,2,3,4"'], ["4", '"5,6,7,8"']]),
     "brackets": pixel_rows("label,pixels", [["3", '"[1, 2, 3, 4]"'], ["4", '"[5, 6, 7, 8]"']]),
+    "semicolons": pixel_rows("label,pixels", [["3", "1 2 3 4"], ["4", "5 6 7 8"]]).replace(",", ";"),
+    "tabs": pixel_rows("label,pixels", [["3", "1 2 3 4"], ["4", "5 6 7 8"]]).replace(",", "\t"),
+    "Excel": "sep=;\r\nlabel;pixels\r\n3;1 2 3 4\r\n4;5 6 7 8\r\n",
+    "names that contradict numbers": pixel_rows(
+        "emotion,emotion_name,pixels", [["0", "happy", "1 2 3 4"], ["1", "sad", "5 6 7 8"]]
+    ),
     "floats": pixel_rows("label,pixels", [["3.0", "1.0 2.0 3.0 4.0"], ["4.0", "5.0 6.0 7.0 8.0"]]),
 }
 
@@ -380,6 +574,26 @@ def test_a_column_for_each_pixel(tmp_path):
     found, _, source = read(tmp_path / "t.csv")
     assert [label for _, label in found.values()] == ["happy", "sad"]
     assert next(source.chunks()).images[0].ravel().tolist() == list(range(64))
+
+
+def test_columns_of_pixels_keep_the_order_of_their_names(tmp_path):
+    rows = [["happy", *map(str, range(64))], ["sad", *["9"] * 64]]
+    (tmp_path / "t.csv").write_text(pixel_rows("label," + ",".join(f"p{i}" for i in range(63, -1, -1)), rows))
+    with pytest.raises(DataError, match=r"its 64 columns of pixels \(p63, ...\) are not in their order; sort them"):
+        read(tmp_path / "t.csv")
+    (tmp_path / "t.csv").write_text(
+        pixel_rows("label," + ",".join(f"{y}x{x}" for y in range(1, 9) for x in range(1, 9)), rows)
+    )
+    assert next(read(tmp_path / "t.csv")[2].chunks()).images[0].ravel().tolist() == list(range(64))
+
+
+@pytest.mark.parametrize("title", ["image", "Bild"])
+def test_grey_values_in_a_column_of_any_name(tmp_path, title):
+    grey = " ".join(map(str, range(64)))
+    (tmp_path / "t.csv").write_text(pixel_rows(f"label,{title}", [["happy", grey], ["sad", grey]]))
+    assert [label for _, label in read(tmp_path)[0].values()] == ["happy", "sad"]
+    (tmp_path / "t.csv").write_text(f"happy,{grey}\nsad,{grey}\n")
+    assert [label for _, label in read(tmp_path / "t.csv")[0].values()] == ["happy", "sad"]
 
 
 def test_values_of_0_to_1(tmp_path):

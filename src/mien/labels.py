@@ -68,52 +68,73 @@ _SPELLINGS: dict[str, str] = {
     spelling: name
     for name, spellings in {
         "angry": (
-            "anger angriness wut ärger wütend verärgert colère colere fâché enojo enojado enfado "
-            "enfadado ira rabia rabbia arrabbiato raiva zangado boos woede гнев злость злой 愤怒 生气 "
-            "憤怒 生氣 怒り 분노 화남 kızgın öfke öfkeli غضب marah"
+            "anger angriness angrily furious rage wut ärger wütend verärgert zorn colère fâché fâchée enojo "
+            "enojado enojada enojados enfado enfadado enfadada ira rabia rabbia arrabbiato arrabbiata raiva zangado "
+            "boos woede ilska sint sinne vred vrede zły złość гнев злость злой злость гнів злість θυμός düh "
+            "furios supărat 愤怒 生气 憤怒 生氣 怒 怒り 분노 화남 화난 kızgın öfke öfkeli غضب غاضب خشم marah giận "
+            "गुस्सा क्रोध โกรธ כעס"
         ),
         "disgust": (
-            "disgusted ekel angeekelt dégoût degout asco disgusto disgustato nojo walging отвращение "
-            "厌恶 恶心 厭惡 嫌悪 혐오 iğrenme tiksinme اشمئزاز jijik"
+            "disgusted disgusting disgustedly ekel angeekelt dégoût dégoûté asco disgusto disgustato nojo walging "
+            "avsky äckel avsmak odraza wstręt obrzydzenie отвращение відраза αηδία undor dezgust 厌恶 恶心 厭惡 嫌悪 "
+            "혐오 iğrenme tiksinme اشمئزاز نفرت jijik घृणा รังเกียจ"
         ),
         "fear": (
-            "fearful afraid scared angst ängstlich furcht peur miedo temor paura impaurito medo bang "
-            "страх 恐惧 害怕 恐懼 恐れ 恐怖 두려움 공포 korku korkmuş خوف takut"
+            "fearful fearfully fearfulness afraid scared frightened terrified angst ängstlich furcht peur effrayé "
+            "miedo temor paura impaurito medo bang rädd rädsla redd frygt strach страх страх φόβος félelem frică "
+            "恐惧 害怕 恐懼 恐れ 恐怖 두려움 공포 korku korkmuş خوف ترس takut sợ डर กลัว פחד"
         ),
         "happy": (
-            "happiness joy joyful freude glücklich fröhlich joie heureux alegría alegria feliz "
-            "felicidad felicidade gioia felice felicità blij радость счастье 高兴 开心 快乐 高興 開心 "
-            "快樂 喜び 幸せ 행복 기쁨 mutlu mutluluk سعادة senang"
+            "happiness happyness happily joy joyful freude glücklich fröhlich glück joie heureux heureuse "
+            "alegría alegre feliz felices felicidad felicidade gioia felice felicità blij glad gledje glede glæde "
+            "radość szczęśliwy szczęście радость счастье радість щастя χαρά boldog öröm fericit 高兴 开心 快乐 高興 "
+            "開心 快樂 喜悦 喜び 喜悅 嬉しい 幸せ 행복 기쁨 행복한 mutlu mutluluk سعادة سعيد شادی senang bahagia vui "
+            "खुश खुशी ดีใจ มีความสุข שמחה שמח"
         ),
         "sad": (
-            "sadness trauer traurig traurigkeit triste tristesse tristeza tristezza verdrietig "
-            "verdriet грусть печаль 悲伤 难过 伤心 悲傷 難過 傷心 悲しみ 슬픔 üzgün üzüntü حزن sedih"
+            "sadness sadly trauer traurig traurigkeit triste tristes tristesse tristeza tristezza verdrietig verdriet "
+            "ledsen sorg trist smutek smutny smutna грусть печаль грустный сум λύπη szomorú szomorúság trist 悲伤 难过 "
+            "伤心 悲傷 難過 傷心 悲しみ 悲しい 슬픔 슬픈 üzgün üzüntü حزن حزين غم sedih buồn उदास दुखी เศร้า עצב עצוב"
         ),
         "surprise": (
-            "surprised suprise suprised surprize überraschung überrascht surpris sorpresa sorprendido "
-            "sorpreso surpresa verrast verrassing удивление 惊讶 吃惊 惊喜 驚訝 驚き 놀람 şaşkın "
-            "şaşkınlık مفاجأة terkejut"
+            "surprised suprise suprised surprize surprising surprisedly überraschung überrascht surpris sorpresa "
+            "sorprendido sorprendida sorpreso surpresa surpreso verrast verrassing förvånad överraskad overrasket "
+            "zaskoczony zdziwiony zaskoczenie удивление подив здивування έκπληξη meglepett meglepetés surpriză 惊讶 "
+            "吃惊 惊喜 驚訝 驚喜 驚き 놀람 놀란 şaşkın şaşkınlık مفاجأة تعجب terkejut ngạc आश्चर्य ประหลาดใจ הפתעה"
         ),
         "neutral": (
-            "neutrality neutre neutro neutrale neutraal нейтральный нейтрально 中性 中立 無表情 중립 "
-            "무표정 nötr محايد netral"
+            "neutrality natural neutre neutro neutra neutrale neutraal нейтральный нейтрально neutralny nøytral "
+            "ουδέτερο semleges neutru 中性 中立 無表情 无表情 중립 무표정 nötr محايد خنثی netral तटस्थ เฉยๆ ניטרלי"
         ),
         "contempt": (
-            "contemptuous verachtung mépris mepris desprecio disprezzo desprezo minachting презрение "
-            "蔑视 轻蔑 蔑視 軽蔑 경멸"
+            "contemptuous contemptuously verachtung verächtlich mépris desprecio disprezzo desprezo minachting forakt "
+            "förakt pogarda презрение зневага 蔑视 轻蔑 蔑視 軽蔑 경멸 멸시"
         ),
     }.items()
     for spelling in spellings.split()
-}  # fmt: skip
+}
 
 _FILLER = frozenset(
     {"face", "faces", "facial", "emotion", "emotions", "expression", "expressions", "img", "imgs", "image", "images"}
-    | {"pic", "pics", "photo", "photos", "class", "label"}
+    | {"pic", "pics", "photo", "photos", "class", "label", "person", "people", "of", "the", "dataset", "data", "set"}
+    | {"cropped", "crop", "crops", "aligned", "augmented", "aug", "resized", "hd", "v", "new", "folder", "looking"}
 )
 """Words in a folder's name that say nothing of the expression."""
 
 _WORDS = re.compile(r"[^\W\d_]+")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+
+
+def _bare(word: str) -> str:
+    """A word without what keyboards lack: `Dégoût`, `degout` and `wütend`, `wuetend` are one each."""
+    for umlaut, letters in (("ä", "ae"), ("ö", "oe"), ("ü", "ue"), ("ß", "ss")):
+        word = word.replace(umlaut, letters)
+    marks = "".join(c for c in unicodedata.normalize("NFD", word) if not "\u0300" <= c <= "\u036f")
+    return unicodedata.normalize("NFC", marks.replace("ł", "l").replace("ø", "o").replace("æ", "ae"))
+
+
+_BARE: dict[str, str] = {_bare(spelling): name for spelling, name in _SPELLINGS.items()}
 
 _OTHER_COLORS = ((0, 150, 136), (233, 30, 99), (63, 81, 181), (121, 85, 72))
 
@@ -126,12 +147,12 @@ def canonical(name: str) -> str:
     plain = unicodedata.normalize("NFC", name).strip().lower()
     if plain in EXPRESSIONS:
         return plain
-    if plain in _SPELLINGS:
-        return _SPELLINGS[plain]
     words = [word for word in _WORDS.findall(_CAMEL.sub(" ", name).lower()) if word not in _FILLER]
-    bare = words[0] if len(words) == 1 else ""
-    bare = _SPELLINGS.get(bare, bare)
-    return bare if bare in EXPRESSIONS else plain
+    for word in (plain, words[0] if len(words) == 1 else ""):
+        found = word if word in EXPRESSIONS else _SPELLINGS.get(word) or _BARE.get(_bare(word))
+        if found:
+            return found
+    return plain
 
 
 def canonical_all(names: Sequence[str], source: str) -> tuple[str, ...]:

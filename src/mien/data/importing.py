@@ -82,6 +82,9 @@ def plan_import(
         done += chunk.consumed
         if progress:
             progress(done, opened.total)
+    if not counts:
+        first = f"; first: {problems[0].source}: {problems[0].reason}" if problems else ""
+        raise DataError(f"{source}: no sample can be read of {done:,}{first}")
     table: dict[str, dict[str, int]] = {}
     for split in sorted({s for s, _ in counts}, key=split_rank):
         table[split] = {name: counts[split, name] for name in names if name or counts[split, ""]}

@@ -21,12 +21,13 @@ from mien.data.dataset import CHUNK, SPLITS, Chunk, Dataset, Fitted, Problem, So
 from mien.data.reading.archives import Archive, other_archive
 from mien.data.reading.image_files import ImageFiles
 from mien.data.reading.label_reading import Labels
-from mien.data.reading.layouts import KNOWN, find_layout, why_unused
+from mien.data.reading.layouts import KNOWN, PACKED, find_layout, why_unused
 from mien.data.reading.reading import Choices, Found, Reading, Scan, make_choices
 from mien.data.reading.tars import TarArchive, is_tar
 from mien.data.reading.trees import Folder, Tree, printable, suffix_of
 from mien.data.samples import Samples
 from mien.errors import DataError
+from mien.signatures import describe_file
 
 _log = logging.getLogger("mien")
 
@@ -236,6 +237,10 @@ def _nothing(scan: Scan | None, root: Path) -> str:
     """What is in a tree in which there is no data set."""
     kinds = Counter(suffix_of(name) or "without a suffix" for name in scan.tree.names) if scan else Counter()
     holds = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(6)) or "only empty folders"
+    packed = [(name, describe_file(scan.head(name))) for name in scan.tree.names] if scan else []
+    for name, what in packed:
+        if what in PACKED:
+            return f"{root}: holds {what} ({name}) and no images; {PACKED[what]}"
     return f"{root}: no images, lists or tables that mien reads in it ({holds}); expected {KNOWN}"
 
 
@@ -247,7 +252,7 @@ def _finish(found: Found | None, scan: Scan | None, said: Choices, root: Path) -
     unused: list[str] = []
     if scan is not None:
         used = {r.name for r in source.records} if isinstance(source, ImageFiles) else set()
-        used |= set(found.used)
+        used |= {*found.used, *scan.class_files}
         unused = [name for name in scan.tree.names if name not in used]
     if said.splits is not None and isinstance(source, ImageFiles):  # problems of no split are reported with every split
         source = replace(

@@ -15,9 +15,9 @@ import numpy as np
 
 from mien.data.reading.folders import split_of
 from mien.data.reading.image_files import Box, ImageFiles, Record
+from mien.data.reading.image_paths import ImagePaths, paths_of
 from mien.data.reading.label_reading import Labels, plain
-from mien.data.reading.lists import ImagePaths
-from mien.data.reading.published import images_beside, without_repeats
+from mien.data.reading.published import without_repeats
 from mien.data.reading.reading import Found, Reading, Scan, split_words
 from mien.data.reading.text_tables import TextTable, open_text_table
 from mien.data.reading.trees import Tree, split_named
@@ -135,7 +135,7 @@ def find_affectnet_lists(scan: Scan, only: str = "") -> Found | None:
     if not tables:
         return None
     named = [t for t in tables if split_named(_stem(t.name))] or tables
-    lists = [(t, images_beside(scan, t.name)) for t in named]
+    lists = [(t, paths_of(scan, t.name)) for t in named]
     columns: dict[str, Any] = {k: v for k, v in _MOODS.items() if all(k in t.columns for t in named)}
     read = {t.name: [(r, n) for r, n in _records(t, p, tuple(columns))] for t, p in lists}
     written = Counter(plain(r.label) for rows in read.values() for r, _ in rows if not r.wrong)

@@ -1,4 +1,4 @@
-"""Annotations in JSON: COCO and FiftyOne."""
+"""Annotations in JSON: COCO, LabelMe and FiftyOne."""
 
 from __future__ import annotations
 
@@ -112,6 +112,40 @@ def _coco_mark(gathered: Annotated, annotation: Mapping[str, Any], categories: M
     points = [p for part in outline if (p := floats(part))] if isinstance(outline, list) else []
     points = [p for p in points if len(p) >= 6 and len(p) % 2 == 0]
     return Mark(label, bounds([v for p in points for v in p]) if points else None)
+
+
+def find_labelme(scan: Scan) -> Found | None:
+    """LabelMe: a JSON file of shapes, or of flags, for each image. Raises DataError."""
+    gathered = Annotated(scan, "LabelMe")
+    for file, data in json_with(scan, "shapes", "imagePath"):
+        if not isinstance(data, dict) or not isinstance(data.get("shapes"), list):
+            continue
+        gathered.used.add(file)
+        written = text_of(data.get("imagePath"))
+        split = gathered.split_of(file)
+        name = gathered.images.find(written, folder_of(file), split)
+        name = name or gathered.images.find(file.rpartition("/")[2][:-5], folder_of(file), split, stem=True)
+        if name is None:
+            gathered.wrong(file, f"'{written[:100]}': {NO_IMAGE}", split)
+            continue
+        flags = data.get("flags")
+        marks = [_labelme_mark(shape, file) for shape in dicts(data["shapes"])]
+        marks += [Mark(flag) for flag, given in (flags.items() if isinstance(flags, dict) else ()) if given is True]
+        gathered.add(name, split or gathered.split_of(name), marks)
+    return gathered.found("the shapes and flags of " + listed(gathered.used)) if gathered.used else None
+
+
+def _labelme_mark(shape: Mapping[str, Any], file: str) -> Mark:
+    label = text_of(shape.get("label"))
+    points = shape.get("points")
+    numbers = floats([v for point in points if isinstance(point, list) for v in point]) if points else None
+    if not label or not numbers or len(numbers) < 4 or len(numbers) % 2:
+        return Mark("", wrong="a shape of it has no label or no points", where=file)
+    if shape.get("shape_type") == "circle":  # its middle, and a point on it
+        x, y, *edge = numbers
+        radius = ((edge[0] - x) ** 2 + (edge[1] - y) ** 2) ** 0.5
+        return Mark(label, (x - radius, y - radius, x + radius, y + radius))
+    return Mark(label, bounds(numbers))
 
 
 def find_fiftyone(scan: Scan) -> Found | None:

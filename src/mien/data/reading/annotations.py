@@ -11,7 +11,7 @@ from typing import Any
 from mien.data.reading.image_files import Box, ImageFiles, Record
 from mien.data.reading.label_reading import is_no_label
 from mien.data.reading.reading import Found, Reading, Scan, split_words
-from mien.data.reading.trees import Folder, Tree, leads_out, printable, split_named
+from mien.data.reading.trees import CONTAINERS, Tree, leads_out, printable, split_named
 from mien.errors import DataError
 from mien.labels import EIGHT, canonical
 
@@ -22,11 +22,6 @@ NO_IMAGE = "no such image"
 """Why a path that an annotation file names can't be used."""
 
 _LABEL_ATTRIBUTES = {"emotion", "expression", "facial_expression", "facial expression", "label", "class", "sentiment"}
-_CONTAINERS = {
-    "images", "image", "imgs", "img", "data", "dataset", "datasets", "media", "upload", "uploads", "jpegimages",
-    "pictures", "photos", "files", "obj_train_data",
-}  # fmt: skip
-"""Folders that hold images and say nothing of them: a path may leave them out, or have others in their place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +111,7 @@ def _overlap(name: str, parts: Sequence[str], folder: str, foreign: bool, stem: 
     while same < min(len(has), len(wants)) and has[-1 - same] == wants[-1 - same]:
         same += 1
     if same < min(len(has), len(wants)):
-        says_nothing = has[-1 - same] in _CONTAINERS or split_named(has[-1 - same]) is not None
+        says_nothing = has[-1 - same] in CONTAINERS or split_named(has[-1 - same]) is not None
         if not (foreign and says_nothing):
             return 0
     return same
@@ -150,11 +145,8 @@ class Annotated:
     @cached_property
     def images(self) -> ImageNames:
         """The images that paths are looked for among: the tree's, or those under the folder that the user names."""
-        root = self.scan.choices.root
-        if root is None:
-            return ImageNames(self.scan.tree, self.scan.images)
-        tree = Folder(root)
-        return ImageNames(tree, Scan(tree, root).images)
+        scan, root = self.scan, self.scan.choices.root
+        return ImageNames(scan.image_tree, Scan(scan.image_tree, root).images if root else scan.images)
 
     def split_word(self, word: str) -> str:
         """The split that a word means, as the user or the usual spelling says; '' for none."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from mien.data.dataset import text_column
 from mien.data.reading.array_roles import Named, named_array, short_split
 from mien.data.reading.array_stores import SUFFIXES, StoredArray, stored_arrays
+from mien.data.reading.class_names import names_in
 from mien.data.reading.fer2013 import vote_columns
 from mien.data.reading.image_files import column_name
 from mien.data.reading.pixel_arrays import axes_of, image_of, scale_of
@@ -337,16 +337,9 @@ def _declared(scan: Scan, arrays: Sequence[Named]) -> tuple[tuple[str, ...], lis
 
 def _names_in(scan: Scan, name: str) -> tuple[str, ...]:
     """["angry", "disgust", ...], {"0": "angry", ...} or {"angry": 0, ...}. Raises DataError."""
-    try:
-        found = json.loads(scan.text(name))
-        if isinstance(found, dict):
-            pairs = {int(k): v for k, v in found.items()} if all(k.isdecimal() for k in found) else {
-                int(v): k for k, v in found.items()}  # fmt: skip
-            found = [pairs[i] for i in range(len(pairs))]
-        if found and all(isinstance(one, str) for one in found):
-            return tuple(found)
-    except (ValueError, TypeError, KeyError, RecursionError, AttributeError):
-        pass
+    names = names_in(scan.text(name))
+    if names and sorted(names) == list(range(len(names))):
+        return tuple(names[i] for i in range(len(names)))
     raise DataError(
         f'{scan.tree.where(name)}: expected the names of the labels 0, 1, 2, ...: ["angry", "disgust", ...]'
     )

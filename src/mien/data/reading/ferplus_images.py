@@ -12,8 +12,8 @@ import numpy as np
 from mien.data.reading.fer2013 import FERPLUS_COLUMNS, vote_columns
 from mien.data.reading.folders import split_of
 from mien.data.reading.image_files import Box, ImageFiles, Record
-from mien.data.reading.lists import ImagePaths
-from mien.data.reading.published import base_name, images_beside, without_repeats
+from mien.data.reading.image_paths import ImagePaths, paths_of
+from mien.data.reading.published import base_name, without_repeats
 from mien.data.reading.reading import Found, Reading, Scan, split_words
 from mien.data.reading.text_tables import TextTable, open_text_table
 from mien.data.reading.trees import split_named
@@ -43,7 +43,7 @@ def find_ferplus(scan: Scan, only: str = "") -> Found | None:
     splits: dict[str, str] = {}
     records: list[Record] = []
     for listed, lines in lists:
-        paths = images_beside(scan, listed)
+        paths = paths_of(scan, listed)
         rows = [(_record(scan, paths, listed, line, splits), line[0]) for line in lines]
         records += without_repeats(rows, listed)
     where = scan.tree.where(lists[0][0])
@@ -57,7 +57,7 @@ def find_ferplus(scan: Scan, only: str = "") -> Found | None:
         raise DataError(f"{where}: has votes for {', '.join(EIGHT)}; --labels can't name them anew")
     used = {n for n, _ in lists}
     source = ImageFiles(
-        images_beside(scan, lists[0][0]).tree, records, labels, "FER+ images", _EXTRA,
+        paths_of(scan, lists[0][0]).tree, records, labels, "FER+ images", _EXTRA,
         stamp=" ".join(scan.tree.stamp(n) for n in sorted(used)),
     )  # fmt: skip
     why = Counter(r.wrong.partition(":")[0] for r in records if r.wrong)

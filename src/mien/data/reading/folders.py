@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mien.data.reading.image_files import ImageFiles, Record
-from mien.data.reading.lists import unread_lists
+from mien.data.reading.lists import splits_beside, unread_lists
 from mien.data.reading.reading import Found, Reading, Scan, split_words
-from mien.data.reading.trees import split_named
+from mien.data.reading.trees import CONTAINERS, is_train_and_validation, split_named
 from mien.errors import DataError
 from mien.labels import EIGHT, canonical
 
@@ -58,7 +58,7 @@ class Placed:
 @dataclass(slots=True)
 class _Walk:
     """What was found on the way down. empty: class folders without images. own: classes that are no expressions, which
-    lie in the folders of several splits or of one.
+    lie in the folders of several splits or of one. misplaced: folders of a class in that of another.
     """
 
     scan: Scan
@@ -66,6 +66,7 @@ class _Walk:
     splits: dict[str, str] = field(default_factory=dict)
     empty: list[str] = field(default_factory=list)
     own: set[str] = field(default_factory=set)
+    misplaced: list[str] = field(default_factory=list)
 
 
 def find_folders(scan: Scan, *, own_classes: bool) -> Found | None:
@@ -88,14 +89,26 @@ def find_folders(scan: Scan, *, own_classes: bool) -> Found | None:
         for p in labelled
         for name in p.images
     ]
-    notes = [f"the class folder {name} holds no images" for name in walk.empty]
+    listed, words, used = splits_beside(scan) if not any(walk.splits.values()) else ({}, {}, {})
+    if listed:
+        records = [replace(r, split=listed.get(r.name, "")) for r in records]
+        walk.splits |= words
+    notes = [f"the splits are from {', '.join(sorted(used))}"] if used else []
+    notes += [f"{name}: {count:,} lines name no image of the set" for name, count in sorted(used.items()) if count]
+    notes += [f"the class folder {name} holds no images" for name in walk.empty]
+    notes += [f"{name} lies in the folder of another class; its images are left out" for name in walk.misplaced]
     if people:
-        notes.append("the folders of people are kept as the column identity; people stay together when splits are made")
+        names = sorted({p.identity for p in labelled if p.identity})
+        shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        notes.append(f"the folders of people ({shown}) are kept as the column identity; people stay together when "
+                     "splits are made")  # fmt: skip
     title = "class folders with splits" if any(walk.splits.values()) else "class folders without splits"
     reading = Reading(title, "the folders' names", labels, split_words(walk.splits), tuple(notes))
     order = {"train": 0, "validation": 1, "test": 2}
     records.sort(key=lambda r: order.get(r.split, 3))  # stable: files of a split stay in their order
-    return Found(ImageFiles(scan.tree, records, labels, title, columns), reading, stray=_stray(walk))
+    stamp = " ".join(scan.tree.stamp(name) for name in sorted(used))
+    source = ImageFiles(scan.tree, records, labels, title, columns, stamp=stamp)
+    return Found(source, reading, used, stray=_stray(walk))
 
 
 def find_loose(scan: Scan) -> Found | None:
@@ -148,8 +161,13 @@ def _count(node: Node) -> int:
 
 
 def split_of(scan: Scan, name: str) -> str | None:
-    """The split that a folder's name means, also as the user says; None where it means none."""
-    return scan.choices.split_map.get(name, split_named(name))
+    """The split that a folder's name means, also as the user says; None where it means none.
+
+    trainval is train: what is held out lies elsewhere then.
+    """
+    if name in scan.choices.split_map:
+        return scan.choices.split_map[name]
+    return split_named(name) or ("train" if is_train_and_validation(name) else None)
 
 
 def is_expression(name: str) -> bool:
@@ -159,16 +177,24 @@ def is_expression(name: str) -> bool:
 
 def _descend(walk: _Walk, node: Node, path: str, above: Placed, own: bool) -> None:
     """Finds what the folders right below `node` are, and goes on below them."""
+    node = _without_flat_splits(walk.scan, node)
     children = node.filled()
     splits = {name: split for name in node.folders if (split := split_of(walk.scan, name)) is not None}
-    if splits and not above.split and not (above.label and set(children) - set(splits)):
+    both = {name: _split_and_class(walk.scan, name) for name in children}
+    if both and all(both.values()) and not above.split and not above.label:
+        _place_both(walk, node, both, above)
+    elif splits and not above.split and not (above.label and set(children) - set(splits)):
         _descend_splits(walk, node, splits, path, above, own)
     elif above.label:
-        walk.placed.append(Placed(list(node.all_images()), above.split, above.label, above.identity))
+        walk.placed.append(Placed(list(_of_one_class(walk, node, path, above.label)), above.split, above.label,
+                                  above.identity))  # fmt: skip
     elif _are_classes(walk, node, above, own):
         _refuse_twin_classes(walk, sorted(children), path)
         people = _recurring([child.filled() for child in children.values()])
+        some_named = any(is_expression(name) for name in children)
         for name, child in sorted(node.folders.items()):
+            if some_named and name.lower() in CONTAINERS:
+                continue  # images beside the classes, which a list may name
             if child.count:
                 _descend_class(walk, child, f"{path}{name}/", _with(above, label=name), people, own)
             elif is_expression(name):
@@ -207,8 +233,57 @@ def _descend_class(walk: _Walk, node: Node, path: str, above: Placed, people: se
         _descend(walk, inner[name], f"{path}{name}/", _with(above, identity=identity), own)
 
 
-def _with(above: Placed, *, split: str = "", label: str = "", identity: str = "") -> Placed:
-    return Placed((), split or above.split, label or above.label, identity or above.identity)
+def _without_flat_splits(scan: Scan, node: Node) -> Node:
+    """The node without folders such as `test` that hold images only, where classes lie beside them: happy, sad, test.
+
+    Their images have no label, and are reported.
+    """
+    splits = {name for name in node.folders if split_of(scan, name) is not None}
+    rest = {name: child for name, child in node.folders.items() if name not in splits}
+    if not any(is_expression(name) and child.count for name, child in rest.items()):
+        return node
+    if any(node.folders[name].folders for name in splits):
+        return node
+    return Node(node.images, rest, len(node.images) + sum(child.count for child in rest.values()))
+
+
+def _split_and_class(scan: Scan, name: str) -> tuple[str, str] | None:
+    """Split and class as written, of a folder that is named after both: train_happy, Sad-Test; else None."""
+    words = [word for word in re.split(r"[\W_]+", name) if word]
+    for i in range(1, len(words)):
+        first, last = "_".join(words[:i]), "_".join(words[i:])
+        for split, label in ((first, last), (last, first)):
+            if split_of(scan, split) and is_expression(label):
+                return split, label
+    return None
+
+
+def _of_one_class(walk: _Walk, node: Node, path: str, label: str) -> Iterator[str]:
+    """The images in a class folder and below it, without folders of another expression, which are noted."""
+    yield from node.images
+    for name, child in sorted(node.filled().items()):
+        if is_expression(name) and canonical(name) != canonical(label):
+            walk.misplaced.append(f"{path}{name}")
+        else:
+            yield from _of_one_class(walk, child, f"{path}{name}/", label)
+
+
+def _place_both(walk: _Walk, node: Node, both: Mapping[str, tuple[str, str] | None], above: Placed) -> None:
+    """Places the images of folders that are named after a split and a class."""
+    seen: dict[tuple[str | None, str], str] = {}
+    for name, pair in sorted(both.items()):
+        word, label = pair or ("", "")
+        split = split_of(walk.scan, word)
+        key = (split, canonical(label))
+        if key in seen:
+            raise DataError(f"{walk.scan.root}: '{seen[key]}' and '{name}' are both {split} and {key[1]}; rename one")
+        seen[key] = name
+        walk.splits[word] = split or ""
+        walk.placed.append(_with(above, images=list(node.folders[name].all_images()), split=word, label=key[1]))
+
+
+def _with(above: Placed, *, images: Sequence[str] = (), split: str = "", label: str = "", identity: str = "") -> Placed:
+    return Placed(images, split or above.split, label or above.label, identity or above.identity)
 
 
 def _recurring(folders: Sequence[Mapping[str, Node]]) -> set[str]:
@@ -242,7 +317,7 @@ def _are_people(walk: _Walk, children: Mapping[str, Node], own: bool) -> bool:
     """
     inner = [set(child.filled()) for child in children.values() if child.mostly_below()]
     names = set().union(*inner)
-    if any(is_expression(name) for name in names):
+    if any(_holds_classes(child) for child in children.values()):
         return True
     chosen = walk.scan.choices.labels
     if chosen and names & set(chosen.renamed):
@@ -259,6 +334,11 @@ def _are_people(walk: _Walk, children: Mapping[str, Node], own: bool) -> bool:
             f"expression: which are the classes? Say  --labels {second}={second},...  or  --labels {first}={first},..."
         )
     return False
+
+
+def _holds_classes(node: Node) -> bool:
+    """Whether a folder named after an expression lies below, at any depth."""
+    return any(is_expression(name) or _holds_classes(child) for name, child in node.filled().items())
 
 
 def _refuse_twin_classes(walk: _Walk, names: Sequence[str], path: str) -> None:
@@ -278,9 +358,9 @@ def _refuse_twin_classes(walk: _Walk, names: Sequence[str], path: str) -> None:
 def _refuse_twin_splits(walk: _Walk, splits: Mapping[str, str], path: str) -> None:
     seen: dict[str, str] = {}
     for name, split in splits.items():
-        if split and split in seen:
+        if split and split in seen and not {name, seen[split]} <= set(walk.scan.choices.split_map):
             raise DataError(f"{walk.scan.tree.where(path)}: '{seen[split]}' and '{name}' are both {split}; keep one, "
-                            f"or say what they are:  --split-map {name}=test")  # fmt: skip
+                            f"or say what they are:  --split-map {seen[split]}={split},{name}={split}")  # fmt: skip
         seen[split] = name
 
 

@@ -24,6 +24,14 @@ _UNSTATED = ("fer2013",)
 NO_LABEL = frozenset({"", "-1", "nan", "none", "null"})
 """What stands for no label at all."""
 
+CODES: dict[str, str] = {
+    "an": "angry", "di": "disgust", "fe": "fear", "af": "fear", "ha": "happy", "sa": "sad", "su": "surprise",
+    "ne": "neutral", "co": "contempt",
+    "ang": "angry", "dis": "disgust", "fea": "fear", "afr": "fear", "hap": "happy", "sad": "sad", "sur": "surprise",
+    "neu": "neutral", "con": "contempt",
+}  # fmt: skip
+"""Short forms of expressions, as in JAFFE, KDEF and CREMA-D; they count only where all labels are such."""
+
 DROPPED = "-"
 """The name under which a user's mapping leaves a label out."""
 
@@ -103,6 +111,11 @@ def is_no_label(written: str) -> bool:
     return plain(written).lower() in NO_LABEL
 
 
+def is_number(written: str) -> bool:
+    """Whether a label is a whole number, in any spelling."""
+    return bool(_NUMBER.fullmatch(written.strip()))
+
+
 def plain(written: str) -> str:
     """A label without what differs between containers: ' 3', '3.0' and '03' are '3'."""
     text = written.strip()
@@ -126,18 +139,22 @@ def read_labels(
     written: the labels, as often as they like. where: names the data set in errors. choice: what the user says; it
     goes before everything else. declared: the data set's own names of the numbers 0, 1, 2, ... order: the key in
     `labels.ORDERS` that its published layout uses. usual: the one that files of its kind use, though nothing says so.
-    as_names: numbers are names too (of folders).
+    as_names: numbers are names too, and so are `none` and `nan` (of folders).
     Raises DataError where labels are numbers that nothing explains, fractions, or two names of one class.
     """
-    texts = sorted({text for text in written if not is_no_label(text)})
+    texts = sorted({text for text in written if (text.strip() if as_names else not is_no_label(text))})
     if choice is not None:
         return _chosen(texts, where, choice, declared)
     numbers = {text: int(plain(text)) for text in texts if _NUMBER.fullmatch(text.strip())}
     if declared:
         return _declared(texts, where, declared)
     if order or (usual and numbers):
+        if order:
+            _check_order(set(numbers.values()), where, order)
         return _by_order(texts, order or usual, stated=bool(order))
     if as_names:
+        if numbers and any(canonical(text) in EIGHT for text in texts):
+            raise _mixed(where, texts, numbers)
         return _named(texts)
     fractions = [text for text in texts if text not in numbers and _FRACTION.fullmatch(text.strip())]
     if fractions:
@@ -146,14 +163,34 @@ def read_labels(
     if not numbers:
         return _named(texts)
     if len(numbers) < len(texts):
-        other = next(text for text in texts if text not in numbers)
-        raise DataError(f"{where}: labels are numbers and names ('{next(iter(numbers))}', '{other}'); say what the "
-                        "numbers mean:  --labels 0=angry,1=...")  # fmt: skip
+        raise _mixed(where, texts, numbers)
     found = set(numbers.values())
     for key in _UNSTATED:
         if found == numbers_of(key):
             return _by_order(texts, key, stated=False)
     raise DataError(f"{where}: the labels are {span(found)}, and nothing says what they mean; {candidates(found)}")
+
+
+def _mixed(where: str, texts: Sequence[str], numbers: Mapping[str, int]) -> DataError:
+    number, name = next(iter(numbers)), next(text for text in texts if text not in numbers)
+    return DataError(
+        f"{where}: labels are numbers and names ('{number}', '{name}'); say what the numbers mean, or leave them out: "
+        f"--labels {number}=angry  or  --labels {number}=-"
+    )
+
+
+def _check_order(numbers: set[int], where: str, order: str) -> None:
+    """Raises DataError where the numbers of a published layout were counted from another start."""
+    title, names, first = ORDERS[order]
+    known = numbers_of(order)
+    last = max(known)
+    if 2 * len(numbers) <= len(known):
+        return
+    start = first - 1 if first - 1 in numbers and last not in numbers else first + 1
+    if start < first or (last + 1 in numbers and first not in numbers):
+        own = ",".join(f"{start + i}={name}" for i, name in enumerate(names))
+        raise DataError(f"{where}: the labels are {span(numbers)}; {title} has {first} to {last}: counted from "
+                        f"{start}? Say it:  --labels {own}")  # fmt: skip
 
 
 def numbers_of(order: str) -> set[int]:
@@ -222,6 +259,9 @@ def _declared(texts: Sequence[str], where: str, declared: Sequence[str]) -> Labe
 
 def _named(texts: Sequence[str]) -> Labels:
     spelled = {text: canonical(text) for text in texts}
+    codes = {text: CODES.get(text.strip().lower(), "") for text in texts}
+    if len(texts) > 2 and all(codes.values()) and len(set(codes.values())) == len(texts):
+        spelled = codes
     names = class_order(set(spelled.values()))
     said = []
     changed = [f"{text} -> {name}" for text, name in spelled.items() if name in EIGHT and text.lower() != name]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from mien.data.reading.affectnet import find_affectnet, find_affectnet_lists
-from mien.data.reading.annotation_json import find_coco, find_fiftyone
+from mien.data.reading.annotation_json import find_coco, find_fiftyone, find_labelme
 from mien.data.reading.annotation_tables import find_tables
 from mien.data.reading.annotation_xml import find_cvat, find_voc
 from mien.data.reading.array_files import find_arrays, read_arrays
@@ -16,17 +16,26 @@ from mien.data.reading.arrow_tables import SUFFIXES
 from mien.data.reading.ferplus_images import find_ferplus
 from mien.data.reading.folders import find_folders, find_loose
 from mien.data.reading.label_studio import find_label_studio
-from mien.data.reading.lists import find_lists, find_manifest, find_one_list
+from mien.data.reading.lists import LIST_SUFFIXES, find_lists, find_manifest, find_one_list, why_unread
 from mien.data.reading.name_labels import find_named_folders, find_named_images
 from mien.data.reading.parquet import find_parquet, read_parquet
 from mien.data.reading.pixel_tables import find_fer2013, find_pixel_table, holds_pixels, read_pixel_table
-from mien.data.reading.published import find_ck_plus, find_expw, find_raf_db, find_raf_folders, refuse_clips
+from mien.data.reading.published import find_ck_plus, find_expw, find_raf_db, find_raf_folders
 from mien.data.reading.reading import Found, Layout, Scan
-from mien.data.reading.refused import PICKLE, PICKLES, is_pickle, refuse_containers, refuse_pickle
+from mien.data.reading.refused import (
+    PICKLE,
+    PICKLES,
+    is_pickle,
+    refuse_clips,
+    refuse_containers,
+    refuse_masks,
+    refuse_pickle,
+    refuse_records,
+)
 from mien.data.reading.trees import Folder, suffix_of
-from mien.data.reading.unread import refuse_masks, refuse_records
 from mien.data.reading.webdataset import find_webdataset
 from mien.data.reading.yolo import find_yolo
+from mien.errors import DataError
 from mien.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from mien.signatures import describe_file
 
@@ -45,6 +54,7 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout("CK+", "sequences and *_emotion.txt", find_ck_plus),
     Layout("YOLO", "class numbers and boxes in a text file for each image; data.yaml, classes.txt", find_yolo),
     Layout("COCO", "JSON of images, annotations and categories; Roboflow's _annotations.coco.json", find_coco),
+    Layout("LabelMe", "a JSON file of shapes, or of flags, for each image", find_labelme),
     Layout("FiftyOne", "labels.json of classes and labels, or samples.json", find_fiftyone),
     Layout("Label Studio", "its exports as JSON, JSON-MIN and CSV: choices, rectangles, polygons", find_label_studio),
     Layout("CVAT for images", "annotations.xml of images with boxes and tags", find_cvat),
@@ -68,6 +78,11 @@ READ = tuple(layout.title for layout in LAYOUTS if "refused" not in layout.recog
 KNOWN = f"{', '.join(READ)}, a ZIP, or arrays of mien"
 """The layouts, for messages."""
 
+_SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers")
+
+_COLUMNS = {"image Parquet", "arrays", "WebDataset", "a CSV of images", "FER2013", "folders that mien exported"}
+"""The titles of layouts with columns that are no lists of image files."""
+
 FILES: tuple[tuple[tuple[bytes, ...], tuple[str, ...], Callable[[Scan, str], Found]], ...] = (
     ((b"PAR1", b"ARROW1"), SUFFIXES, read_parquet),
     ((b"\x93NUMPY", b"\x89HDF", b"MATLAB"), (".npy", ".npz", ".mat", *HDF5_SUFFIXES), read_arrays),
@@ -78,8 +93,18 @@ FILES: tuple[tuple[tuple[bytes, ...], tuple[str, ...], Callable[[Scan, str], Fou
 LISTS = (find_raf_db, find_affectnet_lists, find_expw, find_ferplus)
 """Published lists that a user may name alone."""
 
-ANNOTATIONS = (find_coco, find_fiftyone, find_label_studio, find_cvat, find_voc, find_tables)
+ANNOTATIONS = (find_coco, find_labelme, find_fiftyone, find_label_studio, find_cvat, find_voc, find_tables)
 """Files of annotations that a user may name alone; the images are in their folder."""
+
+
+PACKED = {
+    "a ZIP": "unpack it, and give the folder",
+    "an archive": "unpack it, and give the folder",
+    "a Parquet file": "end its name in .parquet",
+    "an HDF5 file": "end its name in .h5",
+    "a NumPy array": "end its name in .npy",
+}
+"""Files that may hold a data set though their names do not say so, by `describe_file`, and what to do with them."""
 
 
 def find_layout(scan: Scan, name: str = "") -> Found | None:
@@ -90,7 +115,17 @@ def find_layout(scan: Scan, name: str = "") -> Found | None:
         found = _first((*LISTS, *ANNOTATIONS, find_lists), scan)
         if found:
             return found
+        return next((found for layout in LAYOUTS if (found := _with_columns(scan, layout))), None)
     return _first([layout.find for layout in LAYOUTS], scan)
+
+
+def _with_columns(scan: Scan, layout: Layout) -> Found | None:
+    """What a layout finds where the user names columns or a root. Raises DataError where it has none."""
+    found = layout.find(scan)
+    if found and layout.title not in _COLUMNS:
+        raise DataError(f"{scan.root}: is read as {found.reading.layout}; --image-column, --label-column and --root go "
+                        "with lists and tables, and none of it names its images")  # fmt: skip
+    return found
 
 
 def _first(finders: Sequence[Callable[[Scan], Found | None]], scan: Scan) -> Found | None:
@@ -129,9 +164,14 @@ def why_unused(scan: Scan, found: Found, name: str) -> str:
     """Why a file of a data set is neither a sample nor a list that was used."""
     if name in scan.image_set:
         return found.stray
-    if is_pickle(name):
-        return PICKLE
+    suffix = suffix_of(name)
+    unread = why_unread(scan, name) if suffix in LIST_SUFFIXES else ""
     what = describe_file(scan.head(name))
-    if what == "a video" or suffix_of(name) in VIDEO_SUFFIXES:
-        return "is a video; take frames from it as images"
-    return f"is {what}, not an image, and was not needed as a list"
+    reasons = (
+        (is_pickle(name), PICKLE),
+        (bool(unread), unread),
+        (suffix in _SPREADSHEETS, "is a spreadsheet; save it as CSV"),
+        (what in PACKED, f"is {what}; {PACKED.get(what)}"),
+        (what == "a video" or suffix in VIDEO_SUFFIXES, "is a video; take frames from it as images"),
+    )
+    return next((why for fits, why in reasons if fits), f"is {what}, not an image, and was not needed as a list")

@@ -17,6 +17,8 @@ from mien.labels import canonical
 _WORD = re.compile(r"[^\W\d_]+")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
+_NEGATIONS = {"not", "no", "non", "un", "without", "never"}
+
 _TWO_LETTERS = {
     "AN": "angry", "DI": "disgust", "FE": "fear", "HA": "happy", "NE": "neutral", "SA": "sad", "SU": "surprise",
 }  # fmt: skip
@@ -55,10 +57,10 @@ def _naming(title: str, pattern: str, codes: Mapping[str, str], **more: str | bo
 
 NAMINGS: tuple[Naming, ...] = (
     _naming(  # session A or B, sex, number, expression, angle: AF01ANS.JPG
-        "KDEF", r"[AB](?P<identity>[FM]\d\d)(?P<label>AF|AN|DI|HA|NE|SA|SU)(S|HL|HR|FL|FR)",
+        "KDEF", r"[AB](?P<identity>[FM]\d\d)(?P<label>AF|AN|DI|HA|NE|SA|SU)(S|HL|HR|FL|FR)([_-].*)?",
         {"AF": "fear", **{code: name for code, name in _TWO_LETTERS.items() if code != "FE"}}, identity="A{identity}",
     ),
-    _naming("JAFFE", r"(?P<identity>[A-Z]{2})\.(?P<label>AN|DI|FE|HA|NE|SA|SU)\d\.\d+", _TWO_LETTERS),
+    _naming("JAFFE", r"(?P<identity>[A-Z]{2})[._-](?P<label>AN|DI|FE|HA|NE|SA|SU)\d[._-]\d+([_-].*)?", _TWO_LETTERS),
     _naming(  # camera angle, model, ..., expression, gaze: Rafd090_01_Caucasian_female_angry_frontal.jpg
         "RaFD",
         r"Rafd\d+_(?P<identity>\d+)_[a-z]+_[a-z]+_"
@@ -102,6 +104,19 @@ NAMINGS: tuple[Naming, ...] = (
             "HAPPY": "happy", "SAD": "sad", "SURPRISED": "surprise", "NORMAL": "neutral", "SLEEPY": "sleepy",
             "WINK": "wink", **dict.fromkeys(("CENTERLIGHT", "LEFTLIGHT", "RIGHTLIGHT", "GLASSES", "NOGLASSES"), ""),
         },
+    ),
+    _naming(  # model, expression, phase: F01-Anger-Apex_4.png
+        "ADFES", r"(?P<identity>[FM]\d\d)-(?P<label>[A-Z]+)-(Apex|Face|Onset|Turn|Neutral).*",
+        {
+            **{word.upper(): canonical(word) for word in
+               ("Anger", "Contempt", "Disgust", "Fear", "Joy", "Neutral", "Sadness", "Surprise")},
+            "PRIDE": "pride", "EMBARRASSMENT": "embarrassment", "EMBARRAS": "embarrassment",
+        },
+    ),
+    _naming(  # person, kind, expression: bs000_E_HAPPY_0.png
+        "Bosphorus", r"(?P<identity>bs\d{3})_(?P<kind>E|N|LFAU|UFAU|CAU|YR|PR|CR|O|IGN)_(?P<label>[A-Z0-9_-]+?)_\d+.*",
+        {word: canonical(word) for word in ("ANGER", "DISGUST", "FEAR", "HAPPY", "SADNESS", "SURPRISE")}
+        | {"N": "neutral"},
     ),
     _naming("CK+", r"(?P<identity>S\d{3})_\d{3}_\d{8}", {}, in_folders="CK+48"),
 )  # fmt: skip
@@ -176,7 +191,7 @@ def _in_words(scan: Scan, name: str) -> Named | None:
     stem = base_name(name).rpartition(".")[0] or base_name(name)
     words = _WORD.findall(_CAMEL.sub(" ", stem))
     found = {canonical(word) for word in words if is_expression(word)}
-    if len(found) != 1:
+    if len(found) != 1 or _NEGATIONS & {word.lower() for word in words}:
         return None
     split = words[0] if split_of(scan, words[0]) is not None else ""
     return Named(found.pop(), split=split)

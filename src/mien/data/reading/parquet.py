@@ -13,7 +13,7 @@ from mien.data.dataset import text_column
 from mien.data.reading.arrow_tables import SUFFIXES, count_rows, read_columns, require_arrow, schema_of
 from mien.data.reading.fer2013 import vote_columns
 from mien.data.reading.image_files import column_name
-from mien.data.reading.lists import IMAGE_COLUMNS, LABEL_COLUMNS, SPLIT_COLUMNS
+from mien.data.reading.list_columns import IMAGE_COLUMNS, LABEL_COLUMNS, SPLIT_COLUMNS, explains
 from mien.data.reading.reading import Found, Scan
 from mien.data.reading.rows import Coded, Written, found_rows
 from mien.data.reading.table_cells import TableCells, TableFile, innermost, is_list, named_images, scale_of_lists
@@ -24,6 +24,7 @@ from mien.labels import FERPLUS_VOTES
 _IMAGES = ("image", "img", "jpg", "jpeg", "png", "image_bytes", "bytes", "picture", "photo", "face", "pixels", "data",
            "content", "webp", *IMAGE_COLUMNS)  # fmt: skip
 _VOTES = "ferplus_votes"
+_MOST_NAMES = 100
 
 
 def find_parquet(scan: Scan) -> Found | None:
@@ -168,16 +169,19 @@ def _found(scan: Scan, files: Sequence[TableFile]) -> Found:
     except pa.ArrowException as error:
         raise DataError(f"{where}: columns differ between its tables ({error}); import them one by one") from error
     counts = [count_rows(scan.tree.root / file.name) for file in files]
-    images = Folder(scan.choices.root) if scan.choices.root else scan.tree
+    images = scan.image_tree
+    assert isinstance(images, Folder)
     cells = TableCells(scan.tree, images, files, counts)
     sources = [f"{file.name}:{i}" for file, count in zip(files, counts, strict=True) for i in range(count)]
     split = table.column("split") if "split" in table.column_names else None
+    names_of_numbers = declared.pop()
+    named = "label" if names_of_numbers else _names_column(table) or "label"
     written = Written(
         sources,
-        _coded(table.column("label")) if "label" in table.column_names else Coded([""], np.zeros(len(sources), int)),
+        _coded(table.column(named)) if "label" in table.column_names else Coded([""], np.zeros(len(sources), int)),
         _coded(split) if split else _splits_in_names(scan, files, counts),
         first.split or "split",
-        declared.pop(),
+        names_of_numbers,
         "fer2013" if first.votes or _are_of_the_challenge(split) else "",
         _further(table, where),
     )
@@ -186,7 +190,7 @@ def _found(scan: Scan, files: Sequence[TableFile]) -> Found:
     cells.scale = scale_of_lists(cells, where)
     title = "image Parquet" if suffix_of(first.name) in (".parquet", ".pq") else "image Arrow"
     names = ", ".join(file.name for file in files[:3]) + (", ..." if len(files) > 3 else "")
-    labels_from = f"column '{first.label}' of {names}" if first.label else ""
+    labels_from = f"column '{first.label if named == 'label' else named}' of {names}" if first.label else ""
     stamp = " ".join(f"{file.name}-{scan.tree.stamp(file.name)}" for file in files)
     notes = [] if first.image == "image" else [f"images are column '{first.image}'"]
     return found_rows(scan, written, cells, title=title, where=where, labels_from=labels_from, stamp=stamp,
@@ -236,6 +240,23 @@ def _coded(column: Any) -> Coded:
     encoded = encoded.dictionary_encode()
     codes = encoded.indices.fill_null(len(encoded.dictionary)).to_numpy(zero_copy_only=False)
     return Coded([*map(str, encoded.dictionary.to_pylist()), ""], codes.astype(np.int64))
+
+
+def _names_column(table: Any) -> str:
+    """The column of text that tells which expressions the numbers of the labels stand for; '' where none does."""
+    from pyarrow import types
+
+    names = [n for n in table.column_names if n not in ("label", "split", _VOTES)]
+    texts = [n for n in names if types.is_string(table.column(n).type) or types.is_large_string(table.column(n).type)]
+    if "label" not in table.column_names:
+        return ""
+    found = [
+        name
+        for name in texts
+        if len(table.column(name).unique()) <= _MOST_NAMES
+        and explains(zip(*(map(str, table.column(c).to_pylist()) for c in ("label", name)), strict=True))
+    ]
+    return found[0] if len(found) == 1 else ""
 
 
 def _are_of_the_challenge(split: Any) -> bool:

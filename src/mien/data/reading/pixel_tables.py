@@ -19,34 +19,18 @@ from mien.data.dataset import CHUNK, SPLITS, Chunk, Problem, Step, text_column
 from mien.data.reading.archives import UNREADABLE
 from mien.data.reading.fer2013 import check_join, read_ferplus, vote_columns
 from mien.data.reading.label_reading import Labels, is_no_label, plain
-from mien.data.reading.lists import LABEL_COLUMNS, SPLIT_COLUMNS
+from mien.data.reading.pixel_columns import BLANKS, PixelColumns, pixel_columns
+from mien.data.reading.pixel_texts import pixels_of, scaled_pixels
 from mien.data.reading.reading import Found, Reading, Scan, split_words
-from mien.data.reading.text_tables import MAX_LINE, TextTable, column_names, open_text_table
+from mien.data.reading.text_tables import MAX_LINE, column_names, open_text_table
 from mien.data.reading.trees import Folder, Tree
 from mien.errors import DataError
 from mien.labels import EIGHT
 
 FER2013_NAMES = ("fer2013.csv", "icml_face_data.csv")
 FERPLUS_NAME = "fer2013new.csv"
-PIXEL_COLUMNS = ("pixels", "pixel", "pixel_values", "image_pixels")
 
-_BLOCK = 64  # rows parsed at once: their bytes and what is made of them stay in the processor's cache
 _LOOKED_AT = 100  # rows that are read for the size of the images and the scale of their values
-_BLANKS = bytes.maketrans(b',;[]()"', b"       ")
-
-
-@dataclass(frozen=True, slots=True)
-class PixelColumns:
-    """Where in a row what is. pixels: of the first value. each: how many columns hold a value each; 0: one holds all.
-
-    count: how many columns there are. usage: -1 where there is none.
-    """
-
-    label: int
-    pixels: int
-    usage: int
-    count: int
-    each: int = 0
 
 
 class Fields(NamedTuple):
@@ -96,7 +80,7 @@ class PixelTable:
         held: list[tuple[int, int, bytes]] = []
         wanted = self.wanted.copy()
         wanted[: places[0]] = False
-        for row, (number, line) in enumerate(data_lines(self.tree, self.name)):
+        for row, (number, line) in enumerate(data_lines(self.tree, self.name, self.columns.skipped)):
             if row < len(wanted) and wanted[row]:
                 held.append((row, number, line))
                 if len(held) == CHUNK:
@@ -159,8 +143,8 @@ def find_fer2013(scan: Scan) -> Found | None:
 
 def find_pixel_table(scan: Scan) -> Found | None:
     """The one CSV of a tree with labelled images in it; of several the challenge's own train.csv."""
-    names = scan.with_suffix(".csv", ".tsv", ".txt")
-    labelled = [name for name in names if (found := _pixel_columns(scan, name)) and found[1].label >= 0]
+    names = scan.with_suffix(".csv", ".tsv", ".txt", ".data", "")
+    labelled = [name for name in names if (found := pixel_columns(scan, name)) and found[1].label >= 0]
     if len(labelled) > 1:
         raise DataError(
             f"{scan.root}: {len(labelled)} tables of images ({', '.join(labelled[:3])}); import them one by one"
@@ -170,7 +154,7 @@ def find_pixel_table(scan: Scan) -> Found | None:
 
 def holds_pixels(scan: Scan, name: str) -> bool:
     """Whether a file is, or is called like, a CSV of images."""
-    return name.rpartition("/")[2] in FER2013_NAMES or _pixel_columns(scan, name) is not None
+    return name.rpartition("/")[2] in FER2013_NAMES or pixel_columns(scan, name) is not None
 
 
 def read_pixel_table(scan: Scan, name: str, *, beside: bool = False) -> Found:
@@ -179,7 +163,7 @@ def read_pixel_table(scan: Scan, name: str, *, beside: bool = False) -> Found:
     Raises DataError where it is no such CSV.
     """
     tree, where = scan.tree, scan.tree.where(name)
-    found = _pixel_columns(scan, name)
+    found = pixel_columns(scan, name)
     if found is None or (name.rpartition("/")[2] in FER2013_NAMES and found[1].label < 0):
         table = open_text_table(tree, name)
         titles = ", ".join(column_names(table.first)) if table else "none"
@@ -188,12 +172,12 @@ def read_pixel_table(scan: Scan, name: str, *, beside: bool = False) -> Found:
             f"{where}: no column '{missing}' in its header ({titles[:200]}); expected emotion, pixels, Usage"
         )
     table, columns = found
-    if table.encoding == "utf-16":
-        raise DataError(f"{where}: not UTF-8 text but UTF-16; save it as UTF-8")
+    if table.encoding != "utf-8-sig":
+        raise DataError(f"{where}: not UTF-8 text but {table.encoding.upper()}; save it as UTF-8")
     usages: list[str] = []
     written: list[str] = []
     texts: list[bytes] = []
-    for number, line in data_lines(tree, name):
+    for number, line in data_lines(tree, name, columns.skipped):
         fields = fields_of(line, columns)
         if not fields.reason:
             _check_cells(fields, f"{where}:{number}")
@@ -201,6 +185,8 @@ def read_pixel_table(scan: Scan, name: str, *, beside: bool = False) -> Found:
         written.append(fields.label)
         if len(texts) < _LOOKED_AT and not fields.reason:
             texts.append(fields.pixels)
+    if not usages:
+        raise DataError(f"{where}: holds no rows; expected a header and a line for each image")
     side, scale = _size_and_scale(texts)
     splits = {usage: scan.choices.split(usage) for usage in set(usages)}
     wanted = np.ones(len(usages), bool)
@@ -221,35 +207,12 @@ def read_pixel_table(scan: Scan, name: str, *, beside: bool = False) -> Found:
     title = "fer2013 CSV" if votes is None else "fer2013 CSV with FER+ votes"
     source = PixelTable(tree, name, columns, labels, splits, side, scale, wanted, fingerprint, votes)
     notes = [f"values of 0 to 1 are multiplied by 255 ({name})"] if scale == 255 else []
-    column = table.columns[columns.label] if columns.label >= 0 else ""
+    column = (table.columns[columns.label] if table.columns else f"{columns.label + 1}") if columns.label >= 0 else ""
     come_from = f"column '{column}' of {name}" if column else ""
+    if not column:
+        notes.append(f"the images have no labels: none of the columns of {name} is known as labels: --label-column")
     read_splits = split_words({usage: split or "" for usage, split in splits.items() if usage and split is not None})
     return Found(source, Reading(title, come_from, labels, read_splits, tuple(notes)), used)
-
-
-def _pixel_columns(scan: Scan, name: str) -> tuple[TextTable, PixelColumns] | None:
-    """Where in a CSV what is; None where it holds no pixels."""
-    table = open_text_table(scan.tree, name)
-    if table is None or table.delimiter != ",":
-        return None
-    table = table.with_header()
-    titles = table.columns
-    pixels = next((titles.index(c) for c in PIXEL_COLUMNS if c in titles), -1)
-    each = 0
-    if pixels < 0:
-        numbered = [i for i, title in enumerate(titles) if title.removeprefix("pixel").strip("_").isdecimal()]
-        if len(numbered) < 64 or numbered != list(range(numbered[0], numbered[0] + len(numbered))):
-            return None
-        pixels, each = numbered[0], len(numbered)
-    choice = "_".join(scan.choices.label_column.lower().split())
-    if choice and choice not in titles:
-        raise DataError(
-            f"{scan.tree.where(name)}: no column '{scan.choices.label_column}'; it has {', '.join(titles)[:200]}"
-        )
-    known = [choice] if choice else ["emotion", *LABEL_COLUMNS]
-    label = next((titles.index(c) for c in known if c in titles), -1)
-    usage = next((titles.index(c) for c in ("usage", *SPLIT_COLUMNS) if c in titles), -1)
-    return table, PixelColumns(label, pixels, usage, len(titles), each)
 
 
 def _votes_file(scan: Scan, name: str, *, beside: bool) -> tuple[Tree, str] | None:
@@ -288,16 +251,17 @@ def _size_and_scale(texts: Sequence[bytes]) -> tuple[int, float]:
     return side, 255.0 if highest <= 1 else 1.0
 
 
-def data_lines(tree: Tree, name: str) -> Iterator[tuple[int, bytes]]:
-    """The lines of a CSV behind its header, with their numbers (the header is 1), without blank ones.
+def data_lines(tree: Tree, name: str, skipped: int) -> Iterator[tuple[int, bytes]]:
+    """The lines of a CSV behind those that are skipped, with their numbers from 1, without blank ones.
 
     Raises DataError where the file can't be read to its end.
     """
     where = tree.where(name)
     with tree.open(name) as file:
         try:
-            file.readline(MAX_LINE)
-            number = 1
+            for _ in range(skipped):
+                file.readline(MAX_LINE)
+            number = skipped
             while line := file.readline(MAX_LINE):
                 number += 1
                 if len(line) == MAX_LINE:
@@ -310,10 +274,10 @@ def data_lines(tree: Tree, name: str) -> Iterator[tuple[int, bytes]]:
 
 def fields_of(line: bytes, columns: PixelColumns) -> Fields:
     """One line; its pixels are not looked at."""
-    cells = line.split(b",")
+    cells = line.split(columns.delimiter)
     cells[-1] = cells[-1].rstrip(b"\r\n")
     if b'"' in line:
-        cells = _quoted(line)
+        cells = _quoted(line, columns.delimiter)
     if len(cells) < columns.count:
         return Fields(reason=f"{len(cells)} columns; expected {columns.count}")
     usage = cells[columns.usage].decode("utf-8", "replace").strip() if columns.usage >= 0 else ""
@@ -322,92 +286,18 @@ def fields_of(line: bytes, columns: PixelColumns) -> Fields:
         return Fields(b" ".join(cells[columns.pixels : columns.pixels + columns.each]), label, usage)
     pixels = cells[columns.pixels]
     if pixels[:1] in (b"[", b"(", b'"') or b"," in pixels or b";" in pixels:
-        pixels = pixels.translate(_BLANKS)
+        pixels = pixels.translate(BLANKS)
     return Fields(pixels, label, usage)
 
 
-def _quoted(line: bytes) -> list[bytes]:
-    """The cells of a line with quotes, in which commas may be."""
+def _quoted(line: bytes, delimiter: bytes) -> list[bytes]:
+    """The cells of a line with quotes, in which delimiters may be."""
     text = line.decode("utf-8", "surrogateescape").rstrip("\r\n")
     try:
-        cells = next(csv.reader([text], skipinitialspace=True), [])
+        cells = next(csv.reader([text], delimiter=delimiter.decode(), skipinitialspace=True), [])
     except csv.Error:
-        return line.rstrip(b"\r\n").split(b",")
+        return line.rstrip(b"\r\n").split(delimiter)
     return [cell.strip().encode("utf-8", "surrogateescape") for cell in cells]
-
-
-def scaled_pixels(texts: Sequence[bytes], side: int, scale: float) -> tuple[NDArray[np.uint8], dict[int, str]]:
-    """`pixels_of` for values with a decimal point, of 0 to 1 (scale 255) or of 0 to 255 (scale 1)."""
-    images = np.zeros((len(texts), side, side, 1), np.uint8)
-    wrong: dict[int, str] = {}
-    for i, text in enumerate(texts):
-        try:
-            values = np.array(text.split(), np.float64) * scale
-        except ValueError:
-            wrong[i] = "something else than numbers among the pixels"
-            continue
-        if len(values) != side * side:
-            wrong[i] = f"{len(values)} pixels; expected {side * side} ({side} x {side})"
-        elif not ((values >= 0) & (values <= 255)).all():  # NaN is neither
-            wrong[i] = f"a pixel outside 0 to {255 / scale:g}, unlike the rows before"
-        else:
-            images[i] = np.rint(values).astype(np.uint8).reshape(side, side, 1)
-    return images, wrong
-
-
-def pixels_of(texts: Sequence[bytes], side: int) -> tuple[NDArray[np.uint8], dict[int, str]]:
-    """Texts of grey values with blanks between -> uint8 (N, side, side, 1), and text -> why it can't be used.
-
-    Images of texts that can't be used are black.
-    """
-    images = np.zeros((len(texts), side, side, 1), np.uint8)
-    wrong: dict[int, str] = {}
-    for first in range(0, len(texts), _BLOCK):
-        block, reasons = _block_of_pixels(texts[first : first + _BLOCK], side)
-        images[first : first + _BLOCK] = block
-        wrong |= {first + i: reason for i, reason in reasons.items()}
-    return images, wrong
-
-
-def _block_of_pixels(texts: Sequence[bytes], side: int) -> tuple[NDArray[np.uint8], dict[int, str]]:
-    """`pixels_of`, all texts in one whole-array arithmetic.
-
-    A number is a digit before a byte that is none, plus 10 and 100 times the digits before it.
-    """
-    length = side * side
-    # Three blanks in front: nothing reaches beyond the array. One behind each text: no number spans two.
-    joined = b"   " + b" ".join(texts) + b" "
-    starts = 3 + np.concatenate(([0], np.cumsum([len(t) + 1 for t in texts])))
-    digits = np.frombuffer(joined, np.uint8) - np.uint8(ord("0"))  # wraps: what is no digit is above 9
-    is_digit = digits < 10
-    ends = np.flatnonzero(is_digit[:-1] > is_digit[1:])
-    tens, hundreds = digits[ends - 1], digits[ends - 2]
-    has_tens = tens < 10
-    has_hundreds = has_tens & (hundreds < 10)
-    values = digits[ends] + np.where(has_tens, tens, 0) * np.uint16(10)
-    values += np.where(has_hundreds, hundreds, 0) * np.uint16(100)
-    long = has_hundreds & (digits[ends - 3] < 10)
-    first = np.searchsorted(ends, starts)
-    counts = np.diff(first)
-
-    wrong: dict[int, str] = {}
-    for i in np.flatnonzero(counts != length).tolist():
-        wrong[i] = f"{counts[i]} pixels; expected {length} ({side} x {side})"
-    for at in np.flatnonzero((values > 255) | long).tolist():
-        value = "of more than three digits" if long[at] else str(values[at])
-        wrong[int(np.searchsorted(first, at, "right")) - 1] = f"a pixel of {value}; expected 0 to 255"
-    foreign = np.flatnonzero(~is_digit & (digits != np.uint8(ord(" ") - ord("0") + 256)))
-    rows = np.searchsorted(starts, foreign, "right") - 1
-    for row, at in zip(*np.unique(rows, return_index=True), strict=True):
-        character = chr(joined[foreign[at]])
-        wrong[int(row)] = f"{character!r} among the pixels; expected numbers of 0 to 255 with blanks between"
-    if not wrong:
-        return values.astype(np.uint8).reshape(-1, side, side, 1), {}
-    images = np.zeros((len(texts), side, side, 1), np.uint8)
-    for i in range(len(texts)):
-        if i not in wrong:
-            images[i] = values[first[i] : first[i + 1]].reshape(side, side, 1)
-    return images, wrong
 
 
 def _check_cells(fields: Fields, where: str) -> None:

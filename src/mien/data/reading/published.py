@@ -1,4 +1,4 @@
-"""Data sets of images as their authors publish them: RAF-DB, ExpW, CK+; and sets of video clips, which are refused."""
+"""Data sets of images as their authors publish them: RAF-DB, ExpW, CK+."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from dataclasses import replace
 
 from mien.data.reading.folders import split_of
 from mien.data.reading.image_files import ImageFiles, Record, number_faces
+from mien.data.reading.image_paths import ImagePaths, paths_of
 from mien.data.reading.label_reading import plain
-from mien.data.reading.lists import LABEL_COLUMNS, RAF_NAME, ImagePaths, column_names_of
+from mien.data.reading.list_columns import LABEL_COLUMNS, has_header
+from mien.data.reading.lists import RAF_NAME
 from mien.data.reading.reading import Found, Reading, Scan, split_words
 from mien.data.reading.text_tables import TextTable, open_text_table
-from mien.data.reading.trees import Folder, split_named
+from mien.data.reading.trees import split_named, suffix_of
 from mien.errors import DataError
-from mien.images import VIDEO_SUFFIXES
+from mien.images import IMAGE_SUFFIXES
 
 _RAF_LIST = re.compile(r"(?P<base>(?:.*?/)??)(EmoLabel/)?list_par?tition_label\.txt", re.IGNORECASE)
 _RAF_CLASSES = tuple("1234567")
@@ -27,13 +29,6 @@ _LOOKED_AT, _START = 40, 8192  # lines that are read to recognise a list, and th
 def base_name(name: str) -> str:
     """A path's last part."""
     return name.rpartition("/")[2]
-
-
-def images_beside(scan: Scan, listed: str) -> ImagePaths:
-    """How paths in a list are found: from the folder that the user names, or else from the list's own."""
-    if scan.choices.root:
-        return ImagePaths(Folder(scan.choices.root), "")
-    return ImagePaths(scan.tree, listed[: listed.rfind("/") + 1])
 
 
 def split_above(scan: Scan, name: str) -> str:
@@ -105,7 +100,8 @@ def _refuse_compound(scan: Scan, listed: str, lines: Sequence[str]) -> None:
     """Raises DataError for RAF-DB's compound expressions, whose numbers mean others."""
     last = [line.split()[-1] for line in lines]
     above = sum(word in ("8", "9", "10", "11") for word in last)
-    if scan.choices.labels is None and ("compound" in listed.lower() or (above > 1 and above * 20 > len(last))):
+    compound = "compound" in listed.lower() or all("compound" in name.lower() for name in scan.images)
+    if scan.choices.labels is None and (compound or (above > 1 and above * 20 > len(last))):
         raise DataError(f"{scan.tree.where(listed)}: lists RAF-DB's compound expressions; mien reads the basic ones; "
                         "give the folder 'basic', or name the numbers with  --labels 1=NAME,...")  # fmt: skip
 
@@ -192,7 +188,7 @@ def _raf_rows(scan: Scan, listed: str) -> list[tuple[int, str, str]]:
     table = open_text_table(scan.tree, listed)
     if table is None or not table.delimiter:
         return []
-    table = table.with_header() if column_names_of(table) else table
+    table = table.with_header() if has_header(table) else table
     rows = [(number, cells) for number, cells in table.rows() if len(cells) > 1]
     images = [sum(bool(RAF_NAME.fullmatch(base_name(c).lower())) for c in column) for column in _columns(rows)]
     if not images or max(images) * 2 < len(rows):
@@ -224,7 +220,7 @@ def find_expw(scan: Scan, only: str = "") -> Found | None:
     for listed in [only] if only else scan.with_suffix(".lst", ".txt"):
         if not scan.tree.size(listed) or not _is_expw(scan.head(listed, _START)):
             continue
-        paths = images_beside(scan, listed)
+        paths = paths_of(scan, listed)
         lines = [(i, line) for i, line in enumerate(scan.text(listed).splitlines(), start=1) if line.strip()]
         records = number_faces(_expw_record(paths, listed, i, line) for i, line in lines)
         if all(r.wrong for r in records):
@@ -251,7 +247,11 @@ def _expw_fields(line: str) -> tuple[str, list[float], str] | None:
         numbers = [float(word) for word in words[1:7]]
     except ValueError:
         return None
-    whole = len(words) == 8 and all(number == round(number) for number in numbers[:5] if abs(number) < 1e9)
+    whole = (
+        len(words) == 8
+        and suffix_of(words[0].strip()) in IMAGE_SUFFIXES
+        and all(number == round(number) for number in numbers[:5] if abs(number) < 1e9)
+    )
     return (words[0].strip(), numbers, words[7]) if whole and all(abs(n) < 1e9 for n in numbers) else None
 
 
@@ -301,17 +301,3 @@ def find_ck_plus(scan: Scan) -> Found | None:
     source = ImageFiles(scan.tree, records + missing, labels, "CK+", {"identity": object}, stamp=stamp)
     reading = Reading("CK+", "the files *_emotion.txt", labels, notes=tuple(notes))
     return Found(source, reading, set(texts.values()), "is no frame of CK+")
-
-
-# Video clips
-
-
-def refuse_clips(scan: Scan) -> Found | None:
-    """Sets of clips, such as AFEW and DFEW. Raises DataError where a tree holds videos and no image."""
-    clips = scan.with_suffix(*VIDEO_SUFFIXES)
-    if scan.images or not clips:
-        return None
-    raise DataError(
-        f"{scan.root}: holds {len(clips):,} videos ({clips[0]}) and no images; data sets are of images: take "
-        "frames from the clips first, into the same folders, for example with  ffmpeg -i CLIP -vf fps=2 CLIP_%04d.png"
-    )

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from mien.data.dataset import SPLITS, Source
 from mien.data.reading.archives import UNREADABLE
-from mien.data.reading.label_reading import LabelChoice, Labels, read_labels
-from mien.data.reading.trees import Tree, split_named, suffix_of
+from mien.data.reading.class_names import class_names
+from mien.data.reading.label_reading import LabelChoice, Labels, is_no_label, is_number, plain, read_labels
+from mien.data.reading.trees import Folder, Tree, split_named, suffix_of
 from mien.errors import DataError
 from mien.images import IMAGE_SUFFIXES
 from mien.signatures import HEAD_BYTES, image_kind
@@ -101,7 +102,7 @@ class Reading:
         names = ", ".join(self.labels.names) if self.labels.names else "none"
         lines.append(f"labels   {names}" + (f"; from {self.labels_from}" if self.labels_from else ""))
         lines += [f"         {line}" for line in self.labels.said]
-        if self.splits:
+        if any(self.splits):
             lines.append(
                 "splits   " + ", ".join(f"{a} -> {b or 'none'}" if a != b else a for a, b in self.splits.items())
             )
@@ -126,11 +127,20 @@ class Found:
 
 @dataclass(frozen=True)
 class Scan:
-    """A tree, looked over once for all layouts. root: its path on this machine (the archive's, for an archive)."""
+    """A tree, looked over once for all layouts. root: its path on this machine (the archive's, for an archive).
+
+    class_files: those that named the numbers of the labels.
+    """
 
     tree: Tree
     root: Path
     choices: Choices = field(default_factory=Choices)
+    class_files: list[str] = field(default_factory=list, compare=False)
+
+    @cached_property
+    def image_tree(self) -> Tree:
+        """Where the images are that lists name: the folder that the user names, or else the tree."""
+        return Folder(self.choices.root) if self.choices.root else self.tree
 
     @cached_property
     def images(self) -> list[str]:
@@ -164,7 +174,7 @@ class Scan:
             return b""
 
     def text(self, name: str) -> str:
-        """A whole text file: UTF-8 with or without a mark, or UTF-16 with one. Raises DataError."""
+        """A whole text file: as `decode_text` reads it. Raises DataError."""
         where = self.tree.where(name)
         if self.tree.size(name) > MAX_TEXT:
             raise DataError(
@@ -178,8 +188,20 @@ class Scan:
         return decode_text(data, where)
 
     def labels(self, written: Collection[str], where: str, **known: Any) -> Labels:
-        """What labels mean, with what the user says of them; `known` as in `read_labels`."""
-        return read_labels(written, where, choice=self.choices.labels, **known)
+        """What labels mean, with what the user says of them, or a file of class names; `known` as in `read_labels`."""
+        if self.choices.labels or known.get("declared") or known.get("order"):
+            return read_labels(written, where, choice=self.choices.labels, **known)
+        texts = [text for text in written if not is_no_label(text)]
+        if not texts or not all(map(is_number, texts)):
+            return read_labels(written, where, **known)
+        files, names = class_names(self.tree.names, {int(plain(text)) for text in texts}, self.text, where)
+        if not names:
+            return read_labels(written, where, **known)
+        self.class_files.extend(files)
+        meaning = LabelChoice("", renamed={str(number): name for number, name in names.items()})
+        labels = read_labels(written, where, choice=meaning)
+        said = ", ".join(f"{number} {name}" for number, name in sorted(names.items()))
+        return replace(labels, said=(f"{said} (named in {', '.join(files)})", *labels.said[1:]))
 
     def _shows(self, name: str) -> bool:
         suffix = suffix_of(name)
@@ -230,11 +252,23 @@ def parse_split_map(text: str) -> dict[str, str]:
     return mapped
 
 
+def encoding_of(start: bytes) -> str:
+    """How text is encoded: UTF-8, or UTF-16 with or without its mark, by where its zero bytes are."""
+    if start.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        return "utf-32"
+    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    even, odd = start[:2048:2], start[1:2048:2]
+    for zeros, others, name in ((odd, even, "utf-16-le"), (even, odd, "utf-16-be")):
+        if zeros and zeros.count(0) * 10 > 8 * len(zeros) and 0 not in others:
+            return name
+    return "utf-8-sig"
+
+
 def decode_text(data: bytes, where: str) -> str:
-    """Text in UTF-8, with or without a byte order mark, or in UTF-16 with one. Raises DataError."""
-    utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+    """Text in UTF-8 or UTF-16, with or without a byte order mark. Raises DataError."""
     try:
-        return data.decode("utf-16" if utf16 else "utf-8-sig")
+        return data.decode(encoding_of(data)).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise DataError(f"{where}: not UTF-8 text: {error}; save it as UTF-8") from error
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from mien.data.reading.arrow_tables import batches_of, schema_of
 from mien.data.reading.image_files import without_empty_colour
-from mien.data.reading.lists import ImagePaths
+from mien.data.reading.image_paths import ImagePaths
 from mien.data.reading.pixel_arrays import axes_of, image_of, scale_of
-from mien.data.reading.pixel_tables import pixels_of
+from mien.data.reading.pixel_texts import pixels_of
 from mien.data.reading.trees import Folder
 from mien.errors import DataError, ImageError
 from mien.images import decode_image

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import csv
 import io
-import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
 
 from mien.data.reading.archives import UNREADABLE
-from mien.data.reading.reading import decode_text
+from mien.data.reading.json_tables import json_cell, json_objects
+from mien.data.reading.reading import encoding_of
 from mien.data.reading.trees import Tree, suffix_of
 from mien.errors import DataError
-from mien.images import IMAGE_SUFFIXES
 
 MAX_LINE = 16 * 1024 * 1024
 """A longer line is no row of an image; it would be a file without line ends."""
 
-_DELIMITERS = (",", ";", "\t", "|")
+_DELIMITERS = (",", ";", "\t", "|", ":")
+_SEP = re.compile(r"sep=.?", re.IGNORECASE)  # Excel writes it first
+_NO_COLON = re.compile(r"(^|[\s\"'])[A-Za-z]:[\\/]|://|\d:\d")  # drives, addresses and times
+_MOST_TITLES = 10  # lines above the header
 _SNIFF = 64 * 1024
 csv.field_size_limit(MAX_LINE)
 
@@ -32,7 +34,8 @@ Row = tuple[int, list[str]]
 class TextTable:
     """A list as text. columns: the header's cells in lower case; (), where there is no header.
 
-    delimiter: '' for JSON; ' ' for any blanks. first: the cells of the first line, as they are written.
+    delimiter: '' for JSON; ' ' for any blanks. first: the cells of the first line, as they are written. skipped: lines
+    before it that are no rows: titles, comments, Excel's `sep=;`. width: how many cells a line of blanks has at least.
     """
 
     tree: Tree
@@ -41,10 +44,12 @@ class TextTable:
     delimiter: str
     first: tuple[str, ...]
     columns: tuple[str, ...] = ()
+    skipped: int = 0
+    width: int = 0
 
     def with_header(self) -> TextTable:
         """The same, its first line the names of the columns."""
-        return TextTable(self.tree, self.name, self.encoding, self.delimiter, self.first, column_names(self.first))
+        return replace(self, columns=column_names(self.first))
 
     def rows(self) -> Iterator[Row]:
         """The lines behind the header, blank ones left out. Raises DataError where one can't be read."""
@@ -53,7 +58,7 @@ class TextTable:
             if not self.delimiter:
                 yield from _json_rows(self.tree, self.name, self.columns)
                 return
-            for number, cells in _text_rows(self.tree, self.name, self.encoding, self.delimiter):
+            for number, cells in self._text_rows():
                 if number > 1 or not self.columns:
                     yield number, cells
         except UnicodeDecodeError as error:
@@ -61,10 +66,29 @@ class TextTable:
         except (*UNREADABLE, csv.Error) as error:
             raise DataError(f"{where}: can't be read to its end ({error}); get a whole copy of the file") from error
 
+    def _text_rows(self) -> Iterator[Row]:
+        """All lines; the first one is line 1 wherever it is."""
+        with self.tree.open(self.name) as raw:
+            file = io.TextIOWrapper(raw, self.encoding, newline="")
+            for _ in range(self.skipped):
+                file.readline()
+            first = True
+            if self.delimiter == " ":
+                for number, line in enumerate(file, start=1 + self.skipped):
+                    if line.strip():
+                        yield 1 if first else number, _words(line, self.width)
+                        first = False
+                return
+            reader = csv.reader(file, delimiter=self.delimiter, skipinitialspace=True)
+            for row in reader:
+                if any(cell.strip() for cell in row):
+                    yield 1 if first else max(reader.line_num + self.skipped, 2), [cell.strip() for cell in row]
+                    first = False
+
 
 def column_names(cells: Sequence[str]) -> tuple[str, ...]:
-    """Header cells as they are compared: `Image Path` and `image-path` are `image_path`."""
-    return tuple("_".join(cell.strip().strip("\ufeff").lower().replace("-", " ").split()) for cell in cells)
+    """Header cells as they are compared: `Image Path`, `'image-path'` and `#image path` are `image_path`."""
+    return tuple("_".join(cell.strip(" \t\ufeff'#").lower().replace("-", " ").split()) for cell in cells)
 
 
 def open_text_table(tree: Tree, name: str) -> TextTable | None:
@@ -74,37 +98,60 @@ def open_text_table(tree: Tree, name: str) -> TextTable | None:
             start = file.read(_SNIFF)
     except (*UNREADABLE, DataError):
         return None
-    encoding = "utf-16" if start.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+    encoding = encoding_of(start)
     whole = len(start) < _SNIFF
-    text = start.decode(encoding, "replace")
-    if "\0" in text or text.count("\ufffd") * 10 > len(text):  # fewer: text in another encoding, which `rows` says
-        return None
+    text = start.decode(encoding, "replace").removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    lines = text.split("\n")
+    if "\0" in text or (text.count("\ufffd") * 10 > len(text) and "\ufffd" in lines[0]):
+        return None  # with a readable header it is text in another encoding, which `rows` says
     if suffix_of(name) in (".json", ".jsonl", ".ndjson") or text.lstrip()[:1] == "{":
         return _open_json(tree, name, encoding)
-    lines = [line for line in text.splitlines() if line.strip()]
     if not whole and len(lines) > 1:
         lines.pop()
-    if not lines:
+    delimiter, skipped = _shape(lines)
+    rows = [line for line in lines[skipped:] if line.strip()]
+    if not rows:
         return None
-    delimiter = _delimiter(lines[:50])
-    first = tuple(cell.strip() for cell in next(_cells(lines[:1], delimiter)))
-    return TextTable(tree, name, encoding, delimiter, first)
+    width = min(len(line.split()) for line in rows) if delimiter == " " else 0
+    first = tuple(cell.strip() for cell in next(_cells(rows[:1], delimiter, width)))
+    return TextTable(tree, name, encoding, delimiter, first, skipped=skipped, width=width)
+
+
+def _shape(lines: Sequence[str]) -> tuple[str, int]:
+    """What divides the cells of these lines, and how many lines before the first row are none."""
+    stated = next((i for i, line in enumerate(lines[:3]) if _SEP.fullmatch(line.strip())), -1)
+    if stated >= 0:
+        return lines[stated].strip()[4:] or "\t", stated + 1
+    delimiter = _delimiter([line for line in lines if line.strip()][:50])
+    if delimiter == " ":
+        count = next((i for i, line in enumerate(lines) if line.strip() and not line.startswith("#")), 0)
+        return delimiter, count
+    widths = [len(next(_cells([line], delimiter))) if line.strip() else 0 for line in lines[:50]]
+    usual = Counter(width for width in widths if width).most_common(1)[0][0]
+    skipped = 0
+    while skipped < min(len(widths), _MOST_TITLES) and (
+        widths[skipped] < min(2, usual) or (lines[skipped].startswith("#") and widths[skipped] != usual)
+    ):
+        skipped += 1
+    return delimiter, skipped
 
 
 def _delimiter(lines: Sequence[str]) -> str:
     """What divides the cells of these lines into the same number each, the most frequent first; blanks otherwise."""
     best, cells = " ", 1
     for delimiter in _DELIMITERS:
+        if delimiter == ":" and (cells > 1 or any(_NO_COLON.search(line) for line in lines)):
+            continue
         counts = Counter(len(row) for row in _cells(lines, delimiter))
-        width, often = counts.most_common(1)[0]
+        width, often = counts.most_common(1)[0] if counts else (1, 0)
         if width > cells and often * 2 >= len(lines):
             best, cells = delimiter, width
     return best
 
 
-def _cells(lines: Sequence[str], delimiter: str) -> Iterator[list[str]]:
+def _cells(lines: Sequence[str], delimiter: str, width: int = 0) -> Iterator[list[str]]:
     if delimiter == " ":
-        yield from (line.split() for line in lines)
+        yield from (_words(line, width) for line in lines)
         return
     try:
         yield from csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
@@ -112,63 +159,22 @@ def _cells(lines: Sequence[str], delimiter: str) -> Iterator[list[str]]:
         yield from (line.split(delimiter) for line in lines)
 
 
-def _text_rows(tree: Tree, name: str, encoding: str, delimiter: str) -> Iterator[Row]:
-    with tree.open(name) as raw:
-        file = io.TextIOWrapper(raw, encoding, newline="")
-        if delimiter == " ":
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield number, line.split()
-            return
-        reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True)
-        first = True
-        for row in reader:
-            if any(cell.strip() for cell in row):
-                # The header is line 1 wherever it is: a list may begin with blank lines.
-                yield 1 if first else max(reader.line_num, 2), [cell.strip() for cell in row]
-                first = False
+def _words(line: str, width: int) -> list[str]:
+    """The cells of a line of blanks: where it has more of them than others, the first cell has blanks in it."""
+    words = line.rsplit(maxsplit=width - 1) if width else line.split()
+    return [word.strip() for word in words]
 
 
 def _open_json(tree: Tree, name: str, encoding: str) -> TextTable | None:
     try:
-        first = list(islice(_json_objects(tree, name), 20))
+        first = list(islice(json_objects(tree, name), 20))
     except (DataError, *UNREADABLE, UnicodeDecodeError):
         return None
-    keys = list(dict.fromkeys(key for one in first for key in one))
+    keys = list(dict.fromkeys(str(key) for one in first for key in one))
     return TextTable(tree, name, encoding, "", tuple(keys), tuple(keys)).with_header() if keys else None
 
 
-def _json_objects(tree: Tree, name: str) -> Iterator[dict[str, Any]]:
-    """The objects of JSON lines, or of one JSON list of objects. Raises DataError."""
-    where = tree.where(name)
-    with tree.open(name) as file:
-        data = file.read(256 * MAX_LINE)
-    text = decode_text(data, where)
-    try:
-        objects = _parsed(text)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{where}: not JSON ({error}); expected a list of objects, or one a line") from error
-    for one in objects:
-        if not isinstance(one, dict):
-            raise DataError(f"{where}: holds {type(one).__name__} where an object was expected")
-        yield one
-
-
-def _parsed(text: str) -> list[Any]:
-    """A JSON list, JSON lines, or one object of image -> label as a list of such pairs. Raises ValueError."""
-    if text.lstrip().startswith("["):
-        found = json.loads(text)
-        return found if isinstance(found, list) else [found]
-    try:
-        one = json.loads(text)
-    except ValueError:
-        return [json.loads(line) for line in text.splitlines() if line.strip()]
-    if isinstance(one, dict) and len(one) > 1 and all(suffix_of(key) in IMAGE_SUFFIXES for key in one):
-        return [{"image": key, "label": label} for key, label in one.items()]
-    return [one]
-
-
 def _json_rows(tree: Tree, name: str, columns: Sequence[str]) -> Iterator[Row]:
-    for number, one in enumerate(_json_objects(tree, name), start=1):
-        values = dict(zip(column_names(list(one)), one.values(), strict=False))
-        yield number, ["" if values.get(c) is None else str(values[c]).strip() for c in columns]
+    for number, one in enumerate(json_objects(tree, name), start=1):
+        values = dict(zip(column_names(list(map(str, one))), one.values(), strict=False))
+        yield number, [json_cell(values.get(c)) for c in columns]

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -15,22 +16,42 @@ from numpy.typing import NDArray
 
 from mien.errors import DataError
 from mien.images import read_image
+from mien.labels import EIGHT, canonical
 
 _SPLIT_WORDS = {
-    "train": "train", "training": "train", "trainset": "train",
-    "publictest": "validation", "public": "validation", "validation": "validation", "validate": "validation",
-    "valid": "validation", "val": "validation", "dev": "validation", "development": "validation",
-    "eval": "validation", "evaluation": "validation", "valset": "validation",
-    "privatetest": "test", "private": "test", "test": "test", "testing": "test", "tests": "test",
-    "holdout": "test", "testset": "test",
-}  # fmt: skip
+    word: split
+    for split, words in {
+        "train": "train training trainset trn entrenamiento apprentissage entrainement entraînement trainingsdaten "
+        "treino treinamento addestramento 训练 训练集 訓練 訓練集 학습",
+        "validation": "publictest public validation validate valid val dev development eval evaluation valset "
+        "validacion validación validierung validação validazione 验证 验证集 驗證集 検証 검증",
+        "test": "privatetest private test testing tests tst holdout testset prueba pruebas testdaten teste "
+        "测试 测试集 測試集 テスト 테스트",
+    }.items()
+    for word in words.split()
+}
+_WHOLE_NAMES = {"public", "private", "valid", "development", "eval", "evaluation"}
+"""Words that mean a split only alone or beside words of `_SPLIT_FILLER`: `private photos` is no test split."""
+
 _SPLIT_FILLER = {
     "set", "data", "dataset", "images", "image", "imgs", "faces", "aligned", "new", "split", "folder", "fold", "part",
     "class", "list", "label", "labels", "annotation", "annotations", "metadata",
     "fer", "fer2013", "ferplus", "raf", "rafdb", "affectnet", "sfew", "afew",
 }  # fmt: skip
+_NO_SPLIT = {"subject", "person", "people", "participant", "user", "id", "not", "no", "without"}
+"""Words beside which `test` or `train` means no split: `test subject 3`."""
+
+_MOST_WORDS = 5
+"""A longer text is a sentence."""
+
 _WORD = re.compile(r"[^\W\d_]+")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+CONTAINERS = frozenset(
+    {"images", "image", "imgs", "img", "data", "dataset", "datasets", "media", "upload", "uploads", "jpegimages"}
+    | {"pictures", "photos", "files", "obj_train_data"}
+)
+"""Folders that hold images and say nothing of them: a path may leave them out, or have others in their place."""
 
 _LEFTOVERS = {"thumbs.db", "desktop.ini"}
 _ROOTED = re.compile(r"[/\\]|[A-Za-z]:")
@@ -152,19 +173,35 @@ class Folder:
         return f"{status.st_size}-{status.st_mtime_ns}"
 
 
-def split_named(name: str) -> str | None:
-    """train, validation or test for what data sets call them: Training, PublicTest, val_set, 01_train, FER2013Train.
+def is_split_word(text: str) -> bool:
+    """Whether a text is nothing but the word of a split: Training, PublicTest, val."""
+    return re.sub(r"[\W_]+", "", text.lower()) in _SPLIT_WORDS
 
-    None for other words.
+
+def split_named(name: str) -> str | None:
+    """train, validation or test for what data sets call them: Training, PublicTest, val_set, 01_train, my_test_48x48.
+
+    None for other words, and for those of two splits.
     """
     bare = re.sub(r"[\W_]+", "", name.lower())
     if bare in _SPLIT_WORDS:
         return _SPLIT_WORDS[bare]
     words = [word.lower() for word in _WORD.findall(_CAMEL.sub(" ", name))]
+    pairs = {a + b for a, b in pairwise(words)} & {"publictest", "privatetest"}
+    if pairs:
+        return _SPLIT_WORDS[pairs.pop()]
     splits = [word for word in words if word in _SPLIT_WORDS]
-    if len(splits) == 1 and all(word in _SPLIT_FILLER for word in words if word != splits[0]):
-        return _SPLIT_WORDS[splits[0]]
-    return None
+    others = {word for word in words if word not in _SPLIT_WORDS}
+    meant = {_SPLIT_WORDS[word] for word in splits if others <= _SPLIT_FILLER or word not in _WHOLE_NAMES}
+    if others & _NO_SPLIT or len(words) > _MOST_WORDS or any(canonical(word) in EIGHT for word in others):
+        return None
+    return meant.pop() if len(meant) == 1 else None
+
+
+def is_train_and_validation(name: str) -> bool:
+    """Whether a name means both: trainval, train_and_val."""
+    words = {word.lower() for word in _WORD.findall(_CAMEL.sub(" ", name))}
+    return bool(words & {"trainval", "trainvalid"}) or {"train", "validation"} <= {_SPLIT_WORDS.get(w) for w in words}
 
 
 def leads_out(name: str) -> bool:

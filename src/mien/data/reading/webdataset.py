@@ -11,7 +11,7 @@ import numpy as np
 
 from mien.data.reading.image_files import ImageFiles, Record, column_name
 from mien.data.reading.label_reading import is_no_label
-from mien.data.reading.lists import LABEL_COLUMNS, SPLIT_COLUMNS
+from mien.data.reading.list_columns import LABEL_COLUMNS, SPLIT_COLUMNS
 from mien.data.reading.reading import Found, Reading, Scan, split_words
 from mien.data.reading.tars import TarArchive, TarArchives
 from mien.data.reading.trees import Folder
