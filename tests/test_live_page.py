@@ -105,7 +105,12 @@ class Viewer:
 
 
 def test_the_page_and_its_files_carry_their_policy_and_nothing_else_is_served(page: LivePage) -> None:
-    for path, kind in (("", "text/html"), ("app.css", "text/css"), ("live.js", "text/javascript"), ("chart.js", "text/javascript")):
+    for path, kind in (
+        ("", "text/html"),
+        ("app.css", "text/css"),
+        ("live.js", "text/javascript"),
+        ("chart.js", "text/javascript"),
+    ):
         answer, body = ask(page, "GET", path)
         assert answer.status == 200
         assert (answer.getheader("Content-Type") or "").startswith(kind)
@@ -118,7 +123,16 @@ def test_the_page_and_its_files_carry_their_policy_and_nothing_else_is_served(pa
         assert b"https://" not in body
     html = ask(page, "GET", "")[1].decode()
     assert not re.search(r"<script(?![^>]* src=)|\son\w+=|<style|\sstyle=", html), "the policy forbids what is inline"
-    for path in ("live.html", "../app.css", "%2e%2e/live.py", "static/app.css", "app.js", "snapshot", "__init__.py", "/"):
+    for path in (
+        "live.html",
+        "../app.css",
+        "%2e%2e/live.py",
+        "static/app.css",
+        "app.js",
+        "snapshot",
+        "__init__.py",
+        "/",
+    ):
         assert ask(page, "GET", path)[0].status == 404, path
     for method in ("PUT", "DELETE", "OPTIONS", "BREW"):
         answer, _ = ask(page, method, "")

@@ -31,7 +31,7 @@ from mien.serving.metrics import CONTENT_TYPE, Metrics
 from mien.serving.refusals import ClientGone, Refusal, busy
 from mien.serving.settings import ServeSettings, read_tokens
 from mien.serving.stream import Streams
-from mien.serving.uploads import UploadMemory, images_of, read_body
+from mien.serving.uploads import UploadMemory, read_body, read_uploads
 from mien.serving.video_routes import add_video_routes
 from mien.serving.web_export import WORKER_POLICY, check_export
 from mien.version import __version__
@@ -78,6 +78,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
         (403, "the Origin is another site"),
         (408, "the upload took too long"),
         (413, "too large, or too many files"),
+        (415, "the body is compressed, or not a readable video"),
         (421, "the Host is not this server"),
         (422, "a parameter is invalid, or the image is unreadable"),
         (503, "overloaded, or not ready yet"),
@@ -212,7 +213,9 @@ class _Server:
         size = len(body)
         try:
             content_type = request.headers.get("content-type", "")
-            uploads = await asyncio.to_thread(images_of, body, content_type, max_files=self.settings.max_files)
+            uploads = await asyncio.to_thread(
+                read_uploads, bytes(body), content_type, max_files=self.settings.max_files
+            )
             del body
             if annotate and len(uploads) > 1:
                 raise Refusal(HTTPStatus.BAD_REQUEST, "one_image", "annotate takes one image per request")
