@@ -29,14 +29,14 @@ from typer.testing import CliRunner
 from mien.cli import app
 from mien.crop import CropSpec, crop_faces
 from mien.errors import ExportError
+from mien.exporting import web as web_export
+from mien.exporting.web import RUNTIME_VERSION, check_web_export, export_web
 from mien.faces import make_detector
 from mien.faces.mtcnn import Mtcnn
 from mien.images import read_image
 from mien.recognition.recognizer import Recognizer
 from mien.results import Detections
-from mien.serving import web_export
 from mien.serving.settings import ServeSettings
-from mien.serving.web_export import RUNTIME_VERSION, check_export, export_web
 
 ROOT = Path(__file__).parents[1]
 SHARED = Path(__file__).parents[2] / "shared"
@@ -85,7 +85,7 @@ def test_the_manifest_names_every_file_with_its_checksum(tmp_path: Path, runtime
     for file in manifest["files"]:
         assert hashlib.sha256((out / file["path"]).read_bytes()).hexdigest() == file["sha256"]
     assert [path.name for path in out.parent.iterdir()] == ["site"]
-    check_export(out)
+    check_web_export(out)
 
 
 def test_no_file_of_the_page_points_elsewhere(tmp_path: Path, runtime: Path) -> None:
@@ -120,7 +120,7 @@ def test_a_failed_export_leaves_nothing_and_the_old_one_untouched(tmp_path: Path
     (runtime / "ort.wasm.bundle.min.mjs").write_text("other")
     with pytest.raises(ExportError, match=f"not the one of onnxruntime-web@{RUNTIME_VERSION}"):
         export_web(site, onnxruntime_web=runtime, force=True)
-    check_export(site)
+    check_web_export(site)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["runtime", "site"]
 
 

@@ -20,6 +20,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from mien.exporting.web import WORKER_POLICY, check_web_export
 from mien.media.draw import draw_faces, encode_image
 from mien.media.sinks import CsvSink, JsonSink
 from mien.results import ImageResult, ModelSummary
@@ -34,7 +35,6 @@ from mien.serving.settings import ServeSettings, read_tokens
 from mien.serving.stream import Streams
 from mien.serving.uploads import UploadMemory, read_body, read_uploads
 from mien.serving.video_routes import VideoRoutes
-from mien.serving.web_export import WORKER_POLICY, check_export
 from mien.version import __version__
 
 T = TypeVar("T")
@@ -174,7 +174,7 @@ def _page_or(not_found: ASGIApp, on_device: Path | None) -> ASGIApp:
 
 def _device_files(folder: Path) -> ASGIApp:
     """Serves the files of an exported folder, which may compile WebAssembly. Raises ExportError."""
-    check_export(folder)
+    check_web_export(folder)
     files = StaticFiles(directory=folder / "device")
 
     async def device(scope: Scope, receive: Receive, send: Send) -> None:
