@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -87,15 +89,71 @@ URL = f"data:image/png;base64,{encoded(ONE)}"
         ("application/x-www-form-urlencoded", urlencode({"image": URL})),
         ("application/x-www-form-urlencoded", f"image={encoded(ONE)}"),
         (
-            f"multipart/form-data; boundary={BOUNDARY}",
-            f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="image"\r\n\r\n{URL}\r\n--{BOUNDARY}--\r\n',
+            "application/json",
+            json.dumps({"images": [base64.urlsafe_b64encode(ONE).decode().rstrip("=")], "image": None}),
         ),
+        ("application/json", json.dumps({"images": ["\n".join(textwrap.wrap(encoded(ONE), 76))]})),
+        ("application/json", json.dumps({"images": [f"  data:;base64,{encoded(ONE)}\n"]}).encode("utf-16")),
+        ("application/x-www-form-urlencoded", urlencode({"images[0]": URL})),
+        ("application/x-www-form-urlencoded", json.dumps({"images": [URL]})),
     ],
 )
-def test_images_as_text(port: int, content_type: str, body: str) -> None:
+def test_images_as_text(port: int, content_type: str, body: str | bytes) -> None:
     answer = ask(port, "POST", "/v1/predict?detector=none", body, Content_Type=content_type)
     (expected,) = ask(port, "POST", "/v1/predict?detector=none", ONE).json["images"]
     assert (answer.status, answer.json["images"]) == (200, [expected])
+
+
+def part(disposition: str, data: bytes, boundary: str = BOUNDARY) -> bytes:
+    return f"--{boundary}\r\nContent-Disposition: form-data; {disposition}\r\n\r\n".encode() + data + b"\r\n"
+
+
+END = f"--{BOUNDARY}--\r\n".encode()
+FORM = f"multipart/form-data; boundary={BOUNDARY}"
+ONE_FILE = part('name="photo"; filename="a.png"', ONE)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "names"),
+    [
+        *(
+            (FORM, part(f'name="{name}"; filename="a.png"', ONE), ["a.png"])
+            for name in ("file", "images[]", "photo", "")
+        ),
+        (FORM, part('name="image"', ONE), ["image 0"]),
+        (FORM, part('name="photo"', ONE), ["image 0"]),
+        (FORM, part('name="images[0]"', URL.encode()) + part('name="note"', b"hello"), ["image 0"]),
+        (FORM, part("name=\"f\"; filename*=UTF-8''a%20b.png", ONE), ["a b.png"]),
+        (FORM, part('name="file"; filename=""', b"") + ONE_FILE, ["a.png"]),  # an empty file input of a browser
+        (FORM, part('name="file"; filename="a.txt"', encoded(ONE).encode()), ["a.txt"]),
+        (FORM, b"This is a form.\r\n" + ONE_FILE, ["a.png"]),
+        # The boundary is missing or wrong, as from clients that set the header themselves.
+        *(
+            (kind, ONE_FILE, ["a.png"])
+            for kind in ("multipart/form-data", f"{FORM}x", "application/json", "text/plain")
+        ),
+    ],
+)
+def test_forms_of_many_clients(port: int, content_type: str, body: bytes, names: list[str]) -> None:
+    answer = ask(port, "POST", "/v1/predict?detector=none", body + END, Content_Type=content_type)
+    (expected,) = ask(port, "POST", "/v1/predict?detector=none", ONE).json["images"]
+    assert (answer.status, answer.json["images"]) == (200, [{**expected, "source": name} for name in names])
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP", "br", "gzip, identity"])
+@pytest.mark.parametrize("path", ["/v1/predict", "/v1/predict/faces", "/v1/videos"])
+def test_a_compressed_body_is_refused_with_a_reason(port: int, path: str, encoding: str) -> None:
+    answer = ask(port, "POST", path, gzip.compress(ONE), Content_Encoding=encoding)
+    assert (answer.status, answer.code) == (415, "encoded")
+    assert ask(port, "POST", "/v1/predict", ONE, Content_Encoding="identity").status == 200
+
+
+def test_many_small_values_in_json_are_refused_before_they_are_parsed(port: int) -> None:
+    for value in ("{},", "[],", "1,"):
+        body = "[" + value * 200_000 + "1]"
+        assert ask(port, "POST", "/v1/predict", body, Content_Type="application/json").code == "bad_json"
+    fields = b"".join(part(f'name="{number}"', b"") for number in range(2000))
+    assert ask(port, "POST", "/v1/predict", fields + END, Content_Type=FORM).code == "too_large"
 
 
 def test_one_of_several_in_json_may_be_unreadable(port: int) -> None:
@@ -111,21 +169,28 @@ def test_one_of_several_in_json_may_be_unreadable(port: int) -> None:
         ("application/json", '{"images": ["', "bad_json"),
         ("application/json", "[" * 100_000, "bad_json"),
         ("application/json", '{"images": []}', "no_image"),
-        ("application/json", '{"images": [7, null, {"a": 1}]}', "no_image"),
+        ("application/json", '{"images": null}', "no_image"),
+        ("application/json", '{"images": [7, null, {"a": 1}]}', "bad_json"),
+        ("application/json", '{"images": [[137, 80, 78, 71]]}', "bad_json"),
+        ("application/json", '{"image": {"b64": "x"}}', "bad_json"),
+        ("application/json", '{"a":' * 3000, "bad_json"),
+        ("application/json", b'{"images": ["\xe9"]}', "bad_json"),
+        ("application/json", '{"images": ["\\ud800"]}', "no_image"),
+        ("application/json", "7", "bad_json"),
+        ("application/json", "", "no_image"),
+        ("image/svg+xml", "<svg xmlns='http://www.w3.org/2000/svg'/>", "no_image"),
         ("application/json", '{"photo": "x"}', "no_image"),
         ("application/json", '{"img_path": "/etc/passwd"}', "no_image"),
         ("application/json", '{"img_path": "http://127.0.0.1/a.jpg"}', "no_image"),
         ("application/x-www-form-urlencoded", "image=/etc/passwd", "no_image"),
         ("application/x-www-form-urlencoded", "&".join("a=1" for _ in range(2000)), "no_image"),
         ("text/plain", "hello", "no_image"),
-        (
-            f"multipart/form-data; boundary={BOUNDARY}",
-            f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="note"\r\n\r\nhello\r\n--{BOUNDARY}--\r\n',
-            "no_image",
-        ),
+        (FORM, part('name="note"', b"hello") + END, "no_image"),
+        (FORM, part('name="file"; filename=""', b"") + END, "no_image"),
+        (FORM, END, "no_image"),
     ],
 )
-def test_text_without_images_says_how_to_send_them(port: int, content_type: str, body: str, code: str) -> None:
+def test_text_without_images_says_how_to_send_them(port: int, content_type: str, body: str | bytes, code: str) -> None:
     answer = ask(port, "POST", "/v1/predict", body, Content_Type=content_type)
     assert (answer.status, answer.code) == (400, code)
     assert "base64 or data URL" in answer.json["error"]["message"]

@@ -400,8 +400,8 @@ def test_a_video_becomes_a_player_over_a_timeline(stub: Stub, stub_port: int, op
     ]
     page = open_page(stub_port, "video")
     page.set_input_files("#video-file", clip)
-    expect(page.locator("#video-step")).to_have_text("Looking for faces")
-    expect(page.locator("#video-step")).to_have_text("Looking for faces 40 %")
+    expect(page.locator("#video-step")).to_have_text("Detecting faces")
+    expect(page.locator("#video-step")).to_have_text("Detecting faces 40 %")
     sliders = page.get_by_role("slider", name=re.compile("Time, face"))
     expect(sliders).to_have_count(2)
     expect(page.locator(".track p")).to_have_text(["Face 1: happy 100 %", "Face 2: sad 100 %"])
@@ -464,7 +464,7 @@ def test_a_video_from_upload_to_removal_on_the_real_server(port: int, open_page:
     page.click("#video-remove")
     expect(page.locator("#video-state")).to_contain_text("removed from the server")
     page.set_input_files("#video-file", {"name": "no.mp4", "mimeType": "video/mp4", "buffer": b"no video"})
-    expect(page.locator("#video-state")).to_contain_text("no video of a kind that is taken")
+    expect(page.locator("#video-state")).to_contain_text("This is not a video")
 
 
 def test_a_server_without_videos_says_so(open_page: OpenPage) -> None:

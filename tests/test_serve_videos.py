@@ -32,7 +32,7 @@ from mien.model_file import open_model
 from mien.serving import jobs, video_work
 from mien.serving.private_folders import private_folder
 from mien.serving.video_upload import looks_like_video
-from mien.serving.video_work import Order, Report
+from mien.serving.video_work import JobReport, Order
 from test_cli_watch import astronaut_clip
 from test_serve_limits import connect, head, read_all, read_answer
 from test_serve_process import program
@@ -201,7 +201,7 @@ def test_an_upload_without_its_index_is_called_truncated(tiny: Path, tmp_path: P
     (tmp_path / "upload").write_bytes(data[: len(data) // 2])
     order = Order(True, str(tmp_path), str(tmp_path), str(tiny), "", "none", 20, 60, 10**7, 10**9)
     with pytest.raises(VideoError, match="truncated"):
-        video_work.check(order)
+        video_work.check_upload(order)
 
 
 def test_a_video_that_does_not_say_its_length_ends_at_the_limit(tiny: Path, tmp_path: Path) -> None:
@@ -248,7 +248,7 @@ def test_the_usual_containers_are_taken_whatever_they_are_called(
 ) -> None:
     make_clip(tmp_path / name, codec=codec, pixels=pixels).rename(tmp_path / "upload")
     assert looks_like_video((tmp_path / "upload").read_bytes()[:1024])
-    video_work.check(order_for(tmp_path))
+    video_work.check_upload(order_for(tmp_path))
 
 
 def animated(kind: str, frames: int) -> bytes:
@@ -267,9 +267,9 @@ def test_animated_images_are_videos_and_still_ones_are_not(kind: str, tiny: Path
     assert looks_like_video(moving[:1024])
     upload = tmp_path / "upload"
     upload.write_bytes(moving)
-    video_work.check(order_for(tmp_path))
+    video_work.check_upload(order_for(tmp_path))
     with pytest.raises(video_work.MienError, match="has frames of"):
-        video_work.check(replace(order_for(tmp_path), most_pixels=100))
+        video_work.check_upload(replace(order_for(tmp_path), most_pixels=100))
     model = open_model(tiny)
     order = replace(order_for(tmp_path), check=False, model=str(tiny), sha256=model.sha256)
     report = video_work.work(order, lambda report: None)
@@ -280,7 +280,7 @@ def test_animated_images_are_videos_and_still_ones_are_not(kind: str, tiny: Path
     upload.write_bytes(still)
     if looks_like_video(still[:1024]):
         with pytest.raises(VideoError, match="is an image, not a video; send it to /v1/predict"):
-            video_work.check(order_for(tmp_path))
+            video_work.check_upload(order_for(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -296,7 +296,7 @@ def test_a_file_that_names_others_is_no_video(text: str, clips: Path, tmp_path: 
     (tmp_path / "upload").write_bytes(data)
     assert not looks_like_video(data)
     with pytest.raises(video_work.MienError, match="is no"):  # also by FFmpeg
-        video_work.check(order_for(tmp_path))
+        video_work.check_upload(order_for(tmp_path))
 
 
 def test_what_is_no_video_is_refused_and_leaves_nothing(tiny: Path, tmp_path: Path, temporary: Path) -> None:
@@ -365,10 +365,10 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """Every upload is a video, and the work on each lasts until the event is set, and then has no results."""
     go_on = threading.Event()
 
-    async def process(order: Order, tell: Callable[[Report], None]) -> Report:
+    async def process(order: Order, tell: Callable[[JobReport], None]) -> JobReport:
         while not order.check and not go_on.is_set():
             await asyncio.sleep(0.01)
-        return Report(ended=True, complete=True)
+        return JobReport(ended=True, complete=True)
 
     monkeypatch.setattr(jobs, "_process", process)
     yield go_on
@@ -439,11 +439,11 @@ def test_a_client_gone_when_its_upload_was_read_leaves_nothing(
 ) -> None:
     checking, go_on = threading.Event(), threading.Event()
 
-    async def check(order: Order, tell: Callable[[Report], None]) -> Report:
+    async def check(order: Order, tell: Callable[[JobReport], None]) -> JobReport:
         checking.set()
         while not go_on.is_set():
             await asyncio.sleep(0.01)
-        return Report(ended=True, complete=True)
+        return JobReport(ended=True, complete=True)
 
     monkeypatch.setattr(jobs, "_process", check)
     data = (clips / "short.mp4").read_bytes()

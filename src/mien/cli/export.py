@@ -159,7 +159,7 @@ def web(
 
     - `mien serve --on-device site/`
     """
-    from mien.serving.web_export import export_web
+    from mien.exporting.web import export_web
 
     export = export_web(out, model=model, onnxruntime_web=onnxruntime_web, force=force)
     if format_ == "json":

@@ -20,6 +20,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from mien.exporting.web import WORKER_POLICY, check_web_export
 from mien.media.draw import draw_faces, encode_image
 from mien.media.sinks import CsvSink, JsonSink
 from mien.results import ImageResult, ModelSummary
@@ -29,11 +30,11 @@ from mien.serving.gate import Envelope, Gate
 from mien.serving.jobs import VideoJobs, videos_offered
 from mien.serving.metrics import CONTENT_TYPE, Metrics
 from mien.serving.refusals import ClientGone, Refusal, busy
+from mien.serving.schemas import DetectorName, ModelName
 from mien.serving.settings import ServeSettings, read_tokens
 from mien.serving.stream import Streams
-from mien.serving.uploads import UploadMemory, images_of, read_body
-from mien.serving.video_routes import add_video_routes
-from mien.serving.web_export import WORKER_POLICY, check_export
+from mien.serving.uploads import UploadMemory, read_body, read_uploads
+from mien.serving.video_routes import VideoRoutes
 from mien.version import __version__
 
 T = TypeVar("T")
@@ -78,6 +79,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
         (403, "the Origin is another site"),
         (408, "the upload took too long"),
         (413, "too large, or too many files"),
+        (415, "the body is compressed"),
         (421, "the Host is not this server"),
         (422, "a parameter is invalid, or the image is unreadable"),
         (503, "overloaded, or not ready yet"),
@@ -90,8 +92,6 @@ _ROWS: dict[int | str, dict[str, Any]] = {200: {"content": _CSV}}
 _DRAWN: dict[int | str, dict[str, Any]] = {
     200: {"content": {**_CSV, "image/jpeg": {"schema": _IMAGES}, "image/png": {"schema": _IMAGES}}}
 }
-ModelName = Annotated[str | None, Query(description="one of GET /v1/models")]
-DetectorName = Annotated[str | None, Query(description="one of GET /v1/models")]
 Form = Annotated[Literal["json", "csv"], Query(alias="format", description="csv: one row per face")]
 Annotate = Annotated[
     bool, Query(description="return the image with boxes and labels instead of JSON; one image per request")
@@ -132,8 +132,9 @@ def create_app(settings: ServeSettings) -> FastAPI:
         redirect_slashes=False,
     )
     _add_routes(app, server)
+    _add_health_routes(app, engine, metrics)
     if jobs is not None:
-        add_video_routes(app, jobs, choose=engine.choose, summary=engine.summary, errors=_ERRORS)
+        VideoRoutes(jobs, engine).add_to(app, _ERRORS)
     routes = [route.path for route in app.routes if hasattr(route, "path")]
     app.router.default = _page_or(app.router.default, settings.on_device)
     app.add_exception_handler(HTTPException, _refuse_http)
@@ -173,7 +174,7 @@ def _page_or(not_found: ASGIApp, on_device: Path | None) -> ASGIApp:
 
 def _device_files(folder: Path) -> ASGIApp:
     """Serves the files of an exported folder, which may compile WebAssembly. Raises ExportError."""
-    check_export(folder)
+    check_web_export(folder)
     files = StaticFiles(directory=folder / "device")
 
     async def device(scope: Scope, receive: Receive, send: Send) -> None:
@@ -212,7 +213,9 @@ class _Server:
         size = len(body)
         try:
             content_type = request.headers.get("content-type", "")
-            uploads = await asyncio.to_thread(images_of, body, content_type, max_files=self.settings.max_files)
+            uploads = await asyncio.to_thread(
+                read_uploads, bytes(body), content_type, max_files=self.settings.max_files
+            )
             del body
             if annotate and len(uploads) > 1:
                 raise Refusal(HTTPStatus.BAD_REQUEST, "one_image", "annotate takes one image per request")
@@ -282,6 +285,8 @@ def _add_routes(app: FastAPI, server: _Server) -> None:
             raise busy("too many streams" if engine.ready else "the server is warming up")
         await server.streams.run(socket, model=name, detector=detector_name)
 
+
+def _add_health_routes(app: FastAPI, engine: Engine, metrics: Metrics) -> None:
     @app.get("/healthz", response_model=schemas.StateShape, summary="Liveness")
     async def healthz() -> schemas.StateShape:
         return schemas.StateShape(status="ok")
@@ -293,8 +298,8 @@ def _add_routes(app: FastAPI, server: _Server) -> None:
         return schemas.StateShape(status="ready")
 
     @app.get("/metrics", responses=_FEW, response_class=Response, summary="Metrics for Prometheus")
-    async def metrics() -> Response:
-        return Response(server.metrics.text(), headers={"content-type": CONTENT_TYPE})
+    async def get_metrics() -> Response:
+        return Response(metrics.text(), headers={"content-type": CONTENT_TYPE})
 
 
 async def _while_connected(request: Request, work: Coroutine[Any, Any, T], timeout_s: float) -> T:

@@ -39,79 +39,79 @@ class _Clock:
             self._handle = None
 
 
+class _ReadInTime(asyncio.Protocol):
+    """A connection whose client must read what is sent within the time limit."""
+
+    settings: ServeSettings
+    transport: asyncio.Transport
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self._sending = _Clock(self.settings.answer_timeout_s)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._sending.run(self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._sending.stop()
+        super().resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._sending.stop()
+        super().connection_lost(exc)
+
+
+class _Http(_ReadInTime, H11Protocol):
+    """HTTP/1.1 with time limits for heads, refused bodies and responses."""
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self._head = _Clock(self.settings.head_timeout_s)
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > self.settings.max_connections:
+            transport.write(_raw_response(busy("too many connections")))
+            transport.close()
+            self._sending.run(transport.abort)
+            return
+        self._head.run(transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head.stop()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        super().data_received(data)
+        self._watch()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._watch()
+
+    def send_400_response(self, msg: str) -> None:
+        self.transport.write(_raw_response(bad_request("bad_http", "this is not valid HTTP")))
+        self.transport.close()
+
+    def _watch(self) -> None:
+        """Runs the timer while a head is incomplete, and while a body arrives after its response was sent."""
+        self._head.stop() if self._is_working() else self._head.run(self.transport.abort)
+
+    def _is_working(self) -> bool:
+        return self.conn.their_state is not h11.IDLE and self.conn.our_state not in (h11.DONE, h11.MUST_CLOSE)
+
+
+class _WebSocket(_ReadInTime, WebSocketsSansIOProtocol):
+    """A WebSocket with a time limit for what is sent."""
+
+
 def protocols(settings: ServeSettings) -> tuple[type[asyncio.Protocol], type[asyncio.Protocol]]:
     """Returns the protocol classes for HTTP and WebSockets, with the limits of the settings."""
-
-    class GuardedHttp(H11Protocol):
-        """HTTP/1.1 with time limits for heads, refused bodies and responses."""
-
-        def __init__(self, *args: Any, **named: Any) -> None:
-            super().__init__(*args, **named)
-            self._head, self._sending = _Clock(settings.head_timeout_s), _Clock(settings.answer_timeout_s)
-
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
-            if len(self.connections) > settings.max_connections:
-                transport.write(_raw_response(busy("too many connections")))
-                transport.close()
-                self._sending.run(transport.abort)
-                return
-            self._head.run(transport.abort)
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._head.stop()
-            self._sending.stop()
-            super().connection_lost(exc)
-
-        def data_received(self, data: bytes) -> None:
-            if self.transport.is_closing():
-                return
-            super().data_received(data)
-            self._watch()
-
-        def on_response_complete(self) -> None:
-            super().on_response_complete()
-            self._watch()
-
-        def pause_writing(self) -> None:
-            super().pause_writing()
-            self._sending.run(self.transport.abort)
-
-        def resume_writing(self) -> None:
-            self._sending.stop()
-            super().resume_writing()
-
-        def send_400_response(self, msg: str) -> None:
-            self.transport.write(_raw_response(bad_request("bad_http", "this is not valid HTTP")))
-            self.transport.close()
-
-        def _watch(self) -> None:
-            """Runs the timer while a head is incomplete, and while a body arrives after its response was sent."""
-            self._head.stop() if self._is_working() else self._head.run(self.transport.abort)
-
-        def _is_working(self) -> bool:
-            return self.conn.their_state is not h11.IDLE and self.conn.our_state not in (h11.DONE, h11.MUST_CLOSE)
-
-    class GuardedWebSocket(WebSocketsSansIOProtocol):
-        """A WebSocket whose client must read what is sent within the time limit."""
-
-        def __init__(self, *args: Any, **named: Any) -> None:
-            super().__init__(*args, **named)
-            self._sending = _Clock(settings.answer_timeout_s)
-
-        def pause_writing(self) -> None:
-            super().pause_writing()
-            self._sending.run(self.transport.abort)
-
-        def resume_writing(self) -> None:
-            self._sending.stop()
-            super().resume_writing()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._sending.stop()
-            super().connection_lost(exc)
-
-    return GuardedHttp, GuardedWebSocket
+    limited = {"settings": settings}
+    return type("Http", (_Http,), limited), type("WebSocket", (_WebSocket,), limited)
 
 
 def _raw_response(refusal: Refusal) -> bytes:

@@ -36,7 +36,7 @@ from mien.serving.refusals import ClientGone, Refusal
 from mien.serving.schemas import VideoStage
 from mien.serving.settings import ServeSettings
 from mien.serving.video_upload import no_room, receive_video
-from mien.serving.video_work import RESULTS, UPLOAD, Order, Report
+from mien.serving.video_work import RESULTS, UPLOAD, JobReport, Order
 
 _ID = re.compile(r"[A-Za-z0-9_-]{32}")
 _STATE = "state.json"
@@ -200,7 +200,7 @@ class VideoJobs:
             async with asyncio.timeout(_CHECK_S):
                 report = await _process(order, lambda report: None)
         except TimeoutError:
-            report = Report(refused="unreadable_video", error="it takes too long to open")
+            report = JobReport(refused="unreadable_video", error="it takes too long to open")
         if report.complete:
             return
         if report.bug is not None:
@@ -222,7 +222,7 @@ class VideoJobs:
                 self._write(state)
                 pace = _Pace()
 
-                def on_report(report: Report) -> None:
+                def on_report(report: JobReport) -> None:
                     left = pace.seconds_left(report.progress)
                     self._write(replace(state, progress=report.progress, seconds_left=left, frames=report.frames))
 
@@ -230,12 +230,12 @@ class VideoJobs:
                     async with asyncio.timeout(self._settings.video_work_s):
                         report = await _process(order, on_report)
                 except TimeoutError:
-                    report = Report(error="processing exceeds this server's time limit")
+                    report = JobReport(error="processing exceeds this server's time limit")
             self._end(state, report)
         except OutputError:
             pass  # the folder was removed, or the disk is full; then the next sweep marks the job as failed
 
-    def _end(self, state: VideoState, report: Report) -> None:
+    def _end(self, state: VideoState, report: JobReport) -> None:
         """Writes the final state. Removes the upload, and the results of a failed job."""
         if report.bug is not None:
             _log_bug(report.bug)
@@ -308,7 +308,7 @@ def _read(folder: Path) -> VideoState | None:
         return None
 
 
-async def _process(order: Order, on_report: Callable[[Report], None]) -> Report:
+async def _process(order: Order, on_report: Callable[[JobReport], None]) -> JobReport:
     """Runs a process and returns its last report; `on_report` gets the others. Cancelling kills the process."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-P", "-m", "mien.serving.video_work", stdin=PIPE, stdout=PIPE, stderr=DEVNULL,
@@ -320,11 +320,11 @@ async def _process(order: Order, on_report: Callable[[Report], None]) -> Report:
     try:
         process.stdin.write(order.to_json().encode() + b"\n")
         async for line in process.stdout:
-            report = Report.from_json(line)
+            report = JobReport.from_json(line)
             if report.ended:
                 return report
             on_report(report)
-        return Report(error="the decoder crashed")
+        return JobReport(error="the decoder crashed")
     finally:
         with suppress(ProcessLookupError):
             process.kill()

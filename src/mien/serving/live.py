@@ -25,7 +25,6 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, cast
 
 from mien.errors import OutputError
-from mien.labels import color_rgb
 from mien.media.draw import encode_image
 from mien.pages import plain, shrink
 from mien.results import FrameResult
@@ -37,10 +36,17 @@ DEFAULT_PORT = 8642
 """Tried first, so that a forwarded port stays the same across restarts."""
 
 _FILES = {
-    "": ("live.html", "text/html; charset=utf-8"),
-    "live.css": ("live.css", "text/css; charset=utf-8"),
-    "live.js": ("live.js", "text/javascript; charset=utf-8"),
+    "": ("live_page/live.html", "text/html; charset=utf-8"),
+    "live.js": ("live_page/live.js", "text/javascript; charset=utf-8"),
+    "app.css": ("static/app.css", "text/css; charset=utf-8"),
+    "icon.svg": ("static/icon.svg", "image/svg+xml"),
+    **{
+        f"{part}.js": (f"static/{part}.js", "text/javascript; charset=utf-8")
+        for part in ("chart", "draw", "labels", "parts")
+    },
 }
+"""The page's own files, and the parts that it shares with the page of `mien serve`."""
+
 _LOCAL_HOST = re.compile(
     r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?", re.ASCII | re.IGNORECASE
 )  # any port, as it may be forwarded
@@ -75,10 +81,7 @@ class LivePage:
         """
         self._token = secrets.token_urlsafe(16)
         self._stats = stats
-        self._about = {
-            "source": plain(source),
-            "labels": [{"name": name, "color": "#{:02x}{:02x}{:02x}".format(*color_rgb(name))} for name in labels],
-        }
+        self._about = json.dumps({"source": plain(source), "labels": list(labels)})
         self._changed = threading.Condition()
         self._newest: FrameResult | None = None
         self._shown = 0  # count of frames, by which viewers detect a newer one
@@ -127,8 +130,8 @@ class LivePage:
         return hmac.compare_digest(token.encode(), self._token.encode())
 
     def about(self) -> str:
-        """The source's name and the labels with their colours, as JSON."""
-        return json.dumps(self._about)
+        """The source's name and the labels, as JSON."""
+        return self._about
 
     @contextmanager
     def viewer(self) -> Iterator[bool]:
@@ -225,7 +228,7 @@ class _Handler(BaseHTTPRequestHandler):
         return cast(_Server, self.server).page
 
     def do_GET(self) -> None:
-        """Serves the page, its two files and the two streams."""
+        """Serves the page, its files and the two streams."""
         match self._wanted():
             case "stream.mjpeg":
                 self._view(self._send_frames)
@@ -233,8 +236,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._view(self._send_events)
             case name if name in _FILES:
                 file, kind = _FILES[name]
-                page = resources.files("mien.serving").joinpath("live_page", file).read_bytes()
-                self._send(HTTPStatus.OK, kind, page)
+                self._send(HTTPStatus.OK, kind, resources.files("mien.serving").joinpath(file).read_bytes())
             case _:
                 self._refuse(HTTPStatus.NOT_FOUND)
 

@@ -35,5 +35,6 @@ def set_up_logs(*, json_lines: bool, quiet: bool) -> None:
     own.setLevel(logging.WARNING if quiet else logging.INFO)
     theirs = logging.getLogger("uvicorn.error")  # its INFO lines contain URLs with their parameters
     theirs.setLevel(logging.ERROR)
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # its warnings are about what clients send
     for logger in (own, theirs):
         logger.handlers, logger.propagate = [handler], False

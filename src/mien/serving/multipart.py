@@ -1,16 +1,20 @@
-"""Parses a multipart body chunk by chunk. Passes on files, and form fields if the caller wants them.
+"""Parses a multipart body chunk by chunk.
 
 Declared types and lengths are ignored; only the declared boundary is used.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from urllib.parse import unquote_to_bytes
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from mien.serving.refusals import Refusal, bad_request
+
+_ENCODED_NAME = re.compile(rb";\s*filename\*\s*=\s*utf-8'[^']*'([^;\s]*)", re.IGNORECASE)  # as RFC 6266 writes names
 
 
 def form_boundary(content_type: str) -> bytes | None:
@@ -19,23 +23,22 @@ def form_boundary(content_type: str) -> bytes | None:
     return options.get(b"boundary", b"") if kind.startswith(b"multipart/") else None
 
 
-class FileParts:
+class FormParts:
     """Reads a body in chunks: `take` each chunk, then call `end`."""
 
     def __init__(
         self,
         boundary: bytes,
         *,
-        begin: Callable[[str], None],
+        begin: Callable[[str, str | None], bool],
         data: Callable[[bytes], None],
-        begin_field: Callable[[str], bool] = lambda _: False,
     ) -> None:
-        """begin: called with a file's declared name, which may be empty. data: called with each chunk of its bytes.
+        """begin: called with a field's name, and the declared name of its file, which may be empty; None: no file.
 
-        begin_field: called with a field's name; returns whether `data` gets its bytes. All of them may raise Refusal.
-        Raises Refusal.
+        Returns whether `data` gets the bytes of the part. data: called with each chunk of them. Both may raise Refusal.
+        Raises Refusal for an invalid boundary.
         """
-        self._begin_file, self._begin_field, self._data = begin, begin_field, data
+        self._begin_part, self._data = begin, data
         self._header, self._value, self._disposition = bytearray(), bytearray(), b""
         self._is_wanted = self._ended = False
         if not boundary:
@@ -84,11 +87,11 @@ class FileParts:
 
     def _end_headers(self) -> None:
         _, options = parse_options_header(self._disposition)
-        if b"filename" in options:
-            self._is_wanted = True
-            self._begin_file(options[b"filename"].decode("utf-8", errors="replace"))
-        else:
-            self._is_wanted = self._begin_field(options.get(b"name", b"").decode("utf-8", errors="replace"))
+        filename = options.get(b"filename")
+        if filename is None and (encoded := _ENCODED_NAME.search(self._disposition)):
+            filename = unquote_to_bytes(encoded[1])
+        name = None if filename is None else filename.decode("utf-8", errors="replace")
+        self._is_wanted = self._begin_part(options.get(b"name", b"").decode("utf-8", errors="replace"), name)
 
     def _add(self, data: bytes, start: int, end: int) -> None:
         if self._is_wanted:

@@ -19,9 +19,9 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from mien.errors import MissingExtraError, ServingError
+from mien.exporting.web import check_web_export
 from mien.serving.logs import set_up_logs
 from mien.serving.settings import ServeSettings, read_tokens
-from mien.serving.web_export import check_export
 
 if TYPE_CHECKING:
     import uvicorn
@@ -111,7 +111,7 @@ def _check(settings: ServeSettings) -> None:
     if settings.token_file:
         read_tokens(settings.token_file)
     if settings.on_device:
-        check_export(settings.on_device)
+        check_web_export(settings.on_device)
 
 
 def _listen(settings: ServeSettings) -> socket.socket:

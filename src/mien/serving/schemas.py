@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+from fastapi import Query
 from pydantic import BaseModel, Field
 
+ModelName = Annotated[str | None, Query(description="one of GET /v1/models")]
+DetectorName = Annotated[str | None, Query(description="one of GET /v1/models")]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 

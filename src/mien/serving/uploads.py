@@ -1,19 +1,42 @@
-"""Reads images from a request, in memory only. A request is refused as soon as it passes a limit."""
+"""The images of a request: files of a form, base64 or data URLs in a text, or the body itself.
+
+Everything stays in memory. A request is refused as soon as it passes a limit. The format of a body is detected from its
+content where possible: many clients declare a wrong type, or none.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import re
+from collections.abc import Sequence
 from http import HTTPStatus
+from typing import Any
+from urllib.parse import parse_qsl
 
 from starlette.requests import ClientDisconnect, Request
 
-from mien.images import HEAD_BYTES, image_kind
+from mien.errors import ImageError
+from mien.images import HEAD_BYTES, describe_file, image_kind
+from mien.media.addresses import decode_base64, read_data_url
 from mien.serving.engine import Upload
 from mien.serving.metrics import Metrics
-from mien.serving.multipart import FileParts, form_boundary
-from mien.serving.refusals import ClientGone, Refusal, busy, too_large
+from mien.serving.multipart import FormParts, form_boundary
+from mien.serving.refusals import ClientGone, Refusal, bad_request, busy, too_large
 from mien.serving.settings import ServeSettings
-from mien.serving.text_bodies import IMAGE_KEYS, as_uploads, check_count, images_in_text, no_image
+
+_KEYS = ("images", "image", "img", "img_path", "files", "file")  # of JSON, and fields of forms
+_HOW_TO_SEND = (
+    'send the image\'s bytes, a multipart form with files, or JSON {"images": ["<base64 or data URL>", ...]}; '
+    "paths and addresses are not opened"
+)
+_URLENCODED = "application/x-www-form-urlencoded"
+_TEXTS = frozenset({"text", "a web page", "an SVG drawing"})
+_INDEX = re.compile(r"\[\d*\]$")  # `images[]` and `images[0]` are `images`
+_FORM = re.compile(rb"--([^\r\n]{1,70})\r\nContent-", re.IGNORECASE)  # the beginning of a form shows its boundary
+_MOST_VALUES = 10_000  # of JSON: 32 MB of empty lists would take a gigabyte when parsed
+_MOST_PARTS = 1000  # of a form
+_KINDS = {dict: "an object", list: "a list", bool: "true or false", type(None): "null"}
 
 
 class UploadMemory:
@@ -39,16 +62,18 @@ class UploadMemory:
 
 async def read_body(request: Request, settings: ServeSettings, memory: UploadMemory) -> bytearray:
     """Reads the body of a request. The caller returns its length to `memory`. Raises Refusal, ClientGone."""
+    check_encoding(request)
     limit = settings.max_upload_mb * 1_000_000
+    over = too_large(f"the upload has more than {settings.max_upload_mb} MB; send smaller or fewer images")
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared[:20]) > limit:
-        raise _over(settings)
+        raise over
     body = bytearray()
     try:
         async with asyncio.timeout(settings.upload_timeout_s):
             async for chunk in request.stream():
                 if len(body) + len(chunk) > limit:
-                    raise _over(settings)
+                    raise over
                 memory.take(len(chunk))
                 body += chunk
     except BaseException as error:
@@ -62,48 +87,132 @@ async def read_body(request: Request, settings: ServeSettings, memory: UploadMem
     return body
 
 
-def images_of(body: bytearray, content_type: str, *, max_files: int) -> list[Upload]:
-    """Returns the files of a multipart body, the images of a text, or the body as one image. Raises Refusal."""
-    boundary = form_boundary(content_type)
-    if boundary is not None:
-        return _files_of(bytes(body), boundary, max_files)
+def check_encoding(request: Request) -> None:
+    """Raises Refusal (415) for a compressed body. A small one could decompress to a huge one."""
+    if request.headers.get("content-encoding", "").strip().lower() not in ("", "identity"):
+        message = "the body is compressed; send it without Content-Encoding, as files of images and videos are"
+        raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "encoded", message)
+
+
+def read_uploads(body: bytes, content_type: str, *, max_files: int) -> list[Upload]:
+    """Returns the files of a form, the images of a text, or the body as one image. Raises Refusal."""
     if not body:
-        raise no_image()
-    data = bytes(body)
-    texts = None if image_kind(data[:HEAD_BYTES]) else images_in_text(data, content_type, max_files=max_files)
-    return [Upload("image 0", data)] if texts is None else texts
+        raise _no_image()
+    if image_kind(body[:HEAD_BYTES]):
+        return [Upload("image 0", body)]
+    form = _FORM.match(body)
+    boundary = form[1] if form else form_boundary(content_type)
+    if boundary is not None:
+        return _of_form(body, boundary, max_files)
+    kind = content_type.partition(";")[0].strip().lower()
+    is_json = kind == "application/json" or kind.endswith("+json")
+    if not is_json and describe_file(body[:HEAD_BYTES]) not in _TEXTS:
+        return [Upload("image 0", body)]
+    if is_json or body[:64].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in {b"{", b"[", b'"'}:
+        return _decoded([text.encode("utf-8", "replace") for text in _texts_of_json(body)], max_files)
+    image = _image_in(body)
+    if image is None and kind == _URLENCODED:
+        return _decoded(_fields_of(body), max_files)
+    return _decoded([body if image is None else image], max_files)
 
 
-def _files_of(body: bytes, boundary: bytes, max_files: int) -> list[Upload]:
+def _of_form(body: bytes, boundary: bytes, max_files: int) -> list[Upload]:
     """Returns the files of a form, or the images in its fields if it has no files."""
-    files: list[tuple[str, list[bytes]]] = []
-    fields: list[list[bytes]] = []
-    current: list[bytes] = []
+    parts: list[tuple[str, str | None, list[bytes]]] = []
 
-    def begin(name: str) -> None:
-        nonlocal current
-        check_count(len(files) + 1, max_files)
-        current = []
-        files.append((name or f"image {len(files)}", current))
-
-    def more(data: bytes) -> None:
-        current.append(data)
-
-    def begin_field(name: str) -> bool:
-        nonlocal current
-        current = []
-        if name.removesuffix("[]") not in IMAGE_KEYS:
-            return False
-        fields.append(current)
+    def begin(field: str, filename: str | None) -> bool:
+        _check_count(sum(name is not None for _, name, _ in parts), max_files)
+        if len(parts) >= _MOST_PARTS:
+            raise too_large(f"the form has more than {_MOST_PARTS} fields; send images only")
+        parts.append((field, filename, []))
         return True
 
-    parts = FileParts(boundary, begin=begin, data=more, begin_field=begin_field)
-    parts.take(body)
-    parts.end()
+    def more(data: bytes) -> None:
+        parts[-1][2].append(data)
+
+    reader = FormParts(boundary, begin=begin, data=more)
+    reader.take(body[max(0, body.find(b"--" + boundary)) :])  # text before the first boundary has no meaning
+    reader.end()
+    read = [(field, filename, b"".join(pieces)) for field, filename, pieces in parts]
+    # Browsers send a file without name and content for an empty file input.
+    files = [(name, data) for _, name, data in read if name is not None and (name or data)]
+    _check_count(len(files), max_files)
     if files:
-        return [Upload(name, b"".join(pieces)) for name, pieces in files]
-    return as_uploads([b"".join(pieces).decode("utf-8", "replace") for pieces in fields], max_files=max_files)
+        named = [(name or f"image {number}", data) for number, (name, data) in enumerate(files)]
+        return [Upload(name, _image_in(data) or data) for name, data in named]
+    return _decoded([data for field, _, data in read if _is_image_field(field, data)], max_files)
 
 
-def _over(settings: ServeSettings) -> Refusal:
-    return too_large(f"the upload has more than {settings.max_upload_mb} MB; send smaller or fewer images")
+def _is_image_field(name: str, data: bytes) -> bool:
+    return _INDEX.sub("", name) in _KEYS or image_kind(data[:HEAD_BYTES]) is not None
+
+
+def _decoded(items: Sequence[bytes], max_files: int) -> list[Upload]:
+    """Decodes base64 and data: URLs. An item that is no image becomes a result with its reason.
+
+    Raises Refusal if there are too many items, or if none of them is an image.
+    """
+    _check_count(len(items), max_files)
+    found = [(item, _image_in(item)) for item in items]
+    if all(image is None for _, image in found):
+        raise _no_image()
+    return [
+        Upload(f"image {number}", item[:HEAD_BYTES] if image is None else image)
+        for number, (item, image) in enumerate(found)
+    ]
+
+
+def _image_in(data: bytes) -> bytes | None:
+    """Returns an image that is given as its bytes, as base64 or as a data: URL; None if it is none of them."""
+    if image_kind(data[:HEAD_BYTES]):
+        return data
+    if describe_file(data[:HEAD_BYTES]) not in _TEXTS:
+        return None
+    data = data.strip()
+    try:
+        image = read_data_url(data.decode("utf-8", "replace")) if data[:5].lower() == b"data:" else decode_base64(data)
+    except ImageError:
+        return None
+    return image if image and image_kind(image[:HEAD_BYTES]) else None
+
+
+def _texts_of_json(body: bytes) -> list[str]:
+    """Returns the strings of an image key, of a list, or the string that is the document. Raises Refusal."""
+    if body.count(b",") + body.count(b"[") + body.count(b"{") > _MOST_VALUES:
+        raise bad_request("bad_json", f"the JSON has more than {_MOST_VALUES} values; {_HOW_TO_SEND}")
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        raise bad_request("bad_json", f"the JSON is invalid or cut off; {_HOW_TO_SEND}") from None
+    found: list[tuple[str, Any]] = [("the document", document)]
+    if isinstance(document, dict):
+        found = [(key, document[key]) for key in _KEYS if document.get(key) is not None]
+    texts = []
+    for key, value in found:
+        for number, item in enumerate(value if isinstance(value, list) else [value]):
+            if not isinstance(item, str):
+                place = f"{key}[{number}]" if isinstance(value, list) else key
+                kind = _KINDS.get(type(item), "a number")
+                raise bad_request("bad_json", f"{place} is {kind}, expected a string; {_HOW_TO_SEND}")
+            texts.append(item)
+    return texts
+
+
+def _fields_of(body: bytes) -> list[bytes]:
+    """Returns the image fields of a form in the encoding of URLs."""
+    try:
+        fields = parse_qsl(body.decode("ascii", "replace"), max_num_fields=_MOST_PARTS)
+    except ValueError:
+        raise _no_image() from None
+    # Many clients do not escape the plus signs of base64, and parse_qsl decodes a plus sign as a space.
+    return [text.replace(" ", "+").encode() for name, text in fields if _INDEX.sub("", name) in _KEYS]
+
+
+def _check_count(count: int, max_files: int) -> None:
+    if count > max_files:
+        raise too_large(f"the request has more than {max_files} files; send them in several requests")
+
+
+def _no_image() -> Refusal:
+    """400: the request holds no image."""
+    return bad_request("no_image", f"there is no image in the request; {_HOW_TO_SEND}")

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from dataclasses import asdict
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import FastAPI, Request, Response
 from starlette.responses import FileResponse
 
-from mien.results import ModelSummary
 from mien.serving import schemas
+from mien.serving.engine import Engine
 from mien.serving.jobs import VideoJobs, VideoState
 from mien.serving.refusals import Refusal
+from mien.serving.schemas import DetectorName, ModelName
 from mien.serving.video_work import FRAMES, RESULTS, TIMELINE_CSV, TIMELINE_LINES, VIDEO
 
 _TYPES = {
@@ -34,98 +35,87 @@ _BODY = {
     }
 }
 _RANGE = re.compile(r"bytes=(?:(\d{1,18})-(\d{0,18})|-(\d{1,18}))")
-ModelName = Annotated[str | None, Query(description="one of GET /v1/models")]
-DetectorName = Annotated[str | None, Query(description="one of GET /v1/models")]
-
-
-def add_video_routes(
-    app: FastAPI,
-    jobs: VideoJobs,
-    *,
-    choose: Callable[[str | None, str | None], tuple[str, str]],
-    summary: Callable[[str], ModelSummary],
-    errors: dict[int | str, dict[str, Any]],
-) -> None:
-    """Adds the routes.
-
-    choose: returns the requested model and detector; raises Refusal.
-    errors: status -> response of the OpenAPI document.
-    """
-
-    def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-        more = {
-            404: "there is no such video",
-            409: "results are not available",
-            415: "not a readable video",
-            416: "the requested range is outside of the file",
-        }
-        own = {status: {"model": schemas.ErrorShape, "description": text} for status, text in more.items()}
-        return {status: errors[status] if status in errors else own[status] for status in (401, 403, 421, *statuses)}
-
-    def shape(state: VideoState) -> schemas.VideoShape:
-        return schemas.VideoShape(
-            id=state.id,
-            state=state.state,
-            model=state.model,
-            progress=state.progress,
-            seconds_left=state.seconds_left,
-            frames=state.frames,
-            error=state.error,
-            summary=state.summary,
-            files=list(RESULTS) if state.has_results else [],
-            removed_in_s=jobs.removed_in_s(state),
-        )
-
-    @app.post(
-        "/v1/videos",
-        status_code=HTTPStatus.ACCEPTED,
-        responses=responses(400, 408, 413, 415, 422, 503),
-        openapi_extra=_BODY,
-        summary="Upload a video: starts a job that tracks its faces",
+_Responses = dict[int | str, dict[str, Any]]
+_ERRORS: _Responses = {
+    status: {"model": schemas.ErrorShape, "description": text}
+    for status, text in (
+        (404, "there is no such video"),
+        (409, "results are not available"),
+        (415, "not a readable video, or compressed"),
+        (416, "the requested range is outside of the file"),
     )
+}
+
+
+class VideoRoutes:
+    """The handlers of the routes."""
+
+    def __init__(self, jobs: VideoJobs, engine: Engine) -> None:
+        self._jobs, self._engine = jobs, engine
+
+    def add_to(self, app: FastAPI, errors: _Responses) -> None:
+        """Adds the routes. errors: status -> response of the OpenAPI document."""
+
+        def responses(*statuses: int) -> _Responses:
+            return {status: (errors | _ERRORS)[status] for status in (401, 403, 421, *statuses)}
+
+        one = "/v1/videos/{video}"
+        app.post(
+            "/v1/videos",
+            status_code=HTTPStatus.ACCEPTED,
+            responses=responses(400, 408, 413, 415, 422, 503),
+            openapi_extra=_BODY,
+            summary="Upload a video: starts a job that tracks its faces",
+        )(self.send_video)
+        app.get(one, responses=responses(404), summary="State of a video job")(self.get_video)
+        app.delete(
+            one,
+            status_code=HTTPStatus.NO_CONTENT,
+            responses=responses(404),
+            summary="Cancel a video job and remove its files",
+        )(self.remove_video)
+        for name in RESULTS:
+            content: dict[str, Any] = {"content": {_TYPES[name].partition(";")[0]: {}}}
+            app.get(
+                f"{one}/{name}",
+                operation_id=f"get_{re.sub('[^a-z0-9]', '_', name)}",
+                responses={
+                    200: {**content, "description": "the file"},
+                    206: {**content, "description": "the requested range"},
+                    **responses(404, 409, 416),
+                },
+                response_class=FileResponse,
+                summary=f"Result of a video: {name}",
+            )(self.get_file)
+
     async def send_video(
-        request: Request, response: Response, model: ModelName = None, detector: DetectorName = None
+        self, request: Request, response: Response, model: ModelName = None, detector: DetectorName = None
     ) -> schemas.VideoShape:
-        name, detector_name = choose(model, detector)
-        state = await jobs.add(
-            request, model=name, summary=summary(name), detector=detector_name, owner=_owner(request)
+        """Returns the new job; its URL is in the header Location."""
+        name, detector_name = self._engine.choose(model, detector)
+        summary = self._engine.summary(name)
+        state = await self._jobs.add(
+            request, model=name, summary=summary, detector=detector_name, owner=_owner(request)
         )
         response.headers["location"] = f"/v1/videos/{state.id}"
-        return shape(state)
+        return self._shape(state)
 
-    @app.get("/v1/videos/{video}", responses=responses(404), summary="State of a video job")
-    async def get_video(request: Request, video: str) -> schemas.VideoShape:
-        return shape(jobs.get(video, _owner(request)))
+    async def get_video(self, request: Request, video: str) -> schemas.VideoShape:
+        """Returns the job's state, with a summary once it has ended."""
+        return self._shape(self._jobs.get(video, _owner(request)))
 
-    @app.delete(
-        "/v1/videos/{video}",
-        status_code=HTTPStatus.NO_CONTENT,
-        responses=responses(404),
-        summary="Cancel a video job and remove its files",
-    )
-    async def remove_video(request: Request, video: str) -> Response:
-        await jobs.remove(video, _owner(request))
+    async def remove_video(self, request: Request, video: str) -> Response:
+        """Also works while the job is running."""
+        await self._jobs.remove(video, _owner(request))
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
-    def add_file(name: str) -> None:
-        kind = _TYPES[name].partition(";")[0]
+    async def get_file(self, request: Request, video: str) -> Response:
+        """Takes a Range with one part."""
+        return _file(request, self._jobs, video, request.url.path.rpartition("/")[2])
 
-        @app.get(
-            f"/v1/videos/{{video}}/{name}",
-            operation_id=f"get_{re.sub('[^a-z0-9]', '_', name)}",
-            responses={
-                200: {"content": {kind: {}}, "description": "the file"},
-                206: {"content": {kind: {}}, "description": "the requested range"},
-                **responses(404, 409, 416),
-            },
-            response_class=FileResponse,
-            summary=f"Result of a video: {name}",
-        )
-        async def get_file(request: Request, video: str) -> Response:
-            return _file(request, jobs, video, name)
-
-    for name in RESULTS:
-        add_file(name)
+    def _shape(self, state: VideoState) -> schemas.VideoShape:
+        files = list(RESULTS) if state.has_results else []
+        return schemas.VideoShape(**asdict(state), files=files, removed_in_s=self._jobs.removed_in_s(state))
 
 
 def _owner(request: Request) -> str:

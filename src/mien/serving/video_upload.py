@@ -9,9 +9,10 @@ from pathlib import Path
 
 from starlette.requests import ClientDisconnect, Request
 
-from mien.serving.multipart import FileParts, form_boundary
+from mien.serving.multipart import FormParts, form_boundary
 from mien.serving.refusals import ClientGone, Refusal, bad_request, too_large
 from mien.serving.settings import ServeSettings
+from mien.serving.uploads import check_encoding
 from mien.serving.video_work import ACCEPTED
 
 _HEAD = 1024  # bytes from which the format is detected
@@ -38,6 +39,7 @@ async def receive_video(
     check_room: called in another thread with the number of bytes still expected, 0 if unknown. It raises Refusal if
     the disk has no room for them. Raises Refusal, ClientGone.
     """
+    check_encoding(request)
     limit = settings.max_video_mb * 1_000_000
     declared = request.headers.get("content-length", "")
     expected = int(declared[:20]) if declared.isdecimal() else 0
@@ -48,7 +50,7 @@ async def receive_video(
     boundary = form_boundary(request.headers.get("content-type", ""))
     checked_at = 0
     try:
-        form = None if boundary is None else FileParts(boundary, begin=file.begin, data=file.take)
+        form = None if boundary is None else FormParts(boundary, begin=file.begin, data=file.take)
         async with asyncio.timeout(settings.video_upload_timeout_s):
             chunks = aiter(request.stream())
             while True:
@@ -108,13 +110,14 @@ class _UploadFile:
         self._head: bytes | None = b""  # None: checked
         self.count = self.waiting = 0
 
-    def begin(self, _name: str) -> None:
-        """Called when a file of a form begins. Raises Refusal for a second one.
+    def begin(self, _field: str, name: str | None) -> bool:
+        """Called when a part of a form begins. Returns whether it is a file. Raises Refusal for a second file.
 
         A first, empty one is ignored: browsers send it for a file input without a file.
         """
-        if self.count:
+        if name is not None and self.count:
             raise bad_request("one_video", "a request takes one video; send each video in its own request")
+        return name is not None
 
     def take(self, data: bytes) -> None:
         """Adds a chunk. Raises Refusal."""

@@ -64,7 +64,7 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class JobReport:
     """Progress of a job, or its result. progress: 0 to 1, None if the video's length is unknown.
 
     refused: error code of a failed check. error: why it failed or ended early. complete: the video was read to its end.
@@ -85,7 +85,7 @@ class Report:
         return json.dumps(asdict(self))
 
     @classmethod
-    def from_json(cls, line: bytes | str) -> Report:
+    def from_json(cls, line: bytes | str) -> JobReport:
         """Parses a line. Raises ValueError, TypeError for any other text."""
         return cls(**json.loads(line))
 
@@ -98,7 +98,7 @@ class _Refused(MienError):
         self.code = code
 
 
-def check(order: Order) -> None:
+def check_upload(order: Order) -> None:
     """Checks that the upload is a video of an accepted format, within the limits. Raises MienError."""
     import av
 
@@ -142,7 +142,7 @@ def _check_frame_size(size_wh: tuple[int, int], order: Order) -> None:
         raise _Refused("too_large_frames", message)
 
 
-def work(order: Order, on_report: Callable[[Report], None]) -> Report:
+def work(order: Order, on_report: Callable[[JobReport], None]) -> JobReport:
     """Writes the results, as `mien watch` does for the same file. Raises MienError."""
     from contextlib import ExitStack
 
@@ -195,7 +195,7 @@ def work(order: Order, on_report: Callable[[Report], None]) -> Report:
     limits = _Limits(order, on_report, opened.frames, stop=watched.close)
     done = write_outputs(watched, outputs, draw=frame_drawer(), live=False, each=limits.check)
     error = limits.exceeded or done.error
-    return Report(
+    return JobReport(
         done.frames, 1.0, ended=True, complete=error is None, error=error, summary=counter.summary().to_dict()
     )
 
@@ -204,7 +204,7 @@ class _Limits:
     """Reports progress, and stops the job at a limit that the check before it could not see."""
 
     def __init__(
-        self, order: Order, on_report: Callable[[Report], None], frames: int | None, *, stop: Callable[[], None]
+        self, order: Order, on_report: Callable[[JobReport], None], frames: int | None, *, stop: Callable[[], None]
     ) -> None:
         self._order, self._on_report, self._frames, self._stop = order, on_report, frames, stop
         self._count, self._reported, self._checked = 0, 0.0, time.monotonic()
@@ -217,7 +217,7 @@ class _Limits:
         if now - self._reported >= _REPORT_EVERY_S:
             self._reported = now
             progress = min(1.0, self._count / self._frames) if self._frames else None
-            self._on_report(Report(self._count, progress))
+            self._on_report(JobReport(self._count, progress))
         order = self._order
         if result.time_s >= order.most_seconds:
             self._end(f"the video is longer than {order.most_seconds:g} seconds; results up to that point are kept")
@@ -257,22 +257,22 @@ class _Frames:
         self._file.close()
 
 
-def _run(order: Order, on_report: Callable[[Report], None]) -> Report:
+def _run(order: Order, on_report: Callable[[JobReport], None]) -> JobReport:
     try:
         if not order.check:
             os.nice(_NICE)
             report = work(order, on_report)
             return replace(report, error=_without_paths(report.error, order) if report.error else None)
-        check(order)
-        return Report(ended=True, complete=True)
+        check_upload(order)
+        return JobReport(ended=True, complete=True)
     except MienError as error:
         code = error.code if isinstance(error, _Refused) else "unreadable_video"
-        return Report(ended=True, refused=code, error=_without_paths(str(error), order))
+        return JobReport(ended=True, refused=code, error=_without_paths(str(error), order))
     except MemoryError:
-        return Report(ended=True, refused="unreadable_video", error="it needs too much memory")
+        return JobReport(ended=True, refused="unreadable_video", error="it needs too much memory")
     except Exception as error:  # only type and traceback: the message may contain a file name
         frames = "".join(traceback.format_tb(error.__traceback__))
-        return Report(ended=True, error="internal error", bug=f"{type(error).__name__}\n{frames}")
+        return JobReport(ended=True, error="internal error", bug=f"{type(error).__name__}\n{frames}")
 
 
 def _without_paths(message: str, order: Order) -> str:
@@ -295,7 +295,7 @@ def _end_with_server() -> None:
     os._exit(1)
 
 
-def main() -> None:
+def run_order() -> None:
     """Reads the order from standard input and runs it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server stops this process
     _set_limits()
@@ -309,7 +309,7 @@ def main() -> None:
     out: TextIO = sys.stdout
     sys.stdout = sys.stderr  # output of libraries is not a report
 
-    def send(report: Report) -> None:
+    def send(report: JobReport) -> None:
         out.write(report.to_json() + "\n")
         out.flush()
 
@@ -318,4 +318,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_order()

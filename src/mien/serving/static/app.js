@@ -4,11 +4,10 @@ import { onTokenNeeded } from "./api.js";
 import { startCamera, stop as stopCamera } from "./camera.js";
 import { percent } from "./labels.js";
 import { startImages } from "./images.js";
+import { $, setState } from "./parts.js";
 import { getModels, startPlace } from "./place.js";
 import { settings } from "./settings.js";
 import { startVideo } from "./video.js";
-
-const $ = (id) => document.getElementById(id);
 
 function startTabs() {
   const tabs = [...document.querySelectorAll("[role=tab]")];
@@ -56,11 +55,11 @@ function startSettings() {
     $("unsure-value").textContent = percent(target.value / 100);
     settings.setUnsureBelow(target.value / 100);
   });
-  const wide = matchMedia("(min-width: 40.01rem)"); // where there is room they are always open
+  const wide = matchMedia("(min-width: 40.01rem)"); // on wide screens the settings are always open
   const unfold = () => ($("settings").open = wide.matches);
   wide.addEventListener("change", unfold);
   unfold();
-  $("unsure").value = "0"; // browsers bring back what was there before a reload
+  $("unsure").value = "0"; // browsers restore it after a reload
   $("server-retry").addEventListener("click", load);
   settings.addEventListener("offer", () => {
     fill($("model"), settings.models.map((model) => model.name), settings.model);
@@ -75,16 +74,15 @@ function fill(select, names, chosen) {
   select.disabled = names.length < 2;
 }
 
-/** Fetches what is offered; false where that fails, which is shown. */
+/** Fetches the models, detectors and limits. Returns false on failure, after showing the error. */
 async function load() {
   $("server-retry").hidden = true;
-  $("server-state").textContent = "";
+  setState($("server-state"), "");
   try {
     settings.offer(await getModels());
     return true;
   } catch (error) {
-    $("server-state").textContent = error.message;
-    $("server-state").classList.add("bad");
+    setState($("server-state"), error.message, true);
     $("server-retry").hidden = false;
     return false;
   }
@@ -93,7 +91,7 @@ async function load() {
 function startTokens() {
   const dialog = $("token-dialog");
   onTokenNeeded((wasWrong) => {
-    $("token-why").textContent = wasWrong ? "The last one was not accepted." : "Whoever runs it can give you one.";
+    $("token-why").textContent = wasWrong ? "The last token was not accepted." : "The operator of this server can give you one.";
     $("token").value = "";
     dialog.returnValue = "";
     dialog.showModal();

@@ -2,7 +2,8 @@
 
 import { drawChart, summarize } from "./chart.js";
 import { annotated, drawFaces, fitCanvas } from "./draw.js";
-import { css, fillLegend, shown } from "./labels.js";
+import { css, shown } from "./labels.js";
+import { $, addSnapshot, announcer, fillLegend, fillList, make, setState } from "./parts.js";
 import { getModels, openStream } from "./place.js";
 import { encode } from "./save.js";
 import { settings } from "./settings.js";
@@ -12,10 +13,8 @@ const FRAME_EDGE = 640; // pixels: enough for faces at a desk, and a small uploa
 const LEAST_MS = 66; // between two frames
 const RESULT_TIMEOUT_MS = 10_000; // timeout of a result
 const RETRIES_MS = [500, 2000, 4000];
-const ANNOUNCE_MS = 3000; // least time between two announcements to a screen reader
 const MOST_CHARTS = 6;
 const MOST_SHOTS = 8;
-const $ = (id) => document.getElementById(id);
 
 let media = null; // the camera's stream while it is on
 let stream = null; // to the recogniser
@@ -27,7 +26,8 @@ let timeout = 0;
 let frameWidth = 0; // of the last frame that was sent
 let tracks = new Tracks();
 let present = [];
-let lastAnnounced = { at: 0, text: "" };
+const announce = announcer($("camera-said"));
+const say = (text, failed) => setState($("camera-state"), text, failed);
 const timings = []; // times of the last results, for the frame rate
 
 /** Connects the panel with the page. */
@@ -206,7 +206,9 @@ function show() {
   $("camera-figures").textContent = span
     ? `${((timings.length - 1) / span).toFixed(1)} frames/s, latency ${Math.round(took[took.length >> 1])} ms`
     : "";
-  announce();
+  const visible = tracks.numbered.filter((track) => present.includes(track));
+  const names = visible.map(({ number, expression, confidence }) => `face ${number} ${shown(expression, confidence, settings.unsureBelow).name}`);
+  announce(names.join(", ") || "no face detected");
 }
 
 function drawOverlay() {
@@ -228,42 +230,29 @@ function drawOverlay() {
 }
 
 function showFaces(now) {
-  const numbered = tracks.numbered;
-  const faces = numbered.slice(-MOST_CHARTS);
+  const faces = tracks.numbered.slice(-MOST_CHARTS);
   $("camera-none").hidden = faces.length > 0;
-  const list = $("camera-faces");
-  while (list.children.length > faces.length) list.lastElementChild.remove();
-  while (list.children.length < faces.length) {
-    const item = document.createElement("li");
-    const title = document.createElement("p");
-    const canvas = document.createElement("canvas");
-    canvas.setAttribute("role", "img");
-    item.append(title, canvas);
-    list.append(item);
-  }
-  faces.forEach((track, i) => {
-    const [title, canvas] = list.children[i].children;
-    const look = shown(track.expression, track.confidence, settings.unsureBelow);
-    const gone = !present.includes(track);
-    title.textContent = `${gone ? "" : `${look.emoji} `}Face ${track.number}: ${gone ? "out of sight" : look.text}`;
-    list.children[i].style.setProperty("--mark", css(look.color));
-    list.children[i].classList.toggle("gone", gone);
-    canvas.setAttribute("aria-label", `Face ${track.number}, last ${KEPT_S} seconds: ${summarize(track.points, settings.unsureBelow)}`);
-    drawChart(canvas, track.points, {
-      labels: Object.keys(track.probabilities), from: now - KEPT_S, to: now, gap: 1, unsureBelow: settings.unsureBelow,
-    });
-  });
+  fillList($("camera-faces"), faces, { keyOf: (track) => track.number, makeItem, update: (item, track) => showFace(item, track, now) });
 }
 
-/** Announces changes to a screen reader, at most every three seconds. */
-function announce() {
-  const faces = tracks.numbered.filter((track) => present.includes(track));
-  const names = faces.map((track) => `face ${track.number} ${shown(track.expression, track.confidence, settings.unsureBelow).name}`);
-  const text = names.join(", ") || "no face detected";
-  const now = performance.now();
-  if (text === lastAnnounced.text || now - lastAnnounced.at < ANNOUNCE_MS) return;
-  lastAnnounced = { at: now, text };
-  $("camera-said").textContent = text;
+function makeItem() {
+  const [item, canvas] = [make("li"), make("canvas", "chart")];
+  canvas.setAttribute("role", "img");
+  item.append(make("p"), canvas);
+  return item;
+}
+
+function showFace(item, track, now) {
+  const [title, canvas] = item.children;
+  const { unsureBelow } = settings;
+  const look = shown(track.expression, track.confidence, unsureBelow);
+  const gone = !present.includes(track);
+  title.textContent = `${gone ? "" : `${look.emoji} `}Face ${track.number}: ${gone ? "out of sight" : look.text}`;
+  item.style.setProperty("--mark", css(look.color));
+  item.classList.toggle("gone", gone);
+  canvas.setAttribute("aria-label", `Face ${track.number}, last ${KEPT_S} seconds: ${summarize(track.points, unsureBelow)}`);
+  const labels = Object.keys(track.probabilities);
+  drawChart(canvas, track.points, { labels, from: now - KEPT_S, to: now, gap: 1, unsureBelow });
 }
 
 function pause(wanted) {
@@ -289,16 +278,7 @@ async function snapshot() {
   const canvas = annotated(video, width, height, present, { unsureBelow: settings.unsureBelow, scale: frameWidth ? width / frameWidth : 1, badges: true });
   const name = `mien-${new Date().toISOString().slice(0, 19).replaceAll(":", "-")}.png`;
   const address = URL.createObjectURL(await encode(canvas, name));
-  const item = document.createElement("li");
-  const link = Object.assign(document.createElement("a"), { href: address, download: name });
-  const image = Object.assign(document.createElement("img"), { src: address, alt: "" });
-  link.append(image, `Download ${name}`);
-  item.append(link);
-  $("camera-shots").prepend(item);
-  while ($("camera-shots").children.length > MOST_SHOTS) {
-    URL.revokeObjectURL($("camera-shots").lastElementChild.querySelector("a").href);
-    $("camera-shots").lastElementChild.remove();
-  }
+  addSnapshot($("camera-shots"), MOST_SHOTS, { image: address, text: "", links: [{ address, name, text: `Download ${name}` }] });
   say("Snapshot taken; it exists only in this page until you download it.");
 }
 
@@ -312,9 +292,4 @@ function setOn(on) {
   $("camera-legend").hidden = !on;
   $("camera-figures").textContent = "";
   document.title = on ? "● mien" : "mien";
-}
-
-function say(text, failed = false) {
-  $("camera-state").textContent = text;
-  $("camera-state").classList.toggle("bad", failed);
 }

@@ -1,14 +1,14 @@
-// Draws boxes and labels of faces on a canvas, at any size: what is seen on the page and what is downloaded.
+// Draws boxes and labels of faces on a canvas of any size, for the page and for downloads.
 
 import { css, inkOn, shown } from "./labels.js";
 
 const FONT = "system-ui, sans-serif";
 
 /**
- * Draws faces: [{box: [x1, y1, x2, y2], expression, confidence, number}]; without a number the place counts.
+ * Draws faces: [{box: [x1, y1, x2, y2], expression, confidence, number}]; number defaults to the place in the list, from 1.
  * scale: from the image's pixels to the canvas's. plate: a label's height in pixels of the canvas. unsureBelow: 0 to
- * 1. chosen: the index of the face that stands out. mirrorWidth: the image's width where left and right are swapped.
- * badges: an emoji at each box, and the number where there are several.
+ * 1. chosen: the index of the highlighted face. mirrorWidth: the image's width, to swap left and right; 0 for no.
+ * badges: adds an emoji, and a number if there are several faces.
  */
 export function drawFaces(context, faces, { scale, plate, unsureBelow, chosen = -1, mirrorWidth = 0, badges = false }) {
   const looks = faces.map((face) => ({
@@ -20,7 +20,7 @@ export function drawFaces(context, faces, { scale, plate, unsureBelow, chosen = 
   const crowded = isCrowded(context, looks);
   looks.forEach((look, index) => drawBox(context, look, line, index === chosen));
   const taken = [];
-  // Sure answers come first, so that doubtful ones make way; the chosen one lies on top.
+  // The most confident labels get the best places; the chosen one is drawn last.
   const order = looks.map((_, index) => index).sort((a, b) => faces[b].confidence - faces[a].confidence);
   for (const index of order.filter((i) => i !== chosen).concat(chosen >= 0 ? [chosen] : [])) {
     const { text, emoji, box } = looks[index];
@@ -33,7 +33,7 @@ export function drawFaces(context, faces, { scale, plate, unsureBelow, chosen = 
   }
 }
 
-/** The face at a place of the image (in its pixels), the smallest where several lie; -1 for none. */
+/** The index of the smallest face at a point, in pixels of the image; -1 for none. */
 export function faceAt(faces, x, y) {
   let found = -1;
   let least = Infinity;
@@ -44,7 +44,7 @@ export function faceAt(faces, x, y) {
   return found;
 }
 
-/** A canvas's pixels follow its size on the page; gives its context, or null while it has no size. */
+/** Fits a canvas's pixels to its size on the page. Returns its cleared context, or null while it has no size. */
 export function fitCanvas(canvas) {
   const density = window.devicePixelRatio || 1;
   const width = Math.round(canvas.clientWidth * density);
@@ -57,7 +57,7 @@ export function fitCanvas(canvas) {
   return context;
 }
 
-/** The image with its faces, at full size, as a canvas to be saved. source: whatever drawImage takes. */
+/** The image with its faces, at full size, as a canvas to be saved. source: as for drawImage. */
 export function annotated(source, width, height, faces, options) {
   const canvas = document.createElement("canvas");
   Object.assign(canvas, { width, height });
@@ -80,7 +80,7 @@ function drawBox(context, { box, color, unsure }, line, chosen) {
     context.strokeRect(box.x, box.y, box.width, box.height);
   };
   context.save();
-  stroke(line * (chosen ? 2.6 : 1.6), chosen ? "#fff" : "rgb(0 0 0 / .6)"); // a rim sets it off from any image
+  stroke(line * (chosen ? 2.6 : 1.6), chosen ? "#fff" : "rgb(0 0 0 / .6)"); // a rim makes it visible on any image
   if (unsure) context.setLineDash([line * 4, line * 3]);
   stroke(line * (chosen ? 1.4 : 1), css(color));
   context.restore();
@@ -111,7 +111,7 @@ function drawPlate(context, { box, color }, label, height, taken, others) {
   context.fillText(label, x + padding, y + height * 0.54);
 }
 
-/** Many small faces: whole labels would cover them; a number (that of the card and of the CSV) and an emoji do not. */
+/** Whether labels would cover many small faces. Then a number (as in the cards and the CSV) and an emoji are drawn. */
 function isCrowded(context, looks) {
   if (looks.length < 5) return false;
   const widths = looks.map(({ box }) => box.width).sort((a, b) => a - b);

@@ -1,15 +1,15 @@
 // The panel of images: dropped, pasted or chosen ones, each with its boxes and a card for every face.
 
 import { annotated, drawFaces, faceAt, fitCanvas } from "./draw.js";
-import { colorOf, css, percent, shown } from "./labels.js";
+import { css, shown } from "./labels.js";
+import { $, faceLine, make, makeBars } from "./parts.js";
 import { predict } from "./place.js";
 import { download, encode, renamed, toCsv, toJson } from "./save.js";
 import { settings } from "./settings.js";
 
 const AT_ONCE = 2; // requests
 const PREVIEW_EDGE = 1600; // pixels; what is downloaded has the full size
-const OPEN_CARDS = 3; // with more faces the cards are closed, so that the list stays short
-const $ = (id) => document.getElementById(id);
+const OPEN_CARDS = 3; // with more faces the cards are closed to keep the list short
 
 const entries = []; // {file, answer: {model, image} | null, error, view, working: AbortController | null}
 const waiting = [];
@@ -34,7 +34,7 @@ export function startImages() {
     $("files").focus();
   });
   settings.addEventListener("unsure", () => entries.forEach(showAnswer));
-  settings.addEventListener("choice", () => entries.forEach(enqueue)); // one document, one model
+  settings.addEventListener("choice", () => entries.forEach(enqueue)); // all results of a download are of one model
 }
 
 /** Makes an element a place to drop files on. */
@@ -99,7 +99,7 @@ async function recognize(entry) {
     if (tooLarge) throw new Error(tooLarge);
     const choice = { model: settings.model, detector: settings.detector };
     const { model, image } = await predict(entry.file, choice, working.signal);
-    // The name as it is: on its way through a form a browser rewrites quotes in it.
+    // The file's own name: browsers escape quotes in the names of forms.
     entry.answer = { model, image: { ...image, source: entry.file.name || image.source } };
     entry.error = image.error && inPlainWords(image);
   } catch (error) {
@@ -113,7 +113,7 @@ async function recognize(entry) {
   say();
 }
 
-/** The image as this browser shows it, upright; null where it does not know the format. */
+/** The image as this browser shows it, upright; null if it does not support the format. */
 async function preview(file) {
   try {
     const whole = await createImageBitmap(file);
@@ -153,7 +153,7 @@ function makeView(entry) {
     const place = entries.indexOf(entry);
     remove(entry);
     const near = (entries[place] ?? entries.at(-1))?.view.root.querySelector(".remove");
-    (near ?? $("files")).focus(); // a removed button must not take the focus with it
+    (near ?? $("files")).focus(); // a removed button would lose the focus
   });
   view.save.addEventListener("click", () => saveAnnotated(entry));
   view.watching = new ResizeObserver(() => drawOverlay(entry));
@@ -183,7 +183,7 @@ function choose(entry, index) {
   drawOverlay(entry);
 }
 
-/** All that depends on the answer and the threshold. */
+/** Shows everything that depends on the result and the threshold. */
 function showAnswer(entry) {
   const { view, answer, error, bitmap } = entry;
   const image = error ? null : answer?.image;
@@ -200,7 +200,7 @@ function showAnswer(entry) {
   const blank = { width: Math.round(image.width * scale), height: Math.round(image.height * scale) };
   Object.assign(canvas, bitmap ? { width: bitmap.width, height: bitmap.height } : blank);
   if (bitmap) canvas.getContext("2d").drawImage(bitmap, 0, 0);
-  else view.note.textContent = "This browser can't show the image; the boxes are right all the same.";
+  else view.note.textContent = "This browser can't show the image; the boxes are correct.";
   canvas.setAttribute("aria-label", describe(entry));
   const opened = [...view.cards.children].map((card) => card.open);
   const open = (index) => opened[index] ?? image.faces.length <= OPEN_CARDS;
@@ -214,49 +214,17 @@ function describe({ file, answer }) {
 }
 
 function makeCard(entry, face, index, open) {
-  const card = document.createElement("details");
-  card.className = "card";
+  const [card, summary] = [make("details", "card"), make("summary")];
   card.open = open;
   const look = shown(face.expression, face.confidence, settings.unsureBelow);
   card.style.setProperty("--mark", css(look.color));
-  const summary = document.createElement("summary");
-  const [number, emoji, name, share] = ["number", "emoji", "name", "share"].map((kind) => {
-    const part = document.createElement("span");
-    part.className = kind;
-    return part;
-  });
-  number.textContent = `Face ${index + 1}`;
-  emoji.textContent = look.emoji;
-  emoji.setAttribute("aria-hidden", "true");
-  name.textContent = look.unsure ? `unsure (${face.expression})` : look.name;
-  share.textContent = percent(face.confidence);
-  summary.append(number, emoji, name, share);
+  summary.append(...faceLine(index + 1, look, face.confidence));
   card.append(summary, makeBars(face.probabilities));
   card.addEventListener("pointerenter", () => choose(entry, index));
   card.addEventListener("pointerleave", () => choose(entry, -1));
   card.addEventListener("focusin", () => choose(entry, index));
   card.addEventListener("focusout", () => choose(entry, -1));
   return card;
-}
-
-/** A bar for each label, in the model's order. */
-export function makeBars(probabilities) {
-  const list = document.createElement("ul");
-  list.className = "bars";
-  for (const [label, share] of Object.entries(probabilities)) {
-    const row = document.createElement("li");
-    const [name, rail, value] = ["span", "span", "span"].map((tag) => document.createElement(tag));
-    const bar = document.createElement("span");
-    name.textContent = label;
-    rail.className = "rail";
-    bar.style.width = `${100 * share}%`;
-    bar.style.background = css(colorOf(label));
-    rail.append(bar);
-    value.textContent = percent(share);
-    row.append(name, rail, value);
-    list.append(row);
-  }
-  return list;
 }
 
 function drawOverlay(entry) {
@@ -304,14 +272,14 @@ async function copyJson() {
   }
 }
 
-/** One line on where things stand; a screen reader says it. */
+/** Shows the progress in one line, which screen readers announce. */
 function say() {
   $("image-actions").hidden = !entries.length;
   const busy = entries.filter((entry) => entry.view.root.hasAttribute("aria-busy")).length;
   const failed = entries.filter((entry) => entry.error).length;
   const faces = answered().reduce((sum, { answer }) => sum + answer.image.faces.length, 0);
   const done = `${count(entries.length - failed, "image")} read, ${count(faces, "face")}`;
-  const text = busy ? `Working on ${count(busy, "image")} …` : `${done}${failed ? `, ${count(failed, "image")} not read` : ""}.`;
+  const text = busy ? `Processing ${count(busy, "image")} …` : `${done}${failed ? `, ${count(failed, "image")} not read` : ""}.`;
   $("image-state").textContent = entries.length ? text : "";
   for (const id of ["copy-json", "save-json", "save-csv"]) $(id).disabled = !answered().length;
 }

@@ -48,29 +48,16 @@ export function mostLikely(probabilities) {
   return Object.entries(probabilities).reduce((best, next) => (next[1] > best[1] ? next : best), ["", -1]);
 }
 
-/** How a prediction is shown: name, emoji, colour and text; "unsure" if its confidence is below `unsureBelow`. */
+/** How a prediction is shown: name, title, emoji, colour and text; "unsure" if its confidence is below `unsureBelow`. */
 export function shown(expression, confidence, unsureBelow) {
   const unsure = confidence < unsureBelow;
   return {
     unsure,
     name: unsure ? "unsure" : expression,
+    title: unsure ? `unsure (${expression})` : expression,
     emoji: unsure ? `❔${IN_COLOUR}` : emojiOf(expression),
     color: unsure ? UNSURE : colorOf(expression),
     // An unsure prediction still shows its label.
     text: unsure ? `unsure (${expression} ${percent(confidence)})` : `${expression} ${percent(confidence)}`,
   };
-}
-
-/** Fills a list with the labels and their colours. */
-export function fillLegend(list, labels) {
-  list.replaceChildren(
-    ...labels.map((label) => {
-      const item = document.createElement("li");
-      const dot = document.createElement("span");
-      dot.className = "dot";
-      dot.style.background = css(colorOf(label));
-      item.append(dot, `${emojiOf(label)} ${label}`);
-      return item;
-    }),
-  );
 }

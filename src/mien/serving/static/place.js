@@ -2,9 +2,9 @@
 
 import * as server from "./api.js";
 import * as device from "./device/client.js";
+import { $ } from "./parts.js";
 import { settings } from "./settings.js";
 
-const $ = (id) => document.getElementById(id);
 const CAMERA_OFF = { device: "The camera is off. When you start it, frames stay on this device." };
 
 /** Whether the page is an exported folder, without a server. */

@@ -27,14 +27,14 @@ export function toJson(model, images, unsureBelow) {
   return `${JSON.stringify({ model, images: marked }, null, 1)}\n`;
 }
 
-// Columns of mien.results.rows; a label with one of these names gets the prefix label_.
-const OTHERS = new Set(["source", "width", "height", "face", "x1", "y1", "x2", "y2", "detection_score", "expression",
+/** Columns of mien.results.rows that are not labels; a label with one of these names gets the prefix label_. */
+export const COLUMNS = new Set(["source", "width", "height", "face", "x1", "y1", "x2", "y2", "detection_score", "expression",
   "confidence", "error", "image", "frame", "time_s", "track", "smoothed_expression"]);
 
 /** Results as rows, as `mien predict --format csv` writes them: an abstained prediction has an empty expression. */
 export function toCsv(labels, images, unsureBelow) {
   const head = ["source", "width", "height", "face", "x1", "y1", "x2", "y2", "detection_score", "expression", "confidence"];
-  const rows = [[...head, ...labels.map((label) => (OTHERS.has(label) ? `label_${label}` : label)), "error"]];
+  const rows = [[...head, ...labels.map((label) => (COLUMNS.has(label) ? `label_${label}` : label)), "error"]];
   for (const image of images) {
     const about = [image.source, image.width, image.height];
     image.faces.forEach((face, index) => {

@@ -2,23 +2,21 @@
 
 import { getVideo, getVideoFile, removeVideo, uploadVideo } from "./api.js";
 import { drawChart, summarize } from "./chart.js";
-import { fillLegend, percent } from "./labels.js";
+import { percent } from "./labels.js";
 import { acceptDrops } from "./images.js";
-import { download, renamed } from "./save.js";
+import { $, fillLegend, make, setState } from "./parts.js";
+import { COLUMNS, download, renamed } from "./save.js";
 import { settings } from "./settings.js";
 
 const ASK_MS = 500;
 const MOST_CHARTS = 8;
 const STEPS_S = { ArrowLeft: -1, ArrowRight: 1, PageDown: -10, PageUp: 10 };
-const HEAD = ["frame", "time_s", "track", "source", "width", "height", "face", "x1", "y1", "x2", "y2", "detection_score",
-  "expression", "confidence"];
-const TAIL = ["error", "smoothed_expression"];
-const $ = (id) => document.getElementById(id);
 
-let working = null; // AbortController while a video is uploaded or worked on
-let job = null; // {id, name, csv, mp4, address} once the server knows it
+let working = null; // AbortController while a video is uploaded or processed
+let job = null; // {id, name, csv, mp4, address} after the upload
 let faces = []; // {number, points, canvas, words}
 let length = 0; // seconds
+const say = (text, bad) => setState($("video-state"), text, bad);
 
 /** Connects the panel with the page. */
 export function startVideo() {
@@ -44,7 +42,7 @@ export function startVideo() {
     $("video-offered").hidden = !settings.videos;
   });
   new ResizeObserver(drawAll).observe($("video-timeline"));
-  // A closed page needs its video no longer; what this misses the server removes by itself.
+  // Removes the video when the page closes. If this fails, the server removes it after a while.
   window.addEventListener("pagehide", () => job && removeVideo(job.id).catch(() => {}));
 }
 
@@ -68,8 +66,7 @@ async function run(file) {
     say(reason ? `The end is missing: ${reason}.` : "");
   } catch (error) {
     const cancelled = working.signal.aborted;
-    await forget(cancelled ? "Cancelled; nothing of the video is left on the server." : error.message);
-    $("video-state").classList.toggle("bad", !cancelled);
+    await forget(cancelled ? "Cancelled. The video was removed from the server." : error.message, !cancelled);
   } finally {
     working = null;
     $("video-drop").hidden = false;
@@ -78,13 +75,13 @@ async function run(file) {
   }
 }
 
-/** Waits until a job is done. Throws where it failed; gives why where only a part could be worked on. */
+/** Waits until a job has ended. Returns the reason if its results are incomplete; throws if it failed. */
 async function finished(id, signal) {
   for (;;) {
     const { state, progress: share, error } = await getVideo(id, signal);
     if (state === "done" || state === "incomplete") return error;
-    if (state === "failed" || state === "cancelled") throw new Error(error ?? "The video could not be worked on.");
-    progress(state === "queued" ? "Waiting for its turn" : "Looking for faces", share ?? null);
+    if (state === "failed" || state === "cancelled") throw new Error(error ?? "The video could not be processed.");
+    progress(state === "queued" ? "Waiting for its turn" : "Detecting faces", share ?? null);
     await new Promise((resolve) => setTimeout(resolve, ASK_MS));
     signal.throwIfAborted();
   }
@@ -103,20 +100,16 @@ async function showResult() {
   const left = faces.splice(MOST_CHARTS).length;
   faces.sort((a, b) => a.number - b.number);
   $("video-timeline").replaceChildren(...faces.map((face) => makeRow(face, labels)));
-  if (!faces.length || left) $("video-timeline").append(note(left ? `${left} more faces, seen for less time, are in the CSV.` : "No face was found in this video."));
+  if (!faces.length || left) $("video-timeline").append(make("p", "hint", left ? `${left} more faces, visible for less time, are in the CSV.` : "No face was found in this video."));
   $("video-result").hidden = false;
   drawAll();
 }
 
-function note(text) {
-  return Object.assign(document.createElement("p"), { className: "hint", textContent: text });
-}
-
-/** A timeline as `mien video` writes it -> labels, points of each track, and the last frame's time. */
+/** Parses a timeline of `mien watch`: labels, points of each track, and the last frame's time. */
 function readTimeline(text) {
   const lines = text.trim().split(/\r?\n/).map((line) => line.split(","));
   const names = lines.shift();
-  const labels = names.filter((name) => !HEAD.includes(name) && !TAIL.includes(name));
+  const labels = names.filter((name) => !COLUMNS.has(name));
   const at = Object.fromEntries(names.map((name, i) => [name, i]));
   const rows = new Map();
   let end = 0;
@@ -134,22 +127,19 @@ function readTimeline(text) {
 
 /** A face's chart: a slider over the time of the video, for mouse, finger and keys. */
 function makeRow(face, labels) {
-  const row = document.createElement("div");
-  row.className = "track";
-  face.labels = labels;
-  face.words = document.createElement("p");
-  face.words.id = `video-face-${face.number}`;
-  face.canvas = document.createElement("canvas");
-  const attributes = { role: "slider", tabindex: "0", "aria-label": `Time, face ${face.number}`, "aria-describedby": face.words.id, "aria-valuemin": "0" };
-  for (const [name, value] of Object.entries(attributes)) face.canvas.setAttribute(name, value);
-  const seekThere = (event) => seek((event.offsetX / face.canvas.clientWidth) * length);
-  face.canvas.addEventListener("pointerdown", (event) => {
-    face.canvas.setPointerCapture(event.pointerId);
+  const [row, words, canvas] = [make("div", "track"), make("p"), make("canvas", "chart")];
+  Object.assign(face, { labels, words, canvas });
+  words.id = `video-face-${face.number}`;
+  const attributes = { role: "slider", tabindex: "0", "aria-label": `Time, face ${face.number}`, "aria-describedby": words.id, "aria-valuemin": "0" };
+  for (const [name, value] of Object.entries(attributes)) canvas.setAttribute(name, value);
+  const seekThere = (event) => seek((event.offsetX / canvas.clientWidth) * length);
+  canvas.addEventListener("pointerdown", (event) => {
+    canvas.setPointerCapture(event.pointerId);
     seekThere(event);
   });
-  face.canvas.addEventListener("pointermove", (event) => event.buttons && seekThere(event));
-  face.canvas.addEventListener("keydown", onKey);
-  row.append(face.words, face.canvas);
+  canvas.addEventListener("pointermove", (event) => event.buttons && seekThere(event));
+  canvas.addEventListener("keydown", onKey);
+  row.append(words, canvas);
   return row;
 }
 
@@ -168,7 +158,7 @@ function seek(time) {
   drawAll();
 }
 
-/** Smoother than the few time updates a second that a player gives. */
+/** Draws each frame of the page: a player reports its time only a few times per second. */
 function followPlayer() {
   drawAll();
   if (!$("video-player").paused) requestAnimationFrame(followPlayer);
@@ -192,8 +182,8 @@ function save(event, data, ending) {
   download(renamed(job.name, ending), data);
 }
 
-/** Lets go of the video, here and on the server, and says so. */
-async function forget(text) {
+/** Removes the video from the page and the server, and shows `text`. */
+async function forget(text, bad = false) {
   const old = job;
   job = null;
   faces = [];
@@ -202,23 +192,18 @@ async function forget(text) {
   $("video-timeline").replaceChildren();
   $("video-player").removeAttribute("src");
   if (old?.address) URL.revokeObjectURL(old.address);
-  say(text);
+  say(text, bad);
   if (!old) return;
   try {
     await removeVideo(old.id);
   } catch {
-    say("The server can't be reached to remove the video; it removes it by itself after a while.");
+    say("The server can't be reached to remove the video. It removes the video by itself after a while.");
   }
 }
 
 function progress(step, share) {
   const bar = $("video-progress");
-  if (share === null) bar.removeAttribute("value"); // a video that does not say how long it is
+  if (share === null) bar.removeAttribute("value"); // the length of the video is unknown
   else bar.value = share;
   $("video-step").textContent = share === null ? step : `${step} ${percent(share)}`;
-}
-
-function say(text) {
-  $("video-state").classList.remove("bad");
-  $("video-state").textContent = text;
 }

@@ -12,8 +12,8 @@ export function cropFaces(image, found, spec, { size, channels }) {
   const crops = new Uint8Array(found.boxes.length * length);
   found.boxes.forEach((box, i) => {
     const roll = spec.align && found.landmarks ? rollOf(found.landmarks[i]) : 0;
-    const face = found.cropped ? resized(image, box, size) : square(image, box, roll, spec, size);
-    crops.set(channels === 3 ? face.data : toGrey(face), i * length);
+    const face = found.cropped ? cut(image, ...box.map(roundEven)) : square(image, box, roll, spec, size);
+    crops.set(fitFace(face, size, channels), i * length);
   });
   return crops;
 }
@@ -23,10 +23,12 @@ function rollOf([left, right]) {
   return Math.atan2(right[1] - left[1], right[0] - left[0]);
 }
 
-function resized(image, box, size) {
-  const face = cut(image, ...box.map(roundEven));
-  if (face.width === size && face.height === size) return face;
-  return Math.min(face.width, face.height) > size ? resizeArea(face, size, size) : resizeCubic(face, size, size);
+/** Resizes and converts a face to the bytes of the network's input: by area where neither side grows, else cubic. */
+function fitFace(face, size, channels) {
+  const own = channels === 1 ? toGrey(face) : face;
+  const resize = Math.min(own.width, own.height) >= size ? resizeArea : resizeCubic;
+  const { data } = own.width === size && own.height === size ? own : resize(own, size, size);
+  return channels === 1 ? data.filter((_, i) => i % 3 === 0) : data;
 }
 
 /** One face, resampled once where it grows, and without aliasing where it shrinks. */

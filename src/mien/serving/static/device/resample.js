@@ -174,12 +174,11 @@ export function warp(image, matrix, n, { cubic }) {
   return out;
 }
 
-/** An image's luma (ITU-R BT.601), one byte a pixel. */
+/** An image's luma (ITU-R BT.601), the same in all channels. */
 export function toGrey({ data, width, height }) {
-  const grey = new Uint8Array(width * height);
-  for (let i = 0; i < grey.length; i += 1) {
-    const at = i * CHANNELS;
-    grey[i] = (data[at] * 9798 + data[at + 1] * 19235 + data[at + 2] * 3735 + 16384) >> 15;
+  const grey = blank(width, height);
+  for (let at = 0; at < data.length; at += CHANNELS) {
+    grey.data.fill((data[at] * 9798 + data[at + 1] * 19235 + data[at + 2] * 3735 + 16384) >> 15, at, at + CHANNELS);
   }
   return grey;
 }

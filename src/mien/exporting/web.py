@@ -127,7 +127,7 @@ def export_web(
     return export
 
 
-def check_export(folder: Path) -> None:
+def check_web_export(folder: Path) -> None:
     """Checks that a folder is a complete export of this version. Raises ExportError."""
     again = "export it again with  mien export web --out DIR --force"
     try:
