@@ -1,16 +1,21 @@
 """The pages under docs/: their tables state the defaults of the code, their Python runs."""
 
 import dataclasses
+import doctest
 import re
 from pathlib import Path
 
+import cv2
 import pytest
+from made_video import make_clip
 
 from mien.config import toml_value
 from mien.data.reading.layouts import READ
+from mien.data.toy import write_toy_folders
 from mien.training.recipe import Recipe
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 
 
 def defaults_of_recipes():
@@ -45,3 +50,31 @@ def test_the_tables_of_training_state_the_defaults_of_recipes():
 def test_the_table_of_layouts_has_each_that_is_read(title):
     layouts = (DOCS / "data.md").read_text("utf-8").partition("\n## Layouts\n")[2].partition("\n## ")[0]
     assert f"\n| {title} |" in layouts
+
+
+def blocks_of(page):
+    """The Python of a page as one doctest."""
+    return "\n".join(re.findall(r"```python\n(.*?)```", (DOCS / page).read_text("utf-8"), re.S))
+
+
+def make_files(folder):
+    """What docs/python.md works on: a photograph, a folder of two, a clip of it, and drawn faces in class folders."""
+    photo = cv2.imread(str(ROOT / "src/mien/examples/astronaut.png"))
+    (folder / "holiday").mkdir()
+    for name in ("photo.jpg", "holiday/beach.jpg", "holiday/hills.jpg"):
+        cv2.imwrite(str(folder / name), photo, [cv2.IMWRITE_JPEG_QUALITY, 95])
+    still = cv2.cvtColor(cv2.resize(photo, (256, 256)), cv2.COLOR_BGR2RGB)
+    make_clip(folder / "talk.mp4", frames=5, size_wh=(256, 256), image_of=lambda *_: still)
+    write_toy_folders(folder / "faces", train=140, validation=35, test=35, seed=1)
+
+
+@pytest.mark.slow
+def test_the_python_page_runs(tmp_path, monkeypatch):
+    for package, extra in (("torch", "train"), ("av", "video"), ("pandas", "pandas")):
+        pytest.importorskip(package, reason=f"the extra [{extra}] is not installed")
+    make_files(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    page = doctest.DocTestParser().get_doctest(blocks_of("python.md"), {"Path": Path}, "docs/python.md", None, 0)
+    said = []
+    options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.IGNORE_EXCEPTION_DETAIL
+    assert doctest.DocTestRunner(optionflags=options).run(page, out=said.append).failed == 0, "".join(said)
