@@ -1,4 +1,4 @@
-"""Measures the search for duplicates in FER2013 and for near pairs in a million hashes, beside a pandas and imagehash loop.
+"""Measures the search for duplicates in FER2013, and for near pairs in a million hashes, beside pandas and imagehash.
 
     python benchmarks/duplicates.py [--hashes 1000000] [--bits 8]
 

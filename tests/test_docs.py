@@ -7,8 +7,8 @@ from pathlib import Path
 
 import cv2
 import pytest
-from made_video import make_clip
 
+from made_video import make_clip
 from mien.config import toml_value
 from mien.data.reading.layouts import READ
 from mien.data.toy import write_toy_folders
@@ -19,7 +19,7 @@ DOCS = ROOT / "docs"
 
 
 def defaults_of_recipes():
-    """"table.key" -> the default, as TOML has it."""
+    """Pairs of "table.key" and the default, as TOML has it."""
     for table in dataclasses.fields(Recipe):
         settings = table.default_factory
         if settings is not dataclasses.MISSING and dataclasses.is_dataclass(settings):

@@ -2,7 +2,8 @@
 
     python launch.py CORES SECONDS_AT_MOST OUTPUT COMMAND...
 
-This is a separate, small process, because on Linux a child's peak is never below that of its parent. The command's output goes to the file OUTPUT. Standard library only; few imports.
+This is a separate, small process, because on Linux a child's peak is never below that of its parent. The command's
+output goes to the file OUTPUT. Standard library only; few imports.
 """
 
 import json
