@@ -12,6 +12,7 @@ from made_video import make_clip
 from mien.config import toml_value
 from mien.data.reading.layouts import READ
 from mien.data.toy import write_toy_folders
+from mien.pipeline import settings as pipeline
 from mien.training.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
@@ -31,19 +32,34 @@ def vars_of(settings):
     return {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
 
 
-def documented_defaults():
-    """The same from the tables of docs/training.md: rows of keys, their defaults, and a meaning."""
+def documented_defaults(page, general=""):
+    """The same from the tables of a page: rows of keys, their defaults, and a meaning."""
     table = ""
-    for line in (DOCS / "training.md").read_text("utf-8").splitlines():
+    for line in (DOCS / page).read_text("utf-8").splitlines():
         if line.startswith("#"):
-            table = "".join(re.findall(r"^### `\[(\w+)\]`", line))
+            table = general if line == "## General keys" else "".join(re.findall(r"^##+ `\[+(\w+)\]+`", line)[:1])
         elif table and line.startswith("| `"):
             keys, values = (re.findall(r"`([^`]+)`", cell) for cell in line.strip("|").split("|")[:2])
-            yield from ((f"{table}.{key}", value) for key, value in zip(keys, values, strict=bool(values)))
+            keys = [key if "." in key else f"{table}.{key}" for key in keys]
+            yield from zip(keys, values or [None] * len(keys), strict=True)
+
+
+def defaults_of_pipelines():
+    """The same for mien.toml; None for keys without a default."""
+    for table, settings in (("general", pipeline.General), *pipeline._STAGES.items()):
+        for key in dataclasses.fields(settings):
+            none = key.default is dataclasses.MISSING or key.default is None
+            yield f"{table}.{key.name}", None if none else toml_value(key.default)
 
 
 def test_the_tables_of_training_state_the_defaults_of_recipes():
-    assert dict(documented_defaults()) == dict(defaults_of_recipes())
+    documented = dict(documented_defaults("training.md"))
+    assert documented.pop("augment.level") is None  # a shorthand for the other keys
+    assert documented == dict(defaults_of_recipes())
+
+
+def test_the_tables_of_pipelines_state_the_defaults_of_mien_toml():
+    assert dict(documented_defaults("pipeline.md", general="general")) == dict(defaults_of_pipelines())
 
 
 @pytest.mark.parametrize("title", READ)
