@@ -1,4 +1,4 @@
-"""The training loop, whole and in one place: epochs, steps, validation, checkpoints.
+"""The training loop: epochs, steps, validation, checkpoints.
 
 Every epoch draws its randomness from (seed, epoch) alone, so that a run that was killed and resumed computes what an
 undisturbed one does: bit for bit on a CPU with the same number of threads.
@@ -36,15 +36,15 @@ from mien.training.workers import ALONE, WorkerGroup
 CHECKPOINT, BEST, LAST = "checkpoint.safetensors", "best.safetensors", "last.safetensors"
 
 _DROPOUT, _ORDER, _AUGMENT, _NORMS = range(4)
-"""What an epoch needs randomness for; each has a seed of its own."""
+"""The uses of randomness in an epoch; each has its own seed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Watcher:
     """Callbacks of a run: after each step (epoch, images done, images in all, images/s), after each epoch.
 
-    on_start: before the first step, with the epochs that a run which goes on has behind it, and their confusions.
-    on_validation: just before on_epoch, with what each head took for what.
+    on_start: before the first step, with the finished epochs of a resumed run, and their confusions.
+    on_validation: just before on_epoch, with the confusion matrix of each head.
     on_asking: before all of these, as the recipe's teachers are asked: faces done, faces in all, faces/s.
     """
 
@@ -236,7 +236,7 @@ def _norm_views(job: _Job, order: Tensor, generator: torch.Generator) -> Iterato
 
 
 def _unchanged(images: Tensor, input: InputSettings) -> Tensor:
-    """Faces as they are seen outside training."""
+    """Faces as the network receives them outside training."""
     return central(images, input.seen).to(torch.float32).contiguous(memory_format=torch.channels_last)
 
 
@@ -293,7 +293,7 @@ def _gradients(
 def _diverged(job: _Job, state: TrainingState, where: str) -> DivergedError:
     text = (
         f"the loss is no number {where} epoch {state.epoch + 1}; lower optimizer.learning_rate or set "
-        "optimizer.clip_norm, and start anew in another folder"
+        "optimizer.clip_norm, and start again in another folder"
     )
     if state.epoch:
         text += (
