@@ -125,8 +125,7 @@ def _mistakes(page: FigurePage, e: Evaluation, faces: Images) -> None:
     text = f"{len(wrong):,} of {e.n:,} answers are wrong."
     page.section(
         "Wrong answers",
-        text
-        + (f" {first}, the most confident ones first; below each: truth and prediction." if len(wrong) else ""),
+        text + (f" {first}, the most confident ones first; below each: truth and prediction." if len(wrong) else ""),
     )
     if not len(wrong):
         return
