@@ -1,8 +1,8 @@
 """Timelines: one row for each face and frame of a video, as CSV, JSON lines or Parquet; events as JSON lines.
 
-Unlike other outputs these files are not atomic: a camera may run for days, and written rows must
-survive a crash or kill -9. So rows are flushed frame by frame. Parquet, which can't be read before its footer is
-written, is written in parts first (`ParquetTimeline`). A new run under the same name overwrites it.
+Unlike other outputs these files do not appear whole at the end: a camera may run for days, and what was written has to
+outlive a crash or kill -9. So rows are handed to the system as they come, lines frame by frame; Parquet, which can't be
+read before its footer is written, goes a detour (`ParquetTimeline`). A new run under the same name begins anew.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from mien.results.rows import Row, frame_columns, frame_rows, parquet_table
 
 TIMELINE_SUFFIXES = (".csv", ".jsonl", ".parquet")
 
-_PART_ROWS, _PART_SECONDS = 20_000, 5.0  # the most that a killed run loses of a Parquet file
+_PART_ROWS, _PART_SECONDS = 20_000, 5.0  # what a killed run may lose of a Parquet file
 _GROUP_ROWS = 65_536
 
 
 class Timeline(ABC):
-    """Receives the frames of a video one by one, as a context manager or until `close`; its rows are kept.
+    """Takes the frames of a video one by one, as a context manager or until `close`; what it took stays.
 
     Columns: frame, time_s, track, those of images (`mien.results.rows`: source, width, height, face, the box, ...), and
     smoothed_expression. One row for each face and frame; a frame without a face is a row without a track.
@@ -41,11 +41,11 @@ class Timeline(ABC):
 
     @abstractmethod
     def write(self, result: FrameResult) -> None:
-        """Adds a frame's rows. Raises OutputError where they can't be written, BrokenPipeError if no reader is left."""
+        """Adds a frame's rows. Raises OutputError where they can't be written, BrokenPipeError where nobody reads."""
 
     @abstractmethod
     def close(self) -> None:
-        """Writes the rest and closes the file; further calls do nothing."""
+        """Writes what is left and lets go of the file; once is enough."""
 
     def __enter__(self) -> Self:
         return self
@@ -84,7 +84,7 @@ class CsvTimeline(Timeline):
         self._lines.write(_csv_lines([frame_columns(labels)]))
 
     def write(self, result: FrameResult) -> None:
-        """Writes and flushes a frame's rows, for readers at the other end of a pipe."""
+        """Writes a frame's rows at once: a reader at the other end of a pipe can follow."""
         self._lines.write(_csv_lines(frame_rows(result, self._labels, self._source)))
 
     def close(self) -> None:
@@ -93,7 +93,7 @@ class CsvTimeline(Timeline):
 
 
 class JsonLinesTimeline(Timeline):
-    """The same rows as JSON objects, one a line; empty cells are null."""
+    """The same rows as JSON objects, one a line; what is empty is null."""
 
     def __init__(self, path: Path | None, labels: Sequence[str], *, source: str = "") -> None:
         self._labels, self._source = tuple(labels), source
@@ -113,9 +113,9 @@ class JsonLinesTimeline(Timeline):
 class ParquetTimeline(Timeline):
     """The same rows as Parquet.
 
-    During the run, rows go into the folder `PATH.parts`, a small Parquet file every five seconds or 20,000
+    While the run goes on, rows go into the folder `PATH.parts`, a small Parquet file every five seconds or 20,000
     rows; `close` joins them into PATH and removes the folder. A killed run leaves the folder: it is a data set that
-    every Parquet reader opens (`pandas.read_parquet("PATH.parts")`), and `recover_timeline` joins it.
+    every Parquet reader takes as it is (`pandas.read_parquet("PATH.parts")`), and `recover_timeline` joins it.
     """
 
     def __init__(self, path: Path, labels: Sequence[str], *, source: str = "") -> None:

@@ -1,4 +1,4 @@
-"""Classifies face crops: one model or the mean of several, with one view of a face or ten."""
+"""From face crops to probabilities: one model or the mean of several, of one view of a face or of ten."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Classifier:
         )
 
     def crop(self, image: NDArray[np.uint8], detections: Detections) -> Crops:
-        """The faces of an RGB image (H, W, 3), cropped for each of the models."""
+        """The faces of an RGB image (H, W, 3), cut as each of the models wants them."""
         return tuple(
             crop_faces(image, detections, spec, size=size, channels=channels) for spec, size, channels in self._cuts
         )
