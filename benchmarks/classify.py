@@ -1,9 +1,9 @@
-"""Faces classified a second, in batches, beside the limit that the machine's arithmetic sets.
+"""Measures classified faces/s in batches, and the limit of the machine's arithmetic.
 
     python benchmarks/classify.py [MODEL ...]
 
 The limit is the machine's fp32 matrix rate divided by the multiply-adds of one face, counted in the model's graph.
-Real networks stay below it: convolutions of few channels wait for memory.
+Real networks stay below it, because convolutions of few channels are limited by memory.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Predicting in shards on Ray: images a second with 1 and 2 workers, a killed worker, memory, bytes moved.
+"""Measures shards on Ray: images/s with 1 and 2 workers, a killed worker, memory, traffic.
 
     python benchmarks/cluster.py [--data ../shared/data] [--photo ../shared/media/several-faces.jpg] [--only speed]
 
-Faces: those of FER2013 as small JPEGs, detector none. Photos: cuts of one photograph, 320 x 240, mtcnn.
-Speed is counted from the first shard to the last, so that starting Ray and loading models is not in it; it is given
-beside. Memory is the proportional set size of all processes of the command together, Ray's own among them.
+Faces: FER2013 as small JPEGs, detector none. Photos: crops of one photograph, 320 x 240, mtcnn.
+Speed is measured from the first shard to the last; the start of Ray and the loading of models are reported
+separately. Memory is the proportional set size of all processes of the command, Ray's included.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Wall time of a whole cold `mien predict astronaut.png --format json`, beside the imports that it needs.
+"""Measures the wall time of a cold `mien predict astronaut.png --format json`, and of its imports.
 
     python benchmarks/cold_start.py
 
-Every measurement is a fresh process; the files are in the system's cache after the first.
+Every measurement is a new process; after the first, the files are in the system's cache.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Photographs a second that `mien data crop` cuts faces from, its peak memory, and what `mien data screen` keeps.
+"""Measures photographs/s and peak memory of `mien data crop`, and the faces that `mien data screen` keeps.
 
     python benchmarks/crop.py [--photos 200] [--faces 1000] [--detectors mtcnn yunet haar]
 
 Photographs: copies of ../shared/media/several-faces.jpg at 640 x 480. Faces: drawn from FER2013 in ../shared/data, and
-all those whom FER+'s raters mostly call no face. `yunet` is left out without its weights in ../shared/models.
+all that most FER+ raters called not a face. `yunet` is left out without its weights in ../shared/models.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Importing FER2013's CSV and class folders, and writing folders, beside the usual pandas and OpenCV loop.
+"""Measures the import of FER2013's CSV and class folders and the export of folders, beside a pandas and OpenCV loop.
 
     python benchmarks/data.py [--rows 32298]
 
-Makes a fer2013.csv from ../shared/data, then runs each piece of work in a process of its own: seconds and peak memory.
+Makes a fer2013.csv from ../shared/data, then runs each task in its own process: seconds and peak memory.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Finding duplicates in FER2013 and near pairs among a million hashes, beside the usual pandas and imagehash loop.
+"""Measures the search for duplicates in FER2013, and for near pairs in a million hashes, beside pandas and imagehash.
 
     python benchmarks/duplicates.py [--hashes 1000000] [--bits 8]
 
-Needs ../shared/data and `pip install pandas imagehash`. The loop runs on a part of the faces and is scaled up: hashing
-by their number, comparing by its square. Processor seconds stand beside those on the clock, for a busy machine.
+Needs ../shared/data and `pip install pandas imagehash`. The loop runs on a part of the faces and is extrapolated:
+hashing by their number, comparison by its square. The page has CPU and wall seconds, for a busy machine.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Every shipped model in every exported form: accuracy before and after, size, and speed beside the shipped file.
+"""Measures every shipped model in every export format: accuracy before and after, size, speed beside the shipped file.
 
     python benchmarks/exports.py [--data ../shared/data] [MODEL ...]
 
 The figures are those of `mien export MODEL --as FORMAT --data DATA --format json`: both files run on the
-validation split, their speed is measured in one process, in turns. `onnx` computes the same:
-its rows show how far speeds can be trusted.
+validation split, and one process measures their speeds alternately. `onnx` has the same computation:
+its rows show the error of the speeds.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Latency of `mien watch` on a live source: a clip fed through a pipe in real time, as a camera would.
+"""Measures the latency of `mien watch` on a live source: a clip through a pipe in real time, like a camera.
 
     python benchmarks/live_video.py [--clip CLIP] [--seconds 30] [--yunet-weights FILE]
 
-mien-nano and yunet; from a frame's arrival to its answer. Every frame is answered or counted as dropped.
+mien-nano and yunet; from the arrival of a frame to its result. Every frame has a result or counts as dropped.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Memory and speed of `mien watch` over a long video: a clip looped to an hour, watched with all outputs but sound.
+"""Measures memory and speed of `mien watch` over a long video: a clip looped to an hour, with all outputs except sound.
 
     python benchmarks/long_video.py [--minutes 60] [--clip CLIP] [--yunet-weights FILE] [--record]
 
-What has to hold: memory at the end within 50 MB of that at minute 2 of the video, and the last tenth of its frames as
+Requirements: memory at the end within 50 MB of that at minute 2 of the video, and the last tenth of its frames as
 fast as the first.
 """
 

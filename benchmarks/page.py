@@ -1,4 +1,4 @@
-"""What the benchmarks share: timing, the machine's own speed, and the dated page that each of them writes."""
+"""Shared by the benchmarks: timing, the speed of the machine, and the dated page."""
 
 from __future__ import annotations
 

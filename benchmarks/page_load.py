@@ -1,9 +1,9 @@
-"""Milliseconds until the page of `mien serve` is there, in headless Chromium without a cache, on loopback.
+"""Measures the load time of the page of `mien serve` in headless Chromium, without a cache, on loopback.
 
     python benchmarks/page_load.py [--browser /usr/bin/chromium]
 
-*Shown* is the first paint of content, *loaded* the load event, *ready* the moment when the models and limits that the
-server told stand on the page. First of all the browser's own first page after its start, then pages in fresh contexts.
+*Shown* is the first paint of content, *loaded* the load event, *ready* the moment when the page shows the server's
+models and limits. The browser's first page after its start comes first, then pages in new contexts.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Milliseconds for a photo of 640 x 480 from file to results, for each face detector.
+"""Measures milliseconds per photo of 640 x 480 from file to results, for each face detector.
 
     python benchmarks/photo.py [--yunet-weights face_detection_yunet_2023mar.onnx]
 

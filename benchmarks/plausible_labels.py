@@ -1,9 +1,9 @@
-"""How often the check of labels finds wrong orders and exchanged classes, and how often it is wrong.
+"""Measures how often the label check finds wrong orders and exchanged classes, and its false alarms.
 
     python benchmarks/plausible_labels.py data/fer2013 --split validation > table.md
 
-DATA has FER2013's seven classes, best a split that the model was not trained on. Every line draws its samples anew for
-each seed. What a model sees is computed once, so that thousands of samples take a minute.
+DATA has FER2013's seven classes, preferably in a split that the model was not trained on. Every line draws new
+samples for each seed. Predictions are computed once, so thousands of samples take a minute.
 """
 
 from __future__ import annotations

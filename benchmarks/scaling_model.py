@@ -1,9 +1,9 @@
-"""What a billion images and ten thousand live streams would take, from measured rates: the tables of docs/scaling.md.
+"""Models a billion images and ten thousand live streams from measured rates: the tables of docs/scaling.md.
 
     python benchmarks/scaling_model.py [--photos-per-core-s 10.8] [--frame-core-ms 14.1]
 
-Two small simulations. Images: shards handed out one by one to workers that differ in speed and are lost now and then.
-Streams: frames of many streams on the cores of one machine; how full it may be before frames come late.
+Two small simulations. Images: shards are assigned to workers that differ in speed and fail sometimes.
+Streams: frames of many streams on the cores of one machine; the load at which frames become late.
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ from page import table
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Work on many images. rate: images/s of a core. hand_over_s: of the handing process, for each shard.
+    """Work on many images. rate: images/s of a core. hand_over_s: of the writing process, for each shard.
 
-    lost_per_hour: how often a core is lost, with the shard that it works on (spot machines). new_s: until another one
-    works in its place.
+    lost_per_hour: how often a core is lost with its shard (spot machines). new_s: until another one replaces it.
     """
 
     images: int
@@ -38,7 +37,7 @@ def main() -> None:
     parser.add_argument("--photos-per-core-s", type=float, default=10.8, help="640 x 480, mtcnn")
     parser.add_argument("--photo-bytes", type=float, default=80_000)
     parser.add_argument("--row-bytes", type=float, default=100, help="moved for each image")
-    parser.add_argument("--hand-over-ms", type=float, default=5.0, help="the handing process, for each shard")
+    parser.add_argument("--hand-over-ms", type=float, default=5.0, help="the writing process, for each shard")
     parser.add_argument("--core-hour", type=float, default=0.02, help="price")
     parser.add_argument("--frame-core-ms", type=float, default=14.1, help="one frame of a stream, on average")
     parser.add_argument("--detect-share", type=float, default=0.45, help="of a frame's work, done on every fifth")

@@ -1,14 +1,14 @@
-"""Images a second and waiting time of `mien serve` beside `Recognizer.stream` on the same machine, in turns.
+"""Measures images/s and latency of `mien serve`, alternating with `Recognizer.stream` on the same machine.
 
     python benchmarks/serve.py [--seconds 60] [--connections 64] [--workers 1] [--requests 20000]
 
-Each connection sends a photo of 640 x 480 with one face, waits for the answer and sends the next; 503 is counted and
-tried again after a moment. Client and server share the machine's cores, so that the client's work counts against the
-server. The library is measured as it is by default and with one thread a network, which is how the server runs it; the
+Each connection sends a photo of 640 x 480 with one face, waits for the response and sends the next; 503 is counted and
+retried after a moment. Client and server share the machine's cores, so the client's work counts against the
+server. The library is measured with its defaults and with one thread per network, as in the server; the
 share is that of the faster one.
 
-Then a single connection waits for its answers while the server does nothing else, and while it works on a video. Last,
-so many requests with a photo of 320 x 240, and the memory of all the server's processes after each tenth of them.
+Then a single connection is measured on an idle server, and while the server processes a video. Last come
+--requests requests with a photo of 320 x 240, and the memory of all server processes after each tenth of them.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Training from faces on disk beside training from memory, and the share of a step that waits for faces.
+"""Measures training from disk beside training from memory, and the share of a step that waits for faces.
 
     python benchmarks/streaming.py [--data ../shared/data] [--recipe scratch-cnn2]
 
-FER2013 as `mien data import` writes it; both ways take turns, two epochs each, the first of which warms up.
-The smallest networks are the hardest test: their steps leave the least time to read in.
+FER2013 as `mien data import` writes it; both ways alternate, two epochs each; the first is the warm-up.
+The smallest networks are the hardest test: their steps leave the least time for reading.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Images a second while training the recipe mien-small, beside the limit that the machine's arithmetic sets.
+"""Measures images/s during training of the recipe mien-small, and the limit of the machine's arithmetic.
 
     python benchmarks/training.py [--recipe NAME] [--images 2560]
 
-Random uint8 faces in memory, an epoch at a time through the project's own loop; the first epoch warms up. A step is
-counted as three times the forward pass (forward, gradient of inputs, gradient of weights).
+Random uint8 faces in memory, one epoch at a time through the project's own loop; the first epoch is the warm-up. A
+step counts as three times the forward pass (forward, gradient of inputs, gradient of weights).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Training images/s beside Keras 3 on TensorFlow, for networks of the same shapes, batch and optimiser, in one run.
+"""Measures training images/s beside Keras 3 on TensorFlow, with the same shapes, batch and optimiser, in one run.
 
     python benchmarks/training_keras.py [--peer-python KERAS_ENV/bin/python]
 
 Random uint8 grey faces in memory, Adam, no augmentation, no moving average on either side; mien trains through its own
-loop, Keras through `model.fit`. Each side has a process of its own; they take turns. Without --peer-python an
+loop, Keras through `model.fit`. Each side has its own process; they alternate. Without --peer-python an
 environment with tensorflow-cpu is made in a temporary folder.
 """
 

@@ -1,10 +1,10 @@
-"""Frames/s of a video from file to results, for each detector, model and size, beside a per-frame OpenCV loop.
+"""Measures video frames/s from file to results, per detector, model and size, beside a per-frame OpenCV loop.
 
     python benchmarks/video.py [--clip ../shared/media/one-face-pexels.mp4] [--frames 240]
 
-The loop reads a frame with OpenCV, finds its faces, cuts them out and asks the model for each face alone: the same
-networks, each left to use all cores as it likes. `mien` is `Recognizer.watch` as it comes, with one thread a network.
-Both run in turns. The large clip is the small one, scaled to 1920 x 1080. `yunet` is left out without its weights.
+The loop reads a frame with OpenCV, detects and crops its faces, and classifies each face alone. It uses the same
+networks, each with all cores. `mien` is `Recognizer.watch` with its defaults, one thread per network.
+Both alternate. The large clip is the small one, scaled to 1920 x 1080. `yunet` is left out without its weights.
 """
 
 from __future__ import annotations

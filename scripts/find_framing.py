@@ -1,4 +1,4 @@
-"""Finds how FER2013 frames a face, and prints the tables of docs/framing.md (and its figure with --figure FILE).
+"""Measures how FER2013 frames a face, and prints the tables of docs/framing.md (and its figure with --figure FILE).
 
     python scripts/find_framing.py ../shared [--yunet-weights FILE] [--faces 800] [--figure docs/framing.png]
 

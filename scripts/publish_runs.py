@@ -1,10 +1,10 @@
-"""Keeps what training runs left as a page's worth of files: a folder each, and the comparison of all of them.
+"""Publishes finished training runs: a folder of files for each, and their comparison.
 
     python scripts/publish_runs.py runs/cnn2 runs/cnn4 --data ../shared/data --out docs/results/networks
 
-Of each run: its recipe, history and environment, and the metrics of its model file by the original labels on validation
-(PublicTest), measured now. Of all: the table as text, CSV and JSON, and the learning curves; --no-comparison leaves
-those as they are.
+For each run: recipe, history, environment, and the metrics of its model file by the original labels on validation
+(PublicTest), measured now. For all: the table as text, CSV and JSON, and the learning curves; --no-comparison leaves
+these unchanged.
 """
 
 from __future__ import annotations

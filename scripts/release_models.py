@@ -4,10 +4,10 @@
     python scripts/release_models.py --data ../shared/data runs/small runs/nano
     python scripts/release_models.py --cards
 
-A card takes its figures from the committed metrics, so the two can't disagree. Every model is measured against both
+A card takes its figures from the committed metrics, so the two agree. Every model is measured against both
 ground truths, on the validation split (PublicTest), which also chose the epoch and the temperature: see the cards' notes.
-`--cards` measures nothing: it writes the cards anew after a change of their words. Only a file's card changes, not its
-network, and the checksums in metrics and releases follow.
+`--cards` measures nothing: it rewrites the cards after a change of their texts. The network in the file does not
+change; the checksums in metrics and releases are updated.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Metrics as the repository keeps them: without the points of the curves."""
+"""Shortens metrics for the repository: removes the points of the curves."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Trains the shipped models from nothing but data and two published networks, stage by stage, each taught by those before.
+# Trains the shipped models from data and two published networks, in stages; earlier models are the teachers.
 #
 #     scripts/train_family.sh ../shared/data [--threads 1 ...]
 #
-# What comes after the data goes to every `mien train`. Runs lie in runs/; after a stop or kill, the same command resumes.
+# Options after the data go to every `mien train`. Runs are in runs/; after a stop or kill, the same command resumes.
 # About eight hours on one core with AVX-512 BF16, a day or more without. faceres.safetensors and dlib.safetensors
-# have to be here: docs/training.md says how to import them. What each stage gave is in docs/experiments.md.
+# must be in this folder: docs/training.md explains the import. docs/experiments.md has the result of each stage.
 set -euo pipefail
 data=${1:?usage: scripts/train_family.sh DATA [option of mien train ...]}
 options=("${@:2}")
@@ -16,7 +16,7 @@ stage() {  # RECIPE RUN [option ...]: one run, unless it has ended
   [ -f "$run/validation.npz" ] || mien train "$recipe" --data "$data" --out "$run" --resume "${options[@]}" "${@:3}"
 }
 
-# From random weights: two heads, then self-distillation, little augmentation, and blur, missing light and noise.
+# From random weights: two heads, then self-distillation, less augmentation, and blur, low light and noise.
 stage mien-small mien-small
 stage mien-nano mien-nano
 stage mien-small mien-small-finish --set seed=2 --set optimizer.epochs=8 --set optimizer.learning_rate=0.03 \
@@ -29,7 +29,7 @@ stage mien-small-4 mien-small-4
 stage mien-nano-2 mien-nano-2
 stage mien-nano-3 mien-nano-3
 
-# A larger one, grown from it, which teaches the small ones.
+# A larger network, grown from it, as a teacher of the small ones.
 stage grown grown --set name=mien-base --set network.weights=runs/mien-small-4/mien-small.onnx \
   --set 'distill.teachers=["runs/mien-small-4/mien-small.onnx", "runs/mien-small-4/mien-small-fer2013.onnx"]'
 stage grown-2 grown-2

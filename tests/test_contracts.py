@@ -97,13 +97,15 @@ def test_readme_and_card_agree_with_the_metrics(name):
         assert metrics["models"][0]["sha256"] == sha256
 
 
-def test_readme_python_block_runs(tmp_path):
+def test_readme_python_blocks_run(tmp_path):
     readme = (ROOT / "README.md").read_text("utf-8")
-    (code,) = re.findall(r"```python\n(.*?)```", readme, re.S)
+    code = "\n".join(re.findall(r"```python\n(.*?)```", readme, re.S))
     code = code.replace('"drawn.jpg"', repr(str(tmp_path / "drawn.jpg")))
+    code = code.replace("holiday/*.jpg", "src/mien/examples/*.png")
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("happy 0.")
+    assert "expression\nhappy " in done.stdout
 
 
 CAMERA = """

@@ -1,7 +1,7 @@
-"""The peers: what each is asked by, where it lives, and what a reader should know of it.
+"""The peers: the adapter of each, its environment, and remarks for the reader.
 
 An environment is a virtual environment with the packages of pins/<environment>.txt, or a folder of Node packages with
-those of pins/<environment>/package.json. What a peer's weights need of the network is not given here but tried.
+those of pins/<environment>/package.json. Downloads of weights are not listed here; the benchmark tries them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Environments for the peers: one folder each, made once, with exact versions from the registry."""
+"""Environments for the peers: one folder each, created once, with exact versions from the registry."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The networks of `benchmarks/training_keras.py` in Keras 3, trained as its users do: `model.fit` on arrays.
+"""The networks of `benchmarks/training_keras.py` in Keras 3, trained with `model.fit` on arrays.
 
-Runs in an environment of its own (`pip install tensorflow-cpu`); prints images/s of each epoch after the first as JSON.
+Runs in its own environment (`pip install tensorflow-cpu`); prints images/s of each epoch after the first as JSON.
 The shapes are those of mien's rows of the same names; the number of parameters is printed and compared.
 """
 

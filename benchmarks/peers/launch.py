@@ -1,9 +1,9 @@
-"""Runs a command on a number of cores and prints, as one line of JSON, how long it took and its peak of memory.
+"""Runs a command on a number of cores and prints its duration and peak memory as one line of JSON.
 
     python launch.py CORES SECONDS_AT_MOST OUTPUT COMMAND...
 
-A process of its own, because on Linux a child's peak is never below that of the process that started it: this one
-is small. The command's output goes to the file OUTPUT. Standard library only; imports no more than it needs.
+This is a separate, small process, because on Linux a child's peak is never below that of its parent. The command's
+output goes to the file OUTPUT. Standard library only; few imports.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The dated page of the peers: tables, what was to be reached, a chart, and the raw figures beside it."""
+"""Writes the dated page of the peers: tables, targets, a chart, and the raw figures beside it."""
 
 from __future__ import annotations
 

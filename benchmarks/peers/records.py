@@ -1,4 +1,4 @@
-"""What was measured of each peer, one JSON file each, written whole after every part."""
+"""The measurements of each peer, one JSON file each, written atomically after every part."""
 
 from __future__ import annotations
 

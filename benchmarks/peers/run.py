@@ -1,10 +1,10 @@
-"""mien beside other packages that recognise expressions: the same images, the same machine, one run.
+"""Compares mien with other packages for expression recognition: same images, same machine, one run.
 
     python benchmarks/peers/run.py [--peers fer,human] [--work DIR] [--faces N] [--again]
 
-Each peer gets an environment of its own under DIR, from the package registry by exact version (pins/), and is asked
-by one small script (adapters/). A peer that was measured is not measured again unless --again; one that can't be run
-is a row with its reason. What was measured stays in DIR/measured/, so a run that was stopped goes on. Needs the
+Each peer gets its own environment under DIR, from the package registry by exact version (pins/), and runs through
+one small script (adapters/). A measured peer is not measured again without --again; one that cannot run
+is a row with its reason. Measurements are kept in DIR/measured/, so a stopped run resumes. Needs the
 folder `shared` beside the repository, the extra [data], and for two of the peers Node and npm.
 
 Examples:

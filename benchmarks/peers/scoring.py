@@ -1,4 +1,4 @@
-"""From what a peer said of the faces to figures, by the functions behind `mien evaluate --predictions`."""
+"""Computes figures from a peer's predictions, with the functions of `mien evaluate --predictions`."""
 
 from __future__ import annotations
 

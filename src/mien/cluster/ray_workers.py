@@ -87,7 +87,7 @@ class RayWorkers(Generic[Task, Result]):
                 if isinstance(result, Lost):
                     losses += 1
                     if losses > TRIES * (self.count + 2):
-                        raise ClusterError(f"workers are lost one after another: {result.reason}")
+                        raise ClusterError(f"all workers were lost: {result.reason}")
                     self._ray.kill(actor)
                     free += self._replacement(len(running) + len(free), result)
                     if begun < tries:

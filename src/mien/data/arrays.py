@@ -1,7 +1,7 @@
 """A data set on disk: `manifest.parquet`, `pixels.u8` (raw bytes, memory-mapped), and `problems.csv` if there were any.
 
 A folder is written beside its place, chunk by chunk with a journal, and moved there when it is whole. A write that was
-killed goes on from its last chunk and ends with the bytes of an undisturbed one.
+killed resumes from its last chunk and ends with the bytes of an undisturbed one.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def is_arrays(path: Path) -> bool:
 
 
 def open_arrays(path: Path) -> Dataset:
-    """Opens a folder that `write_arrays` made; pixels stay on disk until they are looked at.
+    """Opens a folder that `write_arrays` made; pixels stay on disk until they are read.
 
     Raises DataError where the folder is no such data set or is damaged, MissingExtraError without pyarrow.
     """

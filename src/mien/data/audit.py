@@ -1,4 +1,4 @@
-"""Looks a data set over and flags what may be wrong with it; removes nothing.
+"""Checks a data set and flags what may be wrong with it; removes nothing.
 
 Counts, sizes, blank and low-contrast images, images without a face, copies inside and across splits, copies with
 different labels, labels that raters' votes contradict, and labels that are likely wrong by confident learning; and
@@ -61,7 +61,7 @@ def audit(
     resume: bool = False,
     progress: Progress | None = None,
 ) -> AuditSummary:
-    """Writes the folder `out`: index.html, flags.csv, summary.json, and out-of-fold.npy where that was asked for.
+    """Writes the folder `out`: index.html, flags.csv, summary.json, and out-of-fold.npy if requested.
 
     out_of_fold: makes the predictions by which labels are suspected, see `OutOfFold`. detector: looks for a face in
     every image. resume: go on where a killed audit of the same data and settings stopped; a finished one is read.

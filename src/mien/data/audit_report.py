@@ -1,4 +1,4 @@
-"""What an audit found, in figures and as a page."""
+"""The results of an audit as figures and as a page."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class AuditSummary:
 
     copies: exact ones. near_copies: exact and near ones. voted, disagreeing: samples with votes for an expression, and
     those whose label the votes contradict. accuracy: of the out-of-fold predictions, by the given labels. confirmed:
-    among the first suspects (`TOP`), the share that the votes contradict. None: not looked for.
+    among the first suspects (`TOP`), the share that the votes contradict. None: not computed.
     label_check: how far a shipped model agrees with the labels, and whether another order fits far better; empty where
     they are no expressions.
     """

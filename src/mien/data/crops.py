@@ -266,7 +266,7 @@ def _joined(chunk: Chunk, cuts: Sequence[_Cut | str], size: int, channels: int) 
 
 
 class Workers(Generic[Made]):
-    """Threads that work on images, each with a detector of its own: some of them take one image at a time."""
+    """Threads that work on images, each with its own detector, because some detectors take one image at a time."""
 
     def __init__(self, make: Callable[[], Made], count: int) -> None:
         """make: makes what each of the `count` threads works with."""

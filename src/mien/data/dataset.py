@@ -1,4 +1,4 @@
-"""The data road's currency: a `Dataset` (a manifest and pixels), and a `Source`, which yields samples in chunks.
+"""A `Dataset` (a manifest and pixels), and a `Source`, which yields samples in chunks.
 
 A reader of some layout is a source, a transformation of another source is one, and a `Dataset` is one too. `collect`
 turns a source into a `Dataset`; `mien.data.arrays` keeps one on disk.
@@ -27,7 +27,7 @@ SPLITS = ("train", "validation", "test")
 """What splits are called in mien. A sample of no split has the split ''."""
 
 CHUNK = 512
-"""How many records a source reads at a time: what is lost at most when a run is killed."""
+"""The number of records that a source reads at a time: the most that a killed run loses."""
 
 _PARTS = {"votes": EIGHT, "ferplus_other": ("unknown", "not_a_face"), "box": ("x1", "y1", "x2", "y2")}
 """What the numbers of a column with several per sample are."""
@@ -52,7 +52,7 @@ class Chunk:
     images: uint8 (H, W, C) each, grey (C = 1) or RGB (C = 3). columns: arrays as long as `images`; always `source`
     and `split` (text) and `label` (int64, an index into the source's label names, -1 for none). Others as the source
     has them, the same in each of its chunks: `votes` (float32 (n, 8), of `labels.EIGHT`), `identity`, `box`, ...
-    consumed: how many records of the source this chunk stands for.
+    consumed: the number of the source's records in this chunk, with problems.
     """
 
     images: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
@@ -63,7 +63,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What was done to a data set: the command, its settings, mien's version, and the counts before and after."""
+    """A step in a data set's history: the command, its settings, mien's version, and the counts before and after."""
 
     command: str
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -76,7 +76,7 @@ class Step:
 class Source(Protocol):
     """Yields samples in chunks, always in the same order.
 
-    total: how many records there are, None where only reading tells. fingerprint: changes when the records do (sizes
+    total: the number of records, None if unknown before reading. fingerprint: changes when the records do (sizes
     and times of files): work on one source is never resumed on another.
     """
 
@@ -195,7 +195,7 @@ class Dataset:
     def faces(self, rows: NDArray[np.intp] | None = None, *, size: int, channels: int) -> NDArray[np.uint8]:
         """Those rows (None: all) as one array uint8 (n, size, size, channels), resized and converted where they differ.
 
-        Where they lie in one piece and fit already, this is a view of the pixels and costs no memory.
+        If they are contiguous and fit already, this is a view of the pixels and costs no memory.
         """
         rows = np.arange(len(self)) if rows is None else np.asarray(rows)
         length = size * size * channels
@@ -272,7 +272,7 @@ def split_rank(split: str) -> tuple[int, str]:
 def collect(
     source: Source, *, problem: Callable[[Problem], None], name: str, progress: Progress | None = None
 ) -> Dataset:
-    """All of a source as a `Dataset`. The pixels lie in a nameless temporary file, not in memory.
+    """All of a source as a `Dataset`. The pixels are in an unnamed temporary file, not in memory.
 
     problem: called with each record that cannot be used. Raises DataError where all records are problems.
     """
@@ -324,7 +324,7 @@ def text_column(values: Sequence[str]) -> NDArray[Any]:
 
 @dataclass(frozen=True, slots=True)
 class SourceOver:
-    """A source made of another one: labels, steps, the number of records and the fingerprint are what that one says."""
+    """A source made from another one, with its labels, steps, number of records and fingerprint."""
 
     source: Source
 

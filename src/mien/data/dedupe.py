@@ -1,4 +1,4 @@
-"""Leaves copies out of a data set, says which, and shows them."""
+"""Removes copies from a data set; lists and shows them."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def dedupe_rows(
 
     keep: which one. `first`: the first in the data set's order. `test`: the one in test, else in validation, else in
     train (of several there, the first), so that what a model is measured on stays and is not trained on. `none`: no
-    copy stays. conflicts: what becomes of groups with different labels. `drop`: no copy stays. `keep`: they are like
+    copy stays. conflicts: the handling of groups with different labels. `drop`: no copy stays. `keep`: they are like
     others. `majority`: one of the copies with the most frequent label, chosen as above; no copy where two labels are
     equally frequent.
     """

@@ -31,7 +31,7 @@ MIN_CONTRAST = 2.0
 
 _HASH_SIDE, _COMPARED_SIDE = 8, 16  # frequencies in each direction
 _PIECES = 4  # of 16 bits each
-_CANDIDATES = 1 << 15  # pairs looked at in one go: what fits into a processor's cache
+_CANDIDATES = 1 << 15  # pairs compared at once: what fits into a processor's cache
 _COMPARED = 1 << 14  # pairs whose images are compared in one go
 _BLOCK_PIXELS = 1 << 22  # pixels transformed in one go
 
@@ -46,7 +46,7 @@ class DuplicateGroups:
     order of their first samples. exact: bool (N,), another sample has the same pixels. distance: int64 (N,), bits in
     which a sample's hash differs from that of its group's first sample; 0 for exact copies of that, -1 without a group.
     near: bool (G,), not all pixels of the group are the same. conflicting: bool (G,), its samples have different labels
-    (samples without a label contradict nobody). crossing: bool (G,), its samples lie in more than one split.
+    (samples without a label contradict nobody). crossing: bool (G,), its samples are in more than one split.
     """
 
     group: NDArray[np.int64]
@@ -86,7 +86,7 @@ def find_duplicates(dataset: Dataset, *, near: int | None = None, progress: Prog
     progress: called with the number of hashed images. Raises DataError for bits out of range.
     """
     if near is not None and not 0 <= near <= MAX_NEAR:
-        raise DataError(f"near copies within {near} bits can't be looked for; expected 0 to {MAX_NEAR}")
+        raise DataError(f"near copies within {near} bits can't be searched; expected 0 to {MAX_NEAR}")
     passes = 1 if near is None else 2
     first = _first_of_same_pixels(dataset, lambda done: progress and progress(done, passes * len(dataset)))
     root, distance = first.copy(), np.zeros(len(dataset), np.int64)
@@ -189,7 +189,7 @@ def near_pairs(hashes: NDArray[np.uint64], bits: int) -> Iterator[tuple[NDArray[
 
     Multi-index hashing (Norouzi, Punjani & Fleet, "Fast Search in Hamming Space with Multi-Index Hashing", CVPR 2012):
     of four pieces of 16 bits, near hashes agree in one to a few bits (0 to 2 for up to 11 bits), so that only the
-    hashes in that piece's near buckets are looked at. Memory is that of some arrays of n and a block.
+    hashes in that piece's near buckets are compared. Memory is that of some arrays of n and a block.
     """
     pieces = np.ascontiguousarray(hashes).view(np.uint16).reshape(-1, _PIECES)
     # If piece i differed in more than radii[i] bits for each i, all of them together would differ in more than `bits`.
@@ -293,7 +293,7 @@ def _join(root: NDArray[np.int64], left: NDArray[np.int64], right: NDArray[np.in
         left, right = _roots(root, left), _roots(root, right)
         apart_yet = left != right
         left, right = left[apart_yet], right[apart_yet]
-        # Where several want the same root one of them wins; the others are looked at again.
+        # If several compete for the same root one of them wins; the others are tried again.
         root[np.maximum(left, right)] = np.minimum(left, right)
 
 

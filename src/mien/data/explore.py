@@ -1,4 +1,4 @@
-"""Looks at a whole data set: how many faces of which class, samples of each, their mean, and their light and sizes."""
+"""Describes a whole data set: the number of faces of each class, samples, mean faces, light and sizes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_CLASSES = 40
-"""More classes than this are not shown: the largest stand for all."""
+"""The most classes that are shown, the largest first."""
 
 _SPLIT_COLORS = {"train": "#3b6fb6", "validation": "#e0a030", "test": "#4f9d69", "": "#8a919c"}
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -66,7 +66,7 @@ def explore(
     Raises DataError for a data set without samples, OutputError where `out` is there and not an empty folder.
     """
     if not len(dataset):
-        raise DataError(f"{dataset.name}: has no samples to look at")
+        raise DataError(f"{dataset.name}: has no samples to show")
     classes, left_out = _classes(dataset)
     with _new_folder(Path(out)) as folder:
         light = measure_light(dataset, progress=progress)

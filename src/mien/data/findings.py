@@ -1,4 +1,4 @@
-"""What `mien data audit` looks for, kind by kind: each function gives the flags of one kind, or what they rest on."""
+"""The checks of `mien data audit`: each function returns the flags of one kind, or the data behind them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Flags: what `mien data audit` finds in a data set, kept as a CSV that a person can edit, and dropped by kind.
+"""Flags of `mien data audit`: a CSV that a person can edit, from which `mien data drop` drops by kind.
 
 A flag names its sample by row and by source, split and label, so that a file of another data set is refused.
 """
@@ -93,7 +93,7 @@ def write_flags(path: Path, dataset: Dataset, flags: Sequence[Flags]) -> None:
 
 
 def read_flags(path: Path, dataset: Dataset) -> tuple[Flags, ...]:
-    """Flags that were written for this data set; lines may have been deleted or sorted anew since.
+    """Flags that were written for this data set; lines may have been deleted or re-sorted since.
 
     Raises DataError naming the first line that can't be used: a missing column, an unknown kind, no number, or a row
     that is another sample.

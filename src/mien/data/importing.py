@@ -45,7 +45,7 @@ def import_dataset(
 ) -> Dataset:
     """Writes a data set of any layout to the new folder `out`. Its last step has what was chosen and how it was read.
 
-    as_: one of `FORMATS`. choices: what the user says of the source. check: whether a shipped model reads a sample of
+    as_: one of `FORMATS`. choices: the user's options for the source. check: whether a shipped model reads a sample of
     the faces, to see whether the labels are plausible. resume: a killed import is resumed. What could not be used is in
     OUT/problems.csv and counted in the last step. Raises DataError, also where numbers whose order was assumed agree
     far better in another one; OutputError where `out` is there already or touches the source; MissingExtraError.

@@ -1,4 +1,4 @@
-"""Says in figures what a data set holds: counts, sizes, columns, what could not be read, and how it was made."""
+"""Describes a data set in figures: counts, sizes, columns, problems, and its history."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class DatasetInfo:
 
 
 def describe(path: Path, *, progress: Progress | None = None) -> DatasetInfo:
-    """What the data set at `path` holds. Arrays answer from their manifest; of other layouts every image is read.
+    """The content of the data set at `path`. Arrays are read from their manifest; of other layouts every image is read.
 
     Raises DataError where there is no data set that mien reads.
     """

@@ -1,4 +1,4 @@
-"""Whether labels mean what they are read as: a shipped model looks at a sample of the labelled faces.
+"""Checks the meaning of labels: a shipped model classifies a sample of the labelled faces.
 
 A model alone can't say whether labels are right: it errs itself, and says neutral of many angry faces. But where
 another known order of the numbers, two classes exchanged, or the names moved round agree far better with what it
@@ -27,10 +27,10 @@ MODEL = "mien-small-fer2013"
 """The model that judges labels: the shipped one with the best figures in docs/data.md."""
 
 MIN_FACES = 30
-"""Fewer faces of expressions that the model knows say nothing."""
+"""Fewer faces of the model's expressions are no evidence."""
 
 ALPHA = 0.01
-"""What is said of all candidates together is wrong by chance at most so often."""
+"""The probability of a false alarm over all candidates together."""
 
 MIN_GAIN = 0.2
 """By how much more of the faces that it moves another reading must agree."""
@@ -77,7 +77,7 @@ class Plausibility:
 
     @property
     def can_judge(self) -> bool:
-        """Whether the sample says anything."""
+        """Whether the sample is large enough to judge."""
         return not self.reason
 
     def sentence(self) -> str:
@@ -130,7 +130,7 @@ def check_labels(
     count = int(np.array([name in info.labels for name in label_names] + [False])[labels].sum())
     if count < MIN_FACES:
         return Plausibility(count, reason=_few(count), model=model)
-    rows = np.flatnonzero(labels >= 0)  # also of classes that the model does not know: their numbers tell orders apart
+    rows = np.flatnonzero(labels >= 0)  # also of classes that the model lacks: their numbers distinguish orders
     fitted = np.stack([fit_face(faces[row], info.size, info.channels) for row in rows.tolist()])
     seen = np.concatenate([network.probabilities(fitted[i : i + 64]) for i in range(0, len(fitted), 64)])
     return judge(seen, info.labels, labels[rows], label_names, numbers=numbers, model=model)
@@ -278,11 +278,11 @@ def _moved_round(view: _View, numbers: Mapping[str, int]) -> list[Candidate]:
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """What a model says of faces, freed from what it says too often.
+    """A model's predictions, corrected for what it predicts too often.
 
     logs: float64 (N, K), logarithms of the probabilities less their mean over the sample, each class weighing the same.
     read: the labels, int (N,), indices into `known`. said: the class with the largest of `logs` among `classes`.
-    classes: those that occur. shares: float64 (C, C), of class -> share of its faces that is said to be each.
+    classes: those that occur. shares: float64 (C, C), of class -> share of its faces that is predicted as each.
     """
 
     known: Sequence[str]
@@ -311,7 +311,7 @@ class _View:
         return max(_MIN_EXCESS, _SURE * math.sqrt(spread) / count)
 
     def moved(self, moves: Mapping[str, str]) -> NDArray[np.int64]:
-        """The labels of another reading, int (N,), -1 for what the model does not know."""
+        """The labels of another reading, int (N,), -1 for classes that the model lacks."""
         new = [moves.get(name, name) for name in self.known]
         table = np.array([self.known.index(name) if name in self.known else -1 for name in new])
         return table[self.read]

@@ -1,4 +1,4 @@
-"""Opens a data set of any layout that mien knows, going by what it holds.
+"""Opens a data set of any layout in `mien.data.reading.layouts`, by its content.
 
 `open_source` reads it in chunks, `load_dataset` and `open_dataset` as a whole, `read_dataset` for training and
 evaluation.
@@ -76,7 +76,7 @@ def open_source(
     """A data set of any layout, to be read chunk by chunk. Its content decides its layout.
 
     splits: those that are read, others cost nothing; None for all. ferplus: fer2013new.csv, whose votes belong to the
-    rows of a fer2013.csv; one beside a fer2013.csv in a folder or ZIP is found by itself. choices: what the user says
+    rows of a fer2013.csv; one beside a fer2013.csv in a folder or ZIP is found by itself. choices: the user's options
     of it; splits and ferplus go before those in it. Raises DataError where there is no data set, or one that can't be
     used; MissingExtraError for what needs an extra that is missing.
     """
@@ -170,7 +170,7 @@ def read_dataset(
 ) -> dict[str, Samples]:
     """The wanted splits of a data set, those that it has, as training and evaluation take them.
 
-    size, channels: what the faces are resized and converted to. The images lie in a temporary file or are views of the
+    size, channels: what the faces are resized and converted to. The images are in a temporary file or are views of the
     arrays, not to be written to. Otherwise as `open_dataset`; also raises DataError where a sample has no label.
     """
     opened = open_source(path, splits=splits)
@@ -187,7 +187,7 @@ def read_dataset(
 
 
 def require_split(dataset: dict[str, Samples], split: str, path: Path) -> Samples:
-    """One split of a data set. Raises DataError that says which splits there are."""
+    """One split of a data set. Raises DataError, which lists the splits that exist."""
     if split not in dataset:
         has = f"it has {', '.join(dataset)}" if dataset else "it has none of train, validation, test"
         raise DataError(f"{path}: no split '{split}'; {has}; make splits with  mien data split")

@@ -1,4 +1,4 @@
-"""The data set's one currency: `Samples`, the faces of one split with their labels, votes and sources."""
+"""`Samples`: the faces of one split with their labels, votes and sources."""
 
 from __future__ import annotations
 
@@ -48,4 +48,4 @@ def vote_shares(votes: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 VOTE_LABELS = EIGHT
-"""What the columns of `Samples.votes` stand for."""
+"""The expressions of the columns of `Samples.votes`."""

@@ -1,4 +1,4 @@
-"""A few labelled faces of each class of a source, without reading all of it: what the check of labels looks at."""
+"""Samples a few labelled faces of each class of a source, without reading all of it, for the check of labels."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def _taken_out(source: Source, wanted: Sequence[int], per_class: int, rng: np.ra
 
 
 def _labels_of(source: ImageFiles) -> NDArray[np.int64]:
-    """Labels before the images are read; those that only `complete` knows count as none."""
+    """Labels before the images are read; those that need `complete` count as none."""
     known = {text: source.labels.index(text) for text in {r.label for r in source.records}}
     found = [-1 if r.wrong else known[r.label] for r in source.records]
     return np.array([-1 if label is None else label for label in found], np.int64)

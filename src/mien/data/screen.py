@@ -26,7 +26,7 @@ from mien.pages import contact_sheet, png, shrink
 Image = NDArray[np.uint8]
 
 MIN_FACE = 20
-"""The smallest face that is looked for, in pixels of the image as it is searched."""
+"""The smallest face to detect, in pixels of the image that the detector receives."""
 
 SHEET = 300
 """How many rejected samples the contact sheet shows at most."""
@@ -51,7 +51,7 @@ class ScreenSettings:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A sample in which no face was found: where it stands, its split, its label's name ('': none), and why."""
+    """A sample without a detected face: its place, split, label name ('': none), and the reason."""
 
     source: str
     split: str
@@ -90,7 +90,7 @@ def screen_dataset(
     """Writes the samples of `source` in which a face is found to the folder `out`, with their `screen_score`.
 
     The others are listed in `OUT-rejected.csv` and shown in `OUT-rejected.png`, beside `out`. workers: threads; None:
-    one per processor. resume: go on where a killed run of the same settings stopped.
+    one per processor. resume: resume a killed run of the same settings.
     Raises DataError, DetectorError, OutputError, MissingExtraError.
     """
     from mien.data.readers import open_source

@@ -24,7 +24,7 @@ DEFAULT_SHARE = 0.1
 """The share of validation, and of test, where none is given and the data set has no such split."""
 
 IDENTITY = "identity"
-"""The column that says who is in an image. Where there is one, a person is never on two sides."""
+"""The column with the person in an image. If it exists, no person is on two sides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +233,7 @@ def _crossing(groups: NDArray[np.int64], splits: NDArray[Any]) -> int:
 
 
 def _codes(values: list[Any]) -> NDArray[np.int64]:
-    """Equal values -> equal numbers from 0; -1 for those that say nothing (None, '', -1, NaN)."""
+    """Equal values -> equal numbers from 0; -1 for missing ones (None, '', -1, NaN)."""
     known: dict[Any, int] = {}
     nothing = (None, "", -1)
     return np.array(

@@ -52,7 +52,7 @@ def find_suspects(labels: NDArray[np.int64], probabilities: NDArray[np.float32])
     classes, given = np.unique(labels[judged], return_inverse=True)
     if len(classes) < 2:
         raise DataError(f"{len(classes)} label with predictions; likely wrong labels need two or more")
-    # Classes that nobody is labelled as have no threshold of their own: they can't be what a label should be.
+    # Classes without labels have no threshold: they are never suggested as the right label.
     shares = probabilities[np.ix_(judged, classes)].astype(np.float64)
     shares /= shares.sum(1, keepdims=True)
     issues = find_label_issues(given, shares, filter_by="prune_by_noise_rate", min_examples_per_class=0, n_jobs=1)

@@ -1,7 +1,7 @@
 """Toy faces: cartoons of seven expressions, drawn with OpenCV from a seed, for tests, the demo and first tries.
 
 The expressions differ in brows, eyes and mouth. Place, scale, tilt, shades, line thickness, strength of the expression
-and noise vary, so that a network has something to learn and a person can still tell them apart.
+and noise vary, so that a network has something to learn and a person can still distinguish them.
 """
 
 from __future__ import annotations

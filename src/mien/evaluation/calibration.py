@@ -1,4 +1,4 @@
-"""Temperature scaling (Guo et al. 2017): one number that makes confidences honest and leaves every ranking as it is.
+"""Temperature scaling (Guo et al. 2017): one number that calibrates confidences and keeps every ranking.
 
 And what shows whether they are: the reliability diagram, and the calibration error of each class.
 """
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mien.evaluation.metrics import check_probabilities, confidence_bins, top_label
 
 LOWEST, HIGHEST = 0.05, 20.0
-"""Temperatures are looked for in between: logits that separate all samples would else be sharpened without end."""
+"""The search range of temperatures: logits that separate all samples would otherwise be sharpened without limit."""
 
 
 def fit_temperature(logits: NDArray[Any], targets: NDArray[Any]) -> float:

@@ -70,9 +70,9 @@ class CardTexts:
 def texts_from_metadata(info: ModelInfo) -> CardTexts:
     """Default texts, from the metadata of a model file."""
     meaning = {
-        "votes": "A probability is **the share of human raters who would say so**. It is not the chance that most "
-        "raters would: that is higher (see *calibration* below).",
-        "label": "A probability is the chance that the data set's **label** says so.",
+        "votes": "A probability is **the share of human raters who would choose this expression**. It is "
+        "not the chance that most raters would: that is higher (see *calibration* below).",
+        "label": "A probability is the chance that the data set's **label** is this expression.",
     }
     recipe = "the resolved recipe is in the file's metadata" if info.recipe else "unknown"
     if info.members:

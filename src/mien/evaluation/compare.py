@@ -246,7 +246,7 @@ def _answers(folder: Path) -> tuple[HeadAnswers, ...]:
 
 
 def _validation(data: Path, models: Sequence[ModelFile], warn: Callable[[str], None]) -> Samples:
-    """The validation split, faces as large as the largest model wants them."""
+    """The validation split, with faces of the largest model's size."""
     size, channels = max(m.info.size for m in models), max(m.info.channels for m in models)
     found = read_dataset(data, size=size, channels=channels, splits=("validation",), warn=warn)
     return require_split(found, "validation", data)
@@ -273,7 +273,7 @@ def _compared(folder: Path, name: str, own: HeadAnswers, model: ModelFile, sampl
         macro_f1=found.macro_f1,
         parameters=model.info.parameters,
         macs=count_macs(model.path),
-        # An epoch that was begun again stands there twice: the last time counts.
+        # A repeated epoch occurs twice: the last one counts.
         seconds=sum({row["epoch"]: row["seconds"] for row in timing}.values()) if timing else None,
         history=history,
         evaluation=found,

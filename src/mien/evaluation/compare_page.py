@@ -1,4 +1,4 @@
-"""What a comparison of runs looks like: its figures, and a folder with a page, a table and the figures as files."""
+"""Writes a comparison of runs: figures, a page, a table, and the figures as files."""
 
 from __future__ import annotations
 

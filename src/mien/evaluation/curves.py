@@ -1,4 +1,4 @@
-"""Curves over all thresholds: ROC and precision-recall of one class, and what abstaining buys."""
+"""Curves over all thresholds: ROC and precision-recall of one class, and risk over coverage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several model files as one: a model file whose probabilities are the weighted mean of its members'."""
+"""Combines model files into one whose probabilities are the weighted mean of its members'."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class MemberComparison:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ensemble:
-    """A written ensemble: its file, what it says of itself, the members' weights (which sum to 1), and how they compare
+    """A written ensemble: its file, its metadata, the members' weights (which sum to 1), and their comparison
     (None where no faces were given)."""
 
     path: Path
@@ -61,7 +61,7 @@ def write_ensemble(
     split: str = "validation",
     name: str = "",
 ) -> Ensemble:
-    """Writes models with the same labels, crop and target as one model file that says their weighted mean.
+    """Writes models with the same labels, crop and target as one model file that predicts their weighted mean.
 
     weights: `equal`; `fit`, those with the least cross-entropy on `samples`, see `fit_weights`; or one for each model,
     in any unit. samples: faces to fit and compare on; source and split name them. name: the new model's; empty takes

@@ -146,7 +146,7 @@ def evaluate_predictions(
         require_truth(predictions, order, truths.names, truths.index, truths.kind)
     labels, called = predictions.labels, predictions.called
     if predictions.probabilities is None and samples is not None:
-        # The file has only the predicted classes, not all classes that the tool knows.
+        # The file has only the predicted classes, not all classes of the tool.
         labels = truths.names
         called, foreign = called_among(predictions, truths.names)
         notes = (*notes, *foreign)

@@ -46,7 +46,7 @@ def occlusion_maps(
     """The drop of the target's probability when a patch of the face is blurred (Zeiler & Fergus 2014).
 
     faces: uint8 (N, H, W, C). targets: int64 (N,), the class that each map explains. patch, stride: shares of the
-    face's side. A patch is blurred heavily rather than painted grey, as a grey patch would be a feature of its own.
+    face's side. A patch is blurred heavily rather than painted grey, because a grey patch would itself be a feature.
     Where patches overlap, their drops are averaged. Returns float32 (N, H, W).
     """
     count, height, width, _ = faces.shape

@@ -1,4 +1,4 @@
-"""Figures of an evaluation, drawn with matplotlib, and a page that keeps what it shows as files, too.
+"""Figures of an evaluation, drawn with matplotlib, and a page that also writes them as files.
 
 All of them raise MissingExtraError without matplotlib, and ValueError for a part that the evaluation does not have.
 """
@@ -186,7 +186,7 @@ def map_test_figure(test: MapTest, title: str) -> Figure:
         axes.set(title=f"{name} (area)", xlabel="share of pixels changed", ylim=(0, 1))
         axes.grid(alpha=0.25)
         axes.legend(frameon=False, fontsize="small")
-    panels[0].set_ylabel("probability of the answer")
+    panels[0].set_ylabel("probability of the prediction")
     figure.suptitle(figure_text(title))
     return figure
 
@@ -197,7 +197,7 @@ def figure_svg(figure: Figure) -> bytes:
 
     data = io.BytesIO()
     with rc_context({"svg.hashsalt": "mien"}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # a box stands for it
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # it is drawn as a box
         figure.savefig(data, format="svg", metadata={"Date": None})
     return data.getvalue()
 

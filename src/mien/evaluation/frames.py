@@ -1,4 +1,4 @@
-"""Tables of figures as pandas has them."""
+"""Tables of figures as pandas DataFrames."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ def save_checked(
     *,
     within: float,
 ) -> None:
-    """Writes a model file and reads it back: on `faces`, uint8 (N, H, W, C), it must say what is expected, (N, K).
+    """Writes a model file and reads it back: on `faces`, uint8 (N, H, W, C), it must predict `expected`, (N, K).
 
     Raises ModelFileError where a probability is off by more than `within`.
     """

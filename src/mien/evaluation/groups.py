@@ -63,7 +63,7 @@ def compare_groups(
     """Compares the groups that each column (N,) makes of the samples; truth, called: class indices (N,), called -1 for
     no answer.
 
-    Groups may differ in their expressions, so a gap in accuracy can come from harder expressions alone: look at the
+    Groups may differ in their expressions, so a gap in accuracy can come from harder expressions alone: compare the
     balanced accuracy too. Raises DataError for a column that does not group: of another length, of several numbers per
     sample, or of more than 50 values.
     """

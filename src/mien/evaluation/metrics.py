@@ -4,7 +4,7 @@ Conventions: `truth` and `predicted` are integer arrays (N,) of class indices 0 
 array (N, K) whose rows sum to 1. Confusion counts have truth in rows and predictions in columns. A ratio without a
 denominator (precision of a class that was never predicted) is 0, as scikit-learn's `zero_division=0`; a class without
 samples has recall and F1 of 0 in the per-class arrays and is left out of macro means. Nothing here returns NaN: input
-that has no answer raises ValueError that says what is wrong.
+that is undefined raises ValueError with the reason.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""report.html: everything that an evaluation found, on one page of one file; its figures are files, too."""
+"""report.html: all results of an evaluation on one page, as one file; its figures are also separate files."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ def _raters(page: FigurePage, votes: Votes) -> None:
 def _groups(page: FigurePage, e: Evaluation) -> None:
     page.section(
         "Groups",
-        "Groups may differ in their expressions: look at the balanced accuracy, too. Groups of fewer than 30 faces "
+        "Groups may differ in their expressions: compare the balanced accuracy too. Groups of fewer than 30 faces "
         "are marked and grey.",
     )
     for number, comparison in enumerate(e.groups, start=1):
@@ -292,7 +292,7 @@ def _intro(e: Evaluation) -> str:
     if e.n_left_out:
         lines[0] += f" {e.n_left_out:,} were left out, as they have no such truth."
     if e.tta:
-        lines.append("Each face was looked at ten times, mirrored and shifted.")
+        lines.append("Each face was classified in ten views, mirrored and shifted.")
     lines += [f"{m.name}: sha256 {m.sha256[:16]}…, temperature {m.temperature:.4g}." for m in e.models]
     lines += [f"{name.capitalize()}: {text}." for name, text in class_notes(e)]
     return "\n\n".join((*lines, *e.notes))

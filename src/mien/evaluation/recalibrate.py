@@ -1,4 +1,4 @@
-"""A model file calibrated anew: temperature or vector scaling (Guo et al. 2017, arXiv:1706.04599) behind its graph.
+"""Recalibrates a model file: temperature or vector scaling (Guo et al. 2017, arXiv:1706.04599) after its graph.
 
 The logarithm of a model's probabilities is its logits up to a constant, so that nothing inside its graph is touched.
 """
@@ -22,7 +22,7 @@ from mien.model_file import ModelFile, ModelInfo
 Method = Literal["temperature", "vector"]
 
 PARITY = 1e-5
-"""The largest difference of a probability between the written file and what it should say."""
+"""The largest difference of a probability between the written file and the expected one."""
 
 _CHECKED = 512
 _STEPS, _SETTLED = 50, 1e-10
@@ -30,7 +30,7 @@ _STEPS, _SETTLED = 50, 1e-10
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CalibratedModel:
-    """A written calibration: its file, what that says of itself, and figures on the faces that it was fitted to.
+    """A written calibration: its file, its metadata, and figures on the faces that it was fitted to.
 
     Probabilities became softmax(scale * ln(probabilities) + bias); both float64 (K,).
     """

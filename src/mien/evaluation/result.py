@@ -166,7 +166,7 @@ class Evaluation:
     ground truth. accuracy_95: Wilson interval. ece: for `label`, the gap between confidence and accuracy; for `votes`,
     the gap between confidence and the share of raters who agree, over all kl_n samples with votes. ece_majority: for
     `votes` only, the gap to how often the majority agrees, which is more often than a single rater does. nll: over the
-    nll_n samples whose class the models know. kl_votes: mean KL(votes || model) over the kl_n samples with votes, on
+    nll_n samples whose class the models have. kl_votes: mean KL(votes || model) over the kl_n samples with votes, on
     the expressions that raters and models share; None without votes. dropped_classes: classes of the models that the
     ground truth lacks. missing_classes: classes of the ground truth that the models lack. n_unanswered: samples without
     a prediction of a tool; they count as wrong and are in no column of `confusion`, and figures of probabilities leave

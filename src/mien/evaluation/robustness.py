@@ -1,4 +1,4 @@
-"""How right answers stay when faces get worse: ten corruptions in five severities, after Hendrycks & Dietterich (2019).
+"""Accuracy on corrupted faces: ten corruptions in five severities, after Hendrycks & Dietterich (2019).
 
 Amounts are shares of the face's side where they are lengths, so that they mean the same for faces of any size. What is
 random is drawn for each face by (seed, corruption, face) alone: a face turns the same way at every severity, and its
@@ -219,7 +219,7 @@ def _each(faces: Faces, change: Callable[[Faces, np.random.Generator], Any], ran
 def _warped(face: Faces, *, turn: float = 0.0, scale: float = 1.0, shift: tuple[float, float] = (0.0, 0.0)) -> Faces:
     """What a square sees that is turned, `scale` times as large, and shifted by shares of the side.
 
-    What lies outside the face is its border repeated, as where a crop reaches over the border of an image.
+    Outside the face its border is repeated, as for a crop that crosses the border of an image.
     """
     height, width = face.shape[:2]
     centre = np.array([width - 1, height - 1]) / 2

@@ -199,8 +199,8 @@ def compare(
         runs: The runs' folders, or what `mien.train` returns.
         out: A folder for compare.html, .txt, .csv, .json and figures/; None writes nothing.
         head: `label` or `votes`; empty takes the first head that all runs have.
-        data: Measure the model files on this data set's validation split. None: compare the predictions that each run
-            kept of its own validation faces.
+        data: Measure the model files on this data set's validation split. None: compare each run's stored
+            predictions for its validation faces.
         warn: Receives one line for each record that could not be used; None logs a warning to the logger `mien`.
 
     Returns:
@@ -251,7 +251,7 @@ def explain(
         one line for each image that could not be read or has no face.
 
     Raises:
-        DataError: No face was found, or the model does not know the expression.
+        DataError: No face was found, or the model has no such expression.
         ImageError: A folder or pattern has no images.
         ModelFileError: There is no such model, or it is not a model of mien.
         OutputError: The folder can't be written into.

@@ -1,4 +1,4 @@
-"""How fast model files are on this machine, and how large: time per batch, parameters, multiplications."""
+"""Measures model files on this machine: time per batch, parameters, multiplications."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class BatchSpeed:
 
 @dataclass(frozen=True, slots=True)
 class ModelCost:
-    """A model's size. macs: multiplications and additions for one face; None where the graph does not tell."""
+    """A model's size. macs: multiplications and additions for one face; None if the graph does not show it."""
 
     name: str
     parameters: int | None

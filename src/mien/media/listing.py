@@ -1,4 +1,4 @@
-"""What comes on standard input where images are expected: a list of paths in any common encoding, or an image."""
+"""Reads standard input: a list of paths in any common encoding, or one image."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ STANDARD_INPUT = "standard input"
 
 
 def read_listing(stream: BinaryIO, name: str = STANDARD_INPUT) -> Iterator[str | NamedImage]:
-    """The lines of a list, without empty ones, as they come; or the one image that the stream is.
+    """The non-empty lines of a list, as they arrive; or the image in the stream.
 
-    A list is UTF-8 (bytes that are not stay what they are, as in names of files) or UTF-16, with a byte order mark or
-    not. Quotes around a line are taken away where no file has them in its name; NUL divides as a line break does (find
+    A list is UTF-8 (other bytes are kept, as in file names) or UTF-16, with or without a byte order
+    mark. Quotes around a line are removed unless a file has them in its name; NUL separates like a line break (find
     -print0). name: of the stream, in errors. Raises ImageError where it is neither.
     """
     buffered = stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(stream)  # type: ignore[type-var]

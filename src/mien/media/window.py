@@ -1,4 +1,4 @@
-"""A window with the drawn frames, for who has installed an OpenCV that can open one."""
+"""A window with the drawn frames; needs an OpenCV build with windows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Window:
         except cv2.error as error:
             raise OutputError(
                 "this OpenCV can't open a window; replace it:  pip uninstall opencv-python-headless && "
-                "pip install opencv-python ; or leave --window out, and look at the live page"
+                "pip install opencv-python ; or omit --window and use the live page"
             ) from error
         self._open = False
 

@@ -1,4 +1,4 @@
-"""What stands between two stages that run in threads of their own: a bounded queue that ends, stops and drops."""
+"""A bounded queue between two stages in separate threads; it can end, stop and drop items."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Channel(Generic[T]):
         self.dropped = 0
 
     def put(self, item: T, weight: float = 0.0) -> bool:
-        """Gives an item; False: nobody takes any more."""
+        """Adds an item; False: the consumer has stopped."""
         with self._changed:
             while self._full(weight) and not self._stopped:
                 if self._drop_oldest:
@@ -54,14 +54,14 @@ class Channel(Generic[T]):
             return [item for item, _ in taken]
 
     def end(self, error: Exception | None = None) -> None:
-        """Says that nothing more comes, and why where something went wrong."""
+        """Ends the queue, with an error if one occurred."""
         with self._changed:
             self._ended = True
             self.error = self.error or error
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """Says that nobody takes any more: what waits is thrown away, and whoever waits goes on."""
+        """Stops the queue: waiting items are discarded, and waiting threads continue."""
         with self._changed:
             self._stopped = True
             self._items.clear()

@@ -25,7 +25,7 @@ def update_average(average: nn.Module, network: nn.Module, *, decay: float, step
 
 @torch.no_grad()
 def measure_norms(network: nn.Module, norms: list[_BatchNorm], views: Iterable[Tensor]) -> None:
-    """Measures the statistics of `norms` anew, as their mean over batches of views (Izmailov et al. 2018).
+    """Re-measures the statistics of `norms` as their mean over batches of views (Izmailov et al. 2018).
 
     All else of the network works as in evaluation.
     """

@@ -1,4 +1,4 @@
-"""Faces on their way to the device: all there, or read from disk, a batch while the one before is learned."""
+"""Moves faces to the device: all at once, or read from disk, each batch during the step before."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mien.data.samples import Samples
 from mien.training.learning_data import MappedFaces, Split
 from mien.training.targets import HeadTargets
 
-_AHEAD = 4  # batches that are read before they are asked for
+_AHEAD = 4  # batches that are read ahead
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,7 +51,7 @@ class Faces:
 
     @classmethod
     def on(cls, device: torch.device, samples: Samples | Split, targets: tuple[HeadTargets, ...]) -> Faces:
-        """Moves a split to `device`; images that lie on disk stay there."""
+        """Moves a split to `device`; images on disk stay there."""
         images: Tensor | StreamedImages
         if isinstance(samples.images, MappedFaces):
             images = StreamedImages(samples.images, device)

@@ -1,4 +1,4 @@
-"""Checkpoints as safetensors: everything a run needs to go on, in one file that holds no code.
+"""Checkpoints as safetensors: the state for resuming a run, in one file without code.
 
 Tensors are named `network/...`, `ema/...` and `optimizer/<parameter>/<state>`; the epoch and the history so far are
 JSON in the file's metadata. A file is written beside its place and moved in whole.
@@ -27,7 +27,7 @@ from mien.training.records import Confusion
 
 @dataclass(slots=True)
 class TrainingState:
-    """What changes while a run goes on. `history` has a row per finished epoch, `best` the best row's score.
+    """The state that changes during a run. `history` has a row per finished epoch, `best` the best row's score.
 
     `confusions` has one for each finished epoch and head.
     """
@@ -133,7 +133,7 @@ def _confusion(read: dict[str, Any]) -> Confusion:
 
 
 def epochs_done(path: Path) -> int:
-    """How many epochs a checkpoint has behind it; 0 where there is none. Raises TrainingError."""
+    """The number of finished epochs in a checkpoint; 0 if there is none. Raises TrainingError."""
     if not path.exists():
         return 0
     try:
@@ -148,7 +148,7 @@ def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> N
         try:
             save_file(tensors, place, metadata)
         except SafetensorError as error:  # its word for a full disk, among others
-            before = f"{path.name} is still that of before: make room" if path.exists() else "make room"
+            before = f"{path.name} is still the earlier one: make room" if path.exists() else "make room"
             raise OutputError(f"{path}: can't be written ({error}); {before}, and continue with --resume") from error
 
 

@@ -1,4 +1,4 @@
-"""Classes that can't be trained or measured as the data are: refused where nothing is left to tell apart, else said."""
+"""Checks that the classes can be trained and measured: fewer than two are an error, other gaps a warning."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def require_two_classes(labels: NDArray[np.int64], names: Sequence[str], data: s
 
 
 def check_classes(train: Sequence[HeadTargets], validation: Sequence[HeadTargets], data: str) -> list[str]:
-    """What to expect of each head's classes, a line for each kind of trouble; none where there is none.
+    """Warnings about each head's classes, one line per kind of problem.
 
-    Raises DataError where a head has fewer than two classes to learn.
+    Raises DataError if a head has fewer than two classes.
     """
     lines: list[str] = []
     for own, held in zip(train, validation, strict=True):

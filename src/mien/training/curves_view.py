@@ -1,6 +1,6 @@
 """A view of a training in the terminal: curves of loss and accuracy, recall of each class, the epoch's bar, the best.
 
-It is a rich renderable that is drawn anew as the run reports, and fits what room there is. Curves are drawn in braille
+It is a rich renderable that is redrawn with each report and fits the terminal. Curves are drawn in braille
 characters, 2x4 dots to a cell; the plotting library that would do it changes its interface too often for 40 lines.
 """
 
@@ -165,7 +165,7 @@ class CurvesView:
 
 
 def can_show_curves(console: Console) -> bool:
-    """Whether the console is a terminal that can be drawn on anew and has braille characters."""
+    """Whether the console is a terminal that can be redrawn and has braille characters."""
     return console.is_terminal and not console.is_dumb_terminal and not console.options.ascii_only
 
 

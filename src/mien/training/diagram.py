@@ -51,11 +51,11 @@ def write_diagram(recipes: Sequence[Recipe], path: Path) -> None:
 
 
 Cell = tuple[str, bool]
-"""A text, and whether it stands out."""
+"""A text, and whether it is highlighted."""
 
 
 def _table(recipes: Sequence[Recipe], *, ladder: bool) -> list[list[Cell]]:
-    """The heading, then a row for each recipe. Columns in which all say the same are left out."""
+    """The heading, then a row for each recipe. Columns with equal values are left out."""
     facts = [recipe_facts(recipe) for recipe in recipes]
     # The ladder's columns are in the order in which they first change: that makes the staircase.
     names = [name for name in facts[0] if len({f[name] for f in facts}) > 1] or list(facts[0])

@@ -1,7 +1,7 @@
 """Distillation (Hinton et al. 2015): soft outputs of other model files as targets.
 
-The teachers look at each training face once, in several views, and what each says is kept, also on disk: cheap enough
-for any machine, and neither a run that goes on nor one with other teachers beside them asks them again.
+The teachers classify each training face once, in several views, and their predictions are kept on disk. That is cheap
+on any machine. A resumed run, or one with additional teachers, does not compute them again.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def with_teachers(
 ) -> tuple[HeadTargets, ...]:
     """Targets blended with the teachers' outputs, each head with those teachers that have its labels.
 
-    images: uint8 (N, S, S, C), in memory or on disk, the faces that the targets belong to. A face that taught nothing
-    before (no rater voted) is taught by the teachers alone. kept: a folder that keeps each teacher's outputs, where
+    images: uint8 (N, S, S, C), in memory or on disk, the faces that the targets belong to. A face without
+    votes gets its target from the teachers alone. kept: a folder that keeps each teacher's outputs, where
     they are read again for the same teacher on the same faces. on_asking: receives the faces asked about, of how many
     over all teachers and views, and faces/s. Raises RecipeError for a teacher whose labels no head has,
     OutputError where the folder can't be written.
@@ -84,7 +84,7 @@ def _fingerprint(images: Images) -> str:
 
 
 def _kept_name(teacher: ModelFile, faces: str, views: int) -> str:
-    """The file for what a teacher says: another one for other weights, faces or views."""
+    """The file of a teacher's predictions: a different one for other weights, faces or views."""
     return hashlib.sha256(f"{teacher.sha256} {faces} {views}".encode()).hexdigest()[:20] + ".npy"
 
 
@@ -92,7 +92,7 @@ def _read(place: Path | None, shape: tuple[int, int]) -> NDArray[np.float32] | N
     try:
         outputs = None if place is None else np.load(place, allow_pickle=False)
     except (OSError, ValueError, EOFError):
-        return None  # not there yet, or damaged: the teacher is asked
+        return None  # missing or damaged: the teacher predicts again
     return outputs if isinstance(outputs, np.ndarray) and outputs.shape == shape else None
 
 

@@ -1,4 +1,4 @@
-"""From trained weights to the model file: the whole road from uint8 crops to calibrated probabilities as one graph."""
+"""Exports trained weights to a model file: one graph from uint8 crops to calibrated probabilities."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PARITY = 1e-3
 """The largest difference of a probability between PyTorch and the written file that is accepted."""
 
 ROUNDED = 2e-3
-"""The same where large tensors alone are stored as float16: on 1,024 faces, 0.0013 at most changed no answer."""
+"""The same where large tensors alone are stored as float16: on 1,024 faces, 0.0013 at most changed no prediction."""
 
 _CHECKED_AT_ONCE = 32  # faces: large networks on enlarged faces take much memory for each
 

@@ -1,4 +1,4 @@
-"""Which parts of a network learn, and at which rate: starting weights, frozen stages, layer-wise decay.
+"""Which parts of a network are trained, and at which rate: starting weights, frozen stages, layer-wise decay.
 
 Parts are numbered by the trunk's stages, 0, 1, ...; the head (all that comes after the trunk) has the next number.
 """
@@ -28,7 +28,7 @@ _SOME_FACES = 512
 
 
 def load_start(network: ExpressionNetwork, recipe: Recipe, faces: Faces) -> None:
-    """Fills a network with what the recipe's `network.weights` names.
+    """Fills a network with the weights that the recipe's `network.weights` names.
 
     faces: some that it will see, and what its heads' classes are called, for weights out of a model file.
     Raises RecipeError, TrainingError, ModelFileError, MissingExtraError.
@@ -69,7 +69,7 @@ def part_numbers(network: ExpressionNetwork) -> dict[nn.Module, int]:
 
 
 def first_learning(settings: FinetuneSettings, stages: int, epoch: int) -> int:
-    """The first part that learns in an epoch, counted from 0; `stages` itself where only the head does."""
+    """The first part that is trained in an epoch, counted from 0; `stages` itself if only the head is."""
     if epoch < settings.head_epochs:
         return stages
     return 0 if settings.stages < 0 else max(0, stages - settings.stages)

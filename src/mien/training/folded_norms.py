@@ -1,8 +1,8 @@
-"""Gives batch norms their work back that a published file has folded into the convolutions before them.
+"""Re-inserts batch norms that a published file has folded into the convolutions before them.
 
-Read from such a file, a norm does nothing but scale and add. In training, where it goes by the batch, it would take the
-network apart. With the statistics of some faces, and a weight and a bias that undo them, it answers the same and can
-go on learning.
+A norm from such a file is the identity. In training, where a norm uses the batch's statistics, it would change every
+map and ruin the network. With the statistics of some faces, and a weight and a bias that compensate, the outputs stay
+the same and training can continue.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 def folded_norms(network: nn.Module) -> list[nn.BatchNorm2d]:
-    """The norms whose statistics say nothing: means of 0 and variances of 1, as in a file, or before any training."""
+    """The norms without statistics: means of 0 and variances of 1, as in a file, or before any training."""
     return [module for module in network.modules() if isinstance(module, nn.BatchNorm2d) and _is_folded(module)]
 
 

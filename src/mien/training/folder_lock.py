@@ -1,4 +1,4 @@
-"""One process at a time in a folder: a lock that the system lets go of when its process ends, however it ends."""
+"""A lock for one process at a time in a folder; the system releases it whenever and however the process ends."""
 
 from __future__ import annotations
 

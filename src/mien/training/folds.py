@@ -1,7 +1,7 @@
-"""Out-of-fold predictions: every face is judged by a network that was not trained on it, nor on a copy of it.
+"""Out-of-fold predictions: the network that predicts a face was not trained on it, nor on a copy of it.
 
-The labels alone teach these networks: votes, teachers and weights that have seen the data would let a label vouch for
-itself. Each fold is a run folder of its own with a checkpoint after every epoch, so that a killed run goes on.
+These networks are trained on the labels alone. Votes, teachers or weights that have seen the data would leak a label
+into its own prediction. Each fold has its own run folder with a checkpoint per epoch, so a killed run can be resumed.
 """
 
 from __future__ import annotations
@@ -70,9 +70,9 @@ def out_of_fold(
     For each of `folds` parts the recipe's network is trained on the others for the recipe's epochs, and its last
     weights (their moving average) predict that part: nothing is selected by it. groups: int64 (N,), samples of one
     group stay in one part; -1 is no group. out: the folder of the runs, `fold-0`, `fold-1`, ... progress: receives
-    the faces trained on, and the total. resume: go on in `out`.
+    the faces trained on, and the total. resume: resume in `out`.
 
-    Raises DataError for too few labelled samples, RecipeError for a recipe that learns from more than the labels,
+    Raises DataError for too few labelled samples, RecipeError for a recipe that uses more than the labels,
     OutputError or TrainingError where `out` holds such work already, or work of another kind.
     """
     _check_recipe(recipe)
@@ -126,12 +126,12 @@ def _check_recipe(recipe: Recipe) -> None:
 
 
 def _begin(out: Path, recipe: Recipe, dataset: Dataset, fold: NDArray[np.int64], *, resume: bool) -> None:
-    """Claims the folder for this work, or makes sure that the work in it is this."""
+    """Claims the folder for this work, or checks that the work in it is the same."""
     digest = hashlib.sha256(fold.tobytes() + dataset.labels.tobytes()).hexdigest()
     job = {"recipe": to_toml(recipe), "folds": digest, "data": dataset.fingerprint}
     if (out / _JOB).exists():
         if not resume:
-            raise OutputError(f"{out}: holds predictions already; add --resume to go on, or give another folder")
+            raise OutputError(f"{out}: holds predictions already; add --resume, or give another folder")
         if json.loads((out / _JOB).read_text("utf-8")) != job:
             raise TrainingError(f"{out}: holds predictions of other data or another recipe; give another folder")
         return

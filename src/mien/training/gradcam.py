@@ -20,13 +20,13 @@ from mien.training.recipe import Recipe, load_recipe
 from mien.training.run import INTERPOLATED
 
 SMALLEST_MAP = 5
-"""The deepest block whose features have at least this many rows is looked at: below, a map says hardly where."""
+"""The map uses the deepest block whose features have at least this many rows; smaller maps are too coarse."""
 
 
 class RunMaps:
     """A finished run as a maker of maps: `maps` fits `mien.evaluation.explain.explain_faces`.
 
-    Of a run with two heads, the one that learned the votes is explained. `model_file` is its file.
+    Of a run with two heads, the votes head is explained. `model_file` is its file.
     """
 
     def __init__(self, run: Path) -> None:

@@ -1,8 +1,8 @@
-"""A residual network that begins as a smaller one: wider, deeper, with squeeze-excitation, and the same answers.
+"""Starts a residual network as a copy of a smaller one: wider, deeper, with squeeze-excitation, and the same outputs.
 
-What Net2Net (Chen et al. 2015, arXiv:1511.05641) does by splitting channels is done here by adding ones that nobody
-listens to yet: a new channel has fresh weights, and the old channels behind it a weight of zero for it. New blocks
-begin as their shortcut. So the network answers as the smaller one did, and everything new has a gradient.
+Net2Net (Chen et al. 2015, arXiv:1511.05641) splits channels. Here, new channels are added without effect: a new channel
+has fresh weights, and later old channels have a weight of zero for it. New blocks start as their shortcut. So the
+network has the outputs of the smaller one, and everything new has a gradient.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mien.training.networks import ExpressionNetwork
 from mien.training.networks.resnet import ResNet, SqueezeExcite
 
 _GATE = 2.0
-"""Bias of a new gate: it lets through sigmoid(2) = 0.88 and can still learn. The norm before it makes up for that."""
+"""Bias of a new gate: it passes sigmoid(2) = 0.88 and can still be trained. The norm before it compensates."""
 
 
 def grown(network: ExpressionNetwork, smaller: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,6 +1,6 @@
-"""Between the weights a run started from and those it ended with (WiSE-FT: Wortsman et al. 2022, arXiv:2109.01903).
+"""Interpolates between the starting and the trained weights of a run (WiSE-FT: Wortsman et al. 2022, arXiv:2109.01903).
 
-A fine-tuned network and its starting point lie in one valley of the loss; a point between them often generalises
+A fine-tuned network and its starting point are in one valley of the loss; a point between them often generalises
 better than either. Which one is chosen on validation.
 """
 

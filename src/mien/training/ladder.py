@@ -35,7 +35,7 @@ class LadderWatcher:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ladder:
-    """What came of the ladder. steps: the comparison of the twelve; longer: of their best and its longer run.
+    """The results of the ladder. steps: the comparison of the twelve; longer: of their best and its longer run.
 
     best: the run that is kept, by validation accuracy; weights, model: its copies in the output folder.
     """
@@ -91,9 +91,9 @@ def climb_ladder(
     watcher: LadderWatcher | None = None,
     warn: Callable[[str], None] = log_warning,
 ) -> Ladder:
-    """Trains every step in a folder of its own below `out`, compares them, and trains the best `longer` times as long.
+    """Trains every step in its own folder below `out`, compares them, and trains the best `longer` times as long.
 
-    given, trackers: as in `train_run`, for each run. What is finished is skipped, and a run that was killed goes on.
+    given, trackers: as in `train_run`, for each run. Finished runs are skipped, and a killed one is resumed.
     Every step starts from the backbone's own weights.
     Leaves compare/ (the twelve), longer/ (the run) and longer/compare/, best.safetensors and the best model file.
     Raises RecipeError, DataError, OutputError, TrainingError.

@@ -1,4 +1,4 @@
-"""What a run learns from and is judged by: two splits, cut to the recipe's labels and number, in memory or on disk."""
+"""The training and validation splits of a run, reduced to the recipe's labels and number, in memory or on disk."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mien.training.recipe_sections import DataSettings
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MappedFaces:
-    """Rows of a data set of arrays, read when they are asked for; otherwise like an array uint8 (N, S, S, C)."""
+    """Rows of a data set of arrays, read on access; otherwise like an array uint8 (N, S, S, C)."""
 
     dataset: Dataset
     rows: NDArray[np.intp]
@@ -40,7 +40,7 @@ Images = NDArray[np.uint8] | MappedFaces
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Split:
-    """Like `mien.data.samples.Samples`, but that the images, uint8 (N, S, S, C), may still lie on disk."""
+    """Like `mien.data.samples.Samples`, but the images, uint8 (N, S, S, C), may still be on disk."""
 
     images: Images
     labels: NDArray[np.int64]

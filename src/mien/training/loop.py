@@ -1,4 +1,4 @@
-"""The training loop, whole and in one place: epochs, steps, validation, checkpoints.
+"""The training loop: epochs, steps, validation, checkpoints.
 
 Every epoch draws its randomness from (seed, epoch) alone, so that a run that was killed and resumed computes what an
 undisturbed one does: bit for bit on a CPU with the same number of threads.
@@ -37,7 +37,7 @@ from mien.training.workers import ALONE, WorkerGroup
 CHECKPOINT, BEST, LAST = "checkpoint.safetensors", "best.safetensors", "last.safetensors"
 
 _DROPOUT, _ORDER, _AUGMENT, _NORMS = range(4)
-"""What an epoch needs randomness for; each has a seed of its own."""
+"""The uses of randomness in an epoch; each has its own seed."""
 
 Augmentation = Callable[[Tensor], Tensor]
 """A user's own change of a batch, float32 (N, C, H, W) of range 0-255, after the recipe's; keeps the shape."""
@@ -236,7 +236,7 @@ def _norm_views(job: _Job, order: Tensor, generator: torch.Generator) -> Iterato
 
 
 def _unchanged(images: Tensor, input: InputSettings) -> Tensor:
-    """Faces as they are seen outside training."""
+    """Faces as the network receives them outside training."""
     return central(images, input.seen).to(torch.float32).contiguous(memory_format=torch.channels_last)
 
 
@@ -293,7 +293,7 @@ def _gradients(
 def _diverged(job: _Job, state: TrainingState, where: str) -> DivergedError:
     text = (
         f"the loss is no number {where} epoch {state.epoch + 1}; lower optimizer.learning_rate or set "
-        "optimizer.clip_norm, and start anew in another folder"
+        "optimizer.clip_norm, and start again in another folder"
     )
     if state.epoch:
         text += (

@@ -20,7 +20,7 @@ EFFECTIVE_BETA = 0.999
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HeadLoss:
-    """How one head learns. `share`: of the whole loss. class_weights, offsets: float32 (K,), or None for none."""
+    """The loss of one head. `share`: of the whole loss. class_weights, offsets: float32 (K,), or None for none."""
 
     share: float
     gamma: float = 0.0

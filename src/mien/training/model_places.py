@@ -1,4 +1,4 @@
-"""Where a model file that was trained because it was missing has its run, and the faces that it can be measured on."""
+"""Paths of a model file from `train_if_missing`: its run, and the faces that it can be measured on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DATA = "data"
 
 
 def run_folder(model: Path) -> Path:
-    """Where the run of a model file lies that `train_if_missing` made."""
+    """The run folder of a model file that `train_if_missing` trained."""
     return model.with_name(f"{model.stem}-run")
 
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 TIMM = "timm:"
-"""Before any name that timm knows: `timm:vgg16`."""
+"""The prefix of timm's names: `timm:vgg16`."""
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkRow:
-    """What is said of a network before it is built.
+    """The description of a network before it is built.
 
     builder: `module:callable` below `mien.training.networks`, a Trunk's constructor (see `Trunk`).
     size, channels: the input that it was made for. settings: keys of [network] that make it, which hold where a recipe
@@ -127,14 +127,14 @@ NETWORKS: dict[str, NetworkRow] = {
     ),
     "mobilenet": NetworkRow(
         "mobilenet:MobileNet",
-        "MobileNet of width 1; HSE-FaceRes, which learned faces, by `mien import-weights`",
+        "MobileNet of width 1; HSE-FaceRes, trained on faces, by `mien import-weights`",
         "Howard et al. 2017, arXiv:1704.04861",
         size=224,
         channels=3,
     ),
     "dlib-resnet": NetworkRow(
         "dlib_resnet:DlibResNet",
-        "dlib's residual network, which learned faces; face-api's weights by `mien import-weights`",
+        "dlib's residual network, trained on faces; face-api's weights by `mien import-weights`",
         "He et al. 2016, arXiv:1512.03385, as in D. King's dlib (2017)",
         size=150,
         channels=3,

@@ -1,4 +1,4 @@
-"""Augmentation as training applies it, to look at: the same faces under one or several settings."""
+"""Previews augmentation as training applies it: the same faces under one or several settings."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def augmented_rows(
 def choose_faces(dataset: Dataset, count: int, *, seed: int) -> NDArray[np.intp]:
     """Rows of `count` faces, drawn with `seed`: of different classes as far as there are, then any."""
     if not len(dataset):
-        raise DataError(f"{dataset.name}: has no samples to look at")
+        raise DataError(f"{dataset.name}: has no samples to show")
     is_train = dataset.splits == "train"
     rows = np.random.default_rng(seed).permutation(np.flatnonzero(is_train) if is_train.any() else len(dataset))
     _, first = np.unique(dataset.labels[rows], return_index=True)  # of each class the first that was drawn

@@ -182,7 +182,7 @@ def _with_presets(table: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_level(table: dict[str, Any], source: str) -> dict[str, Any]:
-    """A copy of the table in which the keys that `augment.level` stands for replace it."""
+    """A copy of the table in which `augment.level` is replaced by its keys."""
     augment = table.get("augment")
     if not isinstance(augment, dict) or "level" not in augment:
         return table

@@ -54,12 +54,12 @@ class InputSettings:
 
 
 PRETRAINED = ("imagenet", "faces")
-"""Values of `network.weights` that a trunk knows itself; others are files, or shipped models by name."""
+"""Values of `network.weights` that a trunk provides; others are files, or shipped models by name."""
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkSettings:
-    """Which network: a row of `mien networks`, or `timm:NAME` for any that timm knows; and the head on it.
+    """Which network: a row of `mien networks`, or `timm:NAME` for any network of timm; and the head on it.
 
     What makes the row's network (`mien networks NAME`) holds where a recipe leaves it out, before the defaults here.
     `stem`, `widths`, `depths` and `squeeze` (squeeze-excitation) are the residual networks' own, and nothing to others.
@@ -113,10 +113,10 @@ class NetworkSettings:
 
 @dataclass(frozen=True, slots=True)
 class FinetuneSettings:
-    """What of a pretrained network learns. Frozen stages also keep the statistics of their batch norms.
+    """What of a pretrained network is trained. Frozen stages also keep the statistics of their batch norms.
 
-    `stages`: how many of the trunk's last stages learn beside the head; -1 all of them, 0 the head alone.
-    `head_epochs`: epochs at the start in which only the head learns. `layer_decay`: each stage learns at this share of
+    `stages`: the trunk's last stages that are trained with the head; -1 all, 0 the head alone.
+    `head_epochs`: first epochs, in which only the head is trained. `layer_decay`: each stage learns at this share of
     the rate of the one after it; 1 the same everywhere.
     """
 
@@ -132,7 +132,7 @@ class FinetuneSettings:
 
 @dataclass(frozen=True, slots=True)
 class DataSettings:
-    """What of the data set is learned from.
+    """The part of the data set for training.
 
     `labels`: only samples of these, in this order; empty for all. `subset`: this many training samples, drawn with
     the recipe's seed, classes in proportion; 0 for all. `sampling`: `balanced` draws every class equally often.
@@ -150,12 +150,12 @@ class DataSettings:
 
 @dataclass(frozen=True, slots=True)
 class LossSettings:
-    """How a face's target and the network's answer become a loss.
+    """The loss of a face's target and the network's output.
 
     `focal`: faces that are easy already count less, by (1 - p)^gamma (Lin et al. 2017). `class_weights`: `balanced`
     weighs classes by the inverse of their count, `effective` by that of their effective number (Cui et al. 2019).
-    `logit_adjust`: tau of Menon et al. 2021, which makes the balanced error what is learned; 0 turns it off. It holds
-    for `logit_adjust_heads`: an adjusted `votes` head no longer says which share of raters would say so.
+    `logit_adjust`: tau of Menon et al. 2021, which optimises the balanced error; 0 turns it off. It holds
+    for `logit_adjust_heads`: the probabilities of an adjusted `votes` head are no longer shares of raters.
     """
 
     kind: Literal["cross-entropy", "focal"] = "cross-entropy"
@@ -171,7 +171,7 @@ class LossSettings:
 
 @dataclass(frozen=True, slots=True)
 class TargetSettings:
-    """What is learned. Each weight above 0 makes a head on the shared trunk, and a model file of its own.
+    """The targets. Each weight above 0 makes a head on the shared trunk, and its own model file.
 
     `label`: the data set's labels, smoothed, and blended with the vote distribution by `label_blend`.
     `votes`: the distribution of FER+ votes over eight expressions.
@@ -207,12 +207,12 @@ class OptimizerSettings:
     """Optimiser and schedule of the learning rate, after a linear warm-up.
 
     `schedule`: `cosine` to zero; `warm-restarts`: `restarts` cosines, each twice as long as the one before;
-    `one-cycle`: up for 0.3 of the steps, then down (Smith 2018), without a warm-up of its own; `plateau`: times
+    `one-cycle`: up for 0.3 of the steps, then down (Smith 2018), without a separate warm-up; `plateau`: times
     `plateau_factor` when the best validation loss is `plateau_patience` epochs old; `constant`.
     `stop_after`: ends the run when the best validation accuracy is this many epochs old; 0 never.
     `accumulate`: batches whose gradients make one step; the effective batch is batch_size * accumulate.
     `ema`: decay per step of the moving average of weights and batch-norm statistics, which is what is kept.
-    `norm_batches`: before each validation, the average's batch-norm statistics are measured anew over this many
+    `norm_batches`: before each validation, the average's batch-norm statistics are re-measured over this many
     batches, as training sees the faces or, with `input.test_view`, as they are seen afterwards.
     """
 
@@ -258,7 +258,7 @@ class OptimizerSettings:
 
 @dataclass(frozen=True, slots=True)
 class AugmentSettings:
-    """Random changes of each face, drawn anew in every batch. Shares are of the face's side; 0 turns one off.
+    """Random changes of each face, drawn for every batch. Shares are of the face's side; 0 turns one off.
 
     In a recipe, `level = "none" | "low" | "mid" | "high"` sets them all; further keys change single ones.
     `scale` zooms in and out; `blur` (the largest standard deviation), `dim` (the largest share of the light that is
@@ -300,4 +300,4 @@ LEVELS: dict[str, AugmentSettings] = {
     "mid": AugmentSettings(erase=0.0),
     "high": AugmentSettings(rotate_deg=20.0, scale=0.25, shift=0.16, brightness=0.3, contrast=0.5, erase=0.5),
 }
-"""How strong augmentation may be, from nothing in three steps, to look at and to begin a recipe with."""
+"""Levels of augmentation, from none in three steps: for previews, and as a start for recipes."""

@@ -1,4 +1,4 @@
-"""What a run notes after each epoch, for people and for other commands: history.csv, timing.csv, confusions.json."""
+"""Records of a run after each epoch: history.csv, timing.csv, confusions.json."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HISTORY, TIMING, CONFUSIONS = "history.csv", "timing.csv", "confusions.json"
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
-    """How one head did on validation after an epoch: counts[truth][answer], faces without a truth left out."""
+    """The confusion matrix of one head on validation: counts[truth][prediction], without unlabelled faces."""
 
     epoch: int
     head: str
@@ -51,7 +51,7 @@ def write_records(
     *,
     seconds: float,
 ) -> None:
-    """Writes history and confusions anew and adds the last epoch's times. Raises OutputError.
+    """Rewrites history and confusions, and appends the last epoch's times. Raises OutputError.
 
     seconds: what the whole epoch took, validation and checkpoint with it; shares are of the time of its steps. Times go
     to a file of their own, so that the histories of equal runs are equal.

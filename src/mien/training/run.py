@@ -1,9 +1,9 @@
-"""A training run from recipe and data to a folder with everything that came of it.
+"""A training run, from recipe and data to a run folder.
 
-The folder holds: recipe.toml (resolved, as used), asked.toml (where few faces needed another batch than was asked for),
+The folder holds: recipe.toml (resolved, as used), asked.toml (the recipe as given, if few faces needed another batch),
 environment.json, history.csv, timing.csv, confusions.json, curves.png, best.safetensors, last.safetensors,
-checkpoint.safetensors, interpolated.safetensors and teachers/ (where the recipe asks), a model file per target,
-validation.npz (what these say of the validation faces) and run.html.
+checkpoint.safetensors, interpolated.safetensors and teachers/ (if the recipe has any), a model file per target,
+validation.npz (their predictions for the validation faces) and run.html.
 """
 
 from __future__ import annotations
@@ -50,18 +50,18 @@ from mien.training.workers import WorkerGroup, joined
 from mien.version import __version__
 
 USED, ASKED = "recipe.toml", "asked.toml"
-"""The recipe as it was used; and as it was asked for, where it had to be fitted to few faces."""
+"""The recipe as used; and as given, if it was fitted to few faces."""
 
 INTERPOLATED = "interpolated.safetensors"
 
 LOCK = ".training.lock"
-"""Held in the run's folder while a process trains there. The search has a lock of its own on the same folder."""
+"""Held in the run's folder while a process trains there. The search has its own lock on the same folder."""
 
 TAUGHT = "teachers"
-"""The folder with what each of the recipe's teachers said of the training faces, kept for a run that goes on."""
+"""The folder with each teacher's predictions for the training faces, kept for resumed runs."""
 
 _TRAIN_SEEN = 4096
-"""On this many training faces at most it is measured how well the network knows those."""
+"""The most training faces on which training accuracy is measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +222,7 @@ def _finished(lesson: _Lesson, out: Path, history: list[dict[str, float]], faces
 
 @contextmanager
 def _sole_trainer(out: Path) -> Iterator[None]:
-    """Holds the run's folder against a second training in it; the system lets go of it when the process is killed."""
+    """Locks the run's folder against a second training; the system releases the lock when the process is killed."""
     lock = hold(out / LOCK, wait=False)
     if lock is None:
         raise OutputError(f"{out}: another process trains in it; wait for its end, or give another folder")
@@ -239,7 +239,7 @@ def _ignore(_line: str) -> None:
 
 
 def _is_finished(recipe: Recipe, out: Path) -> bool:
-    """Whether the run in the folder has taken its last step: nobody needs to be taught any more."""
+    """Whether the run in the folder has taken its last step: it needs no teachers any more."""
     done = epochs_done(out / CHECKPOINT)
     return done >= recipe.optimizer.epochs or (done > 0 and (out / LAST).exists())
 
@@ -262,7 +262,7 @@ def asked_recipe(run: Path) -> Recipe:
 
 
 def _fitted(recipe: Recipe, out: Path, faces: int, workers: int, given: Collection[str]) -> Recipe:
-    """The recipe fitted to the faces; of a run that goes on, as it was fitted at its start."""
+    """The recipe fitted to the faces; for a resumed run, as fitted at its start."""
     if not (out / CHECKPOINT).exists():
         return fit_to_faces(recipe, faces, workers=workers, given=given)
     before = load_recipe(str(out / USED)).optimizer
@@ -271,7 +271,7 @@ def _fitted(recipe: Recipe, out: Path, faces: int, workers: int, given: Collecti
 
 
 def _write_recipes(asked: Recipe, used: Recipe, out: Path) -> None:
-    """Writes what the run uses, and what was asked for where that is something else."""
+    """Writes the recipe as used, and as given if that differs."""
     if asked != used:
         write_text(out / ASKED, to_toml(asked))
     else:
@@ -301,7 +301,7 @@ def _export_heads(
     faces: Faces,
     targets: tuple[HeadTargets, ...],
 ) -> tuple[Path, ...]:
-    """Fits each head's temperature on validation and writes its model file, and what they say of validation."""
+    """Fits each head's temperature on validation and writes its model file, and the predictions for validation."""
     network = network_on(recipe, {t.head: len(t.labels) for t in targets}, faces.images.device)
     load_weights(network, out / BEST)
     share = 1.0

@@ -1,4 +1,4 @@
-"""run.html: what came of a training run, on one page of one file, beside the run's other files."""
+"""run.html: the results of a training run on one page, as one file in the run's folder."""
 
 from __future__ import annotations
 
@@ -125,8 +125,7 @@ def _mistakes(page: FigurePage, e: Evaluation, faces: Images) -> None:
     text = f"{len(wrong):,} of {e.n:,} answers are wrong."
     page.section(
         "Wrong answers",
-        text
-        + (f" {first}, the most confident ones first; below each: the truth, and the answer." if len(wrong) else ""),
+        text + (f" {first}, the most confident ones first; below each: truth and prediction." if len(wrong) else ""),
     )
     if not len(wrong):
         return

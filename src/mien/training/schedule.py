@@ -18,7 +18,7 @@ def learning_rate(
 ) -> float:
     """The rate of step number `step`, from 0 on.
 
-    validation_losses: of the epochs that are done; only `plateau` looks at them. Cosines reach zero with the last step.
+    validation_losses: of the epochs that are done; only `plateau` uses them. Cosines reach zero with the last step.
     Sources: cosine and warm restarts Loshchilov & Hutter 2017, one-cycle Smith 2018.
     """
     total = settings.epochs * steps_per_epoch
@@ -38,7 +38,7 @@ def learning_rate(
 
 
 def plateaus(settings: OptimizerSettings, validation_losses: Sequence[float]) -> int:
-    """How often the best loss came to be `plateau_patience` epochs old; each time the counting begins anew."""
+    """How often the best loss became `plateau_patience` epochs old; each time the count restarts."""
     best, age, found = math.inf, 0, 0
     for loss in validation_losses:
         if loss < best:
@@ -69,7 +69,7 @@ def _between(first: float, last: float, share: float) -> float:
 
 
 def _within_restart(share: float, restarts: int) -> float:
-    """How far the cosine is that is under way, when each of `restarts` is twice as long as the one before."""
+    """The progress of the current cosine; each of `restarts` is twice as long as the one before."""
     place = share * ((1 << restarts) - 1)
     number = min(restarts - 1, int(math.log2(place + 1)))
     return (place + 1) / (1 << number) - 1

@@ -1,4 +1,4 @@
-"""Recipes are written for tens of thousands of faces and tens of epochs. This fits them to fewer, and says so.
+"""Recipes are written for tens of thousands of faces and tens of epochs. This fits them to fewer, and reports it.
 
 A value that the user set stays as it is; where it can't hold, the training is refused with what to set.
 """
@@ -71,7 +71,7 @@ def _too_many(batch: int, accumulate: int, faces: int, workers: int) -> str:
 
 
 def fit_lines(asked: Recipe, used: Recipe, faces: int) -> list[str]:
-    """What `fit_to_faces` changed, in one line; none for nothing."""
+    """The changes of `fit_to_faces` in one line; none if there are none."""
     before, after = asked.optimizer, used.optimizer
     changes = [
         f"{key} {getattr(before, key)} -> {getattr(after, key)}"

@@ -1,4 +1,4 @@
-"""Starts a network from a model file of mien: its convolutions are found again by order and shape, labels by name.
+"""Starts a network from a model file of mien: its convolutions are matched by order and shape, its labels by name.
 
 In the file each batch norm is folded into the convolution before it; `folded_norms` parts them again.
 """
@@ -48,8 +48,8 @@ def start_from_model(
     """Fills the trunk of `network` from a model file, a shipped one by name; the neck stays as it is.
 
     faces: float (N, C, V, V) of range 0-255, some hundred of those that it will see, on its device. labels: of the
-    network's heads; what the file knows of these labels is taken over, and others stay as they are. A head `label`
-    beside `votes` takes what `NAME-fer2013.onnx` knows, where it lies beside the file: the other head of its training.
+    network's heads; rows of the file's labels are copied, and others stay as they are. A head `label`
+    beside `votes` takes the rows of `NAME-fer2013.onnx` beside the file, the other head of its training.
     Works where every convolution of the trunk is followed by its batch norm, as in mien's residual networks. Raises
     ModelFileError; TrainingError where the file has another network.
     """
@@ -84,7 +84,7 @@ def start_from_model(
 
 
 def _fill_heads(network: ExpressionNetwork, opened: ModelFile, labels: Mapping[str, tuple[str, ...]]) -> None:
-    """Copies a row of the file's head for each label that both know, where nothing stands between trunk and head."""
+    """Copies a row of the file's head for each label in both, if no layer is between trunk and head."""
     tensors = {t.name.removesuffix("_half"): t for t in onnx.load(opened.path).graph.initializer}
     (weight, bias) = (
         next(

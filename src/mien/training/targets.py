@@ -1,4 +1,4 @@
-"""What each head of a network learns: target distributions, weights, and the truth it is measured by."""
+"""The targets of each head: target distributions, weights, and ground truth for its measurement."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Sends what a run notes to tools that watch trainings: TensorBoard and MLflow (the extra [tracking]).
+"""Sends the figures of a run to training trackers: TensorBoard and MLflow (the extra [tracking]).
 
-A tracker is called once per epoch. It writes what it lacks when a run goes on, and never ends a run: where it fails it
-says so once, and training goes on without it.
+A tracker is called once per epoch. When a run resumes, it writes what it lacks. It never ends a run: if it fails, it
+warns once, and training continues without it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ TRACKERS = tuple(_NEEDS)
 
 @dataclass(frozen=True, slots=True)
 class TrackedRun:
-    """What a tracker notes of a run beside its epochs. environment: as in environment.json."""
+    """What a tracker records of a run, apart from its epochs. environment: as in environment.json."""
 
     recipe: Recipe
     folder: Path
@@ -66,7 +66,7 @@ class RunTracker(Protocol):
         ...
 
     def end(self, status: str) -> None:
-        """Closes the run. status: FINISHED, FAILED, or KILLED by the user, as MLflow says it."""
+        """Closes the run. status: FINISHED, FAILED, or KILLED by the user, as in MLflow."""
         ...
 
 
@@ -129,7 +129,7 @@ class TensorBoard:
         self._writer: SummaryWriter | None = None
 
     def begin(self, history: Sequence[Mapping[str, float]]) -> None:
-        """Opens a new event file beside those of before; files of a run that was started anew are removed."""
+        """Opens a new event file beside earlier ones; files of a run that was restarted are removed."""
         from torch.utils.tensorboard import SummaryWriter
         from torch.utils.tensorboard.summary import hparams
 
@@ -149,7 +149,7 @@ class TensorBoard:
                 self.add(row)
 
     def add(self, row: Mapping[str, float]) -> None:
-        """Writes a row and sees it to the disk."""
+        """Writes a row and flushes it to the disk."""
         if self._writer is None:
             return
         for name, value in _figures(row).items():
@@ -163,7 +163,7 @@ class TensorBoard:
 
 
 class Mlflow:
-    """A run of MLflow in RUN/mlflow.db (SQLite), or where MLFLOW_TRACKING_URI says.
+    """A run of MLflow in RUN/mlflow.db (SQLite), or at MLFLOW_TRACKING_URI.
 
     RUN/mlflow.json remembers which run it is. The experiment is MLFLOW_EXPERIMENT_NAME, else `mien`.
     """
@@ -174,7 +174,7 @@ class Mlflow:
         self._id = ""
 
     def begin(self, history: Sequence[Mapping[str, float]]) -> None:
-        """Resumes the run of before, where the server has it and it is no other training's; or begins one."""
+        """Resumes the earlier run if the server has it and it belongs to this training; otherwise begins one."""
         # MLflow's own seven attempts with pauses hold a training up for minutes when the server is gone.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
@@ -209,7 +209,7 @@ class Mlflow:
             self._client.set_terminated(self._id, status)
 
     def _known_epochs(self, uri: str) -> set[int] | None:
-        """The epochs that the run of before has; None where there is no such run."""
+        """The epochs of the earlier run; None if there is no such run."""
         from mlflow.exceptions import MlflowException
 
         try:
@@ -265,7 +265,7 @@ def _figures(row: Mapping[str, float]) -> dict[str, float]:
 
 
 def _event_epochs(folder: Path) -> set[int]:
-    """The epochs that the event files in a folder have; what a kill cut off does not count."""
+    """The epochs in the event files of a folder; entries that a kill cut off do not count."""
     from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 
     found = set()

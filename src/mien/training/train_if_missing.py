@@ -1,7 +1,7 @@
-"""Trains a model file that is wanted and does not exist: `--train-if-missing` of the commands that use one.
+"""Trains a model file that does not exist: `--train-if-missing` of the commands that use one.
 
-Beside MODEL.onnx lies MODEL-run/: data/, the faces fitted to the network with their splits, as they were trained on;
-and the run. A command that was killed goes on there; the model file appears last, whole.
+MODEL-run/ beside MODEL.onnx has data/, the faces fitted to the network with their splits, as they were trained on;
+and the run. A killed command resumes there; the model file is written last, atomically.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ def train_if_missing(
     """Where the file `model` (.onnx) does not exist, trains it on `data`; returns whether it did.
 
     data: any data set; without a validation split a part of each class is held out, seeded, duplicates kept together.
-    recipe, overrides: as for `load_recipe`; without a recipe, `default_recipe`. begin: receives what is about to be
-    done, and says who watches. What is in the run folder of an earlier, unfinished command is resumed.
+    recipe, overrides: as for `load_recipe`; without a recipe, `default_recipe`. begin: receives the plan and
+    returns the callbacks. An unfinished run of an earlier command in the folder is resumed.
     Raises ModelFileError, DataError, RecipeError, OutputError, TrainingError.
     """
     model, data, overrides = Path(model), Path(data), tuple(overrides)
@@ -143,7 +143,7 @@ def default_recipe(
 
 
 def _divided(data: Path, folder: Path, wanted: InputSettings, warn: Callable[[str], None]) -> Dataset:
-    """The faces of `data` with train and validation, kept in the run folder: a run that goes on has the same ones."""
+    """The faces of `data` with train and validation, kept in the run folder; a resumed run has the same ones."""
     place = folder / DATA
     if is_arrays(place):
         faces = open_arrays(place)
@@ -167,7 +167,7 @@ def _divided(data: Path, folder: Path, wanted: InputSettings, warn: Callable[[st
     if not (faces.splits == "validation").any():
         raise DataError(f"{data}: no face is left to validate on; give more faces, or a split of your own")
     make_folder(folder)
-    shutil.rmtree(staging(place), ignore_errors=True)  # of a command that was killed; written anew sooner than checked
+    shutil.rmtree(staging(place), ignore_errors=True)  # of a killed command; rewriting is faster than checking
     whole = Selection(faces, np.ones(len(faces), bool))
     settings = {"source": data.resolve().name, "size": wanted.size, "channels": wanted.channels}
     return write_arrays(whole, place, command=_COMMAND, settings=settings)

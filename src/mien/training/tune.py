@@ -1,8 +1,8 @@
-"""Looks for the settings of a recipe that are best on validation: `mien tune`, with Optuna (the extra [tune]).
+"""Searches the settings of a recipe that score best on validation: `mien tune`, with Optuna (the extra [tune]).
 
-Trials are kept in a database, SQLite in the output folder or any that Optuna takes. Each trains in a folder of its own
-and holds a lock there: one whose lock is free though it is said to be running was killed, and is resumed under
-its own number, from its checkpoint. So there are as many trials as were asked for, however often the command dies.
+Trials are kept in a database, SQLite in the output folder or any that Optuna takes. Each trains in its own folder
+and locks it. A trial that is marked running but whose lock is free was killed; it is resumed under its number, from its
+checkpoint. So the number of trials is exact, even after kills.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ def run_trials(
     storage: an SQLAlchemy URL of a database that several machines share; empty keeps study.db in `out`. trackers: as in
     `train_run`, for each trial.
     Leaves best.toml, trials.csv, tune.html and figures/ in `out`, and each trial's run in trial-NNNN.
-    Raises MissingExtraError without Optuna; RecipeError, DataError, OutputError; TrainingError where no trial came to
-    its end.
+    Raises MissingExtraError without Optuna; RecipeError, DataError, OutputError; TrainingError if no trial
+    finished.
     """
     check_trackers(trackers)
     warn = once(warn)
@@ -133,7 +133,7 @@ def train_next_trial(
 
 
 def conclude_tuning(recipe: str, out: Path, *, overrides: tuple[str, ...] = (), storage: str = "") -> Tuned:
-    """Writes what the trials of a study have found. Raises TrainingError where none came to its end."""
+    """Writes the results of a study's trials. Raises TrainingError if none finished."""
     study, space, base = open_study(recipe, out, overrides=overrides, storage=storage)
     tuned = _conclude(study, space, base, recipe, overrides)
     write_tuned(tuned, out)
@@ -143,7 +143,7 @@ def conclude_tuning(recipe: str, out: Path, *, overrides: tuple[str, ...] = (), 
 def open_study(
     recipe: str, out: Path, *, overrides: tuple[str, ...] = (), storage: str = ""
 ) -> tuple[Study, Search, Recipe]:
-    """The study, which is made where there is none, what is searched, and the recipe as it stands. Raises as `tune`."""
+    """The study (created if missing), its search space, and the recipe. Raises as `tune`."""
     space, base = read_search(recipe, overrides), load_recipe(recipe, overrides)
     make_folder(out)
     return _study(base, space, storage or f"sqlite:///{(out / DATABASE).resolve()}"), space, base
@@ -218,7 +218,7 @@ def _folder(out: Path, number: int) -> Path:
 
 
 def _sampler(seed: int, number: int) -> BaseSampler:
-    """TPE (Bergstra et al. 2011), seeded anew for each trial: one that goes on later draws no trial twice."""
+    """TPE (Bergstra et al. 2011), with a new seed for each trial, so that a resumed study draws no trial twice."""
     from optuna.samplers import TPESampler
 
     own = int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
@@ -247,7 +247,7 @@ def _train(
     training: Watcher,
     warn: Callable[[str], None],
 ) -> None:
-    """Trains one trial, or what is left of it, and tells the study what came of it."""
+    """Trains one trial, or the rest of it, and reports its result to the study."""
     from optuna.trial import TrialState
 
     reported = set(study.trials[trial.number].intermediate_values)
@@ -279,7 +279,7 @@ def _train(
     except _GivenUp:
         study.tell(trial, state=TrialState.PRUNED)
     except (DivergedError, RecipeError) as error:
-        # Settings that don't work are an answer, too: the sampler is to avoid them, not to meet them again.
+        # Failed settings are a result too: the sampler then avoids them.
         trial.set_user_attr("problem", str(error))
         study.tell(trial, state=TrialState.PRUNED)
     for name in (CHECKPOINT, LAST):  # many trials fill a disk; the best weights and the model file stay

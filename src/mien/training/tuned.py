@@ -1,4 +1,4 @@
-"""What tuning found, as data, as a table and as a page."""
+"""The results of tuning as data, as a table and as a page."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Tuned:
     """What tuning found. best: the best trial's recipe, its score and number.
 
     importances: each key's share of what decides between good and bad trials, the largest first; empty where there
-    are too few trials to tell.
+    are too few trials.
     """
 
     best: Recipe

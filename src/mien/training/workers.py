@@ -1,6 +1,6 @@
-"""Several processes that train one network together, as `torchrun` starts them; alone, all of this does nothing.
+"""Processes that train one network together, as `torchrun` starts them; in a single process, this module does nothing.
 
-Each takes its part of every batch; gradients are added up, so that every worker takes the same step and holds the same
+Each takes its part of every batch. Gradients are summed, so every worker takes the same step and has the same
 weights. Batch-norm statistics are each worker's own within an epoch, and averaged at its end.
 """
 
@@ -84,7 +84,7 @@ def is_first_worker() -> bool:
 
 
 def leave_unless_first() -> None:
-    """Ends a process that torchrun started, but for the first: nothing is left for it to do.
+    """Ends a process that torchrun started, except the first: its work is done.
 
     Without taking down the interpreter, where PyTorch's threads abort now and then: torchrun would take that for a
     failed training, and stop the first worker while it writes the models.

@@ -26,7 +26,7 @@ _LABEL_ATTRIBUTES = {"emotion", "expression", "facial_expression", "facial expre
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One thing that an annotation file says of an image. label: as written. box: of the face; None: the whole image.
+    """One annotation of an image. label: as written. box: of the face; None: the whole image.
 
     wrong: why it can't be used, if it can't; `where` then names the place, a file and a line of it.
     """
@@ -126,7 +126,7 @@ class _Marked:
 
 @dataclass
 class Annotated:
-    """What the annotation files of a data set say, gathered until `found` makes a data set of it.
+    """The annotations of a data set, collected until `found` builds the data set.
 
     title: of the format. fractions: boxes are in shares of the image's size. used: files that were read.
     """

@@ -37,7 +37,7 @@ class Named:
 
 
 def named_array(array: StoredArray, split: Callable[[str], str | None]) -> Named:
-    """What an array's name says. split: what split a word means."""
+    """The role in an array's name. split: the split that a word means."""
     *above, last = array.key.split("/")
     words, word = _words(last, split)
     role = _role(words)

@@ -22,7 +22,7 @@ _UNSTATED = ("fer2013",)
 """Orders that are read where the numbers are exactly theirs and nothing says what they mean; the reading says so."""
 
 NO_LABEL = frozenset({"", "-1", "nan", "none", "null"})
-"""What stands for no label at all."""
+"""Values that mean no label."""
 
 CODES: dict[str, str] = {
     "an": "angry", "di": "disgust", "fe": "fear", "af": "fear", "ha": "happy", "sa": "sad", "su": "surprise",
@@ -61,7 +61,7 @@ class Labels:
         return -1 if is_no_label(written) else self.meaning.get(plain(written))
 
     def wrong(self, written: str) -> str:
-        """Why a label that `index` doesn't know can't be used."""
+        """Why a label without an index can't be used."""
         if written in self.left_out or plain(written) in self.left_out:
             return f"label '{written[:40]}'; --labels leaves it out"
         expected = [str(n) for n in self.numbers.values()] or list(self.names)
@@ -74,7 +74,7 @@ class Labels:
 
 @dataclass(frozen=True, slots=True)
 class LabelChoice:
-    """What the user says that labels mean: names for numbers in their order, or new names for old ones.
+    """The user's meaning of labels: names for numbers in their order, or new names for old ones.
 
     given: as typed, for the manifest's history.
     """
@@ -107,7 +107,7 @@ class LabelChoice:
 
 
 def is_no_label(written: str) -> bool:
-    """Whether this stands for no label."""
+    """Whether this means no label."""
     return plain(written).lower() in NO_LABEL
 
 

@@ -32,7 +32,7 @@ _SHAPES = ("rectanglelabels", "polygonlabels")
 
 @dataclass(slots=True)
 class _Task:
-    """One image and what each annotator says of it: control -> classes of the whole image, and the marked faces."""
+    """One image and the annotations of each annotator: control -> classes of the whole image, and the marked faces."""
 
     image: str
     where: str

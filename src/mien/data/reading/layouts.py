@@ -1,4 +1,4 @@
-"""The layouts that mien knows, in the order in which they are looked for: one description for code, tests and docs."""
+"""The layouts that mien recognises, in search order: one description for code, tests and docs."""
 
 from __future__ import annotations
 

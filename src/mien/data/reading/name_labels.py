@@ -1,4 +1,4 @@
-"""File names that say what images show: a table of naming schemes, published ones and names after expressions."""
+"""Labels from file names: a table of naming schemes, published ones and names of expressions."""
 
 from __future__ import annotations
 

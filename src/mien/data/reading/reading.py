@@ -1,4 +1,4 @@
-"""How a layout is recognised, and what is said of it: `Scan` (a tree looked over), `Found`, `Reading`, `Choices`."""
+"""The recognition of layouts, and its summary: `Scan` (an indexed tree), `Found`, `Reading`, `Choices`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ MAX_TEXT = 256 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """What a user says of a data set that its files don't say.
+    """The user's choices for a data set, where its files leave something open.
 
     splits: those that are read, None for all. labels: what labels mean. split_map: split as written -> train,
     validation, test or '' (none). label_column, image_column: of lists and tables, by name or, without a header, number
@@ -87,7 +87,7 @@ class Reading:
     """What was understood of a data set, to be read by a person before it is believed.
 
     layout: what it is called. labels_from: where labels come from. labels: what they mean. splits: split as written ->
-    as read. notes: what else a person should know, a line each.
+    as read. notes: further remarks, a line each.
     """
 
     layout: str

@@ -43,7 +43,7 @@ class Coded(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What files say of their rows, as it stands there.
+    """The columns of a file's rows, as written.
 
     splits_in: what the splits were taken from, for errors. declared: names of the labels 0, 1, 2, ... usual: the order
     of numbers that such files use, as in `read_labels`. further: columns beside these. wrong: row -> why it can't be

@@ -78,7 +78,7 @@ class TarArchive:
         return cast(BinaryIO, io.BufferedReader(_Part(self._data, start, size)))
 
     def read(self, name: str) -> bytes:
-        """A whole member; small ones alone are asked for."""
+        """A whole member; used for small ones only."""
         start, size = self._members[name]
         return self._data[start : start + size]
 
@@ -150,7 +150,7 @@ class TarArchives:
 
 
 class _Part(io.RawIOBase):
-    """A stretch of a mapped file as a file of its own."""
+    """A part of a mapped file as a file object."""
 
     def __init__(self, data: mmap.mmap, start: int, size: int) -> None:
         super().__init__()

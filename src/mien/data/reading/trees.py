@@ -1,4 +1,4 @@
-"""Files under one root, a folder or an archive, and what their names tell: `Tree`, `Folder`."""
+"""Files under one root, a folder or an archive, and the information in their names: `Tree`, `Folder`."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def check_boxes(dataset: Dataset, photographs: Path | None, detector: str | None
         )
     cropped = "box" in dataset.columns and "photograph" in dataset.columns
     if photographs and detector:
-        raise DataError("--photographs takes the boxes from the crops, --detector finds them anew; give one of them")
+        raise DataError("--photographs takes the boxes from the crops, --detector detects them again; give one of them")
     if photographs and not cropped:
         raise DataError(
             f"{dataset.name}: was not made by `mien data crop`, so it has no boxes; leave --photographs out"

@@ -147,7 +147,7 @@ def encoded(dataset: Dataset, rows: NDArray[np.intp], jpeg: int | None, pool: Th
 
 
 def counted(progress: Progress | None, total: int) -> Callable[[int], None]:
-    """A function that adds to how many of `total` are done, and tells `progress`."""
+    """A function that adds to the number done of `total`, and reports it to `progress`."""
     done = 0
 
     def add(count: int) -> None:

@@ -35,7 +35,7 @@ _FERPLUS_HEADER = "Usage,Image name,neutral,happiness,surprise,sadness,anger,dis
 def write_folders(dataset: Dataset, folder: Path, jpeg: int | None, progress: Progress | None) -> None:
     """split/class/name.png and manifest.csv; class/name.png where there are no splits.
 
-    Unlabelled samples lie in a folder `unlabelled`, or where nothing has a label, without a class folder.
+    Unlabelled samples are in a folder `unlabelled`; if no sample has a label, without a class folder.
     """
     splits = list(split_rows(dataset))
     split_folder = dict(zip(splits, folder_names([s or NO_SPLIT for s in splits]), strict=True))

@@ -1,1 +1,1 @@
-"""Moving images: frames in from files, cameras, streams and pipes; recordings out."""
+"""Video input from files, cameras, streams and pipes, and recordings."""

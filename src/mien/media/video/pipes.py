@@ -190,6 +190,6 @@ class RawFrames:
 def open_pipe(
     descriptor: int, name: str, *, raw: RawFormat | None, rate: float | None, live: bool
 ) -> PipedVideo | RawFrames:
-    """What comes through an open file descriptor. Raises VideoError."""
+    """Opens the video in a file descriptor. Raises VideoError."""
     pipe = Pipe(descriptor, name)
     return RawFrames(pipe, raw, live=live) if raw is not None else PipedVideo(pipe, rate=rate, live=live)

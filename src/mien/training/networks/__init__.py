@@ -59,12 +59,12 @@ class ExpressionNetwork(nn.Module):
         return {name: head(features) for name, head in self.heads.items()}
 
     def prepare(self, faces: Tensor) -> Tensor:
-        """What the trunk sees: enlarged as the recipe says, grey repeated where it wants colour, normalised."""
+        """The trunk's input: enlarged by the recipe, grey repeated for colour networks, normalised."""
         side = round(faces.shape[-1] * self.scale)
         if side != faces.shape[-1]:
             faces = F.interpolate(faces, size=(side, side), mode="bilinear", align_corners=False)
         if self.trunk.channels != faces.shape[1]:
-            faces = torch.cat([faces] * (self.trunk.channels // faces.shape[1]), 1)  # ncnn knows no repeat
+            faces = torch.cat([faces] * (self.trunk.channels // faces.shape[1]), 1)  # ncnn has no repeat
         return (faces - self.mean) / self.std
 
 

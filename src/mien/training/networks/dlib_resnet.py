@@ -1,6 +1,6 @@
 """dlib's residual network for faces (D. King 2017), after He et al. 2016, arXiv:1512.03385.
 
-It learned to tell people apart on about three million faces (FaceScrub, VGG and others; weights in the public domain).
+It was trained to identify people, on three million faces (FaceScrub, VGG and others; weights in the public domain).
 The package `@vladmandic/face-api` (MIT) carries the weights in eight bits.
 """
 

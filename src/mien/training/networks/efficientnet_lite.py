@@ -121,7 +121,7 @@ class EfficientNetLite(Trunk):
             raise MissingExtraError("backbones", f"network.weights = 'imagenet' of {self.kind}")
         files = sorted(Path(found.submodule_search_locations[0]).glob("models/*.pth"))
         if len(files) != 1:
-            raise TrainingError(f"the package {module} holds {len(files)} files of weights; install it anew")
+            raise TrainingError(f"the package {module} holds {len(files)} files of weights; reinstall it")
         with open_tensors(files[0], "pytorch") as stored:
             fill(self, stored, self.layouts()[0], files[0])
 

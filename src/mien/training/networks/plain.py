@@ -30,7 +30,7 @@ class Block:
     dropout: float = 0.0
 
     def side(self, side: int) -> int:
-        """The side of the map that comes out, of the side of the one that goes in; below 1 where nothing is left."""
+        """The side of the output map for an input side; below 1 if nothing is left."""
         return (side if self.padded else side - self.convolutions * (self.kernel - 1)) // self.pool
 
 
@@ -104,7 +104,7 @@ class PlainNetwork(Trunk):
             self.dense.append(nn.ReLU(inplace=True))
             width = units
         # Glorot's initialisation (2010), as where these networks come from. Those without batch norms learn sooner from
-        # it than from He's, which is too strong for faces: their pixels say nearly the same (cnn3-wide, 240 steps).
+        # it than from He's, which is too strong for faces: their pixels are strongly correlated (cnn3-wide, 240 steps).
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.xavier_uniform_(module.weight)

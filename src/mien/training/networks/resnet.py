@@ -12,7 +12,7 @@ from mien.training.recipe_sections import NetworkSettings
 
 
 class SqueezeExcite(nn.Module):
-    """Scales each channel by what the whole map says of it (Hu et al. 2018)."""
+    """Scales each channel by a function of the pooled maps (Hu et al. 2018)."""
 
     def __init__(self, channels: int, reduction: int = 8) -> None:
         super().__init__()

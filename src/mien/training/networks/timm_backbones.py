@@ -1,4 +1,4 @@
-"""Backbones of the package timm (Apache-2.0; weights have licences of their own) as trunks, by any name it knows."""
+"""Backbones of the package timm (Apache-2.0; weights have their own licences) as trunks, by any of its names."""
 
 from __future__ import annotations
 

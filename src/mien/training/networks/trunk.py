@@ -61,7 +61,7 @@ class Trunk(nn.Module):
 
 
 class StagedTrunk(Trunk):
-    """A trunk that is a stem, stages of blocks one after another, and the mean of each map that comes out."""
+    """A trunk of a stem, stages of blocks in sequence, and global average pooling."""
 
     stem: nn.Module
     blocks: nn.Sequential

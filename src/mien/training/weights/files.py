@@ -70,7 +70,7 @@ def _read_pytorch(path: Path) -> dict[str, Tensor]:
         if not pickled:
             with safe_open(path, framework="pt") as tensors:
                 return {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
-        # weights_only: the unpickler knows tensors and containers, and nothing that could run.
+        # weights_only: the unpickler accepts tensors and containers, and nothing that could run.
         read = torch.load(path, map_location="cpu", weights_only=True)
     except SafetensorError as error:
         raise TrainingError(f"{path}: can't be read as safetensors ({error})") from error
@@ -107,8 +107,8 @@ def _open_keras(path: Path) -> Iterator[dict[str, Stored]]:
                     layer, _, rest = name.removeprefix(group).partition("/")
                     full = f"{layer}/{rest.rpartition('/')[2].partition(':')[0]}"
                     if full in tensors:
-                        raise TrainingError(f"{path}: {full} stands there twice; expected what Keras 2's save() wrote")
+                        raise TrainingError(f"{path}: {full} occurs twice; expected a file of Keras 2's save()")
                     tensors[full] = stored(dataset)
             yield tensors
-    except (OSError, RuntimeError, KeyError, AttributeError, ValueError) as error:  # what HDF5 says of damage
+    except (OSError, RuntimeError, KeyError, AttributeError, ValueError) as error:  # HDF5's errors for damaged files
         raise TrainingError(f"{path}: can't be read as Keras' HDF5 ({error})") from error

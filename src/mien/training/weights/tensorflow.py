@@ -34,7 +34,7 @@ class _Damaged(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """Where a tensor lies: shape, shard, offset and size in bytes, checksum. dtype: 0 where it is none of numbers."""
+    """The location of a tensor: shape, shard, offset and size in bytes, checksum. dtype: 0 if it is not numeric."""
 
     dtype: int
     shape: tuple[int, ...]
@@ -116,20 +116,20 @@ def _block(data: bytes, handle: tuple[int, int]) -> Iterator[tuple[bytes, bytes]
     offset, size = handle
     content, trailer = data[offset : offset + size], data[offset + size : offset + size + 5]
     if len(content) != size or len(trailer) != 5 or size < 4:
-        raise _Damaged("a block lies outside the file")
+        raise _Damaged("a block is outside the file")
     kind, checksum = struct.unpack("<BI", trailer)
     if masked_crc32c(content + trailer[:1]) != checksum:
         raise _Damaged("a block's checksum is wrong")
     if kind != 0:
         raise _Damaged("a block is compressed, which TensorFlow does not do by itself")
-    end = size - 4 - 4 * struct.unpack("<I", content[-4:])[0]  # behind the entries: where keys begin anew, and how many
+    end = size - 4 - 4 * struct.unpack("<I", content[-4:])[0]  # after the entries: the restart points, and their number
     key, at = b"", 0
     while at < end:
         shared, at = _varint(content, at)
         fresh, at = _varint(content, at)
         length, at = _varint(content, at)
         if shared > len(key) or at + fresh + length > end:
-            raise _Damaged("an entry lies outside its block")
+            raise _Damaged("an entry is outside its block")
         key = key[:shared] + content[at : at + fresh]
         yield key, content[at + fresh : at + fresh + length]
         at += fresh + length

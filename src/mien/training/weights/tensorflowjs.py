@@ -1,4 +1,4 @@
-"""Reads TensorFlow.js weights: JSON that lists tensors, beside files that hold their numbers one after another.
+"""Reads TensorFlow.js weights: JSON that lists tensors, and files with their numbers in order.
 
 The JSON is a model (`weightsManifest` in it) or the manifest alone. What the format may say of a tensor: its dtype, and
 how it was made smaller, as float16 or as steps between two values (`quantization`).

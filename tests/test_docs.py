@@ -1,0 +1,116 @@
+"""The pages under docs/: their tables state the defaults of the code, their Python runs."""
+
+import dataclasses
+import doctest
+import re
+from pathlib import Path
+
+import cv2
+import pytest
+
+from made_video import make_clip
+from mien.config import toml_value
+from mien.data.reading.layouts import READ
+from mien.data.toy import write_toy_folders
+from mien.pipeline import settings as pipeline
+from mien.training.recipe import Recipe
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+
+
+def defaults_of_recipes():
+    """Pairs of "table.key" and the default, as TOML has it."""
+    for table in dataclasses.fields(Recipe):
+        settings = table.default_factory
+        if settings is not dataclasses.MISSING and dataclasses.is_dataclass(settings):
+            for key, value in vars_of(settings()).items():
+                yield f"{table.name}.{key}", toml_value(value)
+
+
+def vars_of(settings):
+    return {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
+
+
+def documented_defaults(page, general=""):
+    """The same from the tables of a page: rows of keys, their defaults, and a meaning."""
+    table = ""
+    for line in (DOCS / page).read_text("utf-8").splitlines():
+        if line.startswith("#"):
+            table = general if line == "## General keys" else "".join(re.findall(r"^##+ `\[+(\w+)\]+`", line)[:1])
+        elif table and line.startswith("| `"):
+            keys, values = (re.findall(r"`([^`]+)`", cell) for cell in line.strip("|").split("|")[:2])
+            keys = [key if "." in key else f"{table}.{key}" for key in keys]
+            yield from zip(keys, values or [None] * len(keys), strict=True)
+
+
+def defaults_of_pipelines():
+    """The same for mien.toml; None for keys without a default."""
+    for table, settings in (("general", pipeline.General), *pipeline._STAGES.items()):
+        for key in dataclasses.fields(settings):
+            none = key.default is dataclasses.MISSING or key.default is None
+            yield f"{table}.{key.name}", None if none else toml_value(key.default)
+
+
+def test_the_tables_of_training_state_the_defaults_of_recipes():
+    documented = dict(documented_defaults("training.md"))
+    assert documented.pop("augment.level") is None  # a shorthand for the other keys
+    assert documented == dict(defaults_of_recipes())
+
+
+def test_the_tables_of_pipelines_state_the_defaults_of_mien_toml():
+    assert dict(documented_defaults("pipeline.md", general="general")) == dict(defaults_of_pipelines())
+
+
+@pytest.mark.parametrize("title", READ)
+def test_the_table_of_layouts_has_each_that_is_read(title):
+    layouts = (DOCS / "data.md").read_text("utf-8").partition("\n## Layouts\n")[2].partition("\n## ")[0]
+    assert f"\n| {title} |" in layouts
+
+
+def blocks_of(page):
+    """The Python of a page as one doctest."""
+    return "\n".join(re.findall(r"```python\n(.*?)```", (DOCS / page).read_text("utf-8"), re.S))
+
+
+def make_files(folder):
+    """What docs/python.md works on: a photograph, a folder of two, a clip of it, and drawn faces in class folders."""
+    photo = cv2.imread(str(ROOT / "src/mien/examples/astronaut.png"))
+    (folder / "holiday").mkdir()
+    for name in ("photo.jpg", "holiday/beach.jpg", "holiday/hills.jpg"):
+        cv2.imwrite(str(folder / name), photo, [cv2.IMWRITE_JPEG_QUALITY, 95])
+    still = cv2.cvtColor(cv2.resize(photo, (256, 256)), cv2.COLOR_BGR2RGB)
+    make_clip(folder / "talk.mp4", frames=5, size_wh=(256, 256), image_of=lambda *_: still)
+    write_toy_folders(folder / "faces", train=140, validation=35, test=35, seed=1)
+
+
+@pytest.mark.slow
+def test_the_python_page_runs(tmp_path, monkeypatch):
+    for package, extra in (("torch", "train"), ("av", "video"), ("pandas", "pandas")):
+        pytest.importorskip(package, reason=f"the extra [{extra}] is not installed")
+    make_files(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    page = doctest.DocTestParser().get_doctest(blocks_of("python.md"), {"Path": Path}, "docs/python.md", None, 0)
+    said = []
+    options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.IGNORE_EXCEPTION_DETAIL
+    assert doctest.DocTestRunner(optionflags=options).run(page, out=said.append).failed == 0, "".join(said)
+
+
+PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md"))]
+
+
+def anchors_of(page):
+    """The anchors that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.S), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_between_pages_lead_somewhere(page):
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8")):
+        path, _, anchor = link.partition("#")
+        if "://" in link:
+            continue
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors_of(target), link
