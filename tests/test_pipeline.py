@@ -370,7 +370,7 @@ CHANGED = [
     ("mien.data.toy.write_toy_folders", "train", "Toy"), ("mien.data.crops.CropSettings", "size", "Crop"),
     ("mien.crop.CropSpec", "margin", "Crop"), ("mien.data.screen.ScreenSettings", "votes", "Screen"),
     ("mien.data.dedupe.dedupe", "near", "Dedupe"), ("mien.data.splits.SplitSettings", "keep_test", "Division"),
-    ("mien.data.explore.explore", "per_class", "Explore"), ("mien.evaluation.evaluate.evaluate", "tta", "Evaluate"),
+    ("mien.data.explore.explore", "per_class", "Explore"), ("mien.evaluation.evaluate.evaluate_samples", "tta", "Evaluate"),
     ("mien.evaluation.evaluate.Extras", "target_accuracy", "Evaluate"),
 ]  # fmt: skip
 
