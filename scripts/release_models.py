@@ -65,7 +65,6 @@ def main() -> None:
     if arguments.cards:
         for place in shipped_models().values():
             write_card_anew(place)
-        return
     for run in arguments.runs:
         for file in sorted(run.glob("*.onnx")):
             if file.name.startswith("."):
