@@ -16,7 +16,7 @@ from PIL import Image
 
 from hostile_images import UNREADABLE, make_hostile_folder
 from mien.cli import main
-from mien.model_file import DEFAULT_MODEL
+from mien.releases import DEFAULT_MODEL
 from tiny_models import make_model
 
 ASTRONAUT = Path(__file__).parents[1] / "src" / "mien" / "examples" / "astronaut.png"

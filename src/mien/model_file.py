@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.crop import CropSpec
+from mien.crop_spec import CropSpec
 from mien.errors import ModelFileError
 from mien.inference import check_device, device_of, open_network
 from mien.releases import find_model, list_models, shipped_models
@@ -26,7 +26,6 @@ from mien.suggestions import did_you_mean
 
 METADATA_KEY, CARD_KEY = "mien", "mien_card"
 FORMAT = 1
-DEFAULT_MODEL = "mien-small"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from mien.data.arrays import begin_job, staging
 from mien.data.audit_report import AuditSummary, audit_page, read_summary, summarise
-from mien.data.audit_settings import AuditSettings
 from mien.data.crops import DetectorChoice
 from mien.data.dataset import Dataset, Progress
 from mien.data.duplicates import find_duplicates
@@ -35,6 +34,7 @@ from mien.data.findings import (
 )
 from mien.data.flags import FLAGS, write_flags
 from mien.data.plausibility import check_source
+from mien.data.settings import AuditSettings
 from mien.data.suspects import find_suspects, require_cleanlab
 from mien.errors import OutputError
 from mien.files import cannot_write, write_text

@@ -7,18 +7,19 @@ import os
 import queue
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.crop import CropSpec, crop_faces
+from mien.crop import crop_faces
 from mien.data.arrays import PROBLEMS, read_problems
 from mien.data.checks import apart
 from mien.data.dataset import Chunk, Dataset, Problem, Progress, Source, SourceOver, text_column
+from mien.data.settings import CropSettings, Which
 from mien.errors import DetectorError
 from mien.faces import FaceDetector, make_detector
 from mien.faces.geometry import large_enough, taken
@@ -26,8 +27,6 @@ from mien.images import as_image
 from mien.results import Detections
 
 Image = NDArray[np.uint8]
-NoFace = Literal["drop", "keep", "whole"]
-Which = Literal["all", "largest"]
 
 ENLARGED = 96
 """An image whose longer side is shorter, in pixels, is a loose crop: it is enlarged to this before it is searched."""
@@ -62,43 +61,6 @@ class DetectorChoice:
             return f"{self.name} {hashlib.sha256(file.read_bytes()).hexdigest()[:16]}"
         except OSError as error:
             raise DetectorError(f"{file}: can't be read ({error.strerror}); check the path") from error
-
-
-@dataclass(frozen=True, slots=True)
-class CropSettings:
-    """What is cut out of the images, and how. The defaults are what mien's models expect, found as mien predicts.
-
-    size: side of a crop, pixels. channels: 1 grey, 3 RGB. spec: the framing. faces: all of an image, from left to
-    right, or the largest alone. min_face: faces whose longer edge has fewer pixels are left out. pad: by how much of
-    its longer side an image is padded on each side before it is searched, with its border repeated; None: `PADS` for
-    loose crops, 0 for others.
-
-    no_face: what becomes of an image in which no face is found. drop: a problem says so. keep: the image is taken
-    for a face crop already and only resized, as `mien predict --detector none` does. whole: the image's edges are
-    taken for the box of a face, which is framed like any other (its proportions stay).
-    """
-
-    size: int = 48
-    channels: int = 1
-    spec: CropSpec = field(default_factory=CropSpec)
-    faces: Which = "all"
-    no_face: NoFace = "drop"
-    min_face: int = 20
-    pad: float | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
-        return {
-            "size": self.size,
-            "channels": self.channels,
-            "margin": self.spec.margin,
-            "align": self.spec.align,
-            "shift_y": self.spec.shift_y,
-            "faces": self.faces,
-            "no_face": self.no_face,
-            "min_face": self.min_face,
-            "pad": self.pad,
-        }
 
 
 @dataclass(frozen=True, slots=True, eq=False)

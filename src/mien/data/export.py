@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from mien.data.arrays import JOURNAL, PROBLEMS, begin_job, read_problems, stagin
 from mien.data.checks import apart
 from mien.data.dataset import Dataset, Problem, Progress, Source, Step
 from mien.data.readers import open_dataset
+from mien.data.settings import ExportSettings, Layout
 from mien.data.writing.detection import check_boxes, write_detection
 from mien.data.writing.files import size_text, write_plain, write_rows
 from mien.data.writing.plain import check_csv, write_csv, write_folders, write_npy
@@ -31,20 +32,6 @@ FORMATS = ("folders", "npy", "csv", "parquet", "webdataset", "yolo", "coco")
 
 ABOUT = ".mien-export.json"
 """A hidden file in each exported folder: from what, by which settings and steps it was made."""
-
-
-@dataclass(frozen=True, slots=True)
-class ExportSettings:
-    """as_: one of `FORMATS`. jpeg: quality 1 to 100; None writes PNG, which loses nothing.
-
-    For yolo and coco alone: photographs, the folder that cropped faces came from; detector, the name of a face
-    detector that finds the boxes.
-    """
-
-    as_: str
-    jpeg: int | None = None
-    photographs: Path | None = None
-    detector: str | None = None
 
 
 def export_dataset(
@@ -66,7 +53,7 @@ def export_dataset(
     where `out` is there already or can't be written.
     """
     out = Path(out)
-    settings = ExportSettings(as_, jpeg, photographs, detector)
+    settings = ExportSettings(cast(Layout, as_), jpeg, photographs, detector)
     check_export(dataset, settings)
     if photographs:
         apart(photographs, out)

@@ -18,6 +18,7 @@ from mien.data.checks import apart
 from mien.data.dataset import Dataset, Progress, Selection, text_column
 from mien.data.duplicates import find_duplicates
 from mien.data.readers import open_dataset
+from mien.data.settings import SplitSettings
 from mien.errors import DataError
 
 DEFAULT_SHARE = 0.1
@@ -25,27 +26,6 @@ DEFAULT_SHARE = 0.1
 
 IDENTITY = "identity"
 """The column that says who is in an image. Where there is one, a person is never on two sides."""
-
-
-@dataclass(frozen=True, slots=True)
-class SplitSettings:
-    """How a data set is to be divided.
-
-    validation, test: shares (0 to 1) of the samples that are divided; None for both: what is missing gets
-    `DEFAULT_SHARE`, unless only folds or a subset are asked for. folds: number of folds for cross-validation.
-    subset: how many samples to keep. group_by: columns whose equal values stay together, beside exact duplicates and
-    `identity`. again: the splits that are named here (validation and test, where none is) are divided anew if they are
-    there already. keep_test: test is not one of these.
-    """
-
-    validation: float | None = None
-    test: float | None = None
-    folds: int | None = None
-    subset: int | None = None
-    group_by: tuple[str, ...] = ()
-    seed: int = 0
-    again: bool = False
-    keep_test: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

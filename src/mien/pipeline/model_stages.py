@@ -14,7 +14,7 @@ from mien.errors import DataError
 from mien.files import make_folder, write_bytes, write_text
 from mien.pipeline import settings as config
 from mien.pipeline.context import MODELS, Context, clear
-from mien.pipeline.state import Outcome, Report
+from mien.pipeline.state import Outcome, StageReport
 
 if TYPE_CHECKING:
     from mien.model_file import ModelFile
@@ -56,7 +56,7 @@ def train_model(
     accuracies = {key: value for key, value in run.history[-1].items() if key.endswith("_accuracy")}
     return Outcome(
         tuple(f"{MODELS}/{path.name}" for path in run.models),
-        (Report(f"curves of {recipe.name}", f"{MODELS}/curves.png"),),
+        (StageReport(f"curves of {recipe.name}", f"{MODELS}/curves.png"),),
         note=", ".join(
             f"{key.removesuffix('_accuracy')} {value:.1%} on validation" for key, value in accuracies.items()
         ),
@@ -69,7 +69,7 @@ def compare_models(
     *,
     models: Sequence[Path],
     data: Path,
-    settings: config.Compare,
+    settings: config.CompareTable,
     names: Sequence[str],
 ) -> Outcome:
     """Compares runs on validation. names: of the runs, in the order of `models`."""
@@ -80,11 +80,11 @@ def compare_models(
     page = write_comparison(comparison, folder)
     best = comparison.runs[0]
     note = f"best: {best.name}, accuracy {best.accuracy:.1%}"
-    return Outcome((page.name,), (Report("runs compared", page.name),), note=note)
+    return Outcome((page.name,), (StageReport("runs compared", page.name),), note=note)
 
 
 def join_models(
-    folder: Path, context: Context, *, models: Sequence[Path], data: Path, settings: config.Ensemble
+    folder: Path, context: Context, *, models: Sequence[Path], data: Path, settings: config.EnsembleTable
 ) -> Outcome:
     """Writes an ensemble for each kind of target that several models were trained on."""
     from mien.evaluation.ensemble import write_ensemble
@@ -121,7 +121,7 @@ def join_models(
 
 
 def evaluate_models(
-    folder: Path, context: Context, *, models: Sequence[Path], data: Path, settings: config.Evaluate
+    folder: Path, context: Context, *, models: Sequence[Path], data: Path, settings: config.EvaluateTable
 ) -> Outcome:
     """Writes figures and all predictions, for each model and split."""
     from mien.evaluation.evaluate import METRICS_FILE
@@ -149,14 +149,14 @@ def evaluate_models(
                 warn=context.log,
             )
             if folder / name / PAGE_FILE in found.files:
-                reports.append(Report(f"{model.info.name} on {split}", f"{name}/{PAGE_FILE}"))
+                reports.append(StageReport(f"{model.info.name} on {split}", f"{name}/{PAGE_FILE}"))
             products.append(f"{name}/{METRICS_FILE}")
             notes.append(f"{model.info.name} on {split}: {found.accuracy:.1%}")
     return Outcome(tuple(products), tuple(reports), note="; ".join(notes))
 
 
 def export_all(
-    folder: Path, context: Context, *, models: Sequence[Path], data: Path, settings: config.Export
+    folder: Path, context: Context, *, models: Sequence[Path], data: Path, settings: config.ExportTable
 ) -> Outcome:
     """Copies the model files, and writes the data in other layouts."""
     from mien.data.export import export_dataset
@@ -176,7 +176,7 @@ def export_all(
 
 
 def write_cards(
-    folder: Path, context: Context, *, models: Sequence[Path], data: Path, settings: config.Card
+    folder: Path, context: Context, *, models: Sequence[Path], data: Path, settings: config.CardTable
 ) -> Outcome:
     """Writes each model file with its card inside, and the card beside it."""
     from mien.evaluation.card import evaluate_for_card, write_card
@@ -186,7 +186,7 @@ def write_cards(
         figures = evaluate_for_card(model, data, settings.split, warn=context.log)
         file, card = write_card(model, figures, folder / f"{model.info.name}.onnx")
         made += [file.name, card.name]
-        reports.append(Report(f"card of {model.info.name}", card.name))
+        reports.append(StageReport(f"card of {model.info.name}", card.name))
     return Outcome(tuple(made), tuple(reports))
 
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.crop import VIEWS, CropSpec, crop_faces, ten_views
+from mien.crop import VIEWS, crop_faces, ten_views
+from mien.crop_spec import CropSpec
 from mien.errors import ModelFileError
 from mien.labels import canonical_all
 from mien.model_file import ModelFile

@@ -23,10 +23,12 @@ from mien.faces.geometry import large_enough
 from mien.image_arrays import ColorOrder, Tensor, check_color
 from mien.images import MAX_PIXELS
 from mien.inference import check_device
-from mien.model_file import DEFAULT_MODEL, ModelFile, open_model
+from mien.model_file import ModelFile, open_model
 from mien.recognition.classifier import Classifier, Crops
 from mien.recognition.inputs import images_of, is_in_memory, is_one, name_of, read_image, spread
 from mien.recognition.scheduling import run_ahead
+from mien.recognition.settings import ABSTAIN_BELOW, MIN_FACE, SMOOTH_S
+from mien.releases import DEFAULT_MODEL
 from mien.results import Box, Detections, Face, ImageResult, ModelSummary, Point, Results
 
 if TYPE_CHECKING:
@@ -85,8 +87,8 @@ class Recognizer:
         *,
         detector: str | FaceDetector = "mtcnn",
         device: str = "auto",
-        min_face: int = 20,
-        abstain_below: float = 0.0,
+        min_face: int = MIN_FACE,
+        abstain_below: float = ABSTAIN_BELOW,
         tta: bool = False,
         batch_size: int = 64,
         workers: int | None = None,
@@ -260,7 +262,7 @@ class Recognizer:
         source: str | int | Path | FrameSource,
         *,
         every: int | None = None,
-        smooth_s: float = 0.5,
+        smooth_s: float = SMOOTH_S,
         keep_images: bool = False,
         max_seconds: float | None = None,
         live: bool | None = None,

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from mien.image_arrays import ColorOrder
-from mien.model_file import DEFAULT_MODEL, ModelFile
+from mien.model_file import ModelFile
 from mien.recognition.recognizer import Recognizer
+from mien.recognition.settings import ABSTAIN_BELOW, MIN_FACE, SMOOTH_S
+from mien.releases import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from mien.faces import FaceDetector
@@ -28,8 +30,8 @@ def predict(  # type: ignore[overload-overlap]
     model: Model | Sequence[Model] = DEFAULT_MODEL,
     detector: str | FaceDetector = "mtcnn",
     device: str = "auto",
-    min_face: int = 20,
-    abstain_below: float = 0.0,
+    min_face: int = MIN_FACE,
+    abstain_below: float = ABSTAIN_BELOW,
     tta: bool = False,
     color: ColorOrder = "rgb",
     keep_images: bool | None = None,
@@ -41,8 +43,8 @@ def predict(  # type: ignore[overload-overlap]
     model: Model | Sequence[Model] = DEFAULT_MODEL,
     detector: str | FaceDetector = "mtcnn",
     device: str = "auto",
-    min_face: int = 20,
-    abstain_below: float = 0.0,
+    min_face: int = MIN_FACE,
+    abstain_below: float = ABSTAIN_BELOW,
     tta: bool = False,
     color: ColorOrder = "rgb",
     keep_images: bool | None = None,
@@ -54,8 +56,8 @@ def predict(
     model: Model | Sequence[Model] = DEFAULT_MODEL,
     detector: str | FaceDetector = "mtcnn",
     device: str = "auto",
-    min_face: int = 20,
-    abstain_below: float = 0.0,
+    min_face: int = MIN_FACE,
+    abstain_below: float = ABSTAIN_BELOW,
     tta: bool = False,
     color: ColorOrder = "rgb",
     keep_images: bool | None = None,
@@ -66,8 +68,8 @@ def predict(
     model: Model | Sequence[Model] = DEFAULT_MODEL,
     detector: str | FaceDetector = "mtcnn",
     device: str = "auto",
-    min_face: int = 20,
-    abstain_below: float = 0.0,
+    min_face: int = MIN_FACE,
+    abstain_below: float = ABSTAIN_BELOW,
     tta: bool = False,
     color: ColorOrder = "rgb",
     keep_images: bool | None = None,
@@ -121,10 +123,10 @@ def watch(
     model: Model | Sequence[Model] = DEFAULT_MODEL,
     detector: str | FaceDetector = "mtcnn",
     device: str = "auto",
-    min_face: int = 20,
-    abstain_below: float = 0.0,
+    min_face: int = MIN_FACE,
+    abstain_below: float = ABSTAIN_BELOW,
     every: int | None = None,
-    smooth_s: float = 0.5,
+    smooth_s: float = SMOOTH_S,
     max_seconds: float | None = None,
     live: bool | None = None,
     keep_images: bool = False,
@@ -138,10 +140,10 @@ def watch(
     model: Model | Sequence[Model] = DEFAULT_MODEL,
     detector: str | FaceDetector = "mtcnn",
     device: str = "auto",
-    min_face: int = 20,
-    abstain_below: float = 0.0,
+    min_face: int = MIN_FACE,
+    abstain_below: float = ABSTAIN_BELOW,
     every: int | None = None,
-    smooth_s: float = 0.5,
+    smooth_s: float = SMOOTH_S,
     max_seconds: float | None = None,
     live: bool | None = None,
     keep_images: bool = False,
@@ -154,10 +156,10 @@ def watch(
     model: Model | Sequence[Model] = DEFAULT_MODEL,
     detector: str | FaceDetector = "mtcnn",
     device: str = "auto",
-    min_face: int = 20,
-    abstain_below: float = 0.0,
+    min_face: int = MIN_FACE,
+    abstain_below: float = ABSTAIN_BELOW,
     every: int | None = None,
-    smooth_s: float = 0.5,
+    smooth_s: float = SMOOTH_S,
     max_seconds: float | None = None,
     live: bool | None = None,
     keep_images: bool = False,

@@ -24,6 +24,7 @@ from mien.media.video.frames import Frame, FrameSource
 from mien.recognition.channels import Channel
 from mien.recognition.classifier import Crops
 from mien.recognition.region import Region, cut_out, moved
+from mien.recognition.settings import SMOOTH_S
 from mien.recognition.smoothing import Smoother
 from mien.recognition.tracking import Tracked, Tracker
 from mien.results import Detections, Face, FrameResult, TrackedFace
@@ -120,7 +121,7 @@ class Watch:
         recognizer: FaceRecognizer,
         *,
         every: int | None = None,
-        smooth_s: float = 0.5,
+        smooth_s: float = SMOOTH_S,
         keep_images: bool = False,
         max_seconds: float | None = None,
         live: bool | None = None,
