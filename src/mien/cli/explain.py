@@ -59,9 +59,9 @@ def explain(
     )  # fmt: skip
     for problem in explanation.problems:
         warn(problem)
-    areas = explanation.test.areas()
+    areas, count = explanation.test.areas(), len(explanation.faces)
     typer.echo(
-        f"{len(explanation.faces)} faces, {explanation.method}; area under deletion {areas['deletion']:.3f} (chance "
+        f"{count} face{'' if count == 1 else 's'}, {explanation.method}; area under deletion {areas['deletion']:.3f} (chance "
         f"{areas['random_deletion']:.3f}), insertion {areas['insertion']:.3f} (chance {areas['random_insertion']:.3f})"
     )
     typer.echo(str(out / "sheet.png"))

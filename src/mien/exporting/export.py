@@ -83,7 +83,7 @@ def export(
 
     Args:
         model: A shipped model's name, a model file, or an opened model.
-        format: `onnx`, `onnx-fp16`, `onnx-int8`, `openvino` or `ncnn`.
+        format: `onnx`, `onnx-fp16`, `onnx-int8`, `openvino` or `ncnn`; empty: `onnx`, if `out` ends in .onnx.
         out: The file, or the folder for OpenVINO and ncnn; None takes the model's name with the format's ending.
         data: A data set. Its validation split is what int8 is fitted to, and what accuracy is measured on.
         check: Run source and export on the validation split, at most 4096 faces in class proportion, or on 512 drawn
@@ -109,7 +109,7 @@ def export(
     """
     warn = warn or logging.getLogger("mien").warning
     source = model if isinstance(model, ModelFile) else open_model(model)
-    found = find_format(format)
+    found = find_format(format or ("onnx" if out is not None and Path(out).suffix == ".onnx" else ""))
     if found.name == INT8 and data is None:
         raise ExportError(f"{INT8}: is fitted to faces; give a data set with --data, whose validation split is used")
     data = None if data is None else Path(data)
@@ -238,6 +238,8 @@ def _in_proportion(labels: NDArray[np.int64], count: int) -> NDArray[np.int64]:
 
 
 def _check_free(out: Path, source: ModelFile, form: Format, *, force: bool) -> None:
+    if form.is_model_file and out.suffix.lower() != ".onnx":
+        raise ExportError(f"{out}: {form.name} is a model file; expected a name that ends in .onnx")
     if not out.exists() and not out.is_symlink():
         return
     if out.exists() and out.samefile(source.path):
