@@ -9,9 +9,12 @@ from pathlib import Path
 from mien.data.checks import apart
 from mien.data.dataset import Dataset, Problem, Progress, split_rank
 from mien.data.export import write_source
+from mien.data.plausibility import MIN_FACES, Plausibility, check_source
 from mien.data.readers import Opened, open_source
+from mien.data.reading.label_reading import Labels
 from mien.data.reading.reading import Choices
 from mien.errors import DataError
+from mien.labels import ORDERS
 
 FORMATS = ("arrays", "folders", "parquet")
 
@@ -90,7 +93,25 @@ def plan_import(
 
 def _plausible(opened: Opened, source: Path) -> list[str]:
     """What a shipped model says of the labels, as lines of the reading."""
-    from mien.data.plausibility import check_source, judge_import
-
     labels = opened.reading.labels
     return [f"check    {line}" for line in judge_import(check_source(opened, labels), labels, str(source))]
+
+
+def judge_import(found: Plausibility, labels: Labels, where: str = "") -> tuple[str, ...]:
+    """What an import says of its labels: lines of warnings, none where all is well.
+
+    where: names the data set in errors. Raises DataError where the order of the numbers was assumed and another agrees
+    far better.
+    """
+    if not found.about or (found.can_judge and found.better is None):
+        return ()
+    if found.better is None:  # of a few faces in folders with names there is nothing to say
+        return (found.sentence(),) if labels.assumed or found.n >= MIN_FACES else ()
+    if labels.assumed:
+        raise DataError(
+            f"{where or 'the data set'}: its numbers are hardly in {ORDERS[labels.assumed][0]}: {found.sentence()}; "
+            f"import it with  --labels {found.better.labels},  or, if you know better, with  --labels {labels.assumed}"
+        )
+    renamed = any("as --labels says" in line for line in labels.said) and not labels.numbers
+    advice = "correct --labels" if renamed else f"--labels {found.better.labels} would read them so"
+    return (f"are the labels right? {found.sentence()}; {advice}",)
