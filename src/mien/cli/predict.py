@@ -115,7 +115,7 @@ def predict(
     if shards is not None or (engine, address, actors) != ("local", "", None):
         from mien.cli.predict_shards import check_shards, predict_into_shards
         from mien.cluster.predict import PredictSettings
-        from mien.data.crops import DetectorChoice
+        from mien.faces import DetectorChoice
 
         foreign: dict[str, object] = {"--out": out, "--annotate": annotate, "--grid": grid, "--batch-size": batch_size}
         foreign |= {"--emoji": emoji or None, "--device": None if device == "auto" else device}

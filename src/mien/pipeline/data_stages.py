@@ -19,8 +19,8 @@ from mien.pipeline.state import Outcome, Report
 
 if TYPE_CHECKING:
     from mien.data.audit import OutOfFold
-    from mien.data.crops import DetectorChoice
     from mien.data.reading.reading import Choices
+    from mien.faces import DetectorChoice
     from mien.training.recipe import Recipe
 
 

@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mien.data.crops import DetectorChoice
 from mien.data.reading.reading import make_choices
 from mien.errors import RecipeError
+from mien.faces import DetectorChoice
 from mien.pipeline import data_stages, model_stages
 from mien.pipeline.context import FLAGS, MODELS, TOY, Context
 from mien.pipeline.settings import Compare, Settings, Train, suggestion

@@ -20,13 +20,14 @@ from typing import Any, Literal
 from mien.config import from_table
 from mien.crop import CropSpec
 from mien.data import audit_settings, dedupe, explore, flags, toy
-from mien.data.crops import CropSettings, DetectorChoice, NoFace, Which
+from mien.data.crops import CropSettings, NoFace, Which
 from mien.data.dedupe import Conflicts, Keep
 from mien.data.reading import reading
 from mien.data.screen import ScreenSettings
 from mien.data.splits import SplitSettings
 from mien.errors import RecipeError
 from mien.evaluation import compare, ensemble, evaluate
+from mien.faces import DetectorChoice
 
 Detector = Literal["mtcnn", "yunet", "haar"]
 Split = Literal["train", "validation", "test"]

@@ -73,11 +73,11 @@ def audit(
     """
     from mien.cli.progress import progress_bar
     from mien.data.audit import audit as run_audit
-    from mien.data.checks import apart
-    from mien.data.crops import DetectorChoice
     from mien.data.readers import open_dataset
+    from mien.faces import DetectorChoice
+    from mien.files import require_apart
 
-    apart(source, out)
+    require_apart(source, out)
     settings = replace(DEFAULTS, near=None if near < 0 else near, folds=folds)
     choice = DetectorChoice(detector, cascade, yunet_weights) if detector else None
     unread: list[str] = []
@@ -122,11 +122,11 @@ def drop(
     - `mien data drop faces --out clean --flags audit/flags.csv --only label-suspect --min-score 0.95`
     """
     from mien.cli.progress import progress_bar
-    from mien.data.checks import apart
     from mien.data.flags import drop_flagged
     from mien.data.readers import open_dataset
+    from mien.files import require_apart
 
-    apart(source, out)
+    require_apart(source, out)
     dataset = open_dataset(source, warn=lambda line: typer.echo(line, err=True))
     with progress_bar("drop", unit="images", quiet=quiet) as progress:
         dropped = drop_flagged(

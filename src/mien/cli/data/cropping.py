@@ -13,7 +13,7 @@ from mien.cli.detector_options import Cascade, Detector, MinFace, Pad, YunetWeig
 from mien.cli.exit_codes import NOT_ALL_READ
 
 if TYPE_CHECKING:
-    from mien.data.crops import DetectorChoice
+    from mien.faces import DetectorChoice
 
 
 def crop(
@@ -70,7 +70,8 @@ def crop(
     """
     from mien.cli.progress import progress_bar
     from mien.crop import CropSpec
-    from mien.data.crops import CropSettings, DetectorChoice, crop_dataset
+    from mien.data.crops import CropSettings, crop_dataset
+    from mien.faces import DetectorChoice
 
     if channels not in (1, 3):
         raise typer.BadParameter(f"{channels}; expected 1 (grey) or 3 (RGB)", param_hint="--channels")
@@ -139,8 +140,8 @@ def screen(
     - `mien data screen fer2013 --out fer2013-faces -d mtcnn -d yunet --votes 1 --keep-test`
     """
     from mien.cli.progress import progress_bar
-    from mien.data.crops import DetectorChoice
     from mien.data.screen import ScreenSettings, screen_dataset
+    from mien.faces import DetectorChoice
 
     choices = tuple(DetectorChoice(name, cascade, yunet_weights) for name in detector)
     settings = ScreenSettings(votes=votes, keep_test=keep_test, pad=pad)
@@ -160,10 +161,10 @@ def screen(
 
 def _say_plan(source: Path, out: Path, detectors: tuple[DetectorChoice, ...]) -> None:
     """What a run would read and write; the detectors are made, so that a missing file of theirs is found now."""
-    from mien.data.checks import apart
     from mien.data.readers import open_source
+    from mien.files import require_apart
 
-    apart(source, out)
+    require_apart(source, out)
     names = [choice.make(min_face=20, threads=1).name for choice in detectors]
     found = open_source(source)
     count = "an unknown number of" if found.total is None else f"{found.total:,}"

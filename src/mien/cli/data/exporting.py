@@ -58,14 +58,14 @@ def export(
     - `mien data export crops --out yolo --as yolo --photographs photos --jpeg 95`
     """
     from mien.cli.progress import progress_bar
-    from mien.data.checks import apart
-    from mien.data.export import ExportSettings, check_export, export_dataset
+    from mien.data.export import ExportSettings, check_layout, export_dataset
     from mien.data.readers import open_dataset
+    from mien.files import require_apart
 
-    apart(source, out)
+    require_apart(source, out)
     dataset = open_dataset(source, warn=lambda line: typer.echo(line, err=True))
     if dry_run:
-        check_export(dataset, ExportSettings(as_, jpeg, photographs, detector))
+        check_layout(dataset, ExportSettings(as_, jpeg, photographs, detector))
         print_counts(dataset.counts(), f"{source}: {len(dataset):,} samples")
         typer.echo(f"would be written to {out} as {as_}")
         return

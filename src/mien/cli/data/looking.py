@@ -40,9 +40,9 @@ def explore(
     """
     from mien.cli.progress import progress_bar
     from mien.data import explore as library
-    from mien.data.checks import apart
+    from mien.files import require_apart
 
-    apart(source, out)
+    require_apart(source, out)
     dataset, left_out = _open(source)
     with progress_bar("explore", unit="images", quiet=quiet) as progress:
         page = library.explore(dataset, out, seed=seed, per_class=per_class, progress=progress)
@@ -106,8 +106,8 @@ def augment(
 
     - `mien data augment data/fer2013 --recipe mien-small --out mien-small.png`
     """
-    from mien.data.checks import apart
     from mien.errors import OutputError
+    from mien.files import require_apart
 
     require_training("augmentation")
     from mien.files import write_bytes
@@ -118,7 +118,7 @@ def augment(
 
     if out.suffix.lower() != ".png":
         raise OutputError(f"{out}: is no name of a PNG; expected one that ends in .png")
-    apart(source, out)
+    require_apart(source, out)
     chosen = load_recipe(recipe) if recipe else None
     names = [level] if level else [] if chosen else [name for name in LEVELS if name != "none"]
     settings = {name: LEVELS[name] for name in names}

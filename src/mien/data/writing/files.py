@@ -8,7 +8,6 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.dataset import CHUNK, Dataset, Progress, split_rank
+from mien.files import resumable_path
 from mien.images import IMAGE_SUFFIXES
 from mien.labels import EIGHT, FERPLUS_VOTES
 
@@ -76,7 +76,7 @@ def write_images(dataset: Dataset, places: Sequence[Path], jpeg: int | None, pro
 
     def write(row: int) -> None:
         if not places[row].exists():
-            with whole(places[row]) as place:
+            with resumable_path(places[row]) as place:
                 place.write_bytes(encode(dataset.image(row), jpeg))
 
     for folder in sorted({place.parent for place in places}):
@@ -87,15 +87,6 @@ def write_images(dataset: Dataset, places: Sequence[Path], jpeg: int | None, pro
             list(pool.map(write, range(first, last)))
             if progress:
                 progress(last, len(dataset))
-
-
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """A hidden name to write to, which becomes `path` when the block ends: a half file never has the name."""
-    # The name is the same in each run, so that a killed run leaves nothing behind that a resumed one does not replace.
-    temporary = path.with_name(f".{path.name}.part")
-    yield temporary
-    temporary.replace(path)
 
 
 def write_manifest(dataset: Dataset, files: Sequence[str] | None, place: Path) -> None:
@@ -129,7 +120,7 @@ def label_texts(dataset: Dataset) -> list[str]:
     return [names[label] for label in dataset.labels.tolist()]
 
 
-def batches(dataset: Dataset, rows: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
+def row_blocks(dataset: Dataset, rows: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
     """Rows in pieces of at most `CHUNK`, and of some 64 MB of pixels, so that large images fit into memory too."""
     sizes = np.cumsum(dataset.shapes[rows].astype(np.int64).prod(1))
     start = 0

@@ -17,16 +17,16 @@ from mien.data.arrays import to_table
 from mien.data.dataset import Dataset, Progress
 from mien.data.writing.files import (
     NO_SPLIT,
-    batches,
     counted,
     encoded,
     ferplus_votes,
     file_names,
     folder_names,
     label_texts,
+    row_blocks,
     split_rows,
-    whole,
 )
+from mien.files import resumable_path
 
 _SHARD_BYTES = 500_000_000
 _TAR_SAMPLES = 5000
@@ -55,9 +55,9 @@ def write_parquet(dataset: Dataset, folder: Path, jpeg: int | None, progress: Pr
                 if file.exists():
                     add(len(shard))
                     continue
-                with whole(file) as place:
+                with resumable_path(file) as place:
                     writer = None
-                    for batch in batches(dataset, shard):
+                    for batch in row_blocks(dataset, shard):
                         images = encoded(dataset, batch, jpeg, pool)
                         cells = [
                             {"bytes": data, "path": names[row] + suffix}
@@ -110,8 +110,8 @@ def write_webdataset(dataset: Dataset, folder: Path, jpeg: int | None, progress:
                 if file.exists():
                     add(len(shard))
                     continue
-                with whole(file) as place, tarfile.open(place, "w", format=tarfile.USTAR_FORMAT) as tar:
-                    for batch in batches(dataset, shard):
+                with resumable_path(file) as place, tarfile.open(place, "w", format=tarfile.USTAR_FORMAT) as tar:
+                    for batch in row_blocks(dataset, shard):
                         images = encoded(dataset, batch, jpeg, pool)
                         for row, data in zip(batch.tolist(), images, strict=True):
                             about = {"source": dataset.sources[row], "split": split, "label": texts[row]}
