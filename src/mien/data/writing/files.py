@@ -28,11 +28,12 @@ _SUFFIX = re.compile("(" + "|".join(re.escape(s) for s in sorted(IMAGE_SUFFIXES)
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?$", re.IGNORECASE)  # names Windows keeps for itself
 
 
-def file_names(dataset: Dataset) -> list[str]:
-    """A name per sample, without a suffix: its row, so that order and uniqueness are kept, and its source."""
+def file_names(dataset: Dataset, rows: NDArray[np.intp] | None = None) -> list[str]:
+    """A name for each of these rows (None: all), without a suffix: its row, which keeps it unique, and its source."""
     width = len(str(max(len(dataset) - 1, 0)))
-    stems = [safe_stem(source) for source in dataset.sources.tolist()]
-    return [f"{row:0{width}d}-{stem}" if stem else f"{row:0{width}d}" for row, stem in enumerate(stems)]
+    places = range(len(dataset)) if rows is None else rows.tolist()
+    stems = [(row, safe_stem(dataset.sources[row])) for row in places]
+    return [f"{row:0{width}d}-{stem}" if stem else f"{row:0{width}d}" for row, stem in stems]
 
 
 def safe_stem(source: str) -> str:
