@@ -338,7 +338,7 @@ def test_audit_command_with_a_quick_network(tmp_path):
 
 
 def test_no_face(tmp_path):
-    from mien.data.crops import DetectorChoice
+    from mien.faces import DetectorChoice
 
     dataset = dataset_of([noise(0), np.zeros((48, 48, 1), np.uint8)], ["train"] * 2, [0, 1])
     audit(dataset, tmp_path / "a", AuditSettings(near=None), detector=DetectorChoice("haar"))

@@ -22,10 +22,11 @@ from mien.cluster.predict import PredictSettings, predict_shards
 from mien.cluster.ray_workers import TRIES, Lost, RaySettings, connected, in_order, ray_workers
 from mien.cluster.tune import TuneSettings, tune_on_ray
 from mien.data.arrays import open_arrays
-from mien.data.crops import CropSettings, DetectorChoice, crop_dataset
+from mien.data.crops import CropSettings, crop_dataset
 from mien.data.importing import import_dataset
 from mien.data.toy import write_toy_folders
 from mien.errors import ClusterError, MissingExtraError, ModelFileError
+from mien.faces import DetectorChoice
 from tiny_models import make_model
 
 ray = pytest.importorskip("ray", reason="needs the extra [cluster]")

@@ -11,7 +11,7 @@ import typer
 from mien.cli.completion import complete_detector
 
 if TYPE_CHECKING:
-    from mien.data.crops import DetectorChoice
+    from mien.faces import DetectorChoice
 
 _DETECTOR = typer.Option(
     "--detector",
@@ -45,6 +45,6 @@ class DetectorFiles:
 
     def choice(self, detector: str) -> DetectorChoice:
         """The detector of that name, with the file it needs."""
-        from mien.data.crops import DetectorChoice
+        from mien.faces import DetectorChoice
 
         return DetectorChoice(detector, self.cascade, self.yunet_weights)

@@ -61,8 +61,9 @@ def explain(
         warn(problem)
     areas, count = explanation.test.areas(), len(explanation.faces)
     typer.echo(
-        f"{count} face{'' if count == 1 else 's'}, {explanation.method}; area under deletion {areas['deletion']:.3f} (chance "
-        f"{areas['random_deletion']:.3f}), insertion {areas['insertion']:.3f} (chance {areas['random_insertion']:.3f})"
+        f"{count} face{'' if count == 1 else 's'}, {explanation.method}; area under deletion {areas['deletion']:.3f} "
+        f"(chance {areas['random_deletion']:.3f}), insertion {areas['insertion']:.3f} "
+        f"(chance {areas['random_insertion']:.3f})"
     )
     typer.echo(str(out / "sheet.png"))
     if explanation.problems:

@@ -49,7 +49,7 @@ class RecognizerOptions:
     def for_shards(self, *, tta: bool) -> PredictSettings:
         """The same for `mien predict --shards`."""
         from mien.cluster.predict import PredictSettings
-        from mien.data.crops import DetectorChoice
+        from mien.faces import DetectorChoice
 
         choice = DetectorChoice(self.detector, self.cascade, self.yunet_weights)
         return PredictSettings(tuple(self.models), choice, self.settings.min_face, self.settings.abstain_below, tta)

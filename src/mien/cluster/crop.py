@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Literal
 
 from mien.cluster.ray_workers import TRIES, Lost, RaySettings, in_order, ray_workers
-from mien.data.crops import Cropped, CroppedSource, DetectorChoice, crop_dataset
+from mien.data.crops import Cropped, CroppedSource, crop_dataset
 from mien.data.dataset import Chunk, Progress, Source, SourceOver, Step
 from mien.data.readers import Opened
 from mien.data.reading.image_files import ImageFiles
 from mien.data.reading.trees import Folder
 from mien.data.settings import CropSettings
 from mien.errors import ClusterError
+from mien.faces import DetectorChoice
 
 PART = 64
 """The number of image files that a worker gets at a time."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import queue
 from collections.abc import Callable, Iterator, Sequence
@@ -17,12 +16,11 @@ from numpy.typing import NDArray
 
 from mien.crop import crop_faces
 from mien.data.arrays import PROBLEMS, read_problems
-from mien.data.checks import apart
 from mien.data.dataset import Chunk, Dataset, Problem, Progress, Source, SourceOver, text_column
 from mien.data.settings import CropSettings, Which
-from mien.errors import DetectorError
-from mien.faces import FaceDetector, make_detector
+from mien.faces import DetectorChoice, FaceDetector
 from mien.faces.geometry import large_enough, taken
+from mien.files import require_apart
 from mien.images import as_image
 from mien.results import Detections
 
@@ -36,31 +34,6 @@ PADS = {"mtcnn": 0.25, "yunet": 0.0, "haar": 0.5}
 
 Made = TypeVar("Made")
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True, slots=True)
-class DetectorChoice:
-    """A face detector by name, one of `mien.faces.DETECTORS`, and the files it reads; as in `make_detector`."""
-
-    name: str = "mtcnn"
-    cascade: Path | None = None
-    yunet_weights: Path | None = None
-
-    def make(self, *, min_face: float, threads: int) -> FaceDetector:
-        """The detector. Raises DetectorError."""
-        return make_detector(
-            self.name, min_face=min_face, cascade=self.cascade, yunet_weights=self.yunet_weights, threads=threads
-        )
-
-    def identity(self) -> str:
-        """A text that is the same only for the same detector: its name, and the checksum of a file of the user's."""
-        file = {"haar": self.cascade, "yunet": self.yunet_weights}.get(self.name)
-        if file is None:
-            return self.name
-        try:
-            return f"{self.name} {hashlib.sha256(file.read_bytes()).hexdigest()[:16]}"
-        except OSError as error:
-            raise DetectorError(f"{file}: can't be read ({error.strerror}); check the path") from error
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,10 +64,10 @@ def crop_dataset(
     stopped. engine: makes the source of the faces from that of the images; None: `CroppedSource`.
     Raises DataError, DetectorError, OutputError, MissingExtraError.
     """
-    from mien.data.export import write_source
     from mien.data.readers import open_source
+    from mien.data.writing.source import write_source
 
-    apart(source, out)
+    require_apart(source, out)
     recorded = {"detector": detector.identity(), **settings.to_dict()}
     opened = open_source(source)
     if engine is None:
@@ -138,7 +111,7 @@ def find_faces(detector: FaceDetector, image: Image, *, pad: float | None = None
     return Detections(boxes, found.scores, landmarks)
 
 
-def choose_faces(found: Detections, *, min_face: int, which: Which) -> Detections:
+def select_faces(found: Detections, *, min_face: int, which: Which) -> Detections:
     """Those faces that are large enough, from left to right as recognition has them; or the largest alone."""
     chosen = large_enough(found, min_face=min_face)
     if which == "all" or chosen.cropped or not len(chosen):
@@ -172,7 +145,7 @@ class CroppedSource(SourceOver):
         image = as_image(image, "the image")
         wanted = self.settings
         found = find_faces(detector, image, pad=wanted.pad)
-        faces = choose_faces(found, min_face=wanted.min_face, which=wanted.faces)
+        faces = select_faces(found, min_face=wanted.min_face, which=wanted.faces)
         wrong = ""
         if not len(faces) and wanted.no_face == "drop":
             too_small = f" of {wanted.min_face} pixels or more" if len(found) else ""

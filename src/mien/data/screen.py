@@ -14,13 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.arrays import read_problems, write_arrays
-from mien.data.checks import apart
-from mien.data.crops import DetectorChoice, Workers, find_faces
+from mien.data.crops import Workers, find_faces
 from mien.data.dataset import Chunk, Dataset, Problem, Progress, Source, SourceOver, split_rank
 from mien.data.settings import ScreenSettings
 from mien.errors import DataError
-from mien.faces import FaceDetector
-from mien.files import atomic_text, write_bytes
+from mien.faces import DetectorChoice, FaceDetector
+from mien.files import atomic_text, require_apart, write_bytes
 from mien.images import as_image
 from mien.pages import contact_sheet, png, shrink
 
@@ -83,7 +82,7 @@ def screen_dataset(
     """
     from mien.data.readers import open_source
 
-    apart(source, out)
+    require_apart(source, out)
     _check(detectors, settings)
     opened = open_source(source)
     screened = ScreenedSource(opened, tuple(detectors), settings, workers or os.cpu_count() or 1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from mien.errors import DataError, ExportError
 from mien.evaluation.fitting import fitting_split, fitting_targets
 from mien.exporting.formats import INT8, Format, find_format, open_quietly
 from mien.exporting.parity import Parity, compare
-from mien.files import atomic_path, cannot_write, make_folder
+from mien.files import atomic_folder, atomic_path, make_folder
 from mien.labels import canonical_all
 from mien.model_file import ModelFile, open_model
 from mien.version import __version__
@@ -134,18 +133,10 @@ def export(
 
 def _export_folder(source: ModelFile, form: Format, out: Path, faces: _Faces | None) -> Export:
     assert form.write is not None
-    try:
-        with tempfile.TemporaryDirectory(dir=out.absolute().parent, prefix=f".{out.name[:100]}.") as hidden:
-            folder = Path(hidden, "new")
-            folder.mkdir()
-            form.write(source, folder)
-            parity = None if faces is None else _compare(source, form, folder, faces)
-            (folder / LABELS_FILE).write_text(_labels_text(source, form, folder, parity), "utf-8")
-            if out.exists():
-                out.rename(Path(hidden, "old"))
-            folder.rename(out)
-    except OSError as error:
-        raise cannot_write(out, error) from error
+    with atomic_folder(out, replace=True) as folder:  # `_check_free` has decided
+        form.write(source, folder)
+        parity = None if faces is None else _compare(source, form, folder, faces)
+        (folder / LABELS_FILE).write_text(_labels_text(source, form, folder, parity), "utf-8")
     return _described(source, form, out, parity)
 
 

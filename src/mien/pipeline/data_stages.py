@@ -18,9 +18,9 @@ from mien.pipeline.settings import common_fields
 from mien.pipeline.state import Outcome, StageReport
 
 if TYPE_CHECKING:
-    from mien.data.crops import DetectorChoice
     from mien.data.reading.reading import Choices
     from mien.data.settings import SplitSettings
+    from mien.faces import DetectorChoice
     from mien.training.recipe import Recipe
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mien.config import suggested
-from mien.data.crops import DetectorChoice
 from mien.data.reading.reading import make_choices
 from mien.errors import RecipeError
+from mien.faces import DetectorChoice
 from mien.pipeline import data_stages, model_stages
 from mien.pipeline.context import FLAGS, MODELS, TOY, Context
 from mien.pipeline.settings import CompareTable, Settings, TrainTable

@@ -19,12 +19,12 @@ from typing import Annotated, Any, Literal
 from mien.config import Setting, check_ranges, default_of, from_table, suggested
 from mien.crop_spec import CropSpec
 from mien.data import dedupe, explore, flags, toy
-from mien.data.crops import DetectorChoice
 from mien.data.dedupe import Conflicts, Keep
 from mien.data.reading import reading
 from mien.data.settings import AuditChoices, CropSettings, NoFace, ScreenSettings, SplitSettings, Which
 from mien.errors import RecipeError
 from mien.evaluation import compare, ensemble, evaluate
+from mien.faces import DetectorChoice
 
 Detector = Literal["mtcnn", "yunet", "haar"]
 Split = Literal["train", "validation", "test"]

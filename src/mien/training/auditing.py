@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from mien.config import default_of, to_toml
 from mien.data.audit import audit as audit_dataset
-from mien.data.checks import apart
-from mien.data.crops import DetectorChoice
 from mien.data.dataset import Progress
 from mien.data.readers import open_dataset
 from mien.data.settings import AuditChoices, AuditSettings
+from mien.faces import DetectorChoice
+from mien.files import require_apart
 from mien.training.recipe import Recipe, load_recipe
 from mien.training.train import log_warning, require_training
 
@@ -72,7 +72,7 @@ def audit(
         >>> mien.audit("fer2013.csv", "audit", suspects=False).samples  # doctest: +SKIP
     """
     source, folder = Path(data), Path(out)
-    apart(source, folder)
+    require_apart(source, folder)
     out_of_fold, quick = None, ""
     if suspects:
         network = _quick_network(recipe, seed, epochs)

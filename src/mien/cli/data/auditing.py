@@ -92,11 +92,11 @@ def drop(
     - `mien data drop faces --out clean --flags audit/flags.csv --only label-suspect --min-score 0.95`
     """
     from mien.cli.progress import progress_bar
-    from mien.data.checks import apart
     from mien.data.flags import drop_flagged
     from mien.data.readers import open_dataset
+    from mien.files import require_apart
 
-    apart(source, out)
+    require_apart(source, out)
     with progress_bar("drop", unit="images", quiet=quiet) as progress:
         dropped = drop_flagged(
             open_dataset(source, warn=warn), out, flags=flags, only=only, min_score=min_score, from_test=from_test,

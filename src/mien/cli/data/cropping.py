@@ -17,8 +17,8 @@ from mien.cli.output_options import DataSet, DryRun, NewData, Quiet, Resume
 from mien.data.settings import CropSettings, ScreenSettings
 
 if TYPE_CHECKING:
-    from mien.data.crops import DetectorChoice
     from mien.data.dataset import Source
+    from mien.faces import DetectorChoice
 
 _Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Threads. [default: one a processor]")]
 
@@ -130,10 +130,10 @@ def _on_ray(options: RayOptions, detector: DetectorChoice, settings: CropSetting
 
 def _print_plan(source: Path, out: Path, detectors: tuple[DetectorChoice, ...]) -> None:
     """What a run would read and write. The detectors are made, so that a missing file of theirs is found now."""
-    from mien.data.checks import apart
     from mien.data.readers import open_source
+    from mien.files import require_apart
 
-    apart(source, out)
+    require_apart(source, out)
     names = [choice.make(min_face=20, threads=1).name for choice in detectors]
     found = open_source(source)
     count = "an unknown number of" if found.total is None else f"{found.total:,}"

@@ -48,14 +48,14 @@ def export(
     - `mien data export crops --out yolo --as yolo --photographs photos --jpeg 95`
     """
     from mien.cli.progress import progress_bar
-    from mien.data.checks import apart
-    from mien.data.export import check_export, export_dataset
+    from mien.data.export import check_layout, export_dataset
     from mien.data.readers import open_dataset
+    from mien.files import require_apart
 
-    apart(source, out)
+    require_apart(source, out)
     dataset = open_dataset(source, warn=warn)
     if dry_run:
-        check_export(dataset, settings)
+        check_layout(dataset, settings)
         print_counts(dataset.counts(), f"{source}: {len(dataset):,} samples")
         typer.echo(f"would be written to {out} as {settings.as_}")
         return

@@ -48,9 +48,9 @@ def explore(
     """
     from mien.cli.progress import progress_bar
     from mien.data import explore as library
-    from mien.data.checks import apart
+    from mien.files import require_apart
 
-    apart(source, out)
+    require_apart(source, out)
     dataset, left_out = _open(source)
     with progress_bar("explore", unit="images", quiet=quiet) as progress:
         page = library.explore(dataset, out, seed=seed, per_class=per_class, progress=progress)
@@ -104,15 +104,15 @@ def augment(
 
     - `mien data augment data/fer2013 --recipe mien-small --out mien-small.png`
     """
-    from mien.data.checks import apart
     from mien.errors import OutputError
+    from mien.files import require_apart
 
     require_training("augmentation")
     from mien.training.preview import write_preview
 
     if out.suffix.lower() != ".png":
         raise OutputError(f"{out}: is no name of a PNG; expected one that ends in .png")
-    apart(source, out)
+    require_apart(source, out)
     dataset, _ = _open(source)
     write_preview(dataset, out, level=level, recipe=recipe, faces=faces, views=views, seed=seed)
     typer.echo(str(out))
