@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -96,12 +96,11 @@ def watch(
     import signal
 
     from mien.faces import make_detector
-    from mien.media.timeline_summary import TimelineCounter
     from mien.media.video.opening import RawFormat, open_video
-    from mien.recognition.outputs import Ending, EventOutput, NamedOutput, close_outputs, write_outputs
+    from mien.recognition.outputs import Ending, EventOutput
     from mien.recognition.recognizer import Recognizer
     from mien.recognition.shortcuts import network_threads
-    from mien.recognition.watch_files import frame_drawer, open_files
+    from mien.recognition.watch_files import WatchWriter
 
     models = one_model(model)
     train_missing_model(models, train_if_missing, recipe, set_, quiet=quiet)
@@ -122,45 +121,35 @@ def watch(
         threads=threads,
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # systemd's and Docker's way to end is Ctrl-C's
-    with _truncated_as_json(format_ == "json"), ExitStack() as stack:  # closes what was opened where something can't be
+    with _truncated_as_json(format_ == "json"):
         opened = open_video(source, raw=RawFormat.parse(raw) if raw else None, rate=rate, live=live)
-        stack.callback(opened.close)
-        draw = frame_drawer(emoji=emoji, privacy=privacy)
         page = opened.live and not window
-        images = record is not None or plot is not None or page or window
         watched = recognizer.watch(
             opened,
             every=every,
             smooth_s=smooth,
-            keep_images=images,
+            keep_images=record is not None or plot is not None or page or window,
             max_seconds=max_seconds,
             region=region or None,
         )
-        counter = TimelineCounter()
-        outputs = [NamedOutput("", counter)]
-        stack.callback(close_outputs, outputs)
-        hidden = privacy != "none"
-        open_files(
-            outputs,
-            opened,
-            recognizer.summary(),
-            timeline=timeline,
-            plot=plot,
-            record=record,
-            faces_in_plot=not hidden,
-        )
-        if events:
-            outputs.append(NamedOutput("", EventOutput()))
-        if window:
-            from mien.media.window import Window
+        with WatchWriter(watched, recognizer.summary(), emoji=emoji, privacy=privacy) as writer:
+            if timeline is not None:
+                writer.add_timeline(timeline)
+            if plot is not None:
+                writer.add_plot(plot)
+            if record is not None:
+                writer.add_recording(record)
+            if events:
+                writer.add(EventOutput())
+            if window:
+                from mien.media.window import Window
 
-            outputs.append(NamedOutput("", Window(opened.name, stop=watched.close), drawn=True))
-        if page:
-            outputs.append(NamedOutput("", _live_page(recognizer, watched, opened, port, browser=browser), drawn=True))
-        stack.pop_all()
-        with _Progress(opened, watched, quiet=quiet or events) as progress:
-            done = write_outputs(watched, outputs, draw=draw, live=opened.live, each=progress.show)
-    _report(done, counter, as_json=format_ == "json", events=events, to_stdout=str(timeline) == "-")
+                writer.add(Window(opened.name, stop=watched.close), drawn=True)
+            if page:
+                writer.add(_live_page(recognizer, watched, opened, port, browser=browser), drawn=True)
+            with _Progress(opened, watched, quiet=quiet or events) as progress:
+                done = writer.write(progress.show)
+    _report(done, writer.counter, as_json=format_ == "json", events=events, to_stdout=str(timeline) == "-")
     if done.error is not None:
         typer.echo(f"mien: {done.error}", err=True)
         raise typer.Exit(NOT_ALL_READ)
@@ -195,29 +184,25 @@ def follow_video(
 
     from mien.files import write_text
     from mien.media.timeline import CsvTimeline, JsonLinesTimeline
-    from mien.media.timeline_summary import TimelineCounter, summary_text
+    from mien.media.timeline_summary import summary_text
     from mien.media.video.opening import open_video
-    from mien.recognition.outputs import Ending, NamedOutput, write_outputs
-    from mien.recognition.watch_files import frame_drawer
+    from mien.recognition.outputs import Ending
+    from mien.recognition.watch_files import WatchWriter
 
-    counter = TimelineCounter()
-    outputs = [NamedOutput("", counter)]
     opened = open_video(video)
-    with ExitStack() as stack:
-        stack.callback(opened.close)
+    watched = recognizer.watch(opened)
+    with WatchWriter(watched, recognizer.summary()) as writer:
         if format_name in {"csv", "jsonl"}:
             kind = CsvTimeline if format_name == "csv" else JsonLinesTimeline
-            rows = kind(output, recognizer.labels, source=opened.name)
-            outputs.append(NamedOutput(str(output or ""), rows))
-        watched = recognizer.watch(opened)
-        stack.pop_all()
+            writer.add(kind(output, recognizer.labels, source=opened.name), name=str(output or ""))
         with _Progress(opened, watched, quiet=quiet or (output is None and format_name != "table")) as progress:
-            done = write_outputs(watched, outputs, draw=frame_drawer(), live=False, each=progress.show)
+            done = writer.write(progress.show)
+    summary = writer.counter.summary()
     if format_name in {"table", "json"}:
-        text = summary_text(counter.summary(), colors=output is None and sys.stdout.isatty())
+        text = summary_text(summary, colors=output is None and sys.stdout.isatty())
         if format_name == "json":
             about = {"model": recognizer.summary().to_dict(), "source": video}
-            text = json.dumps(about | counter.summary().to_dict(), indent=2) + "\n"
+            text = json.dumps(about | summary.to_dict(), indent=2) + "\n"
         if output is None:
             typer.echo(text, nl=False)
         else:
