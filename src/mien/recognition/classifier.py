@@ -11,10 +11,8 @@ from mien.crop import VIEWS, CropSpec, crop_faces, ten_views
 from mien.errors import ModelFileError
 from mien.labels import canonical_all
 from mien.model_file import ModelFile
+from mien.recognition.scheduling import Crops
 from mien.results import Detections, ModelSummary
-
-Crops = tuple[NDArray[np.uint8], ...]
-"""The faces of one image, once for each way in which the models want them cut: uint8 (N, H, W, C) each."""
 
 
 class Classifier:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast, overload
 
@@ -24,9 +24,9 @@ from mien.image_arrays import ColorOrder, Tensor, check_color
 from mien.images import MAX_PIXELS
 from mien.inference import check_device
 from mien.model_file import DEFAULT_MODEL, ModelFile, open_model
-from mien.recognition.classifier import Classifier, Crops
+from mien.recognition.classifier import Classifier
 from mien.recognition.inputs import images_of, is_in_memory, is_one, name_of, read_image, spread
-from mien.recognition.scheduling import run_ahead
+from mien.recognition.scheduling import BatchLimit, Crops, DetectedImage, batches, run_ahead
 from mien.results import Box, Detections, Face, ImageResult, ModelSummary, Point, Results
 
 if TYPE_CHECKING:
@@ -41,31 +41,6 @@ if TYPE_CHECKING:
     Source = str | os.PathLike[str] | Encoded | Image.Image | NDArray[Any] | Tensor
 
 Model = str | Path | ModelFile
-
-_HELD_PIXELS = 32_000_000  # images that are kept wait for their answers; no more than about 100 MB of them
-
-
-def _no_faces() -> Detections:
-    return Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
-
-
-@dataclass(frozen=True, slots=True)
-class DetectedImage:
-    """An image whose faces are detected and cropped, and wait to be classified."""
-
-    result: ImageResult
-    detections: Detections = field(default_factory=_no_faces)
-    crops: Crops = ()
-
-    @property
-    def face_count(self) -> int:
-        """How many faces it has."""
-        return len(self.crops[0]) if self.crops else 0
-
-    @property
-    def held_pixels(self) -> int:
-        """How much of it is kept."""
-        return 0 if self.result.image is None else self.result.width * self.result.height
 
 
 class Recognizer:
@@ -243,15 +218,11 @@ class Recognizer:
             keep = is_in_memory(source) if keep_images is None else keep_images
             return pool.submit(self.detect_source, source, name_of(source, index), keep, color)
 
-        waiting: list[DetectedImage] = []
+        limit = BatchLimit(self._batch_size, self._batch_size)
         try:
-            for future in run_ahead((submit(*item) for item in enumerate(sources)), 2 * self._workers):
-                # Classifies the batch rather than wait for the next image; batches fill up if detection is fast.
-                if waiting and (not future.done() or self._enough(waiting)):
-                    yield from self.classify(waiting)
-                    waiting = []
-                waiting.append(future.result())
-            yield from self.classify(waiting)
+            jobs = run_ahead((submit(*item) for item in enumerate(sources)), 2 * self._workers)
+            for batch in batches(jobs, limit, eager=True):
+                yield from self.classify(batch)
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -370,13 +341,6 @@ class Recognizer:
         height, width = image.shape[:2]
         kept = image if keep_image else None
         return DetectedImage(ImageResult(name, width, height, image=kept, labels=self.labels), detections, crops)
-
-    def _enough(self, waiting: Sequence[DetectedImage]) -> bool:
-        return (
-            len(waiting) >= self._batch_size
-            or sum(each.face_count for each in waiting) >= self._batch_size
-            or sum(each.held_pixels for each in waiting) >= _HELD_PIXELS
-        )
 
     def _probabilities(self, crops: Crops) -> Iterator[NDArray[np.float32]]:
         for start in range(0, len(crops[0]), self._faces_a_call):

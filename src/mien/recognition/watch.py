@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from mien.errors import MienError
 from mien.media.video.frames import Frame, FrameSource
 from mien.recognition.channels import Channel
-from mien.recognition.classifier import Crops
 from mien.recognition.region import Region, cut_out, moved
+from mien.recognition.scheduling import Crops
 from mien.recognition.smoothing import Smoother
 from mien.recognition.tracking import Tracked, Tracker
 from mien.results import Detections, Face, FrameResult, TrackedFace
