@@ -86,9 +86,9 @@ def _recognise(out: Path) -> Path:
     from importlib import resources
 
     from mien.images import read_image
-    from mien.media.draw import draw_faces, encode_image
     from mien.model_file import DEFAULT_MODEL
     from mien.recognition.recognizer import Recognizer
+    from mien.results.draw import draw_faces, encode_image
 
     typer.echo(f"4. Recognising a photograph with {DEFAULT_MODEL}.")
     photo = Path(str(resources.files("mien.examples") / "astronaut.png"))

@@ -19,10 +19,10 @@ from mien.cli.training_options import RecipeChanges, TrainIfMissing, TrainingRec
 if TYPE_CHECKING:
     from mien.media.addresses import NamedImage
     from mien.media.grid import FaceGrid
-    from mien.media.sinks import AnnotatedFolder
     from mien.media.skipped import SkippedFiles
     from mien.recognition.recognizer import Recognizer
     from mien.results import ImageResult
+    from mien.results.draw import AnnotatedFolder
 
 Format = Literal["table", "json", "jsonl", "csv"]
 
@@ -148,7 +148,7 @@ def predict(
         _predict_video(recognizer, video, chosen, out, quiet=quiet)
         return
     from mien.media.grid import FaceGrid
-    from mien.media.sinks import AnnotatedFolder
+    from mien.results.draw import AnnotatedFolder
 
     folder = AnnotatedFolder(annotate, emoji=emoji) if annotate is not None else None
     sheet = FaceGrid(grid, emoji=emoji) if grid is not None else None
