@@ -16,18 +16,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.crop import VIEWS
 from mien.errors import ImageError, MienError, VideoError
 from mien.faces import FaceDetector, make_detector
-from mien.faces.geometry import large_enough
 from mien.image_arrays import ColorOrder, Tensor, check_color
 from mien.images import MAX_PIXELS
 from mien.inference import check_device
 from mien.model_file import DEFAULT_MODEL, ModelFile, open_model
-from mien.recognition.classifier import Classifier
+from mien.recognition.classifier import Classifier, FaceSteps
 from mien.recognition.inputs import images_of, is_in_memory, is_one, name_of, read_image, spread
-from mien.recognition.scheduling import BatchLimit, Crops, DetectedImage, batches, run_ahead
-from mien.results import Box, Detections, Face, ImageResult, ModelSummary, Point, Results
+from mien.recognition.scheduling import BatchLimit, DetectedImage, batches, run_ahead
+from mien.results import ImageResult, ModelSummary, Results
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -103,18 +101,14 @@ class Recognizer:
         opened = [
             m if isinstance(m, ModelFile) else open_model(m, threads=threads, spin=False, device=device) for m in models
         ]
+        if isinstance(detector, str):
+            detector = make_detector(detector, min_face=min_face, threads=threads, device=device)
         self.classifier = Classifier(opened, tta=tta)
-        self.detector: FaceDetector = (
-            make_detector(detector, min_face=min_face, threads=threads, device=device)
-            if isinstance(detector, str)
-            else detector
+        self.steps = FaceSteps(
+            detector, self.classifier, min_face=min_face, abstain_below=abstain_below, batch_size=batch_size
         )
-        self._min_face = min_face
-        self._abstain_below = abstain_below
-        self._batch_size = batch_size
-        self._faces_a_call = max(1, batch_size // VIEWS) if tta else batch_size
+        self._batch_size, self._max_pixels = batch_size, max_pixels
         self._workers = workers or min(4, os.cpu_count() or 1)
-        self._max_pixels = max_pixels
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -272,7 +266,7 @@ class Recognizer:
         try:
             return Watch(
                 opened,
-                self,
+                self.steps,
                 every=every,
                 smooth_s=smooth_s,
                 keep_images=keep_images,
@@ -283,30 +277,6 @@ class Recognizer:
         except (ValueError, VideoError):
             opened.close()
             raise
-
-    def detect(self, image: NDArray[np.uint8]) -> Detections:
-        """The faces of an RGB image (H, W, 3) that are large enough, from left to right."""
-        return large_enough(self.detector.detect(image), min_face=self._min_face)
-
-    def crop(self, image: NDArray[np.uint8], detections: Detections) -> Crops:
-        """The faces of an RGB image, cropped as the model wants them; `()` where there are none."""
-        return self.classifier.crop(image, detections) if len(detections) else ()
-
-    def classify_crops(
-        self,
-        found: Sequence[tuple[Detections, Crops]],
-        images: Sequence[NDArray[np.uint8] | None] | None = None,
-    ) -> Iterator[tuple[Face, ...]]:
-        """The faces of each image, from detections and their crops (`()` where there are none), in batches.
-
-        images: what their faces keep, RGB (H, W, 3).
-        """
-        with_faces = [crops for _, crops in found if crops]
-        rows: Iterator[NDArray[np.float32]] = iter(())
-        if with_faces:
-            rows = self._probabilities(tuple(np.concatenate(same) for same in zip(*with_faces, strict=True)))
-        for (detections, crops), image in zip(found, images or [None] * len(found), strict=True):
-            yield tuple(self._faces(detections, rows, image)) if crops else ()
 
     def detect_source(
         self, source: object, name: str, keep_image: bool = False, color: ColorOrder = "rgb"
@@ -323,14 +293,14 @@ class Recognizer:
     def classify(self, detected: Sequence[DetectedImage]) -> list[ImageResult]:
         """The second half: classifies the faces of all images together; results in the order of the images."""
         found = [(each.detections, each.crops) for each in detected]
-        faces = self.classify_crops(found, [each.result.image for each in detected])
+        faces = self.steps.classify(found, [each.result.image for each in detected])
         return [replace(each.result, faces=its) for each, its in zip(detected, faces, strict=True)]
 
     def _detect_source(self, source: object, name: str, keep_image: bool, color: ColorOrder) -> DetectedImage:
         try:
             image = read_image(source, name, color=color, max_pixels=self._max_pixels)
-            detections = self.detect(image)
-            crops = self.crop(image, detections)
+            detections = self.steps.detect(image)
+            crops = self.steps.crop(image, detections)
             if keep_image and isinstance(source, np.ndarray) and np.may_share_memory(image, source):
                 image = image.copy()  # the caller may fill the array with the next frame
         except MemoryError as error:
@@ -341,27 +311,3 @@ class Recognizer:
         height, width = image.shape[:2]
         kept = image if keep_image else None
         return DetectedImage(ImageResult(name, width, height, image=kept, labels=self.labels), detections, crops)
-
-    def _probabilities(self, crops: Crops) -> Iterator[NDArray[np.float32]]:
-        for start in range(0, len(crops[0]), self._faces_a_call):
-            yield from self.classifier.probabilities(tuple(c[start : start + self._faces_a_call] for c in crops))
-
-    def _faces(
-        self, detections: Detections, rows: Iterator[NDArray[np.float32]], image: NDArray[np.uint8] | None
-    ) -> Iterator[Face]:
-        marks: list[list[Point]] | list[None] = (
-            [None] * len(detections) if detections.landmarks is None else detections.landmarks.tolist()
-        )
-        for box, score, points in zip(detections.boxes.tolist(), detections.scores.tolist(), marks, strict=True):
-            row = next(rows)
-            best = int(row.argmax())
-            yield Face(
-                box=Box(*box),
-                detection_score=score,
-                expression=self.labels[best],
-                confidence=float(row[best]),
-                probabilities=dict(zip(self.labels, row.tolist(), strict=True)),
-                abstained=bool(row[best] < self._abstain_below),
-                landmarks=None if points is None else tuple((x, y) for x, y in points),
-                image=image,
-            )
