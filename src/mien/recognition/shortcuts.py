@@ -228,7 +228,7 @@ def _kept(models: tuple[Model, ...], _versions: tuple[object, ...], detector: st
 
 def _version(model: Model) -> object:
     """What changes when a model's file does."""
-    if isinstance(model, ModelFile) or not (path := Path(model)).is_file():
+    if isinstance(model, ModelFile) or not (path := Path(model)).exists():
         return None
     status = path.stat()
     return status.st_mtime_ns, status.st_size
