@@ -183,7 +183,7 @@ def follow_video(
     import sys
 
     from mien.files import write_text
-    from mien.media.timeline import CsvTimeline, JsonLinesTimeline
+    from mien.media.timeline import LinesTimeline
     from mien.media.timeline_summary import summary_text
     from mien.media.video.opening import open_video
     from mien.recognition.outputs import Ending
@@ -193,8 +193,9 @@ def follow_video(
     watched = recognizer.watch(opened)
     with WatchWriter(watched, recognizer.summary()) as writer:
         if format_name in {"csv", "jsonl"}:
-            kind = CsvTimeline if format_name == "csv" else JsonLinesTimeline
-            writer.add(kind(output, recognizer.labels, source=opened.name), name=str(output or ""))
+            form: Literal["csv", "jsonl"] = "csv" if format_name == "csv" else "jsonl"
+            rows = LinesTimeline(output, recognizer.labels, source=opened.name, form=form)
+            writer.add(rows, name=str(output or ""))
         with _Progress(opened, watched, quiet=quiet or (output is None and format_name != "table")) as progress:
             done = writer.write(progress.show)
     summary = writer.counter.summary()

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import MienError
+from mien.files import ClosedAtExit
 from mien.media.video.frames import Frame, FrameSource
 from mien.recognition.channels import Channel
 from mien.recognition.classifier import FaceSteps
@@ -90,7 +91,7 @@ class _Followed:
     image: NDArray[np.uint8] | None
 
 
-class Watch:
+class Watch(ClosedAtExit):
     """Follows the faces of a source: iterate over it, once, for a FrameResult for each frame, in order.
 
     It begins with the first result that is asked for. Leaving the loop, the `with` block or `close` ends its threads.
@@ -152,12 +153,6 @@ class Watch:
                 raise self._results.error
         finally:
             self.close()
-
-    def __enter__(self) -> Watch:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Ends the threads and lets go of the source; also from another thread, and more than once."""

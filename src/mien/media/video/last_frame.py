@@ -44,7 +44,7 @@ class LastFrame:
         if not self._packets:
             return False
         if stream.codec_context.name in _WITH_SLICES and not _SLICE.search(bytes(self._packets[-1])):
-            return True  # no more than the header of a picture, for which the decoder gives neither frame nor error
+            return True  # only the header of a frame, for which the decoder returns neither frame nor error
         codec = cast("VideoCodecContext", CodecContext.create(stream.codec_context.name, "r"))
         codec.extradata = stream.codec_context.extradata
         codec.thread_count = 1  # so that an error belongs to the packet that was given
