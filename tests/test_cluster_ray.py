@@ -173,7 +173,7 @@ class DeadlySettings(PredictSettings):
 
     def recognizer(self):
         made = super().recognizer()
-        made.detector = Deadly(made.detector, self.marker)
+        made.steps.detector = Deadly(made.steps.detector, self.marker)
         return made
 
 

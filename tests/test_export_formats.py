@@ -150,7 +150,7 @@ def test_a_folder_says_what_its_files_are(tmp_path: Path) -> None:
 
 def test_openvino_is_used_without_its_telemetry(tmp_path: Path) -> None:
     need("openvino")
-    code = "import sys; from mien.exporting.to_openvino import load_openvino; load_openvino(); print(*sys.modules)"
+    code = "import sys; from mien.inference import load_openvino; load_openvino(); print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], env={"HOME": str(tmp_path), "PYTHONPATH": ":".join(sys.path)},
         capture_output=True, text=True, check=True,

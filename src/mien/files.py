@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Self, TextIO
 
 from mien.errors import OutputError
 
@@ -116,6 +116,20 @@ def make_folder(path: Path) -> None:
             pass
     except OSError as error:
         raise cannot_write(path, error) from error
+
+
+class ClosedAtExit:
+    """A context manager of something with a method `close`."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Completes what was written; once is enough."""
+        raise NotImplementedError
 
 
 def cannot_write(path: Path, error: OSError) -> OutputError:

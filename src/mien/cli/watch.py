@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -20,9 +20,10 @@ from mien.recognition.settings import WatchSettings
 if TYPE_CHECKING:
     from mien.media.timeline_summary import TimelineCounter
     from mien.media.video.frames import FrameSource
-    from mien.recognition.outputs import NamedOutput, OutputSummary
+    from mien.recognition.outputs import FrameOutput, OutputSummary
     from mien.recognition.recognizer import Recognizer
     from mien.recognition.watch import Watch
+    from mien.recognition.watch_files import WatchWriter
     from mien.results import FrameResult
     from mien.serving.live import LivePage
 
@@ -45,6 +46,19 @@ class WatchFiles:
     ] = False
     emoji: Emoji = False
     privacy: Annotated[Literal["none", "blur", "box"], typer.Option(help="Hide faces in drawn frames.")] = "none"
+
+    def add_to(self, writer: WatchWriter) -> None:
+        """Opens the files. Raises OutputError, VideoError, MissingExtraError."""
+        from mien.recognition.outputs import EventOutput
+
+        if self.timeline is not None:
+            writer.add_timeline(self.timeline)
+        if self.plot is not None:
+            writer.add_plot(self.plot)
+        if self.record is not None:
+            writer.add_recording(self.record)
+        if self.events:
+            writer.add(EventOutput())
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,32 +123,37 @@ def watch(
     """
     import signal
 
-    from mien.media.timeline_summary import TimelineCounter
-    from mien.recognition.outputs import NamedOutput, close_outputs, write_outputs
     from mien.recognition.shortcuts import network_threads
-    from mien.recognition.watch_files import frame_drawer
+    from mien.recognition.watch_files import WatchWriter
 
     missing.train(recognition.models, quiet=quiet)
     recognizer = recognition.recognizer(threads=network_threads())
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # systemd's and Docker's way to end is Ctrl-C's
-    with _truncated_as_json(format_ == "json"), ExitStack() as stack:  # closes what was opened where something can't be
+    with _truncated_as_json(format_ == "json"):
         opened = reading.open(source)
-        stack.callback(opened.close)
-        draw = frame_drawer(emoji=files.emoji, privacy=files.privacy)
         shown = view.window or opened.live
         watched = recognizer.watch(
             opened, every=settings.every, smooth_s=settings.smooth_s, max_seconds=settings.max_seconds,
             keep_images=files.record is not None or files.plot is not None or shown, region=settings.region or None,
         )  # fmt: skip
-        counter = TimelineCounter()
-        outputs = [NamedOutput("", counter)]
-        stack.callback(close_outputs, outputs)
-        _open_outputs(outputs, files, view, recognizer, watched)
-        stack.pop_all()
-        with _Progress(opened, watched, quiet=quiet or files.events) as progress:
-            done = write_outputs(watched, outputs, draw=draw, live=opened.live, each=progress.show)
-    _report(done, counter, as_json=format_ == "json", events=files.events, to_stdout=str(files.timeline) == "-")
+        with WatchWriter(watched, recognizer.summary(), emoji=files.emoji, privacy=files.privacy) as writer:
+            files.add_to(writer)
+            if shown:
+                writer.add(_view(view, recognizer, watched), drawn=True)
+            with _Progress(opened, watched, quiet=quiet or files.events) as progress:
+                done = writer.write(progress.show)
+    to_stdout = str(files.timeline) == "-"
+    _report(done, writer.counter, as_json=format_ == "json", events=files.events, to_stdout=to_stdout)
     _exit(done, live=opened.live)
+
+
+def _view(view: ViewOptions, recognizer: Recognizer, watched: Watch) -> FrameOutput:
+    """The window, or the live page."""
+    if not view.window:
+        return _live_page(recognizer, watched, watched.source, view.port, browser=view.browser)
+    from mien.media.window import Window
+
+    return Window(watched.source.name, stop=watched.close)
 
 
 def _exit(done: OutputSummary, *, live: bool) -> None:
@@ -146,29 +165,6 @@ def _exit(done: OutputSummary, *, live: bool) -> None:
         raise typer.Exit(NOT_ALL_READ)
     if done.ending is Ending.interrupted and not live:
         raise typer.Exit(INTERRUPTED)
-
-
-def _open_outputs(
-    outputs: list[NamedOutput], files: WatchFiles, view: ViewOptions, recognizer: Recognizer, watched: Watch
-) -> None:
-    """Adds the files, the events, and the window or page of a live source."""
-    from mien.recognition.outputs import EventOutput, NamedOutput
-    from mien.recognition.watch_files import open_files
-
-    source = watched.source
-    open_files(
-        outputs, source, recognizer.summary(), timeline=files.timeline, plot=files.plot, record=files.record,
-        faces_in_plot=files.privacy == "none",
-    )  # fmt: skip
-    if files.events:
-        outputs.append(NamedOutput("", EventOutput()))
-    if view.window:
-        from mien.media.window import Window
-
-        outputs.append(NamedOutput("", Window(source.name, stop=watched.close), drawn=True))
-    elif source.live:
-        page = _live_page(recognizer, watched, source, view.port, browser=view.browser)
-        outputs.append(NamedOutput("", page, drawn=True))
 
 
 @contextmanager

@@ -9,10 +9,11 @@ from pathlib import Path
 from mien.errors import OutputError, VideoError
 from mien.media.addresses import scheme_of
 from mien.media.grid import FaceGrid
-from mien.media.sinks import AnnotatedFolder, open_sink
+from mien.media.sinks import open_sink
 from mien.media.skipped import SkippedFiles
 from mien.media.sources import expand_sources, is_video_file
 from mien.recognition.recognizer import Recognizer
+from mien.results.draw import AnnotatedFolder
 
 
 @dataclass(frozen=True, slots=True)
