@@ -16,7 +16,7 @@ import pytest
 
 from made_data import tree
 from mien.cluster import tune as cluster_tune
-from mien.cluster.crop import crop_on_ray
+from mien.cluster.crop import RayCrops
 from mien.cluster.plan import SUMMARY, shard_name
 from mien.cluster.predict import PredictSettings, predict_shards
 from mien.cluster.ray_workers import TRIES, Lost, RaySettings, connected, in_order, ray_workers
@@ -215,7 +215,10 @@ def test_crops_are_those_of_the_local_engine_in_the_same_order(tmp_path):
     settings, choice = CropSettings(no_face="keep"), DetectorChoice("none")
     for source in ("toy", "arrays"):
         here = crop_dataset(tmp_path / source, tmp_path / f"{source}-a", detector=choice, settings=settings)
-        there = crop_on_ray(tmp_path / source, tmp_path / f"{source}-b", detector=choice, settings=settings, ray=TWO)
+        engine = partial(RayCrops, detector=choice, settings=settings, ray=TWO)
+        there = crop_dataset(
+            tmp_path / source, tmp_path / f"{source}-b", detector=choice, settings=settings, engine=engine
+        )
         a, b = open_arrays(tmp_path / f"{source}-a"), open_arrays(tmp_path / f"{source}-b")
         assert len(a) >= 104
         assert np.array_equal(a.pixels, b.pixels)

@@ -76,18 +76,6 @@ def check_ranges(settings: Any, error: type[Exception] = ValueError) -> None:
                 raise error(f"{name} is {number}; expected {setting.expected}")
 
 
-def settings_table(cls: type[Any]) -> str:
-    """The fields that are annotated with a `Setting`, as a table in Markdown: key, default, range, meaning."""
-    rows = ["| key | default | allowed | meaning |", "|---|---|---|---|"]
-    for name, setting in settings_of(cls).items():  # type: ignore[arg-type]
-        if setting.option:
-            allowed = "" if setting.least is None else setting.expected
-            default = {inspect.Parameter.empty: "required", None: ""}.get(default_of(cls, name), default_of(cls, name))
-            about = setting.about.partition("  [default")[0]
-            rows.append(f"| `{name.rstrip('_')}` | {default} | {allowed} | {about} |")
-    return "\n".join(rows) + "\n"
-
-
 def default_of(settings: Callable[..., Any], name: str) -> Any:
     """The default of a field of a settings dataclass, or of a parameter of a function."""
     return inspect.signature(settings).parameters[name].default

@@ -29,14 +29,8 @@ _Pad = Annotated[
 class CropSettings:
     """Which faces are cropped, and how. The defaults are what mien's models expect, found as mien predicts.
 
-    size: side of a crop, pixels. channels: 1 grey, 3 RGB. spec: the framing. faces: all of an image, from left to
-    right, or only the largest. min_face: faces whose longer edge has fewer pixels are left out. pad: by how much of
-    its longer side an image is padded on each side before detection, with its border repeated; None: `PADS` for
-    loose crops, 0 for others.
-
-    no_face: what becomes of an image in which no face is found. drop: it is listed as a problem. keep: the image is
-    used as a face crop and only resized, as `mien predict --detector none` does. whole: the image's edges are the box
-    of a face, which is framed like any other (its proportions stay).
+    spec: the framing. pad: with the image's border repeated; None: `mien.data.crops.PADS` for loose crops, 0 for
+    others. no_face `keep`: as `mien predict --detector none` does; `whole`: the proportions stay.
     """
 
     size: Annotated[int, Setting("Side of a crop, pixels.", 8, 2048, metavar="PX")] = 48
@@ -75,8 +69,7 @@ class CropSettings:
 
 @dataclass(frozen=True, slots=True)
 class ScreenSettings:
-    """Which samples a screening keeps. pad: None takes what is best for the detector (`mien.data.crops.PADS`) where an
-    image is small, otherwise 0."""
+    """Which samples a screening keeps. pad: as in `CropSettings`."""
 
     votes: Annotated[int, Setting("How many of the detectors must find a face.", 1, metavar="K")] = 1
     pad: _Pad = None

@@ -85,14 +85,9 @@ def dedupe_data(folder: Path, context: Context, *, source: Path, settings: confi
     from mien.data.dedupe import dedupe
 
     result = dedupe(
-        source,
-        folder / name,
-        near=settings.near,
-        keep=settings.keep,
-        conflicts=settings.conflicts,
-        resume=True,
+        source, folder / name, near=settings.near, keep=settings.keep, conflicts=settings.conflicts, resume=True,
         progress=context.progress,
-    )
+    )  # fmt: skip
     groups = [("groups of copies", result.sheet), ("list of them", result.table)]
     reports = [StageReport(title, place.name) for title, place in groups if place]
     return Outcome(
@@ -118,19 +113,10 @@ def audit_data(
     from mien.training.auditing import audit
 
     summary = audit(
-        source,
-        folder / "audit",
-        near=settings.near,
-        suspects=settings.suspects,
-        folds=settings.folds,
-        recipe=recipe,
-        detector=detector,
-        device=context.device,
-        threads=context.threads,
-        resume=True,
-        progress=context.progress,
+        source, folder / "audit", near=settings.near, suspects=settings.suspects, folds=settings.folds, recipe=recipe,
+        detector=detector, device=context.device, threads=context.threads, resume=True, progress=context.progress,
         warn=context.log,
-    )
+    )  # fmt: skip
     found = ", ".join(f"{kind.total:,} {kind.kind}" for kind in summary.kinds if kind.total)
     return Outcome(
         (f"audit/{FLAGS}",),
@@ -148,15 +134,9 @@ def drop_data(
     from mien.data.readers import open_dataset
 
     dropped = drop_flagged(
-        open_dataset(source, warn=context.log),
-        folder / name,
-        flags=flags,
-        only=settings.only,
-        min_score=settings.min_score,
-        from_test=settings.from_test,
-        resume=True,
-        progress=context.progress,
-    )
+        open_dataset(source, warn=context.log), folder / name, flags=flags, only=settings.only,
+        min_score=settings.min_score, from_test=settings.from_test, resume=True, progress=context.progress,
+    )  # fmt: skip
     note = f"{dropped.spared:,} flagged samples of test are kept" if dropped.spared else ""
     return Outcome(_arrays(name), samples_in=dropped.samples_in, samples_out=dropped.samples_out, note=note)
 

@@ -31,10 +31,9 @@ def train_model(
     notes: Sequence[str] = (),
 ) -> Outcome:
     """Trains a recipe. changes: the `key=value` pairs that it already contains. notes: lines to log first."""
-    from mien.training.devices import pick_device
     from mien.training.loop import Watcher
-    from mien.training.run import train_run
     from mien.training.small_sets import given_keys
+    from mien.training.train import train
 
     for line in notes:
         context.log(line)
@@ -43,16 +42,10 @@ def train_model(
     def on_step(epoch: int, done: int, in_epoch: int, _rate: float) -> None:
         context.progress(epoch * in_epoch + done, epochs * in_epoch)
 
-    run = train_run(
-        recipe,
-        source,
-        folder / MODELS,
-        resume=True,
-        given=given_keys(changes),
-        device=pick_device(context.device, threads=context.threads),
-        watcher=Watcher(on_step),
-        warn=context.log,
-    )
+    run = train(
+        recipe, source, folder / MODELS, resume=True, given=given_keys(changes), device=context.device,
+        threads=context.threads, progress=Watcher(on_step), warn=context.log,
+    )  # fmt: skip
     accuracies = {key: value for key, value in run.history[-1].items() if key.endswith("_accuracy")}
     return Outcome(
         tuple(f"{MODELS}/{path.name}" for path in run.models),
@@ -87,8 +80,7 @@ def join_models(
     folder: Path, context: Context, *, models: Sequence[Path], data: Path, settings: config.EnsembleTable
 ) -> Outcome:
     """Writes an ensemble for each kind of target that several models were trained on."""
-    from mien.evaluation.ensemble import write_ensemble
-    from mien.evaluation.fitting import fitting_split
+    from mien.evaluation.shortcuts import ensemble
 
     groups: dict[str, list[ModelFile]] = {}
     for model in open_models(models):
@@ -101,18 +93,9 @@ def join_models(
     made, notes = [], []
     for target, group in groups.items():
         name = settings.name if len(groups) == 1 else f"{settings.name}-{target}"
-        samples = fitting_split(
-            data,
-            "validation",
-            size=max(model.info.size for model in group),
-            channels=max(model.info.channels for model in group),
-            warn=context.log,
-        )
         make_folder(folder / MODELS)
         out = folder / MODELS / f"{name}.onnx"
-        result = write_ensemble(
-            group, out, weights=settings.weights, samples=samples, source=data.name, split="validation", name=name
-        )
+        result = ensemble(group, out, weights=settings.weights, data=data, name=name, warn=context.log)
         made.append(f"{MODELS}/{out.name}")
         shares = ", ".join(f"{m.info.name} {w:.2f}" for m, w in zip(group, result.weights, strict=True))
         accuracy = f"{result.comparison.ensemble.accuracy:.1%} on validation; " if result.comparison else ""
@@ -134,20 +117,11 @@ def evaluate_models(
             name = f"{model.info.name}-{split}"
             clear(folder / name)
             found = evaluate(
-                model,
-                data,
-                split,
-                settings.truth,
-                folder / name,
-                groups=settings.groups,
-                target_accuracy=settings.target_accuracy,
-                tta=settings.tta,
-                speed=settings.speed,
-                robustness=settings.robustness > 0,
-                robustness_faces=settings.robustness,
-                title=data.name,
+                model, data, split, settings.truth, folder / name, groups=settings.groups,
+                target_accuracy=settings.target_accuracy, tta=settings.tta, speed=settings.speed,
+                robustness=settings.robustness > 0, robustness_faces=settings.robustness, title=data.name,
                 warn=context.log,
-            )
+            )  # fmt: skip
             if folder / name / PAGE_FILE in found.files:
                 reports.append(StageReport(f"{model.info.name} on {split}", f"{name}/{PAGE_FILE}"))
             products.append(f"{name}/{METRICS_FILE}")

@@ -25,39 +25,17 @@ _Seconds = Annotated[float, Setting("", 0, open=True, option=False)]
 class ServeSettings:
     """Settings of `serve`. Every value is checked when the object is created.
 
-    Recognition:
-        models, detectors: choices of a request; the first is the default.
-        device: where networks run, as for `Recognizer`.
-        min_face: pixels.
-        threads: images that are decoded and searched for faces concurrently; 0: one per processor core.
-        batch_window_ms: faces of requests that arrive within this window are classified together.
-        batch_size: faces.
+    models, detectors: choices of a request; the first is the default. device: as for `Recognizer`. batch_window_ms:
+    faces of requests that arrive within this window are classified together, batch_size at most. max_held_mb: of all
+    uploads in memory; 0: 256, or twice max_upload_mb. max_streams: concurrent, per worker. head_timeout_s: for a
+    request's head, and of an idle connection. answer_timeout_s: also for a client that does not read the response.
+    stream_timeout_s: a stream without a frame for this long is closed. shutdown_timeout_s: for running requests when
+    the server stops.
 
-    Access:
-        token_file: bearer tokens, one per line; None: no token is needed.
-        allowed_origins: other web sites whose pages may use this server, such as `https://example.org`.
-        on_device: a folder written by `mien export web`, for the page's switch "Keep images on this device".
-
-    Limits:
-        max_upload_mb, max_files: of one request.
-        max_held_mb: of all uploads in memory; 0: 256, or twice max_upload_mb.
-        max_pixels: of one image, by its header; a larger JPEG is decoded at a reduced scale.
-        max_connections, max_streams: concurrent, per worker.
-        queue_length: images queued or in progress.
-        head_timeout_s: for a request's head, and of an idle connection.
-        upload_timeout_s: for a request's body.
-        answer_timeout_s: for recognition, and for a client that does not read the response.
-        stream_timeout_s: a stream without a frame for this long is closed.
-        shutdown_timeout_s: for running requests when the server stops.
-
-    Videos, with the extra [video]:
-        videos: whether they are accepted.
-        max_video_mb, max_video_s, max_video_pixels: of one upload, of its duration, and of each frame.
-        video_jobs, video_queue: in progress and waiting, per worker.
-        max_videos, max_video_disk_mb: kept, by all workers together; 0 MB: 4096, or twice max_video_mb.
-        video_upload_timeout_s, video_work_s: for one video.
-        video_ttl_s: ended jobs are removed after this time.
-        video_folder: shared by the workers of one server; None: a private temporary folder.
+    Of videos: max_video_pixels: of each frame. video_jobs, video_queue: in progress and waiting, per worker.
+    max_videos, max_video_disk_mb: kept, by all workers together; 0 MB: 4096, or twice max_video_mb. video_work_s: for
+    one video. video_ttl_s: ended jobs are removed after this time. video_folder: shared by the workers of one server;
+    None: a private temporary folder.
     """
 
     host: Annotated[str, Setting("Where to listen; only this machine can reach the default.")] = "127.0.0.1"
