@@ -162,7 +162,7 @@ def child(work: Work) -> dict[str, float]:
 def run(work: Work) -> dict[str, float]:
     from mien.cluster.predict import PredictSettings, predict_shards
     from mien.cluster.ray_workers import RaySettings
-    from mien.data.crops import DetectorChoice
+    from mien.faces import DetectorChoice
 
     begun = time.perf_counter()
     seen: list[tuple[float, int]] = []

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from page import arguments, median_s, table, write_page
 
-from mien.model_file import DEFAULT_MODEL
+from mien.releases import DEFAULT_MODEL
 
 
 def main() -> None:

@@ -21,8 +21,9 @@ import pyarrow.parquet as pq
 from page import SHARED, arguments, table, write_page
 from photo import photo_640
 
-from mien.data.crops import DetectorChoice, Workers
+from mien.data.crops import Workers
 from mien.data.screen import MIN_FACE, face_scores
+from mien.faces import DetectorChoice
 from mien.images import decode_image
 
 WEIGHTS = SHARED / "models/face_detection_yunet_2023mar.onnx"

@@ -15,7 +15,7 @@ from page import arguments, table, write_page
 from playwright.sync_api import Browser, expect, sync_playwright
 from serve import server
 
-from mien.model_file import DEFAULT_MODEL
+from mien.releases import DEFAULT_MODEL
 
 SHOWN = "performance.getEntriesByName('first-contentful-paint')[0].startTime"
 LOADED = "performance.getEntriesByType('navigation')[0].loadEventEnd"

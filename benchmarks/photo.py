@@ -15,8 +15,8 @@ from page import SHARED, arguments, median_s, table, write_page
 
 from mien.faces import make_detector
 from mien.images import read_image
-from mien.model_file import DEFAULT_MODEL
 from mien.recognition.recognizer import Recognizer
+from mien.releases import DEFAULT_MODEL
 
 
 def photo_640(source: Path, place: Path) -> None:

@@ -34,8 +34,8 @@ import numpy as np
 from page import ROOT, SHARED, arguments, table, write_page
 from photo import photo_640
 
-from mien.model_file import DEFAULT_MODEL
 from mien.recognition.recognizer import Recognizer
+from mien.releases import DEFAULT_MODEL
 
 
 @dataclass

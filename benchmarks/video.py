@@ -50,8 +50,8 @@ def by_opencv(clip: Path, recognizer: Recognizer) -> tuple[float, int]:
     started = time.perf_counter()
     while (read := video.read())[0]:
         image = cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB)
-        found = recognizer.detect(image)
-        for crops in zip(*recognizer.crop(image, found), strict=True):
+        found = recognizer.steps.detect(image)
+        for crops in zip(*recognizer.steps.crop(image, found), strict=True):
             recognizer.classifier.probabilities(tuple(crop[None] for crop in crops))
             faces += 1
         frames += 1

@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 from mien.cli import app
 from mien.data.arrays import open_arrays, write_arrays
 from mien.data.audit import audit
-from mien.data.audit_settings import AuditSettings
 from mien.data.dataset import Dataset, offsets_of, text_column
 from mien.data.findings import contrast_flags, contrasts, copy_flags, vote_flags
 from mien.data.flags import COLUMNS, FLAGS, drop_flagged, drop_rows, read_flags
+from mien.data.settings import AuditSettings
 from mien.data.suspects import find_suspects
 from mien.data.toy import toy_faces
 from mien.errors import DataError, MienError, OutputError
@@ -338,7 +338,7 @@ def test_audit_command_with_a_quick_network(tmp_path):
 
 
 def test_no_face(tmp_path):
-    from mien.data.crops import DetectorChoice
+    from mien.faces import DetectorChoice
 
     dataset = dataset_of([noise(0), np.zeros((48, 48, 1), np.uint8)], ["train"] * 2, [0, 1])
     audit(dataset, tmp_path / "a", AuditSettings(near=None), detector=DetectorChoice("haar"))

@@ -16,7 +16,7 @@ from PIL import Image
 
 from hostile_images import UNREADABLE, make_hostile_folder
 from mien.cli import main
-from mien.model_file import DEFAULT_MODEL
+from mien.releases import DEFAULT_MODEL
 from tiny_models import make_model
 
 ASTRONAUT = Path(__file__).parents[1] / "src" / "mien" / "examples" / "astronaut.png"
@@ -107,7 +107,7 @@ def test_hostile_folder(model: Path, tmp_path: Path) -> None:
     ("arguments", "reason"),
     [
         (["--out", "missing/a.csv"], "can't be written"),
-        (["--annotate", "notes.txt"], "can't write into this folder"),
+        (["--annotate", "notes.txt"], "can't be written"),
         (["--detector", "nose"], "nose"),
         (["--model", "gone.onnx"], "no such model file"),
         (["empty"], "no images in this folder"),

@@ -123,7 +123,6 @@ def test_a_truncated_file_keeps_its_rows_and_says_so(tmp_path):
     headless.write_bytes(astronaut_clip(tmp_path / "whole.mp4", frames=8).read_bytes()[:-50])
     done = mien("watch", headless, "-m", "mien-nano", "--format", "json", check=False)
     assert (done.returncode, json.loads(done.stdout)["ended"]) == (3, "truncated")
-    assert mien("predict", headless, "-m", "mien-nano", check=False).returncode == 3
 
 
 def test_an_end_that_can_not_be_checked_is_said(tmp_path):
@@ -151,15 +150,12 @@ def test_a_region_of_the_frame(tmp_path):
     assert b"256 x 256" in done.stderr
 
 
-def test_predict_takes_a_video(tmp_path):
-    clip = astronaut_clip(tmp_path / "in.mp4", frames=12)
-    assert b"12 frames" in mien("predict", clip, "-m", "mien-nano").stdout
-    mien("predict", clip, "-m", "mien-nano", "--format", "csv", "-o", tmp_path / "rows.csv")
-    assert len(rows_of(tmp_path / "rows.csv")) == 12
-    alone = mien("predict", clip, ASTRONAUT, check=False)
-    assert alone.returncode == 2
-    assert b"goes alone" in alone.stderr
-    assert b"Traceback" not in alone.stderr
+def test_predict_names_the_command_for_videos(tmp_path):
+    clip = astronaut_clip(tmp_path / "in.mp4", frames=2)
+    for words in ((clip,), (clip, ASTRONAUT)):
+        done = mien("predict", *words, "-m", "mien-nano", check=False)
+        assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (2, b"", 1)
+        assert f"mien watch {clip} --timeline FILE.csv".encode() in done.stderr
 
 
 def test_a_truncated_file_ends_with_3_and_keeps_what_came(tmp_path):

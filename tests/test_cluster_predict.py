@@ -21,8 +21,8 @@ from mien.cluster import remote
 from mien.cluster.plan import LISTING, PLAN, SUMMARY, shard_name
 from mien.cluster.predict import PredictSettings, predict_shards
 from mien.cluster.sources import Lists, expand_all
-from mien.data.crops import DetectorChoice
 from mien.errors import DataError, ImageError, MienError, OutputError
+from mien.faces import DetectorChoice
 from tiny_models import make_model
 
 pq = pytest.importorskip("pyarrow.parquet", reason="shards need the extra [cluster]")
@@ -148,7 +148,7 @@ def test_the_listing_is_the_truth(photos, settings, tmp_path):
 KILLED = """
 import os, signal, sys
 from mien.cluster.predict import PredictSettings, predict_shards
-from mien.data.crops import DetectorChoice
+from mien.faces import DetectorChoice
 def told(done, total):
     if done >= 5:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -16,16 +16,17 @@ import pytest
 
 from made_data import tree
 from mien.cluster import tune as cluster_tune
-from mien.cluster.crop import crop_on_ray
+from mien.cluster.crop import RayCrops
 from mien.cluster.plan import SUMMARY, shard_name
 from mien.cluster.predict import PredictSettings, predict_shards
 from mien.cluster.ray_workers import TRIES, Lost, RaySettings, connected, in_order, ray_workers
 from mien.cluster.tune import TuneSettings, tune_on_ray
 from mien.data.arrays import open_arrays
-from mien.data.crops import CropSettings, DetectorChoice, crop_dataset
+from mien.data.crops import CropSettings, crop_dataset
 from mien.data.importing import import_dataset
 from mien.data.toy import write_toy_folders
 from mien.errors import ClusterError, MissingExtraError, ModelFileError
+from mien.faces import DetectorChoice
 from tiny_models import make_model
 
 ray = pytest.importorskip("ray", reason="needs the extra [cluster]")
@@ -172,7 +173,7 @@ class DeadlySettings(PredictSettings):
 
     def recognizer(self):
         made = super().recognizer()
-        made.detector = Deadly(made.detector, self.marker)
+        made.steps.detector = Deadly(made.steps.detector, self.marker)
         return made
 
 
@@ -214,7 +215,10 @@ def test_crops_are_those_of_the_local_engine_in_the_same_order(tmp_path):
     settings, choice = CropSettings(no_face="keep"), DetectorChoice("none")
     for source in ("toy", "arrays"):
         here = crop_dataset(tmp_path / source, tmp_path / f"{source}-a", detector=choice, settings=settings)
-        there = crop_on_ray(tmp_path / source, tmp_path / f"{source}-b", detector=choice, settings=settings, ray=TWO)
+        engine = partial(RayCrops, detector=choice, settings=settings, ray=TWO)
+        there = crop_dataset(
+            tmp_path / source, tmp_path / f"{source}-b", detector=choice, settings=settings, engine=engine
+        )
         a, b = open_arrays(tmp_path / f"{source}-a"), open_arrays(tmp_path / f"{source}-b")
         assert len(a) >= 104
         assert np.array_equal(a.pixels, b.pixels)

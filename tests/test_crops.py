@@ -11,10 +11,11 @@ import mien
 from mien.cli import app
 from mien.crop import CropSpec
 from mien.data.arrays import open_arrays
-from mien.data.crops import CroppedSource, CropSettings, DetectorChoice, choose_faces, crop_dataset, find_faces
+from mien.data.crops import CroppedSource, CropSettings, crop_dataset, find_faces, select_faces
 from mien.data.dataset import collect
 from mien.data.readers import open_source
 from mien.errors import DetectorError, OutputError
+from mien.faces import DetectorChoice
 from mien.recognition.recognizer import Recognizer
 from mien.results import Detections
 
@@ -184,12 +185,12 @@ def test_detector_none_only_resizes_small_ones_too(tmp_path):
 
 def test_choosing_leaves_crops_alone():
     tiny = Detections(np.array([[0, 0, 8, 8]], np.float32), np.ones(1, np.float32), cropped=True)
-    assert choose_faces(tiny, min_face=20, which="largest") is tiny
+    assert select_faces(tiny, min_face=20, which="largest") is tiny
 
 
 def test_a_killed_run_ends_with_the_bytes_of_an_undisturbed_one(tmp_path, monkeypatch):
     monkeypatch.setattr("mien.data.reading.image_files.CHUNK_BYTES", 400_000)  # two photographs a chunk
-    monkeypatch.setattr("mien.data.crops.make_detector", lambda *_, **__: BrightSquares())
+    monkeypatch.setattr("mien.faces.make_detector", lambda *_, **__: BrightSquares())
     for number in range(9):
         write(tmp_path / f"in/{number}.png", photo((10 + number, 20, 40), *[(100, 50, 60)][: number % 2]))
     write(tmp_path / "in/4.png", photo())
@@ -218,7 +219,7 @@ def test_a_killed_run_ends_with_the_bytes_of_an_undisturbed_one(tmp_path, monkey
 
 
 def test_folders_appear_with_their_problems(photos, tmp_path, monkeypatch):
-    monkeypatch.setattr("mien.data.crops.make_detector", lambda *_, **__: BrightSquares())
+    monkeypatch.setattr("mien.faces.make_detector", lambda *_, **__: BrightSquares())
     out = tmp_path / "faces"
     rest = {"detector": DetectorChoice(), "settings": CropSettings(), "as_": "folders"}
     result = crop_dataset(photos, out, **rest)
@@ -230,7 +231,7 @@ def test_folders_appear_with_their_problems(photos, tmp_path, monkeypatch):
 
 
 def test_settings_of_another_run_are_not_mixed(photos, tmp_path, monkeypatch):
-    monkeypatch.setattr("mien.data.crops.make_detector", lambda *_, **__: BrightSquares())
+    monkeypatch.setattr("mien.faces.make_detector", lambda *_, **__: BrightSquares())
     rest = {"detector": DetectorChoice(), "workers": 1}
     crop_dataset(photos, tmp_path / "out", settings=CropSettings(), **rest)
     with pytest.raises(OutputError):

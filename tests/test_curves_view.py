@@ -149,7 +149,7 @@ def test_ctrl_c_gives_the_cursor_back():
         watcher.on_start([], [])
         watcher.on_step(0, 100, 1000, 50.0)
         assert "\x1b[?25l" in console.file.getvalue()  # hidden
-        view.say("a note")
+        view.log("a note")
         raise KeyboardInterrupt
     written = console.file.getvalue()
     assert written.rfind("\x1b[?25h") > written.rfind("\x1b[?25l")

@@ -7,8 +7,8 @@ import pytest
 
 from mien.images import decode_image
 from mien.labels import color_rgb
-from mien.media.draw import draw_faces, encode_image, notebook_png
 from mien.results import Box, Face, ImageResult
+from mien.results.draw import draw_faces, encode_image, notebook_png
 
 
 def face(box: tuple[float, float, float, float], expression: str = "happy", *, abstained: bool = False) -> Face:

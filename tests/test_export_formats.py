@@ -150,7 +150,7 @@ def test_a_folder_says_what_its_files_are(tmp_path: Path) -> None:
 
 def test_openvino_is_used_without_its_telemetry(tmp_path: Path) -> None:
     need("openvino")
-    code = "import sys; from mien.exporting.to_openvino import load_openvino; load_openvino(); print(*sys.modules)"
+    code = "import sys; from mien.inference import load_openvino; load_openvino(); print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], env={"HOME": str(tmp_path), "PYTHONPATH": ":".join(sys.path)},
         capture_output=True, text=True, check=True,
@@ -305,11 +305,11 @@ def test_command_prints_json(
     assert code == 0
     assert (told["form"], told["path"], told["parity"]["n"]) == ("onnx-int8", "8.onnx", 70)
     assert told["parity"]["export_faces_s"] > 0
-    code, out, _ = run(monkeypatch, capsys, model, *words[:-1], "--force")
+    code, out, _ = run(monkeypatch, capsys, model, *words[:-2], "--force")
     assert code == 0
     for figure in ("accuracy (label, n = 70)", "faces a second", "on this processor", "8.onnx"):
         assert figure in out
-    code, out, err = run(monkeypatch, capsys, model, *words[:-1], "--force", "--quiet")
+    code, out, err = run(monkeypatch, capsys, model, *words[:-2], "--force", "--quiet")
     assert (code, out, err) == (0, "", "")
 
 

@@ -11,7 +11,8 @@ import onnxruntime
 import pytest
 
 from mien import inference
-from mien.errors import DeviceError
+from mien.errors import DeviceError, ModelFileError
+from mien.model_file import open_model
 from mien.recognition.recognizer import Recognizer
 from tiny_models import make_model
 
@@ -98,3 +99,22 @@ def test_an_unknown_device_names_those_that_are_there(tiny: Path, device: str) -
 def test_the_processor_is_not_asked_about(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: pytest.fail("not needed"))
     assert Recognizer(tiny, detector="none", device="cpu").summary().device == "cpu"
+
+
+def test_an_openvino_export_is_a_model_like_its_source(tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    pytest.importorskip("onnx")
+    from mien.exporting.export import export
+
+    out = export("mien-nano", "openvino", tmp_path / "nano").path
+    source, opened = open_model("mien-nano"), open_model(out)
+    faces = np.random.default_rng(0).integers(0, 256, (5, 48, 48, 1), np.uint8)
+    assert np.abs(opened.probabilities(faces) - source.probabilities(faces)).max() < 1e-3
+    assert (opened.info.labels, opened.info.crop) == (source.info.labels, source.info.crop)
+    assert Recognizer(out).summary().device == "openvino"
+    (out / "model.bin").write_bytes(bytes(4096))
+    with pytest.raises(ModelFileError, match=r"is not the file that|not a usable OpenVINO"):
+        open_model(out / "model.xml")
+    (out / "labels.json").unlink()
+    with pytest.raises(ModelFileError, match=r"expected the folder that|not a usable OpenVINO"):
+        open_model(out)

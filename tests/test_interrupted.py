@@ -82,7 +82,7 @@ def test_a_full_disk_leaves_the_checkpoint_whole(toy, tmp_path):
                     while True:
                         file.write(bytes(4096))
 
-        with pytest.raises(OutputError, match=r"safetensors: can't be written .*No space.* go on with --resume"):
+        with pytest.raises(OutputError, match=r"safetensors: can't be written .*No space.* continue with --resume"):
             train_run(recipe, toy, disk / "r", device=CPU, watcher=Watcher(on_epoch=fill))
         assert epochs_done(disk / "r" / CHECKPOINT) == 1
         assert not list((disk / "r").glob(".*"))
@@ -137,7 +137,7 @@ def test_ctrl_c_says_how_to_go_on(toy, tmp_path):
     assert done >= 1
     epochs = "epochs" if done > 1 else "epoch"
     assert told.splitlines()[-1] == (
-        f"mien: stopped; {out} holds {done} finished {epochs}; the same command with --resume goes on"
+        f"mien: stopped; {out} holds {done} finished {epochs}; the same command with --resume continues"
     )
     assert "Traceback" not in told
 
@@ -167,7 +167,7 @@ def test_two_workers_learn_like_one_and_go_on_after_one_was_killed(toy, tmp_path
     os.kill(worker_of(running.pid, 1), signal.SIGKILL)
     _, told = running.communicate(timeout=300)
     assert running.returncode != 0
-    assert "mien: another worker ended before its time; go on with the same command and --resume" in told
+    assert "mien: another worker ended early; continue with the same command and --resume" in told
     assert 1 <= epochs_done(out / CHECKPOINT) < 6
     ended = subprocess.run([*call, "--resume"], check=False, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr

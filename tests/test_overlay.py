@@ -15,10 +15,10 @@ from made_frames import MODEL, frame, seen
 from mien.errors import MissingExtraError, OutputError
 from mien.images import read_image
 from mien.labels import EIGHT, FER2013, color_rgb
-from mien.media.badges import UNSURE, badge
 from mien.media.overlay import Privacy, RecentBoxes, draw_frame
 from mien.media.timeline_plot import TimelinePlot
 from mien.results import Box, TrackedFace
+from mien.results.badges import UNSURE, badge
 
 GREY = (90, 90, 90)
 

@@ -28,21 +28,21 @@ from mien.cli.data.exporting import split
 from mien.cli.data.looking import explore
 from mien.cli.evaluate import evaluate
 from mien.data.arrays import open_arrays
+from mien.data.settings import SplitSettings
 from mien.data.toy import write_toy_folders
 from mien.errors import DataError, MienError, OutputError, RecipeError
 from mien.model_file import ModelFile
 from mien.pipeline import run_pipeline
 from mien.pipeline.plan import make_plan
 from mien.pipeline.settings import (
-    Audit,
-    Compare,
-    Crop,
-    Dedupe,
-    Division,
-    Drop,
-    Evaluate,
-    Explore,
-    Screen,
+    AuditTable,
+    CompareTable,
+    CropTable,
+    DedupeTable,
+    DropTable,
+    EvaluateTable,
+    ExploreTable,
+    ScreenTable,
     read_settings,
 )
 from mien.pipeline.starter import KINDS, starter
@@ -367,11 +367,12 @@ def test_the_comparison_is_that_of_mien_compare(resumed, tmp_path):
 
 
 CHANGED = [
-    ("mien.data.toy.write_toy_folders", "train", "Toy"), ("mien.data.crops.CropSettings", "size", "Crop"),
-    ("mien.crop.CropSpec", "margin", "Crop"), ("mien.data.screen.ScreenSettings", "votes", "Screen"),
-    ("mien.data.dedupe.dedupe", "near", "Dedupe"), ("mien.data.splits.SplitSettings", "keep_test", "Division"),
-    ("mien.data.explore.explore", "per_class", "Explore"), ("mien.evaluation.evaluate.evaluate", "tta", "Evaluate"),
-    ("mien.evaluation.evaluate.Extras", "target_accuracy", "Evaluate"),
+    ("mien.data.toy.write_toy_folders", "train", "ToyTable"), ("mien.data.settings.CropSettings", "size", "CropTable"),
+    ("mien.crop_spec.CropSpec", "margin", "CropTable"), ("mien.data.settings.ScreenSettings", "votes", "ScreenTable"),
+    ("mien.data.dedupe.dedupe", "near", "DedupeTable"),
+    ("mien.data.explore.explore", "per_class", "ExploreTable"),
+    ("mien.evaluation.evaluate.evaluate_samples", "tta", "EvaluateTable"),
+    ("mien.evaluation.evaluate.Extras", "target_accuracy", "EvaluateTable"),
 ]  # fmt: skip
 
 
@@ -389,8 +390,8 @@ def test_a_changed_default_of_a_command_changes_that_of_mien_toml(monkeypatch, c
 
 
 CLI = [
-    (crop, Crop), (screen, Screen), (dedupe, Dedupe), (audit, Audit), (drop, Drop), (split, Division),
-    (explore, Explore), (evaluate, Evaluate), (compare, Compare),
+    (crop, CropTable), (screen, ScreenTable), (dedupe, DedupeTable), (audit, AuditTable), (drop, DropTable),
+    (split, SplitSettings), (explore, ExploreTable), (evaluate, EvaluateTable), (compare, CompareTable),
 ]  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -10,7 +11,9 @@ from typer.testing import CliRunner
 
 from mien.cli import app
 from mien.data.dataset import Dataset, offsets_of, text_column
-from mien.data.plausibility import Better, Plausibility, check_labels, check_source, judge, judge_import, orders_of
+from mien.data.importing import judge_import
+from mien.data.label_orders import orders_of
+from mien.data.plausibility import Better, Plausibility, check_labels, check_source, judge
 from mien.data.readers import open_source
 from mien.data.reading.label_reading import LabelChoice, Labels, read_labels
 from mien.data.sampling import sample_labelled
@@ -120,6 +123,29 @@ def test_labels_at_random_raise_no_alarm(seed):
     found = judge(seen(truth, seed), FER2013, given, FER2013, numbers=NUMBERS)
     assert found.better is None
     assert not found.can_judge
+
+
+class FakeModel:
+    """Sees what `marked` images show; counts the faces."""
+
+    def __init__(self):
+        self.info = SimpleNamespace(labels=FER2013, size=8, channels=1)
+        self.faces = 0
+
+    def probabilities(self, faces):
+        self.faces += len(faces)
+        return seen(faces[:, 4, 4, 0] // 10)
+
+
+@pytest.mark.parametrize(
+    ("names", "better", "faces"), [(FER2013, False, 98), (("disgust", "angry", *FER2013[2:]), True, 378)]
+)
+def test_few_faces_clear_right_labels_and_wrong_ones_get_the_full_check(monkeypatch, names, better, faces):
+    model = FakeModel()
+    monkeypatch.setattr("mien.data.plausibility.open_model", lambda _name: model)
+    found = check_source(replace(arrays(None, [50] * 7), label_names=names))
+    assert (found.better is not None, model.faces) == (better, faces)
+    assert found.can_judge
 
 
 def test_few_faces_or_one_class_are_not_judged():

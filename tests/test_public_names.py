@@ -5,9 +5,11 @@ from __future__ import annotations
 import ast
 import doctest
 import inspect
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
@@ -18,6 +20,7 @@ import pytest
 from PIL import Image
 
 import mien
+from mien.faces import yunet
 from mien.media.video.recorder import open_recorder
 
 ROOT = Path(__file__).parents[1]
@@ -214,6 +217,16 @@ def test_one_image_several_and_a_generator(holiday: Path) -> None:
         ("nowhere/*.jpg", "matches no file"),
         ("gone.jpg", "no such file"),
         (b"", "is empty"),
+        ("", "an empty text is no path"),
+        ("gone\n.jpg", r"gone\\n.jpg: no such file"),
+        (str(Path(ASTRONAUT).read_bytes()), "is too long for a path"),
+        ("[" * 300, "matches no file"),
+        (0, r"mien\.watch\(0\)"),
+        ({"a": ASTRONAUT}, "of type dict"),
+        (np.zeros((1, 40, 50), np.uint8), "channels are first"),
+        (np.zeros((40, 50, 2), np.uint8), "has shape"),
+        (np.zeros((40, 50), bool), "has dtype bool"),
+        (np.array(3), "has shape"),
         (BytesIO(), "nothing is left to read"),
     ],
 )
@@ -221,6 +234,25 @@ def test_what_is_no_image_is_one_line(source: object, reason: str) -> None:
     with pytest.raises(mien.ImageError, match=reason) as caught:
         mien.predict(source)  # type: ignore[call-overload]
     assert "\n" not in str(caught.value)
+
+
+def test_a_column_of_paths_is_several_images(holiday: Path) -> None:
+    paths = [str(holiday / "a.jpg"), str(holiday / "broken.jpg")]
+    columns = [np.array(paths), np.array(paths, object)]
+    with suppress(ImportError):
+        import pandas as pd
+
+        columns += [pd.Series(paths, index=[5, 9]), pd.Series(paths, dtype="string")]
+    for column in columns:
+        results = mien.predict(column)
+        assert isinstance(results, mien.Results)
+        assert [(result.source, len(result)) for result in results] == [(paths[0], 1), (paths[1], 0)]
+
+
+def test_a_memoryview_is_the_bytes_of_a_file_or_an_array() -> None:
+    image = np.ascontiguousarray(Image.open(ASTRONAUT).convert("RGB"))
+    for view in (memoryview(image), memoryview(Path(ASTRONAUT).read_bytes())):
+        assert [face.expression for face in mien.predict(view)] == ["happy"]
 
 
 def test_a_video_and_a_text_file_say_what_to_do(tmp_path: Path) -> None:
@@ -281,8 +313,16 @@ def test_a_folder_of_photographs(holiday: Path) -> None:
     assert [path.name for path in drawn] == ["a-annotated.jpg", "b-annotated.jpg"]
 
 
-def test_frames_of_opencv() -> None:
-    recognizer = mien.Recognizer("mien-base", device="auto", abstain_below=0.4)
+@pytest.mark.parametrize("detector", ["mtcnn", "yunet"])
+def test_frames_of_opencv(detector: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if detector == "yunet":
+        weights = ROOT.parent / "shared" / "models" / yunet.FILE
+        if not weights.is_file():
+            pytest.skip("YuNet's weights are not there")
+        monkeypatch.setenv("MIEN_CACHE", str(tmp_path))
+        yunet.cached_yunet().parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(weights, yunet.cached_yunet())
+    recognizer = mien.Recognizer("mien-base", detector=detector, device="auto", abstain_below=0.4)
     frame = cv2.imread(ASTRONAUT)
     assert frame is not None
     result = recognizer.predict(frame, color="bgr")

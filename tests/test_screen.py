@@ -12,10 +12,9 @@ import mien
 from mien.cli import app
 from mien.crop import CropSpec, crop_faces
 from mien.data.arrays import open_arrays
-from mien.data.crops import DetectorChoice
 from mien.data.screen import ScreenSettings, face_scores, screen_dataset
 from mien.errors import DataError
-from mien.faces import make_detector
+from mien.faces import DetectorChoice, make_detector
 from mien.images import read_image
 from mien.results import Detections
 
@@ -39,7 +38,7 @@ class Brighter:
 def easy_and_strict(monkeypatch):
     """mtcnn finds faces in what is brighter than 50, yunet in what is brighter than 150."""
     limits = {"mtcnn": 50, "yunet": 150}
-    monkeypatch.setattr("mien.data.crops.make_detector", lambda name, **_: Brighter(name, limits[name]))
+    monkeypatch.setattr("mien.faces.make_detector", lambda name, **_: Brighter(name, limits[name]))
 
 
 @pytest.fixture

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from mien.errors import ImageError, OutputError
-from mien.media.sinks import AnnotatedFolder, open_sink
+from mien.media.sinks import open_sink
 from mien.media.sources import expand_sources
 from mien.results import Box, Face, ImageResult, ModelSummary
+from mien.results.draw import AnnotatedFolder
 
 MODEL = ModelSummary("tiny", ("happy", "sad"), "votes", ("ab",))
 SURE = Face(Box(1.04, 2, 30, 40.06), 0.98765, "happy", 0.91234, {"happy": 0.91234, "sad": 0.08766})
@@ -105,7 +106,7 @@ def test_outputs_that_cannot_be_written(tmp_path: Path) -> None:
     for place in (tmp_path / "missing" / "out", tmp_path / "file" / "out", tmp_path):
         with pytest.raises(OutputError, match=str(place)), open_sink("csv", MODEL, place):
             pytest.fail("it must not start")
-    with pytest.raises(OutputError, match="can't write into this folder"):
+    with pytest.raises(OutputError, match="can't be written"):
         AnnotatedFolder(tmp_path / "file")
     with pytest.raises(OutputError, match="unknown; choose one of table, json"), open_sink("xml", MODEL):
         pass

@@ -9,10 +9,10 @@ from sklearn.model_selection import StratifiedGroupKFold
 from made_data import make, tree
 from mien.cli import main
 from mien.data.arrays import open_arrays, write_arrays
-from mien.data.checks import apart
 from mien.data.dataset import text_column
 from mien.data.splits import SplitSettings, assign, divide, groups_of, split_dataset, subset_rows
 from mien.errors import DataError, OutputError
+from mien.files import require_apart
 
 
 def data(count=400, *, classes=4, splits=("",), seed=0, **columns):
@@ -263,9 +263,9 @@ def test_split_and_export_on_the_command_line(tmp_path, monkeypatch, capsys):
 def test_apart(tmp_path):
     (tmp_path / "in" / "deep").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "in")
-    apart(tmp_path / "in", tmp_path / "out")
-    apart(tmp_path / "in", tmp_path / "in2")
-    apart(tmp_path / "in" / "a.csv", tmp_path / "in" / "out")  # beside a file that is read
+    require_apart(tmp_path / "in", tmp_path / "out")
+    require_apart(tmp_path / "in", tmp_path / "in2")
+    require_apart(tmp_path / "in" / "a.csv", tmp_path / "in" / "out")  # beside a file that is read
     for out in ("in", "in/out", "in/../in", "link/out", ".", "in/deep/../x"):
         with pytest.raises(OutputError, match="input"):
-            apart(tmp_path / "in", tmp_path / out)
+            require_apart(tmp_path / "in", tmp_path / out)

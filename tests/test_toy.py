@@ -78,13 +78,13 @@ def test_written_as_class_folders(tmp_path):
         np.sort(dataset["train"].images.reshape(28, -1).sum(1)),
         np.sort(toy_faces(28, seed=6).images.reshape(28, -1).sum(1)),
     )
-    with pytest.raises(OutputError, match="not empty"):
+    with pytest.raises(OutputError, match="exists already"):
         write_toy_folders(out)
 
 
 def test_a_place_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(OutputError, match="another folder"):
+    with pytest.raises(OutputError, match=r"another place|new folder"):
         write_toy_folders(tmp_path / "file" / "faces", train=7, validation=7, test=7)
 
 

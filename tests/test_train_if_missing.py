@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from mien.cli import main
-from mien.cli.training_options import train_missing_model
+from mien.cli.training_options import TrainIfMissing
 from mien.data.arrays import open_arrays
 from mien.data.toy import toy_faces
 from mien.errors import DataError, MienError, ModelFileError, OutputError, RecipeError, TrainingError
@@ -291,4 +291,4 @@ def test_without_the_extra(own, tmp_path, monkeypatch):
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "torch" else real(name, *a))
     with pytest.raises(MienError, match=r"pip install 'mien\[train\]'"):
-        train_missing_model([str(tmp_path / "m.onnx")], own, "", None, quiet=True)
+        TrainIfMissing(own).train([str(tmp_path / "m.onnx")], quiet=True)

@@ -210,8 +210,30 @@ def test_a_pipe_is_judged_like_a_file(kind: str, tmp_path: Path) -> None:
         assert stream.end() == file_end(path)
 
 
+def test_a_cut_within_the_header_of_a_program_streams_picture_is_told(tmp_path: Path) -> None:
+    """Its decoder gives neither a frame nor an error for it."""
+    whole = clip(tmp_path, "mpg", 30)
+    with av.open(str(whole)) as container:
+        packets = [bytes(packet) for packet in container.demux(video=0) if packet.size]
+    data, picture = whole.read_bytes(), packets[-1][:12]
+    (cut := tmp_path / "cut.m2v").write_bytes(b"".join(packets[:-1]) + picture)
+    assert data.count(picture[:4])
+    with pytest.raises(TruncatedVideoError, match="its last frame is incomplete"):
+        list(open_video(cut))
+
+
 def _box(kind: bytes, body: bytes = b"", size: int | None = None) -> bytes:
     return struct.pack(">I4s", 8 + len(body) if size is None else size, kind) + body
+
+
+def index(*sizes: int) -> bytes:
+    """A segment index of parts of these sizes, which follow it."""
+    parts = b"".join(struct.pack(">III", size, 1, 0) for size in sizes)
+    return _box(b"sidx", bytes(20) + struct.pack(">HH", 0, len(sizes)) + parts)
+
+
+FRAGMENTED = _box(b"ftyp") + _box(b"moov", _box(b"mvex"))
+FRAGMENT = _box(b"moof") + _box(b"mdat", b"123456789012")
 
 
 @pytest.mark.parametrize(
@@ -223,6 +245,9 @@ def _box(kind: bytes, body: bytes = b"", size: int | None = None) -> bytes:
         (_box(b"ftyp", b"isom") + _box(b"mdat", b"12345678"), End("its index (moov) is missing")),
         (_box(b"ftyp", b"isom") + _box(b"moov", _box(b"trak")) + _box(b"mdat", b"12345678", 0), UNKNOWN),
         (_box(b"ftyp") + _box(b"moov", _box(b"mvex")) + _box(b"moof") + _box(b"mdat", b"1234"), UNKNOWN),
+        (FRAGMENTED + index(28) + FRAGMENT, UNKNOWN),  # the index of one segment; more may follow
+        (FRAGMENTED + index(28, 28) + 2 * FRAGMENT, WHOLE),
+        (FRAGMENTED + index(28, 28) + FRAGMENT, End("its index describes 136 bytes")),
         (
             _box(b"ftyp") + _box(b"moov", _box(b"mvex")) + _box(b"moof"),
             End("the data that its index describes is missing"),

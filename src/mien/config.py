@@ -1,22 +1,84 @@
-"""Frozen dataclasses from TOML: unknown keys and wrong types are errors that name the key.
+"""Settings: frozen dataclasses, whose annotations hold what each field means and its range.
 
-A configuration is a tree of frozen dataclasses. `from_table` fills it from parsed TOML, `with_overrides` applies
-`key=value` pairs as the command line gives them, `to_toml` writes it out whole.
+`from_table` fills one from parsed TOML, `with_overrides` applies `key=value` pairs as the command line gives them,
+`to_toml` writes it out whole. Unknown keys and wrong types are errors that name the key. The command line reads its
+options from the same fields.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
+import inspect
 import tomllib
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar
 
 from mien.errors import MissingExtraError, RecipeError
+from mien.suggestions import did_you_mean
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a field means, as an annotation: `size: Annotated[int, Setting("Side of a crop.", 8, 2048)] = 48`.
+
+    about: a sentence for help pages and tables. least, most: the range, ends included, unless `open` excludes the lower
+    end. Checked by `check_ranges`; None and each item of a tuple are allowed for. flags: names of the command line's
+    option, if they are not the field's. metavar: what the option's value is called there. complete: what the shell
+    completes, `model` or `detector`. option: whether the command line has one.
+    """
+
+    about: str
+    least: float | None = None
+    most: float | None = None
+    open: bool = False
+    flags: tuple[str, ...] = ()
+    metavar: str | None = None
+    complete: str = ""
+    option: bool = True
+
+    @property
+    def expected(self) -> str:
+        """The range in words: `8 to 2048`, `1 or more`, `above 0 and at most 1`."""
+        if self.open:
+            return f"above {self.least:g}" + ("" if self.most is None else f" and at most {self.most:g}")
+        return f"{self.least:g} or more" if self.most is None else f"{self.least:g} to {self.most:g}"
+
+    def allows(self, value: float) -> bool:
+        """Whether a number is in the range. NaN is in none."""
+        lower = self.least is None or (value > self.least if self.open else value >= self.least)
+        return lower and (self.most is None or value <= self.most)
+
+
+@cache
+def settings_of(cls: type[Any]) -> Mapping[str, Setting]:
+    """The fields of a dataclass that are annotated with a `Setting`, in order."""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    return {
+        field.name: note
+        for field in dataclasses.fields(cls)
+        for note in getattr(hints[field.name], "__metadata__", ())
+        if isinstance(note, Setting)
+    }
+
+
+def check_ranges(settings: Any, error: type[Exception] = ValueError) -> None:
+    """Raises `error`, which names the field, for a value outside of its range."""
+    for name, setting in settings_of(type(settings)).items():  # type: ignore[arg-type]
+        value = getattr(settings, name)
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, int | float) and not isinstance(number, bool) and not setting.allows(number):
+                raise error(f"{name} is {number}; expected {setting.expected}")
+
+
+def default_of(settings: Callable[..., Any], name: str) -> Any:
+    """The default of a field of a settings dataclass, or of a parameter of a function."""
+    return inspect.signature(settings).parameters[name].default
 
 
 def from_table(cls: type[T], table: Mapping[str, Any], *, source: str, prefix: str = "") -> T:
@@ -30,9 +92,7 @@ def from_table(cls: type[T], table: Mapping[str, Any], *, source: str, prefix: s
     values: dict[str, Any] = {}
     for key, value in table.items():
         if key not in hints:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean '{prefix}{near[0]}'?" if near else f"known here: {', '.join(known)}"
-            raise RecipeError(f"{source}: unknown key '{prefix}{key}'; {hint}")
+            raise RecipeError(f"{source}: unknown key '{prefix}{key}'; {suggested(key, known, prefix)}")
         values[key] = _convert(hints[key], value, source=source, key=f"{prefix}{key}")
     try:
         return cls(**values)
@@ -41,6 +101,12 @@ def from_table(cls: type[T], table: Mapping[str, Any], *, source: str, prefix: s
         raise RecipeError(f"{source}: missing key(s) {', '.join(prefix + m for m in missing)}") from error
     except ValueError as error:
         raise RecipeError(f"{source}: {prefix}{error}") from error
+
+
+def suggested(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """A hint for an unknown name: the most similar known one, or all of them."""
+    known = list(known)
+    return did_you_mean(name, known, prefix).rstrip() or f"known here: {', '.join(known)}"
 
 
 def _required(field: dataclasses.Field[Any]) -> bool:

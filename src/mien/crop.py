@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.crop_spec import CropSpec
 from mien.results import Detections
 
 Image = NDArray[np.uint8]
@@ -17,28 +17,6 @@ VIEWS = 10
 """How many views `ten_views` makes."""
 
 _CUT = 12  # a shifted view leaves out 1/12 of the face's edge: 4 of 48 pixels
-
-
-@dataclass(frozen=True, slots=True)
-class CropSpec:
-    """How faces are cut out. The defaults frame a face as FER2013 does; docs/framing.md shows how they were found.
-
-    margin: the square has the side of the box's longer edge times (1 + margin). align: turn the face so that its eyes
-    lie level, where the detector gives landmarks. shift_y: how far the square's centre lies below the box's, as a
-    share of the side. Raises ValueError for values that frame no face.
-    """
-
-    margin: float = -0.05
-    align: bool = False
-    shift_y: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not -0.5 <= self.margin <= 3:
-            raise ValueError(f"margin is {self.margin}; expected -0.5 to 3")
-        if not isinstance(self.align, bool):
-            raise ValueError(f"align is {self.align!r}; expected true or false")
-        if not -0.5 <= self.shift_y <= 0.5:
-            raise ValueError(f"shift_y is {self.shift_y}; expected -0.5 to 0.5")
 
 
 def crop_faces(

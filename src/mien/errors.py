@@ -12,6 +12,10 @@ log_warning = logging.getLogger("mien").warning
 class MienError(Exception):
     """Base of all errors that mien raises on purpose."""
 
+    def __str__(self) -> str:
+        """One line, also where a file's name has line breaks."""
+        return super().__str__().replace("\r", "\\r").replace("\n", "\\n")
+
 
 class ImageError(MienError):
     """An image can't be read: missing, empty, truncated, not an image, or too large."""

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Self, TextIO
 
 from mien.errors import OutputError
 
@@ -48,6 +48,54 @@ def atomic_text(path: Path) -> Iterator[TextIO]:
         yield file
 
 
+@contextmanager
+def resumable_path(path: Path) -> Iterator[Path]:
+    """As `atomic_path`, with the same temporary name in each run: a resumed run replaces what a killed one left."""
+    temporary = path.with_name(f".{path.name}.part")
+    yield temporary
+    temporary.replace(path)
+
+
+@contextmanager
+def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
+    """A hidden folder beside `path`, moved there when the block ends well; OSError becomes OutputError.
+
+    replace: whether a folder that is there is replaced; otherwise only an empty one may be.
+    """
+    path = Path(path)
+    if not replace and (path.is_symlink() or (path.exists() and (not path.is_dir() or any(path.iterdir())))):
+        raise OutputError(f"{path}: exists already; give a new folder")
+    parent = path.absolute().parent
+    make_folder(parent)
+    try:
+        with tempfile.TemporaryDirectory(dir=parent, prefix=f".{path.name[:100]}.") as hidden:
+            folder = Path(hidden, "new")
+            folder.mkdir()
+            yield folder
+            if path.exists():
+                path.rename(Path(hidden, "old"))
+            folder.rename(path)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def require_apart(source: Path, out: Path) -> None:
+    """Raises OutputError where `out` is `source`, contains it, or is inside it, also by `..` or links.
+
+    Nothing is ever written into what is read.
+    """
+    try:
+        read, written = Path(source).resolve(), Path(out).resolve()
+    except (OSError, RuntimeError) as error:  # links in a circle: RuntimeError before Python 3.13
+        raise OutputError(f"{out}: can't be compared with {source} ({error}); choose another place") from error
+    if written == read:
+        raise OutputError(f"{out}: is the input itself; nothing is ever written into it, give a new place")
+    if read in written.parents:
+        raise OutputError(f"{out}: lies inside the input {source}; nothing is ever written into it, give another place")
+    if written in read.parents:
+        raise OutputError(f"{out}: contains the input {source}; give a new folder")
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """A whole file at once. Raises OutputError."""
     with atomic_path(path) as place:
@@ -68,6 +116,20 @@ def make_folder(path: Path) -> None:
             pass
     except OSError as error:
         raise cannot_write(path, error) from error
+
+
+class ClosedAtExit:
+    """A context manager of something with a method `close`."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Completes what was written; once is enough."""
+        raise NotImplementedError
 
 
 def cannot_write(path: Path, error: OSError) -> OutputError:

@@ -1,4 +1,4 @@
-"""The only door to onnxruntime: networks from ONNX graphs, on the device that is asked for, reporting to nobody.
+"""The only place that opens networks: ONNX graphs with onnxruntime on any device, and mien's own OpenVINO exports.
 
 Since 1.29 onnxruntime tells its makers by default, on every system, which models it opens and how they run, and keeps a
 number for the machine. It decides so while it is imported; `import mien` says no before (ORT_DISABLE_TELEMETRY).
@@ -7,10 +7,17 @@ number for the machine. It decides so while it is imported; `import mien` says n
 from __future__ import annotations
 
 import logging
+import sys
+import threading
 from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from mien.errors import DeviceError
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.errors import DeviceError, MissingExtraError
 
 _PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -29,6 +36,8 @@ DEVICES = ("auto", *_PROVIDERS)
 # These come only with builds that someone installed on purpose. Others are in ordinary builds, too, where they make
 # small networks slower: CoreML on every Mac.
 _AUTOMATIC = ("cuda", "migraphx", "rocm", "directml")
+
+_TELEMETRY = "openvino_telemetry"
 
 _log = logging.getLogger("mien")
 
@@ -123,3 +132,57 @@ def _options(name: str, device: str, *, any_shape: bool) -> dict[str, str]:
 def _warn(device: str, why: str) -> None:
     """Once for each device and reason."""
     _log.warning("device '%s' is not available (%s); the processor does the work", device, why)
+
+
+class OpenVinoNetwork:
+    """A network in OpenVINO's format, on the processor in float32, with an onnxruntime session's methods."""
+
+    def __init__(self, xml: Path, *, threads: int = 0) -> None:
+        """xml: beside its .bin. Raises MissingExtraError, and RuntimeError for a file that OpenVINO can't read."""
+        hints = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+        if threads:
+            hints["INFERENCE_NUM_THREADS"] = str(threads)
+        self._compiled = load_openvino().Core().compile_model(str(xml), "CPU", hints)
+        self._lock = threading.Lock()  # the compiled model has one request
+
+    def run(self, _: None, feeds: dict[str, NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
+        """The output of the network for its only input."""
+        (faces,) = feeds.values()
+        with self._lock:  # the answer is a view of memory that the next call writes to: a copy
+            return [np.array(self._compiled(faces)[0], np.float32)]
+
+    def get_inputs(self) -> list[SimpleNamespace]:
+        """Name, type and shape of each input."""
+        return [_described(port) for port in self._compiled.inputs]
+
+    def get_outputs(self) -> list[SimpleNamespace]:
+        """Name, type and shape of each output."""
+        return [_described(port) for port in self._compiled.outputs]
+
+    def get_providers(self) -> list[str]:
+        """What runs it."""
+        return [_PROVIDERS["openvino"]]
+
+
+def load_openvino() -> Any:
+    """The package, without its telemetry: importing it would write an identifier to the user's home and report its use.
+
+    OpenVINO works without it if openvino_telemetry can't be imported. Raises MissingExtraError.
+    """
+    hidden = _TELEMETRY not in sys.modules
+    if hidden:
+        sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
+    try:
+        import openvino
+    except ImportError as error:
+        raise MissingExtraError("openvino", "an OpenVINO model") from error
+    finally:
+        if hidden:
+            del sys.modules[_TELEMETRY]
+    return openvino
+
+
+def _described(port: Any) -> SimpleNamespace:
+    shape = [-1 if side.is_dynamic else side.get_length() for side in port.partial_shape]
+    kind = "tensor(uint8)" if port.element_type.get_type_name() == "u8" else port.element_type.get_type_name()
+    return SimpleNamespace(name=port.any_name, type=kind, shape=shape)

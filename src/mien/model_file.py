@@ -18,15 +18,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.crop import CropSpec
-from mien.errors import ModelFileError
-from mien.inference import check_device, device_of, open_network
+from mien.crop_spec import CropSpec
+from mien.errors import MissingExtraError, ModelFileError
+from mien.inference import OpenVinoNetwork, check_device, device_of, open_network
 from mien.releases import find_model, list_models, shipped_models
 from mien.suggestions import did_you_mean
 
 METADATA_KEY, CARD_KEY = "mien", "mien_card"
 FORMAT = 1
-DEFAULT_MODEL = "mien-small"
+OPENVINO_FILE, OPENVINO_INFO = "model.xml", "labels.json"
+"""The files of an OpenVINO export: the network, with its weights beside it, and the metadata."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +66,15 @@ class ModelFile:
     """An opened model file. Opening reads and checks it; the network itself is loaded at the first use."""
 
     def __init__(self, path: str | Path, *, threads: int = 0, spin: bool = True, device: str = "cpu") -> None:
-        """path: a file, or the name of a shipped or fetched model. The rest as in `mien.inference.open_network`.
+        """path: a file, the name of a shipped or fetched model, or the folder of an OpenVINO export.
+
+        The other arguments are those of `mien.inference.open_network`; an OpenVINO export runs on the processor.
 
         Raises ModelFileError; DeviceError for a device that is unknown.
         """
         self.path = find_model(str(path)) or Path(path)
+        if (self.path / OPENVINO_FILE).is_file():
+            self.path = self.path / OPENVINO_FILE
         self._threads, self._spin, self._device = threads, spin, check_device(device)
         self._session = self._open()
         self.info = self._read_info()
@@ -83,12 +88,19 @@ class ModelFile:
                 "or give a path to a .onnx"
             )
         try:
+            if self.path.suffix == ".xml":
+                return OpenVinoNetwork(self.path, threads=self._threads)
             return open_network(str(self.path), threads=self._threads, spin=self._spin, device=self._device)
-        except Exception as error:  # onnxruntime raises many unrelated types for a bad file
-            first = str(error).splitlines()[0]
-            raise ModelFileError(f"{self.path}: not a usable ONNX file ({first})") from error
+        except MissingExtraError:
+            raise
+        except Exception as error:  # onnxruntime and OpenVINO raise many unrelated types for a bad file
+            first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            kind = "OpenVINO" if self.path.suffix == ".xml" else "ONNX"
+            raise ModelFileError(f"{self.path}: not a usable {kind} file ({first})") from error
 
     def _read_info(self) -> ModelInfo:
+        if self.path.suffix == ".xml":
+            return _exported_info(self.path)
         text = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         if text is None:
             raise ModelFileError(
@@ -121,6 +133,8 @@ class ModelFile:
     @cached_property
     def card(self) -> str:
         """The model card inside the file, as Markdown; empty where it has none."""
+        if self.path.suffix == ".xml":
+            return ""
         return str(self._session.get_modelmeta().custom_metadata_map.get(CARD_KEY, ""))
 
     @property
@@ -130,8 +144,11 @@ class ModelFile:
 
     @cached_property
     def sha256(self) -> str:
-        """The file's checksum."""
-        return hashlib.sha256(self.path.read_bytes()).hexdigest()
+        """The file's checksum; that of an OpenVINO export is of both its files."""
+        digest = hashlib.sha256(self.path.read_bytes())
+        if self.path.suffix == ".xml":
+            digest.update(self.path.with_suffix(".bin").read_bytes())
+        return digest.hexdigest()
 
     def probabilities(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Face crops uint8 (N, H, W, C), RGB where C = 3 -> calibrated probabilities float32 (N, K)."""
@@ -139,6 +156,31 @@ class ModelFile:
             return np.zeros((0, len(self.info.labels)), np.float32)
         name = self._session.get_inputs()[0].name
         return self._session.run(None, {name: faces})[0]  # type: ignore[no-any-return]
+
+
+def _exported_info(xml: Path) -> ModelInfo:
+    """The metadata beside an OpenVINO export, whose files are checked against it. Raises ModelFileError."""
+    place = xml.with_name(OPENVINO_INFO)
+    try:
+        raw = json.loads(place.read_text("utf-8"))
+        for name, expected in raw["files"].items():
+            if hashlib.sha256(xml.with_name(Path(name).name).read_bytes()).hexdigest() != expected:
+                raise ModelFileError(f"{xml.with_name(name)}: is not the file that {place} describes; export it again")
+        return ModelInfo(
+            name=raw["model"],
+            labels=tuple(raw["labels"]),
+            size=raw["input"]["size"],
+            channels=raw["input"]["channels"],
+            crop=CropSpec(**raw["crop"]),
+            target=raw["target"],
+            temperature=raw["temperature"],
+            data=raw["data"],
+            licence=raw["licence"],
+        )
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ModelFileError(
+            f"{place}: can't be read ({error!r}); expected the folder that `mien export MODEL openvino` made"
+        ) from error
 
 
 def split_models(name: str) -> tuple[str, ...]:

@@ -13,6 +13,9 @@ from mien.cache import cache_folder, fetch_file, sha256_of
 from mien.errors import ModelFileError
 from mien.suggestions import did_you_mean
 
+DEFAULT_MODEL = "mien-small"
+"""The model that is used if none is named."""
+
 _MAX_MODEL_BYTES = 200_000_000
 
 

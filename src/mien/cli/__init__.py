@@ -34,6 +34,9 @@ GROUPS = ("data", "models", "export")
 
 COMMANDS = tuple(name for names in PANELS.values() for name in names)
 
+UsageError: Any = typer.BadParameter.__mro__[1]
+"""That of click, which recent versions of typer contain."""
+
 _MODULES = {"init": "run"}  # where a command is not in the module of its name
 
 
@@ -89,7 +92,10 @@ def main() -> None:
     """
     word = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     try:
-        (make_app([word]) if word in COMMANDS else make_app())()
+        app = make_app([word]) if word in COMMANDS else make_app()
+        sys.exit(app(standalone_mode=False) or 0)
+    except UsageError as error:
+        _refuse(error)
     except MienError as error:
         from mien.cli.exit_codes import NOT_ALL_READ
 
@@ -98,6 +104,17 @@ def main() -> None:
     except BrokenPipeError:  # the reader of a pipe has gone, as `head` does
         sys.stderr.close()
         sys.exit(0)
+
+
+def _refuse(error: Any) -> None:
+    """Prints a mistake in the words of a command as one line, with the command that helps; the help for no words."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+    else:
+        command = error.ctx.command_path if error.ctx else "mien"
+        message = " ".join(error.format_message().split()).rstrip(".")
+        sys.stderr.write(f"mien: {message}{'' if message.endswith('?') else ';'} see  {command} --help\n")
+    sys.exit(2)
 
 
 def __getattr__(name: str) -> Any:

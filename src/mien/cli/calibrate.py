@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from mien.cli.model_options import ModelArgument
+from mien.cli.output_options import NewModel, NewName, Split, warn
 
 if TYPE_CHECKING:
     from mien.evaluation.recalibrate import CalibratedModel
@@ -16,13 +17,13 @@ if TYPE_CHECKING:
 def calibrate(
     model: ModelArgument,
     data: Annotated[Path, typer.Option(help="A data set like the images that the model will classify.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The model file to write.")],
-    split: Annotated[Literal["train", "validation", "test"], typer.Option(help="The split of --data.")] = "validation",
+    out: NewModel,
+    split: Split = "validation",
     method: Annotated[
         Literal["temperature", "vector"],
         typer.Option(help="One number, which keeps every prediction; or a weight and a bias for each label."),
     ] = "temperature",
-    name: Annotated[str, typer.Option(help="The new model's name. [default: the file's]")] = "",
+    name: NewName = "",
 ) -> None:
     """Calibrate a model's confidences on a data set, and write the result as a new model file.
 
@@ -37,9 +38,7 @@ def calibrate(
     """
     from mien.evaluation import shortcuts
 
-    result = shortcuts.calibrate(
-        model, data, out, split=split, method=method, name=name, warn=lambda line: typer.echo(line, err=True)
-    )
+    result = shortcuts.calibrate(model, data, out, split=split, method=method, name=name, warn=warn)
     _print(result, method)
     typer.echo(str(out))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -9,27 +10,37 @@ import typer
 if TYPE_CHECKING:
     from mien.cluster.ray_workers import RaySettings
 
-Engine = Annotated[
-    Literal["local", "ray"],
-    typer.Option(help="Where the work is done: in this process, or by processes of Ray, on any number of machines."),
-]
-Address = Annotated[
-    str,
-    typer.Option(metavar="CLUSTER", help="Ray's cluster: auto, HOST:PORT, ray://HOST:PORT. [default: this machine]"),
-]
-Actors = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="Processes of Ray at once; default: one for each core.")
-]
 
+@dataclass(frozen=True, slots=True)
+class RayOptions:
+    """Where the work is done."""
 
-def ray_settings(engine: str, address: str, actors: int | None) -> RaySettings | None:
-    """The options as the library takes them; None for the local engine. Raises MienError where they don't fit."""
-    from mien.errors import ClusterError
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="Run in this process, or in processes of Ray on any machines.")
+    ] = "local"
+    address: Annotated[
+        str,
+        typer.Option(
+            metavar="CLUSTER", help="Ray's cluster: auto, HOST:PORT, ray://HOST:PORT. [default: this machine]"
+        ),
+    ] = ""
+    actors: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Concurrent processes of Ray. [default: one a core]")
+    ] = None
 
-    if engine == "ray":
-        from mien.cluster.ray_workers import RaySettings
+    @property
+    def given(self) -> bool:
+        """Whether any of the options differs from its default."""
+        return self != RayOptions()
 
-        return RaySettings(address, actors)
-    if address or actors is not None:
-        raise ClusterError(f"{'--address' if address else '--actors'}: goes with  --engine ray")
-    return None
+    def settings(self) -> RaySettings | None:
+        """As the library takes them; None for the local engine. Raises ClusterError if they do not fit together."""
+        from mien.errors import ClusterError
+
+        if self.engine == "ray":
+            from mien.cluster.ray_workers import RaySettings
+
+            return RaySettings(self.address, self.actors)
+        if self.given:
+            raise ClusterError(f"{'--address' if self.address else '--actors'}: needs  --engine ray")
+        return None

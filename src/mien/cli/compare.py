@@ -7,12 +7,12 @@ from typing import Annotated, Literal
 
 import typer
 
-from mien.cli.output_options import TableOrJson
+from mien.cli.output_options import Quiet, TableOrJson, out_option, warn
 
 
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs.", metavar="RUN...")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The folder for the page, the table and the figures.")],
+    out: Annotated[Path, out_option("The folder for the page, the table and the figures.")],
     data: Annotated[
         Path | None, typer.Option(help="Measure the model files on this data set's validation split instead.")
     ] = None,
@@ -20,11 +20,11 @@ def compare(
         Literal["", "label", "votes"], typer.Option(help="Which head. [default: the labels, where all runs have them]")
     ] = "",
     format_: TableOrJson = "table",
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only where the page is.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Compare training runs: which one to keep, and why.
 
-    By what each run's network said of the validation faces: accuracy with its 95 % interval, what it loses against
+    Reads the predictions that each run kept of its validation faces: accuracy with its 95 % interval, the gap to
     training faces, macro recall, size, cost and time, McNemar's test between the best two, learning curves.
 
     Examples:
@@ -37,7 +37,7 @@ def compare(
     from mien.evaluation.compare import comparison_json, comparison_text
     from mien.evaluation.compare_page import PAGE_FILE
 
-    comparison = shortcuts.compare(runs, out, head=head, data=data, warn=lambda line: typer.echo(line, err=True))
+    comparison = shortcuts.compare(runs, out, head=head, data=data, warn=warn)
     if format_ == "json":
         typer.echo(comparison_json(comparison), nl=False)
         return

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mien.cli.output_options import Seed, out_option
 from mien.cli.training_options import can_train
 
 FACES = (1400, 350, 350)
@@ -14,8 +15,8 @@ FACES = (1400, 350, 350)
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", "-o", help="A new folder for what the demo makes.")] = Path("mien-demo"),
-    seed: Annotated[int, typer.Option(min=0, help="Another seed draws other faces.")] = 0,
+    out: Annotated[Path, out_option("A new folder for what the demo makes.")] = Path("mien-demo"),
+    seed: Seed = 0,
 ) -> None:
     """Draw toy faces, train and evaluate on them, recognise a photograph; needs no network and no data.
 
@@ -51,30 +52,24 @@ def demo(
 
 def _train_and_measure(faces: Path, out: Path) -> list[tuple[Path, str]]:
     """Trains the recipe `toy`, evaluates the model on the test split; the files to look at."""
+    import mien
     from mien.cli.evaluate import print_evaluation
-    from mien.data.readers import read_dataset, require_split
-    from mien.evaluation.evaluate import METRICS_FILE, PREDICTIONS_FILE, evaluate_samples, write_evaluation
-    from mien.model_file import ModelFile
+    from mien.evaluation.evaluate import METRICS_FILE, PREDICTIONS_FILE
     from mien.training.callbacks import Watcher
     from mien.training.recipe import load_recipe
-    from mien.training.run import train_run
 
     recipe = load_recipe("toy")
     typer.echo(f"2. Training the recipe 'toy' on them for {recipe.optimizer.epochs} epochs.")
 
-    def say(row: dict[str, float]) -> None:
+    def print_epoch(row: dict[str, float]) -> None:
         typer.echo(f"   epoch {row['epoch']:.0f}: validation accuracy {row['label_accuracy']:.3f}")
 
     folder, measured = out / "run", out / "evaluation"
-    run = train_run(recipe, faces, folder, watcher=Watcher(on_epoch=say), warn=typer.echo)
-    typer.echo("3. Evaluating the new model on the test faces, which training never saw.")
-    model = ModelFile(run.models[0])
-    dataset = read_dataset(faces, size=model.info.size, channels=model.info.channels, splits=("test",))
-    result = evaluate_samples([model], require_split(dataset, "test", faces), data=str(faces), split="test")
-    write_evaluation(result, measured)
-    print_evaluation(result)
+    run = mien.train(recipe, faces, folder, progress=Watcher(on_epoch=print_epoch), warn=typer.echo)
+    typer.echo("3. Evaluating the new model on the test faces, which training did not use.")
+    print_evaluation(mien.evaluate(run.models[0], faces, out=measured))
     return [
-        (folder / "curves.png", "how the training went"),
+        (folder / "curves.png", "the learning curves"),
         (run.models[0], "the model file"),
         (measured / METRICS_FILE, "every figure of the evaluation"),
         (measured / PREDICTIONS_FILE, "every prediction"),
@@ -85,16 +80,14 @@ def _recognise(out: Path) -> Path:
     """Recognises the shipped photograph with the default model; the annotated image."""
     from importlib import resources
 
-    from mien.images import read_image
-    from mien.media.draw import draw_faces, encode_image
-    from mien.model_file import DEFAULT_MODEL
-    from mien.recognition.recognizer import Recognizer
+    import mien
+    from mien.releases import DEFAULT_MODEL
 
     typer.echo(f"4. Recognising a photograph with {DEFAULT_MODEL}.")
     photo = Path(str(resources.files("mien.examples") / "astronaut.png"))
-    result = Recognizer().predict(photo)
-    for face in result.faces:
+    result = mien.predict(photo)
+    for face in result:
         typer.echo(f"   {photo.name}: {face.expression}, confidence {face.confidence:.2f}")
     annotated = out / "astronaut.png"
-    annotated.write_bytes(encode_image(draw_faces(read_image(photo), result.faces), ".png"))
+    result.save(annotated)
     return annotated

@@ -1,22 +1,30 @@
-"""Options of the commands that detect faces: `--detector`, `--device`, `--min-face`, ..."""
+"""Options of the commands that detect faces: `--detector`, `--cascade`, `--device`, ..."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mien.cli.completion import complete_detector
 
-Detector = Annotated[
-    str,
-    typer.Option(
-        "--detector",
-        "-d",
-        help="mtcnn, yunet, haar, or none if each image is a face crop.",
-        autocompletion=complete_detector,
-    ),
+if TYPE_CHECKING:
+    from mien.faces import DetectorChoice
+
+_DETECTOR = typer.Option(
+    "--detector",
+    "-d",
+    help="mtcnn, yunet, haar, or none if each image is a face crop.",
+    autocompletion=complete_detector,
+)
+
+Detector = Annotated[str, _DETECTOR]
+NoDetector = Annotated[str | None, _DETECTOR]
+Detectors = Annotated[
+    list[str],
+    typer.Option("--detector", "-d", help="mtcnn, yunet, haar or none; repeatable.", autocompletion=complete_detector),
 ]
 Device = Annotated[
     str,
@@ -26,17 +34,17 @@ Device = Annotated[
 ]
 Cascade = Annotated[Path | None, typer.Option(metavar="FILE", help="A cascade file for the detector haar.")]
 YunetWeights = Annotated[Path | None, typer.Option(metavar="FILE", help="A weights file for the detector yunet.")]
-MinFace = Annotated[int, typer.Option(metavar="PX", min=1, help="Leave out smaller faces, in pixels.")]
-AbstainBelow = Annotated[
-    float, typer.Option(metavar="P", min=0.0, max=1.0, help="Mark predictions with less confidence as unsure.")
-]
-Pad = Annotated[
-    float | None,
-    typer.Option(
-        metavar="SHARE",
-        min=0.0,
-        max=2.0,
-        help="Pad each side by this share of the longer side before detection.  [default: for "
-        "images smaller than 96 pixels mtcnn 0.25, haar 0.5; else 0]",
-    ),
-]
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorFiles:
+    """`--cascade` and `--yunet-weights`: files of detectors."""
+
+    cascade: Cascade = None
+    yunet_weights: YunetWeights = None
+
+    def choice(self, detector: str) -> DetectorChoice:
+        """The detector of that name, with the file it needs."""
+        from mien.faces import DetectorChoice
+
+        return DetectorChoice(detector, self.cascade, self.yunet_weights)

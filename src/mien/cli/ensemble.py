@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mien.cli.completion import complete_model
+from mien.cli.model_options import ModelArguments
+from mien.cli.output_options import DataOption, NewModel, NewName, Split, warn
 
 if TYPE_CHECKING:
     from mien.evaluation.ensemble import Ensemble
@@ -15,21 +15,14 @@ if TYPE_CHECKING:
 
 
 def ensemble(
-    models: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="MODEL...",
-            help="Shipped models' names or model files, two or more.",
-            autocompletion=complete_model,
-        ),
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The model file to write.")],
+    models: ModelArguments,
+    out: NewModel,
     weights: Annotated[
         str, typer.Option(metavar="equal|fit|W,W,..", help="Each model's share; fit: the best on --data.")
     ] = "equal",
-    data: Annotated[Path | None, typer.Option(help="A data set to fit the weights and compare the models on.")] = None,
-    split: Annotated[Literal["train", "validation", "test"], typer.Option(help="The split of --data.")] = "validation",
-    name: Annotated[str, typer.Option(help="The new model's name. [default: the file's]")] = "",
+    data: DataOption = None,
+    split: Split = "validation",
+    name: NewName = "",
 ) -> None:
     """Write several models as one model file that predicts the mean of their probabilities.
 
@@ -52,15 +45,7 @@ def ensemble(
     if wanted == "fit" and data is None:
         raise typer.BadParameter("fit needs a data set: add --data", param_hint="--weights")
     opened = [open_model(model) for model in models]
-    result = shortcuts.ensemble(
-        opened,
-        out,
-        weights=wanted,
-        data=data,
-        split=split,
-        name=name,
-        warn=lambda line: typer.echo(line, err=True),
-    )
+    result = shortcuts.ensemble(opened, out, weights=wanted, data=data, split=split, name=name, warn=warn)
     _print(result, opened, fitted=split if wanted == "fit" else "")
     typer.echo(str(out))
 

@@ -3,80 +3,91 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mien.cli.completion import complete_model
-from mien.cli.output_options import TableOrJson
-from mien.cli.training_options import RecipeChanges, TrainIfMissing, TrainingRecipe, train_missing_model
+from mien.cli.model_options import SomeModels
+from mien.cli.option_groups import grouped
+from mien.cli.output_options import DataOption, Quiet, Split, TableOrJson, out_option, warn
+from mien.cli.training_options import TrainIfMissing
 
 if TYPE_CHECKING:
     from mien.evaluation.result import Evaluation
 
 
-def evaluate(
-    out: Annotated[
-        Path,
-        typer.Option("--out", "-o", help="Folder for report.html, metrics.json, report.txt, predictions.csv."),
-    ],
-    models: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="MODEL...",
-            help="Shipped models' names or model files, side by side; A+B: the mean of both models' probabilities.",
-            autocompletion=complete_model,
-        ),
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="Any data set that mien reads: Parquet, fer2013.csv, class folders, arrays.")
-    ] = None,
-    split: Annotated[Literal["train", "validation", "test"], typer.Option(help="What to measure on.")] = "validation",
+@dataclass(frozen=True, slots=True)
+class FileOptions:
+    """How another tool's file of predictions is read."""
+
     predictions: Annotated[
         Path | None,
         typer.Option(help="Instead of models: CSV, JSON or Parquet with images, truth and a tool's predictions."),
-    ] = None,
+    ] = None
     column: Annotated[
         list[str] | None,
         typer.Option(
             metavar="ROLE=NAME",
             help="Which column of --predictions is the image, truth, answer or confidence; repeatable.",
         ),
-    ] = None,
+    ] = None
     scores: Annotated[
         Literal["probabilities", "percent", "logits"] | None,
         typer.Option(help="What the scores in --predictions are. [default: by their values]"),
-    ] = None,
+    ] = None
     classes: Annotated[
         str, typer.Option(metavar="NAMES", help="The classes 0, 1, ... of --predictions, as angry,disgust,...")
-    ] = "",
+    ] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CommonOptions:
+    """What can be measured of models and of predictions."""
+
     truth: Annotated[
         Literal["label", "votes"] | None,
         typer.Option(help="The data's labels, or the majority of FER+'s raters. [default: as the model was trained]"),
-    ] = None,
+    ] = None
     groups: Annotated[
         list[str] | None, typer.Option(help="A column of the data set: compare its groups; repeatable.")
-    ] = None,
+    ] = None
     target_accuracy: Annotated[
         float | None, typer.Option(help="Find the confidence threshold that reaches this accuracy, as 0.9.")
-    ] = None,
-    tta: Annotated[bool, typer.Option("--tta", help="Average ten views of each face, mirrored and shifted.")] = False,
-    batch_size: Annotated[int, typer.Option(min=1, help="Faces classified together.")] = 256,
-    leak_check: Annotated[bool, typer.Option(help="Count faces that are also in the data's train split.")] = True,
-    speed: Annotated[bool, typer.Option(help="Time the models on this machine.")] = True,
+    ] = None
+    leak_check: Annotated[bool, typer.Option(help="Count faces that are also in the data's train split.")] = True
+    table: Annotated[Literal["csv", "parquet"], typer.Option(help="The format of the predictions file.")] = "csv"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelMeasures:
+    """What can be measured of models only."""
+
+    tta: Annotated[bool, typer.Option("--tta", help="Average ten views of each face, mirrored and shifted.")] = False
+    batch_size: Annotated[int, typer.Option(min=1, help="Faces classified together.")] = 256
+    speed: Annotated[bool, typer.Option(help="Time the models on this machine.")] = True
     robustness: Annotated[
         bool, typer.Option("--robustness", help="Measure also on blurred, dark, covered ... faces.")
-    ] = False,
-    robustness_faces: Annotated[int, typer.Option(min=1, help="How many faces, chosen at random.")] = 1000,
+    ] = False
+    robustness_faces: Annotated[int, typer.Option(min=1, help="How many faces, chosen at random.")] = 1000
     explain: Annotated[
         int, typer.Option(min=0, metavar="N", help="Explain the N most confident correct and wrong predictions.")
-    ] = 0,
-    table: Annotated[Literal["csv", "parquet"], typer.Option(help="The format of the predictions file.")] = "csv",
-    train_if_missing: TrainIfMissing = None,
-    recipe: TrainingRecipe = "",
-    set_: RecipeChanges = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")] = False,
+    ] = 0
+
+
+@grouped
+def evaluate(
+    *,
+    out: Annotated[Path, out_option("Folder for report.html, metrics.json, report.txt, predictions.csv.")],
+    models: SomeModels = None,
+    data: DataOption = None,
+    split: Split = "validation",
+    file: FileOptions,
+    common: CommonOptions,
+    measures: ModelMeasures,
+    missing: TrainIfMissing,
+    quiet: Quiet = False,
     format_: TableOrJson = "table",
 ) -> None:
     """Measure models: accuracy with its interval, figures of each class, calibration, speed, and every prediction.
@@ -107,111 +118,79 @@ def evaluate(
     `mien evaluate --predictions deepface.json --data faces/ --split test --out results/deepface`
     """
     from mien.cli.progress import progress_bar
-    from mien.errors import DataError
-    from mien.evaluation import shortcuts
-    from mien.model_file import split_models
+    from mien.evaluation.shortcuts import evaluate_file
+    from mien.evaluation.side_by_side import evaluate_side_by_side
 
-    models = list(models or ())
-    _check_options(bool(models), predictions, target_accuracy, robustness=robustness, explain=explain)
-    train_missing_model(models, train_if_missing, recipe, set_, quiet=quiet)
-    if train_if_missing is not None:
-        data = _held_out(Path(models[0]), data, train_if_missing, split)
-    _refuse_without_predictions(predictions, {"--column": column, "--scores": scores, "--classes": classes})
-
-    def warn(line: str) -> None:
-        typer.echo(line, err=True)
-
-    if predictions is not None:
-        result = shortcuts.evaluate_file(
-            predictions,
-            data,
-            split,
-            truth,
-            out,
-            columns=_named_columns(column or ()),
-            scores=scores,
-            classes=_listed(classes),
-            groups=groups or (),
-            target_accuracy=target_accuracy,
-            leak_check=leak_check,
-            table=table,
-            warn=warn,
-        )
-        _print_one(result, format_)
-        return
-    if data is None:
-        raise DataError("no data set to measure the models on; give one with --data")
-    parts = [split_models(name) for name in models]
-    one_truth = truth if truth or len(models) == 1 else _common_truth([m for names in parts for m in names])
-    places = [out] if len(models) == 1 else [out / name for name in _folder_names(models)]
-    results = []
-    for names, place in zip(parts, places, strict=True):
-        with progress_bar("corrupted faces", unit="faces", quiet=quiet or not robustness) as progress:
-            results.append(
-                shortcuts.evaluate(
-                    names,
-                    data,
-                    split,
-                    one_truth,
-                    place,
-                    groups=groups or (),
-                    target_accuracy=target_accuracy,
-                    tta=tta,
-                    batch_size=batch_size,
-                    leak_check=leak_check,
-                    speed=speed,
-                    robustness=robustness,
-                    robustness_faces=robustness_faces,
-                    explain=explain,
-                    table=table,
-                    warn=warn,
-                    progress=progress,
-                )
-            )
-    if len(models) == 1:
-        _print_one(results[0], format_)
+    named = models or []
+    _check(named, file, common, measures)
+    missing.train(named, quiet=quiet)
+    options = {**asdict(common), "groups": common.groups or (), "out": out, "warn": warn}
+    if file.predictions is not None:
+        options |= {"columns": _named_columns(file.column or ()), "scores": file.scores}
+        results = {"": evaluate_file(file.predictions, data, split, classes=_listed(file.classes), **options)}
     else:
-        _report_side_by_side(models, results, places, format_)
+        data = _data_to_measure(named[0], data, missing.train_if_missing, split)
+        with progress_bar("corrupted faces", unit="faces", quiet=quiet or not measures.robustness) as progress:
+            results = evaluate_side_by_side(named, data, split, progress=progress, **options, **asdict(measures))
+    _print(results, format_)
 
 
-def _print_one(result: Evaluation, format_: str) -> None:
-    """Prints one evaluation, and where its files are."""
+def _print(results: Mapping[str, Evaluation], format_: str) -> None:
+    """One evaluation, or a row for each model; as JSON, its metrics, or a list of them with model and folder."""
     import json
 
-    if format_ == "json":
-        typer.echo(json.dumps(result.to_dict(), indent=2))
-        return
-    print_evaluation(result)
-    typer.echo(", ".join(str(place) for place in result.files))
+    first, *others = results.values()
+    if not others and format_ == "json":
+        typer.echo(json.dumps(first.to_dict(), indent=2))
+    elif not others:
+        print_evaluation(first)
+        typer.echo(", ".join(str(place) for place in first.files))
+    elif format_ == "json":
+        rows = [{"model": model, "folder": str(e.files[0].parent)} | e.to_dict() for model, e in results.items()]
+        typer.echo(json.dumps(rows, indent=2))
+    else:
+        _print_rows(results)
 
 
-def _common_truth(models: Sequence[str]) -> Literal["label", "votes"] | None:
-    """The ground truth of models that were trained on different ones: labels; None lets the evaluation choose."""
-    from mien.model_file import open_model
+def _print_rows(results: Mapping[str, Evaluation]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
-    if len({open_model(name).info.target == "votes" for name in models}) < 2:
-        return None
-    typer.echo("the models were trained on votes and on labels: all are measured by --truth label", err=True)
-    return "label"
+    first = next(iter(results.values()))
+    title = f"{first.n} faces of {first.split}, truth: {first.truth}"
+    table = Table(
+        "model", "accuracy", "95 %", "macro recall", "macro F1", "NLL", "ECE", title=title, title_justify="left"
+    )
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for model, e in results.items():
+        low, high = e.accuracy_95
+        figures = ("-" if v is None else f"{v:.4f}" for v in (e.balanced_accuracy, e.macro_f1, e.nll, e.ece))
+        table.add_row(Text(model), f"{e.accuracy:.4f}", f"{low:.3f}-{high:.3f}", *figures)
+    Console(highlight=False).print(table)
+    for e in results.values():
+        typer.echo(str(e.files[0].parent))
 
 
-def _folder_names(models: Sequence[str]) -> list[str]:
-    """A folder for each model: the name without path and suffix, numbered where it is taken."""
-    from mien.model_file import split_models
-
-    names: list[str] = []
-    for model in models:
-        stem = "+".join(Path(part).name.removesuffix(".onnx") for part in split_models(model))
-        names.append(stem if stem not in names else f"{stem}-{len(names) + 1}")
-    return names
-
-
-def _refuse_without_predictions(predictions: Path | None, options: Mapping[str, object]) -> None:
+def _check(models: Sequence[str], file: FileOptions, common: CommonOptions, measures: ModelMeasures) -> None:
+    """Raises DataError for options that do not fit together."""
     from mien.errors import DataError
+    from mien.pages import new_figure
 
-    given = next((option for option, value in options.items() if value), None)
-    if predictions is None and given:
-        raise DataError(f"{given}: is for another tool's file; give that with  --predictions FILE")
+    wanted = common.target_accuracy
+    if bool(models) == (file.predictions is not None):
+        raise DataError("give either models or --predictions FILE" + (", not both" if models else " to measure"))
+    given = {"--column": file.column, "--scores": file.scores, "--classes": file.classes}
+    if models and (option := next((option for option, value in given.items() if value), None)):
+        raise DataError(f"{option}: is for another tool's file; give that with  --predictions FILE")
+    if wanted is not None and not 0 < wanted <= 1:
+        raise DataError(f"--target-accuracy {wanted}; expected above 0 and at most 1, for example 0.9")
+    if not models and (measures.robustness or measures.explain):
+        option = "--robustness" if measures.robustness else "--explain"
+        raise DataError(f"{option}: measures a model on other images; give models, not --predictions")
+    if measures.explain:
+        new_figure(1, 1)  # without matplotlib there would be no page to show them on
 
 
 def _named_columns(given: Iterable[str]) -> dict[str, str]:
@@ -228,70 +207,26 @@ def _listed(names: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in names.split(",") if name.strip())
 
 
-def _held_out(model: Path, data: Path | None, trained_on: Path, split: str) -> Path:
-    """Where to measure a model that was trained on `trained_on`; prints what that is worth."""
+def _data_to_measure(model: str, data: Path | None, trained_on: Path | None, split: str) -> Path:
+    """Where to measure: `data`, or the faces held out by --train-if-missing. Prints what the latter is worth."""
+    from mien.errors import DataError
+
+    if trained_on is None:
+        if data is None:
+            raise DataError("no data set to measure the models on; give one with --data")
+        return data
     from mien.training.model_places import data_to_measure
 
-    place = data_to_measure(model, data, trained_on)
+    place = data_to_measure(Path(model), data, trained_on)
     if place == data and place.resolve() != trained_on.resolve():
         return place
     worth = {
-        "train": "what it was trained on; other faces may give other figures",
-        "validation": "held out, but they chose the epoch and the calibration; a test split says more",
+        "train": "the model was trained on them; other faces may give other figures",
+        "validation": "held out, but they chose the epoch and the calibration; a test split tells more",
         "test": "held out, and not used in training",
     }
-    typer.echo(f"measuring on the {split} faces of {place}: {worth[split]}", err=True)
+    warn(f"measuring on the {split} faces of {place}: {worth[split]}")
     return place
-
-
-def _check_options(
-    models: bool, predictions: Path | None, target_accuracy: float | None, *, robustness: bool, explain: int
-) -> None:
-    from mien.errors import DataError
-    from mien.pages import new_figure
-
-    if models == (predictions is not None):
-        raise DataError("give either models or --predictions FILE" + (", not both" if models else " to measure"))
-    if target_accuracy is not None and not 0 < target_accuracy <= 1:
-        raise DataError(f"--target-accuracy {target_accuracy}; expected above 0 and at most 1, for example 0.9")
-    if predictions is not None and (robustness or explain):
-        option = "--robustness" if robustness else "--explain"
-        raise DataError(f"{option}: measures a model on other images; give models, not --predictions")
-    if explain:
-        new_figure(1, 1)  # without matplotlib there would be no page to show them on
-
-
-def _report_side_by_side(
-    models: Sequence[str], results: Sequence[Evaluation], places: Sequence[Path], format_: str
-) -> None:
-    """Prints a row for each model; as JSON a list of their metrics, each with the model and its folder."""
-    import json
-
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    if format_ == "json":
-        rows = [
-            {"model": model, "folder": str(place)} | result.to_dict()
-            for model, result, place in zip(models, results, places, strict=True)
-        ]
-        typer.echo(json.dumps(rows, indent=2))
-        return
-    first = results[0]
-    title = f"{first.n} faces of {first.split}, truth: {first.truth}"
-    table = Table(
-        "model", "accuracy", "95 %", "macro recall", "macro F1", "NLL", "ECE", title=title, title_justify="left"
-    )
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for model, e in zip(models, results, strict=True):
-        low, high = e.accuracy_95
-        figures = ("-" if v is None else f"{v:.4f}" for v in (e.balanced_accuracy, e.macro_f1, e.nll, e.ece))
-        table.add_row(Text(model), f"{e.accuracy:.4f}", f"{low:.3f}-{high:.3f}", *figures)
-    Console(highlight=False).print(table)
-    for place in places:
-        typer.echo(str(place))
 
 
 def print_evaluation(result: Evaluation) -> None:

@@ -3,34 +3,38 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mien.cli.completion import complete_model
-from mien.cli.detector_options import Cascade, Detector, YunetWeights
+from mien.cli.detector_options import Detector, DetectorFiles
 from mien.cli.exit_codes import NOT_ALL_READ
+from mien.cli.model_options import ModelOrRun
+from mien.cli.option_groups import grouped
+from mien.cli.output_options import out_option, warn
+
+if TYPE_CHECKING:
+    from mien.evaluation.explain import MapMaker
+
+_Expression = Annotated[
+    str | None, typer.Option(help="The expression to explain. [default: each face's most likely one]")
+]
+_Method = Annotated[
+    Literal["auto", "occlusion", "gradcam"],
+    typer.Option(help="Occlusion works for any model file, Grad-CAM for a run's folder; auto chooses."),
+]
 
 
+@grouped
 def explain(
-    model: Annotated[
-        str,
-        typer.Argument(
-            help="A shipped model's name, a model file, or a training run's folder.", autocompletion=complete_model
-        ),
-    ],
+    model: ModelOrRun,
     sources: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Files, folders or quoted patterns.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for sheet.png, explain.json and an image per face.")],
-    expression: Annotated[
-        str | None, typer.Option(help="The expression to explain. [default: each face's most likely one]")
-    ] = None,
-    method: Annotated[
-        Literal["auto", "occlusion", "gradcam"],
-        typer.Option(help="Occlusion works for any model file, Grad-CAM for a run's folder; auto chooses."),
-    ] = "auto",
+    *,
+    out: Annotated[Path, out_option("Folder for sheet.png, explain.json and an image per face.")],
+    expression: _Expression = None,
+    method: _Method = "auto",
     detector: Detector = "mtcnn",
-    cascade: Cascade = None,
-    yunet_weights: YunetWeights = None,
+    files: DetectorFiles,
 ) -> None:
     """Show which parts of a face a prediction depends on, and test whether the map is meaningful.
 
@@ -45,38 +49,39 @@ def explain(
 
     - `mien explain runs/small crops/ --detector none --expression fear --out explained`
     """
-    from mien.cli.training_options import require_training
-    from mien.errors import MienError
     from mien.evaluation import shortcuts
-    from mien.faces import make_detector
 
-    is_run = Path(model).is_dir()
-    if method == "gradcam" and not is_run:
-        raise MienError(f"{model}: Grad-CAM needs a training run's folder; a model file takes --method occlusion")
-    maps_of = None
-    name = model
-    if is_run:
-        require_training("Grad-CAM")
-        from mien.training.gradcam import RunMaps
-
-        run = RunMaps(Path(model))
-        name, maps_of = str(run.model_file), run.maps if method != "occlusion" else None
+    name, maps_of = _run_maps(model, method)
+    found = files.choice(detector).make(min_face=20, threads=0)
     explanation = shortcuts.explain(
-        name,
-        sources,
-        out,
-        expression=expression,
-        detector=make_detector(detector, cascade=cascade, yunet_weights=yunet_weights),
-        maps_of=maps_of,
-        warn=lambda line: typer.echo(f"mien: {line}", err=True),
-    )
+        name, sources, out, expression=expression, detector=found, maps_of=maps_of,
+        warn=lambda line: warn(f"mien: {line}"),
+    )  # fmt: skip
     for problem in explanation.problems:
-        typer.echo(problem, err=True)
-    areas = explanation.test.areas()
+        warn(problem)
+    areas, count = explanation.test.areas(), len(explanation.faces)
     typer.echo(
-        f"{len(explanation.faces)} faces, {explanation.method}; area under deletion {areas['deletion']:.3f} (chance "
-        f"{areas['random_deletion']:.3f}), insertion {areas['insertion']:.3f} (chance {areas['random_insertion']:.3f})"
+        f"{count} face{'' if count == 1 else 's'}, {explanation.method}; area under deletion {areas['deletion']:.3f} "
+        f"(chance {areas['random_deletion']:.3f}), insertion {areas['insertion']:.3f} "
+        f"(chance {areas['random_insertion']:.3f})"
     )
     typer.echo(str(out / "sheet.png"))
     if explanation.problems:
         raise typer.Exit(NOT_ALL_READ)
+
+
+def _run_maps(model: str, method: str) -> tuple[str, MapMaker | None]:
+    """The model file, and what makes Grad-CAM's maps: only for the folder of a training run."""
+    from mien.errors import MienError
+
+    if not Path(model).is_dir():
+        if method == "gradcam":
+            raise MienError(f"{model}: Grad-CAM needs a training run's folder; a model file takes --method occlusion")
+        return model, None
+    from mien.training.train import require_training
+
+    require_training("Grad-CAM")
+    from mien.training.gradcam import RunMaps
+
+    run = RunMaps(Path(model))
+    return str(run.model_file), run.maps if method != "occlusion" else None

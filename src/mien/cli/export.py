@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from mien.cli.completion import complete_model
-from mien.cli.model_options import ModelArgument
-from mien.cli.output_options import TableOrJson
+from mien.cli.model_options import ModelArgument, OneModel
+from mien.cli.output_options import DataOption, Force, Quiet, TableOrJson, out_option, warn
+from mien.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from mien.exporting.export import Export
@@ -26,7 +25,7 @@ class _ModelFirst(TyperGroup):
         return super().parse_args(ctx, args)
 
     def _is_misspelt(self, word: str) -> bool:
-        return bool(get_close_matches(word, self.commands)) and not Path(word).exists()
+        return bool(did_you_mean(word, self.commands)) and not Path(word).exists()
 
 
 app = typer.Typer(
@@ -39,33 +38,29 @@ app = typer.Typer(
 )
 
 
+_As = Annotated[str, typer.Option("--as", metavar="FORMAT", help="onnx, onnx-fp16, onnx-int8, openvino or ncnn.")]
+_Out = Annotated[Path | None, out_option("[default: the model's name with the format's ending]", "FILE|DIR")]
+_Check = Annotated[bool, typer.Option(help="Compare the export with its source, and keep it only if it agrees.")]
+_AcceptLoss = Annotated[
+    float, typer.Option(metavar="POINTS", min=0, help="Points of accuracy that onnx-int8 may lose.")
+]
+_OnnxruntimeWeb = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR|FILE.tgz", help="A copy of onnxruntime-web; without it npm fetches the right one."),
+]
+
+
 @app.command("model")
 def model_(
     model: ModelArgument,
-    as_: Annotated[
-        str, typer.Option("--as", metavar="FORMAT", help="onnx, onnx-fp16, onnx-int8, openvino or ncnn.")
-    ] = "",
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            "-o",
-            metavar="FILE|DIR",
-            help="[default: the model's name with the format's ending]",
-        ),
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="A data set; its validation split fits onnx-int8 and measures accuracy.")
-    ] = None,
-    check: Annotated[bool, typer.Option(help="Compare the export with its source, and keep it only if it agrees.")] = (
-        True
-    ),
-    accept_loss: Annotated[
-        float, typer.Option(metavar="POINTS", min=0, help="Points of accuracy that onnx-int8 may lose.")
-    ] = 0.5,
-    force: Annotated[bool, typer.Option("--force", help="Replace an older export.")] = False,
+    as_: _As = "",
+    out: _Out = None,
+    data: DataOption = None,
+    check: _Check = True,
+    accept_loss: _AcceptLoss = 0.5,
+    force: Force = False,
     format_: TableOrJson = "table",
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Write a model file in another form. The word `model` can be left out.
 
@@ -85,16 +80,7 @@ def model_(
     """
     from mien.exporting.export import export
 
-    made = export(
-        model,
-        as_,
-        out,
-        data=data,
-        check=check,
-        accept_loss=accept_loss,
-        force=force,
-        warn=lambda line: typer.echo(line, err=True),
-    )
+    made = export(model, as_, out, data=data, check=check, accept_loss=accept_loss, force=force, warn=warn)
     if format_ == "json":
         import json
 
@@ -133,18 +119,12 @@ def _print(made: Export) -> None:
 
 @app.command("web")
 def web(
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The folder to write.")],
-    model: Annotated[
-        str,
-        typer.Option("--model", "-m", help="A shipped model's name or a file.", autocompletion=complete_model),
-    ] = "mien-nano",
-    onnxruntime_web: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR|FILE.tgz", help="A copy of onnxruntime-web; without it npm fetches the right one."),
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace an older export.")] = False,
+    out: Annotated[Path, out_option("The folder to write.", "DIR")],
+    model: OneModel = "mien-nano",
+    onnxruntime_web: _OnnxruntimeWeb = None,
+    force: Force = False,
     format_: TableOrJson = "table",
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Write the page as a static folder that recognises images and camera in the browser alone.
 

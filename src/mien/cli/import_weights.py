@@ -8,22 +8,19 @@ from typing import Annotated
 
 import typer
 
-from mien.cli.completion import complete_network
-from mien.cli.output_options import TableOrJson
-from mien.cli.training_options import require_training
+from mien.cli.output_options import Quiet, TableOrJson, out_option
+from mien.cli.training_options import NetworkOption, require_training
 
 
 def import_weights(
     file: Annotated[Path, typer.Argument(help="The published file; of a TensorFlow checkpoint, any part of it.")],
-    network: Annotated[
-        str, typer.Option(help="A row of `mien networks`, or timm:NAME.", autocompletion=complete_network)
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The safetensors file to write.")],
+    network: NetworkOption,
+    out: Annotated[Path, out_option("The safetensors file to write.")],
     layout: Annotated[
         str, typer.Option(help="auto, or a layout's name; for facenet: facenet-pytorch, keras, tensorflow.")
     ] = "auto",
     format_: TableOrJson = "table",
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Import published weights, for `network.weights` of a recipe; every tensor is accounted for by name and shape.
 

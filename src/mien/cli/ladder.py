@@ -2,41 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli.completion import complete_network
-from mien.cli.exit_codes import INTERRUPTED
-from mien.cli.training_options import Device, Threads, Trackers, TrainingData, require_training
-from mien.cli.training_progress import epoch_line, say_stopped
+from mien.cli.output_options import DryRun, Quiet, out_option
+from mien.cli.training_options import (
+    Changes,
+    NetworkOption,
+    Threads,
+    Trackers,
+    TrainingData,
+    TrainingDevice,
+    interruptible,
+    printer,
+    require_training,
+)
+from mien.cli.training_progress import epoch_line
 
 if TYPE_CHECKING:
+    from mien.training.ladder import LadderWatcher
     from mien.training.ladder_steps import LadderStep
     from mien.training.recipe import Recipe
+
+_Weights = Annotated[
+    str, typer.Option(help="What every step starts from: imagenet, faces, a safetensors file, or '' for nothing.")
+]
+_Labels = Annotated[str, typer.Option(metavar="A,B,..", help="Only faces of these labels. [default: all]")]
+_Subset = Annotated[int, typer.Option(min=0, metavar="N", help="N training faces, stratified; 0 = all.")]
+_Longer = Annotated[float, typer.Option(min=1, help="How many times as long the best step is trained.")]
 
 
 def ladder(
     data: TrainingData,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The folder of all runs and their results.")],
-    backbone: Annotated[
-        str, typer.Option(help="A network of `mien networks`, or timm:NAME.", autocompletion=complete_network)
-    ] = "efficientnet-lite0",
-    weights: Annotated[
-        str, typer.Option(help="What every step starts from: imagenet, faces, a safetensors file, or '' for nothing.")
-    ] = "imagenet",
-    labels: Annotated[str, typer.Option(metavar="A,B,..", help="Only faces of these labels. [default: all]")] = "",
-    subset: Annotated[int, typer.Option(min=0, metavar="N", help="N training faces, stratified; 0 = all.")] = 0,
-    longer: Annotated[float, typer.Option(min=1, help="How many times as long the best step is trained.")] = 2.0,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of all steps; repeatable.")
-    ] = None,
-    device: Device = "auto",
+    out: Annotated[Path, out_option("The folder of all runs and their results.")],
+    backbone: NetworkOption = "efficientnet-lite0",
+    weights: _Weights = "imagenet",
+    labels: _Labels = "",
+    subset: _Subset = 0,
+    longer: _Longer = 2.0,
+    set_: Changes = None,
+    device: TrainingDevice = "auto",
     threads: Threads = 0,
     log: Trackers = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be trained and stop.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
 ) -> None:
     """Fine-tune a backbone in twelve steps, compare them, and train the best one for longer.
 
@@ -52,42 +64,35 @@ def ladder(
     `mien ladder --backbone vgg16 --data faces/ --out runs/ladder --dry-run`
     """
     require_training("training")
-    from mien.training.callbacks import Watcher
     from mien.training.devices import pick_device
-    from mien.training.ladder import LadderWatcher, climb_ladder, plan_ladder
+    from mien.training.ladder import climb_ladder, plan_ladder
     from mien.training.small_sets import given_keys
 
-    def say(line: str) -> None:
-        if not quiet:
-            typer.echo(line, err=True)
-
+    log_line, changes = printer(quiet=quiet), set_ or ()
     wanted = tuple(name.strip() for name in labels.split(",") if name.strip())
-    plan = plan_ladder(backbone, weights=weights, labels=wanted, subset=subset, overrides=set_ or (), warn=say)
+    plan = plan_ladder(backbone, weights=weights, labels=wanted, subset=subset, overrides=changes, warn=log_line)
     if dry_run:
         _print_plan(plan)
         return
-
-    def begun(recipe: Recipe, finished: bool) -> None:
-        say(f"{recipe.name}: {recipe.description}{' (finished)' if finished else ''}")
-
-    try:
+    with interruptible():
         found = climb_ladder(
-            plan,
-            data,
-            out,
-            longer=longer,
-            given=given_keys(set_ or ()),
-            trackers=log or (),
-            device=pick_device(device, threads=threads),
-            watcher=LadderWatcher(begun, Watcher(on_epoch=lambda row: say(f"  {epoch_line(row)}"))),
-            warn=say,
-        )
-    except KeyboardInterrupt:
-        say_stopped()
-        raise typer.Exit(INTERRUPTED) from None
-    say(f"\n{found.steps.verdict}\n\nLonger: {found.longer.verdict}\n")
+            plan, data, out, longer=longer, given=given_keys(changes), trackers=log or (),
+            device=pick_device(device, threads=threads), watcher=_watcher(log_line), warn=log_line,
+        )  # fmt: skip
+    log_line(f"\n{found.steps.verdict}\n\nLonger: {found.longer.verdict}\n")
     for path in (out / "compare" / "compare.html", found.weights, found.model):
         typer.echo(str(path))
+
+
+def _watcher(log: Callable[[str], None]) -> LadderWatcher:
+    """Logs each run as it begins, and each epoch."""
+    from mien.training.ladder import LadderWatcher
+    from mien.training.loop import Watcher
+
+    def begin(recipe: Recipe, finished: bool) -> None:
+        log(f"{recipe.name}: {recipe.description}{' (finished)' if finished else ''}")
+
+    return LadderWatcher(begin, Watcher(on_epoch=lambda row: log(f"  {epoch_line(row)}")))
 
 
 def _print_plan(plan: tuple[tuple[LadderStep, Recipe], ...]) -> None:

@@ -13,6 +13,39 @@ ModelArgument = Annotated[
     str,
     typer.Argument(metavar="MODEL", help="A shipped model's name or a model file.", autocompletion=complete_model),
 ]
+ModelOrRun = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="A shipped model's name, a model file, or a training run's folder.",
+        autocompletion=complete_model,
+    ),
+]
+ModelArguments = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="MODEL...", help="Shipped models' names or model files, two or more.", autocompletion=complete_model
+    ),
+]
+SomeModels = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="MODEL...",
+        help="Shipped models' names or model files, side by side; A+B: the mean of both models' probabilities.",
+        autocompletion=complete_model,
+    ),
+]
+InstalledModels = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[MODEL]...",
+        help="Names or files. [default: all installed and fetched models]",
+        autocompletion=complete_model,
+    ),
+]
+OneModel = Annotated[
+    str, typer.Option("--model", "-m", help="A shipped model's name or a file.", autocompletion=complete_model)
+]
 Model = Annotated[
     list[str],
     typer.Option(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli.completion import complete_model, complete_released
-from mien.cli.model_options import ModelArgument
-from mien.cli.output_options import TableOrJson
+from mien.cli.completion import complete_released
+from mien.cli.model_options import InstalledModels, ModelArgument
+from mien.cli.output_options import Split, TableOrJson, out_option, warn
 
 if TYPE_CHECKING:
     from mien.releases import Release
@@ -46,8 +46,11 @@ def models(
         return
     from mien.releases import releases
 
-    found = list(releases().values())
-    speeds = {release.name: _milliseconds(release.name) for release in found} if time_ else {}
+    found, speeds = list(releases().values()), {}
+    if time_:
+        from mien.evaluation.speed import milliseconds_a_face
+
+        speeds = {release.name: milliseconds_a_face(release.name) for release in found}
     if format_ == "json":
         rows = [asdict(release) | ({"ms_a_face": speeds[release.name]} if time_ else {}) for release in found]
         typer.echo(json.dumps(rows, indent=2))
@@ -85,11 +88,8 @@ def show(model: ModelArgument, format_: TableOrJson = "table") -> None:
 def card(
     model: ModelArgument,
     data: Annotated[Path, typer.Option(help="The data set to measure on.")],
-    out: Annotated[
-        Path,
-        typer.Option("--out", "-o", help="The model file to write, with the card inside; a .md appears beside it."),
-    ],
-    split: Annotated[Literal["train", "validation", "test"], typer.Option(help="The split of --data.")] = "validation",
+    out: Annotated[Path, out_option("The model file to write, with the card inside; a .md appears beside it.")],
+    split: Split = "validation",
 ) -> None:
     """Measure a model and write a copy of its file with a model card inside. `mien models show` prints the card.
 
@@ -101,21 +101,14 @@ def card(
     from mien.model_file import open_model
 
     opened = open_model(model)
-    figures = evaluate_for_card(opened, data, split, warn=lambda line: typer.echo(line, err=True))
+    figures = evaluate_for_card(opened, data, split, warn=warn)
     for path in write_card(opened, figures, out):
         typer.echo(str(path))
 
 
 @app.command("verify")
 def verify(
-    models: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[MODEL]...",
-            help="Names or files. [default: all installed and fetched models]",
-            autocompletion=complete_model,
-        ),
-    ] = None,
+    models: InstalledModels = None,
 ) -> None:
     """Check by sha256 that files are the released ones. Exit code 2 if one is not; each is named.
 
@@ -165,25 +158,6 @@ def fetch(
     from mien.releases import fetch_model
 
     typer.echo(str(fetch_model(what, sha256=sha256)))
-
-
-def _milliseconds(name: str) -> float:
-    """Time per face in a batch of 64, the median of nine calls."""
-    import statistics
-    import time
-
-    import numpy as np
-
-    from mien.model_file import open_model
-
-    model = open_model(name)
-    faces = np.zeros((64, model.info.size, model.info.size, model.info.channels), np.uint8)
-    times = []
-    for _ in range(10):
-        began = time.perf_counter()
-        model.probabilities(faces)
-        times.append((time.perf_counter() - began) / len(faces) * 1000)
-    return round(statistics.median(times[1:]), 3)  # the first call warms up
 
 
 def _print_table(found: list[Release], speeds: dict[str, float]) -> None:

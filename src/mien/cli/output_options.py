@@ -1,15 +1,40 @@
-"""Options that decide how results are written: `--format`, and the suffix of `--out`."""
+"""Options that every command has alike: `--out`, `--format`, `--quiet`, `--resume`, `--dry-run`, ..., and warnings."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 TableOrJson = Annotated[Literal["table", "json"], typer.Option("--format", "-f", help="What is printed.")]
 Emoji = Annotated[bool, typer.Option("--emoji", help="Draw a badge of the expression beside each face.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress; errors are still shown.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Resume a run that was stopped or killed.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, print what would be done, and stop.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an older export.")]
+Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same result.")]
+DataSet = Annotated[Path, typer.Argument(metavar="IN", help="Any data set that `mien data import` reads.")]
+DataOption = Annotated[
+    Path | None, typer.Option("--data", help="A data set: class folders, fer2013.csv, Parquet, arrays.")
+]
+Split = Annotated[Literal["train", "validation", "test"], typer.Option(help="The split of --data.")]
+NewName = Annotated[str, typer.Option("--name", help="The new model's name. [default: the file's]")]
+
+
+def out_option(what: str, metavar: str | None = None) -> Any:
+    """`--out` of a command; `what` is written there."""
+    return typer.Option("--out", "-o", help=what, metavar=metavar)
+
+
+NewData = Annotated[Path, out_option("The new data set.")]
+NewModel = Annotated[Path, out_option("The model file to write.")]
+
+
+def warn(line: str) -> None:
+    """Prints a line on standard error."""
+    typer.echo(line, err=True)
 
 
 def chosen_format(given: str | None, out: Path | None, suffixes: Mapping[str, str], *, default: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.cli.completion import complete_recipe
-from mien.cli.output_options import TableOrJson
+from mien.cli.output_options import TableOrJson, out_option
 
 if TYPE_CHECKING:
     from mien.training.recipe import Recipe
@@ -23,9 +23,7 @@ def recipes(
         ),
     ] = None,
     format_: TableOrJson = "table",
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Draw how they differ, as .svg or .png; or write them as .json.")
-    ] = None,
+    out: Annotated[Path | None, out_option("Draw how they differ, as .svg or .png; or write them as .json.")] = None,
 ) -> None:
     """List the recipes that come with mien, print one, or draw how they differ.
 

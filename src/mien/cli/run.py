@@ -1,4 +1,4 @@
-"""`mien run` and `mien init`: the whole road in one file."""
+"""`mien run` and `mien init`: a pipeline in one file."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from mien.cli.exit_codes import NOT_ALL_READ
+from mien.cli.output_options import DryRun, Quiet, out_option, warn
 
 if TYPE_CHECKING:
     from mien.pipeline import Listener, PipelineResult, StageResult
@@ -23,15 +24,15 @@ def run(
         str | None,
         typer.Option("--from", metavar="STAGE", help="Begin with this stage; those before it stay as they are."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Run stages even where nothing has changed.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and why.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing but errors and the page's path.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Run stages even if nothing has changed.")] = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
 ) -> None:
     """Run a pipeline from one file: import, clean, split, train, compare, evaluate, export.
 
-    Stages whose settings and inputs have not changed are skipped; a run that was killed goes on where it stopped. At
-    the end OUT/index.html links every report. STAGE is a table of the file; `train` stands for all runs, `train/NAME`
-    for one. All stages: toy, import, crop, screen, dedupe, audit, drop, split, explore, train, compare, ensemble,
+    Stages whose settings and inputs have not changed are skipped; a killed run is resumed. At
+    the end OUT/index.html links every report. STAGE is a table of the file; `train` means all runs, `train/NAME`
+    one. All stages: toy, import, crop, screen, dedupe, audit, drop, split, explore, train, compare, ensemble,
     evaluate, export, card.
 
     Exit code: 0 done, 3 done, but some records could not be used, 2 wrong usage or data.
@@ -56,7 +57,7 @@ def run(
 
 
 def init(
-    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")] = Path("mien.toml"),
+    out: Annotated[Path, out_option("The file to write.")] = Path("mien.toml"),
     for_: Annotated[
         Literal["fer2013", "folders", "toy"],
         typer.Option("--for", help="FER2013's CSV; images in a folder per expression; or drawn faces, to try it."),
@@ -73,7 +74,7 @@ def init(
     from mien.pipeline.starter import write_starter
 
     write_starter(out, kind=for_)
-    typer.echo(f"{out}: look it through, then  mien run {out}")
+    typer.echo(f"{out}: check it, then  mien run {out}")
 
 
 class _Lines:
@@ -112,7 +113,7 @@ class _Lines:
 
     def _say(self, line: str) -> None:
         if not self._quiet:
-            typer.echo(line, err=True)
+            warn(line)
 
 
 def _line(result: StageResult) -> str:
@@ -138,7 +139,5 @@ def _end(result: PipelineResult) -> None:
         for stage in result.stages:
             if stage.record and stage.record.outcome.problems:
                 count = stage.record.outcome.problems
-                typer.echo(
-                    f"{stage.name}: {count:,} records could not be used; see {result.out / stage.name}", err=True
-                )
+                warn(f"{stage.name}: {count:,} records could not be used; see {result.out / stage.name}")
         raise typer.Exit(NOT_ALL_READ)

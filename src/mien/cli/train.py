@@ -2,48 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mien.cli.completion import complete_recipe
-from mien.cli.exit_codes import INTERRUPTED
+from mien.cli.output_options import DryRun, Quiet, out_option, warn
 from mien.cli.training_options import (
     Changes,
-    Device,
+    RecipeArgument,
     Threads,
     Trackers,
     TrainingData,
+    TrainingDevice,
+    interruptible,
+    printer,
     require_training,
 )
-from mien.cli.training_progress import say_how_to_go_on, training_view
+from mien.cli.training_progress import print_how_to_resume, training_view
+
+_Resume = Annotated[bool, typer.Option("--resume", help="Resume the run in --out.")]
+_StopAfter = Annotated[
+    int, typer.Option(min=0, metavar="EPOCH", help="Pause after this epoch; --resume continues. 0 = never.")
+]
+_Stream = Annotated[
+    bool, typer.Option("--stream", help="Leave the faces on disk, for data sets that `mien data import` wrote.")
+]
+_Curves = Annotated[bool, typer.Option("--curves", help="Show live curves, where the terminal can.")]
 
 
 def train(
-    recipe: Annotated[
-        str, typer.Argument(help="A shipped recipe's name, or a TOML file.", autocompletion=complete_recipe)
-    ],
+    recipe: RecipeArgument,
     data: TrainingData,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The run's folder.")],
+    out: Annotated[Path, out_option("The run's folder.")],
     set_: Changes = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Resume the run in --out.")] = False,
-    stop_after: Annotated[
-        int, typer.Option(min=0, metavar="EPOCH", help="Pause after this epoch; --resume continues. 0 = never.")
-    ] = 0,
-    stream: Annotated[
-        bool, typer.Option("--stream", help="Leave the faces on disk, for data sets that `mien data import` wrote.")
-    ] = False,
-    device: Device = "auto",
+    resume: _Resume = False,
+    stop_after: _StopAfter = 0,
+    stream: _Stream = False,
+    device: TrainingDevice = "auto",
     threads: Threads = 0,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check recipe and data, print the recipe, and stop.")
-    ] = False,
+    dry_run: DryRun = False,
     log: Trackers = None,
-    curves: Annotated[bool, typer.Option("--curves", help="Show live curves, where the terminal can.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    curves: _Curves = False,
+    quiet: Quiet = False,
 ) -> None:
-    """Train a recipe; select and calibrate on validation; leave a model file.
+    """Train a recipe; select and calibrate on validation; write a model file.
 
     Examples:
 
@@ -70,47 +74,31 @@ def train(
     import mien
     from mien.training.workers import is_first_worker, leave_unless_first
 
-    def say(line: str) -> None:
-        if not quiet and is_first_worker():
-            typer.echo(line, err=True)
+    quiet = quiet or not is_first_worker()
+    settings = load_recipe(recipe, changes, warn=printer(quiet=quiet))
 
-    settings = load_recipe(recipe, changes, warn=say)
-    try:
-        with training_view(settings, curves=curves, quiet=quiet or not is_first_worker()) as progress:
-            run = mien.train(
-                settings,
-                data,
-                out,
-                resume=resume,
-                stop_after=stop_after,
-                stream=stream,
-                given=given_keys(changes),
-                log=log or (),
-                device=device,
-                threads=threads,
-                progress=progress.watcher(),
-                warn=progress.say,
-            )
-    except KeyboardInterrupt:
-        say_how_to_go_on(out, "the same command with --resume continues")
-        raise typer.Exit(INTERRUPTED) from None
+    def print_resume() -> None:
+        print_how_to_resume(out, "the same command with --resume continues")
+
+    with interruptible(print_resume), training_view(settings, curves=curves, quiet=quiet) as view:
+        run = mien.train(
+            settings, data, out, resume=resume, stop_after=stop_after, stream=stream, given=given_keys(changes),
+            log=log or (), device=device, threads=threads, progress=view.watcher(), warn=view.log,
+        )  # fmt: skip
     leave_unless_first()
     if stop_after and not run.models:
-        say_how_to_go_on(out, "the same command with --resume continues")
+        print_resume()
     for path in run.models:
         typer.echo(str(path))
 
 
-def _check(recipe: str, changes: list[str], data: Path, *, stream: bool) -> None:
+def _check(recipe: str, changes: Sequence[str], data: Path, *, stream: bool) -> None:
     """Prints the resolved recipe as TOML, and the number of faces on stderr; without PyTorch."""
     from mien.config import to_toml
     from mien.errors import MissingExtraError
     from mien.training.recipe import load_recipe
     from mien.training.small_sets import given_keys
     from mien.training.train import check_training
-
-    def warn(line: str) -> None:
-        typer.echo(line, err=True)
 
     settings = load_recipe(recipe, changes, warn=warn)
     found = check_training(settings, data, stream=stream, given=given_keys(changes), warn=warn)

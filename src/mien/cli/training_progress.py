@@ -51,7 +51,7 @@ class TrainingProgress:
         if self._bar.live.is_started:
             self._bar.stop()
 
-    def say(self, line: str) -> None:
+    def log(self, line: str) -> None:
         """A line above the bar."""
         self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
@@ -69,7 +69,7 @@ class TrainingProgress:
             self._show("teachers' predictions", done, total, rate, f"{left} left before the first epoch")
 
         def on_epoch(row: dict[str, float]) -> None:
-            self.say(epoch_line(row))
+            self.log(epoch_line(row))
 
         return Watcher(on_step, on_epoch, on_asking=on_asking)
 
@@ -85,12 +85,12 @@ def epoch_line(row: dict[str, float]) -> str:
     return f"{row['epoch']:3.0f}  {figures}"
 
 
-def say_stopped() -> None:
+def print_stopped() -> None:
     """After Ctrl-C, where the same command resumes."""
     typer.echo("mien: stopped; the same command resumes", err=True)
 
 
-def say_how_to_go_on(run: Path, how: str) -> None:
+def print_how_to_resume(run: Path, how: str) -> None:
     """After Ctrl-C: what the run's folder holds, and how to resume."""
     from mien.training.checkpoint import epochs_done
     from mien.training.loop import CHECKPOINT

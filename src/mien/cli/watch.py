@@ -3,81 +3,109 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mien.cli.detector_options import AbstainBelow, Cascade, Detector, Device, MinFace, YunetWeights
 from mien.cli.exit_codes import INTERRUPTED, NOT_ALL_READ
-from mien.cli.model_options import Model, one_model
-from mien.cli.output_options import Emoji, TableOrJson
-from mien.cli.training_options import RecipeChanges, TrainIfMissing, TrainingRecipe, train_missing_model
+from mien.cli.option_groups import grouped
+from mien.cli.output_options import Emoji, Quiet, TableOrJson, warn
+from mien.cli.recognizer_options import RecognizerOptions
+from mien.cli.training_options import TrainIfMissing
+from mien.recognition.settings import WatchSettings
 
 if TYPE_CHECKING:
     from mien.media.timeline_summary import TimelineCounter
     from mien.media.video.frames import FrameSource
-    from mien.recognition.outputs import OutputSummary
+    from mien.recognition.outputs import FrameOutput, OutputSummary
     from mien.recognition.recognizer import Recognizer
     from mien.recognition.watch import Watch
+    from mien.recognition.watch_files import WatchWriter
     from mien.results import FrameResult
     from mien.serving.live import LivePage
 
+_Source = Annotated[
+    str, typer.Argument(help="A video file, a camera's number, an rtsp:// or http:// address, a folder, or -.")
+]
 
-def watch(
-    source: Annotated[
-        str, typer.Argument(help="A video file, a camera's number, an rtsp:// or http:// address, a folder, or -.")
-    ],
-    model: Model = ["mien-small"],  # noqa: B006 (typer copies it)
-    detector: Detector = "mtcnn",
-    cascade: Cascade = None,
-    yunet_weights: YunetWeights = None,
-    device: Device = "auto",
-    record: Annotated[Path | None, typer.Option(metavar="OUT.mp4", help="Record the drawn frames, with sound.")] = None,
+
+@dataclass(frozen=True, slots=True)
+class WatchFiles:
+    """The files that are written."""
+
+    record: Annotated[Path | None, typer.Option(metavar="OUT.mp4", help="Record the drawn frames, with sound.")] = None
     timeline: Annotated[
         Path | None, typer.Option(metavar="OUT.csv", help="A row for each face and frame: .csv, .jsonl or .parquet.")
-    ] = None,
-    plot: Annotated[Path | None, typer.Option(metavar="OUT.png", help="Draw the expressions over time.")] = None,
+    ] = None
+    plot: Annotated[Path | None, typer.Option(metavar="OUT.png", help="Draw the expressions over time.")] = None
     events: Annotated[
         bool, typer.Option("--events", help="Print each expression with start, end and peak, as JSON lines.")
-    ] = False,
-    emoji: Emoji = False,
-    privacy: Annotated[Literal["none", "blur", "box"], typer.Option(help="Hide faces in drawn frames.")] = "none",
-    every: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Detect faces in every Nth frame, and track them in between.")
-    ] = None,
-    smooth: Annotated[
-        float, typer.Option(metavar="S", min=0.0, help="Time constant of the smoothing, seconds; 0 = none.")
-    ] = 0.5,
-    region: Annotated[
-        str,
-        typer.Option(metavar="X,Y,W,H", help="Use this part of the frame alone: pixels, or fractions if all are <= 1."),
-    ] = "",
-    min_face: MinFace = 20,
-    abstain_below: AbstainBelow = 0.0,
-    max_seconds: Annotated[float | None, typer.Option(metavar="T", help="Stop after T seconds.")] = None,
+    ] = False
+    emoji: Emoji = False
+    privacy: Annotated[Literal["none", "blur", "box"], typer.Option(help="Hide faces in drawn frames.")] = "none"
+
+    def add_to(self, writer: WatchWriter) -> None:
+        """Opens the files. Raises OutputError, VideoError, MissingExtraError."""
+        from mien.recognition.outputs import EventOutput
+
+        if self.timeline is not None:
+            writer.add_timeline(self.timeline)
+        if self.plot is not None:
+            writer.add_plot(self.plot)
+        if self.record is not None:
+            writer.add_recording(self.record)
+        if self.events:
+            writer.add(EventOutput())
+
+
+@dataclass(frozen=True, slots=True)
+class SourceOptions:
+    """How the source is read."""
+
     raw: Annotated[
         str, typer.Option(metavar="WxH:PIXELS@FPS", help="For -: bare frames, for example 640x360:rgb24@25.")
-    ] = "",
-    rate: Annotated[float | None, typer.Option(metavar="FPS", help="Frames a second of a folder of images.")] = None,
+    ] = ""
+    rate: Annotated[float | None, typer.Option(metavar="FPS", help="Frames a second of a folder of images.")] = None
     live: Annotated[
         bool | None, typer.Option("--live/--no-live", help="Whether frames may be dropped to keep up with the source.")
-    ] = None,
-    port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="Of the live page. [default: 8642 or free]")
-    ] = None,
-    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the live page in the browser.")] = True,
-    window: Annotated[bool, typer.Option("--window", help="Show a window; needs an OpenCV with windows.")] = False,
-    train_if_missing: TrainIfMissing = None,
-    recipe: TrainingRecipe = "",
-    set_: RecipeChanges = None,
+    ] = None
+
+    def open(self, source: str) -> FrameSource:
+        """The frames. Raises VideoError."""
+        from mien.media.video.opening import RawFormat, open_video
+
+        raw = RawFormat.parse(self.raw) if self.raw else None
+        return open_video(source, raw=raw, rate=self.rate, live=self.live)
+
+
+@dataclass(frozen=True, slots=True)
+class ViewOptions:
+    """Where a live source is shown."""
+
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Of the live page. [default: 8642 or free]")] = None
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the live page in the browser.")] = True
+    window: Annotated[bool, typer.Option("--window", help="Show a window; needs an OpenCV with windows.")] = False
+
+
+@grouped
+def watch(
+    source: _Source,
+    *,
+    recognition: RecognizerOptions,
+    files: WatchFiles,
+    settings: WatchSettings,
+    reading: SourceOptions,
+    view: ViewOptions,
+    missing: TrainIfMissing,
     format_: TableOrJson = "table",
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Follow apparent expressions through a video, a camera or a stream.
 
-    A camera or stream is shown on a page in the browser, on this machine alone (over SSH: forward its port). Ctrl-C
+    A camera or stream is shown on a page in the browser, on this machine only (over SSH: forward its port). Ctrl-C
     ends it, and leaves all files complete.
 
     Exit code: 0 done, 2 wrong usage, 3 the file is truncated or the source was lost (what came before is saved), 130 a
@@ -95,76 +123,47 @@ def watch(
     """
     import signal
 
-    from mien.faces import make_detector
-    from mien.media.timeline_summary import TimelineCounter
-    from mien.media.video.opening import RawFormat, open_video
-    from mien.recognition.outputs import Ending, EventOutput, NamedOutput, close_outputs, write_outputs
-    from mien.recognition.recognizer import Recognizer
     from mien.recognition.shortcuts import network_threads
-    from mien.recognition.watch_files import frame_drawer, open_files
+    from mien.recognition.watch_files import WatchWriter
 
-    models = one_model(model)
-    train_missing_model(models, train_if_missing, recipe, set_, quiet=quiet)
-    threads = network_threads()
-    recognizer = Recognizer(
-        models,
-        detector=make_detector(
-            detector,
-            min_face=min_face,
-            cascade=cascade,
-            yunet_weights=yunet_weights,
-            threads=threads,
-            device=device,
-        ),
-        device=device,
-        min_face=min_face,
-        abstain_below=abstain_below,
-        threads=threads,
-    )
+    missing.train(recognition.models, quiet=quiet)
+    recognizer = recognition.recognizer(threads=network_threads())
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # systemd's and Docker's way to end is Ctrl-C's
-    with _truncated_as_json(format_ == "json"), ExitStack() as stack:  # closes what was opened where something can't be
-        opened = open_video(source, raw=RawFormat.parse(raw) if raw else None, rate=rate, live=live)
-        stack.callback(opened.close)
-        draw = frame_drawer(emoji=emoji, privacy=privacy)
-        page = opened.live and not window
-        images = record is not None or plot is not None or page or window
+    with _truncated_as_json(format_ == "json"):
+        opened = reading.open(source)
+        shown = view.window or opened.live
         watched = recognizer.watch(
-            opened,
-            every=every,
-            smooth_s=smooth,
-            keep_images=images,
-            max_seconds=max_seconds,
-            region=region or None,
-        )
-        counter = TimelineCounter()
-        outputs = [NamedOutput("", counter)]
-        stack.callback(close_outputs, outputs)
-        hidden = privacy != "none"
-        open_files(
-            outputs,
-            opened,
-            recognizer.summary(),
-            timeline=timeline,
-            plot=plot,
-            record=record,
-            faces_in_plot=not hidden,
-        )
-        if events:
-            outputs.append(NamedOutput("", EventOutput()))
-        if window:
-            from mien.media.window import Window
+            opened, every=settings.every, smooth_s=settings.smooth_s, max_seconds=settings.max_seconds,
+            keep_images=files.record is not None or files.plot is not None or shown, region=settings.region or None,
+        )  # fmt: skip
+        with WatchWriter(watched, recognizer.summary(), emoji=files.emoji, privacy=files.privacy) as writer:
+            files.add_to(writer)
+            if shown:
+                writer.add(_view(view, recognizer, watched), drawn=True)
+            with _Progress(opened, watched, quiet=quiet or files.events) as progress:
+                done = writer.write(progress.show)
+    to_stdout = str(files.timeline) == "-"
+    _report(done, writer.counter, as_json=format_ == "json", events=files.events, to_stdout=to_stdout)
+    _exit(done, live=opened.live)
 
-            outputs.append(NamedOutput("", Window(opened.name, stop=watched.close), drawn=True))
-        if page:
-            outputs.append(NamedOutput("", _live_page(recognizer, watched, opened, port, browser=browser), drawn=True))
-        stack.pop_all()
-        with _Progress(opened, watched, quiet=quiet or events) as progress:
-            done = write_outputs(watched, outputs, draw=draw, live=opened.live, each=progress.show)
-    _report(done, counter, as_json=format_ == "json", events=events, to_stdout=str(timeline) == "-")
+
+def _view(view: ViewOptions, recognizer: Recognizer, watched: Watch) -> FrameOutput:
+    """The window, or the live page."""
+    if not view.window:
+        return _live_page(recognizer, watched, watched.source, view.port, browser=view.browser)
+    from mien.media.window import Window
+
+    return Window(watched.source.name, stop=watched.close)
+
+
+def _exit(done: OutputSummary, *, live: bool) -> None:
+    """Ends with the exit code of a truncated or lost source, or of a file that was interrupted."""
+    from mien.recognition.outputs import Ending
+
     if done.error is not None:
-        typer.echo(f"mien: {done.error}", err=True)
+        warn(f"mien: {done.error}")
         raise typer.Exit(NOT_ALL_READ)
-    if done.ending is Ending.interrupted and not opened.live:
+    if done.ending is Ending.interrupted and not live:
         raise typer.Exit(INTERRUPTED)
 
 
@@ -181,50 +180,6 @@ def _truncated_as_json(wanted: bool) -> Iterator[None]:
         if wanted:
             typer.echo(json.dumps({"frames": 0, "written": [], "ended": "truncated", "error": str(error)}, indent=2))
         raise
-
-
-def follow_video(
-    recognizer: Recognizer, video: str, format_name: str, output: Path | None, *, quiet: bool
-) -> str | None:
-    """Writes what `mien predict` writes of a video; returns why it ended early, or None.
-
-    csv, jsonl: the frames' rows. json: the tracks. table: the tracks, for people. Into `output` or standard output.
-    """
-    import json
-    import sys
-
-    from mien.files import write_text
-    from mien.media.timeline import CsvTimeline, JsonLinesTimeline
-    from mien.media.timeline_summary import TimelineCounter, summary_text
-    from mien.media.video.opening import open_video
-    from mien.recognition.outputs import Ending, NamedOutput, write_outputs
-    from mien.recognition.watch_files import frame_drawer
-
-    counter = TimelineCounter()
-    outputs = [NamedOutput("", counter)]
-    opened = open_video(video)
-    with ExitStack() as stack:
-        stack.callback(opened.close)
-        if format_name in {"csv", "jsonl"}:
-            kind = CsvTimeline if format_name == "csv" else JsonLinesTimeline
-            rows = kind(output, recognizer.labels, source=opened.name)
-            outputs.append(NamedOutput(str(output or ""), rows))
-        watched = recognizer.watch(opened)
-        stack.pop_all()
-        with _Progress(opened, watched, quiet=quiet or (output is None and format_name != "table")) as progress:
-            done = write_outputs(watched, outputs, draw=frame_drawer(), live=False, each=progress.show)
-    if format_name in {"table", "json"}:
-        text = summary_text(counter.summary(), colors=output is None and sys.stdout.isatty())
-        if format_name == "json":
-            about = {"model": recognizer.summary().to_dict(), "source": video}
-            text = json.dumps(about | counter.summary().to_dict(), indent=2) + "\n"
-        if output is None:
-            typer.echo(text, nl=False)
-        else:
-            write_text(output, text)
-    if done.ending is Ending.interrupted:
-        raise typer.Exit(INTERRUPTED)
-    return done.error
 
 
 def _live_page(

@@ -5,47 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
-from typing import Literal
 
 from mien.cluster.ray_workers import TRIES, Lost, RaySettings, in_order, ray_workers
-from mien.data.crops import Cropped, CroppedSource, CropSettings, DetectorChoice, crop_dataset
-from mien.data.dataset import Chunk, Progress, Source, SourceOver, Step
+from mien.data.crops import CroppedSource
+from mien.data.dataset import Chunk, Source, SourceOver, Step
 from mien.data.readers import Opened
 from mien.data.reading.image_files import ImageFiles
 from mien.data.reading.trees import Folder
+from mien.data.settings import CropSettings
 from mien.errors import ClusterError
+from mien.faces import DetectorChoice
 
 PART = 64
 """The number of image files that a worker gets at a time."""
 
 
-def crop_on_ray(
-    source: Path,
-    out: Path,
-    *,
-    detector: DetectorChoice,
-    settings: CropSettings,
-    ray: RaySettings,
-    as_: Literal["arrays", "folders"] = "arrays",
-    resume: bool = False,
-    progress: Progress | None = None,
-) -> Cropped:
-    """Runs `crop_dataset` on Ray, with the same faces in the same order. Either engine resumes work of the other.
+@dataclass(frozen=True, slots=True)
+class RayCrops(SourceOver):
+    """A source of the faces in the images of another source: the same faces in the same order as `CroppedSource`.
 
     Workers read the image files of a folder, which must have the same path on each machine. Images inside a file
     (CSV, Parquet, ZIP, arrays) are read here and sent to the workers.
-    Raises what `crop_dataset` raises; ClusterError.
     """
-    engine = partial(RayCrops, detector=detector, settings=settings, ray=ray)
-    return crop_dataset(
-        source, out, detector=detector, settings=settings, as_=as_, resume=resume, progress=progress, engine=engine
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class RayCrops(SourceOver):
-    """A source of the faces in the images of another source, like `CroppedSource`."""
 
     detector: DetectorChoice
     settings: CropSettings

@@ -16,8 +16,8 @@ from mien.cluster.plan import LISTING, SUMMARY, Plan, make_or_open_plan, pyarrow
 from mien.cluster.ray_workers import TRIES, Lost, RaySettings, RayWorkers, ray_workers
 from mien.cluster.shard import KEY, Counts, Shard, ShardDone, failed_shard, halves, joined_shard, work_on_shard
 from mien.cluster.sources import Lists
-from mien.data.crops import DetectorChoice
 from mien.errors import ModelFileError, OutputError
+from mien.faces import DetectorChoice
 from mien.recognition.recognizer import Recognizer
 
 SHARD_SIZE = 1000

@@ -13,8 +13,8 @@ from mien.cluster.plan import pyarrow
 from mien.cluster.remote import is_url, read_url
 from mien.errors import ImageError
 from mien.media.addresses import source_name
-from mien.recognition.recognizer import DetectedImage, Recognizer
-from mien.recognition.scheduling import run_ahead
+from mien.recognition.recognizer import Recognizer
+from mien.recognition.scheduling import BatchLimit, DetectedImage, batches, run_ahead
 from mien.results import ImageResult
 from mien.results.rows import Row, columns, image_rows, parquet_table
 
@@ -22,7 +22,6 @@ KEY = b"mien"
 """The metadata key of a shard: the checksum of its list, its number and its counts, as JSON."""
 
 _READERS = 8  # threads that read URLs
-_FACES, _IMAGES = 64, 256  # faces classified together, and the most images they come from
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,23 +107,12 @@ def _results(
     ):
         reads = ((source, readers.submit(read_url, source) if is_url(source) else None) for source in sources)
         detections = (pool.submit(_detect, recognizer, source, read) for source, read in reads)
-        detected = (future.result() for future in run_ahead(detections, _READERS + 2 * workers))
-        for future in run_ahead((pool.submit(recognizer.classify, b) for b in _batches(detected)), workers + 1):
+        found = batches(run_ahead(detections, _READERS + 2 * workers), BatchLimit())
+        for future in run_ahead((pool.submit(recognizer.classify, batch) for batch in found), workers + 1):
             results = future.result()
             done += len(results)
             progress(done)
             yield from results
-
-
-def _batches(detected: Iterable[DetectedImage]) -> Iterator[list[DetectedImage]]:
-    """Images whose faces are classified together: a function of their order alone, not of timing."""
-    batch: list[DetectedImage] = []
-    for image in detected:
-        batch.append(image)
-        if len(batch) >= _IMAGES or sum(each.face_count for each in batch) >= _FACES:
-            yield batch
-            batch = []
-    yield batch
 
 
 def _detect(recognizer: Recognizer, source: str, read: Future[bytes] | None) -> DetectedImage:

@@ -10,7 +10,8 @@ import csv
 import io
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from mien.data.dataset import Chunk, Columns, Dataset, Problem, Progress, Source, Step, append_pixels, offsets_of
 from mien.errors import DataError, MissingExtraError, OutputError
-from mien.files import cannot_write, make_folder, write_text
+from mien.files import cannot_write, make_folder, resumable_path, write_text
 from mien.version import __version__
 
 MANIFEST, PIXELS, PROBLEMS = "manifest.parquet", "pixels.u8", "problems.csv"
@@ -100,22 +101,17 @@ def write_arrays(
     Raises OutputError where `out` is there already, or unfinished work of another kind is; DataError where not one
     sample could be used.
     """
-    import pyarrow as pa
-
     out = Path(out)
     job = {"command": command, "settings": dict(settings), "version": __version__, "source": source.fingerprint}
     job = json.loads(json.dumps(job))  # as it will be read again
-    part = staging(out)
     if out.exists():
         return _finished(out, job, resume)
-    journal = begin_job(part, job, out=out, resume=resume)
-    done, samples, length, problems = _journal_state(journal)
-    pixels_file = part / PIXELS
-    try:
-        with pixels_file.open("ab") as file:
+    with resumable_folder(out, job, resume=resume) as part:
+        journal = sorted((part / JOURNAL).glob("rows-*.parquet"))
+        done, samples, length, problems = _journal_state(journal)
+        with (part / PIXELS).open("ab") as file:
             file.truncate(length)
-        if source.total is None or done < source.total:
-            with pixels_file.open("ab") as file:
+            if source.total is None or done < source.total:
                 for number, chunk in enumerate(source.chunks(done), start=len(journal)):
                     shapes = append_pixels(file, chunk.images)
                     file.flush()
@@ -128,22 +124,20 @@ def write_arrays(
         if samples == 0:
             _refuse_empty(source, part, journal, out)
         step = Step(command, settings, __version__, done, samples, problems)
-        tables = [_read_table(place) for place in journal]
-        about = {
-            "format": FORMAT,
-            "label_names": source.label_names,
-            "steps": [asdict(s) for s in (*source.steps, step)],
-        }
-        whole = pa.concat_tables([t for t in tables if t.num_rows]).replace_schema_metadata({_KEY: json.dumps(about)})
-        _write_table(whole, part / MANIFEST)
-        found = [p for t in tables for p in json.loads(t.schema.metadata[b"problems"])]
-        if found:
-            write_text(part / PROBLEMS, _csv([("source", "reason"), *found]))
-        part.replace(out)
-        shutil.rmtree(out / JOURNAL)
-    except OSError as error:
-        raise cannot_write(out, error) from error
+        _write_manifest(part, [_read_table(place) for place in journal], source.label_names, (*source.steps, step))
     return open_arrays(out)
+
+
+def _write_manifest(part: Path, tables: list[Any], label_names: tuple[str, ...], steps: tuple[Step, ...]) -> None:
+    """The manifest of the rows in the journal's tables, and the problems that they name."""
+    import pyarrow as pa
+
+    about = {"format": FORMAT, "label_names": label_names, "steps": [asdict(step) for step in steps]}
+    whole = pa.concat_tables([t for t in tables if t.num_rows]).replace_schema_metadata({_KEY: json.dumps(about)})
+    _write_table(whole, part / MANIFEST)
+    found = [p for t in tables for p in json.loads(t.schema.metadata[b"problems"])]
+    if found:
+        write_text(part / PROBLEMS, _csv([("source", "reason"), *found]))
 
 
 def staging(out: Path) -> Path:
@@ -151,29 +145,40 @@ def staging(out: Path) -> Path:
     return out.parent / f".{out.name}.part"
 
 
-def begin_job(part: Path, job: Mapping[str, Any], *, out: Path, resume: bool) -> list[Path]:
-    """Makes the staging folder, or finds that of the same job; returns the journal's files, in order.
+@contextmanager
+def resumable_folder(out: Path, job: Mapping[str, Any], *, resume: bool) -> Iterator[Path]:
+    """The folder beside `out` in which a job is done, moved there when the block ends well; OSError -> OutputError.
 
-    Raises OutputError where unfinished work is there that `resume` does not allow to resume, or that
-    cannot be resumed.
+    It stays when the block fails or is killed, and the same job finds it again with `resume`. Its folder `JOURNAL` is
+    for what is needed until the end. Raises OutputError where unfinished work is there that may not be resumed.
     """
+    part = staging(out)
+    try:
+        _begin_job(part, job, out=out, resume=resume)
+        yield part
+        part.replace(out)
+        shutil.rmtree(out / JOURNAL)
+    except OSError as error:
+        raise cannot_write(out, error) from error
+
+
+def _begin_job(part: Path, job: Mapping[str, Any], *, out: Path, resume: bool) -> None:
     job_file = part / JOURNAL / _JOB
     if part.exists() and not job_file.exists():
         shutil.rmtree(part)  # killed before it began
-    if part.exists():
-        if not resume:
-            raise OutputError(f"{out}: unfinished work is in {part}; add --resume to resume it, or delete that folder")
-        before = json.loads(job_file.read_text("utf-8"))
-        if before != job:
-            changed = [k for k in job if before.get(k) != job[k]]
-            raise OutputError(
-                f"{out}: the unfinished work in {part} is of another job ({', '.join(changed)} changed); "
-                "run it as before, or delete that folder"
-            )
-    else:
+    if not part.exists():
         make_folder(part / JOURNAL)
         write_text(job_file, json.dumps(job))
-    return sorted((part / JOURNAL).glob("rows-*.parquet"))
+        return
+    if not resume:
+        raise OutputError(f"{out}: unfinished work is in {part}; add --resume to resume it, or delete that folder")
+    before = json.loads(job_file.read_text("utf-8"))
+    if before != job:
+        changed = [k for k in job if before.get(k) != job[k]]
+        raise OutputError(
+            f"{out}: the unfinished work in {part} is of another job ({', '.join(changed)} changed); "
+            "run it as before, or delete that folder"
+        )
 
 
 def _finished(out: Path, job: Mapping[str, Any], resume: bool) -> Dataset:
@@ -270,9 +275,8 @@ def _read_table(path: Path) -> Any:
 def _write_table(table: Any, place: Path) -> None:
     import pyarrow.parquet as pq
 
-    temporary = place.with_name(f"{place.name}.part")
-    pq.write_table(table, temporary, compression="zstd")
-    temporary.replace(place)
+    with resumable_path(place) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
 
 
 def _pyarrow() -> Any:

@@ -8,7 +8,6 @@ whether all labels look as if they were read in a wrong order.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -17,10 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.arrays import begin_job, staging
+from mien.data.arrays import JOURNAL, resumable_folder
 from mien.data.audit_report import AuditSummary, audit_page, read_summary, summarise
-from mien.data.audit_settings import AuditSettings
-from mien.data.crops import DetectorChoice
 from mien.data.dataset import Dataset, Progress
 from mien.data.duplicates import find_duplicates
 from mien.data.findings import (
@@ -35,14 +32,15 @@ from mien.data.findings import (
 )
 from mien.data.flags import FLAGS, write_flags
 from mien.data.plausibility import check_source
+from mien.data.settings import AuditSettings
 from mien.data.suspects import find_suspects, require_cleanlab
 from mien.errors import OutputError
-from mien.files import cannot_write, write_text
+from mien.faces import DetectorChoice
+from mien.files import write_text
 from mien.version import __version__
 
 PAGE, SUMMARY, PREDICTIONS = "index.html", "summary.json", "out-of-fold.npy"
 _JOB = "job.json"
-_WORK = ".journal"  # where `begin_job` keeps what is needed until the end
 _SCORES, _FOLDS = "face-scores", "folds"
 
 OutOfFold = Callable[[Dataset, NDArray[np.int64], Path], NDArray[np.float32]]
@@ -75,10 +73,8 @@ def audit(
         return _finished(out, job, resume=resume)
     if out_of_fold is not None:
         require_cleanlab()
-    part = staging(out)
-    begin_job(part, job, out=out, resume=resume)
-    try:
-        work = part / _WORK
+    with resumable_folder(out, job, resume=resume) as part:
+        work = part / JOURNAL
         contrast = contrasts(dataset, progress)
         exact = find_duplicates(dataset)
         near = None if settings.near is None else find_duplicates(dataset, near=settings.near)
@@ -100,10 +96,6 @@ def audit(
         write_text(part / SUMMARY, json.dumps(asdict(summary), indent=2) + "\n")
         audit_page(dataset, summary, flags, settings.folds).write(part / PAGE)
         write_text(part / _JOB, json.dumps(job, indent=2) + "\n")
-        part.replace(out)
-        shutil.rmtree(out / _WORK)
-    except OSError as error:
-        raise cannot_write(out, error) from error
     return summary
 
 

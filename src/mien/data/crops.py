@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import queue
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.crop import CropSpec, crop_faces
+from mien.crop import crop_faces
 from mien.data.arrays import PROBLEMS, read_problems
-from mien.data.checks import apart
 from mien.data.dataset import Chunk, Dataset, Problem, Progress, Source, SourceOver, text_column
-from mien.errors import DetectorError
-from mien.faces import FaceDetector, make_detector
+from mien.data.settings import CropSettings, Which
+from mien.faces import DetectorChoice, FaceDetector
 from mien.faces.geometry import large_enough, taken
+from mien.files import require_apart
 from mien.images import as_image
 from mien.results import Detections
 
 Image = NDArray[np.uint8]
-NoFace = Literal["drop", "keep", "whole"]
-Which = Literal["all", "largest"]
 
 ENLARGED = 96
 """An image whose longer side is shorter, in pixels, is a loose crop: it is enlarged to this before it is searched."""
@@ -37,68 +34,6 @@ PADS = {"mtcnn": 0.25, "yunet": 0.0, "haar": 0.5}
 
 Made = TypeVar("Made")
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True, slots=True)
-class DetectorChoice:
-    """A face detector by name, one of `mien.faces.DETECTORS`, and the files it reads; as in `make_detector`."""
-
-    name: str = "mtcnn"
-    cascade: Path | None = None
-    yunet_weights: Path | None = None
-
-    def make(self, *, min_face: float, threads: int) -> FaceDetector:
-        """The detector. Raises DetectorError."""
-        return make_detector(
-            self.name, min_face=min_face, cascade=self.cascade, yunet_weights=self.yunet_weights, threads=threads
-        )
-
-    def identity(self) -> str:
-        """A text that is the same only for the same detector: its name, and the checksum of a file of the user's."""
-        file = {"haar": self.cascade, "yunet": self.yunet_weights}.get(self.name)
-        if file is None:
-            return self.name
-        try:
-            return f"{self.name} {hashlib.sha256(file.read_bytes()).hexdigest()[:16]}"
-        except OSError as error:
-            raise DetectorError(f"{file}: can't be read ({error.strerror}); check the path") from error
-
-
-@dataclass(frozen=True, slots=True)
-class CropSettings:
-    """What is cut out of the images, and how. The defaults are what mien's models expect, found as mien predicts.
-
-    size: side of a crop, pixels. channels: 1 grey, 3 RGB. spec: the framing. faces: all of an image, from left to
-    right, or the largest alone. min_face: faces whose longer edge has fewer pixels are left out. pad: by how much of
-    its longer side an image is padded on each side before it is searched, with its border repeated; None: `PADS` for
-    loose crops, 0 for others.
-
-    no_face: what becomes of an image in which no face is found. drop: a problem says so. keep: the image is taken
-    for a face crop already and only resized, as `mien predict --detector none` does. whole: the image's edges are
-    taken for the box of a face, which is framed like any other (its proportions stay).
-    """
-
-    size: int = 48
-    channels: int = 1
-    spec: CropSpec = field(default_factory=CropSpec)
-    faces: Which = "all"
-    no_face: NoFace = "drop"
-    min_face: int = 20
-    pad: float | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
-        return {
-            "size": self.size,
-            "channels": self.channels,
-            "margin": self.spec.margin,
-            "align": self.spec.align,
-            "shift_y": self.spec.shift_y,
-            "faces": self.faces,
-            "no_face": self.no_face,
-            "min_face": self.min_face,
-            "pad": self.pad,
-        }
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,10 +64,10 @@ def crop_dataset(
     stopped. engine: makes the source of the faces from that of the images; None: `CroppedSource`.
     Raises DataError, DetectorError, OutputError, MissingExtraError.
     """
-    from mien.data.export import write_source
     from mien.data.readers import open_source
+    from mien.data.writing.source import write_source
 
-    apart(source, out)
+    require_apart(source, out)
     recorded = {"detector": detector.identity(), **settings.to_dict()}
     opened = open_source(source)
     if engine is None:
@@ -176,7 +111,7 @@ def find_faces(detector: FaceDetector, image: Image, *, pad: float | None = None
     return Detections(boxes, found.scores, landmarks)
 
 
-def choose_faces(found: Detections, *, min_face: int, which: Which) -> Detections:
+def select_faces(found: Detections, *, min_face: int, which: Which) -> Detections:
     """Those faces that are large enough, from left to right as recognition has them; or the largest alone."""
     chosen = large_enough(found, min_face=min_face)
     if which == "all" or chosen.cropped or not len(chosen):
@@ -210,7 +145,7 @@ class CroppedSource(SourceOver):
         image = as_image(image, "the image")
         wanted = self.settings
         found = find_faces(detector, image, pad=wanted.pad)
-        faces = choose_faces(found, min_face=wanted.min_face, which=wanted.faces)
+        faces = select_faces(found, min_face=wanted.min_face, which=wanted.faces)
         wrong = ""
         if not len(faces) and wanted.no_face == "drop":
             too_small = f" of {wanted.min_face} pixels or more" if len(found) else ""

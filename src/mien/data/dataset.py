@@ -17,20 +17,18 @@ from numpy.typing import NDArray
 
 from mien.crop import fit_face
 from mien.data.samples import Samples
-from mien.errors import DataError, MissingExtraError
-from mien.labels import EIGHT
+from mien.errors import DataError
 
 if TYPE_CHECKING:
+    import datasets  # type: ignore[import-untyped]
     import pandas as pd
+    import torch
 
 SPLITS = ("train", "validation", "test")
 """What splits are called in mien. A sample of no split has the split ''."""
 
 CHUNK = 512
 """The number of records that a source reads at a time: the most that a killed run loses."""
-
-_PARTS = {"votes": EIGHT, "ferplus_other": ("unknown", "not_a_face"), "box": ("x1", "y1", "x2", "y2")}
-"""What the numbers of a column with several per sample are."""
 
 Columns = Mapping[str, NDArray[Any]]
 Progress = Callable[[int, int | None], None]
@@ -39,7 +37,7 @@ Progress = Callable[[int, int | None], None]
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A record that could not be used: where it stands (a file, or file and line), and why."""
+    """A record that could not be used: its file, or file and line, and the reason."""
 
     source: str
     reason: str
@@ -83,34 +81,50 @@ class Source(Protocol):
     @property
     def label_names(self) -> tuple[str, ...]:
         """What the labels are called."""
-        ...
 
     @property
     def steps(self) -> tuple[Step, ...]:
         """What was done to the samples before."""
-        ...
 
     @property
     def total(self) -> int | None:
-        """How many records there are."""
-        ...
+        """The number of records; None where only reading shows it."""
 
     @property
     def fingerprint(self) -> str:
         """A text that changes with the records."""
-        ...
 
     def chunks(self, start: int = 0) -> Iterator[Chunk]:
         """The records from `start` on."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dataset:
-    """Samples of all splits: a manifest with a row per sample, and their pixels, memory-mapped where they are many.
+    """The samples of a data set: a manifest with a row per sample, and their pixels, memory-mapped where they are many.
 
-    columns: as in `Chunk`, each of length N. pixels: uint8, flat. offsets: int64 (N,), where in `pixels` each image
-    begins. shapes: int32 (N, 3), height, width, channels. name: for messages. It is a `Source`.
+    `load_dataset` makes one. Its splits are data sets too. It is a `Source`.
+
+    Attributes:
+        label_names: The names of the classes; labels are indices into them.
+        columns: Name -> array of length N: `source`, `split`, `label`, and others as in `Chunk`.
+        pixels: uint8, flat: the pixels of all images, in rows, RGB or grey, 0 to 255.
+        offsets: int64 (N,), where in `pixels` each image begins.
+        shapes: int32 (N, 3): height, width, channels of each image, in pixels.
+        steps: What was done to the samples, in order.
+        name: The name in messages, the path where there is one.
+        fingerprint: A text that changes with the content.
+
+    Example:
+        >>> import tempfile, mien
+        >>> from mien.data.toy import write_toy_folders
+        >>> folder = tempfile.mkdtemp() + "/toy"
+        >>> write_toy_folders(folder, train=14, validation=7, test=0)
+        >>> data = mien.load_dataset(folder)
+        >>> data["train"].to_pandas()["label"].nunique(), data["train"].image(0).shape
+        (7, (48, 48, 1))
+        >>> image, label = data["train"].to_torch()[0]
+        >>> data.to_huggingface()["validation"].num_rows
+        7
     """
 
     label_names: tuple[str, ...]
@@ -163,28 +177,42 @@ class Dataset:
         return iter(sorted(set(self.splits.tolist()), key=split_rank))
 
     def to_pandas(self) -> pd.DataFrame:
-        """The manifest as a pandas DataFrame, a row per sample, without the pixels.
+        """Returns the manifest as a pandas DataFrame, a row per sample, without the pixels.
 
         Columns: source, split, label (the class's name, None for no label), height, width, channels, and any others
         of the data set. Several numbers per sample are columns of their own: votes_angry, ..., box_x1, ...
+        Raises MissingExtraError without pandas.
+        """
+        from mien.data.conversions import to_pandas
+
+        return to_pandas(self)
+
+    def to_torch(self, *, size: int | None = None, channels: int | None = None) -> torch.utils.data.TensorDataset:
+        """Returns pairs of image and label for PyTorch's `DataLoader`, in memory.
+
+        Images are uint8 (C, H, W), 0 to 255, grey or RGB; labels are int64, indices into `label_names`, -1 for none.
+
+        Args:
+            size: The side to which images are resized, in pixels; None keeps the size, where all have one.
+            channels: 1 for grey, 3 for RGB; None for RGB where an image has colour.
 
         Raises:
-            MissingExtraError: pandas is not installed.
+            DataError: The images have several sizes, or are no squares, and `size` is None.
+            MissingExtraError: PyTorch is not installed.
         """
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise MissingExtraError("pandas", "to_pandas()") from error
-        names = np.array([*self.label_names, None], object)  # the last is that of -1
-        columns = {"source": self.sources, "split": self.splits, "label": names[self.labels]}
-        columns |= zip(("height", "width", "channels"), self.shapes.T, strict=True)
-        for name, values in self.columns.items():
-            if values.ndim == 1:
-                columns.setdefault(name, values)
-            else:
-                parts = _PARTS.get(name) or map(str, range(values.shape[1]))
-                columns |= {f"{name}_{part}": values[:, i] for i, part in enumerate(parts)}
-        return pd.DataFrame(columns)
+        from mien.data.conversions import to_torch
+
+        return to_torch(self, size=size, channels=channels)
+
+    def to_huggingface(self) -> datasets.DatasetDict:
+        """Returns a Hugging Face `DatasetDict`: a split each, with image, label (`ClassLabel`) and the other columns.
+
+        Samples of no split are in "data". Images are PNGs in memory; votes are FER+'s ten columns, `ferplus_votes`.
+        Raises MissingExtraError without `datasets`.
+        """
+        from mien.data.conversions import to_huggingface
+
+        return to_huggingface(self)
 
     def image(self, row: int) -> NDArray[np.uint8]:
         """One sample's image, uint8 (H, W, C); a view of the pixels."""
@@ -215,21 +243,7 @@ class Dataset:
 
     def samples(self, split: str, *, size: int, channels: int) -> Samples:
         """One split as training and evaluation take it. Raises DataError where a sample of it has no label."""
-        rows = np.flatnonzero(self.splits == split)
-        labels = self.labels[rows]
-        if (labels < 0).any():
-            unlabelled = self.sources[rows[labels < 0][0]]
-            raise DataError(
-                f"{self.name}: {int((labels < 0).sum())} faces of {split} have no label, first {unlabelled}"
-            )
-        votes = self.votes
-        return Samples(
-            self.faces(rows, size=size, channels=channels),
-            labels.astype(np.int64),
-            self.label_names,
-            tuple(self.sources[rows].tolist()),
-            None if votes is None else votes[rows],
-        )
+        return Samples.of(self, split, size=size, channels=channels)
 
     def take(self, rows: NDArray[Any]) -> Dataset:
         """The data set of these rows alone, in this order; the pixels are shared."""
@@ -330,7 +344,7 @@ class SourceOver:
 
     @property
     def label_names(self) -> tuple[str, ...]:
-        """What the labels are called."""
+        """The names of the classes."""
         return self.source.label_names
 
     @property
@@ -340,7 +354,7 @@ class SourceOver:
 
     @property
     def total(self) -> int | None:
-        """How many records there are."""
+        """The number of records."""
         return self.source.total
 
     @property

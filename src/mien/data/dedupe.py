@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.arrays import write_arrays
-from mien.data.checks import apart
 from mien.data.dataset import SPLITS, Dataset, Problem, Progress, Selection, collect
 from mien.data.duplicates import DuplicateGroups, find_duplicates
 from mien.data.readers import open_source
 from mien.errors import OutputError
-from mien.files import atomic_text, make_folder, write_bytes
+from mien.files import atomic_text, make_folder, require_apart, write_bytes
 from mien.pages import contact_sheet, png, shrink
 
 Keep = Literal["first", "test", "none"]
@@ -63,7 +62,7 @@ def dedupe(
     folder = out.parent if report is None else Path(report)
     table, sheet = (folder / f"{out.name}-groups{suffix}" for suffix in (".csv", ".png"))
     for place in (out, table, sheet):
-        apart(source, place)
+        require_apart(source, place)
     if folder.resolve().is_relative_to(out.resolve()):
         raise OutputError(f"{folder}: lies in the new data set {out}; give another place for the report")
     if out.exists() and not resume and not dry_run:  # said now, not after the search

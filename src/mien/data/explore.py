@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +15,8 @@ from numpy.typing import NDArray
 
 from mien.crop import fit_face
 from mien.data.dataset import CHUNK, Dataset, Progress, split_rank
-from mien.errors import DataError, OutputError
-from mien.files import cannot_write, make_folder, write_bytes
+from mien.errors import DataError
+from mien.files import atomic_folder, write_bytes
 from mien.labels import color_rgb
 from mien.pages import Page, contact_sheet, figure_png, figure_text, letterbox, new_figure, png
 
@@ -68,7 +66,7 @@ def explore(
     if not len(dataset):
         raise DataError(f"{dataset.name}: has no samples to show")
     classes, left_out = _classes(dataset)
-    with _new_folder(Path(out)) as folder:
+    with atomic_folder(Path(out)) as folder:
         light = measure_light(dataset, progress=progress)
         splits = sorted(set(dataset.splits.tolist()), key=split_rank)
         page = Page(Path(dataset.name).name or dataset.name, _intro(dataset, splits))
@@ -286,21 +284,3 @@ def _tidy(*several: Any) -> None:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="x", alpha=0.25)
         axes.set_axisbelow(True)
-
-
-@contextmanager
-def _new_folder(out: Path) -> Iterator[Path]:
-    """A hidden folder beside `out`, moved there when the block ends well. Raises OutputError where something is."""
-    if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
-        raise OutputError(f"{out}: exists already; give a new folder")
-    make_folder(out.absolute().parent)
-    try:
-        with tempfile.TemporaryDirectory(dir=out.absolute().parent, prefix=f".{out.name}.") as hidden:
-            folder = Path(hidden) / "out"
-            folder.mkdir()
-            yield folder
-            if out.exists():
-                out.rmdir()
-            folder.replace(out)
-    except OSError as error:
-        raise cannot_write(out, error) from error

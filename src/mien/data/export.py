@@ -8,43 +8,27 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 
-from mien.data.arrays import JOURNAL, PROBLEMS, begin_job, read_problems, staging, write_arrays
-from mien.data.checks import apart
-from mien.data.dataset import Dataset, Problem, Progress, Source, Step
-from mien.data.readers import open_dataset
+from mien.data.arrays import JOURNAL, PROBLEMS, read_problems, resumable_folder
+from mien.data.dataset import Dataset, Problem, Progress
+from mien.data.settings import ExportSettings, Layout
 from mien.data.writing.detection import check_boxes, write_detection
 from mien.data.writing.files import size_text, write_plain, write_rows
 from mien.data.writing.plain import check_csv, write_csv, write_folders, write_npy
 from mien.data.writing.shards import write_parquet, write_webdataset
 from mien.errors import DataError, OutputError
-from mien.files import cannot_write, write_bytes
+from mien.files import atomic_path, require_apart
 from mien.version import __version__
 
 FORMATS = ("folders", "npy", "csv", "parquet", "webdataset", "yolo", "coco")
 
 ABOUT = ".mien-export.json"
 """A hidden file in each exported folder: from what, by which settings and steps it was made."""
-
-
-@dataclass(frozen=True, slots=True)
-class ExportSettings:
-    """as_: one of `FORMATS`. jpeg: quality 1 to 100; None writes PNG, which loses nothing.
-
-    For yolo and coco alone: photographs, the folder that cropped faces came from; detector, the name of a face
-    detector that finds the boxes.
-    """
-
-    as_: str
-    jpeg: int | None = None
-    photographs: Path | None = None
-    detector: str | None = None
 
 
 def export_dataset(
@@ -66,10 +50,10 @@ def export_dataset(
     where `out` is there already or can't be written.
     """
     out = Path(out)
-    settings = ExportSettings(as_, jpeg, photographs, detector)
-    check_export(dataset, settings)
+    settings = ExportSettings(cast(Layout, as_), jpeg, photographs, detector)
+    check_layout(dataset, settings)
     if photographs:
-        apart(photographs, out)
+        require_apart(photographs, out)
     job = {"command": "export", "version": __version__, "source": dataset.fingerprint, "samples": len(dataset)}
     job |= {"as": as_, "jpeg": jpeg, "photographs": str(photographs) if photographs else None, "detector": detector}
     if resume and _finished(out, job):
@@ -79,73 +63,19 @@ def export_dataset(
     for place in (out, _votes_file(out)) if as_file and not resume else (out,):
         if place.exists() or place.is_symlink():
             raise OutputError(f"{place}: exists already; give a new place")
-    part = staging(out)
-    begin_job(part, job, out=out, resume=resume)
-    try:
-        if as_file:
-            write_csv(dataset, part / out.name, part / _votes_file(out).name, progress)
-            for file in (_votes_file(out), out):  # the one asked for comes last
-                if (part / file.name).exists():
-                    (part / file.name).replace(file)
-            shutil.rmtree(part)
-            return ()
+    if as_file:
+        _write_csv_file(dataset, out, progress)
+        return ()
+    with resumable_folder(out, job, resume=resume) as part:
         problems = _write(dataset, part, settings, progress)
         if problems:
             write_rows([("source", "reason"), *((p.source, p.reason) for p in problems)], part / PROBLEMS)
         about = {"job": job, "label_names": dataset.label_names, "steps": [asdict(step) for step in dataset.steps]}
         write_plain(part / ABOUT, json.dumps(about, indent=1))
-        part.replace(out)
-        shutil.rmtree(out / JOURNAL)
-    except OSError as error:
-        raise cannot_write(out, error) from error
     return problems
 
 
-def write_source(
-    source: Source,
-    out: Path,
-    *,
-    as_: str,
-    command: str,
-    settings: Mapping[str, Any],
-    resume: bool = False,
-    progress: Progress | None = None,
-) -> Dataset:
-    """Writes a source to the new folder `out`: as `arrays`, or by way of them as one of `FORMATS`.
-
-    Records that cannot be used are rows of OUT/problems.csv. Otherwise as `write_arrays`; the data set that comes back
-    has the step as its last.
-    """
-    if as_ == "arrays":
-        return write_arrays(source, out, command=command, settings=settings, resume=resume, progress=progress)
-    between = out.parent / f".{out.name}.arrays"
-    if out.exists() and not between.exists():
-        before = _last_step(out / ABOUT) if resume else None
-        if before and (before.command, before.settings) == (command, dict(settings)):
-            return open_dataset(out).with_step(before)
-        raise OutputError(f"{out}: exists already; give a new folder")
-    if between.exists() and not resume:
-        raise OutputError(f"{out}: unfinished work is in {between}; add --resume to resume it, or delete that folder")
-    dataset = write_arrays(source, between, command=command, settings=settings, resume=resume, progress=progress)
-    export_dataset(dataset, out, as_=as_, resume=resume, progress=progress)
-    try:
-        if (between / PROBLEMS).exists():
-            write_bytes(out / PROBLEMS, (between / PROBLEMS).read_bytes())
-        shutil.rmtree(between)
-    except OSError as error:
-        raise cannot_write(out, error) from error
-    return dataset
-
-
-def _last_step(about: Path) -> Step | None:
-    """The last step of an exported folder's data; None where mien did not write it."""
-    try:
-        return Step(**json.loads(about.read_text("utf-8"))["steps"][-1])
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
-        return None
-
-
-def check_export(dataset: Dataset, settings: ExportSettings) -> None:
+def check_layout(dataset: Dataset, settings: ExportSettings) -> None:
     """Raises DataError where the settings are impossible, or the layout can't hold this data set."""
     as_ = settings.as_
     if as_ not in FORMATS:
@@ -194,6 +124,16 @@ def _write(dataset: Dataset, folder: Path, settings: ExportSettings, progress: P
                 progress=progress,
             )
     return ()
+
+
+def _write_csv_file(dataset: Dataset, out: Path, progress: Progress | None) -> None:
+    """The table, and before it the file of votes, where there are any."""
+    with atomic_path(out) as table:
+        if dataset.votes is None:
+            write_csv(dataset, table, None, progress)
+        else:
+            with atomic_path(_votes_file(out)) as votes:
+                write_csv(dataset, table, votes, progress)
 
 
 def _finished(out: Path, job: dict[str, object]) -> bool:

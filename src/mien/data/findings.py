@@ -11,13 +11,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.crops import DetectorChoice, Workers
+from mien.data.crops import Workers
 from mien.data.dataset import CHUNK, SPLITS, Dataset, Progress
 from mien.data.flags import Flags, rank_flags
 from mien.data.screen import MIN_FACE, face_scores
 from mien.data.suspects import Suspects
 from mien.errors import DataError
-from mien.faces import FaceDetector
+from mien.faces import DetectorChoice, FaceDetector
 from mien.files import make_folder, write_bytes
 from mien.labels import EIGHT
 

@@ -6,18 +6,21 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from mien.data.checks import apart
 from mien.data.dataset import Dataset, Problem, Progress, split_rank
-from mien.data.export import write_source
+from mien.data.plausibility import MIN_FACES, Plausibility, check_source
 from mien.data.readers import Opened, open_source
+from mien.data.reading.label_reading import Labels
 from mien.data.reading.reading import Choices
+from mien.data.writing.source import write_source
 from mien.errors import DataError
+from mien.files import require_apart
+from mien.labels import ORDERS
 
 FORMATS = ("arrays", "folders", "parquet")
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ImportPlan:
     """What an import would write. reading: how the source is read, in lines. counts: split -> class -> samples.
 
     problems: what could not be used.
@@ -54,7 +57,7 @@ def import_dataset(
     choices = choices or Choices()
     if as_ not in FORMATS:
         raise DataError(f"--as {as_}: unknown; expected {', '.join(FORMATS)}")
-    apart(source, out)
+    require_apart(source, out)
     opened = open_source(source, choices=choices)
     lines = opened.reading.lines()
     if check:
@@ -65,7 +68,7 @@ def import_dataset(
 
 def plan_import(
     source: Path, *, choices: Choices | None = None, check: bool = True, progress: Progress | None = None
-) -> Plan:
+) -> ImportPlan:
     """What `import_dataset` would do: all files are opened and read, nothing is written. Raises DataError."""
     opened = open_source(Path(source), choices=choices)
     lines = opened.reading.lines() + (_plausible(opened, Path(source)) if check else [])
@@ -88,12 +91,30 @@ def plan_import(
     table: dict[str, dict[str, int]] = {}
     for split in sorted({s for s, _ in counts}, key=split_rank):
         table[split] = {name: counts[split, name] for name in names if name or counts[split, ""]}
-    return Plan(tuple(lines), table, tuple(problems))
+    return ImportPlan(tuple(lines), table, tuple(problems))
 
 
 def _plausible(opened: Opened, source: Path) -> list[str]:
     """What a shipped model says of the labels, as lines of the reading."""
-    from mien.data.plausibility import check_source, judge_import
-
     labels = opened.reading.labels
     return [f"check    {line}" for line in judge_import(check_source(opened, labels), labels, str(source))]
+
+
+def judge_import(found: Plausibility, labels: Labels, where: str = "") -> tuple[str, ...]:
+    """What an import says of its labels: lines of warnings, none where all is well.
+
+    where: names the data set in errors. Raises DataError where the order of the numbers was assumed and another agrees
+    far better.
+    """
+    if not found.about or (found.can_judge and found.better is None):
+        return ()
+    if found.better is None:  # of a few faces in folders with names there is nothing to say
+        return (found.sentence(),) if labels.assumed or found.n >= MIN_FACES else ()
+    if labels.assumed:
+        raise DataError(
+            f"{where or 'the data set'}: its numbers are hardly in {ORDERS[labels.assumed][0]}: {found.sentence()}; "
+            f"import it with  --labels {found.better.labels},  or, if you know better, with  --labels {labels.assumed}"
+        )
+    renamed = any("as --labels says" in line for line in labels.said) and not labels.numbers
+    advice = "correct --labels" if renamed else f"--labels {found.better.labels} would read them so"
+    return (f"are the labels right? {found.sentence()}; {advice}",)

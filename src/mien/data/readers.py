@@ -27,6 +27,7 @@ from mien.data.reading.tars import TarArchive, is_tar
 from mien.data.reading.trees import Folder, Tree, printable, suffix_of
 from mien.data.samples import Samples
 from mien.errors import DataError
+from mien.files import require_apart
 from mien.signatures import describe_file
 
 _log = logging.getLogger("mien")
@@ -136,6 +137,16 @@ def load_dataset(
     Raises:
         DataError: There is no data set, it cannot be read, or a choice does not fit it.
         MissingExtraError: The layout needs an extra that is not installed.
+
+    Example:
+        >>> import tempfile
+        >>> import mien
+        >>> from mien.data.toy import write_toy_folders
+        >>> folder = tempfile.mkdtemp() + "/toy"
+        >>> write_toy_folders(folder, train=14, validation=7, test=0)
+        >>> data = mien.load_dataset(folder)
+        >>> len(data), list(data), data.label_names[:2]
+        (21, ['train', 'validation'], ('angry', 'disgust'))
     """
     choices = make_choices(
         labels=labels,
@@ -163,6 +174,26 @@ def open_dataset(
     if isinstance(opened.source, Dataset):
         return opened.source
     return collect(opened, problem=_telling(warn), name=str(path))
+
+
+def as_dataset(data: Dataset | str | Path, *, out: Path | None = None, warn: Callable[[str], None] = print) -> Dataset:
+    """A data set, opened where a path is given. out: what will be written; raises OutputError where it touches `data`.
+
+    warn: as in `open_dataset`.
+    """
+    place = Path(data.name if isinstance(data, Dataset) else data)
+    if out is not None and (not isinstance(data, Dataset) or place.exists()):
+        require_apart(place, out)
+    return data if isinstance(data, Dataset) else open_dataset(place, warn=warn)
+
+
+def as_source(data: Dataset | str | Path, *, out: Path) -> Opened:
+    """As `as_dataset`, but read chunk by chunk."""
+    if not isinstance(data, Dataset):
+        require_apart(Path(data), out)
+        return open_source(Path(data))
+    as_dataset(data, out=out)
+    return Opened(data, Reading("a data set in memory", "the manifest", Labels(data.label_names)))
 
 
 def read_dataset(

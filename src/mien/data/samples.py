@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.errors import DataError
 from mien.labels import EIGHT
+
+if TYPE_CHECKING:
+    from mien.data.dataset import Dataset
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,6 +34,22 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @classmethod
+    def of(cls, dataset: Dataset, split: str, *, size: int, channels: int) -> Samples:
+        """One split of a data set, resized and converted. Raises DataError where a sample of it has no label."""
+        rows = np.flatnonzero(dataset.splits == split)
+        labels, votes = dataset.labels[rows], dataset.votes
+        if (labels < 0).any():
+            first = dataset.sources[rows[labels < 0][0]]
+            raise DataError(f"{dataset.name}: {int((labels < 0).sum())} faces of {split} have no label, first {first}")
+        return cls(
+            dataset.faces(rows, size=size, channels=channels),
+            labels.astype(np.int64),
+            dataset.label_names,
+            tuple(dataset.sources[rows].tolist()),
+            None if votes is None else votes[rows],
+        )
 
 
 def vote_majority(votes: NDArray[np.float32]) -> NDArray[np.int64]:

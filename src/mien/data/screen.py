@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.arrays import read_problems, write_arrays
-from mien.data.checks import apart
-from mien.data.crops import DetectorChoice, Workers, find_faces
+from mien.data.crops import Workers, find_faces
 from mien.data.dataset import Chunk, Dataset, Problem, Progress, Source, SourceOver, split_rank
+from mien.data.settings import ScreenSettings
 from mien.errors import DataError
-from mien.faces import FaceDetector
-from mien.files import atomic_text, write_bytes
+from mien.faces import DetectorChoice, FaceDetector
+from mien.files import atomic_text, require_apart, write_bytes
 from mien.images import as_image
 from mien.pages import contact_sheet, png, shrink
 
@@ -34,19 +34,6 @@ SHEET = 300
 _TILE = 96
 _NO_FACE = "no face found by "
 _TOO_FEW = "a face found only by "
-
-
-@dataclass(frozen=True, slots=True)
-class ScreenSettings:
-    """votes: how many of the detectors must find a face. keep_test: samples of the split test stay in any case.
-
-    pad: by how much of its longer side an image is padded on each side before it is searched; None: what is best for
-    the detector (`mien.data.crops.PADS`) where the image is small, 0 otherwise.
-    """
-
-    votes: int = 1
-    keep_test: bool = False
-    pad: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +82,7 @@ def screen_dataset(
     """
     from mien.data.readers import open_source
 
-    apart(source, out)
+    require_apart(source, out)
     _check(detectors, settings)
     opened = open_source(source)
     screened = ScreenedSource(opened, tuple(detectors), settings, workers or os.cpu_count() or 1)

@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.arrays import write_arrays
-from mien.data.checks import apart
 from mien.data.dataset import Dataset, Progress, Selection, text_column
 from mien.data.duplicates import find_duplicates
 from mien.data.readers import open_dataset
+from mien.data.settings import SplitSettings
 from mien.errors import DataError
+from mien.files import require_apart
 
 DEFAULT_SHARE = 0.1
 """The share of validation, and of test, where none is given and the data set has no such split."""
@@ -27,29 +28,8 @@ IDENTITY = "identity"
 """The column with the person in an image. If it exists, no person is on two sides."""
 
 
-@dataclass(frozen=True, slots=True)
-class SplitSettings:
-    """How a data set is to be divided.
-
-    validation, test: shares (0 to 1) of the samples that are divided; None for both: what is missing gets
-    `DEFAULT_SHARE`, unless only folds or a subset are asked for. folds: number of folds for cross-validation.
-    subset: how many samples to keep. group_by: columns whose equal values stay together, beside exact duplicates and
-    `identity`. again: the splits that are named here (validation and test, where none is) are divided anew if they are
-    there already. keep_test: test is not one of these.
-    """
-
-    validation: float | None = None
-    test: float | None = None
-    folds: int | None = None
-    subset: int | None = None
-    group_by: tuple[str, ...] = ()
-    seed: int = 0
-    again: bool = False
-    keep_test: bool = False
-
-
 @dataclass(frozen=True, slots=True, eq=False)
-class Division:
+class Divided:
     """A divided data set. crossing: how many groups reach across splits, as they can where a split was kept."""
 
     selection: Selection
@@ -74,12 +54,12 @@ def split_dataset(
     dry_run: bool = False,
     resume: bool = False,
     progress: Progress | None = None,
-) -> tuple[Dataset, Division]:
+) -> tuple[Dataset, Divided]:
     """Divides the data set `source` and writes it to the folder `out`; returns it as it was, and divided.
 
     dry_run: nothing is written. Raises DataError as `divide` does, OutputError where `out` can't be written.
     """
-    apart(source, out)
+    require_apart(source, out)
     dataset = open_dataset(source)
     division = divide(dataset, settings)
     if not dry_run:
@@ -88,7 +68,7 @@ def split_dataset(
     return dataset, division
 
 
-def divide(dataset: Dataset, settings: SplitSettings) -> Division:
+def divide(dataset: Dataset, settings: SplitSettings) -> Divided:
     """The data set with its splits, or a column `fold` (int64, -1 for samples of test), and of a subset's rows alone.
 
     New splits are cut from train and from samples of no split; those that are there stay as they are without `again`.
@@ -118,7 +98,7 @@ def divide(dataset: Dataset, settings: SplitSettings) -> Division:
     if settings.subset:
         staying[:] = False
         staying[subset_rows(divided, settings.subset, seed=settings.seed)] = True
-    return Division(Selection(divided, staying), crossing)
+    return Divided(Selection(divided, staying), crossing)
 
 
 def subset_rows(dataset: Dataset, count: int, *, seed: int) -> NDArray[np.intp]:

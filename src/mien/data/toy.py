@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.samples import Samples
-from mien.errors import OutputError
+from mien.files import atomic_folder
 from mien.labels import FER2013
 
 _DETAIL = 4
@@ -79,23 +79,16 @@ def write_toy_folders(
 
     Raises OutputError where `out` has something in it already or can't be written.
     """
-    out = Path(out)
-    try:
-        if out.exists() and any(out.iterdir()):
-            raise OutputError(f"{out}: not empty; give a new folder")
+    with atomic_folder(Path(out)) as folder:
         for part, (split, count) in enumerate((("train", train), ("validation", validation), ("test", test))):
             if count == 0:
                 continue
             faces = toy_faces(count, size=size, seed=3 * seed + part)
             for name in FER2013:
-                (out / split / name).mkdir(parents=True, exist_ok=True)
+                (folder / split / name).mkdir(parents=True)
             for i, (face, label) in enumerate(zip(faces.images, faces.labels, strict=True)):
-                place = out / split / FER2013[label] / f"{i:04d}.png"
-                temporary = place.with_suffix(".part")
-                temporary.write_bytes(cv2.imencode(".png", face)[1].tobytes())
-                temporary.replace(place)
-    except OSError as error:
-        raise OutputError(f"{out}: can't write toy faces there ({error.strerror}); give another folder") from error
+                place = folder / split / FER2013[label] / f"{i:04d}.png"
+                place.write_bytes(cv2.imencode(".png", face)[1].tobytes())
 
 
 def _draw(expression: str, rng: np.random.Generator, size: int, channels: int) -> NDArray[np.uint8]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from mien.errors import DataError, ExportError
 from mien.evaluation.fitting import fitting_split, fitting_targets
 from mien.exporting.formats import INT8, Format, find_format, open_quietly
 from mien.exporting.parity import Parity, compare
-from mien.files import atomic_path, cannot_write, make_folder
+from mien.files import atomic_folder, atomic_path, make_folder
 from mien.labels import canonical_all
 from mien.model_file import ModelFile, open_model
 from mien.version import __version__
@@ -83,7 +82,7 @@ def export(
 
     Args:
         model: A shipped model's name, a model file, or an opened model.
-        format: `onnx`, `onnx-fp16`, `onnx-int8`, `openvino` or `ncnn`.
+        format: `onnx`, `onnx-fp16`, `onnx-int8`, `openvino` or `ncnn`; empty: `onnx`, if `out` ends in .onnx.
         out: The file, or the folder for OpenVINO and ncnn; None takes the model's name with the format's ending.
         data: A data set. Its validation split is what int8 is fitted to, and what accuracy is measured on.
         check: Run source and export on the validation split, at most 4096 faces in class proportion, or on 512 drawn
@@ -109,7 +108,7 @@ def export(
     """
     warn = warn or logging.getLogger("mien").warning
     source = model if isinstance(model, ModelFile) else open_model(model)
-    found = find_format(format)
+    found = find_format(format or ("onnx" if out is not None and Path(out).suffix == ".onnx" else ""))
     if found.name == INT8 and data is None:
         raise ExportError(f"{INT8}: is fitted to faces; give a data set with --data, whose validation split is used")
     data = None if data is None else Path(data)
@@ -134,18 +133,10 @@ def export(
 
 def _export_folder(source: ModelFile, form: Format, out: Path, faces: _Faces | None) -> Export:
     assert form.write is not None
-    try:
-        with tempfile.TemporaryDirectory(dir=out.absolute().parent, prefix=f".{out.name[:100]}.") as hidden:
-            folder = Path(hidden, "new")
-            folder.mkdir()
-            form.write(source, folder)
-            parity = None if faces is None else _compare(source, form, folder, faces)
-            (folder / LABELS_FILE).write_text(_labels_text(source, form, folder, parity), "utf-8")
-            if out.exists():
-                out.rename(Path(hidden, "old"))
-            folder.rename(out)
-    except OSError as error:
-        raise cannot_write(out, error) from error
+    with atomic_folder(out, replace=True) as folder:  # `_check_free` has decided
+        form.write(source, folder)
+        parity = None if faces is None else _compare(source, form, folder, faces)
+        (folder / LABELS_FILE).write_text(_labels_text(source, form, folder, parity), "utf-8")
     return _described(source, form, out, parity)
 
 
@@ -238,6 +229,8 @@ def _in_proportion(labels: NDArray[np.int64], count: int) -> NDArray[np.int64]:
 
 
 def _check_free(out: Path, source: ModelFile, form: Format, *, force: bool) -> None:
+    if form.is_model_file and out.suffix.lower() != ".onnx":
+        raise ExportError(f"{out}: {form.name} is a model file; expected a name that ends in .onnx")
     if not out.exists() and not out.is_symlink():
         return
     if out.exists() and out.samefile(source.path):

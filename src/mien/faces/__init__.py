@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -63,3 +65,28 @@ def make_detector(
         case _:
             hint = did_you_mean(name, DETECTORS)
             raise DetectorError(f"unknown face detector '{name}'; {hint}known: {', '.join(DETECTORS)}")
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorChoice:
+    """A face detector by name, one of `DETECTORS`, and the files it reads; as in `make_detector`."""
+
+    name: str = "mtcnn"
+    cascade: Path | None = None
+    yunet_weights: Path | None = None
+
+    def make(self, *, min_face: float, threads: int) -> FaceDetector:
+        """The detector. Raises DetectorError."""
+        return make_detector(
+            self.name, min_face=min_face, cascade=self.cascade, yunet_weights=self.yunet_weights, threads=threads
+        )
+
+    def identity(self) -> str:
+        """A text that is the same only for the same detector: its name, and the checksum of a file of the user's."""
+        file = {"haar": self.cascade, "yunet": self.yunet_weights}.get(self.name)
+        if file is None:
+            return self.name
+        try:
+            return f"{self.name} {hashlib.sha256(file.read_bytes()).hexdigest()[:16]}"
+        except OSError as error:
+            raise DetectorError(f"{file}: can't be read ({error.strerror}); check the path") from error

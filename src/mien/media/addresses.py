@@ -24,6 +24,8 @@ _STREAMS = {"rtsp", "rtsps", "rtmp", "rtmps", "rtp", "udp", "srt"}
 _DRIVE = re.compile(r"/([A-Za-z])[:|](?=/|$)")
 _CAMERA = re.compile(r"(?:/dev/video)?\d+")
 _LONGEST_NAME = 300
+LONGEST_PATH = 4096
+"""Characters; a longer text is data in place of a name."""
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]")
 
 
@@ -43,6 +45,8 @@ def resolve(source: str | Path) -> Path | NamedImage:
     """
     if isinstance(source, Path):
         return source
+    if not source:
+        raise ImageError("an empty text is no path; give the path of an image")
     scheme = scheme_of(source)
     if scheme == "data":
         return NamedImage(source_name(source), read_data_url(source))
@@ -50,7 +54,7 @@ def resolve(source: str | Path) -> Path | NamedImage:
         return _file_of(source)
     if scheme and not os.path.lexists(source):
         raise _not_read_here(source, scheme)
-    if _CAMERA.fullmatch(source) and not (Path(source).is_file() or Path(source).is_dir()):
+    if _CAMERA.fullmatch(source) and not os.path.exists(source):  # noqa: PTH110
         number = source.removeprefix("/dev/video")
         raise ImageError(f"{source}: no such file; if it is a camera, use  mien watch {number}")
     return Path(source)
@@ -146,7 +150,7 @@ def _file_of(url: str) -> Path:
 
 def _checked_length(path: Path) -> Path:
     text = str(path)
-    if len(text) > 4096:  # base64 or other data in place of a name
+    if len(text) > LONGEST_PATH:
         raise ImageError(f"{shortened(text)}: is too long for a path; give a file's path, its bytes, or a data: URL")
     return path
 

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from mien.errors import OutputError
 from mien.files import write_bytes
-from mien.media.badges import UNSURE, draw_badge
-from mien.media.draw import encode_image, image_of
 from mien.pages import contact_sheet, shrink
 from mien.results import Face, ImageResult
+from mien.results.badges import UNSURE, draw_badge
+from mien.results.draw import encode_image, image_of
 
 MOST = 1000
 """Faces on a sheet: about 25 MB of pixels. The others are counted in the last tile's place."""

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.labels import color_rgb
-from mien.media.badges import UNSURE, draw_badge
-from mien.media.draw import ABSTAINED, Color, Rectangle, box_pixels, draw_box, ink, text_mask
 from mien.results import Box, FrameResult, TrackedFace
+from mien.results.badges import UNSURE, draw_badge
+from mien.results.draw import ABSTAINED, Color, Rectangle, box_pixels, draw_box, ink, text_mask
 
 Privacy = Literal["none", "blur", "box"]
 

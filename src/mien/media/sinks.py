@@ -1,7 +1,4 @@
-"""Where results go: a table, JSON, JSON lines or CSV on standard output or in a file, and drawn images.
-
-A file is written beside its place and moved there when it is whole: nobody finds half of it.
-"""
+"""Writes results as a table, JSON, JSON lines or CSV, to standard output or into a file that appears whole."""
 
 from __future__ import annotations
 
@@ -9,14 +6,13 @@ import csv
 import io
 import json
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 from mien.errors import OutputError
-from mien.files import atomic_text, write_bytes
+from mien.files import atomic_text
 from mien.labels import color_rgb
 from mien.results import Face, ImageResult, ModelSummary
 from mien.results.rows import columns, image_rows
@@ -155,47 +151,6 @@ def open_sink(
         yield sink
         sink.finish(skipped)
         file.flush()
-
-
-class AnnotatedFolder:
-    """Writes drawn images into a folder: NAME-annotated.jpg for JPEG sources, otherwise .png.
-
-    Images of equal name from different folders are numbered (NAME-annotated-2.jpg) in the order in which they come.
-    """
-
-    def __init__(self, folder: Path, *, emoji: bool = False) -> None:
-        """Makes the folder where it is missing. Raises OutputError where nothing can be written into it.
-
-        emoji: also draws a badge of the expression beside each face.
-        """
-        self.folder, self._emoji = folder, emoji
-        self._taken: set[str] = set()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                pass
-        except OSError as error:
-            raise OutputError(f"{folder}: can't write into this folder ({error.strerror}); choose another") from error
-
-    def write(self, result: ImageResult) -> Path | None:
-        """Draws one result; None for an image that could not be read. Raises ImageError where it is not at hand."""
-        if result.error is not None:
-            return None
-        from mien.media.draw import draw_result, encode_image
-
-        drawn = draw_result(result, emoji=self._emoji)
-        source = Path(result.source if not result.source.startswith("data URL (") else "data-url")
-        suffix = ".jpg" if source.suffix.lower() in {".jpg", ".jpeg", ".jfif"} else ".png"
-        path = self.folder / self._unique(source.stem, suffix)
-        write_bytes(path, encode_image(drawn, suffix))
-        return path
-
-    def _unique(self, stem: str, suffix: str) -> str:
-        name, number = f"{stem}-annotated{suffix}", 2
-        while name.casefold() in self._taken:  # some file systems do not tell A.jpg from a.jpg
-            name, number = f"{stem}-annotated-{number}{suffix}", number + 1
-        self._taken.add(name.casefold())
-        return name
 
 
 @contextmanager

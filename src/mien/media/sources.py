@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from mien.errors import ImageError
 from mien.images import HEAD_BYTES, IMAGE_SUFFIXES, VIDEO_SUFFIXES, describe_file, image_kind
-from mien.media.addresses import NamedImage, resolve, scheme_of
+from mien.media.addresses import LONGEST_PATH, NamedImage, resolve, scheme_of
 from mien.media.listing import read_listing
 from mien.media.skipped import SkippedFiles
 
@@ -43,7 +43,7 @@ def expand_sources(
     named = [source if str(source) == "-" else _located(source) for source in sources]
     for source in named:
         text = str(source)
-        if isinstance(source, Path) and source.is_dir():
+        if isinstance(source, Path) and os.path.isdir(source):  # noqa: PTH112 (of what is too long for a name: False)
             passed_over = SkippedFiles()
             if next(_walk(text, excluded, passed_over), None) is None:
                 raise ImageError(f"{text}: no images in this folder{passed_over.in_brackets()}")
@@ -75,7 +75,7 @@ def _expand(
             yield from read_listing(listing or sys.stdin.buffer)
         elif isinstance(source, str):
             yield text
-        elif source.is_dir():
+        elif os.path.isdir(source):  # noqa: PTH112
             yield from _walk(text, excluded, skipped)
         elif _is_pattern(source):
             yield from sorted(_matches(text))
@@ -85,7 +85,7 @@ def _expand(
 
 def is_pattern(text: str) -> bool:
     """Whether it has a pattern's signs and is no file's name."""
-    return glob.has_magic(text) and not os.path.lexists(text)
+    return len(text) <= LONGEST_PATH and glob.has_magic(text) and not os.path.lexists(text)
 
 
 def _is_pattern(source: str | Path) -> bool:
@@ -94,7 +94,7 @@ def _is_pattern(source: str | Path) -> bool:
 
 def _matches(pattern: str) -> Iterator[str]:
     found = glob.iglob(pattern, recursive=True)  # noqa: PTH207 (Path.glob takes no absolute patterns)
-    return (path for path in found if Path(path).is_file())
+    return (path for path in found if os.path.isfile(path))  # noqa: PTH113
 
 
 def _walk(folder: str, excluded: frozenset[str], skipped: SkippedFiles) -> Iterator[str]:

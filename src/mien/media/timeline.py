@@ -18,11 +18,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import Any, Literal, TextIO
 
 from mien.errors import MissingExtraError, OutputError
-from mien.files import atomic_path, cannot_write, make_folder
+from mien.files import ClosedAtExit, atomic_path, cannot_write, make_folder
 from mien.results import ExpressionEvent, FrameResult, ModelSummary
 from mien.results.rows import Row, frame_columns, frame_rows, parquet_table
 
@@ -32,7 +31,7 @@ _PART_ROWS, _PART_SECONDS = 20_000, 5.0  # what a killed run may lose of a Parqu
 _GROUP_ROWS = 65_536
 
 
-class Timeline(ABC):
+class Timeline(ClosedAtExit, ABC):
     """Takes the frames of a video one by one, as a context manager or until `close`; what it took stays.
 
     Columns: frame, time_s, track, those of images (`mien.results.rows`: source, width, height, face, the box, ...), and
@@ -47,14 +46,6 @@ class Timeline(ABC):
     def close(self) -> None:
         """Writes what is left and lets go of the file; once is enough."""
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
 
 def open_timeline(path: Path | None, model: ModelSummary, *, source: str = "") -> Timeline:
     """A timeline in the format that the file's suffix names; None or `-`: CSV on standard output.
@@ -64,46 +55,37 @@ def open_timeline(path: Path | None, model: ModelSummary, *, source: str = "") -
     MissingExtraError for Parquet without pyarrow.
     """
     if path is None or str(path) == "-":
-        return CsvTimeline(None, model.labels, source=source)
+        return LinesTimeline(None, model.labels, source=source)
     match path.suffix.lower():
         case ".csv":
-            return CsvTimeline(path, model.labels, source=source)
+            return LinesTimeline(path, model.labels, source=source)
         case ".jsonl":
-            return JsonLinesTimeline(path, model.labels, source=source)
+            return LinesTimeline(path, model.labels, source=source, form="jsonl")
         case ".parquet":
             return ParquetTimeline(path, model.labels, source=source)
     raise OutputError(f"{path}: a timeline can't be written as '{path.suffix}'; use {', '.join(TIMELINE_SUFFIXES)}")
 
 
-class CsvTimeline(Timeline):
-    """Rows of a CSV file, UTF-8, with a head."""
+class LinesTimeline(Timeline):
+    """Rows as lines of text, UTF-8, each written at once: CSV with a head, or JSON objects in which empty is null."""
 
-    def __init__(self, path: Path | None, labels: Sequence[str], *, source: str = "") -> None:
-        self._labels, self._source = tuple(labels), source
+    def __init__(
+        self, path: Path | None, labels: Sequence[str], *, source: str = "", form: Literal["csv", "jsonl"] = "csv"
+    ) -> None:
+        """path: None for standard output, which stays open. Raises OutputError where it can't be written."""
+        self._labels, self._source, self._form = tuple(labels), source, form
+        self._columns = frame_columns(labels)
         self._lines = _Lines(path)
-        self._lines.write(_csv_lines([frame_columns(labels)]))
+        if form == "csv":
+            self._lines.write(_csv_lines([self._columns]))
 
     def write(self, result: FrameResult) -> None:
         """Writes a frame's rows at once: a reader at the other end of a pipe can follow."""
-        self._lines.write(_csv_lines(frame_rows(result, self._labels, self._source)))
-
-    def close(self) -> None:
-        """Closes the file; standard output stays open."""
-        self._lines.close()
-
-
-class JsonLinesTimeline(Timeline):
-    """The same rows as JSON objects, one a line; what is empty is null."""
-
-    def __init__(self, path: Path | None, labels: Sequence[str], *, source: str = "") -> None:
-        self._labels, self._source = tuple(labels), source
-        self._columns = frame_columns(labels)
-        self._lines = _Lines(path)
-
-    def write(self, result: FrameResult) -> None:
-        """Writes a frame's rows at once."""
         rows = frame_rows(result, self._labels, self._source)
-        self._lines.write("".join(_json_line(dict(zip(self._columns, row, strict=True))) for row in rows))
+        if self._form == "csv":
+            self._lines.write(_csv_lines(rows))
+        else:
+            self._lines.write("".join(_json_line(dict(zip(self._columns, row, strict=True))) for row in rows))
 
     def close(self) -> None:
         """Closes the file; standard output stays open."""
@@ -185,7 +167,7 @@ def recover_timeline(path: Path) -> Path:
     return path
 
 
-class EventLines:
+class EventLines(ClosedAtExit):
     """Events as JSON lines, one as each ends, into a file; None or `-`: standard output. A context manager."""
 
     def __init__(self, path: Path | None) -> None:
@@ -199,14 +181,6 @@ class EventLines:
     def close(self) -> None:
         """Closes the file; standard output stays open."""
         self._lines.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class _Lines:

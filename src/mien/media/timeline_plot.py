@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import OutputError
-from mien.files import write_bytes
+from mien.files import ClosedAtExit, write_bytes
 from mien.labels import color_rgb
 from mien.media.timeline_summary import clock
 from mien.pages import figure_png, figure_text, letterbox, new_figure
@@ -35,7 +35,7 @@ _FACE_INCHES = 0.46
 _SOFT = "#5b6470"
 
 
-class TimelinePlot:
+class TimelinePlot(ClosedAtExit):
     """Gathers frames one by one; `close` writes the plot. A context manager."""
 
     def __init__(self, path: Path, model: ModelSummary, *, title: str = "", faces: bool = True) -> None:
@@ -83,12 +83,6 @@ class TimelinePlot:
         path, self._path = self._path, None
         if path is not None:
             write_bytes(path, figure_png(self.figure()))
-
-    def __enter__(self) -> TimelinePlot:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def figure(self) -> Figure:
         """The collected data as a figure of matplotlib."""

@@ -15,16 +15,16 @@ from mien.data.dataset import Dataset
 from mien.pipeline import settings as config
 from mien.pipeline.context import FLAGS, INDEX, TOY, Context, clear
 from mien.pipeline.settings import common_fields
-from mien.pipeline.state import Outcome, Report
+from mien.pipeline.state import Outcome, StageReport
 
 if TYPE_CHECKING:
-    from mien.data.audit import OutOfFold
-    from mien.data.crops import DetectorChoice
     from mien.data.reading.reading import Choices
+    from mien.data.settings import SplitSettings
+    from mien.faces import DetectorChoice
     from mien.training.recipe import Recipe
 
 
-def draw_toy(folder: Path, context: Context, *, settings: config.Toy, seed: int) -> Outcome:
+def draw_toy(folder: Path, context: Context, *, settings: config.ToyTable, seed: int) -> Outcome:
     """Draws cartoon faces into class folders."""
     from mien.data.toy import write_toy_folders
 
@@ -44,14 +44,13 @@ def import_data(folder: Path, context: Context, *, source: Path, choices: Choice
 
 
 def crop_data(
-    folder: Path, context: Context, *, source: Path, settings: config.Crop, detector: DetectorChoice, name: str
+    folder: Path, context: Context, *, source: Path, settings: config.CropTable, detector: DetectorChoice, name: str
 ) -> Outcome:
     """Crops the faces of images."""
-    from mien.data.crops import CropSettings, crop_dataset
+    from mien.data.crops import crop_dataset
 
-    wanted = CropSettings(**common_fields(CropSettings, settings))
     result = crop_dataset(
-        source, folder / name, detector=detector, settings=wanted, resume=True, progress=context.progress
+        source, folder / name, detector=detector, settings=settings.settings, resume=True, progress=context.progress
     )
     return _data_outcome(result.faces, name, problems=len(result.problems))
 
@@ -61,40 +60,36 @@ def screen_data(
     context: Context,
     *,
     source: Path,
-    settings: config.Screen,
+    settings: config.ScreenTable,
     detectors: Sequence[DetectorChoice],
     name: str,
 ) -> Outcome:
     """Keeps the samples in which a face is detected."""
-    from mien.data.screen import ScreenSettings, screen_dataset
+    from mien.data.screen import screen_dataset
+    from mien.data.settings import ScreenSettings
 
     wanted = ScreenSettings(**common_fields(ScreenSettings, settings))
     result = screen_dataset(
         source, folder / name, detectors=detectors, settings=wanted, resume=True, progress=context.progress
     )
     reports = [
-        Report(title, place.name)
+        StageReport(title, place.name)
         for title, place in (("rejected samples", result.sheet), ("list of them", result.listing))
         if place
     ]
     return _data_outcome(result.dataset, name, reports, problems=len(result.unreadable))
 
 
-def dedupe_data(folder: Path, context: Context, *, source: Path, settings: config.Dedupe, name: str) -> Outcome:
+def dedupe_data(folder: Path, context: Context, *, source: Path, settings: config.DedupeTable, name: str) -> Outcome:
     """Removes copies."""
     from mien.data.dedupe import dedupe
 
     result = dedupe(
-        source,
-        folder / name,
-        near=settings.near,
-        keep=settings.keep,
-        conflicts=settings.conflicts,
-        resume=True,
+        source, folder / name, near=settings.near, keep=settings.keep, conflicts=settings.conflicts, resume=True,
         progress=context.progress,
-    )
+    )  # fmt: skip
     groups = [("groups of copies", result.sheet), ("list of them", result.table)]
-    reports = [Report(title, place.name) for title, place in groups if place]
+    reports = [StageReport(title, place.name) for title, place in groups if place]
     return Outcome(
         _arrays(name),
         tuple(reports),
@@ -110,68 +105,47 @@ def audit_data(
     context: Context,
     *,
     source: Path,
-    settings: config.Audit,
+    settings: config.AuditTable,
     detector: DetectorChoice | None,
     recipe: Recipe,
 ) -> Outcome:
     """Flags samples that may be wrong; removes none."""
-    from mien.config import to_toml
-    from mien.data.audit import audit
-    from mien.data.audit_settings import AuditSettings
-    from mien.data.readers import open_dataset
+    from mien.training.auditing import audit
 
-    out_of_fold, wanted = None, AuditSettings(near=None if settings.near < 0 else settings.near)
-    if settings.suspects:
-        out_of_fold = _out_of_fold(recipe, settings.folds, context)
-        wanted = AuditSettings(near=wanted.near, recipe=to_toml(recipe), folds=settings.folds)
-    dataset = open_dataset(source, warn=context.log)
     summary = audit(
-        dataset,
-        folder / "audit",
-        wanted,
-        out_of_fold=out_of_fold,
-        detector=detector,
-        resume=True,
-        progress=context.progress,
-    )
+        source, folder / "audit", near=settings.near, suspects=settings.suspects, folds=settings.folds, recipe=recipe,
+        detector=detector, device=context.device, threads=context.threads, resume=True, progress=context.progress,
+        warn=context.log,
+    )  # fmt: skip
     found = ", ".join(f"{kind.total:,} {kind.kind}" for kind in summary.kinds if kind.total)
     return Outcome(
         (f"audit/{FLAGS}",),
-        (Report("audit", f"audit/{INDEX}"), Report("flags", f"audit/{FLAGS}")),
-        samples_in=len(dataset),
+        (StageReport("audit", f"audit/{INDEX}"), StageReport("flags", f"audit/{FLAGS}")),
+        samples_in=summary.samples,
         note=found or "nothing flagged",
     )
 
 
 def drop_data(
-    folder: Path, context: Context, *, source: Path, flags: Path, settings: config.Drop, name: str
+    folder: Path, context: Context, *, source: Path, flags: Path, settings: config.DropTable, name: str
 ) -> Outcome:
     """Removes flagged samples."""
     from mien.data.flags import drop_flagged
     from mien.data.readers import open_dataset
 
     dropped = drop_flagged(
-        open_dataset(source, warn=context.log),
-        folder / name,
-        flags=flags,
-        only=settings.only,
-        min_score=settings.min_score,
-        from_test=settings.from_test,
-        resume=True,
-        progress=context.progress,
-    )
+        open_dataset(source, warn=context.log), folder / name, flags=flags, only=settings.only,
+        min_score=settings.min_score, from_test=settings.from_test, resume=True, progress=context.progress,
+    )  # fmt: skip
     note = f"{dropped.spared:,} flagged samples of test are kept" if dropped.spared else ""
     return Outcome(_arrays(name), samples_in=dropped.samples_in, samples_out=dropped.samples_out, note=note)
 
 
-def split_data(
-    folder: Path, context: Context, *, source: Path, settings: config.Division, seed: int, name: str
-) -> Outcome:
+def split_data(folder: Path, context: Context, *, source: Path, settings: SplitSettings, name: str) -> Outcome:
     """Divides samples into train, validation and test."""
-    from mien.data.splits import SplitSettings, split_dataset
+    from mien.data.splits import split_dataset
 
-    wanted = SplitSettings(**common_fields(SplitSettings, settings), seed=seed)
-    before, division = split_dataset(source, folder / name, wanted, resume=True, progress=context.progress)
+    before, division = split_dataset(source, folder / name, settings, resume=True, progress=context.progress)
     if division.crossing:
         context.log(
             f"{division.crossing:,} groups of copies or persons are in several splits that were kept; add [dedupe]"
@@ -185,7 +159,7 @@ def split_data(
     )
 
 
-def explore_data(folder: Path, context: Context, *, source: Path, settings: config.Explore, seed: int) -> Outcome:
+def explore_data(folder: Path, context: Context, *, source: Path, settings: config.ExploreTable, seed: int) -> Outcome:
     """Writes a page about the data."""
     from mien.data.explore import explore
     from mien.data.readers import open_dataset
@@ -194,22 +168,14 @@ def explore_data(folder: Path, context: Context, *, source: Path, settings: conf
     dataset = open_dataset(source, warn=context.log)
     page = explore(dataset, folder / "explore", seed=seed, per_class=settings.per_class, progress=context.progress)
     place = f"explore/{page.name}"
-    return Outcome((place,), (Report("the data", place),), samples_in=len(dataset))
-
-
-def _out_of_fold(recipe: Recipe, folds: int, context: Context) -> OutOfFold:
-    from mien.training.devices import pick_device
-    from mien.training.folds import out_of_fold_by
-
-    device = pick_device(context.device, threads=context.threads)
-    return out_of_fold_by(recipe, folds=folds, device=device, progress=context.progress)
+    return Outcome((place,), (StageReport("the data", place),), samples_in=len(dataset))
 
 
 def _arrays(name: str) -> tuple[str, str]:
     return f"{name}/{MANIFEST}", f"{name}/{PIXELS}"
 
 
-def _data_outcome(dataset: Dataset, name: str, reports: Sequence[Report] = (), *, problems: int) -> Outcome:
+def _data_outcome(dataset: Dataset, name: str, reports: Sequence[StageReport] = (), *, problems: int) -> Outcome:
     step = dataset.steps[-1]
-    listed = (Report("records that could not be used", f"{name}/{PROBLEMS}"),) if problems else ()
+    listed = (StageReport("records that could not be used", f"{name}/{PROBLEMS}"),) if problems else ()
     return Outcome(_arrays(name), (*reports, *listed), step.samples_in, step.samples_out, problems)

@@ -14,7 +14,7 @@ from mien.errors import DataError
 from mien.files import make_folder, write_bytes, write_text
 from mien.pipeline import settings as config
 from mien.pipeline.context import MODELS, Context, clear
-from mien.pipeline.state import Outcome, Report
+from mien.pipeline.state import Outcome, StageReport
 
 if TYPE_CHECKING:
     from mien.model_file import ModelFile
@@ -32,9 +32,8 @@ def train_model(
 ) -> Outcome:
     """Trains a recipe. changes: the `key=value` pairs that it already contains. notes: lines to log first."""
     from mien.training.callbacks import Watcher
-    from mien.training.devices import pick_device
-    from mien.training.run import train_run
     from mien.training.small_sets import given_keys
+    from mien.training.train import train
 
     for line in notes:
         context.log(line)
@@ -43,20 +42,14 @@ def train_model(
     def on_step(epoch: int, done: int, in_epoch: int, _rate: float) -> None:
         context.progress(epoch * in_epoch + done, epochs * in_epoch)
 
-    run = train_run(
-        recipe,
-        source,
-        folder / MODELS,
-        resume=True,
-        given=given_keys(changes),
-        device=pick_device(context.device, threads=context.threads),
-        watcher=Watcher(on_step),
-        warn=context.log,
-    )
+    run = train(
+        recipe, source, folder / MODELS, resume=True, given=given_keys(changes), device=context.device,
+        threads=context.threads, progress=Watcher(on_step), warn=context.log,
+    )  # fmt: skip
     accuracies = {key: value for key, value in run.history[-1].items() if key.endswith("_accuracy")}
     return Outcome(
         tuple(f"{MODELS}/{path.name}" for path in run.models),
-        (Report(f"curves of {recipe.name}", f"{MODELS}/curves.png"),),
+        (StageReport(f"curves of {recipe.name}", f"{MODELS}/curves.png"),),
         note=", ".join(
             f"{key.removesuffix('_accuracy')} {value:.1%} on validation" for key, value in accuracies.items()
         ),
@@ -69,7 +62,7 @@ def compare_models(
     *,
     models: Sequence[Path],
     data: Path,
-    settings: config.Compare,
+    settings: config.CompareTable,
     names: Sequence[str],
 ) -> Outcome:
     """Compares runs on validation. names: of the runs, in the order of `models`."""
@@ -80,15 +73,14 @@ def compare_models(
     page = write_comparison(comparison, folder)
     best = comparison.runs[0]
     note = f"best: {best.name}, accuracy {best.accuracy:.1%}"
-    return Outcome((page.name,), (Report("runs compared", page.name),), note=note)
+    return Outcome((page.name,), (StageReport("runs compared", page.name),), note=note)
 
 
 def join_models(
-    folder: Path, context: Context, *, models: Sequence[Path], data: Path, settings: config.Ensemble
+    folder: Path, context: Context, *, models: Sequence[Path], data: Path, settings: config.EnsembleTable
 ) -> Outcome:
     """Writes an ensemble for each kind of target that several models were trained on."""
-    from mien.evaluation.ensemble import write_ensemble
-    from mien.evaluation.fitting import fitting_split
+    from mien.evaluation.shortcuts import ensemble
 
     groups: dict[str, list[ModelFile]] = {}
     for model in open_models(models):
@@ -101,18 +93,9 @@ def join_models(
     made, notes = [], []
     for target, group in groups.items():
         name = settings.name if len(groups) == 1 else f"{settings.name}-{target}"
-        samples = fitting_split(
-            data,
-            "validation",
-            size=max(model.info.size for model in group),
-            channels=max(model.info.channels for model in group),
-            warn=context.log,
-        )
         make_folder(folder / MODELS)
         out = folder / MODELS / f"{name}.onnx"
-        result = write_ensemble(
-            group, out, weights=settings.weights, samples=samples, source=data.name, split="validation", name=name
-        )
+        result = ensemble(group, out, weights=settings.weights, data=data, name=name, warn=context.log)
         made.append(f"{MODELS}/{out.name}")
         shares = ", ".join(f"{m.info.name} {w:.2f}" for m, w in zip(group, result.weights, strict=True))
         accuracy = f"{result.comparison.ensemble.accuracy:.1%} on validation; " if result.comparison else ""
@@ -121,7 +104,7 @@ def join_models(
 
 
 def evaluate_models(
-    folder: Path, context: Context, *, models: Sequence[Path], data: Path, settings: config.Evaluate
+    folder: Path, context: Context, *, models: Sequence[Path], data: Path, settings: config.EvaluateTable
 ) -> Outcome:
     """Writes figures and all predictions, for each model and split."""
     from mien.evaluation.evaluate import METRICS_FILE
@@ -134,29 +117,20 @@ def evaluate_models(
             name = f"{model.info.name}-{split}"
             clear(folder / name)
             found = evaluate(
-                model,
-                data,
-                split,
-                settings.truth,
-                folder / name,
-                groups=settings.groups,
-                target_accuracy=settings.target_accuracy,
-                tta=settings.tta,
-                speed=settings.speed,
-                robustness=settings.robustness > 0,
-                robustness_faces=settings.robustness,
-                title=data.name,
+                model, data, split, settings.truth, folder / name, groups=settings.groups,
+                target_accuracy=settings.target_accuracy, tta=settings.tta, speed=settings.speed,
+                robustness=settings.robustness > 0, robustness_faces=settings.robustness, title=data.name,
                 warn=context.log,
-            )
+            )  # fmt: skip
             if folder / name / PAGE_FILE in found.files:
-                reports.append(Report(f"{model.info.name} on {split}", f"{name}/{PAGE_FILE}"))
+                reports.append(StageReport(f"{model.info.name} on {split}", f"{name}/{PAGE_FILE}"))
             products.append(f"{name}/{METRICS_FILE}")
             notes.append(f"{model.info.name} on {split}: {found.accuracy:.1%}")
     return Outcome(tuple(products), tuple(reports), note="; ".join(notes))
 
 
 def export_all(
-    folder: Path, context: Context, *, models: Sequence[Path], data: Path, settings: config.Export
+    folder: Path, context: Context, *, models: Sequence[Path], data: Path, settings: config.ExportTable
 ) -> Outcome:
     """Copies the model files, and writes the data in other layouts."""
     from mien.data.export import export_dataset
@@ -176,7 +150,7 @@ def export_all(
 
 
 def write_cards(
-    folder: Path, context: Context, *, models: Sequence[Path], data: Path, settings: config.Card
+    folder: Path, context: Context, *, models: Sequence[Path], data: Path, settings: config.CardTable
 ) -> Outcome:
     """Writes each model file with its card inside, and the card beside it."""
     from mien.evaluation.card import evaluate_for_card, write_card
@@ -186,7 +160,7 @@ def write_cards(
         figures = evaluate_for_card(model, data, settings.split, warn=context.log)
         file, card = write_card(model, figures, folder / f"{model.info.name}.onnx")
         made += [file.name, card.name]
-        reports.append(Report(f"card of {model.info.name}", card.name))
+        reports.append(StageReport(f"card of {model.info.name}", card.name))
     return Outcome(tuple(made), tuple(reports))
 
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mien.data.crops import DetectorChoice
+from mien.config import suggested
 from mien.data.reading.reading import make_choices
 from mien.errors import RecipeError
+from mien.faces import DetectorChoice
 from mien.pipeline import data_stages, model_stages
 from mien.pipeline.context import FLAGS, MODELS, TOY, Context
-from mien.pipeline.settings import Compare, Settings, Train, suggestion
+from mien.pipeline.settings import CompareTable, Settings, TrainTable
 from mien.pipeline.state import Outcome
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def chosen_stages(plan: Sequence[Stage], *, only: str | None, start: str | None,
     for option, wanted in (("--only", only), ("--from", start)):
         if wanted is not None and not any(_is(name, wanted) for name in names):
             known = list(dict.fromkeys((*names, *(name.partition("/")[0] for name in names))))
-            raise RecipeError(f"{option} {wanted}: no such stage in {file}; {suggestion(wanted, known)}")
+            raise RecipeError(f"{option} {wanted}: no such stage in {file}; {suggested(wanted, known)}")
     if only is not None:
         return tuple(stage for stage in plan if _is(stage.name, only))
     first = next((i for i, name in enumerate(names) if start is not None and _is(name, start)), 0)
@@ -143,11 +144,9 @@ class _Planner:
         if s.drop:
             self._drop()
         if s.split:
-            seed = self.seed or 0
-            run = partial(
-                data_stages.split_data, source=self._data("split"), settings=s.split, seed=seed, name=self.name
-            )
-            self._add_data("split", {**asdict(s.split), "seed": seed}, run)
+            split = s.split if self.seed is None else replace(s.split, seed=self.seed)
+            run = partial(data_stages.split_data, source=self._data("split"), settings=split, name=self.name)
+            self._add_data("split", asdict(split), run)
 
     def _audit(self) -> None:
         audit = self.settings.audit
@@ -279,12 +278,12 @@ class _Planner:
             raise RecipeError(f"{file}: [{name}] needs a model; add a [[train]] table with a recipe")
         for model in chosen:
             if model not in self.models:
-                raise RecipeError(f"{file}: '{name}.models': no run '{model}'; {suggestion(model, list(self.models))}")
+                raise RecipeError(f"{file}: '{name}.models': no run '{model}'; {suggested(model, list(self.models))}")
         inputs = tuple(self.models[model] for model in chosen or self.models)
         folders = [self.settings.out / stage / MODELS for stage in inputs]
         self._add(name, settings, partial(run, models=folders, data=data), inputs=(*inputs, self.data_stage))
 
-    def _check_heads(self, compare: Compare, names: Sequence[str]) -> None:
+    def _check_heads(self, compare: CompareTable, names: Sequence[str]) -> None:
         """Raises RecipeError for runs that cannot be compared, before they are trained."""
         common = set.intersection(*(self.heads[name] for name in names))
         if not common or (compare.head and compare.head not in common):
@@ -323,7 +322,7 @@ class _Planner:
         framing = asdict(crop.spec)
         return [f"crop.{key}={str(value).lower()}" for key, value in framing.items()]
 
-    def _run_changes(self, run: Train) -> list[str]:
+    def _run_changes(self, run: TrainTable) -> list[str]:
         return [f'name="{run.run}"', *run.set]
 
 

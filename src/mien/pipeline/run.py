@@ -15,7 +15,7 @@ from mien.pipeline.context import INDEX, Context
 from mien.pipeline.overview import write_overview
 from mien.pipeline.plan import Stage, chosen_stages, make_plan
 from mien.pipeline.settings import read_settings
-from mien.pipeline.state import Job, Record, StageResult, Store, file_checksum
+from mien.pipeline.state import Job, StageRecord, StageResult, Store, file_checksum
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ def run_pipeline(
     return PipelineResult(tuple(results), settings.out, page)
 
 
-def _run(stage: Stage, store: Store, context: Context) -> Record:
+def _run(stage: Stage, store: Store, context: Context) -> StageRecord:
     job = _job(stage, store)
     folder = store.workplace(stage.name, job.key)
     started = time.monotonic()

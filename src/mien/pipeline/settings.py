@@ -8,35 +8,28 @@ A key that a library function or its settings also have takes its default from t
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import inspect
 import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+import typing
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from mien.config import from_table
-from mien.crop import CropSpec
-from mien.data import audit_settings, dedupe, explore, flags, toy
-from mien.data.crops import CropSettings, DetectorChoice, NoFace, Which
+from mien.config import Setting, check_ranges, default_of, from_table, suggested
+from mien.crop_spec import CropSpec
+from mien.data import dedupe, explore, flags, toy
 from mien.data.dedupe import Conflicts, Keep
 from mien.data.reading import reading
-from mien.data.screen import ScreenSettings
-from mien.data.splits import SplitSettings
+from mien.data.settings import AuditChoices, CropSettings, NoFace, ScreenSettings, SplitSettings, Which
 from mien.errors import RecipeError
 from mien.evaluation import compare, ensemble, evaluate
+from mien.faces import DetectorChoice
 
 Detector = Literal["mtcnn", "yunet", "haar"]
 Split = Literal["train", "validation", "test"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-
-
-def default_of(command: Callable[..., Any], parameter: str) -> Any:
-    """The default of a parameter of a library function, or of a field of its settings."""
-    return inspect.signature(command).parameters[parameter].default
 
 
 def common_fields(cls: type[Any], settings: object) -> dict[str, Any]:
@@ -46,20 +39,19 @@ def common_fields(cls: type[Any], settings: object) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Toy:
+class ToyTable:
     """Draws cartoon faces into class folders, for [import]. Each key: a number of faces."""
 
-    train: int = default_of(toy.write_toy_folders, "train")
-    validation: int = default_of(toy.write_toy_folders, "validation")
-    test: int = default_of(toy.write_toy_folders, "test")
+    train: Annotated[int, Setting("Faces.", 1)] = default_of(toy.write_toy_folders, "train")
+    validation: Annotated[int, Setting("Faces.", 0)] = default_of(toy.write_toy_folders, "validation")
+    test: Annotated[int, Setting("Faces.", 0)] = default_of(toy.write_toy_folders, "test")
 
     def __post_init__(self) -> None:
-        _check(self.train >= 1, f"train is {self.train}; expected 1 or more faces")
-        _check(self.validation >= 0 and self.test >= 0, "validation and test: expected 0 or more faces")
+        check_ranges(self)
 
 
 @dataclass(frozen=True, slots=True)
-class Import:
+class ImportTable:
     """source: any data set that mien reads; omit it with [toy]. The other keys: the options of `mien data import`."""
 
     source: str = ""
@@ -72,7 +64,7 @@ class Import:
 
 
 @dataclass(frozen=True, slots=True)
-class Crop:
+class CropTable:
     """The options of `mien data crop`. The trained models are given the same framing."""
 
     detector: Literal["mtcnn", "yunet", "haar", "none"] = default_of(DetectorChoice, "name")
@@ -89,18 +81,21 @@ class Crop:
     pad: float | None = default_of(CropSettings, "pad")
 
     def __post_init__(self) -> None:
-        _check(8 <= self.size <= 2048, f"size is {self.size}; expected 8 to 2048 pixels")
-        _check(self.min_face >= 1, f"min_face is {self.min_face}; expected 1 or more pixels")
-        self.spec  # noqa: B018 (raises ValueError for a framing without a face)
+        self.settings  # noqa: B018 (raises ValueError for impossible values)
 
     @property
     def spec(self) -> CropSpec:
         """The framing of the crops."""
         return CropSpec(self.margin, self.align, self.shift_y)
 
+    @property
+    def settings(self) -> CropSettings:
+        """As the library takes them."""
+        return CropSettings(**common_fields(CropSettings, self))
+
 
 @dataclass(frozen=True, slots=True)
-class Screen:
+class ScreenTable:
     """The options of `mien data screen`."""
 
     detectors: tuple[Detector, ...] = (default_of(DetectorChoice, "name"),)
@@ -112,7 +107,7 @@ class Screen:
 
 
 @dataclass(frozen=True, slots=True)
-class Dedupe:
+class DedupeTable:
     """The options of `mien data dedupe`. near: bits; omit it for exact copies only."""
 
     near: int | None = default_of(dedupe.dedupe, "near")
@@ -121,26 +116,16 @@ class Dedupe:
 
 
 @dataclass(frozen=True, slots=True)
-class Audit:
-    """The options of `mien data audit`. near: bits, -1 for exact copies only. recipe, folds, epochs: of the quick
-    network."""
+class AuditTable(AuditChoices):
+    """The options of `mien data audit`."""
 
-    near: int = audit_settings.DEFAULTS.near if audit_settings.DEFAULTS.near is not None else -1
     detector: Detector | None = None
     cascade: str = ""
     yunet_weights: str = ""
-    suspects: bool = True
-    recipe: str = audit_settings.RECIPE
-    folds: int = audit_settings.DEFAULTS.folds
-    epochs: int | None = None
-
-    def __post_init__(self) -> None:
-        _check(-1 <= self.near <= 16, f"near is {self.near}; expected 0 to 16 bits, or -1 for exact copies only")
-        _check(self.folds >= 2, f"folds is {self.folds}; expected 2 or more")
 
 
 @dataclass(frozen=True, slots=True)
-class Drop:
+class DropTable:
     """The options of `mien data drop`. flags: a flags.csv; omit it for the one that [audit] writes."""
 
     only: tuple[str, ...]
@@ -150,29 +135,19 @@ class Drop:
 
 
 @dataclass(frozen=True, slots=True)
-class Division:
-    """The options of `mien data split`."""
-
-    validation: float | None = default_of(SplitSettings, "validation")
-    test: float | None = default_of(SplitSettings, "test")
-    subset: int | None = default_of(SplitSettings, "subset")
-    group_by: tuple[str, ...] = default_of(SplitSettings, "group_by")
-    again: bool = default_of(SplitSettings, "again")
-    keep_test: bool = default_of(SplitSettings, "keep_test")
-
-
-@dataclass(frozen=True, slots=True)
-class Explore:
+class ExploreTable:
     """The options of `mien data explore`."""
 
-    per_class: int = default_of(explore.explore, "per_class")
+    per_class: Annotated[int, Setting("Samples shown of each class.", 1, 500)] = default_of(
+        explore.explore, "per_class"
+    )
 
     def __post_init__(self) -> None:
-        _check(1 <= self.per_class <= 500, f"per_class is {self.per_class}; expected 1 to 500")
+        check_ranges(self)
 
 
 @dataclass(frozen=True, slots=True)
-class Train:
+class TrainTable:
     """A training run, as by `mien train`. name: of the run and its model; omit it for the recipe's name."""
 
     recipe: str
@@ -189,7 +164,7 @@ class Train:
 
 
 @dataclass(frozen=True, slots=True)
-class Compare:
+class CompareTable:
     """Compares trained runs on validation, as `mien compare` does. models: names of runs; omit it for all.
 
     head: omit it for the labels, where all runs have them.
@@ -200,7 +175,7 @@ class Compare:
 
 
 @dataclass(frozen=True, slots=True)
-class Ensemble:
+class EnsembleTable:
     """The options of `mien ensemble`. models: names of runs; omit it for all."""
 
     name: str = "ensemble"
@@ -212,7 +187,7 @@ class Ensemble:
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluate:
+class EvaluateTable:
     """The options of `mien evaluate`, for each model and split.
 
     models: names of runs, or 'ensemble'; omit it for the ensemble or, without one, for all runs. robustness: how many
@@ -224,19 +199,19 @@ class Evaluate:
     truth: Literal["label", "votes"] | None = default_of(evaluate.evaluate_samples, "truth")
     tta: bool = default_of(evaluate.evaluate_samples, "tta")
     groups: tuple[str, ...] = ()
-    target_accuracy: float | None = default_of(evaluate.Extras, "target_accuracy")
+    target_accuracy: Annotated[float | None, Setting("As 0.9.", 0, 1, open=True)] = default_of(
+        evaluate.Extras, "target_accuracy"
+    )
     speed: bool = True
-    robustness: int = default_of(evaluate.Extras, "robustness_faces")
+    robustness: Annotated[int, Setting("Faces.", 0)] = default_of(evaluate.Extras, "robustness_faces")
 
     def __post_init__(self) -> None:
+        check_ranges(self)
         _check(bool(self.splits), "splits is empty; expected train, validation or test")
-        _check(self.robustness >= 0, f"robustness is {self.robustness}; expected a number of faces, or 0")
-        wanted = self.target_accuracy
-        _check(wanted is None or 0 < wanted <= 1, f"target_accuracy is {wanted}; expected above 0 and at most 1")
 
 
 @dataclass(frozen=True, slots=True)
-class Export:
+class ExportTable:
     """Copies the model files, and writes the final data set in other layouts. models: as in [evaluate]."""
 
     models: tuple[str, ...] = ()
@@ -244,7 +219,7 @@ class Export:
 
 
 @dataclass(frozen=True, slots=True)
-class Card:
+class CardTable:
     """Writes a card for each model, measured by each kind of ground truth in the data. models: as in [evaluate]."""
 
     models: tuple[str, ...] = ()
@@ -261,15 +236,14 @@ class General:
 
     out: str = "work"
     name: str = "faces"
-    seed: int | None = None
+    seed: Annotated[int | None, Setting("Of every stage.", 0)] = None
     device: str = "auto"
-    threads: int = 0
+    threads: Annotated[int, Setting("Of training; 0: all.", 0)] = 0
 
     def __post_init__(self) -> None:
+        check_ranges(self)
         _check(bool(self.out.strip()), "out is empty; expected a folder")
         _check_name(self.name, "name")
-        _check(self.seed is None or self.seed >= 0, f"seed is {self.seed}; expected 0 or more")
-        _check(self.threads >= 0, f"threads is {self.threads}; expected 0 (all) or more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,21 +252,21 @@ class Settings:
 
     file: Path
     general: General
-    train: tuple[Train, ...] = ()
-    toy: Toy | None = None
-    import_: Import | None = None
-    crop: Crop | None = None
-    screen: Screen | None = None
-    dedupe: Dedupe | None = None
-    audit: Audit | None = None
-    drop: Drop | None = None
-    split: Division | None = None
-    explore: Explore | None = None
-    compare: Compare | None = None
-    ensemble: Ensemble | None = None
-    evaluate: Evaluate | None = None
-    export: Export | None = None
-    card: Card | None = None
+    train: tuple[TrainTable, ...] = ()
+    toy: ToyTable | None = None
+    import_: ImportTable | None = None
+    crop: CropTable | None = None
+    screen: ScreenTable | None = None
+    dedupe: DedupeTable | None = None
+    audit: AuditTable | None = None
+    drop: DropTable | None = None
+    split: SplitSettings | None = None
+    explore: ExploreTable | None = None
+    compare: CompareTable | None = None
+    ensemble: EnsembleTable | None = None
+    evaluate: EvaluateTable | None = None
+    export: ExportTable | None = None
+    card: CardTable | None = None
 
     @property
     def out(self) -> Path:
@@ -305,10 +279,10 @@ class Settings:
 
 
 _STAGES: dict[str, type[Any]] = {
-    "toy": Toy, "import": Import, "crop": Crop, "screen": Screen, "dedupe": Dedupe, "audit": Audit, "drop": Drop,
-    "split": Division, "explore": Explore, "train": Train, "compare": Compare, "ensemble": Ensemble,
-    "evaluate": Evaluate, "export": Export, "card": Card,
-}  # fmt: skip
+    field.name.rstrip("_"): next(each for each in typing.get_args(hint) if dataclasses.is_dataclass(each))  # type: ignore[misc]
+    for field, hint in zip(dataclasses.fields(Settings), typing.get_type_hints(Settings).values(), strict=True)
+    if field.name not in ("file", "general")
+}
 
 
 def read_settings(file: Path) -> Settings:
@@ -324,7 +298,7 @@ def read_settings(file: Path) -> Settings:
     keys = [field.name for field in dataclasses.fields(General)]
     for key in table:
         if key not in (*keys, *_STAGES):
-            raise RecipeError(f"{file}: unknown key '{key}'; {suggestion(key, (*keys, *_STAGES))}")
+            raise RecipeError(f"{file}: unknown key '{key}'; {suggested(key, (*keys, *_STAGES))}")
     general = from_table(General, {key: table[key] for key in keys if key in table}, source=str(file))
     stages: dict[str, Any] = {}
     for name, cls in _STAGES.items():
@@ -338,21 +312,15 @@ def read_settings(file: Path) -> Settings:
     return Settings(file, general, **stages)
 
 
-def suggestion(name: str, known: Sequence[str]) -> str:
-    """A hint for an unknown name: the most similar known one, or all of them."""
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}"
-
-
-def _read_runs(tables: Any, file: Path) -> tuple[Train, ...]:
+def _read_runs(tables: Any, file: Path) -> tuple[TrainTable, ...]:
     if isinstance(tables, Mapping):
         tables = [tables]  # [train] is a list of one
     if not isinstance(tables, list):
         raise RecipeError(f"{file}: 'train' must be tables ([[train]])")
-    runs: list[Train] = []
+    runs: list[TrainTable] = []
     for i, table in enumerate(tables):
         _require_table(table, file, f"train[{i}]")
-        run = from_table(Train, table, source=str(file), prefix=f"train[{i}].")
+        run = from_table(TrainTable, table, source=str(file), prefix=f"train[{i}].")
         if run.run.lower() in [other.run.lower() for other in runs]:
             raise RecipeError(f"{file}: two runs are called '{run.run}'; give train[{i}] a name of its own")
         runs.append(run)

@@ -26,7 +26,7 @@ _BUILDING, _OLD, _KEY = ".building", ".old", ".mien-stage"
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class StageReport:
     """A file to read: its title, and its path in the stage's folder."""
 
     title: str
@@ -42,7 +42,7 @@ class Outcome:
     """
 
     products: tuple[str, ...]
-    reports: tuple[Report, ...] = ()
+    reports: tuple[StageReport, ...] = ()
     samples_in: int | None = None
     samples_out: int | None = None
     problems: int = 0
@@ -74,7 +74,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class StageRecord:
     """A finished stage. seconds: the duration of its last session."""
 
     job: Job
@@ -98,7 +98,7 @@ class StageResult:
     name: str
     state: State
     reason: str = ""
-    record: Record | None = None
+    record: StageRecord | None = None
 
 
 class Store:
@@ -107,7 +107,7 @@ class Store:
     def __init__(self, out: Path) -> None:
         """Reads the state; writes nothing. Raises OutputError if `out` holds other files, DataError for damage."""
         self.out = out
-        self._records: dict[str, Record] = {}
+        self._records: dict[str, StageRecord] = {}
         if (out / STATE).exists():
             self._records = _read(out / STATE)
         elif out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -122,7 +122,7 @@ class Store:
         """The folder of a finished stage."""
         return self.out / stage
 
-    def record(self, stage: str) -> Record | None:
+    def record(self, stage: str) -> StageRecord | None:
         """The record of a stage whose output is complete; None otherwise."""
         record = self._records.get(stage)
         if record is None or _key_in(self.folder(stage)) != record.job.key:
@@ -165,13 +165,13 @@ class Store:
         except OSError as error:
             raise cannot_write(place, error) from error
 
-    def finish(self, stage: str, job: Job, outcome: Outcome, seconds: float) -> Record:
+    def finish(self, stage: str, job: Job, outcome: Outcome, seconds: float) -> StageRecord:
         """Moves the built folder to its place and stores its record. Raises OutputError if another folder is there."""
         built, place, old = self.out / _BUILDING / stage, self.folder(stage), self.out / _OLD / stage
         if place.exists() and not (place / _KEY).is_file():
             raise OutputError(f"{place}: was not made by a pipeline; move it elsewhere")
         products = tuple(_product(built, path) for path in outcome.products)
-        self._records[stage] = record = Record(job, outcome, products, seconds)
+        self._records[stage] = record = StageRecord(job, outcome, products, seconds)
         self._write()
         try:
             if old.exists():
@@ -234,7 +234,7 @@ def _key_in(folder: Path) -> str:
         return ""
 
 
-def _read(path: Path) -> dict[str, Record]:
+def _read(path: Path) -> dict[str, StageRecord]:
     try:
         state = json.loads(path.read_text("utf-8"))
         if state["format"] != FORMAT:
@@ -246,10 +246,10 @@ def _read(path: Path) -> dict[str, Record]:
         raise DataError(f"{path}: not the state of a pipeline, or damaged; set 'out' to a new folder") from error
 
 
-def _record(raw: Mapping[str, Any]) -> Record:
+def _record(raw: Mapping[str, Any]) -> StageRecord:
     outcome = dict(raw["outcome"])
     outcome["products"] = tuple(outcome["products"])
-    outcome["reports"] = tuple(Report(**report) for report in outcome["reports"])
-    return Record(
+    outcome["reports"] = tuple(StageReport(**report) for report in outcome["reports"])
+    return StageRecord(
         Job(**raw["job"]), Outcome(**outcome), tuple(Product(**p) for p in raw["products"]), float(raw["seconds"])
     )

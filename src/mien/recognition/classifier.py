@@ -1,24 +1,25 @@
-"""From face crops to probabilities: one model or the mean of several, of one view of a face or of ten."""
+"""The three steps of recognition: detect the faces of an image, crop them, classify the crops."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.crop import VIEWS, CropSpec, crop_faces, ten_views
+from mien.crop import VIEWS, crop_faces, ten_views
+from mien.crop_spec import CropSpec
 from mien.errors import ModelFileError
+from mien.faces import FaceDetector
+from mien.faces.geometry import large_enough
 from mien.labels import canonical_all
 from mien.model_file import ModelFile
-from mien.results import Detections, ModelSummary
-
-Crops = tuple[NDArray[np.uint8], ...]
-"""The faces of one image, once for each way in which the models want them cut: uint8 (N, H, W, C) each."""
+from mien.recognition.scheduling import Crops
+from mien.results import Box, Detections, Face, ModelSummary, Point
 
 
 class Classifier:
-    """One or more model files that answer the same labels; several answer with the mean of their probabilities."""
+    """From face crops to probabilities: one model or the mean of several, of one view of a face or of ten."""
 
     def __init__(self, models: Sequence[ModelFile], *, tta: bool = False) -> None:
         """Models may order or spell their labels differently; the first model's labels are used.
@@ -72,3 +73,62 @@ class Classifier:
                 answer = model.probabilities(faces)
             total += answer[:, order]
         return total / np.float32(len(self.models))
+
+
+class FaceSteps:
+    """Detects, crops and classifies the faces of decoded images; each step may run in another thread."""
+
+    def __init__(
+        self, detector: FaceDetector, classifier: Classifier, *, min_face: int, abstain_below: float, batch_size: int
+    ) -> None:
+        """The options are those of `Recognizer`."""
+        self.detector, self.classifier = detector, classifier
+        self._min_face, self._abstain_below = min_face, abstain_below
+        self._faces_a_call = max(1, batch_size // VIEWS) if classifier.tta else batch_size
+
+    def detect(self, image: NDArray[np.uint8]) -> Detections:
+        """The faces of an RGB image (H, W, 3) that are large enough, from left to right."""
+        return large_enough(self.detector.detect(image), min_face=self._min_face)
+
+    def crop(self, image: NDArray[np.uint8], detections: Detections) -> Crops:
+        """The faces of an RGB image, cropped as the models expect them; `()` without faces."""
+        return self.classifier.crop(image, detections) if len(detections) else ()
+
+    def classify(
+        self, found: Sequence[tuple[Detections, Crops]], images: Sequence[NDArray[np.uint8] | None]
+    ) -> Iterator[tuple[Face, ...]]:
+        """The faces of each image, from its detections and crops, classified together in batches.
+
+        images: RGB (H, W, 3), kept by the faces, or None.
+        """
+        with_faces = [crops for _, crops in found if crops]
+        rows: Iterator[NDArray[np.float32]] = iter(())
+        if with_faces:
+            rows = self._probabilities(tuple(np.concatenate(same) for same in zip(*with_faces, strict=True)))
+        for (detections, crops), image in zip(found, images, strict=True):
+            yield tuple(self._faces(detections, rows, image)) if crops else ()
+
+    def _probabilities(self, crops: Crops) -> Iterator[NDArray[np.float32]]:
+        for start in range(0, len(crops[0]), self._faces_a_call):
+            yield from self.classifier.probabilities(tuple(c[start : start + self._faces_a_call] for c in crops))
+
+    def _faces(
+        self, detections: Detections, rows: Iterator[NDArray[np.float32]], image: NDArray[np.uint8] | None
+    ) -> Iterator[Face]:
+        labels = self.classifier.labels
+        marks: list[list[Point]] | list[None] = (
+            [None] * len(detections) if detections.landmarks is None else detections.landmarks.tolist()
+        )
+        for box, score, points in zip(detections.boxes.tolist(), detections.scores.tolist(), marks, strict=True):
+            row = next(rows)
+            best = int(row.argmax())
+            yield Face(
+                box=Box(*box),
+                detection_score=score,
+                expression=labels[best],
+                confidence=float(row[best]),
+                probabilities=dict(zip(labels, row.tolist(), strict=True)),
+                abstained=bool(row[best] < self._abstain_below),
+                landmarks=None if points is None else tuple((x, y) for x, y in points),
+                image=image,
+            )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
@@ -30,13 +30,13 @@ def is_one(source: object) -> bool:
     if isinstance(source, str | os.PathLike):
         return not _names_several(os.fspath(source))
     if _is_array(source):
-        return _dimensions(source) != 4
+        return _dimensions(source) != 4 and not _is_column(source)
     encoded = isinstance(source, bytes | bytearray | memoryview | NamedImage) or hasattr(source, "read")
-    return encoded or is_pillow_image(source) or not isinstance(source, Iterable)
+    return encoded or is_pillow_image(source) or isinstance(source, Mapping) or not isinstance(source, Iterable)
 
 
 def images_of(source: object) -> Iterator[object]:
-    """What a source stands for: files of a folder or pattern, images of an array (N, H, W, C); else itself.
+    """The images of a source: files of a folder or pattern, rows of a column, an array (N, H, W, C); or itself.
 
     Raises ImageError for a folder without images, a pattern that matches no file, and an array of another kind.
     """
@@ -45,6 +45,8 @@ def images_of(source: object) -> Iterator[object]:
         return iter(expand_sources([path])) if _names_several(path) else iter((source,))
     if _is_array(source) and _dimensions(source) == 4:
         return iter(split_batch(_array(source, "the batch"), "the batch"))
+    if _is_array(source) and _is_column(source):
+        return iter(np.asarray(source).tolist())
     return iter((source,))
 
 
@@ -80,21 +82,31 @@ def read_image(source: object, name: str, *, color: ColorOrder, max_pixels: int)
         return _read_path(os.fspath(source), max_pixels)
     if isinstance(source, NamedImage):
         return read_source(source, max_pixels=max_pixels)
-    if isinstance(source, bytes | bytearray | memoryview):
-        return decode_image(bytes(source), name, max_pixels=max_pixels)
     if is_pillow_image(source):
         return as_image(source, name)
     if _is_array(source):
         return rgb_array(_array(source, name), name, color=color)
+    if isinstance(source, bytes | bytearray | memoryview):
+        return decode_image(bytes(source), name, max_pixels=max_pixels)
     if isinstance(source, Unreadable):
         raise ImageError(source.error)
     if hasattr(source, "read"):
         return decode_image(_read_file(cast("BinaryIO", source), name), name, max_pixels=max_pixels)
-    hint = "; cv2.imread gives None for a file that it can't read" if source is None else ""
     raise ImageError(
         f"{name}: is of type {type(source).__name__}; expected a path, the bytes of an image file, an open file, "
-        f"a Pillow image, an array or a tensor{hint}"
+        f"a Pillow image, an array or a tensor{_hint(source)}"
     )
+
+
+def _hint(source: object) -> str:
+    """What to do with something that is none of the inputs."""
+    if source is None:
+        return "; cv2.imread gives None for a file that it can't read"
+    if isinstance(source, int):
+        return f"; follow a camera with  mien.watch({source})"
+    if isinstance(source, list | tuple):
+        return "; give one flat list, and numbers as an array of NumPy"
+    return ""
 
 
 def _names_several(path: str) -> bool:
@@ -125,14 +137,26 @@ def _read_file(file: BinaryIO, name: str) -> bytes:
 
 
 def _is_array(source: object) -> bool:
-    if isinstance(source, np.ndarray):
+    if isinstance(source, np.ndarray) or (isinstance(source, memoryview) and source.ndim > 1):
         return True
     return not is_pillow_image(source) and (isinstance(source, Tensor) or hasattr(source, "__array__"))
 
 
 def _dimensions(source: object) -> int:
-    return len(getattr(source, "shape", ()))
+    return len(getattr(source, "shape", None) or ())
+
+
+def _is_column(source: object) -> bool:
+    """Whether an array holds names, bytes or other objects in place of pixels, as a column of pandas does."""
+    dtype = getattr(source, "dtype", None)
+    if isinstance(source, Tensor) or (isinstance(dtype, np.dtype) and _dimensions(source) != 1):
+        return False
+    found = np.asarray(source)
+    return found.ndim == 1 and found.dtype.kind in "OSU"
 
 
 def _array(source: Any, name: str) -> NDArray[Any]:
-    return tensor_array(source, name) if isinstance(source, Tensor) else np.asarray(source)
+    try:
+        return tensor_array(source, name) if isinstance(source, Tensor) else np.asarray(source)
+    except (TypeError, ValueError, RuntimeError) as error:  # a tensor without data, or that is not dense
+        raise ImageError(f"{name}: can't be read as an array ({error}); give a dense array of NumPy") from error

@@ -6,7 +6,6 @@ file is valid.
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from mien.errors import MienError, TruncatedVideoError, VideoError
 from mien.media.timeline import EventLines
+from mien.recognition.channels import Channel
 from mien.recognition.events import EventFinder
 from mien.recognition.watch import Watch, WatchStats
 from mien.results import FrameResult
@@ -221,38 +221,37 @@ class _Drawing:
     def __init__(
         self, outputs: Sequence[FrameOutput], draw: Callable[[FrameResult], NDArray[np.uint8]], *, wait: bool
     ) -> None:
-        self.left_out = 0
         self._outputs = outputs
         self._draw = draw
-        self._wait = wait
-        self._waiting: queue.Queue[FrameResult | None] = queue.Queue(_WAITING_TO_BE_DRAWN)
+        self._waiting: Channel[FrameResult] = Channel(_WAITING_TO_BE_DRAWN, drop_oldest=not wait)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="mien-draw", daemon=True)
         self._thread.start()
+
+    @property
+    def left_out(self) -> int:
+        """Frames of a live source that were not drawn."""
+        return self._waiting.dropped
 
     def write(self, result: FrameResult) -> None:
         """Hands over a frame. Raises what went wrong with an earlier one."""
         if self._error is not None:
             raise self._error
-        if not self._wait and self._waiting.full():
-            with suppress(queue.Empty):
-                self._waiting.get_nowait()
-                self.left_out += 1
         self._waiting.put(result)
 
     def close(self) -> None:
         """Waits until all that was handed over is written. Raises what went wrong."""
-        self._waiting.put(None)
+        self._waiting.end()
         self._thread.join()
         if self._error is not None:
             raise self._error
 
     def _run(self) -> None:
         # After an error it goes on taking frames, so that nobody waits for it in vain.
-        while (result := self._waiting.get()) is not None:
+        while waiting := self._waiting.take():
             if self._error is None:
                 try:
-                    drawn = replace(result, image=self._draw(result))
+                    drawn = replace(waiting[0], image=self._draw(waiting[0]))
                     for output in self._outputs:
                         output.write(drawn)
                 except BaseException as error:  # raised where frames come from

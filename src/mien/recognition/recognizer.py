@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast, overload
 
@@ -16,18 +16,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.crop import VIEWS
 from mien.errors import ImageError, MienError, VideoError
 from mien.faces import FaceDetector, make_detector
-from mien.faces.geometry import large_enough
 from mien.image_arrays import ColorOrder, Tensor, check_color
 from mien.images import MAX_PIXELS
 from mien.inference import check_device
-from mien.model_file import DEFAULT_MODEL, ModelFile, open_model
-from mien.recognition.classifier import Classifier, Crops
+from mien.model_file import ModelFile, open_model
+from mien.recognition.classifier import Classifier, FaceSteps
 from mien.recognition.inputs import images_of, is_in_memory, is_one, name_of, read_image, spread
-from mien.recognition.scheduling import run_ahead
-from mien.results import Box, Detections, Face, ImageResult, ModelSummary, Point, Results
+from mien.recognition.scheduling import BatchLimit, DetectedImage, batches, run_ahead
+from mien.recognition.settings import ABSTAIN_BELOW, MIN_FACE, SMOOTH_S
+from mien.releases import DEFAULT_MODEL
+from mien.results import ImageResult, ModelSummary, Results
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -41,31 +41,6 @@ if TYPE_CHECKING:
     Source = str | os.PathLike[str] | Encoded | Image.Image | NDArray[Any] | Tensor
 
 Model = str | Path | ModelFile
-
-_HELD_PIXELS = 32_000_000  # images that are kept wait for their answers; no more than about 100 MB of them
-
-
-def _no_faces() -> Detections:
-    return Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
-
-
-@dataclass(frozen=True, slots=True)
-class DetectedImage:
-    """An image whose faces are detected and cropped, and wait to be classified."""
-
-    result: ImageResult
-    detections: Detections = field(default_factory=_no_faces)
-    crops: Crops = ()
-
-    @property
-    def face_count(self) -> int:
-        """How many faces it has."""
-        return len(self.crops[0]) if self.crops else 0
-
-    @property
-    def held_pixels(self) -> int:
-        """How much of it is kept."""
-        return 0 if self.result.image is None else self.result.width * self.result.height
 
 
 class Recognizer:
@@ -85,8 +60,8 @@ class Recognizer:
         *,
         detector: str | FaceDetector = "mtcnn",
         device: str = "auto",
-        min_face: int = 20,
-        abstain_below: float = 0.0,
+        min_face: int = MIN_FACE,
+        abstain_below: float = ABSTAIN_BELOW,
         tta: bool = False,
         batch_size: int = 64,
         workers: int | None = None,
@@ -128,18 +103,14 @@ class Recognizer:
         opened = [
             m if isinstance(m, ModelFile) else open_model(m, threads=threads, spin=False, device=device) for m in models
         ]
+        if isinstance(detector, str):
+            detector = make_detector(detector, min_face=min_face, threads=threads, device=device)
         self.classifier = Classifier(opened, tta=tta)
-        self.detector: FaceDetector = (
-            make_detector(detector, min_face=min_face, threads=threads, device=device)
-            if isinstance(detector, str)
-            else detector
+        self.steps = FaceSteps(
+            detector, self.classifier, min_face=min_face, abstain_below=abstain_below, batch_size=batch_size
         )
-        self._min_face = min_face
-        self._abstain_below = abstain_below
-        self._batch_size = batch_size
-        self._faces_a_call = max(1, batch_size // VIEWS) if tta else batch_size
+        self._batch_size, self._max_pixels = batch_size, max_pixels
         self._workers = workers or min(4, os.cpu_count() or 1)
-        self._max_pixels = max_pixels
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -243,15 +214,11 @@ class Recognizer:
             keep = is_in_memory(source) if keep_images is None else keep_images
             return pool.submit(self.detect_source, source, name_of(source, index), keep, color)
 
-        waiting: list[DetectedImage] = []
+        limit = BatchLimit(self._batch_size, self._batch_size)
         try:
-            for future in run_ahead((submit(*item) for item in enumerate(sources)), 2 * self._workers):
-                # Classifies the batch rather than wait for the next image; batches fill up if detection is fast.
-                if waiting and (not future.done() or self._enough(waiting)):
-                    yield from self.classify(waiting)
-                    waiting = []
-                waiting.append(future.result())
-            yield from self.classify(waiting)
+            jobs = run_ahead((submit(*item) for item in enumerate(sources)), 2 * self._workers)
+            for batch in batches(jobs, limit, eager=True):
+                yield from self.classify(batch)
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -260,7 +227,7 @@ class Recognizer:
         source: str | int | Path | FrameSource,
         *,
         every: int | None = None,
-        smooth_s: float = 0.5,
+        smooth_s: float = SMOOTH_S,
         keep_images: bool = False,
         max_seconds: float | None = None,
         live: bool | None = None,
@@ -301,7 +268,7 @@ class Recognizer:
         try:
             return Watch(
                 opened,
-                self,
+                self.steps,
                 every=every,
                 smooth_s=smooth_s,
                 keep_images=keep_images,
@@ -312,30 +279,6 @@ class Recognizer:
         except (ValueError, VideoError):
             opened.close()
             raise
-
-    def detect(self, image: NDArray[np.uint8]) -> Detections:
-        """The faces of an RGB image (H, W, 3) that are large enough, from left to right."""
-        return large_enough(self.detector.detect(image), min_face=self._min_face)
-
-    def crop(self, image: NDArray[np.uint8], detections: Detections) -> Crops:
-        """The faces of an RGB image, cropped as the model wants them; `()` where there are none."""
-        return self.classifier.crop(image, detections) if len(detections) else ()
-
-    def classify_crops(
-        self,
-        found: Sequence[tuple[Detections, Crops]],
-        images: Sequence[NDArray[np.uint8] | None] | None = None,
-    ) -> Iterator[tuple[Face, ...]]:
-        """The faces of each image, from detections and their crops (`()` where there are none), in batches.
-
-        images: what their faces keep, RGB (H, W, 3).
-        """
-        with_faces = [crops for _, crops in found if crops]
-        rows: Iterator[NDArray[np.float32]] = iter(())
-        if with_faces:
-            rows = self._probabilities(tuple(np.concatenate(same) for same in zip(*with_faces, strict=True)))
-        for (detections, crops), image in zip(found, images or [None] * len(found), strict=True):
-            yield tuple(self._faces(detections, rows, image)) if crops else ()
 
     def detect_source(
         self, source: object, name: str, keep_image: bool = False, color: ColorOrder = "rgb"
@@ -352,14 +295,14 @@ class Recognizer:
     def classify(self, detected: Sequence[DetectedImage]) -> list[ImageResult]:
         """The second half: classifies the faces of all images together; results in the order of the images."""
         found = [(each.detections, each.crops) for each in detected]
-        faces = self.classify_crops(found, [each.result.image for each in detected])
+        faces = self.steps.classify(found, [each.result.image for each in detected])
         return [replace(each.result, faces=its) for each, its in zip(detected, faces, strict=True)]
 
     def _detect_source(self, source: object, name: str, keep_image: bool, color: ColorOrder) -> DetectedImage:
         try:
             image = read_image(source, name, color=color, max_pixels=self._max_pixels)
-            detections = self.detect(image)
-            crops = self.crop(image, detections)
+            detections = self.steps.detect(image)
+            crops = self.steps.crop(image, detections)
             if keep_image and isinstance(source, np.ndarray) and np.may_share_memory(image, source):
                 image = image.copy()  # the caller may fill the array with the next frame
         except MemoryError as error:
@@ -370,34 +313,3 @@ class Recognizer:
         height, width = image.shape[:2]
         kept = image if keep_image else None
         return DetectedImage(ImageResult(name, width, height, image=kept, labels=self.labels), detections, crops)
-
-    def _enough(self, waiting: Sequence[DetectedImage]) -> bool:
-        return (
-            len(waiting) >= self._batch_size
-            or sum(each.face_count for each in waiting) >= self._batch_size
-            or sum(each.held_pixels for each in waiting) >= _HELD_PIXELS
-        )
-
-    def _probabilities(self, crops: Crops) -> Iterator[NDArray[np.float32]]:
-        for start in range(0, len(crops[0]), self._faces_a_call):
-            yield from self.classifier.probabilities(tuple(c[start : start + self._faces_a_call] for c in crops))
-
-    def _faces(
-        self, detections: Detections, rows: Iterator[NDArray[np.float32]], image: NDArray[np.uint8] | None
-    ) -> Iterator[Face]:
-        marks: list[list[Point]] | list[None] = (
-            [None] * len(detections) if detections.landmarks is None else detections.landmarks.tolist()
-        )
-        for box, score, points in zip(detections.boxes.tolist(), detections.scores.tolist(), marks, strict=True):
-            row = next(rows)
-            best = int(row.argmax())
-            yield Face(
-                box=Box(*box),
-                detection_score=score,
-                expression=self.labels[best],
-                confidence=float(row[best]),
-                probabilities=dict(zip(self.labels, row.tolist(), strict=True)),
-                abstained=bool(row[best] < self._abstain_below),
-                landmarks=None if points is None else tuple((x, y) for x, y in points),
-                image=image,
-            )

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from mien.image_arrays import ColorOrder
-from mien.model_file import DEFAULT_MODEL, ModelFile
+from mien.model_file import ModelFile
 from mien.recognition.recognizer import Recognizer
+from mien.recognition.settings import ABSTAIN_BELOW, MIN_FACE, SMOOTH_S
+from mien.releases import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from mien.faces import FaceDetector
@@ -28,8 +30,8 @@ def predict(  # type: ignore[overload-overlap]
     model: Model | Sequence[Model] = DEFAULT_MODEL,
     detector: str | FaceDetector = "mtcnn",
     device: str = "auto",
-    min_face: int = 20,
-    abstain_below: float = 0.0,
+    min_face: int = MIN_FACE,
+    abstain_below: float = ABSTAIN_BELOW,
     tta: bool = False,
     color: ColorOrder = "rgb",
     keep_images: bool | None = None,
@@ -41,8 +43,8 @@ def predict(  # type: ignore[overload-overlap]
     model: Model | Sequence[Model] = DEFAULT_MODEL,
     detector: str | FaceDetector = "mtcnn",
     device: str = "auto",
-    min_face: int = 20,
-    abstain_below: float = 0.0,
+    min_face: int = MIN_FACE,
+    abstain_below: float = ABSTAIN_BELOW,
     tta: bool = False,
     color: ColorOrder = "rgb",
     keep_images: bool | None = None,
@@ -54,8 +56,8 @@ def predict(
     model: Model | Sequence[Model] = DEFAULT_MODEL,
     detector: str | FaceDetector = "mtcnn",
     device: str = "auto",
-    min_face: int = 20,
-    abstain_below: float = 0.0,
+    min_face: int = MIN_FACE,
+    abstain_below: float = ABSTAIN_BELOW,
     tta: bool = False,
     color: ColorOrder = "rgb",
     keep_images: bool | None = None,
@@ -66,8 +68,8 @@ def predict(
     model: Model | Sequence[Model] = DEFAULT_MODEL,
     detector: str | FaceDetector = "mtcnn",
     device: str = "auto",
-    min_face: int = 20,
-    abstain_below: float = 0.0,
+    min_face: int = MIN_FACE,
+    abstain_below: float = ABSTAIN_BELOW,
     tta: bool = False,
     color: ColorOrder = "rgb",
     keep_images: bool | None = None,
@@ -121,10 +123,10 @@ def watch(
     model: Model | Sequence[Model] = DEFAULT_MODEL,
     detector: str | FaceDetector = "mtcnn",
     device: str = "auto",
-    min_face: int = 20,
-    abstain_below: float = 0.0,
+    min_face: int = MIN_FACE,
+    abstain_below: float = ABSTAIN_BELOW,
     every: int | None = None,
-    smooth_s: float = 0.5,
+    smooth_s: float = SMOOTH_S,
     max_seconds: float | None = None,
     live: bool | None = None,
     keep_images: bool = False,
@@ -138,10 +140,10 @@ def watch(
     model: Model | Sequence[Model] = DEFAULT_MODEL,
     detector: str | FaceDetector = "mtcnn",
     device: str = "auto",
-    min_face: int = 20,
-    abstain_below: float = 0.0,
+    min_face: int = MIN_FACE,
+    abstain_below: float = ABSTAIN_BELOW,
     every: int | None = None,
-    smooth_s: float = 0.5,
+    smooth_s: float = SMOOTH_S,
     max_seconds: float | None = None,
     live: bool | None = None,
     keep_images: bool = False,
@@ -154,39 +156,39 @@ def watch(
     model: Model | Sequence[Model] = DEFAULT_MODEL,
     detector: str | FaceDetector = "mtcnn",
     device: str = "auto",
-    min_face: int = 20,
-    abstain_below: float = 0.0,
+    min_face: int = MIN_FACE,
+    abstain_below: float = ABSTAIN_BELOW,
     every: int | None = None,
-    smooth_s: float = 0.5,
+    smooth_s: float = SMOOTH_S,
     max_seconds: float | None = None,
     live: bool | None = None,
     keep_images: bool = False,
     privacy: Literal["none", "blur", "box"] = "none",
 ) -> Watch | OutputSummary:
-    """Follows the faces of a video, camera or stream, and writes what it sees into a folder where one is given.
+    """Tracks the faces of a video, camera or stream; with `out`, writes the results into a folder.
 
     Args:
         source: As for `Recognizer.watch`: a video file, a camera's number, an address, a folder of images.
-        out: A folder, made where it is missing, for `timeline.csv`, `drawn.mp4` and `plot.png`.
-        model: As for `Recognizer`.
-        detector: As for `Recognizer`.
-        device: As for `Recognizer`.
+        out: A folder for `timeline.csv`, `drawn.mp4` and `plot.png`; it is created if it is missing.
+        model: As for `Recognizer`, as are `detector` and `device`.
+        detector: `mtcnn`, `yunet`, `haar`, `none`, or an object.
+        device: `auto`, `cpu`, `cuda`, ...
         min_face: The smallest face, pixels of its longer edge.
-        abstain_below: Answers with less confidence are marked as abstained, 0 to 1.
+        abstain_below: Predictions with less confidence are marked as abstained, 0 to 1.
         every: Run the detector on every Nth frame; None: as often as is useful.
         smooth_s: Time constant of the smoothed probabilities, seconds; 0 for none.
-        max_seconds: Ends it there.
-        live: Overrides whether frames may be dropped to keep up with the source.
+        max_seconds: Stop after this time of the video, seconds.
+        live: Whether frames may be dropped to keep up with the source; None: what the kind of source needs.
         keep_images: Whether frame results carry their image; without `out`.
-        privacy: With `out`: hide faces in the drawn video by `blur` or `box`, and leave them out of the plot.
+        privacy: With `out`: hide faces in the drawn video and the plot, `none`, `blur` or `box`.
 
     Returns:
-        Without `out` an iterator: a FrameResult for each frame. With it what was written, when the video has ended; its
-        `error` says why a video ended early.
+        Without `out`, an iterator of FrameResult, one for each frame. With `out`, what was written and how it ended,
+        after all frames.
 
     Raises:
         VideoError: The source can't be opened, or fails before its first frame.
-        OutputError: The folder can't be written into.
+        OutputError: The folder can't be written.
         MissingExtraError: PyAV or matplotlib is not installed.
         ValueError: A number is out of range.
 
@@ -195,17 +197,11 @@ def watch(
         >>> mien.watch("talk.mp4", out="talk/").written  # doctest: +SKIP
         ('talk/timeline.csv', 'talk/plot.png', 'talk/drawn.mp4')
     """
-    recognizer = _recognizer(
-        model,
-        detector=detector,
-        device=device,
-        min_face=min_face,
-        abstain_below=abstain_below,
-        threads=network_threads(),
-    )
-    keep_images = keep_images or out is not None
+    options = {"device": device, "min_face": min_face, "abstain_below": abstain_below}
+    recognizer = _recognizer(model, detector=detector, threads=network_threads(), **options)
+    keep = keep_images or out is not None
     watched = recognizer.watch(
-        source, every=every, smooth_s=smooth_s, keep_images=keep_images, max_seconds=max_seconds, live=live
+        source, every=every, smooth_s=smooth_s, keep_images=keep, max_seconds=max_seconds, live=live
     )
     if out is None:
         return watched
@@ -234,7 +230,7 @@ def _kept(models: tuple[Model, ...], _versions: tuple[object, ...], detector: st
 
 def _version(model: Model) -> object:
     """What changes when a model's file does."""
-    if isinstance(model, ModelFile) or not (path := Path(model)).is_file():
+    if isinstance(model, ModelFile) or not (path := Path(model)).exists():
         return None
     status = path.stat()
     return status.st_mtime_ns, status.st_size

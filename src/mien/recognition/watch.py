@@ -13,17 +13,19 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import MienError
+from mien.files import ClosedAtExit
 from mien.media.video.frames import Frame, FrameSource
 from mien.recognition.channels import Channel
-from mien.recognition.classifier import Crops
+from mien.recognition.classifier import FaceSteps
 from mien.recognition.region import Region, cut_out, moved
+from mien.recognition.scheduling import Crops
+from mien.recognition.settings import SMOOTH_S
 from mien.recognition.smoothing import Smoother
 from mien.recognition.tracking import Tracked, Tracker
 from mien.results import Detections, Face, FrameResult, TrackedFace
@@ -37,24 +39,6 @@ _USUAL_RATE = 25.0  # frames per second, if the source states none
 _LIVE_SHARE = 0.7  # of the time between two frames that detecting and following may take
 _LIVE_MOST_S = 0.6  # the longest interval of detection, unless one detection takes longer
 _LATENCIES = 1000  # only the most recent are kept
-
-
-class FaceRecognizer(Protocol):
-    """What a watch needs of a recognizer."""
-
-    def detect(self, image: NDArray[np.uint8]) -> Detections:
-        """The faces of an RGB image (H, W, 3), from left to right."""
-        ...
-
-    def crop(self, image: NDArray[np.uint8], detections: Detections) -> Crops:
-        """The faces of an RGB image, cut as the model wants them."""
-        ...
-
-    def classify_crops(
-        self, found: Sequence[tuple[Detections, Crops]], images: Sequence[NDArray[np.uint8] | None] | None = None
-    ) -> Iterator[tuple[Face, ...]]:
-        """The faces of each image, from its detections and crops, classified together; they keep the images."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +92,7 @@ class _Followed:
     image: NDArray[np.uint8] | None
 
 
-class Watch:
+class Watch(ClosedAtExit):
     """Follows the faces of a source: iterate over it, once, for a FrameResult for each frame, in order.
 
     It starts when the first result is requested. Leaving the loop, the `with` block or `close` ends its threads.
@@ -117,10 +101,10 @@ class Watch:
     def __init__(
         self,
         source: FrameSource,
-        recognizer: FaceRecognizer,
+        steps: FaceSteps,
         *,
         every: int | None = None,
-        smooth_s: float = 0.5,
+        smooth_s: float = SMOOTH_S,
         keep_images: bool = False,
         max_seconds: float | None = None,
         live: bool | None = None,
@@ -134,7 +118,7 @@ class Watch:
             raise ValueError(f"every is {every}; expected 1 (each frame) or more, or None")
         if max_seconds is not None and not max_seconds > 0:
             raise ValueError(f"max_seconds is {max_seconds}; expected more than 0, or None")
-        self._source, self._recognizer, self._live = source, recognizer, source.live if live is None else live
+        self._source, self._steps, self._live = source, steps, source.live if live is None else live
         self._keep_images, self._max_seconds = keep_images, max_seconds
         self._region = region
         self._smoother = Smoother(smooth_s)
@@ -170,12 +154,6 @@ class Watch:
                 raise self._results.error
         finally:
             self.close()
-
-    def __enter__(self) -> Watch:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Ends the threads and lets go of the source; also from another thread, and more than once."""
@@ -292,7 +270,7 @@ class Watch:
             if found is None
             else self._tracker.update(found, frame.time_s, image)
         )
-        crops = self._recognizer.crop(image, faces.detections)
+        crops = self._steps.crop(image, faces.detections)
         followed = time.perf_counter() - detected
         self._follow_s += followed
         self._pace.followed(followed)
@@ -304,7 +282,7 @@ class Watch:
 
     def _find(self, image: NDArray[np.uint8]) -> Detections | None:
         try:
-            return self._recognizer.detect(image)
+            return self._steps.detect(image)
         except cv2.error:  # OpenCV can't work on it; the next frame will do
             self._failed += 1
             return None
@@ -328,7 +306,7 @@ class Watch:
 
     def _answer(self, items: Sequence[_Followed]) -> list[FrameResult]:
         started = time.perf_counter()
-        answers = self._recognizer.classify_crops(
+        answers = self._steps.classify(
             [(item.faces.detections, item.crops) for item in items], [item.image for item in items]
         )
         results = [self._result(item, faces) for item, faces in zip(items, answers, strict=True)]

@@ -1,84 +1,111 @@
-"""The files of a watch: timeline, plot and drawn video, opened together."""
+"""Watch into files: timeline, plot, drawn video and other outputs of one watch, opened, written and closed together."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.errors import OutputError
+from mien.errors import VideoError
+from mien.files import make_folder
 from mien.media.overlay import Privacy, RecentBoxes, draw_frame
-from mien.media.sources import is_video_file
 from mien.media.timeline import open_timeline
-from mien.recognition.outputs import NamedOutput, OutputSummary, Recording, close_outputs, write_outputs
+from mien.media.timeline_summary import TimelineCounter
+from mien.recognition.outputs import (
+    FrameOutput,
+    NamedOutput,
+    OutputSummary,
+    Recording,
+    close_outputs,
+    write_outputs,
+)
 from mien.results import FrameResult, ModelSummary
 
 if TYPE_CHECKING:
-    from mien.media.video.frames import FrameSource
     from mien.recognition.watch import Watch
 
 
-def open_files(
-    outputs: list[NamedOutput],
-    source: FrameSource,
-    model: ModelSummary,
-    *,
-    timeline: Path | None = None,
-    plot: Path | None = None,
-    record: Path | None = None,
-    faces_in_plot: bool = True,
-) -> None:
-    """Opens the files that are wanted and adds them to `outputs`, which are for the caller to close.
+class WatchWriter:
+    """Collects the outputs of one watch, then writes them. A context manager: if the watch never starts, it closes all.
 
-    source: gives the frames, its name and its sound. Raises OutputError, VideoError, MissingExtraError.
+    counter: counts frames and tracks, for the summary after the watch.
     """
-    if timeline is not None:
-        outputs.append(NamedOutput(str(timeline), open_timeline(timeline, model, source=source.name)))
-    if plot is not None:
+
+    def __init__(self, watched: Watch, model: ModelSummary, *, emoji: bool = False, privacy: Privacy = "none") -> None:
+        """emoji: draw a badge of the expression beside each face. privacy: hide faces; plots then show none."""
+        self.counter = TimelineCounter()
+        self._watched, self._source, self._model = watched, watched.source, model
+        self._emoji, self._privacy = emoji, privacy
+        self._outputs = [NamedOutput("", self.counter)]
+        self._started = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self._started:
+            close_outputs(self._outputs)
+            self._watched.close()
+
+    def add(self, output: FrameOutput, *, name: str = "", drawn: bool = False) -> None:
+        """Adds any output. name: for the summary, empty if it leaves no file. drawn: it gets drawn frames."""
+        self._outputs.append(NamedOutput(name, output, drawn=drawn))
+
+    def add_timeline(self, path: Path, *, source: str | None = None) -> None:
+        """Adds a timeline. source: the name of the video in its rows. Raises OutputError, MissingExtraError."""
+        self.add(open_timeline(path, self._model, source=source or self._source.name), name=str(path))
+
+    def add_plot(self, path: Path) -> None:
+        """Adds the plot of expressions over time. Raises OutputError, MissingExtraError."""
         from mien.media.timeline_plot import TimelinePlot
 
-        drawn = TimelinePlot(plot, model, title=source.name, faces=faces_in_plot)
-        outputs.append(NamedOutput(str(plot), drawn))
-    if record is not None:
+        faces = self._privacy == "none"
+        self.add(TimelinePlot(path, self._model, title=self._source.name, faces=faces), name=str(path))
+
+    def add_recording(self, path: Path) -> None:
+        """Adds the drawn video, with the sound of a video file. Raises OutputError, MissingExtraError."""
         from mien.media.video.recorder import open_recorder
 
-        sound_of = source.name if is_video_file(source.name) and Path(source.name).is_file() else None
-        recorder = open_recorder(record, rate=source.rate, sound_of=sound_of)
-        outputs.append(NamedOutput(str(record), Recording(recorder), drawn=True))
+        sound_of = self._source.name if self._has_sound() else None
+        try:
+            recorder = open_recorder(path, rate=self._source.rate, sound_of=sound_of)
+        except VideoError as error:  # the sound of a damaged file may have no valid times
+            logging.getLogger("mien").warning("%s: recorded without sound (%s)", path, error)
+            recorder = open_recorder(path, rate=self._source.rate)
+        self.add(Recording(recorder), name=str(path), drawn=True)
+
+    def write(self, each: Callable[[FrameResult], None] | None = None) -> OutputSummary:
+        """Runs the watch to its end and closes all outputs. `each` and errors are those of `write_outputs`."""
+        self._started = True
+        draw = frame_drawer(emoji=self._emoji, privacy=self._privacy)
+        return write_outputs(self._watched, self._outputs, draw=draw, live=self._source.live, each=each)
+
+    def _has_sound(self) -> bool:
+        """Whether the source is a local video file. Folders, animations, pipes and streams give no sound."""
+        from mien.media.video.files import VideoFile
+
+        return isinstance(self._source, VideoFile) and Path(self._source.name).is_file()
 
 
 def watch_into(folder: Path, watched: Watch, model: ModelSummary, *, privacy: Privacy = "none") -> OutputSummary:
-    """Writes timeline.csv, plot.png and drawn.mp4 into a folder, which is made where it is missing.
+    """Writes timeline.csv, plot.png and drawn.mp4 into a folder, which is created if it is missing.
 
     Raises OutputError, VideoError, MissingExtraError.
     """
-    with ExitStack() as stack:  # closes what was opened where something can't be
-        stack.callback(watched.close)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{folder}: can't be made ({error.strerror}); choose another folder") from error
-        outputs: list[NamedOutput] = []
-        stack.callback(close_outputs, outputs)
-        open_files(
-            outputs,
-            watched.source,
-            model,
-            timeline=folder / "timeline.csv",
-            plot=folder / "plot.png",
-            record=folder / "drawn.mp4",
-            faces_in_plot=privacy == "none",
-        )
-        stack.pop_all()
-    return write_outputs(watched, outputs, draw=frame_drawer(privacy=privacy), live=watched.source.live)
+    with WatchWriter(watched, model, privacy=privacy) as writer:
+        make_folder(folder)
+        writer.add_timeline(folder / "timeline.csv")
+        writer.add_plot(folder / "plot.png")
+        writer.add_recording(folder / "drawn.mp4")
+        return writer.write()
 
 
 def frame_drawer(*, emoji: bool = False, privacy: Privacy = "none") -> Callable[[FrameResult], NDArray[np.uint8]]:
-    """Draws a frame's faces; what is hidden stays so for a moment after its face was last seen."""
+    """Draws the faces of a frame. A hidden place stays hidden for a moment after its face was last detected."""
     recent = RecentBoxes()
 
     def draw(result: FrameResult) -> NDArray[np.uint8]:

@@ -182,7 +182,7 @@ class ImageResult:
             >>> mien.predict("src/mien/examples/astronaut.png").plot().shape
             (512, 512, 3)
         """
-        from mien.media.draw import draw_result  # the one way upwards: results show themselves
+        from mien.results.draw import draw_result
 
         return draw_result(self, color=color)
 
@@ -193,7 +193,7 @@ class ImageResult:
             ImageError: The image was not kept and can't be read again from `source`.
             OutputError: There is no image viewer.
         """
-        from mien.media.draw import show_result
+        from mien.results.draw import show_result
 
         show_result(self)
 
@@ -210,13 +210,13 @@ class ImageResult:
             ImageError: The image was not kept and can't be read again from `source`.
             OutputError: Another suffix, or it can't be written.
         """
-        from mien.media.draw import save_result
+        from mien.results.draw import save_result
 
         return save_result(self, Path(path))
 
     def _repr_png_(self) -> bytes | None:
         """The image with its faces drawn, for notebooks; None where the image is not at hand."""
-        from mien.media.draw import notebook_png
+        from mien.results.draw import notebook_png
 
         return notebook_png(self)
 
@@ -301,7 +301,7 @@ class Results(list[ImageResult]):
             ImageError: An image was not kept and can't be read again from `source`.
             OutputError: Nothing can be written there.
         """
-        from mien.media.sinks import AnnotatedFolder
+        from mien.results.draw import AnnotatedFolder
 
         place = AnnotatedFolder(Path(folder))
         return tuple(path for path in map(place.write, self) if path is not None)

@@ -21,9 +21,9 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mien.exporting.web import WORKER_POLICY, check_web_export
-from mien.media.draw import draw_faces, encode_image
 from mien.media.sinks import CsvSink, JsonSink
 from mien.results import ImageResult, ModelSummary
+from mien.results.draw import draw_faces, encode_image
 from mien.serving import schemas
 from mien.serving.engine import NO_DETECTOR, Engine, Upload
 from mien.serving.gate import Envelope, Gate

@@ -16,7 +16,8 @@ import numpy as np
 
 from mien.faces import make_detector
 from mien.model_file import open_model, split_models
-from mien.recognition.recognizer import DetectedImage, Recognizer
+from mien.recognition.recognizer import Recognizer
+from mien.recognition.scheduling import BatchLimit, DetectedImage
 from mien.results import ImageResult, ModelSummary
 from mien.serving.metrics import Metrics
 from mien.serving.refusals import bad_request, busy
@@ -155,7 +156,7 @@ class _Batches:
         self, recognizer: Recognizer, pool: ThreadPoolExecutor, settings: ServeSettings, metrics: Metrics
     ) -> None:
         self._recognizer, self._pool, self._metrics = recognizer, pool, metrics
-        self._window_s, self._size = settings.batch_window_ms / 1000, settings.batch_size
+        self._window_s, self._limit = settings.batch_window_ms / 1000, BatchLimit(settings.batch_size)
         self._waiting: list[tuple[DetectedImage, asyncio.Future[ImageResult]]] = []
         self._running: asyncio.Task[None] | None = None
 
@@ -180,12 +181,10 @@ class _Batches:
     def _take(self) -> list[tuple[DetectedImage, asyncio.Future[ImageResult]]]:
         """Takes the oldest images up to a full batch, without cancelled ones."""
         batch: list[tuple[DetectedImage, asyncio.Future[ImageResult]]] = []
-        faces = 0
-        while self._waiting and faces < self._size:
+        while self._waiting and not self._limit.reached_by([detected for detected, _ in batch]):
             detected, future = self._waiting.pop(0)
             if not future.done():
                 batch.append((detected, future))
-                faces += detected.face_count
         return batch
 
     async def _run_batch(self, batch: list[tuple[DetectedImage, asyncio.Future[ImageResult]]]) -> None:

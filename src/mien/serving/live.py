@@ -25,9 +25,9 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, cast
 
 from mien.errors import OutputError
-from mien.media.draw import encode_image
 from mien.pages import plain, shrink
 from mien.results import FrameResult
+from mien.results.draw import encode_image
 
 if TYPE_CHECKING:
     from mien.recognition.watch import WatchStats

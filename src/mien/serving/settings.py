@@ -7,117 +7,129 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+from mien.config import Setting, check_ranges
 from mien.errors import ServingError
-from mien.faces import DETECTORS
-from mien.model_file import DEFAULT_MODEL
+from mien.releases import DEFAULT_MODEL
 from mien.suggestions import did_you_mean
 
 _TOKEN = re.compile(r"[A-Za-z0-9_.~-]{16,200}")  # valid unescaped in a header and in a WebSocket subprotocol
 _ORIGIN = re.compile(r"https?://[^/\s*]+")
+
+_Count = Annotated[int, Setting("", 1, option=False)]
+_Seconds = Annotated[float, Setting("", 0, open=True, option=False)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeSettings:
     """Settings of `serve`. Every value is checked when the object is created.
 
-    Recognition:
-        models, detectors: choices of a request; the first is the default.
-        device: where networks run, as for `Recognizer`.
-        min_face: pixels.
-        threads: images that are decoded and searched for faces concurrently; 0: one per processor core.
-        batch_window_ms: faces of requests that arrive within this window are classified together.
-        batch_size: faces.
+    models, detectors: choices of a request; the first is the default. device: as for `Recognizer`. batch_window_ms:
+    faces of requests that arrive within this window are classified together, batch_size at most. max_held_mb: of all
+    uploads in memory; 0: 256, or twice max_upload_mb. max_streams: concurrent, per worker. head_timeout_s: for a
+    request's head, and of an idle connection. answer_timeout_s: also for a client that does not read the response.
+    stream_timeout_s: a stream without a frame for this long is closed. shutdown_timeout_s: for running requests when
+    the server stops.
 
-    Access:
-        token_file: bearer tokens, one per line; None: no token is needed.
-        allowed_origins: other web sites whose pages may use this server, such as `https://example.org`.
-        on_device: a folder written by `mien export web`, for the page's switch "Keep images on this device".
-
-    Limits:
-        max_upload_mb, max_files: of one request.
-        max_held_mb: of all uploads in memory.
-        max_pixels: of one image, by its header; a larger JPEG is decoded at a reduced scale.
-        max_connections, max_streams: concurrent, per worker.
-        queue_length: images queued or in progress.
-        head_timeout_s: for a request's head, and of an idle connection.
-        upload_timeout_s: for a request's body.
-        answer_timeout_s: for recognition, and for a client that does not read the response.
-        stream_timeout_s: a stream without a frame for this long is closed.
-        shutdown_timeout_s: for running requests when the server stops.
-
-    Videos, with the extra [video]:
-        videos: whether they are accepted.
-        max_video_mb, max_video_s, max_video_pixels: of one upload, of its duration, and of each frame.
-        video_jobs, video_queue: in progress and waiting, per worker.
-        max_videos, max_video_disk_mb: kept, by all workers together.
-        video_upload_timeout_s, video_work_s: for one video.
-        video_ttl_s: ended jobs are removed after this time.
-        video_folder: shared by the workers of one server; None: a private temporary folder.
+    Of videos: max_video_pixels: of each frame. video_jobs, video_queue: in progress and waiting, per worker.
+    max_videos, max_video_disk_mb: kept, by all workers together; 0 MB: 4096, or twice max_video_mb. video_work_s: for
+    one video. video_ttl_s: ended jobs are removed after this time. video_folder: shared by the workers of one server;
+    None: a private temporary folder.
     """
 
-    host: str = "127.0.0.1"
-    port: int = 8000
-    models: tuple[str, ...] = (DEFAULT_MODEL,)
-    detectors: tuple[str, ...] = ("mtcnn",)
-    cascade: Path | None = None
-    yunet_weights: Path | None = None
-    device: str = "auto"
-    min_face: int = 20
-    token_file: Path | None = None
-    max_upload_mb: int = 32
-    max_held_mb: int = 256
-    max_pixels: int = 50_000_000
-    max_files: int = 32
-    max_connections: int = 256
-    max_streams: int = 16
-    queue_length: int = 128
-    head_timeout_s: float = 10
-    upload_timeout_s: float = 60
-    answer_timeout_s: float = 60
-    stream_timeout_s: float = 60
+    host: Annotated[str, Setting("Where to listen; only this machine can reach the default.")] = "127.0.0.1"
+    port: Annotated[int, Setting("0 takes any free one.", 0, 65535)] = 8000
+    models: Annotated[
+        tuple[str, ...],
+        Setting(
+            "A shipped model's name or a file, or A+B for the mean of both; repeatable: requests choose one.",
+            flags=("--model", "-m"),
+            complete="model",
+        ),
+    ] = (DEFAULT_MODEL,)
+    detectors: Annotated[
+        tuple[str, ...],
+        Setting(
+            "mtcnn, yunet, haar or none; repeatable: requests choose one.",
+            flags=("--detector", "-d"),
+            complete="detector",
+        ),
+    ] = ("mtcnn",)
+    cascade: Annotated[Path | None, Setting("A cascade file for the detector haar.", metavar="FILE")] = None
+    yunet_weights: Annotated[Path | None, Setting("A weights file for the detector yunet.", metavar="FILE")] = None
+    device: Annotated[str, Setting("Where networks run: auto, cpu, cuda, coreml, openvino, directml, ...")] = "auto"
+    min_face: Annotated[int, Setting("Leave out smaller faces, in pixels.", 1, metavar="PX")] = 20
+    threads: Annotated[
+        int, Setting("Images in which a worker detects faces at once; 0: its share of the cores.", 0)
+    ] = 0
+    token_file: Annotated[Path | None, Setting("Require a bearer token of this file, one a line.", metavar="FILE")] = (
+        None
+    )
+    max_upload_mb: Annotated[int, Setting("The largest request.", 1, flags=("--max-upload",), metavar="MB")] = 32
+    max_held_mb: int = 0
+    max_pixels: Annotated[
+        int, Setting("Pixels of the largest image; a larger JPEG is decoded at a reduced scale.", 1)
+    ] = 50_000_000
+    max_files: Annotated[int, Setting("Images in one request; at most --queue.", 1)] = 32
+    max_connections: Annotated[int, Setting("Open connections of each worker.", 1)] = 256
+    max_streams: _Count = 16
+    queue_length: Annotated[
+        int, Setting("Images queued or in progress; with more, requests are refused (503).", 1, flags=("--queue",))
+    ] = 128
+    head_timeout_s: _Seconds = 10
+    upload_timeout_s: Annotated[
+        float, Setting("For an upload.", 0, open=True, flags=("--upload-timeout",), metavar="SECONDS")
+    ] = 60
+    answer_timeout_s: Annotated[
+        float, Setting("For the work on an upload.", 0, open=True, flags=("--answer-timeout",), metavar="SECONDS")
+    ] = 60
+    stream_timeout_s: _Seconds = 60
     shutdown_timeout_s: float = 30
-    batch_window_ms: float = 4
-    batch_size: int = 64
-    threads: int = 0
-    allowed_origins: tuple[str, ...] = ()
-    on_device: Path | None = None
-    videos: bool = True
-    max_video_mb: int = 512
-    max_video_s: float = 600
-    max_video_pixels: int = 10_000_000
-    video_jobs: int = 1
-    video_queue: int = 4
-    max_videos: int = 32
-    max_video_disk_mb: int = 4096
-    video_upload_timeout_s: float = 600
-    video_work_s: float = 3600
-    video_ttl_s: float = 900
+    batch_window_ms: Annotated[float, Setting("", 0, 1000, option=False)] = 4
+    batch_size: _Count = 64
+    allowed_origins: Annotated[
+        tuple[str, ...],
+        Setting(
+            "A web site whose pages may use this server: https://example.org",
+            flags=("--allow-origin",),
+            metavar="ORIGIN",
+        ),
+    ] = ()
+    on_device: Annotated[
+        Path | None,
+        Setting("A folder of `mien export web`: the page can then keep images on the device.", metavar="DIR"),
+    ] = None
+    videos: Annotated[bool, Setting("Accept videos; needs the extra [video].", flags=("--videos/--no-videos",))] = True
+    max_video_mb: Annotated[int, Setting("The largest video.", 1, flags=("--max-video",), metavar="MB")] = 512
+    max_video_s: Annotated[
+        float, Setting("The longest video.", 0, open=True, flags=("--max-video-seconds",), metavar="SECONDS")
+    ] = 600
+    max_video_pixels: _Count = 10_000_000
+    video_jobs: _Count = 1
+    video_queue: Annotated[int, Setting("", 0, option=False)] = 4
+    max_videos: _Count = 32
+    max_video_disk_mb: int = 0
+    video_upload_timeout_s: _Seconds = 600
+    video_work_s: _Seconds = 3600
+    video_ttl_s: _Seconds = 900
     video_folder: Path | None = None
     json_logs: bool = False
     quiet: bool = False
 
     def __post_init__(self) -> None:
-        for name in _AT_LEAST_ONE:
-            if getattr(self, name) < 1:
-                raise ServingError(f"{name} is {getattr(self, name)}; expected at least 1")
-        for name in _ABOVE_ZERO:
-            if not getattr(self, name) > 0:
-                raise ServingError(f"{name} is {getattr(self, name)}; expected more than 0 seconds")
-        if not 0 <= self.port <= 65535:
-            raise ServingError(f"port is {self.port}; expected 1 to 65535, or 0 for any free one")
-        if not 0 <= self.batch_window_ms <= 1000 or self.threads < 0:
-            raise ServingError("batch_window_ms must be 0 to 1000, and threads at least 0")
+        check_ranges(self, ServingError)
+        if not self.max_held_mb:
+            object.__setattr__(self, "max_held_mb", max(256, 2 * self.max_upload_mb))
+        if not self.max_video_disk_mb:
+            object.__setattr__(self, "max_video_disk_mb", max(4096, 2 * self.max_video_mb))
         if not self.models or len(set(self.models)) < len(self.models):
             raise ServingError("name at least one model, and none twice")
-        if not self.detectors or (unknown := set(self.detectors) - set(DETECTORS)):
-            named = ", ".join(sorted(unknown)) if self.detectors else "none given"
-            hint = did_you_mean(named, DETECTORS)
-            raise ServingError(f"face detectors: {named}; {hint}choose from {', '.join(DETECTORS)}")
-        if self.video_queue < 0 or self.max_video_disk_mb < self.max_video_mb:
-            raise ServingError("video_queue must be at least 0, and max_video_disk_mb at least max_video_mb")
-        if self.max_held_mb < self.max_upload_mb or self.queue_length < self.max_files:
-            raise ServingError("max_held_mb must be at least max_upload_mb, and queue_length at least max_files")
+        check_detectors(self.detectors)
+        if self.max_video_disk_mb < self.max_video_mb or self.max_held_mb < self.max_upload_mb:
+            raise ServingError("max_held_mb and max_video_disk_mb: expected max_upload_mb and max_video_mb or more")
+        if self.queue_length < self.max_files:
+            raise ServingError(f"max_files is {self.max_files}; expected at most queue_length ({self.queue_length})")
         for origin in self.allowed_origins:
             if not _ORIGIN.fullmatch(origin):
                 raise ServingError(f"allowed origin '{origin}': expected scheme and host, as https://example.org")
@@ -133,14 +145,14 @@ class ServeSettings:
         return self.threads or os.cpu_count() or 1
 
 
-_AT_LEAST_ONE = (
-    "min_face", "max_upload_mb", "max_held_mb", "max_pixels", "max_files", "max_connections", "max_streams",
-    "queue_length", "batch_size", "max_video_mb", "max_video_pixels", "video_jobs", "max_videos",
-)  # fmt: skip
-_ABOVE_ZERO = (
-    "head_timeout_s", "upload_timeout_s", "answer_timeout_s", "stream_timeout_s", "shutdown_timeout_s", "max_video_s",
-    "video_upload_timeout_s", "video_work_s", "video_ttl_s",
-)  # fmt: skip
+def check_detectors(names: tuple[str, ...]) -> None:
+    """Raises ServingError if no detector is named, or one that does not exist."""
+    from mien.faces import DETECTORS
+
+    if not names or (unknown := set(names) - set(DETECTORS)):
+        named = ", ".join(sorted(unknown)) if names else "none given"
+        hint = did_you_mean(named, DETECTORS)
+        raise ServingError(f"face detectors: {named}; {hint}choose from {', '.join(DETECTORS)}")
 
 
 def is_loopback(host: str) -> bool:

@@ -144,21 +144,14 @@ def _check_frame_size(size_wh: tuple[int, int], order: Order) -> None:
 
 def work(order: Order, on_report: Callable[[JobReport], None]) -> JobReport:
     """Writes the results, as `mien watch` does for the same file. Raises MienError."""
-    from contextlib import ExitStack
-
     import cv2
 
-    from mien.errors import ModelFileError, VideoError
+    from mien.errors import ModelFileError
     from mien.faces import make_detector
-    from mien.media.timeline import CsvTimeline, JsonLinesTimeline
-    from mien.media.timeline_summary import TimelineCounter
-    from mien.media.video.animations import open_animation
-    from mien.media.video.files import open_file
-    from mien.media.video.recorder import open_recorder
+    from mien.media.video.opening import open_video
     from mien.model_file import open_model, split_models
-    from mien.recognition.outputs import NamedOutput, Recording, write_outputs
     from mien.recognition.recognizer import Recognizer
-    from mien.recognition.watch_files import frame_drawer
+    from mien.recognition.watch_files import WatchWriter
 
     cv2.setNumThreads(1)
     folder = Path(order.folder)
@@ -173,31 +166,18 @@ def work(order: Order, on_report: Callable[[JobReport], None]) -> JobReport:
         threads=1,
     )
     recognizer = Recognizer(models, detector=detector, min_face=order.min_face)
-    counter, labels = TimelineCounter(), recognizer.labels
-    with ExitStack() as stack:  # closes opened outputs if a later one fails
-        animation = open_animation(folder / UPLOAD)
-        opened = animation or open_file(folder / UPLOAD)
-        stack.callback(opened.close)
-        watched = recognizer.watch(opened, keep_images=True)
-        try:
-            sound_of = None if animation else folder / UPLOAD
-            recorder = open_recorder(folder / VIDEO, rate=opened.rate, sound_of=sound_of)
-        except VideoError:  # the sound of a damaged file may have no valid times: record without it
-            recorder = open_recorder(folder / VIDEO, rate=opened.rate)
-        outputs = [
-            NamedOutput("", counter),
-            NamedOutput("", CsvTimeline(folder / TIMELINE_CSV, labels, source="video")),
-            NamedOutput("", JsonLinesTimeline(folder / TIMELINE_LINES, labels, source="video")),
-            NamedOutput("", _Frames(folder / FRAMES, recognizer.summary())),
-            NamedOutput("", Recording(recorder), drawn=True),
-        ]
-        stack.pop_all()
-    limits = _Limits(order, on_report, opened.frames, stop=watched.close)
-    done = write_outputs(watched, outputs, draw=frame_drawer(), live=False, each=limits.check)
+    opened = open_video(folder / UPLOAD)
+    watched = recognizer.watch(opened, keep_images=True)
+    with WatchWriter(watched, recognizer.summary()) as writer:
+        writer.add_recording(folder / VIDEO)
+        writer.add_timeline(folder / TIMELINE_CSV, source="video")
+        writer.add_timeline(folder / TIMELINE_LINES, source="video")
+        writer.add(_Frames(folder / FRAMES, recognizer.summary()))
+        limits = _Limits(order, on_report, opened.frames, stop=watched.close)
+        done = writer.write(limits.check)
     error = limits.exceeded or done.error
-    return JobReport(
-        done.frames, 1.0, ended=True, complete=error is None, error=error, summary=counter.summary().to_dict()
-    )
+    summary = writer.counter.summary().to_dict()
+    return JobReport(done.frames, 1.0, ended=True, complete=error is None, error=error, summary=summary)
 
 
 class _Limits:

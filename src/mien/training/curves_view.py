@@ -59,7 +59,7 @@ class CurvesView:
     def __exit__(self, *_: object) -> None:
         self._live.stop()
 
-    def say(self, line: str) -> None:
+    def log(self, line: str) -> None:
         """A line above the view."""
         self._live.console.print(line, markup=False, highlight=False, soft_wrap=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,9 +12,11 @@ from numpy.typing import NDArray
 
 from mien.data.dataset import Dataset
 from mien.errors import DataError
-from mien.pages import Image, contact_sheet, plain
+from mien.files import write_bytes
+from mien.pages import Image, contact_sheet, plain, png
 from mien.training.augment import augment, central
-from mien.training.recipe_sections import AugmentSettings, InputSettings
+from mien.training.recipe import load_recipe
+from mien.training.recipe_sections import LEVELS, AugmentSettings, InputSettings
 
 _TILE = 96
 
@@ -45,6 +48,26 @@ def preview_augmentation(
         sheet = contact_sheet(tiles, texts, tile=_TILE, columns=views + 1)
         parts += [_banner(f"{name}: {settings_text(one)}", sheet.shape[1]), sheet]
     return np.concatenate(parts)
+
+
+def write_preview(
+    dataset: Dataset,
+    out: Path,
+    *,
+    level: str | None = None,
+    recipe: str | None = None,
+    faces: int = 4,
+    views: int = 9,
+    seed: int = 0,
+) -> None:
+    """Writes the sheet as a PNG: of a level, of a recipe, or by default of all levels. Raises OutputError."""
+    chosen = load_recipe(recipe) if recipe else None
+    names = [level] if level else [] if chosen else [name for name in LEVELS if name != "none"]
+    settings = {name: LEVELS[name] for name in names}
+    if chosen:
+        settings[chosen.name] = chosen.augment
+    input = chosen.input if chosen else None
+    write_bytes(out, png(preview_augmentation(dataset, settings, input=input, faces=faces, views=views, seed=seed)))
 
 
 def augmented_rows(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mien.config import from_table, to_toml, with_overrides
-from mien.crop import CropSpec
+from mien.crop_spec import CropSpec
 from mien.errors import RecipeError
 from mien.suggestions import did_you_mean
 from mien.training.ladder_steps import ladder_recipes

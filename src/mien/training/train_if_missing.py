@@ -18,7 +18,8 @@ from mien.config import toml_value
 from mien.data.arrays import is_arrays, open_arrays, staging, write_arrays
 from mien.data.dataset import Dataset, Fitted, Problem, Selection, collect
 from mien.data.readers import open_source
-from mien.data.splits import SplitSettings, divide
+from mien.data.settings import SplitSettings
+from mien.data.splits import divide
 from mien.errors import DataError, ModelFileError, OutputError, TrainingError, log_warning
 from mien.files import atomic_path, make_folder
 from mien.training.callbacks import Watcher

@@ -1,54 +1,37 @@
-"""`mien data audit` and `mien data drop`: flag what may be wrong with a data set, and take away what is chosen."""
+"""`mien data audit` and `mien data drop`: flags what may be wrong with a data set, and drops what is chosen."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli.completion import complete_detector
-from mien.cli.detector_options import Cascade, YunetWeights
+from mien.cli.detector_options import DetectorFiles, NoDetector
 from mien.cli.exit_codes import NOT_ALL_READ
-from mien.data.audit_settings import DEFAULTS, RECIPE
+from mien.cli.option_groups import grouped
+from mien.cli.output_options import DataSet, DryRun, NewData, Quiet, Resume, out_option, warn
+from mien.cli.training_options import Threads, TrainingDevice
+from mien.data.settings import AuditChoices
 
 if TYPE_CHECKING:
-    from mien.data.audit import OutOfFold
     from mien.data.audit_report import AuditSummary
-    from mien.data.dataset import Progress
 
 
+@grouped
 def audit(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="The data set.")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The new folder for the page and the flags.")],
-    near: Annotated[
-        int, typer.Option(min=-1, max=16, help="Near copies: differing bits of the 64-bit hash; -1: exact copies only.")
-    ] = DEFAULTS.near if DEFAULTS.near is not None else -1,
-    detector: Annotated[
-        str | None,
-        typer.Option(
-            "--detector",
-            "-d",
-            help="Detect faces in every image with mtcnn, yunet or haar; takes minutes.",
-            autocompletion=complete_detector,
-        ),
-    ] = None,
-    cascade: Cascade = None,
-    yunet_weights: YunetWeights = None,
-    suspects: Annotated[
-        bool, typer.Option("--suspects/--no-suspects", help="Train a small network to find likely wrong labels.")
-    ] = True,
-    folds: Annotated[
-        int, typer.Option(min=2, help="Parts of the data; each is predicted by a network of its own.")
-    ] = DEFAULTS.folds,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of the quick network.  [default: 10]")] = None,
-    recipe: Annotated[str, typer.Option(help="The quick network's recipe: a shipped name or a TOML file.")] = RECIPE,
-    seed: Annotated[int, typer.Option(help="Of the folds and the quick network.")] = 1,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    threads: Annotated[int, typer.Option(min=0, help="Processor threads of the training; 0 = all.")] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Resume a killed audit.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")] = False,
+    source: DataSet,
+    *,
+    out: Annotated[Path, out_option("The new folder for the page and the flags.", "DIR")],
+    choices: AuditChoices,
+    detector: NoDetector = None,
+    files: DetectorFiles,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the quick network. [default: the recipe's]")] = None,
+    device: TrainingDevice = "auto",
+    threads: Threads = 0,
+    resume: Resume = False,
+    quiet: Quiet = False,
 ) -> None:
     """Flag what may be wrong with a data set: a page with images, and a list. Nothing is removed.
 
@@ -72,27 +55,14 @@ def audit(
     - `mien data audit faces --out audit --epochs 20 --resume`
     """
     from mien.cli.progress import progress_bar
-    from mien.data.audit import audit as run_audit
-    from mien.data.checks import apart
-    from mien.data.crops import DetectorChoice
-    from mien.data.readers import open_dataset
+    from mien.training.auditing import audit as run_audit
 
-    apart(source, out)
-    settings = replace(DEFAULTS, near=None if near < 0 else near, folds=folds)
-    choice = DetectorChoice(detector, cascade, yunet_weights) if detector else None
-    unread: list[str] = []
+    options = {**asdict(choices), "seed": seed, "device": device, "threads": threads, "resume": resume}
+    choice, unread = files.choice(detector) if detector else None, list[str]()
     with progress_bar("audit", unit="images", quiet=quiet) as progress:
-        out_of_fold = None
-        if suspects:
-            changes = [f"seed={seed}", *([f"optimizer.epochs={epochs}"] if epochs else [])]
-            quick, out_of_fold = _quick_network(recipe, changes, folds, device, threads, progress)
-            settings = replace(settings, recipe=quick)
-        dataset = open_dataset(source, warn=unread.append)
-        summary = run_audit(
-            dataset, out, settings, out_of_fold=out_of_fold, detector=choice, resume=resume, progress=progress
-        )
+        summary = run_audit(source, out, detector=choice, progress=progress, warn=unread.append, **options)
     for line in unread:
-        typer.echo(line, err=True)
+        warn(line)
     _print_summary(summary)
     typer.echo(f"{out / 'index.html'}")
     if unread:
@@ -100,20 +70,20 @@ def audit(
 
 
 def drop(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="The data set that was audited.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The new data set.")],
+    source: DataSet,
+    out: NewData,
     flags: Annotated[Path, typer.Option(metavar="FILE", help="flags.csv of `mien data audit`.")],
     only: Annotated[list[str], typer.Option(metavar="KIND", help="A kind of flag to drop; repeatable.")],
     min_score: Annotated[float, typer.Option(min=0, max=1, help="Leave flags with a lower score.")] = 0.0,
     from_test: Annotated[bool, typer.Option("--from-test", help="Drop from the test split too.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Resume a killed run.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")] = False,
+    dry_run: DryRun = False,
+    resume: Resume = False,
+    quiet: Quiet = False,
 ) -> None:
     """Write a data set without the samples that an audit flagged; the test split is kept without `--from-test`.
 
-    Lines of the flags' file may be deleted before, to keep those samples. To drop `duplicate` and `leak` keeps one copy
-    of each image, that in test or else in validation; `label-conflict` drops all copies.
+    Delete lines of the flags file first to keep those samples. `duplicate` and `leak` keep one copy of each image, that
+    in test or else in validation; `label-conflict` drops all copies.
 
     Examples:
 
@@ -122,38 +92,21 @@ def drop(
     - `mien data drop faces --out clean --flags audit/flags.csv --only label-suspect --min-score 0.95`
     """
     from mien.cli.progress import progress_bar
-    from mien.data.checks import apart
     from mien.data.flags import drop_flagged
     from mien.data.readers import open_dataset
+    from mien.files import require_apart
 
-    apart(source, out)
-    dataset = open_dataset(source, warn=lambda line: typer.echo(line, err=True))
+    require_apart(source, out)
     with progress_bar("drop", unit="images", quiet=quiet) as progress:
         dropped = drop_flagged(
-            dataset, out, flags=flags, only=only, min_score=min_score, from_test=from_test, dry_run=dry_run,
-            resume=resume, progress=progress,
+            open_dataset(source, warn=warn), out, flags=flags, only=only, min_score=min_score, from_test=from_test,
+            dry_run=dry_run, resume=resume, progress=progress,
         )  # fmt: skip
     parts = ", ".join(f"{count:,} of {split or 'no split'}" for split, count in dropped.by_split)
     typer.echo(f"dropped: {dropped.samples_in - dropped.samples_out:,} of {dropped.samples_in:,} ({parts})")
     if dropped.spared:
         typer.echo(f"{dropped.spared:,} flagged samples of test stay; --from-test drops them too")
     typer.echo(f"{'would be written to ' if dry_run else ''}{out}: {dropped.samples_out:,} samples")
-
-
-def _quick_network(
-    recipe: str, changes: list[str], folds: int, device: str, threads: int, progress: Progress
-) -> tuple[str, OutOfFold]:
-    """The recipe as TOML, and what trains it and predicts."""
-    from mien.cli.training_options import require_training
-
-    require_training("finding likely wrong labels (there is --no-suspects)")
-    from mien.config import to_toml
-    from mien.training.devices import pick_device
-    from mien.training.folds import out_of_fold_by
-    from mien.training.recipe import load_recipe
-
-    quick, chosen = load_recipe(recipe, changes), pick_device(device, threads=threads)
-    return to_toml(quick), out_of_fold_by(quick, folds=folds, device=chosen, progress=progress)
 
 
 def _print_summary(summary: AuditSummary) -> None:

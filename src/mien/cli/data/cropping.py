@@ -2,52 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mien.cli.cluster_options import Actors, Address, Engine, ray_settings
-from mien.cli.completion import complete_detector
-from mien.cli.detector_options import Cascade, Detector, MinFace, Pad, YunetWeights
+from mien.cli.cluster_options import RayOptions
+from mien.cli.detector_options import Detector, DetectorFiles, Detectors
 from mien.cli.exit_codes import NOT_ALL_READ
+from mien.cli.option_groups import grouped
+from mien.cli.output_options import DataSet, DryRun, NewData, Quiet, Resume
+from mien.data.settings import CropSettings, ScreenSettings
 
 if TYPE_CHECKING:
-    from mien.data.crops import DetectorChoice
+    from mien.data.dataset import Source
+    from mien.faces import DetectorChoice
+
+_Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Threads. [default: one a processor]")]
 
 
+@grouped
 def crop(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="Photographs, or faces to crop anew.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The new data set of faces.")],
+    source: DataSet,
+    *,
+    out: NewData,
     detector: Detector = "mtcnn",
-    cascade: Cascade = None,
-    yunet_weights: YunetWeights = None,
-    size: Annotated[int, typer.Option(metavar="PX", min=8, max=2048, help="Side of a crop.")] = 48,
-    channels: Annotated[int, typer.Option(min=1, max=3, help="1 grey, 3 RGB.")] = 1,
-    margin: Annotated[
-        float, typer.Option(min=-0.5, max=3.0, help="The crop's side is the face box's longer edge times 1 + MARGIN.")
-    ] = -0.05,
-    align: Annotated[bool, typer.Option("--align", help="Turn each face until its eyes lie level.")] = False,
-    faces: Annotated[
-        Literal["all", "largest"], typer.Option(help="All faces of an image, from left to right, or the largest.")
-    ] = "all",
-    no_face: Annotated[
-        Literal["drop", "keep", "whole"],
-        typer.Option(
-            help="An image without a face: drop it; keep it as a face crop that is only resized; or take its whole "
-            "area for the face's box and frame that like others."
-        ),
-    ] = "drop",
-    min_face: MinFace = 20,
-    pad: Pad = None,
+    files: DetectorFiles,
+    settings: CropSettings,
     as_: Annotated[Literal["arrays", "folders"], typer.Option("--as", help="How the data set is kept.")] = "arrays",
-    workers: Annotated[int | None, typer.Option(min=1, help="Threads; default: one a processor.")] = None,
-    engine: Engine = "local",
-    address: Address = "",
-    actors: Actors = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Resume a killed run.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and stop.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")] = False,
+    workers: _Workers = None,
+    ray: RayOptions,
+    resume: Resume = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
 ) -> None:
     """Crop the faces of photographs, exactly as `mien predict` does.
 
@@ -69,60 +58,34 @@ def crop(
     - `mien data crop photos/ --out faces --engine ray --actors 8`
     """
     from mien.cli.progress import progress_bar
-    from mien.crop import CropSpec
-    from mien.data.crops import CropSettings, DetectorChoice, crop_dataset
+    from mien.data.crops import crop_dataset
 
-    if channels not in (1, 3):
-        raise typer.BadParameter(f"{channels}; expected 1 (grey) or 3 (RGB)", param_hint="--channels")
-    choice = DetectorChoice(detector, cascade, yunet_weights)
-    settings = CropSettings(
-        size=size,
-        channels=channels,
-        spec=CropSpec(margin=margin, align=align),
-        faces=faces,
-        no_face=no_face,
-        min_face=min_face,
-        pad=pad,
-    )
+    choice = files.choice(detector)
     if dry_run:
-        _say_plan(source, out, (choice,))
+        _print_plan(source, out, (choice,))
         return
-    ray = ray_settings(engine, address, actors)
     with progress_bar("crop", unit="images", quiet=quiet) as progress:
-        if ray is None:
-            result = crop_dataset(
-                source, out, detector=choice, settings=settings, as_=as_, workers=workers, resume=resume,
-                progress=progress,
-            )  # fmt: skip
-        else:
-            from mien.cluster.crop import crop_on_ray
-
-            result = crop_on_ray(
-                source, out, detector=choice, settings=settings, ray=ray, as_=as_, resume=resume, progress=progress
-            )
+        result = crop_dataset(
+            source, out, detector=choice, settings=settings, as_=as_, workers=workers, resume=resume,
+            progress=progress, engine=_on_ray(ray, choice, settings),
+        )  # fmt: skip
     images = result.faces.steps[-1].samples_in
     typer.echo(f"{out}: {len(result.faces):,} faces of {images:,} images")
     _end(len(result.problems), "images could not be used", result.listing)
 
 
+@grouped
 def screen(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="A data set of face crops.")],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="The new data set, of the samples in which a face was found.")
-    ],
-    detector: Annotated[
-        list[str],
-        typer.Option("--detector", "-d", help="mtcnn, yunet or haar; repeatable.", autocompletion=complete_detector),
-    ] = ["mtcnn"],  # noqa: B006 (typer copies it)
-    votes: Annotated[int, typer.Option(metavar="K", min=1, help="How many of them must find a face.")] = 1,
-    cascade: Cascade = None,
-    yunet_weights: YunetWeights = None,
-    pad: Pad = None,
-    keep_test: Annotated[bool, typer.Option("--keep-test", help="Drop nothing from the split test.")] = False,
-    workers: Annotated[int | None, typer.Option(min=1, help="Threads; default: one a processor.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Resume a killed run.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and stop.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")] = False,
+    source: DataSet,
+    *,
+    out: NewData,
+    detector: Detectors = ["mtcnn"],  # noqa: B006 (typer copies it)
+    settings: ScreenSettings,
+    files: DetectorFiles,
+    workers: _Workers = None,
+    resume: Resume = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
 ) -> None:
     """Keep the samples in which a face is found; list the others for a look.
 
@@ -139,13 +102,11 @@ def screen(
     - `mien data screen fer2013 --out fer2013-faces -d mtcnn -d yunet --votes 1 --keep-test`
     """
     from mien.cli.progress import progress_bar
-    from mien.data.crops import DetectorChoice
-    from mien.data.screen import ScreenSettings, screen_dataset
+    from mien.data.screen import screen_dataset
 
-    choices = tuple(DetectorChoice(name, cascade, yunet_weights) for name in detector)
-    settings = ScreenSettings(votes=votes, keep_test=keep_test, pad=pad)
+    choices = tuple(files.choice(name) for name in detector)
     if dry_run:
-        _say_plan(source, out, choices)
+        _print_plan(source, out, choices)
         return
     with progress_bar("screen", unit="faces", quiet=quiet) as progress:
         result = screen_dataset(
@@ -158,12 +119,21 @@ def screen(
     _end(len(result.unreadable), "records could not be read", out / "problems.csv")
 
 
-def _say_plan(source: Path, out: Path, detectors: tuple[DetectorChoice, ...]) -> None:
-    """What a run would read and write; the detectors are made, so that a missing file of theirs is found now."""
-    from mien.data.checks import apart
-    from mien.data.readers import open_source
+def _on_ray(options: RayOptions, detector: DetectorChoice, settings: CropSettings) -> Callable[[Source], Source] | None:
+    """What crops on Ray; None without --engine ray."""
+    if (ray := options.settings()) is None:
+        return None
+    from mien.cluster.crop import RayCrops
 
-    apart(source, out)
+    return partial(RayCrops, detector=detector, settings=settings, ray=ray)
+
+
+def _print_plan(source: Path, out: Path, detectors: tuple[DetectorChoice, ...]) -> None:
+    """What a run would read and write. The detectors are made, so that a missing file of theirs is found now."""
+    from mien.data.readers import open_source
+    from mien.files import require_apart
+
+    require_apart(source, out)
     names = [choice.make(min_face=20, threads=1).name for choice in detectors]
     found = open_source(source)
     count = "an unknown number of" if found.total is None else f"{found.total:,}"

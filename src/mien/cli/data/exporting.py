@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Literal
+from dataclasses import asdict
 
 import typer
 
 from mien.cli.data.counts import print_counts
 from mien.cli.exit_codes import NOT_ALL_READ
+from mien.cli.option_groups import grouped
+from mien.cli.output_options import DataSet, DryRun, NewData, Quiet, Resume, warn
+from mien.data.settings import ExportSettings, SplitSettings
 
 
+@grouped
 def export(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="The data set.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The new folder, or for csv a file that ends in .csv.")],
-    as_: Annotated[
-        Literal["folders", "npy", "csv", "parquet", "webdataset", "yolo", "coco"],
-        typer.Option("--as", help="The layout; see below."),
-    ],
-    jpeg: Annotated[
-        int | None, typer.Option(metavar="QUALITY", min=1, max=100, help="Write JPEG instead of PNG, which is exact.")
-    ] = None,
-    photographs: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="yolo, coco: the photographs that the faces were cropped from."),
-    ] = None,
-    detector: Annotated[
-        str | None, typer.Option(help="yolo, coco: find the boxes with this detector (mtcnn, yunet, haar).")
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Resume a killed export.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and say what would be written.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")] = False,
+    source: DataSet,
+    out: NewData,
+    settings: ExportSettings,
+    resume: Resume = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
 ) -> None:
     """Write a data set in a layout that other programs read.
 
@@ -58,58 +48,33 @@ def export(
     - `mien data export crops --out yolo --as yolo --photographs photos --jpeg 95`
     """
     from mien.cli.progress import progress_bar
-    from mien.data.checks import apart
-    from mien.data.export import ExportSettings, check_export, export_dataset
+    from mien.data.export import check_layout, export_dataset
     from mien.data.readers import open_dataset
+    from mien.files import require_apart
 
-    apart(source, out)
-    dataset = open_dataset(source, warn=lambda line: typer.echo(line, err=True))
+    require_apart(source, out)
+    dataset = open_dataset(source, warn=warn)
     if dry_run:
-        check_export(dataset, ExportSettings(as_, jpeg, photographs, detector))
+        check_layout(dataset, settings)
         print_counts(dataset.counts(), f"{source}: {len(dataset):,} samples")
-        typer.echo(f"would be written to {out} as {as_}")
+        typer.echo(f"would be written to {out} as {settings.as_}")
         return
     with progress_bar("export", unit="images", quiet=quiet) as progress:
-        problems = export_dataset(
-            dataset,
-            out,
-            as_=as_,
-            jpeg=jpeg,
-            photographs=photographs,
-            detector=detector,
-            resume=resume,
-            progress=progress,
-        )
-    typer.echo(f"{out}: {len(dataset):,} samples as {as_}")
+        problems = export_dataset(dataset, out, **asdict(settings), resume=resume, progress=progress)
+    typer.echo(f"{out}: {len(dataset):,} samples as {settings.as_}")
     if problems:
-        typer.echo(f"{len(problems):,} photographs can't be read: {out / 'problems.csv'}", err=True)
+        warn(f"{len(problems):,} photographs can't be read: {out / 'problems.csv'}")
         raise typer.Exit(NOT_ALL_READ)
 
 
+@grouped
 def split(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="The data set.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The new data set.")],
-    validation: Annotated[
-        float | None, typer.Option(metavar="SHARE", help="Share for validation, 0 to 1.  [default: 0.1 if missing]")
-    ] = None,
-    test: Annotated[
-        float | None, typer.Option(metavar="SHARE", help="Share for test, 0 to 1.  [default: 0.1 if missing]")
-    ] = None,
-    folds: Annotated[
-        int | None, typer.Option(metavar="K", help="Number K folds (column `fold`, 0 to K-1; -1 for test) instead.")
-    ] = None,
-    subset: Annotated[
-        int | None, typer.Option(metavar="N", help="Keep N samples, with the same shares of splits and classes.")
-    ] = None,
-    group_by: Annotated[
-        list[str] | None, typer.Option(metavar="COLUMN", help="Keep samples with equal values together; repeatable.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same splits.")] = 0,
-    again: Annotated[bool, typer.Option("--again", help="Divide splits anew that are there already.")] = False,
-    keep_test: Annotated[bool, typer.Option("--keep-test", help="With --again: but leave test as it is.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Resume a killed run.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the tables.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")] = False,
+    source: DataSet,
+    out: NewData,
+    settings: SplitSettings,
+    resume: Resume = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
 ) -> None:
     """Divide a data set into train, validation and test, with the same shares of each class.
 
@@ -130,18 +95,8 @@ def split(
     - `mien data split faces --out divided --again --keep-test --dry-run`
     """
     from mien.cli.progress import progress_bar
-    from mien.data.splits import SplitSettings, split_dataset
+    from mien.data.splits import split_dataset
 
-    settings = SplitSettings(
-        validation=validation,
-        test=test,
-        folds=folds,
-        subset=subset,
-        group_by=tuple(group_by or ()),
-        seed=seed,
-        again=again,
-        keep_test=keep_test,
-    )
     with progress_bar("split", unit="samples", quiet=quiet) as progress:
         before, division = split_dataset(source, out, settings, dry_run=dry_run, resume=resume, progress=progress)
     print_counts(before.counts(), f"before: {len(before):,} samples")
@@ -149,9 +104,8 @@ def split(
     for number, count in enumerate(division.fold_counts()):
         typer.echo(f"fold {number}: {count:,} samples")
     if division.crossing:
-        typer.echo(
-            f"note: {division.crossing:,} groups of duplicates or persons reach across splits that were kept; "
-            "duplicates: mien data dedupe",
-            err=True,
+        warn(
+            f"note: {division.crossing:,} groups of duplicates or persons are in several splits that were kept; "
+            "remove duplicates with  mien data dedupe"
         )
     typer.echo("nothing was written" if dry_run else str(out))

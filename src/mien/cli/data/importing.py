@@ -1,58 +1,71 @@
-"""`mien data import`: any layout of face data into one that mien works with."""
+"""`mien data import`: reads any layout of face data and writes one that mien works with."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from mien.cli.exit_codes import NOT_ALL_READ
+from mien.cli.option_groups import grouped
+from mien.cli.output_options import Quiet, Resume, out_option, warn
 
 if TYPE_CHECKING:
     from mien.data.dataset import Problem
+    from mien.data.reading.reading import Choices
 
 _SHOWN = 20  # problems that are printed, of those that the list has
 
 
-def import_(
-    source: Annotated[Path, typer.Argument(help="A list, table, folder or ZIP; see below.")],
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="The new data set.")] = None,
-    as_: Annotated[
-        Literal["arrays", "folders", "parquet"], typer.Option("--as", help="How the data set is kept.")
-    ] = "arrays",
-    plan: Annotated[
-        bool, typer.Option("--plan", "--dry-run", help="Read everything, say what was understood, write nothing.")
-    ] = False,
+@dataclass(frozen=True, slots=True)
+class ReadingOptions:
+    """What the user knows of the layout; the rest is detected."""
+
     labels: Annotated[
-        str | None,
+        str,
         typer.Option(
             metavar="NAMES",
             help="What labels mean: names in the order of their numbers, OLD=NEW pairs, a TOML or CSV file of them, or "
             "a known order (fer2013, raf-db, affectnet, ...).",
         ),
-    ] = None,
+    ] = ""
     split_map: Annotated[
-        str | None, typer.Option(metavar="PAIRS", help="What splits mean, such as  holdout=test,extra=train.")
-    ] = None,
-    label_column: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The column of the labels, by name or number.")
-    ] = None,
-    image_column: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The column of the images, by name or number.")
-    ] = None,
+        str, typer.Option(metavar="PAIRS", help="What splits mean, such as  holdout=test,extra=train.")
+    ] = ""
+    label_column: Annotated[str, typer.Option(metavar="NAME", help="The column of the labels, by name or number.")] = ""
+    image_column: Annotated[str, typer.Option(metavar="NAME", help="The column of the images, by name or number.")] = ""
     root: Annotated[
         Path | None, typer.Option(metavar="DIR", help="The folder that paths in a list are relative to.")
-    ] = None,
+    ] = None
     ferplus: Annotated[
         Path | None, typer.Option(metavar="FILE", help="fer2013new.csv, whose votes belong to the rows of SOURCE.")
-    ] = None,
-    check: Annotated[
-        bool, typer.Option("--check/--no-check", help="Let a shipped model judge whether the labels are plausible.")
-    ] = True,
-    resume: Annotated[bool, typer.Option("--resume", help="Resume a killed import.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")] = False,
+    ] = None
+
+    def choices(self) -> Choices:
+        """As the library takes them."""
+        from mien.data.reading.reading import make_choices
+
+        return make_choices(**asdict(self))
+
+
+@grouped
+def import_(
+    source: Annotated[Path, typer.Argument(help="A list, table, folder or ZIP; see above.")],
+    *,
+    out: Annotated[Path | None, out_option("The new data set.")] = None,
+    as_: Annotated[
+        Literal["arrays", "folders", "parquet"], typer.Option("--as", help="How the data set is kept.")
+    ] = "arrays",
+    plan: Annotated[
+        bool, typer.Option("--plan", "--dry-run", help="Read everything, report how it was read, and write nothing.")
+    ] = False,
+    reading: ReadingOptions,
+    check: Annotated[bool, typer.Option(help="Check with a shipped model whether the labels are plausible.")] = True,
+    resume: Resume = False,
+    quiet: Quiet = False,
 ) -> None:
     """Import a data set of faces or photographs, and print how it was read.
 
@@ -76,26 +89,11 @@ def import_(
     """
     from mien.cli.data.counts import print_counts
     from mien.cli.progress import progress_bar
-    from mien.data.importing import import_dataset, plan_import
-    from mien.data.reading.reading import make_choices
+    from mien.data.importing import import_dataset
 
-    choices = make_choices(
-        labels=labels or "",
-        split_map=split_map or "",
-        label_column=label_column or "",
-        image_column=image_column or "",
-        root=root,
-        ferplus=ferplus,
-    )
+    choices = reading.choices()
     if plan:
-        with progress_bar("read", unit="images", quiet=quiet) as progress:
-            planned = plan_import(source, choices=choices, check=check, progress=progress)
-        _print_reading(planned.reading)
-        print_counts(planned.counts)
-        typer.echo(f"{source}: {planned.samples:,} images; nothing was written")
-        _print_problems(planned.problems)
-        if planned.problems:
-            raise typer.Exit(NOT_ALL_READ)
+        _plan(source, choices, check=check, quiet=quiet)
         return
     if out is None:
         raise typer.BadParameter("expected a new folder for the data set, or --plan", param_hint="--out")
@@ -104,10 +102,24 @@ def import_(
     _print_reading(dataset.steps[-1].settings["reading"])
     print_counts(dataset.counts())
     typer.echo(f"{out}: {len(dataset):,} images as {as_}")
-    problems = dataset.steps[-1].problems
-    if problems:
-        listed = out / "problems.csv"
-        typer.echo(f"{problems:,} files or records could not be used; {listed} names each with its reason", err=True)
+    if problems := dataset.steps[-1].problems:
+        warn(f"{problems:,} files or records could not be used; {out / 'problems.csv'} names each with its reason")
+        raise typer.Exit(NOT_ALL_READ)
+
+
+def _plan(source: Path, choices: Choices, *, check: bool, quiet: bool) -> None:
+    """Prints how the source would be read."""
+    from mien.cli.data.counts import print_counts
+    from mien.cli.progress import progress_bar
+    from mien.data.importing import plan_import
+
+    with progress_bar("read", unit="images", quiet=quiet) as progress:
+        planned = plan_import(source, choices=choices, check=check, progress=progress)
+    _print_reading(planned.reading)
+    print_counts(planned.counts)
+    typer.echo(f"{source}: {planned.samples:,} images; nothing was written")
+    _print_problems(planned.problems)
+    if planned.problems:
         raise typer.Exit(NOT_ALL_READ)
 
 
@@ -122,6 +134,6 @@ def _print_problems(problems: Sequence[Problem]) -> None:
     from mien.pages import plain
 
     for problem in problems[:_SHOWN]:
-        typer.echo(plain(f"not read: {problem.source}: {problem.reason}"), err=True)
+        warn(plain(f"not read: {problem.source}: {problem.reason}"))
     if len(problems) > _SHOWN:
-        typer.echo(f"not read: {len(problems) - _SHOWN:,} more", err=True)
+        warn(f"not read: {len(problems) - _SHOWN:,} more")

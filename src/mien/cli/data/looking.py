@@ -1,4 +1,4 @@
-"""`mien data explore`, `info` and `augment`: inspect a data set before training."""
+"""`mien data explore`, `info` and `augment`: show a data set before training."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 from mien.cli.completion import complete_recipe
 from mien.cli.exit_codes import NOT_ALL_READ
-from mien.cli.output_options import TableOrJson
+from mien.cli.output_options import DataSet, Quiet, Seed, TableOrJson, out_option, warn
 from mien.cli.training_options import require_training
 
 if TYPE_CHECKING:
@@ -21,16 +21,24 @@ if TYPE_CHECKING:
 
 _SHOWN = 10  # lines on what was left out; sizes; problems
 
-_Source = Annotated[Path, typer.Argument(metavar="IN", help="A data set.")]
-_Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")]
+_Level = Annotated[
+    Literal["low", "mid", "high"] | None,
+    typer.Option(help="How strong. [default: all three, unless a recipe is given]"),
+]
+_ShownRecipe = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="Show what this recipe does: a name, or a TOML file.", autocompletion=complete_recipe
+    ),
+]
 
 
 def explore(
-    source: _Source,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The new folder for the page and its figures.")],
+    source: DataSet,
+    out: Annotated[Path, out_option("The new folder for the page and its figures.")],
     per_class: Annotated[int, typer.Option(min=1, max=500, help="How many samples of each class to show.")] = 30,
-    seed: Annotated[int, typer.Option(min=0, help="Which samples are drawn.")] = 0,
-    quiet: _Quiet = False,
+    seed: Seed = 0,
+    quiet: Quiet = False,
 ) -> None:
     """Write a page (OUT/index.html) that shows a data set: counts, samples, mean faces, light and sizes.
 
@@ -40,9 +48,9 @@ def explore(
     """
     from mien.cli.progress import progress_bar
     from mien.data import explore as library
-    from mien.data.checks import apart
+    from mien.files import require_apart
 
-    apart(source, out)
+    require_apart(source, out)
     dataset, left_out = _open(source)
     with progress_bar("explore", unit="images", quiet=quiet) as progress:
         page = library.explore(dataset, out, seed=seed, per_class=per_class, progress=progress)
@@ -52,9 +60,9 @@ def explore(
 
 
 def info(
-    source: _Source,
+    source: DataSet,
     format_: TableOrJson = "table",
-    quiet: _Quiet = False,
+    quiet: Quiet = False,
 ) -> None:
     """Print what a data set holds: samples by split and class, sizes, columns, problems, and how it was made.
 
@@ -76,23 +84,13 @@ def info(
 
 
 def augment(
-    source: _Source,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The image to write, a PNG.")],
-    level: Annotated[
-        Literal["low", "mid", "high"] | None,
-        typer.Option(help="How strong. Without it, and without --recipe: all three, one below the other."),
-    ] = None,
-    recipe: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Show what this recipe does: a shipped name, or a TOML file.",
-            autocompletion=complete_recipe,
-        ),
-    ] = None,
+    source: DataSet,
+    out: Annotated[Path, out_option("The image to write, a PNG.")],
+    level: _Level = None,
+    recipe: _ShownRecipe = None,
     faces: Annotated[int, typer.Option(min=1, max=100, help="How many faces, one to a row.")] = 4,
     views: Annotated[int, typer.Option(min=1, max=50, help="How many changed views of each.")] = 9,
-    seed: Annotated[int, typer.Option(min=0, help="Which faces and which changes are drawn.")] = 0,
+    seed: Seed = 0,
 ) -> None:
     """Draw faces beside their changed views, exactly as training would change them.
 
@@ -106,29 +104,17 @@ def augment(
 
     - `mien data augment data/fer2013 --recipe mien-small --out mien-small.png`
     """
-    from mien.data.checks import apart
     from mien.errors import OutputError
+    from mien.files import require_apart
 
     require_training("augmentation")
-    from mien.files import write_bytes
-    from mien.pages import png
-    from mien.training.preview import preview_augmentation
-    from mien.training.recipe import load_recipe
-    from mien.training.recipe_sections import LEVELS
+    from mien.training.preview import write_preview
 
     if out.suffix.lower() != ".png":
         raise OutputError(f"{out}: is no name of a PNG; expected one that ends in .png")
-    apart(source, out)
-    chosen = load_recipe(recipe) if recipe else None
-    names = [level] if level else [] if chosen else [name for name in LEVELS if name != "none"]
-    settings = {name: LEVELS[name] for name in names}
-    if chosen:
-        settings[chosen.name] = chosen.augment
+    require_apart(source, out)
     dataset, _ = _open(source)
-    sheet = preview_augmentation(
-        dataset, settings, input=chosen.input if chosen else None, faces=faces, views=views, seed=seed
-    )
-    write_bytes(out, png(sheet))
+    write_preview(dataset, out, level=level, recipe=recipe, faces=faces, views=views, seed=seed)
     typer.echo(str(out))
 
 
@@ -139,9 +125,9 @@ def _open(source: Path) -> tuple[Dataset, int]:
     left_out: list[str] = []
     dataset = open_dataset(source, warn=left_out.append)
     for line in left_out[:_SHOWN]:
-        typer.echo(line, err=True)
+        warn(line)
     if len(left_out) > _SHOWN:
-        typer.echo(f"and {len(left_out) - _SHOWN:,} more", err=True)
+        warn(f"and {len(left_out) - _SHOWN:,} more")
     return dataset, len(left_out)
 
 

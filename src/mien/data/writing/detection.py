@@ -24,11 +24,11 @@ from mien.data.writing.files import (
     folder_names,
     safe_stem,
     split_rows,
-    whole,
     write_plain,
 )
 from mien.errors import DataError, ImageError
 from mien.faces import FaceDetector, make_detector
+from mien.files import resumable_path
 from mien.images import as_image, read_image
 
 
@@ -159,7 +159,7 @@ def _write_image(
     except ImageError as error:
         return Problem(str(image.photograph), str(error))
     if not image.file.exists():
-        with whole(image.file) as place:
+        with resumable_path(image.file) as place:
             place.write_bytes(encode(pixels, jpeg))
     height, width = pixels.shape[:2]
     if image.photograph:

@@ -8,7 +8,6 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.dataset import CHUNK, Dataset, Progress, split_rank
+from mien.files import resumable_path
 from mien.images import IMAGE_SUFFIXES
 from mien.labels import EIGHT, FERPLUS_VOTES
 
@@ -28,11 +28,12 @@ _SUFFIX = re.compile("(" + "|".join(re.escape(s) for s in sorted(IMAGE_SUFFIXES)
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?$", re.IGNORECASE)  # names Windows keeps for itself
 
 
-def file_names(dataset: Dataset) -> list[str]:
-    """A name per sample, without a suffix: its row, so that order and uniqueness are kept, and its source."""
+def file_names(dataset: Dataset, rows: NDArray[np.intp] | None = None) -> list[str]:
+    """A name for each of these rows (None: all), without a suffix: its row, which keeps it unique, and its source."""
     width = len(str(max(len(dataset) - 1, 0)))
-    stems = [safe_stem(source) for source in dataset.sources.tolist()]
-    return [f"{row:0{width}d}-{stem}" if stem else f"{row:0{width}d}" for row, stem in enumerate(stems)]
+    places = range(len(dataset)) if rows is None else rows.tolist()
+    stems = [(row, safe_stem(dataset.sources[row])) for row in places]
+    return [f"{row:0{width}d}-{stem}" if stem else f"{row:0{width}d}" for row, stem in stems]
 
 
 def safe_stem(source: str) -> str:
@@ -76,7 +77,7 @@ def write_images(dataset: Dataset, places: Sequence[Path], jpeg: int | None, pro
 
     def write(row: int) -> None:
         if not places[row].exists():
-            with whole(places[row]) as place:
+            with resumable_path(places[row]) as place:
                 place.write_bytes(encode(dataset.image(row), jpeg))
 
     for folder in sorted({place.parent for place in places}):
@@ -87,15 +88,6 @@ def write_images(dataset: Dataset, places: Sequence[Path], jpeg: int | None, pro
             list(pool.map(write, range(first, last)))
             if progress:
                 progress(last, len(dataset))
-
-
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """A hidden name to write to, which becomes `path` when the block ends: a half file never has the name."""
-    # The name is the same in each run, so that a killed run leaves nothing behind that a resumed one does not replace.
-    temporary = path.with_name(f".{path.name}.part")
-    yield temporary
-    temporary.replace(path)
 
 
 def write_manifest(dataset: Dataset, files: Sequence[str] | None, place: Path) -> None:
@@ -129,7 +121,7 @@ def label_texts(dataset: Dataset) -> list[str]:
     return [names[label] for label in dataset.labels.tolist()]
 
 
-def batches(dataset: Dataset, rows: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
+def row_blocks(dataset: Dataset, rows: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
     """Rows in pieces of at most `CHUNK`, and of some 64 MB of pixels, so that large images fit into memory too."""
     sizes = np.cumsum(dataset.shapes[rows].astype(np.int64).prod(1))
     start = 0

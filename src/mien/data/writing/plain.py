@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from mien.data.dataset import CHUNK, Dataset, Progress
 from mien.data.writing.files import (
     NO_SPLIT,
-    batches,
     counted,
     ferplus_votes,
     file_names,
     folder_names,
     label_texts,
+    row_blocks,
     size_text,
     split_rows,
     write_images,
@@ -66,7 +66,7 @@ def write_npy(dataset: Dataset, folder: Path, progress: Progress | None) -> None
         shape = (len(rows), *dataset.shapes[0].tolist())
         images = np.lib.format.open_memmap(folder / f"{prefix}images.npy", "w+", np.uint8, shape)
         done = 0
-        for batch in batches(dataset, rows):
+        for batch in row_blocks(dataset, rows):
             for row in batch.tolist():
                 images[done] = dataset.image(row)
                 done += 1
@@ -112,7 +112,7 @@ def _fer2013_numbers(dataset: Dataset) -> NDArray[np.int64]:
     return np.array([*known, -1], np.int64)[dataset.labels]
 
 
-def write_csv(dataset: Dataset, place: Path, votes_place: Path, progress: Progress | None) -> None:
+def write_csv(dataset: Dataset, place: Path, votes_place: Path | None, progress: Progress | None) -> None:
     """emotion,pixels,Usage, a line per sample; and its votes, where there are any, in FER+'s columns."""
     # A number is four bytes here: its digits, a blank, and NULs, which one pass removes.
     cells = np.frombuffer(b"".join(f"{n} ".encode().ljust(4, b"\0") for n in range(256)), np.uint32)
@@ -125,7 +125,7 @@ def write_csv(dataset: Dataset, place: Path, votes_place: Path, progress: Progre
             file.write(b"%d,%b,%b\n" % (numbers[row], pixels[:-1], usage[row].encode()))
             if progress and (row + 1) % CHUNK == 0:
                 progress(row + 1, len(dataset))
-    if dataset.votes is not None:
+    if dataset.votes is not None and votes_place is not None:
         votes = ferplus_votes(dataset, dataset.votes).tolist()
         lines = [f"{usage[i]},fer{i:07d}.png,{','.join(f'{n:g}' for n in counts)}\n" for i, counts in enumerate(votes)]
         write_plain(votes_place, f"{_FERPLUS_HEADER}\n" + "".join(lines))

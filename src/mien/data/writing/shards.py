@@ -12,21 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mien.data.arrays import to_table
 from mien.data.dataset import Dataset, Progress
 from mien.data.writing.files import (
     NO_SPLIT,
-    batches,
     counted,
     encoded,
     ferplus_votes,
     file_names,
     folder_names,
     label_texts,
+    row_blocks,
     split_rows,
-    whole,
 )
+from mien.files import resumable_path
 
 _SHARD_BYTES = 500_000_000
 _TAR_SAMPLES = 5000
@@ -36,15 +37,8 @@ _TAR_SAMPLES = 5000
 
 def write_parquet(dataset: Dataset, folder: Path, jpeg: int | None, progress: Progress | None) -> None:
     """SPLIT-00000-of-00001.parquet, several of some 500 MB where a split is large; votes in FER+'s ten columns."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    columns = {n: v for n, v in dataset.columns.items() if n not in ("label", "split", "votes", "ferplus_other")}
-    if dataset.votes is not None:
-        columns["ferplus_votes"] = ferplus_votes(dataset, dataset.votes)
-    names = file_names(dataset)
-    suffix = ".png" if jpeg is None else ".jpg"
-    kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
     add = counted(progress, len(dataset))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for split, rows in split_rows(dataset).items():
@@ -55,23 +49,34 @@ def write_parquet(dataset: Dataset, folder: Path, jpeg: int | None, progress: Pr
                 if file.exists():
                     add(len(shard))
                     continue
-                with whole(file) as place:
+                with resumable_path(file) as place:
                     writer = None
-                    for batch in batches(dataset, shard):
-                        images = encoded(dataset, batch, jpeg, pool)
-                        cells = [
-                            {"bytes": data, "path": names[row] + suffix}
-                            for data, row in zip(images, batch.tolist(), strict=True)
-                        ]
-                        table = to_table({n: v[batch] for n, v in columns.items()})
-                        table = table.add_column(0, "image", pa.array(cells, kind))
-                        table = table.add_column(1, "label", pa.array(dataset.labels[batch], pa.int64()))
-                        table = table.replace_schema_metadata({"huggingface": _features(table, dataset.label_names)})
+                    for batch in row_blocks(dataset, shard):
+                        table = image_table(dataset, batch, jpeg, pool)
                         writer = writer or pq.ParquetWriter(place, table.schema, compression="zstd")
                         writer.write_table(table)
                         add(len(batch))
                     if writer:
                         writer.close()
+
+
+def image_table(dataset: Dataset, rows: NDArray[np.intp], jpeg: int | None, pool: ThreadPoolExecutor) -> Any:
+    """Those rows as an Arrow table: image, label, and the other columns, with the features of `datasets`."""
+    import pyarrow as pa
+
+    suffix = ".png" if jpeg is None else ".jpg"
+    columns = {n: v[rows] for n, v in dataset.columns.items() if n not in ("label", "split", "votes", "ferplus_other")}
+    if dataset.votes is not None:
+        columns["ferplus_votes"] = ferplus_votes(dataset.take(rows), dataset.votes[rows])
+    names = file_names(dataset, rows)
+    cells = [
+        {"bytes": data, "path": name + suffix}
+        for data, name in zip(encoded(dataset, rows, jpeg, pool), names, strict=True)
+    ]
+    table = to_table(columns)
+    table = table.add_column(0, "image", pa.array(cells, pa.struct({"bytes": pa.binary(), "path": pa.string()})))
+    table = table.add_column(1, "label", pa.array(dataset.labels[rows], pa.int64()))
+    return table.replace_schema_metadata({"huggingface": _features(table, dataset.label_names)})
 
 
 def _features(table: Any, label_names: Sequence[str]) -> str:
@@ -110,8 +115,8 @@ def write_webdataset(dataset: Dataset, folder: Path, jpeg: int | None, progress:
                 if file.exists():
                     add(len(shard))
                     continue
-                with whole(file) as place, tarfile.open(place, "w", format=tarfile.USTAR_FORMAT) as tar:
-                    for batch in batches(dataset, shard):
+                with resumable_path(file) as place, tarfile.open(place, "w", format=tarfile.USTAR_FORMAT) as tar:
+                    for batch in row_blocks(dataset, shard):
                         images = encoded(dataset, batch, jpeg, pool)
                         for row, data in zip(batch.tolist(), images, strict=True):
                             about = {"source": dataset.sources[row], "split": split, "label": texts[row]}

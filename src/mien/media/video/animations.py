@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import threading
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mien.errors import ImageError, TruncatedVideoError, VideoError
 from mien.images import MAX_FILE_BYTES, WHOLE_PIXELS, as_image
-from mien.media.video.frames import Frame
+from mien.media.video.frames import Frame, SingleUse, ended_early
 from mien.media.video.integrity import file_end
 
 if TYPE_CHECKING:
@@ -29,18 +28,16 @@ _DAMAGE = (
 )
 
 
-class Animation:
+class Animation(SingleUse):
     """The frames of an animated image, decoded one at a time."""
 
     live = False
 
     def __init__(self, image: Image.Image, path: Path, frames: int) -> None:
         """Takes the open image over."""
+        super().__init__()
         self._image = image
         self._path = path
-        self._closed = threading.Event()
-        self._lock = threading.Lock()
-        self._begun = False
         self.name = str(path)
         self.size_wh = image.size
         self._first = 1 if getattr(image, "default_image", False) else 0  # an APNG's still for those who can't play it
@@ -49,11 +46,7 @@ class Animation:
         self.skipped = 0
         self.end_verified: bool | None = None
 
-    def __iter__(self) -> Iterator[Frame]:
-        with self._lock:
-            if self._begun:
-                return
-            self._begun = True
+    def _frames(self) -> Iterator[Frame]:
         number, time_s = 0, 0.0
         try:
             for number in range(self.frames or 0):
@@ -66,26 +59,13 @@ class Animation:
                 time_s += _shown_s(self._image)
         except (ImageError, *_DAMAGE) as error:
             kind = TruncatedVideoError if file_end(self._path).cut else VideoError
-            raise kind(self._ended_early(number, time_s, str(error) or type(error).__name__)) from error
-        finally:
-            self._image.close()
+            raise kind(ended_early(self.name, number, time_s, str(error) or type(error).__name__)) from error
         if cut := file_end(self._path).cut:
-            raise TruncatedVideoError(self._ended_early(number + 1, time_s, cut))
+            raise TruncatedVideoError(ended_early(self.name, number + 1, time_s, cut))
         self.end_verified = True
 
-    def close(self) -> None:
-        """Ends the iteration."""
-        self._closed.set()
-        with self._lock:
-            if not self._begun:
-                self._begun = True
-                self._image.close()
-
-    def _ended_early(self, count: int, time_s: float, why: str) -> str:
-        return (
-            f"{self.name}: truncated or damaged, ends after {count} frames ({time_s:.1f} s; {why}); "
-            "what came before stands; get a whole copy for the rest"
-        )
+    def _release(self) -> None:
+        self._image.close()
 
 
 def open_animation(path: Path) -> Animation | None:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 
 import cv2
 
 from mien.errors import VideoError
-from mien.media.video.frames import Frame
+from mien.media.video.frames import Frame, SingleUse
 
 _REOPEN_FOR_S = 10.0
 
 
-class Camera:
+class Camera(SingleUse):
     """A camera by its number. Times are those of arrival. A camera that goes away is awaited for some seconds."""
 
     live = True
@@ -22,11 +21,9 @@ class Camera:
 
     def __init__(self, number: int, *, reopen_for_s: float = _REOPEN_FOR_S) -> None:
         """Raises VideoError where it can't be opened."""
+        super().__init__()
         self._number = number
         self._reopen_for_s = reopen_for_s
-        self._closed = threading.Event()
-        self._lock = threading.Lock()
-        self._begun = False
         self.name = f"camera {number}"
         self.skipped = 0
         device = _open(number)
@@ -38,37 +35,25 @@ class Camera:
         self._device = device
         self.rate: float | None = device.get(cv2.CAP_PROP_FPS) or None
 
-    def __iter__(self) -> Iterator[Frame]:
-        with self._lock:
-            if self._begun or self._closed.is_set():
-                return
-            self._begun = True
+    def _frames(self) -> Iterator[Frame]:
         number, first = 0, 0.0
-        try:
-            while not self._closed.is_set():
-                done, image = self._device.read()
-                if self._closed.is_set():
-                    return
-                if not done or image is None:
-                    self._reopen(number)
-                    continue
-                now = time.monotonic()
-                if number == 0:
-                    first = now
-                rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-                rgb.flags.writeable = False
-                yield Frame(number, now - first, rgb, now)  # type: ignore[arg-type]
-                number += 1
-        finally:
-            self._device.release()
+        while not self._closed.is_set():
+            done, image = self._device.read()
+            if self._closed.is_set():
+                return
+            if not done or image is None:
+                self._reopen(number)
+                continue
+            now = time.monotonic()
+            if number == 0:
+                first = now
+            rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+            rgb.flags.writeable = False
+            yield Frame(number, now - first, rgb, now)  # type: ignore[arg-type]
+            number += 1
 
-    def close(self) -> None:
-        """Lets go of the camera; a thread that reads it ends with its next frame."""
-        self._closed.set()
-        with self._lock:
-            if not self._begun:
-                self._begun = True
-                self._device.release()
+    def _release(self) -> None:
+        self._device.release()
 
     def _reopen(self, frames: int) -> None:
         """Tries again after 0.5, 1, 2, ... seconds. Raises VideoError when the time is up."""

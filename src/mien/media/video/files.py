@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import stat
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mien.errors import TruncatedVideoError, VideoError
 from mien.media.video.decoding import DEFAULT_RATE, VideoDecoder, open_container, reason
-from mien.media.video.frames import Frame
+from mien.media.video.frames import Frame, SingleUse, ended_early
 from mien.media.video.integrity import UNKNOWN, End, file_end
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ _MISSING_FRAMES, _MISSING_SHARE = 3, 0.02  # before a stated duration: more than
 _LEAD_IN_S = 1.0
 
 
-class VideoFile:
+class VideoFile(SingleUse):
     """The frames of an open container.
 
     end_verified: after the last frame, whether the container states that this is its end; False where it states
@@ -32,6 +31,7 @@ class VideoFile:
         self, container: InputContainer, name: str, *, live: bool = False, end: Callable[[], End] | None = None
     ) -> None:
         """Takes the container over. end: how the file ends by its structure. Raises VideoError without video in it."""
+        super().__init__()
         try:
             self._decoder = VideoDecoder(container, name, live=live)
         except VideoError:
@@ -39,9 +39,6 @@ class VideoFile:
             raise
         self._container = container
         self._container_states = container.format.name.startswith(_STATING)
-        self._closed = threading.Event()
-        self._lock = threading.Lock()
-        self._begun = False
         self._end = end
         self.end_verified: bool | None = None
         self.name = name
@@ -54,13 +51,9 @@ class VideoFile:
         """Damaged frames left out so far."""
         return self._decoder.skipped
 
-    def __iter__(self) -> Iterator[Frame]:
+    def _frames(self) -> Iterator[Frame]:
         from av import FFmpegError
 
-        with self._lock:
-            if self._begun or self._closed.is_set():
-                return
-            self._begun = True
         number, time_s = 0, 0.0
         try:
             for time_s, image in self._decoder:
@@ -73,16 +66,9 @@ class VideoFile:
         except FFmpegError as error:
             if not self._closed.is_set():
                 raise self._failed(number, time_s, reason(error)) from error
-        finally:
-            self._container.close()
 
-    def close(self) -> None:
-        """Lets go of the file; a thread that reads it ends with its next frame."""
-        self._closed.set()
-        with self._lock:
-            if not self._begun:  # else the reading thread closes it: FFmpeg does not bear it from outside
-                self._begun = True
-                self._container.close()
+    def _release(self) -> None:
+        self._container.close()
 
     def _check_whole(self, count: int, time_s: float) -> None:
         """FFmpeg ends silently where a file was cut off."""
@@ -91,7 +77,7 @@ class VideoFile:
         if cut is None and not end.known:
             cut = self._doubt(time_s)
         if cut is not None:
-            raise TruncatedVideoError(self._ended_early(count, time_s, cut))
+            raise TruncatedVideoError(ended_early(self.name, count, time_s, cut))
         if count == 0:
             raise VideoError(
                 f"{self.name}: no frame in it could be decoded ({self.skipped} damaged); "
@@ -103,7 +89,7 @@ class VideoFile:
         """FFmpeg can't read on: because the file ends, or for another reason."""
         cut = self._structure().cut
         kind = TruncatedVideoError if cut is not None else VideoError
-        return kind(self._ended_early(count, time_s, cut or why))
+        return kind(ended_early(self.name, count, time_s, cut or why))
 
     def _structure(self) -> End:
         return self._end() if self._end is not None else UNKNOWN
@@ -121,12 +107,6 @@ class VideoFile:
         missing_s = stated - time_s - max(frame_s, self._decoder.last_packet_s)
         bearable_s = max(_MISSING_FRAMES * frame_s, _MISSING_SHARE * stated)
         return f"{stated:.2f} s expected" if missing_s > bearable_s else None
-
-    def _ended_early(self, count: int, time_s: float, why: str) -> str:
-        return (
-            f"{self.name}: truncated or damaged, ends after {count} frames ({time_s:.1f} s; {why}); "
-            "what came before stands; get a whole copy for the rest"
-        )
 
 
 def open_file(path: Path, *, rate: float | None = None, live: bool = False) -> VideoFile:

@@ -1,8 +1,10 @@
-"""The currency of video: frames with exact times, from whatever gives them."""
+"""Frames with exact times, and what all sources of frames have in common."""
 
 from __future__ import annotations
 
+import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -43,3 +45,51 @@ class FrameSource(Protocol):
     def close(self) -> None:
         """Releases the source, also from another thread during a read; further calls do nothing."""
         ...
+
+
+class SingleUse(ABC):
+    """A source that is read once and can be closed from another thread.
+
+    The thread that reads it also releases it: FFmpeg and drivers do not allow that from outside. A source that was
+    closed before it was read is released by `close`.
+    """
+
+    def __init__(self) -> None:
+        self._closed = threading.Event()
+        self._lock = threading.Lock()
+        self._started = False
+
+    @abstractmethod
+    def _frames(self) -> Iterator[Frame]:
+        """The frames, until the source ends or `_closed` is set."""
+
+    @abstractmethod
+    def _release(self) -> None:
+        """Closes the file or device."""
+
+    def __iter__(self) -> Iterator[Frame]:
+        """The frames. A second iteration, or one after `close`, gives none."""
+        with self._lock:
+            if self._started:
+                return
+            self._started = True
+        try:
+            yield from self._frames()
+        finally:
+            self._release()
+
+    def close(self) -> None:
+        """Ends the iteration; a thread that reads ends with its next frame."""
+        self._closed.set()
+        with self._lock:
+            if not self._started:
+                self._started = True
+                self._release()
+
+
+def ended_early(name: str, frames: int, time_s: float, why: str) -> str:
+    """The error of a file that ends before its end."""
+    return (
+        f"{name}: truncated or damaged, ends after {frames} frames ({time_s:.1f} s; {why}); "
+        "what came before stands; get a whole copy for the rest"
+    )

@@ -33,6 +33,7 @@ def walk_boxes() -> Walk:
     """MP4, MOV, 3GP, AVIF. A fragmented file without index can only be seen to end with a whole fragment."""
     position, before, index_end, reach = 0, b"", 0, 0
     seen: set[bytes] = set()
+    indexed: list[int] = []  # parts that each segment index describes
     while True:
         head = yield from _after(position, 16)
         if head is None:
@@ -49,16 +50,20 @@ def walk_boxes() -> Walk:
             continue
         if kind == b"sidx":
             body = yield position, min(size, 1 << 20)
-            reach = max(reach, position + size + _indexed_bytes(body[start:]))
+            parts, length = _indexed_parts(body[start:])
+            reach = max(reach, position + size + length)
+            indexed.append(parts)
         if kind == b"moov":  # into it: it says whether fragments follow
             index_end, size = position + size, start
         seen.add(kind)
         position, before = position + size, kind
-    return _boxes_end(head, seen, before, position, reach)
+    # An index of one part, or one of several, may be that of a segment, with more to follow.
+    whole_index = reach == position and len(indexed) == 1 and indexed[0] > 1
+    return _boxes_end(head, seen, before, position, reach, whole_index=whole_index)
 
 
-def _boxes_end(head: bytes, seen: set[bytes], before: bytes, position: int, reach: int) -> End:
-    """The verdict where no further box follows. head: what stands there instead."""
+def _boxes_end(head: bytes, seen: set[bytes], before: bytes, position: int, reach: int, *, whole_index: bool) -> End:
+    """The verdict where no further box follows. head: the bytes that follow. reach: where the indexed bytes end."""
     to_the_end = head[:8] == b"\0\0\0\0mdat"
     if not seen & {b"moov", b"meta", b"moof"}:
         return End("its index (moov) is missing")
@@ -71,18 +76,18 @@ def _boxes_end(head: bytes, seen: set[bytes], before: bytes, position: int, reac
         return End("the data that its index describes is missing")
     if reach > position:
         return End(f"its index describes {reach:,} bytes")
-    return WHOLE if not fragmented or b"mfra" in seen or reach == position else UNKNOWN
+    return WHOLE if not fragmented or b"mfra" in seen or whole_index else UNKNOWN
 
 
-def _indexed_bytes(body: bytes) -> int:
-    """How many bytes after itself a segment index describes."""
+def _indexed_parts(body: bytes) -> tuple[int, int]:
+    """How many parts a segment index describes, and how many bytes after itself."""
     if len(body) < 20:
-        return 0
+        return 0, 0
     wide = body[0] != 0
     offset = int.from_bytes(body[20:28] if wide else body[16:20], "big")
     table = body[28 if wide else 20 :]
     count = min(int.from_bytes(table[2:4], "big"), (len(table) - 4) // 12) if len(table) >= 4 else 0
-    return offset + sum(int.from_bytes(table[4 + 12 * n : 8 + 12 * n], "big") & 0x7FFFFFFF for n in range(count))
+    return count, offset + sum(int.from_bytes(table[4 + 12 * n : 8 + 12 * n], "big") & 0x7FFFFFFF for n in range(count))
 
 
 def walk_matroska() -> Walk:
@@ -185,7 +190,7 @@ def walk_flash() -> Walk:
         return WHOLE
     if duration_s - last_s > (_SLACK_S if stated > position else 5 * _SLACK_S):
         return End(f"its header states {duration_s:.2f} s")
-    return WHOLE if duration_s else UNKNOWN
+    return WHOLE if duration_s and stated <= position else UNKNOWN
 
 
 def _flash_number(body: bytes, key: bytes) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 _WITHOUT_END = {"mpegts", "mpeg", "mpegvideo", "h264", "hevc", "m4v"}
+_WITH_SLICES, _SLICE = {"mpeg1video", "mpeg2video"}, re.compile(b"\0\0\1[\x01-\xaf]")
 _MOST_PACKETS, _MOST_BYTES = 1000, 32 << 20
 
 
@@ -41,6 +43,8 @@ class LastFrame:
 
         if not self._packets:
             return False
+        if stream.codec_context.name in _WITH_SLICES and not _SLICE.search(bytes(self._packets[-1])):
+            return True  # only the header of a frame, for which the decoder returns neither frame nor error
         codec = cast("VideoCodecContext", CodecContext.create(stream.codec_context.name, "r"))
         codec.extradata = stream.codec_context.extradata
         codec.thread_count = 1  # so that an error belongs to the packet that was given

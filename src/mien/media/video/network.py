@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ from urllib.parse import urlsplit
 from mien.errors import VideoError
 from mien.media.video.decoding import VideoDecoder, open_container, reason
 from mien.media.video.files import VideoFile
-from mien.media.video.frames import Frame
+from mien.media.video.frames import Frame, SingleUse
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -33,7 +32,7 @@ _LONGEST_WAIT_S = 30.0
 _PLAYLISTS = {"hls", "dash"}  # their own length is not the video's
 
 
-class LiveStream:
+class LiveStream(SingleUse):
     """A stream without an end. When it is lost, it is opened again after 1, 2, 4 ... 30 s.
 
     Frame numbers continue; times follow the wall clock.
@@ -44,12 +43,10 @@ class LiveStream:
 
     def __init__(self, url: str, container: InputContainer, *, give_up_after_s: float) -> None:
         """Takes the open container over. give_up_after_s: seconds without a frame, then VideoError."""
+        super().__init__()
         self.name = shown_address(url)
         self._url = url
         self._give_up_after_s = give_up_after_s
-        self._closed = threading.Event()
-        self._lock = threading.Lock()
-        self._begun = False
         self._skipped_before = 0
         self._container = container
         self._decoder = self._decode(container)
@@ -60,49 +57,35 @@ class LiveStream:
         """Damaged frames left out so far."""
         return self._skipped_before + self._decoder.skipped
 
-    def __iter__(self) -> Iterator[Frame]:
+    def _frames(self) -> Iterator[Frame]:
         from av import FFmpegError
 
-        with self._lock:
-            if self._begun or self._closed.is_set():
-                return
-            self._begun = True
         number, last_s = 0, 0.0
         first = last_arrival = time.monotonic()
         wait = 1.0
-        try:
-            while True:
-                why = "the server ended it"
-                offset: float | None = None
-                try:
-                    for time_s, image in self._decoder:
-                        if self._closed.is_set():
-                            return
-                        last_arrival = time.monotonic()
-                        if number == 0:
-                            first = last_arrival
-                        if offset is None:
-                            offset = max(last_arrival - first, last_s + 0.001) if number else 0.0
-                        last_s = offset + time_s
-                        yield Frame(number, last_s, image, last_arrival)
-                        number += 1
-                        wait = 1.0
-                except FFmpegError as error:
-                    why = reason(error)
-                self._container.close()
-                wait = self._reconnect(wait, last_arrival, number, why)
-                if self._closed.is_set():
-                    return
-        finally:
+        while not self._closed.is_set():
+            why = "the server ended it"
+            offset: float | None = None
+            try:
+                for time_s, image in self._decoder:
+                    if self._closed.is_set():
+                        return
+                    last_arrival = time.monotonic()
+                    if number == 0:
+                        first = last_arrival
+                    if offset is None:
+                        offset = max(last_arrival - first, last_s + 0.001) if number else 0.0
+                    last_s = offset + time_s
+                    yield Frame(number, last_s, image, last_arrival)
+                    number += 1
+                    wait = 1.0
+            except FFmpegError as error:
+                why = reason(error)
             self._container.close()
+            wait = self._reconnect(wait, last_arrival, number, why)
 
-    def close(self) -> None:
-        """Lets go of the stream; a thread that reads it ends with its next frame or time-out."""
-        self._closed.set()
-        with self._lock:
-            if not self._begun:
-                self._begun = True
-                self._container.close()
+    def _release(self) -> None:
+        self._container.close()
 
     def _reconnect(self, wait: float, last_arrival: float, number: int, why: str) -> float:
         """Opens the stream again; returns the next wait, should that bring no frame. Raises VideoError."""

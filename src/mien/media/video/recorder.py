@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import cv2
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import MissingExtraError, OutputError, VideoError
-from mien.files import cannot_write
+from mien.files import ClosedAtExit, cannot_write
 from mien.media.video.decoding import DEFAULT_RATE, reason
 from mien.media.video.sound import Sound
 
@@ -55,7 +54,7 @@ class _File:
             self.error = self.error or error
 
 
-class Recorder:
+class Recorder(ClosedAtExit):
     """Writes frames into an MP4 file. A context manager."""
 
     def __init__(self, path: Path, *, rate: float | None, sound: Sound | None, quality: int) -> None:
@@ -72,14 +71,6 @@ class Recorder:
         self._closed = False
         self._first_s = 0.0
         self._last = self._step = self._last_key = 0  # in units of _TIME_BASE
-
-    def __enter__(self) -> Recorder:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def write(self, image: NDArray[np.uint8], time_s: float) -> None:
         """One frame: uint8 RGB (H, W, 3), shown from `time_s` on, which should grow from frame to frame.

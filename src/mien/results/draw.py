@@ -10,17 +10,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import ImageError, OutputError
-from mien.files import write_bytes
+from mien.files import make_folder, write_bytes
 from mien.images import read_image
 from mien.labels import color_rgb
-from mien.media.badges import UNSURE, draw_badge
-from mien.results import Face, ImageResult
+from mien.results.badges import UNSURE, draw_badge
+from mien.results.faces import Face
+
+if TYPE_CHECKING:
+    from mien.results.images import ImageResult
 
 Color = tuple[int, int, int]
 Rectangle = tuple[int, int, int, int]  # x1, y1, x2, y2, pixels
@@ -137,6 +141,39 @@ def notebook_png(result: ImageResult) -> bytes | None:
         size_wh = (max(1, round(drawn.shape[1] * scale)), max(1, round(drawn.shape[0] * scale)))
         drawn = cv2.resize(drawn, size_wh, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
     return encode_image(drawn, ".png")
+
+
+class AnnotatedFolder:
+    """Writes drawn images into a folder: NAME-annotated.jpg for JPEG sources, otherwise .png.
+
+    Images of equal name from different folders are numbered (NAME-annotated-2.jpg) in the order in which they come.
+    """
+
+    def __init__(self, folder: Path, *, emoji: bool = False) -> None:
+        """Creates the folder if it is missing. emoji: also draws a badge beside each face. Raises OutputError."""
+        self.folder, self._emoji = folder, emoji
+        self._taken: set[str] = set()
+        make_folder(folder)
+
+    def write(self, result: ImageResult) -> Path | None:
+        """Draws one result; None for an image that could not be read. Raises ImageError where it is not at hand."""
+        if result.error is not None:
+            return None
+        from mien.results.draw import draw_result, encode_image
+
+        drawn = draw_result(result, emoji=self._emoji)
+        source = Path(result.source if not result.source.startswith("data URL (") else "data-url")
+        suffix = ".jpg" if source.suffix.lower() in {".jpg", ".jpeg", ".jfif"} else ".png"
+        path = self.folder / self._unique(source.stem, suffix)
+        write_bytes(path, encode_image(drawn, suffix))
+        return path
+
+    def _unique(self, stem: str, suffix: str) -> str:
+        name, number = f"{stem}-annotated{suffix}", 2
+        while name.casefold() in self._taken:  # some file systems do not tell A.jpg from a.jpg
+            name, number = f"{stem}-annotated-{number}{suffix}", number + 1
+        self._taken.add(name.casefold())
+        return name
 
 
 def _style(width: int, height: int, face_heights: Sequence[int]) -> _Style:

@@ -1,0 +1,55 @@
+"""The options that `mien predict` and `mien watch` share: which model and detector recognise, and where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mien.cli.detector_options import Cascade, Detector, Device, YunetWeights
+from mien.cli.model_options import Model, one_model
+from mien.recognition.settings import RecognitionSettings
+from mien.releases import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from mien.cluster.predict import PredictSettings
+    from mien.recognition.recognizer import Recognizer
+
+
+@dataclass(frozen=True, slots=True)
+class RecognizerOptions:
+    """What a `Recognizer` is made of."""
+
+    model: Model = field(default_factory=lambda: [DEFAULT_MODEL])
+    detector: Detector = "mtcnn"
+    cascade: Cascade = None
+    yunet_weights: YunetWeights = None
+    device: Device = "auto"
+    settings: RecognitionSettings = field(default_factory=RecognitionSettings)
+
+    @property
+    def models(self) -> list[str]:
+        """The one model that is named, or the parts of `A+B`. Raises ModelFileError for several."""
+        return one_model(self.model)
+
+    def recognizer(self, *, threads: int = 0, **options: Any) -> Recognizer:
+        """Opens models and detector; options: more of `Recognizer`."""
+        from mien.faces import make_detector
+        from mien.recognition.recognizer import Recognizer
+
+        min_face = self.settings.min_face
+        detector = make_detector(
+            self.detector, min_face=min_face, cascade=self.cascade, yunet_weights=self.yunet_weights, threads=threads,
+            device=self.device,
+        )  # fmt: skip
+        return Recognizer(
+            self.models, detector=detector, device=self.device, min_face=min_face,
+            abstain_below=self.settings.abstain_below, threads=threads, **options,
+        )  # fmt: skip
+
+    def for_shards(self, *, tta: bool) -> PredictSettings:
+        """The same for `mien predict --shards`."""
+        from mien.cluster.predict import PredictSettings
+        from mien.faces import DetectorChoice
+
+        choice = DetectorChoice(self.detector, self.cascade, self.yunet_weights)
+        return PredictSettings(tuple(self.models), choice, self.settings.min_face, self.settings.abstain_below, tta)

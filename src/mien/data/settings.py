@@ -1,0 +1,168 @@
+"""Settings of the steps on data: the only place of their defaults, ranges and help. Nothing heavy is imported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from mien.config import Setting, check_ranges, default_of
+from mien.crop_spec import CropSpec
+
+NoFace = Literal["drop", "keep", "whole"]
+Which = Literal["all", "largest"]
+Layout = Literal["folders", "npy", "csv", "parquet", "webdataset", "yolo", "coco"]
+
+_Pad = Annotated[
+    float | None,
+    Setting(
+        "Pad each side by this share of the longer side before detection.  [default: for images smaller than 96 "
+        "pixels mtcnn 0.25, haar 0.5; else 0]",
+        0,
+        2,
+        metavar="SHARE",
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class CropSettings:
+    """Which faces are cropped, and how. The defaults are what mien's models expect, found as mien predicts.
+
+    spec: the framing. pad: with the image's border repeated; None: `mien.data.crops.PADS` for loose crops, 0 for
+    others. no_face `keep`: as `mien predict --detector none` does; `whole`: the proportions stay.
+    """
+
+    size: Annotated[int, Setting("Side of a crop, pixels.", 8, 2048, metavar="PX")] = 48
+    channels: Annotated[int, Setting("1 grey, 3 RGB.", 1, 3)] = 1
+    spec: CropSpec = field(default_factory=CropSpec)
+    faces: Annotated[Which, Setting("All faces of an image, from left to right, or the largest.")] = "all"
+    no_face: Annotated[
+        NoFace,
+        Setting(
+            "An image without a face: drop it; keep it as a face crop that is only resized; or use its whole area as "
+            "the face's box and frame that like others."
+        ),
+    ] = "drop"
+    min_face: Annotated[int, Setting("Leave out smaller faces, pixels of the longer edge.", 1, metavar="PX")] = 20
+    pad: _Pad = None
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+        if self.channels == 2:
+            raise ValueError("channels is 2; expected 1 (grey) or 3 (RGB)")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {
+            "size": self.size,
+            "channels": self.channels,
+            "margin": self.spec.margin,
+            "align": self.spec.align,
+            "shift_y": self.spec.shift_y,
+            "faces": self.faces,
+            "no_face": self.no_face,
+            "min_face": self.min_face,
+            "pad": self.pad,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ScreenSettings:
+    """Which samples a screening keeps. pad: as in `CropSettings`."""
+
+    votes: Annotated[int, Setting("How many of the detectors must find a face.", 1, metavar="K")] = 1
+    pad: _Pad = None
+    keep_test: Annotated[bool, Setting("Drop nothing from the split test.")] = False
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditSettings:
+    """What decides an audit's outcome, apart from the data.
+
+    near: the most bits in which the perceptual hashes of near copies differ; None or -1 for exact copies only.
+    low_contrast: images whose grey levels (0 to 255) have a smaller standard deviation are flagged; of FER2013's faces
+    99 in 100 have 25 or more. recipe: the quick network's, as TOML; '' without suspects. folds: of its out-of-fold
+    predictions, where there are any.
+    """
+
+    near: Annotated[
+        int | None, Setting("Near copies: differing bits of the 64-bit hash; -1: exact copies only.", -1, 16)
+    ] = 8
+    low_contrast: float = 12.0
+    recipe: str = ""
+    folds: Annotated[int, Setting("Parts of the data; each is predicted by a network of its own.", 2)] = 4
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+        if self.near == -1:
+            object.__setattr__(self, "near", None)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditChoices:
+    """What a person chooses for an audit: on the command line, in the table [audit] of mien.toml, or from Python."""
+
+    near: Annotated[int, Setting("Near copies: differing bits of the 64-bit hash; -1: exact copies only.", -1, 16)] = (
+        default_of(AuditSettings, "near")
+    )
+    suspects: Annotated[
+        bool, Setting("Train a small network to find likely wrong labels.", flags=("--suspects/--no-suspects",))
+    ] = True
+    folds: Annotated[int, Setting("Parts of the data; each is predicted by a network of its own.", 2)] = default_of(
+        AuditSettings, "folds"
+    )
+    epochs: Annotated[int | None, Setting("Epochs of the quick network.  [default: the recipe's]", 1)] = None
+    recipe: Annotated[str, Setting("The quick network's recipe: a shipped name or a TOML file.")] = "audit"
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+
+@dataclass(frozen=True, slots=True)
+class SplitSettings:
+    """How a data set is divided.
+
+    validation, test: shares (0 to 1) of the samples that are divided; None for both: each that is missing gets
+    `DEFAULT_SHARE`, unless only folds or a subset are wanted. group_by: columns whose equal values stay together,
+    beside exact duplicates and `identity`. again: the splits that are named here (validation and test, where none is)
+    are divided anew if they exist. keep_test: test is not one of these.
+    """
+
+    validation: Annotated[
+        float | None, Setting("Share for validation, 0 to 1.  [default: 0.1 if missing]", metavar="SHARE")
+    ] = None
+    test: Annotated[float | None, Setting("Share for test, 0 to 1.  [default: 0.1 if missing]", metavar="SHARE")] = None
+    folds: Annotated[
+        int | None, Setting("Number K folds (column `fold`, 0 to K-1; -1 for test) instead.", metavar="K")
+    ] = None
+    subset: Annotated[
+        int | None, Setting("Keep N samples, with the same shares of splits and classes.", metavar="N")
+    ] = None
+    group_by: Annotated[
+        tuple[str, ...], Setting("Keep samples with equal values together; repeatable.", metavar="COLUMN")
+    ] = ()
+    seed: Annotated[int, Setting("The same seed gives the same splits.")] = 0
+    again: Annotated[bool, Setting("Divide existing splits anew.")] = False
+    keep_test: Annotated[bool, Setting("With --again: leave test as it is.")] = False
+
+
+@dataclass(frozen=True, slots=True)
+class ExportSettings:
+    """The layout of an export. jpeg: None writes PNG, which is exact.
+
+    For yolo and coco only: photographs, the folder that cropped faces came from; detector, the name of a face
+    detector that finds the boxes.
+    """
+
+    as_: Annotated[Layout, Setting("The layout; see above.", flags=("--as",))]
+    jpeg: Annotated[int | None, Setting("Write JPEG instead of PNG, which is exact.", 1, 100, metavar="QUALITY")] = None
+    photographs: Annotated[
+        Path | None, Setting("yolo, coco: the photographs that the faces were cropped from.", metavar="DIR")
+    ] = None
+    detector: Annotated[str | None, Setting("yolo, coco: find the boxes with this detector (mtcnn, yunet, haar).")] = (
+        None
+    )
