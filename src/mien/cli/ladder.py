@@ -86,8 +86,8 @@ def ladder(
 
 def _watcher(log: Callable[[str], None]) -> LadderWatcher:
     """Logs each run as it begins, and each epoch."""
+    from mien.training.callbacks import Watcher
     from mien.training.ladder import LadderWatcher
-    from mien.training.loop import Watcher
 
     def begin(recipe: Recipe, finished: bool) -> None:
         log(f"{recipe.name}: {recipe.description}{' (finished)' if finished else ''}")

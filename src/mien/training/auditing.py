@@ -13,10 +13,11 @@ from mien.data.audit import audit as audit_dataset
 from mien.data.dataset import Progress
 from mien.data.readers import open_dataset
 from mien.data.settings import AuditChoices, AuditSettings
+from mien.errors import log_warning
 from mien.faces import DetectorChoice
 from mien.files import require_apart
 from mien.training.recipe import Recipe, load_recipe
-from mien.training.train import log_warning, require_training
+from mien.training.train import require_training
 
 if TYPE_CHECKING:
     from mien.data.audit import OutOfFold
