@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,70 +91,19 @@ def measure(answers: Answers, truths: GroundTruth, *, target_accuracy: float | N
     Raises DataError if nothing can be measured: no samples, none with a ground truth, or no label in common.
     """
     labels, names = answers.labels, truths.names
-    if target_accuracy is not None and not 0 < target_accuracy <= 1:
-        raise DataError(f"target accuracy {target_accuracy}; expected above 0 and at most 1, for example 0.9")
-    if not set(labels) & set(names):
-        raise DataError(f"the model's labels ({', '.join(labels)}) and the data's ({', '.join(names)}) share nothing")
-    measured = np.flatnonzero(truths.index >= 0)
-    if len(measured) == 0:
-        raise DataError(
-            f"{data or 'the data'}: no face with a ground truth '{truths.kind}'; {len(truths.index)} were left out"
-        )
+    measured = _measurable(answers, truths, target_accuracy, data)
     right = truths.index[measured]
-    probabilities = None if answers.probabilities is None else mapped(answers.probabilities, labels, names)[measured]
+    called, confidence, probabilities = _predictions(answers, names, measured)
     unanswered = answers.called[measured] < 0
-    if probabilities is None:
-        place = np.array([*(names.index(name) for name in labels), -1])
-        called = place[answers.called[measured]]
-        confidence = None if answers.confidence is None else answers.confidence[measured]
-    else:
-        probabilities[unanswered] = 0.0
-        called, confidence = np.where(unanswered, -1, probabilities.argmax(1)), probabilities.max(1)
     confusion = metrics.counts_with_unanswered(right, called, len(names))
-    counts, shares = (c[: len(names), : len(names)].tolist() for c in (confusion, metrics.normalised(confusion)))
     known = np.array([name in labels for name in names])
-    top_2 = nll = None
-    possible = known[right] & ~unanswered
-    if probabilities is not None:
-        # Classes that the model lacks score -1: among zeros they would enter the top 2 by their index alone.
-        hits = metrics.top_k_hits(np.where(known, probabilities, -1.0), right)
-        top_2 = float((hits & possible).mean())
-        nll = metrics.negative_log_likelihood(probabilities[possible], right[possible]) if possible.any() else None
-    # Figures of probabilities are computed on the faces that have a prediction.
-    said = np.flatnonzero(answers.called >= 0)
-    answered, of_answered = answers.take(said), truths.take(said)
-    kl, kl_n = _kl_to_votes(answered, of_answered)
-    everyone = None if answered.probabilities is None else mapped(answered.probabilities, labels, names)
-    held = np.flatnonzero(of_answered.index >= 0)
-    everyone = everyone if len(held) else None
-    calibrated = _calibration(everyone, of_answered, held)
-    ece, ece_majority = _ece(everyone, of_answered, held)
-    raw = None if answered.raw is None else mapped(answered.raw, labels, names)
+    columns = {name: values[measured] for name, values in truths.columns.items()}
     return Evaluation(
         truth=truths.kind,
         labels=names,
         n=len(measured),
         n_left_out=len(truths.index) - len(measured),
-        accuracy=metrics.accuracy(confusion),
-        accuracy_95=metrics.wilson_interval(int(np.trace(confusion)), len(measured)),
-        bootstrap_95=metrics.bootstrap(confusion),
-        balanced_accuracy=metrics.balanced_accuracy(confusion),
-        macro_f1=metrics.macro_f1(confusion),
-        weighted_f1=metrics.weighted_f1(confusion),
-        top_2_accuracy=top_2,
-        cohen_kappa=metrics.cohen_kappa(confusion),
-        matthews_correlation=metrics.matthews_correlation(confusion),
-        ece=ece,
-        ece_before_temperature=_ece(raw, of_answered, held)[0],
-        ece_majority=ece_majority,
-        nll=nll,
-        nll_n=int(possible.sum()) if probabilities is not None else 0,
-        kl_votes=kl,
-        kl_n=kl_n,
         per_class=_class_scores(confusion, names),
-        confusion=tuple(tuple(row) for row in counts),
-        confusion_normalised=tuple(tuple(row) for row in shares),
-        calibration=calibrated,
         curves=None if probabilities is None else _curves(probabilities[~unanswered], right[~unanswered], names, known),
         selective=None if confidence is None else _selective(called == right, confidence, target_accuracy),
         votes=_votes(answers, truths),
@@ -166,10 +116,91 @@ def measure(answers: Answers, truths: GroundTruth, *, target_accuracy: float | N
         confidence=confidence,
         probabilities=probabilities,
         train_copies=_train_copies(called == right, measured, truths),
-        groups=compare_groups(
-            {name: values[measured] for name, values in truths.columns.items()}, right, called, len(names)
-        ),
+        groups=compare_groups(columns, right, called, len(names)),
+        **_confusion_figures(confusion, len(names)),
+        **_likelihood_figures(probabilities, right, known, known[right] & ~unanswered),
+        **_calibration_figures(answers, truths),
     )
+
+
+def _measurable(answers: Answers, truths: GroundTruth, target: float | None, data: str) -> NDArray[np.intp]:
+    """The rows with a ground truth. Raises DataError if nothing can be measured."""
+    labels, names = answers.labels, truths.names
+    if target is not None and not 0 < target <= 1:
+        raise DataError(f"target accuracy {target}; expected above 0 and at most 1, for example 0.9")
+    if not set(labels) & set(names):
+        raise DataError(f"the model's labels ({', '.join(labels)}) and the data's ({', '.join(names)}) share nothing")
+    measured = np.flatnonzero(truths.index >= 0)
+    if len(measured) == 0:
+        raise DataError(
+            f"{data or 'the data'}: no face with a ground truth '{truths.kind}'; {len(truths.index)} were left out"
+        )
+    return measured
+
+
+def _predictions(
+    answers: Answers, names: tuple[str, ...], rows: NDArray[np.intp]
+) -> tuple[Indices, Floats | None, Floats | None]:
+    """For some rows: the predicted index into `names` or -1, confidence, and probabilities, 0 without a prediction."""
+    if answers.probabilities is None:
+        place = np.array([*(names.index(name) for name in answers.labels), -1])
+        return place[answers.called[rows]], None if answers.confidence is None else answers.confidence[rows], None
+    probabilities = mapped(answers.probabilities, answers.labels, names)[rows]
+    unanswered = answers.called[rows] < 0
+    probabilities[unanswered] = 0.0
+    return np.where(unanswered, -1, probabilities.argmax(1)), probabilities.max(1), probabilities
+
+
+def _confusion_figures(confusion: Indices, classes: int) -> dict[str, Any]:
+    """The figures that follow from the confusion matrix; its last row and column are faces without a prediction."""
+    counts, shares = (c[:classes, :classes].tolist() for c in (confusion, metrics.normalised(confusion)))
+    return {
+        "accuracy": metrics.accuracy(confusion),
+        "accuracy_95": metrics.wilson_interval(int(np.trace(confusion)), int(confusion.sum())),
+        "bootstrap_95": metrics.bootstrap(confusion),
+        "balanced_accuracy": metrics.balanced_accuracy(confusion),
+        "macro_f1": metrics.macro_f1(confusion),
+        "weighted_f1": metrics.weighted_f1(confusion),
+        "cohen_kappa": metrics.cohen_kappa(confusion),
+        "matthews_correlation": metrics.matthews_correlation(confusion),
+        "confusion": tuple(tuple(row) for row in counts),
+        "confusion_normalised": tuple(tuple(row) for row in shares),
+    }
+
+
+def _likelihood_figures(
+    p: Floats | None, right: Indices, known: NDArray[np.bool_], possible: NDArray[np.bool_]
+) -> dict[str, Any]:
+    """Top-2 accuracy and log-likelihood. known: (K,), classes of the model; possible: (N,), the prediction can be right."""
+    if p is None:
+        return {"top_2_accuracy": None, "nll": None, "nll_n": 0}
+    # Classes that the model lacks score -1: among zeros they would enter the top 2 by their index alone.
+    hits = metrics.top_k_hits(np.where(known, p, -1.0), right)
+    nll = metrics.negative_log_likelihood(p[possible], right[possible]) if possible.any() else None
+    return {"top_2_accuracy": float((hits & possible).mean()), "nll": nll, "nll_n": int(possible.sum())}
+
+
+def _calibration_figures(answers: Answers, truths: GroundTruth) -> dict[str, Any]:
+    """Calibration errors and the divergence from the votes, on the faces that have a prediction."""
+    said = np.flatnonzero(answers.called >= 0)
+    answered, of_answered = answers.take(said), truths.take(said)
+    held = np.flatnonzero(of_answered.index >= 0)
+    names = truths.names
+    everyone = raw = None
+    if answered.probabilities is not None and len(held):
+        everyone = mapped(answered.probabilities, answers.labels, names)
+    if answered.raw is not None:
+        raw = mapped(answered.raw, answers.labels, names)
+    ece, ece_majority = _ece(everyone, of_answered, held)
+    kl, kl_n = _kl_to_votes(answered, of_answered)
+    return {
+        "ece": ece,
+        "ece_majority": ece_majority,
+        "ece_before_temperature": _ece(raw, of_answered, held)[0],
+        "calibration": _calibration(everyone, of_answered, held),
+        "kl_votes": kl,
+        "kl_n": kl_n,
+    }
 
 
 def mapped(p: Floats, labels: Sequence[str], names: Sequence[str]) -> Floats:
