@@ -52,8 +52,8 @@ def norm_parts(theirs: str, own: str) -> Iterator[Part]:
 class Layout:
     """A layout of published weights of a trunk.
 
-    expendable: regular expressions, matched from the start of a name, of tensors to leave out: classifiers, and the state
-    of optimisers and averages.
+    expendable: regular expressions, matched from the start of a name, of tensors to leave out: classifiers, and the
+    state of optimisers and averages.
     """
 
     name: str
