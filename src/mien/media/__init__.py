@@ -1,1 +1,1 @@
-"""Input and output of images and videos: reading, drawing, and writing results."""
+"""Images in and out: which files to read, what is drawn on them, and where answers are written."""

@@ -1,7 +1,7 @@
-"""Draws tracked faces onto video frames: fast, stable from frame to frame, legible from 160x120 to 4K.
+"""Draws tracked faces onto the frames of a video, fast, steady from frame to frame, and legible from 160x120 to 4K.
 
-Sizes depend on the frame, and places on the boxes without a choice between alternatives, so nothing jumps.
-Faces are hidden, if requested, before anything is drawn. All arrays are uint8 RGB (H, W, 3).
+Sizes follow the frame, and places follow the boxes without a choice between alternatives, so that nothing jumps.
+Faces are hidden, where that is wanted, before anything is drawn. All arrays are uint8 RGB (H, W, 3).
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ def draw_frame(
 ) -> NDArray[np.uint8]:
     """A copy of the RGB image (H, W, 3) with each face's box, track, smoothed expression and how likely it is.
 
-    The plate of a face has its track, expression and percent; its bar is as long as the percent. A prediction below the
-    caller's threshold is grey with a question mark. emoji: a round face beside each box (on a hidden face: over it)
+    The plate of a face says its track, expression and percent; its bar is as long as the percent. An answer below the
+    caller's threshold is grey and has a question mark. emoji: a round face beside each box (on a hidden face: over it)
     shows the expression. privacy: `blur` leaves each face a few blots of colour, `box` a plain rectangle, which is the
     safer one: a network trained for it can recognise blurred faces (McPherson et al., "Defeating image
-    obfuscation with deep learning", 2016). also_hide: more places to hide, from `RecentBoxes`. A face
-    that was not detected stays visible. Raises ValueError for another privacy.
+    obfuscation with deep learning", 2016). also_hide: more places to hide, as `RecentBoxes` knows them. A face
+    that was not found stays visible. Raises ValueError for another privacy.
     """
     if privacy not in {"none", "blur", "box"}:
         raise ValueError(f"privacy is '{privacy}'; expected none, blur or box")
@@ -71,7 +71,7 @@ def draw_frame(
 
 
 class RecentBoxes:
-    """Recent places of faces: a face that the detector misses for some frames stays hidden.
+    """Where faces were a moment ago: a face that is missed for some frames stays hidden.
 
     hold_s: seconds that a place is kept after its track was last seen.
     """

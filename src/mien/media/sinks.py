@@ -21,14 +21,14 @@ FORMATS = ("table", "json", "jsonl", "csv")
 
 
 class Sink(Protocol):
-    """Receives results one by one."""
+    """Takes results one by one."""
 
     def write(self, result: ImageResult) -> None:
         """Takes one result."""
         ...
 
     def finish(self, skipped: Mapping[str, int] | None = None) -> None:
-        """Writes the end of the output, after the last result.
+        """Writes what stands after the last result.
 
         skipped: how many files of folders were no images, by what they are.
         """
@@ -60,7 +60,7 @@ class JsonLinesSink:
         self._file = file
 
     def write(self, result: ImageResult) -> None:
-        """Writes and flushes one line, for readers at the other end of a pipe."""
+        """Writes one line, at once: a reader at the other end of a pipe can follow."""
         self._file.write(_json(result.to_dict()) + "\n")
         self._file.flush()
 
@@ -85,7 +85,7 @@ class CsvSink:
 
 
 class TableSink:
-    """A table for people, one row per face. Its columns are as wide as their content, so it is printed at the end."""
+    """A table for people, one row a face. Its columns are as wide as their content, so it comes at the end."""
 
     def __init__(self, file: TextIO, model: ModelSummary) -> None:
         from rich.table import Table
@@ -141,8 +141,8 @@ def open_sink(
 ) -> Iterator[Sink]:
     """A sink by the name of its format, into the file `output`, or standard output where there is none.
 
-    skipped: counts of files that are not images, by kind; read when the block ends.
-    The file appears when the block ends without an error. Raises OutputError at once if it can't be written.
+    skipped: how many files were no images, by what they are; looked at when the block ends.
+    The file appears when the block ends well. Raises OutputError at once where it can't be written.
     """
     if format_name not in _SINKS:
         raise OutputError(f"format '{format_name}' is unknown; choose one of {', '.join(FORMATS)}")

@@ -1,15 +1,15 @@
-"""Counts the files of a folder that are not images, so that the output can report them."""
+"""Files of a folder that are no images: counted, so that none vanishes in silence."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 _HINTS = {"video": " (use mien watch)"}
-_NAMED = 3  # names of files of unknown kind
+_NAMED = 3  # how many names of the files that nobody expects
 
 
 class SkippedFiles:
-    """Counts files by kind, and keeps the first names of those of unknown kind."""
+    """Counts files by what they are, and keeps the first names of those whose kind is not known."""
 
     def __init__(self) -> None:
         self.counts: dict[str, int] = {}
@@ -17,7 +17,7 @@ class SkippedFiles:
         self._names: dict[str, list[str]] = {}
 
     def add(self, path: str, what: str) -> None:
-        """Adds one file. what: from `describe_file`."""
+        """One more. what: as `describe_file` says it."""
         kind = what.removeprefix("a ").removeprefix("an ")
         self.counts[kind] = self.counts.get(kind, 0) + 1
         names = self._names.setdefault(kind, [])
@@ -25,7 +25,7 @@ class SkippedFiles:
             names.append(Path(path).name)
 
     def line(self) -> str:
-        """The skipped files in one line; empty if there are none."""
+        """What was skipped, in one line; empty where nothing was."""
         total = sum(self.counts.values())
         if not total:
             return ""

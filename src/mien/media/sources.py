@@ -1,4 +1,4 @@
-"""Expands sources (files, folders, patterns, addresses, standard input) into images, in order."""
+"""From what a user names (files, folders, patterns, addresses, standard input) to images, one after another."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def expand_sources(
     listing: BinaryIO | None = None,
     skipped: SkippedFiles | None = None,
 ) -> Iterator[Path | NamedImage | str]:
-    """The images of `sources`, lazily, in the given order, no file twice.
+    """The images that `sources` stand for, lazily, in the order given, no file twice.
 
     A file stands for itself, whatever its name, also where it is missing: reading it says so. A folder stands for the
     images below it, sorted: files with an image's suffix, and others that are images by their content; hidden names are

@@ -1,6 +1,6 @@
-"""Plots a whole video: the probability of each expression over time, one row per track, with faces above it.
+"""An image of a whole video: how likely each expression was over time, one row a track, with faces along its top.
 
-Frames are collected in time steps that double when there are too many of them, so an hour takes no more
+Frames are gathered as they pass, in time steps that double whenever there are too many of them: an hour takes no more
 memory than a minute.
 """
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _STEPS = 1024  # time steps that are kept at most
 _FIRST_STEP_S = 1 / 512
 _STEPS_A_FACE = 64  # one face for each stretch of 64 steps: 8 to 16 in a row
-_SHOWN, _KEPT = 8, 32  # tracks that are drawn; tracks that are kept until the longest are known
+_SHOWN, _KEPT = 8, 32  # tracks that are drawn; tracks that are gathered until it is known which are longest
 _FACE = 72  # pixels of a small face
 _WIDTH, _HEAD, _FACE_ROW, _AREA_ROW = 12.0, 0.7, 0.65, 1.1  # inches
 _FACE_INCHES = 0.46
@@ -41,9 +41,9 @@ class TimelinePlot(ClosedAtExit):
     def __init__(self, path: Path, model: ModelSummary, *, title: str = "", faces: bool = True) -> None:
         """A plot of what the model answers, which `close` writes to path as PNG.
 
-        faces: whether small faces are drawn above each row, from frames with an image; leave them
-        out for privacy. Raises at once MissingExtraError without matplotlib and OutputError
-        for an unusable place, so that a long run does not fail at its end.
+        faces: whether small faces stand above each row, taken from the frames that bring their image; leave them
+        out where nobody should be recognised. Raises at once MissingExtraError without matplotlib and OutputError
+        for a place that won't do: a long run should not learn it at its end.
         """
         new_figure(1, 1)
         if path.suffix.lower() != ".png":
@@ -85,7 +85,7 @@ class TimelinePlot(ClosedAtExit):
             write_bytes(path, figure_png(self.figure()))
 
     def figure(self) -> Figure:
-        """The collected data as a figure of matplotlib."""
+        """What was gathered so far, as a figure of matplotlib."""
         ranked = sorted(self._tracks.values(), key=lambda t: (-t.frames, t.track))
         shown, others = ranked[:_SHOWN], sorted({t.track for t in ranked[_SHOWN:]} | self._forgotten)
         count = max(1, len(shown))
@@ -166,7 +166,7 @@ class TimelinePlot(ClosedAtExit):
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """The image of a face at one moment: uint8 RGB (72, 72, 3)."""
+    """How a face looked at one moment: uint8 RGB (72, 72, 3)."""
 
     time_s: float
     likely: float
@@ -237,7 +237,7 @@ def _stretch(run: list[NDArray[np.float64]], step: float) -> NDArray[np.float64]
 
 
 def _cut(image: NDArray[np.uint8], box: Box) -> NDArray[np.uint8] | None:
-    """A face with a margin; None if its box is outside of the image."""
+    """A face with a little of what is around it; None where its box is outside of the image."""
     height, width = image.shape[:2]
     half = 0.6 * max(box.x2 - box.x1, box.y2 - box.y1)
     x, y = (box.x1 + box.x2) / 2, (box.y1 + box.y2) / 2

@@ -1,6 +1,6 @@
-"""Summarises a video per track: seconds and share of each expression, and the changes between them.
+"""What a video showed, track by track: seconds and share of each expression, and the changes between them.
 
-Only counts are kept, not frames.
+Counted while frames pass; only the counts are kept.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class TimelineCounter:
     """Counts frames as they pass; memory grows by a few hundred bytes for each track, not with time.
 
     The time between two frames that follow each other and both show a track belongs by halves to the expressions of
-    the two. So the sum follows the frames' own times, also if the rate varies or frames were dropped.
+    the two. So the sum is what the frames' own times say, also where their rate varies or frames were dropped.
     """
 
     def __init__(self) -> None:
@@ -115,7 +115,7 @@ class TimelineCounter:
             track.add(seen, self._frames, result.time_s)
 
     def close(self) -> None:
-        """Does nothing."""
+        """Nothing to let go of."""
 
     def summary(self) -> TimelineSummary:
         """What was counted so far."""
@@ -168,7 +168,7 @@ def summary_text(summary: TimelineSummary, *, width: int = 100, colors: bool = F
 
 
 def clock(seconds: float, *, tenths: bool = False) -> str:
-    """Seconds as text: 1:05, 1:00:05; with tenths 1:05.0."""
+    """Seconds as people read them: 1:05, 1:00:05; with tenths 1:05.0."""
     units = round(seconds * 10) if tenths else round(seconds) * 10
     minutes, rest = divmod(units, 600)
     hours, minutes = divmod(minutes, 60)
@@ -207,7 +207,7 @@ class _Track:
 
     def summary(self) -> TrackSummary:
         total = sum(self.seconds.values())
-        # A track of single frames has no seconds; its shares are those of its frames.
+        # A track of single frames has no seconds; its frames tell the shares.
         weights: Mapping[str, float] = self.seconds if total > 0 else self.seen
         whole = sum(weights.values())
         return TrackSummary(

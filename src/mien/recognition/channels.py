@@ -1,4 +1,4 @@
-"""A bounded queue between two stages in separate threads; it can end, stop and drop items."""
+"""What stands between two stages that run in threads of their own: a bounded queue that ends, stops and drops."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Channel(Generic[T]):
         self.dropped = 0
 
     def put(self, item: T, weight: float = 0.0) -> bool:
-        """Adds an item; False: the consumer has stopped."""
+        """Gives an item; False: nobody takes any more."""
         with self._changed:
             while self._full(weight) and not self._stopped:
                 if self._drop_oldest:
@@ -54,14 +54,14 @@ class Channel(Generic[T]):
             return [item for item, _ in taken]
 
     def end(self, error: Exception | None = None) -> None:
-        """Ends the queue, with an error if one occurred."""
+        """Says that nothing more comes, and why where something went wrong."""
         with self._changed:
             self._ended = True
             self.error = self.error or error
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """Stops the queue: waiting items are discarded, and waiting threads continue."""
+        """Says that nobody takes any more: what waits is thrown away, and whoever waits goes on."""
         with self._changed:
             self._stopped = True
             self._items.clear()

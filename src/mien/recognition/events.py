@@ -1,4 +1,4 @@
-"""Detects changes of expression: stretches of a track with a start, an end and a peak."""
+"""When a face changes its expression: stretches of a track with a start, an end and a peak."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mien.results import ExpressionEvent, FrameResult, TrackedFace
 
 @dataclass(slots=True)
 class _Stretch:
-    """A current stretch: one expression, from its first frame to the last one so far."""
+    """A stretch that goes on: one expression, from its first frame to the last one so far."""
 
     expression: str
     start_s: float
@@ -28,7 +28,7 @@ class _Stretch:
 
 @dataclass(slots=True)
 class _State:
-    """The state of a track: the current expression, and one that may replace it."""
+    """What is known of a track: the expression that holds, and one that may take its place."""
 
     seen_s: float
     holding: _Stretch | None = None
@@ -36,17 +36,17 @@ class _State:
 
 
 class EventFinder:
-    """Receives the results of frames one by one and returns the events that have ended.
+    """Takes the results of frames one by one and gives the events that have ended.
 
     Another expression takes over when it has been the most likely, by smoothed probability, for `least_s` seconds
-    and leads by `margin`; its event then starts with the first of these frames. Shorter changes are no event: the
-    earlier stretch continues. A track that is not seen for `gap_s` seconds ends its event.
+    and leads by `margin`; its event then starts with the first of these frames. What does not last is no event: the
+    stretch before goes on. A track that is not seen for `gap_s` seconds ends its event.
     """
 
     def __init__(self, *, least_s: float = 0.3, margin: float = 0.05, gap_s: float = 1.0) -> None:
         """Raises ValueError for negative values and a margin of 1 or more."""
         if least_s < 0 or gap_s < 0 or not 0 <= margin < 1:
-            raise ValueError("events: least_s and gap_s must not be negative; margin must be between 0 and 1")
+            raise ValueError("events: least_s and gap_s must not be negative; margin lies between 0 and 1")
         self._least_s, self._margin, self._gap_s = least_s, margin, gap_s
         self._states: dict[int, _State] = {}
 

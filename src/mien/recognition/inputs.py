@@ -1,4 +1,4 @@
-"""The inputs of `Recognizer.predict`: which are one image, which are several, and how each is read."""
+"""What `Recognizer.predict` takes: which inputs are one image, which are several, and how each is read."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from mien.media.sources import expand_sources, is_pattern, is_video_file
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A source that could not be expanded into images, and why."""
+    """What could not be spread into images, and why."""
 
     name: str
     error: str
 
 
 def is_one(source: object) -> bool:
-    """Whether this is a single image; otherwise `images_of` returns the images."""
+    """Whether this is a single image; where it is not, `images_of` gives them."""
     if isinstance(source, str | os.PathLike):
         return not _names_several(os.fspath(source))
     if _is_array(source):
@@ -51,7 +51,7 @@ def images_of(source: object) -> Iterator[object]:
 
 
 def spread(sources: Iterable[object]) -> Iterator[object]:
-    """All images of the sources, lazily; a source without images is an `Unreadable`."""
+    """All images that the sources stand for, lazily; a source that stands for none is an `Unreadable`."""
     for source in sources:
         try:
             yield from images_of(source)
@@ -65,7 +65,7 @@ def is_in_memory(source: object) -> bool:
 
 
 def name_of(source: object, index: int) -> str:
-    """The name of a result: the path as given, the name of a Pillow image's or open file, or `image N`."""
+    """What a result is called: the path as given, the name of a Pillow image's or open file, or `image N`."""
     if isinstance(source, NamedImage):
         return source.name
     if isinstance(source, str | os.PathLike):
@@ -77,7 +77,7 @@ def name_of(source: object, index: int) -> str:
 
 
 def read_image(source: object, name: str, *, color: ColorOrder, max_pixels: int) -> NDArray[np.uint8]:
-    """A single image as uint8 RGB (H, W, 3). Raises ImageError for anything else."""
+    """A single image as uint8 RGB (H, W, 3). Raises ImageError for what is none."""
     if isinstance(source, str | os.PathLike):
         return _read_path(os.fspath(source), max_pixels)
     if isinstance(source, NamedImage):

@@ -1,7 +1,7 @@
-"""Writes a watch into its outputs: rows in the order of frames, images drawn once in a separate thread.
+"""Drives a watch into its outputs: rows in the order of frames, images drawn once in a thread of their own.
 
-Whatever ends it (the source's end, Ctrl-C, a lost stream, a failing output), every output is closed and every
-file is valid.
+Whatever ends it (the source's end, Ctrl-C, a lost stream, an output that fails), every output is closed, so that every
+file is whole.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _WAITING_TO_BE_DRAWN = 3  # frames; few, for each holds its image
 
 
 class FrameOutput(Protocol):
-    """Receives frame results one by one, in order."""
+    """Takes frame results one by one, in order."""
 
     def write(self, result: FrameResult) -> None:
         """Takes one result."""
@@ -55,14 +55,14 @@ class NamedOutput:
 
 
 def close_outputs(outputs: Sequence[NamedOutput]) -> None:
-    """Closes the open ones if a later one can't be opened; an error in one does not stop the others."""
+    """Closes those that are open already where a later one can't be opened; each of them, whatever one says."""
     for named in outputs:
         with suppress(MienError):
             named.output.close()
 
 
 class Ending(str, Enum):  # noqa: UP042 (its value is what JSON has)
-    """Why a watch ended: the source's end or the time limit; Ctrl-C; a truncated file; a failed source."""
+    """Why a watch ended: the source's end or the time that was asked for; Ctrl-C; a truncated file; a failed source."""
 
     end = "end"
     interrupted = "interrupted"
@@ -72,7 +72,7 @@ class Ending(str, Enum):  # noqa: UP042 (its value is what JSON has)
 
 @dataclass(frozen=True, slots=True)
 class OutputSummary:
-    """The result of writing a watch.
+    """What came of it.
 
     frames: results that were written. not_drawn: frames of a live source that the drawn outputs had no time for; all
     are in the others. written: names of the outputs, all whole. error: why the source failed, for `Ending.lost` and
@@ -119,7 +119,7 @@ def write_outputs(
     drawn output that is slow misses frames; of other sources it gets each one. each: called with
     every frame after it is written, in the calling thread.
 
-    KeyboardInterrupt ends it like the source's end, and the summary has it. So does a VideoError after the first
+    KeyboardInterrupt ends it as the source's end does, and the summary says so. So does a VideoError after the first
     frame; one before it is raised. Another error, an output's for example, is raised when the outputs are closed.
     """
     rows = [named.output for named in outputs if not named.drawn]
@@ -200,7 +200,7 @@ class _Lost:
 
 
 def _until_lost(watch: Watch, lost: _Lost) -> Iterator[FrameResult]:
-    """The results of the watch. A source that fails after its first frame ends it, and `lost` has the reason."""
+    """What the watch gives. A source that fails after its first frame ends it, and `lost` says why."""
     begun = False
     try:
         for result in watch:
@@ -213,7 +213,7 @@ def _until_lost(watch: Watch, lost: _Lost) -> Iterator[FrameResult]:
 
 
 class _Drawing:
-    """Draws each frame once, in a separate thread, and writes it to the drawn outputs.
+    """Draws each frame once, in a thread of its own, and writes it to the outputs that want it.
 
     A few frames wait; then a file's reader waits for the drawing, and a live source's oldest frame is left out.
     """

@@ -71,19 +71,19 @@ class Recognizer:
         """Opens models and detector.
 
         Args:
-            model: A shipped or fetched model's name, a file, or an opened model; of several, the mean of their
+            model: A shipped or fetched model's name, a file, or an opened model; several answer with the mean of their
                 probabilities.
             detector: `mtcnn`, `yunet`, `haar`, `none` (each image is a face), or an object with their method `detect`.
             device: `auto`, `cpu`, `cuda`, `coreml`, `openvino`, `directml`, ... (`mien.inference.DEVICES`), where the
                 networks of models given by name or path and of `mtcnn` run. auto: a graphics card where the installed
-                onnxruntime has one, else the processor. One that is not available falls back to the processor with
-                one warning of the logger `mien`; `summary().device` is the device in use.
+                onnxruntime has one, else the processor. One that does not work here is replaced by the processor, and
+                the logger `mien` says so once; `summary().device` says what runs.
             min_face: Faces whose longer edge has fewer pixels are left out; not with the detector `none`.
-            abstain_below: Predictions with less confidence are marked as abstained, 0 to 1.
+            abstain_below: Answers with less confidence are marked as abstained, 0 to 1.
             tta: Each face is classified in ten views, mirrored and shifted; slower, a little better.
             batch_size: Faces that are classified together.
             workers: Threads that read images and detect faces; None: one a processor core, four at most.
-            threads: Of each network; 0: onnxruntime's default.
+            threads: Of each network; 0: as many as it likes.
             max_pixels: Larger image files are refused before they are decoded; JPEG is decoded at a reduced scale, as
                 is any image above `mien.images.WHOLE_PIXELS`. Results are in pixels of the reduced image.
 
@@ -114,11 +114,11 @@ class Recognizer:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The model's labels, in the order of its probabilities."""
+        """What the model answers, in the order of its probabilities."""
         return self.classifier.labels
 
     def summary(self) -> ModelSummary:
-        """The model: name, labels, checksum, and the device that runs it."""
+        """Which model answers: name, labels, checksum, and the device that runs it."""
         return self.classifier.summary()
 
     # A str is a Sequence, and so is bytes: the first that fits counts.
@@ -145,7 +145,7 @@ class Recognizer:
                 - a path (str or Path), the bytes of an image file, or a file opened with mode "rb";
                 - a Pillow image;
                 - an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), or a PyTorch tensor (C, H, W) or (H, W, C). Whole
-                  numbers are of 0 to 255; floats of 0 to 1, or of 0 to 255 if the largest shows it.
+                  numbers are of 0 to 255; floats of 0 to 1, or of 0 to 255 where the largest says so.
 
                 Several: a folder, a pattern ("holiday/*.jpg"), an array (N, H, W, C), a tensor (N, C, H, W), or a list
                 of any of these. A generator or another iterable is read lazily.

@@ -211,12 +211,12 @@ def watch(
 
 
 def network_threads() -> int:
-    """Threads of each network of a watch, whose stages run in parallel and must not block each other."""
+    """Threads of each network of a watch: its stages run side by side, and must not hold each other up."""
     return max(1, (os.cpu_count() or 1) // 2)
 
 
 def _recognizer(model: Model | Sequence[Model], *, detector: str | FaceDetector, **options: Any) -> Recognizer:
-    """A recognizer with these options: the earlier one, unless a model's file has changed."""
+    """A recognizer with these options: the one of before, unless a model's file is another one now."""
     models = (model,) if isinstance(model, str | Path | ModelFile) else tuple(model)
     if not isinstance(detector, str):
         return Recognizer(models, detector=detector, **options)

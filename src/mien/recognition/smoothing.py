@@ -1,4 +1,4 @@
-"""Smooths probabilities over time, with a time constant in seconds, independent of the frame rate."""
+"""Probabilities over time: a filter with a time constant in seconds, so that the frame rate does not matter."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Smoother:
         if passed < 1e-6:
             return last.smoothed
         new = -math.expm1(-passed)
-        # The exact solution of T y' = x - y for an x that is linear from the last value to this one.
+        # The exact solution of T y' = x - y for an x that goes straight from the last answer to this one.
         of_answer = 1 - new / passed
         of_last = new - of_answer
         mixed: Floats = last.smoothed * (1 - new) + last.answer * of_last + answer * of_answer

@@ -1,4 +1,4 @@
-"""Matches the faces of consecutive frames: stable numbers, and boxes between two detections.
+"""Which face of a frame is which face of the frame before: stable numbers, and boxes between two detections.
 
 Matching in two passes after Zhang et al., ByteTrack: Multi-Object Tracking by Associating Every Detection Box (2022),
 arXiv:2110.06864. Following by the median of many small movements after Kalal, Mikolajczyk, Matas, Forward-Backward
@@ -103,7 +103,7 @@ class Tracker:
         it was expected, intersection over union. Raises ValueError for values out of range.
         """
         if lost_s < 0 or not 0 <= high_score <= 1 or not 0 <= sure_score <= 1 or not 0 < min_overlap < 1:
-            raise ValueError("tracker: lost_s must not be negative; scores and min_overlap must be between 0 and 1")
+            raise ValueError("tracker: lost_s must not be negative; scores and min_overlap lie between 0 and 1")
         self._lost_s, self._high_score, self._sure_score = lost_s, high_score, sure_score
         self._min_overlap = min_overlap
         self._tracks: list[_Track] = []
@@ -113,7 +113,7 @@ class Tracker:
         """Whether a face could not be followed in the last frame, so that the detector should look."""
 
     def update(self, detections: Detections, time_s: float, image: Image) -> Tracked:
-        """The faces of a frame with detection: RGB (H, W, 3), seconds, the detections.
+        """The faces of a frame in which the detector looked: RGB (H, W, 3), seconds, what it found.
 
         A box is the detector's, steadied: where it hardly differs from the place to which the image's movement has
         carried the last one, it goes there only in part. A detection that is a face crop already is track 1.
@@ -328,7 +328,7 @@ def _grey(image: Image, left: int, top: int, side: int) -> Image:
     x1, y1, x2, y2 = max(left, 0), max(top, 0), min(left + side, width), min(top + side, height)
     if x1 >= x2 or y1 >= y2:
         return np.zeros((_PATCH, _PATCH), np.uint8)
-    part: Any = cv2.cvtColor(image[y1:y2, x1:x2], cv2.COLOR_RGB2GRAY)  # OpenCV's stubs have no uint8
+    part: Any = cv2.cvtColor(image[y1:y2, x1:x2], cv2.COLOR_RGB2GRAY)  # OpenCV's stubs know no uint8
     columns, rows = (max(1, round(n * _PATCH / side)) for n in (x2 - x1, y2 - y1))
     while part.shape[0] >= 2 * rows and part.shape[1] >= 2 * columns:  # whole halves are fast
         half = part.shape[1] // 2, part.shape[0] // 2
@@ -337,13 +337,13 @@ def _grey(image: Image, left: int, top: int, side: int) -> Image:
     if (columns, rows) == (_PATCH, _PATCH):
         return grey  # type: ignore[no-any-return]
     x, y = (min(round((a - b) * _PATCH / side), _PATCH - n) for a, b, n in ((x1, left, columns), (y1, top, rows)))
-    # Edges at whole patch pixels: the border then appears as one that does not move.
+    # Edges at whole patch pixels: the border then shows as a border that stands still.
     whole: Image = cv2.copyMakeBorder(grey, y, _PATCH - y - rows, x, _PATCH - x - columns, cv2.BORDER_REPLICATE)
     return whole
 
 
 def _fits(patch: _Patch, box: Floats) -> bool:
-    """Whether a box is still near the middle of a patch, with about its size."""
+    """Whether a box still lies about the middle of a patch, at about its size."""
     off = np.abs((box[:2] + box[2:]) / 2 - np.array([patch.left, patch.top]) - patch.side / 2).max() / patch.side
     size = float((box[2:] - box[:2]).max()) * _PATCH_MARGIN / patch.side
     return bool(off < 0.08 and 0.85 < size < 1.15)

@@ -34,10 +34,10 @@ _FRAMES_AHEAD, _LIVE_FRAMES_AHEAD = 4, 2  # decoded frames that wait
 _RESULTS_AHEAD = 32
 _BATCH = 8  # frames of a file whose faces are classified together
 _HELD_PIXELS = 16_000_000.0  # of the images that wait in a queue: no more than about 50 MB of them
-_FILE_EVERY_S = 0.2  # the interval of detection in a file, seconds of the video
-_USUAL_RATE = 25.0  # frames per second, if the source states none
+_FILE_EVERY_S = 0.2  # how often the detector looks at a file, seconds of the video
+_USUAL_RATE = 25.0  # frames a second, where the source doesn't say
 _LIVE_SHARE = 0.7  # of the time between two frames that detecting and following may take
-_LIVE_MOST_S = 0.6  # the longest interval of detection, unless one detection takes longer
+_LIVE_MOST_S = 0.6  # the detector looks at least so often, unless one detection takes longer
 _LATENCIES = 1000  # only the most recent are kept
 
 
@@ -95,7 +95,7 @@ class _Followed:
 class Watch(ClosedAtExit):
     """Follows the faces of a source: iterate over it, once, for a FrameResult for each frame, in order.
 
-    It starts when the first result is requested. Leaving the loop, the `with` block or `close` ends its threads.
+    It begins with the first result that is asked for. Leaving the loop, the `with` block or `close` ends its threads.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class Watch(ClosedAtExit):
         return self._source
 
     def __iter__(self) -> Iterator[FrameResult]:
-        """The results. Raises VideoError where the source fails, after the results of earlier frames."""
+        """The results. Raises VideoError where the source fails, after the results of what came before."""
         try:
             self._begin()
             while taken := self._results.take():
@@ -335,13 +335,13 @@ class _Pace:
         self._interval_s = 1 / (rate or _USUAL_RATE)
         self._live, self._adapts = live, live and every is None
         self.every = every or max(1, round(_FILE_EVERY_S / self._interval_s))
-        self._since = 0  # frames since the last detection, including dropped ones
+        self._since = 0  # frames since the detector looked, dropped ones counted
         self._last: Frame | None = None
         self._detection_s = self._following_s = 0.0
         self._whole = False
 
     def due(self, frame: Frame, *, unsure: bool) -> bool:
-        """Whether to run the detector on this frame. unsure: a face could not be tracked in the last one."""
+        """Whether the detector is to look at this frame. unsure: a face could not be followed in the last one."""
         last, self._last = self._last, frame
         if last is None:
             return True
@@ -352,7 +352,7 @@ class _Pace:
         return self._whole or self._since >= self.every or (unsure and not self._adapts)
 
     def detected(self, seconds: float, *, whole: bool) -> None:
-        """Records a detection and its duration. whole: each image is a face, so there is nothing to track."""
+        """The detector looked and took this long. whole: each image is a face, and there is nothing to follow."""
         self._since, self._whole = 0, whole
         self._detection_s += (0.3 if self._detection_s else 1.0) * (seconds - self._detection_s)
         if self._adapts:

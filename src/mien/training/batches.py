@@ -92,10 +92,10 @@ def batches(data: Faces, order: Tensor) -> Iterator[Batch]:
 
 
 def epoch_order(data: Faces, sampling: str, generator: torch.Generator) -> Tensor:
-    """The order in which an epoch sees the faces, int64 (N,).
+    """The order of the faces in an epoch, int64 (N,).
 
-    `natural`: each once. `balanced`: every class equally often; the faces of a small one come several times, those of
-    a large one not all, and none comes again before all of its class were there.
+    `natural`: each once. `balanced`: every class equally often. Faces of a small class repeat; some of a large
+    class are left out. A face repeats only after all others of its class.
     """
     n = len(data.images)
     if sampling == "natural":

@@ -60,10 +60,11 @@ def head_sizes(path: Path) -> dict[str, int]:
 
 
 def start_from(network: ExpressionNetwork, *paths: Path, grow: bool = False) -> None:
-    """Fills a network from another run's weights, or the mean of several: trunks must be equal, heads may come and go.
+    """Fills a network from another run's weights, or the mean of several: trunks must be equal, heads may differ.
 
-    Of heads and the layers between (`dense`, `head_norm`), what the file lacks stays as it is, and what the network
-    lacks is left out. grow: the trunk may be smaller than the network's (`grow.grown`). Raises TrainingError.
+    Heads and the layers before them (`dense`, `head_norm`) stay as they are if the file lacks them, and are left
+    out if the network lacks them. grow: the trunk may be smaller than the network's (`grow.grown`).
+    Raises TrainingError.
     """
     tensors = _mean_of(paths)
     own = network.state_dict()

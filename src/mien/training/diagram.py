@@ -24,8 +24,8 @@ _CHANGED, _SAME, _INK, _LINE = "#cfe0f5", "#ffffff", "#1d2129", "#c9ced6"
 def write_diagram(recipes: Sequence[Recipe], path: Path) -> None:
     """Draws the recipes into an SVG or PNG file.
 
-    The steps of the ladder are in a table of their own, where what differs from the step before is coloured: a
-    staircase. In the other one what differs from most recipes is. Raises MissingExtraError without matplotlib,
+    The steps of the ladder have their own table, with differences from the step before coloured: a
+    staircase. The other table colours differences from most recipes. Raises MissingExtraError without matplotlib,
     OutputError.
     """
     if path.suffix.lower() not in (".svg", ".png"):

@@ -40,8 +40,8 @@ def with_teachers(
 
     images: uint8 (N, S, S, C), in memory or on disk, the faces that the targets belong to. A face without
     votes gets its target from the teachers alone. kept: a folder that keeps each teacher's outputs, where
-    they are read again for the same teacher on the same faces. on_asking: receives the faces asked about, of how many
-    over all teachers and views, and faces/s. Raises RecipeError for a teacher whose labels no head has,
+    they are read again for the same teacher on the same faces. on_asking: receives the number of classified faces,
+    the total over all teachers and views, and faces/s. Raises RecipeError for a teacher whose labels no head has,
     OutputError where the folder can't be written.
     """
     pairs = [_with_head(name, targets) for name in settings.teachers]

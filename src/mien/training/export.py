@@ -50,8 +50,8 @@ def write_model_file(
 
     check: uint8 (N, H, W, C), real faces on which both must agree within `PARITY`, else TrainingError is raised and
     nothing is written; OutputError where the file can't be. Weights are stored as float16 and widened when the file is
-    loaded: half the size, and the arithmetic stays float32. Where that rounding is too coarse (a low temperature or
-    many layers magnify it), small tensors stay float32, and where it moves an answer by more than `ROUNDED` then, all.
+    loaded: half the size, and the arithmetic stays float32. If that rounding is too coarse (a low temperature or
+    many layers magnify it), small tensors stay float32; if it still moves a probability by more than `ROUNDED`, all do.
     """
     deployed = Deployed(network, head, view=view, temperature=info.temperature).cpu().eval()
     parts = [check[i : i + _CHECKED_AT_ONCE] for i in range(0, len(check), _CHECKED_AT_ONCE)]

@@ -20,7 +20,7 @@ def folded_norms(network: nn.Module) -> list[nn.BatchNorm2d]:
 def unfold_norms(network: nn.Module, faces: Tensor) -> None:
     """Gives the `folded_norms` of a network the statistics of `faces`, and the weights and biases that undo them.
 
-    faces: what the network takes, some hundred of those that it will see, on its device.
+    faces: the network's input, some hundred faces of the training data, on its device.
     """
     norms = folded_norms(network)
     maps: dict[nn.Module, tuple[Tensor, Tensor]] = {}

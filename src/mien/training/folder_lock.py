@@ -20,7 +20,7 @@ def hold(path: Path, *, wait: Literal[False]) -> ExitStack | None: ...
 
 
 def hold(path: Path, *, wait: bool) -> ExitStack | None:
-    """Holds a lock file until what is returned is closed; None where another has it and it is not waited for.
+    """Holds a lock file until the returned object is closed; None if another process has it, without waiting.
 
     On a shared disk without locks the file itself is the lock. Raises OutputError where it can't be made.
     """

@@ -46,7 +46,7 @@ def out_of_fold_by(
     """What an audit asks for predictions: `out_of_fold` by this recipe."""
 
     def predict(dataset: Dataset, groups: NDArray[np.int64], folder: Path) -> NDArray[np.float32]:
-        # The audit's own folder says whether there is work to resume, and that it is the same.
+        # The audit's own folder records whether there is work to resume, and that it is the same.
         return out_of_fold(
             dataset, recipe, folder, folds=folds, groups=groups, device=device, progress=progress, resume=True
         )

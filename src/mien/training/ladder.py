@@ -61,7 +61,7 @@ def plan_ladder(
     labels, subset: as in a recipe's [data]. overrides: `key=value` for all steps. warn: as in `load_recipe`.
     Raises RecipeError.
     """
-    # A backbone has its own batch norm and size of input: what is said here holds for all steps alike.
+    # A backbone has its own batch norm and size of input: these settings hold for all steps.
     own = [f"network.kind={toml_value(backbone)}", f"network.weights={toml_value(weights)}"]
     if labels := tuple(labels):
         own.append(f"data.labels={toml_value(labels)}")

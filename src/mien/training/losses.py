@@ -1,7 +1,7 @@
 """Losses of one head, as pure functions of logits and target distributions.
 
-A loss is a sum over faces and a divisor that depends on the targets alone: so a batch may be cut into parts, on one
-machine or several, and the gradients still add up to those of the whole.
+A loss is a sum over faces and a divisor that depends on the targets alone: so a batch may be divided, on one
+machine or several, and the gradients still sum to those of the whole batch.
 """
 
 from __future__ import annotations

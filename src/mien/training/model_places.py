@@ -16,7 +16,7 @@ def run_folder(model: Path) -> Path:
 
 
 def data_to_measure(model: Path, data: Path | None, trained_on: Path) -> Path:
-    """The data set on which a model that was trained on `trained_on` can be measured: `data`, where that is another.
+    """The data set on which a model that was trained on `trained_on` can be measured: `data`, if that differs.
 
     Otherwise the one in its run folder, which has the faces that were held out as its split `validation`.
     """

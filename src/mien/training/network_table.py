@@ -14,8 +14,8 @@ class NetworkRow:
     """The description of a network before it is built.
 
     builder: `module:callable` below `mien.training.networks`, a Trunk's constructor (see `Trunk`).
-    size, channels: the input that it was made for. settings: keys of [network] that make it, which hold where a recipe
-    does not say otherwise.
+    size, channels: the input that it was made for. settings: its keys of [network], the defaults of a recipe
+    with this network.
     """
 
     builder: str

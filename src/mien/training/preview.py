@@ -32,9 +32,9 @@ def preview_augmentation(
 ) -> NDArray[np.uint8]:
     """A sheet, uint8 (H, W, 3) RGB: for each of the named settings a row per face, the original and `views` of it.
 
-    Faces are drawn with `seed`, of different classes as far as there are, and from train where there is such a split.
+    Faces are drawn with `seed`, from different classes if possible, and from the split train if it exists.
     input: what the network takes; by default the default size, in colour where a sample is.
-    The views come from `mien.training.augment.augment`; mixing of faces (mixup) is none of its and not shown.
+    The views come from `mien.training.augment.augment`; mixing of faces (mixup) is not part of it and not shown.
     Raises DataError for a data set without samples.
     """
     rows = choose_faces(dataset, faces, seed=seed)

@@ -17,10 +17,10 @@ def check(condition: bool, message: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class InputSettings:
-    """Faces as the model file takes them (`size` square), of which the network sees the central `view` pixels.
+    """Faces as the model file takes them (`size` square), of which the network receives the central `view` pixels.
 
     `resolution`: what the view is enlarged to before a network that was made for larger images; 0 leaves it.
-    `test_view`: the central pixels that it sees outside training, enlarged as much; 0 for `view`. More of the face than
+    `test_view`: the central pixels outside training, enlarged by the same factor; 0 for `view`. More of the face than
     in training is better for some networks (FixRes, Touvron et al. 2019, arXiv:1906.06423).
     """
 
@@ -61,16 +61,16 @@ PRETRAINED = ("imagenet", "faces")
 class NetworkSettings:
     """Which network: a row of `mien networks`, or `timm:NAME` for any network of timm; and the head on it.
 
-    What makes the row's network (`mien networks NAME`) holds where a recipe leaves it out, before the defaults here.
-    `stem`, `widths`, `depths` and `squeeze` (squeeze-excitation) are the residual networks' own, and nothing to others.
+    The row's own settings (`mien networks NAME`) are the defaults, before those here.
+    `stem`, `widths`, `depths` and `squeeze` (squeeze-excitation) are used by residual networks only.
     `dense`: units of a dense layer before the heads, 0 for none. `head_norm`: batch norm there. `dropout`: before them.
     `weights`: what to start from. Empty: nothing. `imagenet` or `faces`: what the row's source offers, from an
     installed package or, for timm, from its hub. Else a safetensors file of a network that is equal but for its heads
     (several, separated by commas: their mean), or a model file of a residual network (.onnx, or a shipped model's
-    name), whose labels are taken over by name.
-    `grow`: the weights are those of a residual network that is smaller, in width or depth; it begins inside this one.
+    name), whose labels are matched by name.
+    `grow`: the weights are those of a residual network that is smaller, in width or depth; this one starts as its copy.
     `interpolate`: after training, take the best point between those weights and the new ones, by validation accuracy;
-    `interpolate_most`: with at most this share of the new ones, to keep what the others are better at.
+    `interpolate_most`: with at most this share of the new ones.
     """
 
     kind: str = "resnet"

@@ -53,8 +53,8 @@ def write_records(
 ) -> None:
     """Rewrites history and confusions, and appends the last epoch's times. Raises OutputError.
 
-    seconds: what the whole epoch took, validation and checkpoint with it; shares are of the time of its steps. Times go
-    to a file of their own, so that the histories of equal runs are equal.
+    seconds: the duration of the whole epoch, with validation and checkpoint; shares are of the time of its steps. Times
+    are in a separate file, so that the histories of equal runs are equal.
     """
     lines = [",".join(history[0]), *(",".join(map(repr, row.values())) for row in history)]
     write_text(out / HISTORY, "\n".join(lines) + "\n")

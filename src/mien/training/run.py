@@ -230,7 +230,7 @@ def _sole_trainer(out: Path) -> Iterator[None]:
         yield
     finally:
         with suppress(OSError):  # Windows removes no open file
-            (out / LOCK).unlink()  # while it is held: who opened it before finds it gone, and makes another
+            (out / LOCK).unlink()  # while it is held: a process that opened it earlier finds it gone, and makes another
         lock.close()
 
 

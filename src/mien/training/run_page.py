@@ -40,9 +40,9 @@ class _RunPage(FigurePage):
 
 
 def write_run_page(recipe: Recipe, out: Path, faces: Images) -> Path:
-    """Writes run.html from what the finished run left in `out`; returns its path.
+    """Writes run.html from the files of the finished run in `out`; returns its path.
 
-    faces: uint8 (N, S, S, C), those that it validated on: the most confident mistakes are shown. Raises OutputError,
+    faces: uint8 (N, S, S, C), the validation faces: the most confident wrong predictions are shown. Raises OutputError,
     and DataError where the run's files are missing or damaged.
     """
     answers = [own for own in read_answers(out / VALIDATION_FILE) if (own.truth >= 0).any()]

@@ -1,5 +1,5 @@
-"""Learning rates and early stopping, as pure functions of the settings and of what has been: nothing here has a state,
-so that a resumed run goes on as if it had never stopped.
+"""Learning rates and early stopping, as pure functions of the settings and the history: nothing here has a state,
+so a resumed run continues exactly.
 """
 
 from __future__ import annotations

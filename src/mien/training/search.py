@@ -19,7 +19,7 @@ from mien.training.recipe import load_recipe, recipe_table
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A key that takes one of some values. options: as TOML, so that lists can be chosen, too."""
+    """A key with a choice of values. options: as TOML, so that lists can be values too."""
 
     key: str
     options: tuple[str, ...]
@@ -27,9 +27,9 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """A key that takes a number from low to high, both among them. log: small ones in as many steps as large ones.
+    """A key with a range of numbers, including both ends. log: sampled on a logarithmic scale.
 
-    step: between the numbers; None for any. Where both ends are whole numbers, so is what is taken.
+    step: between the numbers; None for any. If both ends are whole numbers, so is the value.
     """
 
     key: str

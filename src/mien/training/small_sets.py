@@ -42,7 +42,7 @@ def fitting_batch(faces: int, *, at_most: int, workers: int = 1) -> int:
 
 
 def fit_to_faces(recipe: Recipe, faces: int, *, workers: int = 1, given: Collection[str] = ()) -> Recipe:
-    """The recipe with steps that this many training faces can fill; itself where they do.
+    """The recipe with batches that this many training faces can fill; unchanged if they do.
 
     given: keys that the user set, which stay. Raises RecipeError where they leave no step.
     """
@@ -90,11 +90,11 @@ def fit_to_epochs(
     warmup: float,
     warn: Callable[[str], None],
 ) -> dict[str, Any]:
-    """A copy of a recipe's table in which what lasts a number of epochs is shortened with `optimizer.epochs`.
+    """A copy of a recipe's table in which durations in epochs are shortened with `optimizer.epochs`.
 
     own: the recipe before the user's changes, whose proportions are kept. given: the keys that the user set. epochs,
-    warmup: what holds where a recipe leaves them out. Left alone is what the user set, and what a recipe says beside
-    its own epochs. warn: receives each change.
+    warmup: their defaults. Values that the user set stay, and those that a recipe sets
+    together with its epochs. warn: receives each change.
     """
     now, before = _table(table, "optimizer"), _table(own, "optimizer")
     wanted, usual = now.get("epochs", epochs), before.get("epochs", epochs)

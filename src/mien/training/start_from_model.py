@@ -47,7 +47,7 @@ def start_from_model(
 ) -> None:
     """Fills the trunk of `network` from a model file, a shipped one by name; the neck stays as it is.
 
-    faces: float (N, C, V, V) of range 0-255, some hundred of those that it will see, on its device. labels: of the
+    faces: float (N, C, V, V) of range 0-255, some hundred faces of the training data, on its device. labels: of the
     network's heads; rows of the file's labels are copied, and others stay as they are. A head `label`
     beside `votes` takes the rows of `NAME-fer2013.onnx` beside the file, the other head of its training.
     Works where every convolution of the trunk is followed by its batch norm, as in mien's residual networks. Raises
@@ -58,7 +58,7 @@ def start_from_model(
     found = _convolutions(path)
     other = TrainingError(f"{path}: has another network than the recipe's; its convolutions don't fit")
     pairs = _pairs(network.trunk)
-    # Within a block, PyTorch and the file may name convolutions in another order; equal shapes keep theirs.
+    # Within a block, PyTorch and the file may order convolutions differently; equal shapes keep their order.
     for convolution, norm in pairs:
         shape = tuple(convolution.weight.shape)
         place = next((i for i, (weight, _) in enumerate(found) if weight.shape == shape), None)

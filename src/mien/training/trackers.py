@@ -83,9 +83,9 @@ def check_trackers(names: Sequence[str]) -> None:
 def tracked(
     names: Sequence[str], run: TrackedRun, watcher: Watcher, *, warn: Callable[[str], None]
 ) -> Iterator[Watcher]:
-    """The watcher of a run whose epochs also go to the named trackers, which are closed as the run ends.
+    """A watcher that also sends the epochs to the named trackers, and closes them when the run ends.
 
-    warn: receives, once each, which tracker failed and why. Raises what `check_trackers` raises.
+    warn: receives one line for each tracker that failed. Raises what `check_trackers` raises.
     """
     check_trackers(names)
     kinds: dict[str, Callable[[TrackedRun], RunTracker]] = {"tensorboard": TensorBoard, "mlflow": Mlflow}
@@ -175,7 +175,7 @@ class Mlflow:
 
     def begin(self, history: Sequence[Mapping[str, float]]) -> None:
         """Resumes the earlier run if the server has it and it belongs to this training; otherwise begins one."""
-        # MLflow's own seven attempts with pauses hold a training up for minutes when the server is gone.
+        # MLflow's own seven attempts with pauses block training for minutes if the server is unavailable.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
         from mlflow.tracking import MlflowClient

@@ -124,8 +124,8 @@ def default_recipe(
 ) -> Recipe:
     """mien-small, fitted to the data: a head for votes only where there are some; `overrides` come last.
 
-    Under `FEW_FACES` training faces it starts from the shipped model's weights, since that many do not teach a network
-    what a face is, and takes smaller steps. Raises RecipeError.
+    Under `FEW_FACES` training faces it starts from the shipped model's weights, because so few faces do not train
+    a network from random weights, and takes smaller steps. Raises RecipeError.
     """
     count = int((faces.splits == "train").sum())
     own = [] if faces.votes is not None else ["targets.votes=0"]

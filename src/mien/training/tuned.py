@@ -43,9 +43,9 @@ class Tried:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tuned:
-    """What tuning found. best: the best trial's recipe, its score and number.
+    """The results of tuning. best: the best trial's recipe, its score and number.
 
-    importances: each key's share of what decides between good and bad trials, the largest first; empty where there
+    importances: each key's share of the variation between trials, the largest first; empty if there
     are too few trials.
     """
 

@@ -1,4 +1,4 @@
-"""Decodes animated GIF, PNG, WebP and AVIF with Pillow, each frame with its own time."""
+"""Animated GIF, PNG, WebP and AVIF: frame by frame by Pillow, each with its own time."""
 
 from __future__ import annotations
 
@@ -108,12 +108,12 @@ def _kind(path: Path) -> str | None:
         with path.open("rb") as file:
             head = file.read(32)
         size = path.stat().st_size
-    except (OSError, ValueError):  # reported by the next reader
+    except (OSError, ValueError):  # said by who opens it next
         return None
     kind = next((kind for signature, kind in _SIGNATURES if head.startswith(signature)), None)
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         kind = "WEBP"
-        if head[12:16] == b"VP8X":  # Pillow allocates the canvas before it reports its size
+        if head[12:16] == b"VP8X":  # Pillow reserves the canvas before it says how large it is
             width = 1 + int.from_bytes(head[24:27], "little")
             height = 1 + int.from_bytes(head[27:30], "little")
             if width * height > WHOLE_PIXELS:

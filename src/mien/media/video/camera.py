@@ -74,7 +74,7 @@ class Camera(SingleUse):
 
 
 def _open(number: int) -> cv2.VideoCapture | None:
-    """The camera, which has given a frame, or None. OpenCV's own warnings are suppressed."""
+    """The camera, which has given a frame, or None. OpenCV's own warnings are kept from the terminal."""
     log = cv2.utils.logging
     level = log.getLogLevel()
     log.setLogLevel(log.LOG_LEVEL_SILENT)

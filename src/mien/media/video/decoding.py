@@ -1,4 +1,4 @@
-"""Decodes an open PyAV container into upright RGB images with times; damaged packets are skipped and counted."""
+"""From an open PyAV container to upright RGB images with times; damaged packets are left out and counted."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 DEFAULT_RATE = 25.0
 """Frames a second where a source states none."""
 
-_JUMP_S = 1.0  # times that fall back further mean that the clock was restarted
-_TICK_S = 1e-4  # the distance of frames with equal or slightly disordered times
+_JUMP_S = 1.0  # times that fall back further than this are a clock that started anew
+_TICK_S = 1e-4  # what sets frames apart whose times are equal or a little out of order
 _NOT_VIDEO = {"image2", "image2pipe"}
 
 
@@ -88,7 +88,7 @@ class VideoDecoder:
             return
 
     def last_frame_is_cut(self) -> bool:
-        """After the last frame: whether its data ends too early, by FFmpeg and a second decoder."""
+        """After the last frame: whether its data ends too early, by what FFmpeg and a second decoder say of it."""
         return self._last_is_short or self._last_frame.is_cut(self._stream)
 
     def _note(self, packet: Packet[VideoStream]) -> None:
@@ -116,7 +116,7 @@ class VideoDecoder:
             time_s = self._times.seconds(stamp, frame.time_base or self._stream.time_base)
             try:
                 image = self._converter.image(frame, self._aspect)
-            except (FFmpegError, ValueError):  # colours that the converter does not support
+            except (FFmpegError, ValueError):  # colours that the converter does not know
                 self.skipped += 1
                 continue
             yield time_s, image
@@ -133,8 +133,8 @@ class FrameTimes:
     def seconds(self, stamp: int | None, time_base: Fraction | None) -> float:
         """The time of a frame with this timestamp in units of `time_base`, either of them None where missing.
 
-        A missing one follows the previous one by the stated rate. A clock that falls back by more than a second was
-        restarted, and times continue without a gap; smaller steps back are disorder, and the frame follows at once.
+        A missing one follows its forerunner by the stated rate. A clock that falls back by more than a second started
+        anew, and times go on without a gap; smaller steps back are disorder, and the frame follows at once.
         """
         if self._last is None:
             self._origin = stamp
@@ -209,7 +209,7 @@ def open_container(
 
 
 def reason(error: Exception) -> str:
-    """FFmpeg's message, without the address, which may hold a password."""
+    """What FFmpeg says, without the address, which may hold a password."""
     return str(getattr(error, "strerror", None) or type(error).__name__)
 
 

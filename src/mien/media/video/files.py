@@ -1,4 +1,4 @@
-"""Finite videos: files, pipes, and files on a web server."""
+"""Videos that have an end: files, what comes through a pipe, and files on a web server."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class VideoFile(SingleUse):
         return self._end() if self._end is not None else UNKNOWN
 
     def _doubt(self, time_s: float) -> str | None:
-        """The evidence against the end of a file whose structure states none."""
+        """What speaks against the end of a file whose structure does not tell."""
         if self.live:
             return None
         if self._decoder.last_frame_is_cut():

@@ -29,7 +29,7 @@ class Frame:
 class FrameSource(Protocol):
     """Gives frames in order, once.
 
-    name: what it is called in messages. live: frames arrive in real time, and a slow reader misses some. rate: frames a
+    name: what it is called in messages. live: frames come when they come, and who is slow misses some. rate: frames a
     second as the source states it, None where it doesn't. frames: how many there will be, as far as is known.
     """
 
@@ -43,7 +43,7 @@ class FrameSource(Protocol):
         ...
 
     def close(self) -> None:
-        """Releases the source, also from another thread during a read; further calls do nothing."""
+        """Lets go of the source, also from another thread while it is being read; once is enough."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Checks whether a video file ends where it states, by its own sizes, counts and end marks.
+"""Whether a video file ends where it says that it ends, by its own sizes, counts and end marks.
 
 FFmpeg plays a file that was cut off up to its last byte and reports a normal end. Only headers are read here, never the
 media. Nothing in a file is trusted: every loop is bounded, and whatever is doubtful is `UNKNOWN`.
@@ -14,7 +14,7 @@ HEAD_BYTES = 4096
 TAIL_BYTES = 1 << 18
 _MOST_STEPS = 1_000_000  # headers of one file: enough for the packets of some hours
 _MOST_READ = 1 << 20  # of one header
-_LOOK_BACK = 16  # bytes before the last request that a walk may request again
+_LOOK_BACK = 16  # bytes before what was asked for last that a walk may ask for again
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def file_end(path: Path) -> End:
 
 
 class StreamEnd:
-    """The same for a pipe: add every piece in order, then read the verdict."""
+    """The same for what comes through a pipe: give it every piece in order, then ask."""
 
     def __init__(self) -> None:
         self._head = self._kept = b""
@@ -111,7 +111,7 @@ class StreamEnd:
             self._wanted = next(self._walk)
 
     def _go_on(self, *, last: bool = False) -> None:
-        """Continues the walk with the available bytes, and drops those that it no longer needs."""
+        """Serves the walk as far as there are bytes, and forgets those that nothing asks for any more."""
         start = self._size - len(self._kept)
         while self._walk is not None:
             position, count = self._wanted
@@ -134,7 +134,7 @@ class StreamEnd:
 
 
 def choose(head: bytes) -> tuple[Callable[[], Walk] | None, Callable[[Ends], End] | None]:
-    """By the first bytes: a function that walks over headers, or one that reads both ends; None, None for others."""
+    """By its first bytes: what walks over a file's headers, or what looks at its ends; None, None for other kinds."""
     from mien.media.video import integrity_sized as sized
     from mien.media.video import integrity_streams as streams
 

@@ -1,7 +1,7 @@
 """Containers made of parts that state their sizes: MP4, Matroska, AVI, FLV, ASF, Ogg, IVF; GIF, PNG, WebP, AVIF.
 
-Each walk goes from part to part. To check that a part is complete it requests the part's last byte together with the
-header of the next one; the request fails if the file ends earlier.
+Each walk goes from part to part. To see whether a part is all there it asks for the part's last byte together with the
+header of the next one: nothing comes where the file ends before.
 """
 
 from __future__ import annotations

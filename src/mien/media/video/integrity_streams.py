@@ -1,4 +1,4 @@
-"""Streams that state no length: MPEG-TS, MPEG-PS, MJPEG, Y4M. Only an incomplete last part shows a cut."""
+"""Streams that state no length: MPEG-TS, MPEG-PS, MJPEG, Y4M. Only a last part that is incomplete tells of a cut."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CHROMA = {"420": Fraction(3, 2), "422": Fraction(2), "444": Fraction(3), "mono"
 
 
 def transport_packets(data: bytes) -> tuple[int, int] | None:
-    """The offset of an MPEG transport stream's first sync byte, and the packets' size; None for other data."""
+    """Where the first sync byte of an MPEG transport stream stands, and the packets' size; None where it is none."""
     for size in _TRANSPORT_SIZES:
         for first in range(min(size, len(data))):
             marks = data[first : first + 6 * size : size]
@@ -32,7 +32,7 @@ def look_at_transport(ends: Ends) -> End:
     if found is None:
         return UNKNOWN
     first, size = start + found[0], found[1]
-    lead = 4 if size == 192 else 0  # a time precedes each sync byte
+    lead = 4 if size == 192 else 0  # a time stands before each sync byte
     rest = (len(tail) - first + lead) % size
     mark = tail[len(tail) - rest + lead :][:1]
     if rest and mark in {b"", b"\x47"}:
@@ -42,7 +42,7 @@ def look_at_transport(ends: Ends) -> End:
 
 
 def _unfinished(packets: list[bytes]) -> bool:
-    """Whether the last PES of a track is shorter than it states."""
+    """Whether the last PES of a track is shorter than it says."""
     missing: dict[int, int] = {}  # bytes, for each track
     for packet in packets:
         if packet[0] != 0x47:  # joined of parts

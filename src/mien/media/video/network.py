@@ -29,13 +29,13 @@ GIVE_UP_AFTER_S = 60.0
 
 _TIMEOUT_S = 10.0
 _LONGEST_WAIT_S = 30.0
-_PLAYLISTS = {"hls", "dash"}  # their own length is not the video's
+_PLAYLISTS = {"hls", "dash"}  # their own length says nothing of the video's
 
 
 class LiveStream(SingleUse):
     """A stream without an end. When it is lost, it is opened again after 1, 2, 4 ... 30 s.
 
-    Frame numbers continue; times follow the wall clock.
+    Frame numbers count on; times go on by the wall clock.
     """
 
     live = True

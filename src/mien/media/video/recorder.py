@@ -1,7 +1,7 @@
 """Recordings: H.264 in a fragmented MP4 that browsers play, with exact times and the source's sound.
 
-The documented exception to atomic writes: a recording grows under its own name. Each second of it is a fragment
-that is on disk when the next one begins, so a killed recording plays to its last fragment.
+The documented exception to "files appear whole": a recording grows under its own name, each second of it is a fragment
+that is on disk when the next one begins, and a killed recording plays to its last fragment.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _FRAGMENT_S = 1.0
 
 
 class _File:
-    """The file that FFmpeg writes into. It hides a failed write from FFmpeg, which would crash."""
+    """The file that FFmpeg writes into. FFmpeg never learns of a failed write: it would crash when it goes on."""
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
@@ -91,7 +91,7 @@ class Recorder(ClosedAtExit):
         self._check_disk()
 
     def close(self) -> None:
-        """Writes the rest and closes the file; further calls do nothing. Without any frame there is no file.
+        """Writes what is left and closes the file; once is enough. Without any frame there is no file.
 
         Raises OutputError, VideoError.
         """
@@ -111,7 +111,7 @@ class Recorder(ClosedAtExit):
 
         flags = "frag_keyframe+empty_moov+default_base_moof"
         if self._sound is not None and self._sound.found:
-            flags += "+delay_moov"  # the header comes with the first fragment, and has the start of the sound
+            flags += "+delay_moov"  # the header comes with the first fragment, and says when the sound begins
         options = {"movflags": flags, "flush_packets": "1"}
         container = av.open(self._file, "w", format="mp4", container_options=options)
         height, width = image.shape[:2]

@@ -1,4 +1,4 @@
-"""Reads a source that may block (a camera, the network) in its own thread, so it can be closed at any time."""
+"""Reads a source that may block (a camera, the network) in a thread of its own: it can be closed at any time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class CountingSource(FrameSource, Protocol):
 
 
 class Relayed:
-    """The same frames as `source`'s. Closing it does not wait for the device or the network.
+    """The same frames as `source`'s. Who closes it does not wait for the device or the network.
 
     newest: a frame that was not taken in time makes way for the next one, as behind a camera; otherwise it waits.
     """
@@ -66,7 +66,7 @@ class Relayed:
             self.close()
 
     def close(self) -> None:
-        """Ends the iteration; the source is released when its read returns."""
+        """Ends the iteration; the source itself is let go when its read comes back."""
         self._closed.set()
         self._source.close()
 
@@ -76,7 +76,7 @@ class Relayed:
                 self._hand_over(frame, wait=not self._newest)
                 if self._closed.is_set():
                     return
-        except BaseException as error:  # the reader of the frames must get every error
+        except BaseException as error:  # whatever it is, the reader of the frames must learn of it
             self._hand_over(error, wait=True)
         else:
             self._hand_over(None, wait=True)

@@ -103,7 +103,7 @@ class PlainNetwork(Trunk):
                 self.dense.append(nn.BatchNorm1d(units))
             self.dense.append(nn.ReLU(inplace=True))
             width = units
-        # Glorot's initialisation (2010), as where these networks come from. Those without batch norms learn sooner from
+        # Glorot's initialisation (2010), as where these networks come from. Those without batch norms train faster from
         # it than from He's, which is too strong for faces: their pixels are strongly correlated (cnn3-wide, 240 steps).
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):

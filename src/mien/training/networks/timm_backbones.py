@@ -58,7 +58,7 @@ class TimmTrunk(Trunk):
     def load_pretrained(self, name: str) -> None:
         """`imagenet`: the weights that timm names first for the network, which it downloads once and checks.
 
-        Raises RecipeError for another name, TrainingError where they can't be had.
+        Raises RecipeError for another name, TrainingError if they are not available.
         """
         if name != "imagenet":
             raise RecipeError(f"network.weights is '{name}'; {self.kind} has 'imagenet' to offer, or give a file")
@@ -105,7 +105,7 @@ def _created(timm: ModuleType, name: str, *, pretrained: bool) -> Any:  # timm's
         raise RecipeError(f"network.kind is '{TIMM}{name}', which timm {timm.__version__} does not know{hint}")
     if not name.startswith("vgg"):
         return timm.create_model(name, pretrained=pretrained, num_classes=0)
-    width = 1.0 if pretrained else 1 / 4096  # of what is thrown away: to draw it would take seconds
+    width = 1.0 if pretrained else 1 / 4096  # of discarded weights, whose initialisation would take seconds
     net = timm.create_model(name, pretrained=pretrained, num_classes=0, mlp_ratio=width)
     net.pre_logits = nn.Identity()
     return net
@@ -129,7 +129,7 @@ def _up_to_pooling(layers: nn.Sequential) -> Iterator[list[nn.Module]]:
 
 
 def _features(net: Any, name: str, resolution: int, made_for: int) -> int:
-    """The length of what a network gives for faces of `resolution`. Raises RecipeError where it can't take them."""
+    """The number of features for faces of `resolution`. Raises RecipeError if the network can't take them."""
     try:
         with torch.no_grad():
             features = net.eval()(torch.zeros(1, 3, resolution, resolution))

@@ -12,8 +12,8 @@ from mien.errors import RecipeError
 class Trunk(nn.Module):
     """Faces -> features; what every row of the table of networks builds.
 
-    A builder takes (settings: NetworkSettings, channels of the input, resolution it will see). `channels`: how many the
-    trunk itself takes; grey faces are repeated where it takes 3. `features`: length of what comes out. `mean`, `std`:
+    A builder takes (settings: NetworkSettings, channels of the input, resolution of the input). `channels`: those of
+    the trunk's input; grey faces are repeated for 3. `features`: the length of the output. `mean`, `std`:
     per channel (or one for all) in the range 0-255, how input is normalised before the trunk sees it.
     """
 
@@ -29,7 +29,7 @@ class Trunk(nn.Module):
         self.channels, self.features, self.mean, self.std = channels, features, mean, std
 
     def stages(self) -> tuple[nn.Module, ...]:
-        """The trunk's own stages from input to output: what freezing, layer decay and class-activation maps go by.
+        """The trunk's stages from input to output, for freezing, layer decay and class-activation maps.
 
         Each is called once in a forward pass and gives a feature map (N, C, H, W). Parameters that come after the last
         stage count to it, those before the first to that.

@@ -31,8 +31,8 @@ class MiniXception(Trunk):
     """mini-Xception of Arriaga et al. 2017, arXiv:1710.07557, with the widths of the code they published.
 
     The original ends with a 3x3 convolution to a map for each class, of which it takes the mean. Here that
-    convolution's mean is split in two: the trunk takes the mean of what each of its nine taps sees, and the head
-    weighs those means. Function and parameters are the same, and any number of heads can share the trunk.
+    convolution's mean is split in two: the trunk takes the mean of the input of each of its nine taps, and the head
+    weights those means. Function and parameters are the same, and any number of heads can share the trunk.
     """
 
     def __init__(self, _settings: NetworkSettings, channels: int, _resolution: int) -> None:

@@ -32,8 +32,8 @@ def import_weights(file: Path, network: str, out: Path, *, layout: str = "auto")
 
     file: PyTorch's .pt or .pth, safetensors, Keras' .h5, or any part of a TensorFlow 1 checkpoint. network: a row of
     `mien networks`, or `timm:NAME`. layout: `auto` goes by the file.
-    Raises RecipeError for an unknown network or layout, TrainingError for a file that is damaged or has a tensor too
-    many, too few or of another shape, OutputError; then nothing is written.
+    Raises RecipeError for an unknown network or layout, TrainingError for a damaged file, or one with a surplus or
+    missing tensor or another shape; OutputError. Nothing is written then.
     """
     try:
         settings = NetworkSettings(kind=network)

@@ -50,10 +50,10 @@ def norm_parts(theirs: str, own: str) -> Iterator[Part]:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """One way in which a trunk's weights were published.
+    """A layout of published weights of a trunk.
 
-    expendable: regular expressions, matched from the start of a name, of what is left out: classifiers, and what
-    optimisers and averages keep beside the weights.
+    expendable: regular expressions, matched from the start of a name, of tensors to leave out: classifiers, and the
+    state of optimisers and averages.
     """
 
     name: str
