@@ -131,6 +131,8 @@ FOLDERS = {
                  {("train", "happy"): 1, ("train", "sad"): 1, ("test", "happy"): 1}),
     "split and class in one name": (["train_happy/1.png", "train_sad/1.png", "Test-Happy/1.png"],
                                     {("train", "happy"): 1, ("train", "sad"): 1, ("test", "happy"): 1}),
+    "split and class below a split": (["train/train_happy/1.png", "train/train_sad/1.png", "test/happy_test/1.png"],
+                                      {("train", "happy"): 1, ("train", "sad"): 1, ("test", "happy"): 1}),
     "short forms": ([f"{code}/1.png" for code in ("AN", "DI", "FE", "HA", "NE", "SA", "SU")],
                     {("", name): 1 for name in SEVEN}),
     "plurals and adverbs": (["Felices/1.png", "Tristes/1.png", "Sadly_angry/1.png", "not_happy/1.png"],
