@@ -125,7 +125,6 @@ _WORDS = re.compile(r"[^\W\d_]+")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
-
 def _bare(word: str) -> str:
     """A word without what keyboards lack: `Dégoût`, `degout` and `wütend`, `wuetend` are one each."""
     for umlaut, letters in (("ä", "ae"), ("ö", "oe"), ("ü", "ue"), ("ß", "ss")):
