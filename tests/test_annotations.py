@@ -375,14 +375,32 @@ def roboflow_tensorflow(root: Path) -> Counter:
     return EXPECTED
 
 
+def labelme_shapes(root: Path) -> Counter:
+    for split, stem, label, seed in each():
+        image(root / split / f"{stem}.png", seed)
+        shape = {"label": label, "points": [[5, 4], [15, 12]], "group_id": None, "shape_type": "rectangle", "flags": {}}
+        data = {"version": "5.4.1", "flags": {}, "shapes": [shape], "imagePath": f"{stem}.png", "imageData": None}
+        write(root / split / f"{stem}.json", json.dumps(data))
+    return EXPECTED
+
+
+def labelme_flags(root: Path) -> Counter:
+    for _, stem, label, seed in each():
+        image(root / f"{stem}.png", seed)
+        flags = {name: name == label for name in NAMES}
+        data = {"version": "5.4.1", "flags": flags, "shapes": [], "imagePath": f"..\\faces\\{stem}.png"}
+        write(root / f"{stem}.json", json.dumps(data))
+    return NO_SPLIT
+
+
 BOXED = [
     yolo_roboflow, yolo_ultralytics, yolo_polygons, yolo_pose, yolo_labelimg, yolo_darknet, coco_roboflow,
     coco_instances, coco_same_names, voc_devkit, voc_roboflow, cvat_boxes, cvat_attributes, studio_rectangles,
-    studio_csv_boxes, fiftyone_detections, roboflow_tensorflow,
+    studio_csv_boxes, fiftyone_detections, roboflow_tensorflow, labelme_shapes,
 ]  # fmt: skip
 WHOLE = [
     cvat_tags, studio_choices, studio_min, studio_csv, fiftyone_labels, fiftyone_names, fiftyone_classification,
-    roboflow_classes,
+    roboflow_classes, labelme_flags,
 ]  # fmt: skip
 
 
@@ -457,6 +475,15 @@ def test_a_zip_and_a_folder_deeper_are_read_alike(made, tmp_path: Path) -> None:
         _, dataset, problems = read(place)
         assert counts(dataset) == expected
         assert problems == []
+
+
+def test_a_category_of_two_names_is_refused(tmp_path: Path) -> None:
+    image(tmp_path / "a.png", 1)
+    data = coco(["a.png"], ["happy"])
+    data["categories"].append({**data["categories"][1], "name": "sad"})
+    write(tmp_path / "a.json", json.dumps(data))
+    with pytest.raises(DataError, match="its category 1 is angry and sad; give each its own id"):
+        read(tmp_path)
 
 
 def test_several_faces_of_an_image_are_cut_out_at_their_boxes(tmp_path: Path) -> None:

@@ -131,6 +131,8 @@ FOLDERS = {
                  {("train", "happy"): 1, ("train", "sad"): 1, ("test", "happy"): 1}),
     "split and class in one name": (["train_happy/1.png", "train_sad/1.png", "Test-Happy/1.png"],
                                     {("train", "happy"): 1, ("train", "sad"): 1, ("test", "happy"): 1}),
+    "split and class below a split": (["train/train_happy/1.png", "train/train_sad/1.png", "test/happy_test/1.png"],
+                                      {("train", "happy"): 1, ("train", "sad"): 1, ("test", "happy"): 1}),
     "short forms": ([f"{code}/1.png" for code in ("AN", "DI", "FE", "HA", "NE", "SA", "SU")],
                     {("", name): 1 for name in SEVEN}),
     "plurals and adverbs": (["Felices/1.png", "Tristes/1.png", "Sadly_angry/1.png", "not_happy/1.png"],
@@ -350,6 +352,36 @@ def test_lines_that_contradict_each_other_are_problems(tmp_path):
     assert problems == {"a.png": "has the labels 'happy' and 'sad'"}
 
 
+def test_a_first_row_of_data_is_no_header(tmp_path):
+    put(tmp_path, "b.png", "c.png")
+    for first in ("gone.png,angry", "gone,angry", "7,happy", "b.png,class"):
+        write_list(tmp_path, f"{first}\nb,happy\nc,sad\n")
+        _, problems, source = read(tmp_path)
+        assert source.total - len(source.unused) == 3, first
+        assert any(name in ("list.csv:1", "b.png") for name in problems), first
+
+
+def test_a_name_that_contradicts_its_number_is_a_problem(tmp_path):
+    put(tmp_path, *(f"{i}.png" for i in range(60)))
+    lines = [f"{i}.png,{i % 2},{'happy' if i % 2 or i == 50 else 'sad'}\n" for i in range(60)]
+    write_list(tmp_path, "image,label,called\n" + "".join(lines))
+    found, problems, _ = read(tmp_path)
+    assert (len(found), problems["list.csv:52"]) == (59, "'happy' here, and 'sad' where the number is 0 too")
+
+
+def test_what_a_program_predicted_explains_no_numbers(tmp_path):
+    put(tmp_path, *(f"{i}.png" for i in range(3)))
+    write_list(tmp_path, "image,label,predicted\n0.png,0,happy\n1.png,1,sad\n2.png,2,angry\n")
+    with pytest.raises(DataError, match="nothing says what they mean"):
+        read(tmp_path)
+
+
+def test_delimiters_in_the_texts_of_a_column(tmp_path):
+    put(tmp_path, "a.png", "b.png")
+    write_list(tmp_path, "image;label;note\na.png;happy;so, so, so, so\nb.png;sad;no, no, no, no\n")
+    assert counted(read(tmp_path)[0]) == {("", "happy"): 1, ("", "sad"): 1}
+
+
 def test_names_with_blanks_in_a_list_of_blanks(tmp_path):
     put(tmp_path, "my face.png", "b.png")
     write_list(tmp_path, "my face.png happy\nb.png sad\n", "list.txt")
@@ -442,7 +474,7 @@ def test_a_plan_of_nothing_is_refused(tmp_path):
     put(tmp_path, "happy/a.png", "sad/b.png")
     for place in tmp_path.glob("*/*.png"):
         place.write_bytes(b"")
-    with pytest.raises(DataError, match=r"no sample can be read of 2; first: happy/a\.png: is empty"):
+    with pytest.raises(DataError, match=r"no sample can be read of 2; first: happy/a.png: is empty"):
         plan_import(tmp_path, check=False)
 
 

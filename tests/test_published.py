@@ -503,3 +503,30 @@ def test_expressions_are_words_of_camel_case_too(tmp_path):
     for name in ("HappyFace01.png", "SadFace01.png"):
         put(tmp_path, name, image())
     assert sorted(read(tmp_path)[1].values()) == [("", "happy"), ("", "sad")]
+
+
+NAMES = {
+    "KDEF, cropped": {"af01ans_crop.jpg": "angry", "AM02HAHL-face0.jpg": "happy", "BF03AFS_aligned.jpg": "fear"},
+    "JAFFE, other separators": {"KA_AN1_39.png": "angry", "KA-HA1-29.png": "happy", "YM.NE3.62.png": "neutral"},
+    "ADFES": {"F01-Anger-Apex_4.png": "angry", "F01-Joy-Face Forward.png": "happy", "M02-Pride-Apex_1.png": "pride"},
+    "Bosphorus": {"bs000_E_HAPPY_0.png": "happy", "bs001_E_ANGER_0.png": "angry", "bs001_N_N_0.png": "neutral"},
+}
+
+
+@pytest.mark.parametrize("scheme", NAMES)
+def test_names_of_images_tell_their_class(tmp_path, scheme):
+    for name in NAMES[scheme]:
+        put(tmp_path, name, image())
+    _, found, _, problems = read(tmp_path)
+    assert {name: label for name, (_, label) in found.items()} == NAMES[scheme]
+    assert not problems
+
+
+def test_names_that_deny_or_join_expressions_are_problems(tmp_path):
+    for name in ("happy_1.png", "sad_2.png", "angry_3.png", "happily_surprised_4.png"):
+        put(tmp_path, name, image())
+    assert list(read(tmp_path)[3]) == ["happily_surprised_4.png"]
+    put(tmp_path / "other", "happy_1.png", image())
+    put(tmp_path / "other", "not_happy_2.png", image())
+    put(tmp_path / "other", "sad_3.png", image())
+    assert list(read(tmp_path / "other")[3]) == ["not_happy_2.png"]

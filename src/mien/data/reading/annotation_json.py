@@ -69,7 +69,12 @@ def listed(names: Iterable[str]) -> str:
 
 def _read_coco(gathered: Annotated, file: str, data: Mapping[str, Any]) -> list[str]:
     """Adds the images of one file; gives the names of its categories."""
-    categories = {text_of(c.get("id")): text_of(c.get("name")) for c in dicts(data["categories"])}
+    categories: dict[str, str] = {}
+    for c in dicts(data["categories"]):
+        key, called = text_of(c.get("id")), text_of(c.get("name"))
+        if categories.setdefault(key, called) != called:
+            where = gathered.scan.tree.where(file)
+            raise DataError(f"{where}: its category {key} is {categories[key]} and {called}; give each its own id")
     split = gathered.split_of_list(file)
     marks: dict[str, list[Mark]] = {text_of(image.get("id")): [] for image in dicts(data["images"])}
     for number, annotation in enumerate(dicts(data["annotations"]), start=1):

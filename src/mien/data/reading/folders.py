@@ -100,7 +100,7 @@ def find_folders(scan: Scan, *, own_classes: bool) -> Found | None:
     if people:
         names = sorted({p.identity for p in labelled if p.identity})
         shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-        notes.append(f"the folders of people ({shown}) are kept as the column identity; people stay together when "
+        notes.append(f"the folders {shown} are kept as the column identity, as people: they stay together when "
                      "splits are made")  # fmt: skip
     title = "class folders with splits" if any(walk.splits.values()) else "class folders without splits"
     reading = Reading(title, "the folders' names", labels, split_words(walk.splits), tuple(notes))
@@ -181,7 +181,8 @@ def _descend(walk: _Walk, node: Node, path: str, above: Placed, own: bool) -> No
     children = node.filled()
     splits = {name: split for name in node.folders if (split := split_of(walk.scan, name)) is not None}
     both = {name: _split_and_class(walk.scan, name) for name in children}
-    if both and all(both.values()) and not above.split and not above.label:
+    of_above = {above.split and split_of(walk.scan, above.split)}
+    if not above.label and both and all(both.values()) and (not above.split or _splits_in(walk, both) == of_above):
         _place_both(walk, node, both, above)
     elif splits and not above.split and not (above.label and set(children) - set(splits)):
         _descend_splits(walk, node, splits, path, above, own)
@@ -268,6 +269,10 @@ def _of_one_class(walk: _Walk, node: Node, path: str, label: str) -> Iterator[st
             yield from _of_one_class(walk, child, f"{path}{name}/", label)
 
 
+def _splits_in(walk: _Walk, both: Mapping[str, tuple[str, str] | None]) -> set[str | None]:
+    return {split_of(walk.scan, pair[0]) for pair in both.values() if pair}
+
+
 def _place_both(walk: _Walk, node: Node, both: Mapping[str, tuple[str, str] | None], above: Placed) -> None:
     """Places the images of folders that are named after a split and a class."""
     seen: dict[tuple[str | None, str], str] = {}
@@ -278,8 +283,9 @@ def _place_both(walk: _Walk, node: Node, both: Mapping[str, tuple[str, str] | No
         if key in seen:
             raise DataError(f"{walk.scan.root}: '{seen[key]}' and '{name}' are both {split} and {key[1]}; rename one")
         seen[key] = name
-        walk.splits[word] = split or ""
-        walk.placed.append(_with(above, images=list(node.folders[name].all_images()), split=word, label=key[1]))
+        walk.splits[above.split or word] = split or ""
+        images = list(node.folders[name].all_images())
+        walk.placed.append(_with(above, images=images, split=above.split or word, label=key[1]))
 
 
 def _with(above: Placed, *, images: Sequence[str] = (), split: str = "", label: str = "", identity: str = "") -> Placed:

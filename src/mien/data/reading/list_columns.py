@@ -31,6 +31,11 @@ LABEL_COLUMNS = (
 SPLIT_COLUMNS = ("split", "usage", "set", "subset", "partition", "fold_name", "phase", "data_type")
 
 _LABEL_WORDS = {"label", "labels", "lbl", "emotion", "emotions", "expression", "class", "category", "sentiment", "emo"}
+PREDICTION_WORDS = {
+    "submission", "submissions", "prediction", "predictions", "pred", "preds", "predicted", "dominant",
+}  # fmt: skip
+"""Words in the name of a list, or of its column, that holds what a program said."""
+
 _YES = {"1", "1.0", "true", "yes"}
 _NO = {"0", "0.0", "false", "no", ""}
 _LOOKED_AT = 40  # lines that are read to recognise the columns
@@ -42,6 +47,7 @@ _SURE_IMAGES = 15  # the first of IMAGE_COLUMNS, which mean images also where no
 class ListColumns:
     """Which cells of a list's lines hold what; -1 where none does. one_hot: a column for each class, by its name.
     votes: of the eight expressions in the order of `labels.EIGHT`, () where there are none.
+    numbers: the column of numbers that the labels explain.
     """
 
     image: int
@@ -50,6 +56,7 @@ class ListColumns:
     others: tuple[tuple[str, int], ...] = ()
     one_hot: tuple[tuple[str, int], ...] = ()
     votes: tuple[int, ...] = ()
+    numbers: int = -1
 
     def hot(self, cells: Sequence[str]) -> list[str]:
         """The classes that a line of a one-hot list has."""
@@ -80,13 +87,17 @@ def columns_of(scan: Scan, table: TextTable) -> tuple[TextTable, ListColumns] | 
     votes = tuple(titles.index(f"votes_{name}") for name in EIGHT if f"votes_{name}" in titles)
     votes = votes if len(votes) == len(EIGHT) else ()
     others = tuple((t, i) for i, t in enumerate(titles) if i not in taken | {*votes} and t)
-    return named, ListColumns(image, label, split, others, hot, votes)
+    called = _first_of(titles, LABEL_COLUMNS, image)
+    told = called not in (-1, label) and explains((r[called], r[label]) for r in rows if max(called, label) < len(r))
+    return named, ListColumns(image, label, split, others, hot, votes, called if label >= 0 and told else -1)
 
 
 def has_header(table: TextTable) -> bool:
     """Whether a list's first line names its columns."""
     if table.columns:
         return True
+    if any(suffix_of(cell) in IMAGE_SUFFIXES for cell in table.first):
+        return False
     titles = set(table.with_header().columns)
     return bool(titles & (set(IMAGE_COLUMNS) | set(LABEL_COLUMNS) | set(SPLIT_COLUMNS)))
 
@@ -116,7 +127,8 @@ def label_column(titles: Sequence[str], rows: Sequence[Sequence[str]], taken: in
     both = [i for i in known if i in named]
     if both or not known:
         return both[0] if both else named[0] if len(named) == 1 else -1
-    explained = [i for i in named if explains((r[known[0]], r[i]) for r in rows if max(known[0], i) < len(r))]
+    told = [i for i in named if not PREDICTION_WORDS & set(re.split(r"[\W_]+", titles[i]))]
+    explained = [i for i in told if explains((r[known[0]], r[i]) for r in rows if max(known[0], i) < len(r))]
     return explained[0] if len(explained) == 1 else known[0]
 
 
@@ -124,6 +136,10 @@ def vote_titles(titles: Sequence[str]) -> list[str]:
     """The columns that are called expressions, where there are several: they hold votes or scores."""
     found = [title for title in titles if canonical(title) in EIGHT]
     return found if len(found) > 2 else []
+
+
+def _first_of(titles: Sequence[str], known: Sequence[str], taken: int) -> int:
+    return next((titles.index(k) for k in known if k in titles and titles.index(k) != taken), -1)
 
 
 def split_column(titles: Sequence[str], rows: Sequence[Sequence[str]], taken: Sequence[int]) -> int:
@@ -166,6 +182,8 @@ def _is_header(table: TextTable, paths: ImagePaths) -> bool:
     if not rows or any(suffix_of(cell) in IMAGE_SUFFIXES or paths.find(cell) for cell in rows[0]):
         return False
     columns = [[row[i] for row in rows[1:] if i < len(row)] for i in range(len(rows[0]))]
+    if any(canonical(cell) in EIGHT and _are_expressions(below) for cell, below in zip(rows[0], columns, strict=True)):
+        return False
     return any(below and sum(paths.find(c) is not None for c in below) * 2 > len(below) for below in columns)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mien.data.reading.archives import UNREADABLE
+from mien.data.reading.class_names import CLASS_FILES, names_in
 from mien.data.reading.image_files import ImageFiles, Record, column_name
 from mien.data.reading.image_paths import ImagePaths, paths_of
 from mien.data.reading.json_tables import json_objects, one_value
@@ -17,6 +18,7 @@ from mien.data.reading.label_reading import is_no_label, plain
 from mien.data.reading.list_columns import (
     IMAGE_COLUMNS,
     LABEL_COLUMNS,
+    PREDICTION_WORDS,
     ListColumns,
     columns_of,
     first_rows,
@@ -28,8 +30,6 @@ from mien.data.reading.text_tables import TextTable, column_names, open_text_tab
 from mien.data.reading.trees import leads_out, split_named, suffix_of
 from mien.errors import DataError
 from mien.labels import EIGHT, canonical
-
-_PREDICTIONS = {"submission", "submissions", "prediction", "predictions", "pred", "preds", "predicted"}
 
 LIST_SUFFIXES = (
     ".csv", ".tsv", ".txt", ".lst", ".list", ".json", ".jsonl", ".ndjson", ".tab", ".psv", ".dat", ".data", ".text",
@@ -55,14 +55,20 @@ def find_lists(scan: Scan) -> Found | None:
         raise faults[0]
     if not readable:
         return None
+    if len(readable) > 1:  # `1 happy` names a number rather than the image 1.png
+        readable = [(t, c) for t, c in readable if not _names_classes(scan, t.name)] or readable
     alike = [(t, c) for t, c in readable if _labels_of(c) == _labels_of(readable[0][1])]
     # A list with splits is read before one of everything: what both name has the split then.
     return read_lists(scan, sorted(alike, key=lambda pair: not (pair[1].split >= 0 or _split_of_file(pair[0].name))))
 
 
+def _names_classes(scan: Scan, name: str) -> bool:
+    return name.rpartition("/")[2].lower() in CLASS_FILES and bool(names_in(scan.text(name)))
+
+
 def holds_predictions(name: str) -> bool:
     """Whether a list holds what a program predicted, or a template for it, by its name: sample_submission.csv."""
-    return bool(_PREDICTIONS & set(re.split(r"[\W_]+", name.rpartition("/")[2].lower())))
+    return bool(PREDICTION_WORDS & set(re.split(r"[\W_]+", name.rpartition("/")[2].lower())))
 
 
 def unread_lists(scan: Scan) -> list[str]:
@@ -245,6 +251,7 @@ def _records(
 ) -> Iterator[Record]:
     file = table.name.rpartition("/")[2]
     of_list = _split_word(scan, table.name) if columns.split < 0 else ""
+    meant: dict[str, str] = {}
     for number, given in table.rows():
         cells = [*given, *[""] * (1 + max(columns.image, columns.label, columns.split) - len(given))]
         path = cells[columns.image]
@@ -254,6 +261,9 @@ def _records(
         if split is not None and written:
             splits[written] = split
         label, wrong = _label(cells, columns)
+        code = plain(cells[columns.numbers]) if 0 <= columns.numbers < len(cells) else ""
+        if code and canonical(label) != meant.setdefault(code, canonical(label)):
+            wrong = f"'{label[:40]}' here, and '{meant[code][:40]}' where the number is {code} too"
         if not path:
             wrong = "no path of an image"
         elif name is None:

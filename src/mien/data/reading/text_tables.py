@@ -15,6 +15,7 @@ from mien.data.reading.json_tables import json_cell, json_objects
 from mien.data.reading.reading import encoding_of
 from mien.data.reading.trees import Tree, suffix_of
 from mien.errors import DataError
+from mien.images import IMAGE_SUFFIXES
 
 MAX_LINE = 16 * 1024 * 1024
 """A longer line is no row of an image; it would be a file without line ends."""
@@ -124,13 +125,14 @@ def _shape(lines: Sequence[str]) -> tuple[str, int]:
         return lines[stated].strip()[4:] or "\t", stated + 1
     delimiter = _delimiter([line for line in lines if line.strip()][:50])
     if delimiter == " ":
-        count = next((i for i, line in enumerate(lines) if line.strip() and not line.startswith("#")), 0)
+        count = next((i for i, line in enumerate(lines) if line.strip() and not line.startswith("# ")), 0)
         return delimiter, count
     widths = [len(next(_cells([line], delimiter))) if line.strip() else 0 for line in lines[:50]]
     usual = Counter(width for width in widths if width).most_common(1)[0][0]
     skipped = 0
     while skipped < min(len(widths), _MOST_TITLES) and (
-        widths[skipped] < min(2, usual) or (lines[skipped].startswith("#") and widths[skipped] != usual)
+        (widths[skipped] < min(2, usual) and suffix_of(lines[skipped].strip()) not in IMAGE_SUFFIXES)
+        or (lines[skipped].startswith("#") and widths[skipped] != usual)
     ):
         skipped += 1
     return delimiter, skipped
@@ -138,14 +140,15 @@ def _shape(lines: Sequence[str]) -> tuple[str, int]:
 
 def _delimiter(lines: Sequence[str]) -> str:
     """What divides the cells of these lines into the same number each, the most frequent first; blanks otherwise."""
-    best, cells = " ", 1
+    best, fits, cells = " ", False, 1
     for delimiter in _DELIMITERS:
         if delimiter == ":" and (cells > 1 or any(_NO_COLON.search(line) for line in lines)):
             continue
-        counts = Counter(len(row) for row in _cells(lines, delimiter))
-        width, often = counts.most_common(1)[0] if counts else (1, 0)
-        if width > cells and often * 2 >= len(lines):
-            best, cells = delimiter, width
+        widths = [len(row) for row in _cells(lines, delimiter)]
+        width, often = Counter(widths).most_common(1)[0] if widths else (1, 0)
+        first = bool(widths) and widths[0] == width  # not so where texts in a last column hold the delimiter
+        if width > 1 and often * 2 >= len(lines) and (first, width) > (fits, cells):
+            best, fits, cells = delimiter, first, width
     return best
 
 
