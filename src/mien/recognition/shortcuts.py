@@ -82,7 +82,7 @@ def predict(
         detector: `mtcnn`, `yunet`, `haar`, `none`, or an object.
         device: `auto`, `cpu`, `cuda`, ...
         min_face: The smallest face, pixels of its longer edge.
-        abstain_below: Answers with less confidence are marked as abstained, 0 to 1.
+        abstain_below: Predictions with less confidence are marked as abstained, 0 to 1.
         tta: Classify each face in ten views; slower, a little better.
         color: Order of the channels of arrays and tensors: `rgb`, or `bgr` for OpenCV's.
         keep_images: Whether results keep their image; None: one image is kept, and of several those in memory.
@@ -107,10 +107,10 @@ def predict(
     recognizer = _recognizer(
         model, detector=detector, device=device, min_face=min_face, abstain_below=abstain_below, tta=tta
     )
-    answer: ImageResult | Results | Iterator[ImageResult] = recognizer.predict(
+    found: ImageResult | Results | Iterator[ImageResult] = recognizer.predict(
         source, color=color, keep_images=keep_images
     )
-    return answer
+    return found
 
 
 @overload
@@ -209,12 +209,12 @@ def watch(
 
 
 def network_threads() -> int:
-    """Threads of each network of a watch: its stages run side by side, and must not hold each other up."""
+    """Threads of each network of a watch: its stages run in parallel and share the processor."""
     return max(1, (os.cpu_count() or 1) // 2)
 
 
 def _recognizer(model: Model | Sequence[Model], *, detector: str | FaceDetector, **options: Any) -> Recognizer:
-    """A recognizer with these options: the one of before, unless a model's file is another one now."""
+    """A recognizer with these options; the same one as before unless a model file has changed."""
     models = (model,) if isinstance(model, str | Path | ModelFile) else tuple(model)
     if not isinstance(detector, str):
         return Recognizer(models, detector=detector, **options)
