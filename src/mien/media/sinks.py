@@ -28,9 +28,9 @@ class Sink(Protocol):
         ...
 
     def finish(self, skipped: Mapping[str, int] | None = None) -> None:
-        """Writes what stands after the last result.
+        """Writes the end of the output.
 
-        skipped: how many files of folders were no images, by what they are.
+        skipped: counts of files in folders that are no images, by kind.
         """
         ...
 
@@ -141,7 +141,7 @@ def open_sink(
 ) -> Iterator[Sink]:
     """A sink by the name of its format, into the file `output`, or standard output where there is none.
 
-    skipped: how many files were no images, by what they are; looked at when the block ends.
+    skipped: counts of files that are no images, by kind; read when the block ends.
     The file appears when the block ends well. Raises OutputError at once where it can't be written.
     """
     if format_name not in _SINKS:
@@ -171,9 +171,9 @@ def _cells(face: Face) -> tuple[Any, ...]:
     ranked = face.top(2)[1:]
     runner_up = f"{ranked[0][0]} {ranked[0][1]:.2f}" if ranked else ""
     color = "#{:02x}{:02x}{:02x}".format(*color_rgb(face.expression))
-    answer = Text(f"unsure ({face.expression})", "dim") if face.abstained else Text(face.expression, f"bold {color}")
+    shown = Text(f"unsure ({face.expression})", "dim") if face.abstained else Text(face.expression, f"bold {color}")
     place = f"{box.x1:.0f},{box.y1:.0f} {box.width:.0f}x{box.height:.0f}"
-    return place, f"{face.detection_score:.2f}", answer, f"{face.confidence:.2f}", Text(runner_up, "dim")
+    return place, f"{face.detection_score:.2f}", shown, f"{face.confidence:.2f}", Text(runner_up, "dim")
 
 
 def _one_line(text: str) -> str:

@@ -1,4 +1,4 @@
-"""From what a user names (a file, a folder, a camera, an address, standard input) to frames."""
+"""Opens a file, folder, camera, address or standard input as a source of frames."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def open_video(
     live: bool | None = None,
     give_up_after_s: float = GIVE_UP_AFTER_S,
 ) -> CountingSource:
-    """Frames from whatever `source` names; it has been opened, and gives frames once.
+    """Opens a source of frames; it can be read once.
 
     - a video file: exact times, upright, RGB; a damaged packet is left out and counted in `.skipped`
     - an animated GIF, PNG, WebP or AVIF: every frame at its own time
@@ -33,10 +33,10 @@ def open_video(
     - a number, also as text: a camera; live, the newest frame wins
     - rtsp://, rtmp://, udp://, http://, https://: a live stream, opened again when it is lost, until no frame has come
       for `give_up_after_s` seconds; a file on a web server is read like a file
-    - "-": standard input: a container that can be read from front to back, or bare frames as `raw` says
+    - "-": standard input: a container that can be read from front to back, or bare frames in the format `raw`
 
-    raw: for standard input only. rate: frames a second, for folders and formats without times. live: overrides what the
-    kind of source says: whether frames come in real time and who is slow misses some.
+    raw: for standard input only. rate: frames a second, for folders and formats without times. live: overrides
+    whether frames arrive in real time, so that a slow reader misses some.
     Raises VideoError, also while frames are read; MissingExtraError without PyAV.
     """
     if rate is not None and not 0 < rate <= 1000:

@@ -23,7 +23,7 @@ class CountingSource(FrameSource, Protocol):
 
 
 class Relayed:
-    """The same frames as `source`'s. Who closes it does not wait for the device or the network.
+    """The frames of `source`. Closing it does not wait for the device or the network.
 
     newest: a frame that was not taken in time makes way for the next one, as behind a camera; otherwise it waits.
     """
@@ -66,7 +66,7 @@ class Relayed:
             self.close()
 
     def close(self) -> None:
-        """Ends the iteration; the source itself is let go when its read comes back."""
+        """Ends the iteration; the source is closed when its pending read returns."""
         self._closed.set()
         self._source.close()
 
@@ -76,7 +76,7 @@ class Relayed:
                 self._hand_over(frame, wait=not self._newest)
                 if self._closed.is_set():
                     return
-        except BaseException as error:  # whatever it is, the reader of the frames must learn of it
+        except BaseException as error:  # raised in the thread that takes the frames
             self._hand_over(error, wait=True)
         else:
             self._hand_over(None, wait=True)
