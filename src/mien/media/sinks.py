@@ -6,10 +6,11 @@ import csv
 import io
 import json
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, TextIO
 
 from mien.errors import OutputError
 from mien.files import atomic_text
@@ -20,26 +21,28 @@ from mien.results.rows import columns, image_rows
 FORMATS = ("table", "json", "jsonl", "csv")
 
 
-class Sink(Protocol):
-    """Takes results one by one."""
+class Sink(ABC):
+    """Takes results one by one and writes them to a text file."""
 
+    def __init__(self, file: TextIO, model: ModelSummary) -> None:
+        self._file, self._labels = file, model.labels
+
+    @abstractmethod
     def write(self, result: ImageResult) -> None:
         """Takes one result."""
-        ...
 
-    def finish(self, skipped: Mapping[str, int] | None = None) -> None:
+    def finish(self, skipped: Mapping[str, int] | None = None) -> None:  # noqa: B027 (most formats have no end)
         """Writes the end of the output.
 
         skipped: counts of files in folders that are no images, by kind.
         """
-        ...
 
 
-class JsonSink:
+class JsonSink(Sink):
     """One document, `{"model": {...}, "images": [...]}`, written as results come: memory stays flat."""
 
     def __init__(self, file: TextIO, model: ModelSummary) -> None:
-        self._file = file
+        super().__init__(file, model)
         self._separator = "\n"
         file.write(f'{{"model": {_json(model.to_dict())}, "images": [')
 
@@ -53,26 +56,20 @@ class JsonSink:
         self._file.write("\n]" + (f', "skipped": {_json(dict(skipped))}' if skipped else "") + "}\n")
 
 
-class JsonLinesSink:
-    """One JSON object a line, one line an image."""
-
-    def __init__(self, file: TextIO, model: ModelSummary) -> None:
-        self._file = file
+class JsonLinesSink(Sink):
+    """One JSON object per line, one line per image."""
 
     def write(self, result: ImageResult) -> None:
         """Writes one line, at once: a reader at the other end of a pipe can follow."""
         self._file.write(_json(result.to_dict()) + "\n")
         self._file.flush()
 
-    def finish(self, skipped: Mapping[str, int] | None = None) -> None:
-        """Nothing more to write."""
 
-
-class CsvSink:
+class CsvSink(Sink):
     """The rows of `mien.results.rows`: one for each face, one for an image without faces or unreadable."""
 
     def __init__(self, file: TextIO, model: ModelSummary) -> None:
-        self._labels = model.labels
+        super().__init__(file, model)
         self._rows = csv.writer(file, lineterminator="\n")
         self._rows.writerow(columns(model.labels))
 
@@ -80,17 +77,14 @@ class CsvSink:
         """Writes an image's rows."""
         self._rows.writerows(image_rows(result, self._labels))
 
-    def finish(self, skipped: Mapping[str, int] | None = None) -> None:
-        """Nothing more to write."""
 
-
-class TableSink:
+class TableSink(Sink):
     """A table for people, one row a face. Its columns are as wide as their content, so it comes at the end."""
 
     def __init__(self, file: TextIO, model: ModelSummary) -> None:
         from rich.table import Table
 
-        self._file = file
+        super().__init__(file, model)
         self._table = Table(box=None, pad_edge=False, header_style="bold")
         self._table.add_column("image", overflow="fold")
         for heading in ("face", "box", "found"):

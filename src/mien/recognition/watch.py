@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from mien.errors import MienError
 from mien.files import ClosedAtExit
+from mien.media.video.channels import Channel
 from mien.media.video.frames import Frame, FrameSource
-from mien.recognition.channels import Channel
 from mien.recognition.classifier import FaceSteps
 from mien.recognition.region import Region, cut_out, moved
 from mien.recognition.scheduling import Crops
@@ -223,7 +223,7 @@ class Watch(ClosedAtExit):
         self._source.close()
 
     def _decode(self) -> None:
-        error: Exception | None = None
+        error: BaseException | None = None
         try:
             self._read()
         except Exception as reason:  # raised in the consumer
@@ -243,7 +243,7 @@ class Watch(ClosedAtExit):
             started = time.perf_counter()
 
     def _follow(self) -> None:
-        error: Exception | None = None
+        error: BaseException | None = None
         try:
             while frames := self._frames.take():
                 item = self._detect(frames[0])
@@ -293,7 +293,7 @@ class Watch(ClosedAtExit):
             return None
 
     def _classify(self) -> None:
-        error: Exception | None = None
+        error: BaseException | None = None
         try:
             while items := self._followed.take(_BATCH, least=1 if self._live else _BATCH):
                 if not all(

@@ -38,6 +38,11 @@ class FrameSource(Protocol):
     rate: float | None
     frames: int | None
 
+    @property
+    def skipped(self) -> int:
+        """Damaged frames or images left out so far."""
+        ...
+
     def __iter__(self) -> Iterator[Frame]:
         """The frames. Raises VideoError if the source fails; earlier frames are valid."""
         ...

@@ -10,9 +10,10 @@ from mien.media.video.animations import open_animation
 from mien.media.video.camera import Camera
 from mien.media.video.files import open_file
 from mien.media.video.folders import ImageFolder
+from mien.media.video.frames import FrameSource
 from mien.media.video.network import GIVE_UP_AFTER_S, is_address, open_address
 from mien.media.video.pipes import RawFormat, open_pipe
-from mien.media.video.relay import CountingSource, Relayed
+from mien.media.video.relay import Relayed
 
 __all__ = ["RawFormat", "open_video"]
 
@@ -24,7 +25,7 @@ def open_video(
     rate: float | None = None,
     live: bool | None = None,
     give_up_after_s: float = GIVE_UP_AFTER_S,
-) -> CountingSource:
+) -> FrameSource:
     """Opens a source of frames; it can be read once.
 
     - a video file: exact times, upright, RGB; a damaged packet is left out and counted in `.skipped`
@@ -43,7 +44,7 @@ def open_video(
         raise VideoError(f"{rate:g} frames a second; expected above 0, 1000 at most")
     if raw is not None and source != "-":
         raise VideoError(f"{source}: raw frames are read from standard input only; give - as the source")
-    opened: CountingSource
+    opened: FrameSource
     if isinstance(source, int) or (isinstance(source, str) and source.isdecimal()):
         opened = Relayed(Camera(_camera_number(source)), newest=True)
     elif source == "-":

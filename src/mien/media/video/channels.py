@@ -19,7 +19,7 @@ class Channel(Generic[T]):
         self._weight = 0.0
         self._changed = threading.Condition()
         self._ended = self._stopped = self._sender_waits = False
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         """The error that ended the sender; valid once all items are taken."""
         self.dropped = 0
 
@@ -53,7 +53,7 @@ class Channel(Generic[T]):
             self._changed.notify_all()
             return [item for item, _ in taken]
 
-    def end(self, error: Exception | None = None) -> None:
+    def end(self, error: BaseException | None = None) -> None:
         """Marks the end of the items. error: why the sender failed."""
         with self._changed:
             self._ended = True
