@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 
 from mien.image_arrays import ColorOrder
 from mien.model_file import DEFAULT_MODEL, ModelFile
@@ -14,52 +14,52 @@ from mien.recognition.recognizer import Recognizer
 
 if TYPE_CHECKING:
     from mien.faces import FaceDetector
+    from mien.media.overlay import Privacy
     from mien.media.video.frames import FrameSource
     from mien.recognition.outputs import OutputSummary
     from mien.recognition.recognizer import Model, Source
     from mien.recognition.watch import Watch
     from mien.results import ImageResult, Results
 
+    VideoSource = str | int | Path | FrameSource
 
+
+class _PredictOptions(TypedDict, total=False):
+    """The keywords of `predict`, for its overloads."""
+
+    model: Model | Sequence[Model]
+    detector: str | FaceDetector
+    device: str
+    min_face: int
+    abstain_below: float
+    tta: bool
+    color: ColorOrder
+    keep_images: bool | None
+
+
+class _WatchOptions(TypedDict, total=False):
+    """The keywords of `watch` but `out`, for its overloads."""
+
+    model: Model | Sequence[Model]
+    detector: str | FaceDetector
+    device: str
+    min_face: int
+    abstain_below: float
+    every: int | None
+    smooth_s: float
+    max_seconds: float | None
+    live: bool | None
+    keep_images: bool
+    privacy: Privacy
+
+
+# A str is a Sequence, and so is bytes: the first overload that fits counts.
 @overload
-def predict(  # type: ignore[overload-overlap]
-    source: Source,
-    *,
-    model: Model | Sequence[Model] = DEFAULT_MODEL,
-    detector: str | FaceDetector = "mtcnn",
-    device: str = "auto",
-    min_face: int = 20,
-    abstain_below: float = 0.0,
-    tta: bool = False,
-    color: ColorOrder = "rgb",
-    keep_images: bool | None = None,
-) -> ImageResult: ...
+def predict(source: Source, **options: Unpack[_PredictOptions]) -> ImageResult: ...  # type: ignore[overload-overlap]
 @overload
-def predict(  # type: ignore[overload-overlap]
-    source: Sequence[Source],
-    *,
-    model: Model | Sequence[Model] = DEFAULT_MODEL,
-    detector: str | FaceDetector = "mtcnn",
-    device: str = "auto",
-    min_face: int = 20,
-    abstain_below: float = 0.0,
-    tta: bool = False,
-    color: ColorOrder = "rgb",
-    keep_images: bool | None = None,
-) -> Results: ...
+def predict(source: Sequence[Source], **options: Unpack[_PredictOptions]) -> Results: ...  # type: ignore[overload-overlap]
 @overload
-def predict(
-    source: Iterable[Source],
-    *,
-    model: Model | Sequence[Model] = DEFAULT_MODEL,
-    detector: str | FaceDetector = "mtcnn",
-    device: str = "auto",
-    min_face: int = 20,
-    abstain_below: float = 0.0,
-    tta: bool = False,
-    color: ColorOrder = "rgb",
-    keep_images: bool | None = None,
-) -> Iterator[ImageResult]: ...
+def predict(source: Iterable[Source], **options: Unpack[_PredictOptions]) -> Iterator[ImageResult]: ...
 def predict(
     source: Any,
     *,
@@ -114,41 +114,11 @@ def predict(
 
 
 @overload
-def watch(
-    source: str | int | Path | FrameSource,
-    *,
-    out: None = None,
-    model: Model | Sequence[Model] = DEFAULT_MODEL,
-    detector: str | FaceDetector = "mtcnn",
-    device: str = "auto",
-    min_face: int = 20,
-    abstain_below: float = 0.0,
-    every: int | None = None,
-    smooth_s: float = 0.5,
-    max_seconds: float | None = None,
-    live: bool | None = None,
-    keep_images: bool = False,
-    privacy: Literal["none", "blur", "box"] = "none",
-) -> Watch: ...
+def watch(source: VideoSource, *, out: None = None, **options: Unpack[_WatchOptions]) -> Watch: ...
 @overload
+def watch(source: VideoSource, *, out: str | Path, **options: Unpack[_WatchOptions]) -> OutputSummary: ...
 def watch(
-    source: str | int | Path | FrameSource,
-    *,
-    out: str | Path,
-    model: Model | Sequence[Model] = DEFAULT_MODEL,
-    detector: str | FaceDetector = "mtcnn",
-    device: str = "auto",
-    min_face: int = 20,
-    abstain_below: float = 0.0,
-    every: int | None = None,
-    smooth_s: float = 0.5,
-    max_seconds: float | None = None,
-    live: bool | None = None,
-    keep_images: bool = False,
-    privacy: Literal["none", "blur", "box"] = "none",
-) -> OutputSummary: ...
-def watch(
-    source: str | int | Path | FrameSource,
+    source: VideoSource,
     *,
     out: str | Path | None = None,
     model: Model | Sequence[Model] = DEFAULT_MODEL,
@@ -161,7 +131,7 @@ def watch(
     max_seconds: float | None = None,
     live: bool | None = None,
     keep_images: bool = False,
-    privacy: Literal["none", "blur", "box"] = "none",
+    privacy: Privacy = "none",
 ) -> Watch | OutputSummary:
     """Tracks the faces of a video, camera or stream; with `out`, writes the results into a folder.
 
