@@ -254,9 +254,10 @@ class Recognizer:
             ValueError: A number is out of range.
 
         Example:
-            >>> for frame in Recognizer().watch("talk.mp4"):  # doctest: +SKIP
+            >>> for frame in Recognizer().watch("src/mien/examples"):  # a folder of images is a video, too
             ...     for face in frame:
             ...         print(frame.time_s, face.track, face.smoothed_expression)
+            0.0 1 happy
         """
         from mien.media.video.opening import open_video
         from mien.recognition.region import as_region

@@ -162,6 +162,8 @@ def watch(
 
     Example:
         >>> import mien
+        >>> [len(frame) for frame in mien.watch("src/mien/examples")]  # a folder of images is a video, too
+        [1]
         >>> mien.watch("talk.mp4", out="talk/").written  # doctest: +SKIP
         ('talk/timeline.csv', 'talk/plot.png', 'talk/drawn.mp4')
     """

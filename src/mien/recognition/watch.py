@@ -98,9 +98,10 @@ class Watch(ClosedAtExit):
 
     Example:
         >>> import mien
-        >>> with mien.watch("talk.mp4") as watch:  # doctest: +SKIP
-        ...     for frame in watch:
-        ...         print(frame.time_s, [face.smoothed_expression for face in frame])
+        >>> with mien.watch("src/mien/examples") as watch:
+        ...     expressions = [face.smoothed_expression for frame in watch for face in frame]
+        >>> expressions, watch.stats().returned
+        (['happy'], 1)
     """
 
     def __init__(

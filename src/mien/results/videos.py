@@ -23,6 +23,13 @@ class TrackedFace:
         smoothed: Label -> the probability over the track's last moments, by a filter with a time constant; they sum
             to 1.
         smoothed_expression: The most likely label by `smoothed`.
+
+    Example:
+        >>> import mien
+        >>> (frame,) = mien.watch("src/mien/examples")
+        >>> face = frame[0]
+        >>> face.track, face.smoothed_expression, face.face.expression, round(face.box.width)
+        (1, 'happy', 'happy', 91)
     """
 
     track: int
@@ -59,6 +66,11 @@ class FrameResult:
         faces: From left to right.
         latency_s: Seconds from its arrival to its result, for live sources; else None.
         image: uint8 RGB (H, W, 3), with `keep_images`; else None.
+
+    Example:
+        >>> import mien
+        >>> list(mien.watch("src/mien/examples"))
+        [FrameResult(0, 0.000 s, 512x512, 1 face: happy 1.00)]
     """
 
     frame: int
