@@ -5,14 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from made_frames import MODEL
 from mien.errors import OutputError, VideoError
 from mien.recognition.outputs import Ending, NamedOutput, OutputSummary, write_outputs
 from mien.recognition.watch import StageSeconds, WatchStats
+from mien.recognition.watch_files import WatchWriter
 from mien.results import FrameResult
 
 
@@ -154,3 +157,55 @@ def test_a_video_error_of_an_output_is_no_lost_source() -> None:
     with pytest.raises(VideoError, match="encoded"):
         write_outputs(Frames(20), outputs, draw=draw, live=False)  # type: ignore[arg-type]
     assert rows.closed == 1
+
+
+@dataclass
+class Source:
+    name: str
+    live: bool = False
+    rate: float | None = 25.0
+
+
+def test_a_writer_that_never_starts_closes_what_was_added() -> None:
+    frames, rows = Frames(3), Kept()
+    frames.source = Source("talk")  # type: ignore[attr-defined]
+    with (
+        pytest.raises(OutputError, match="a timeline can't be written as"),
+        WatchWriter(frames, MODEL) as writer,
+    ):  # type: ignore[arg-type]
+        writer.add(rows, name="rows.csv")
+        writer.add_timeline(Path("a.docx"))
+    assert (frames.closed, rows.closed, rows.frames) == (True, 1, [])
+
+
+def test_a_writer_gives_all_frames_to_its_outputs_and_counts_them(tmp_path: Path) -> None:
+    frames, rows, drawn = Frames(3), Kept(), Kept()
+    frames.source = Source("talk")  # type: ignore[attr-defined]
+    with WatchWriter(frames, MODEL) as writer:  # type: ignore[arg-type]
+        writer.add(rows)
+        writer.add(drawn, name="drawn", drawn=True)
+        writer.add_timeline(tmp_path / "rows.csv", source="my talk")
+        done = writer.write()
+    assert (rows.frames, drawn.frames, writer.counter.summary().frames) == ([0, 1, 2], [0, 1, 2], 3)
+    assert done.written == ("drawn", str(tmp_path / "rows.csv"))
+    assert (tmp_path / "rows.csv").read_text().count("my talk") == 3
+
+
+def test_a_recording_whose_sound_cannot_be_read_is_made_without_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("av")
+    from made_video import make_clip
+    from mien.media.video.files import open_file
+
+    source = make_clip(tmp_path / "talk.mp4", frames=3)
+    opened = open_file(source)
+    source.write_bytes(b"replaced")
+    frames = Frames(3)
+    frames.source = opened  # type: ignore[attr-defined]
+    with WatchWriter(frames, MODEL) as writer:  # type: ignore[arg-type]
+        writer.add_recording(tmp_path / "drawn.mp4")
+        writer.write()
+    opened.close()
+    assert (tmp_path / "drawn.mp4").stat().st_size > 0
+    assert "recorded without sound" in caplog.text

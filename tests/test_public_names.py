@@ -28,8 +28,10 @@ ASTRONAUT = "src/mien/examples/astronaut.png"
 WITH_EXAMPLES = (
     "mien.results.faces",
     "mien.results.images",
+    "mien.results.videos",
     "mien.recognition.recognizer",
     "mien.recognition.shortcuts",
+    "mien.recognition.watch",
     "mien.model_file",
     "mien.releases",
 )

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from mien.errors import VideoError
 from mien.faces import make_detector
+from mien.media.video.channels import Channel
 from mien.media.video.frames import Frame
-from mien.recognition.channels import Channel
 from mien.recognition.recognizer import Recognizer
 from mien.recognition.watch import _Pace
 from mien.results import Detections
@@ -106,7 +106,7 @@ def test_every_frame_of_a_file_in_order_with_its_faces(tiny: Path) -> None:
     assert face.smoothed == pytest.approx(face.face.probabilities, abs=1e-4)  # nothing moves
     assert (results[0].width, results[0].height) == (120, 90)
     stats = watch.stats()
-    assert (stats.seen, stats.answered, stats.dropped, stats.faces, stats.detect_every) == (83, 83, 0, 166, 5)
+    assert (stats.decoded, stats.returned, stats.dropped, stats.faces, stats.detect_every) == (83, 83, 0, 166, 5)
     assert stats.latency_p95_s is None
     assert min(stats.stages.decode, stats.stages.detect, stats.stages.follow, stats.stages.classify) > 0
     assert source.closed
@@ -149,7 +149,7 @@ def test_a_live_source_drops_what_comes_too_fast_and_counts_it(tiny: Path) -> No
     stats = watch.stats()
     assert numbers == sorted(set(numbers))
     assert len(numbers) < 40
-    assert stats.seen == 60 == len(numbers) + stats.dropped
+    assert stats.decoded == 60 == len(numbers) + stats.dropped
     assert numbers[-1] >= 58  # the newest wins
     assert stats.latency_p95_s is not None
     assert stats.latency_p50_s is not None

@@ -1,4 +1,4 @@
-"""The user's cache folder, and files that are fetched into it because the user asked: whole, and checked by sha256."""
+"""The user's cache folder, and files that are fetched into it on request, complete and checked by sha256."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def crop_faces(
     """RGB image (H, W, 3) -> uint8 face crops (N, size, size, channels), in the order of the detections.
 
     channels: 3 for RGB, 1 for grey (luma of ITU-R BT.601). Where a square reaches over the image's border, the
-    border's pixels are repeated. Detections that are `cropped` are only resized, whatever `spec` says.
+    border's pixels are repeated. Detections that are `cropped` are only resized, without `spec`.
     Raises ValueError for other channels.
     """
     if channels not in (1, 3):
@@ -79,7 +79,7 @@ def ten_views(faces: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _roll(landmarks: NDArray[np.float32]) -> float:
-    """The angle in radians, clockwise as seen, by which the line through the eyes is off level."""
+    """The angle in radians, clockwise on the screen, by which the line through the eyes is off level."""
     dx, dy = (landmarks[1] - landmarks[0]).tolist()
     return math.atan2(dy, dx)
 

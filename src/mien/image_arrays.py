@@ -79,8 +79,8 @@ def split_batch(array: NDArray[Any], source: str) -> list[NDArray[np.uint8]]:
 def rgb_array(array: NDArray[Any], source: str, *, color: ColorOrder = "rgb") -> NDArray[np.uint8]:
     """One image in memory as uint8 (H, W, 3), RGB, contiguous.
 
-    array: (H, W) or (H, W, 1) grey, (H, W, 3), or (H, W, 4) with alpha, which is laid on white. Whole numbers of any
-    type are of 0 to 255; floats of 0 to 1, or of 0 to 255 where the largest says so. color: the order of three or four
+    array: (H, W) or (H, W, 1) grey, (H, W, 3), or (H, W, 4) with alpha, which is laid on white. Integers of any
+    type are 0 to 255; floats are 0 to 1, or 0 to 255 if the largest is above 1. color: the order of three or four
     channels. source: its name in errors.
 
     Raises ImageError, in one line, for other shapes and types, NaN, values out of range, and where the range

@@ -45,7 +45,7 @@ IMAGE_SUFFIXES = frozenset(
         *(".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
     }
 )
-"""File names that are taken for images unseen when a folder is searched; `image_kind` tells what others are."""
+"""Suffixes of files in a folder that count as images; of others `image_kind` reads the first bytes."""
 
 VIDEO_SUFFIXES = frozenset(
     {

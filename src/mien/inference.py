@@ -1,7 +1,7 @@
 """The only place that opens networks: ONNX graphs with onnxruntime on any device, and mien's own OpenVINO exports.
 
-Since 1.29 onnxruntime tells its makers by default, on every system, which models it opens and how they run, and keeps a
-number for the machine. It decides so while it is imported; `import mien` says no before (ORT_DISABLE_TELEMETRY).
+Since 1.29, onnxruntime reports by default, on every system, which models it opens and how they run, with an identifier
+of the machine. It decides this during its import, so `import mien` turns it off before (ORT_DISABLE_TELEMETRY).
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ def open_network(
 ) -> Any:
     """An onnxruntime session for a file's path or a graph's bytes; raises whatever onnxruntime does.
 
-    threads: for the network; 0 lets onnxruntime choose. spin: the threads wait busily for their next piece of work,
-    which is quicker where the network is all that runs, and takes the cores from whatever else does. any_shape: inputs
-    change their shape from call to call; memory is then not kept for the largest of each. device: as `check_device`;
-    where it does not work here, the processor does the work, and a warning says so once.
+    threads: for the network; 0 lets onnxruntime choose. spin: threads wait busily for work, which is faster if the
+    network runs alone, and slows down other work. any_shape: inputs change their shape from call to call; memory is
+    then not kept for the largest of each. device: as in `check_device`; if it does not work here, the processor is
+    used, with one warning.
     """
     import onnxruntime as ort
 
@@ -106,7 +106,7 @@ def device_of(session: Any) -> str:
 
 
 def _chosen(device: str) -> str:
-    """A device's name, without number, that this onnxruntime has; warns where it lacks what was asked for."""
+    """The name of an available device, without number; warns if the requested one is not available."""
     name = check_device(device).partition(":")[0]
     if name == "cpu":
         return name

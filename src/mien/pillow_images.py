@@ -111,7 +111,7 @@ def pixels_of(image: Image.Image, source: str, *, grey: bool, scale: int = 1) ->
 
 
 def tiff_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height of a TIFF that Pillow does not open; None where it does not say."""
+    """Width and height of a TIFF that Pillow does not open; None if it states none."""
     from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
     file = io.BytesIO(data)

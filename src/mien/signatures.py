@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 HEAD_BYTES = 512
-"""How much of a file's beginning is looked at; shorter beginnings are judged as far as they go."""
+"""Bytes of a file's beginning that are read; a shorter file is judged by what it has."""
 
 IMAGE_KINDS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WebP", "PPM", "AVIF", "HEIC", "JPEG 2000")
 
@@ -23,7 +23,7 @@ _PPM = re.compile(rb"P(?:[1-6]\s+(?:#|\d)|[Ff]\s+-?\d)")
 _BMP_HEADERS = {12, 16, 40, 52, 56, 64, 108, 124}
 _AVIF_BRANDS = {b"avif", b"avis"}
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
-_HEIF_BRANDS = {b"mif1", b"mif2", b"msf1", b"miaf"}  # say HEIF, not what is inside: the other brands do
+_HEIF_BRANDS = {b"mif1", b"mif2", b"msf1", b"miaf"}  # HEIF in general; the other brands name the content
 _RAW = "a raw camera file"
 _ARCHIVE = "an archive"
 _OTHERS = (
@@ -113,7 +113,7 @@ def _describe_text(head: bytes) -> str:
 
 
 def _heif_kind(head: bytes) -> str | None:
-    """AVIF, HEIC and videos share one container: the brands in its first box tell them apart."""
+    """AVIF, HEIC and videos share one container: the brands in its first box differ."""
     end = min(int.from_bytes(head[:4], "big"), len(head))
     major = head[8:12]
     brands = {major, *(head[at : at + 4] for at in range(16, end - 3, 4))}

@@ -1,6 +1,6 @@
 """Checks JPEG and PNG files before they are decoded: their size, and whether all their pixels are there.
 
-Decoders fill what is lost with grey and say nothing. A file that lacks nothing but its end marker is completed.
+Decoders silently fill missing parts with grey. A file that lacks only its end marker is completed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _JPEG_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PLAIN_PNG = {(8, 0), (8, 2)}  # (bits, colour type): grey and RGB, which OpenCV reads right
 _END_OF_JPEG = b"\xff\xd9"
 _RESTARTS = tuple(bytes((0xFF, 0xD0 + number)) for number in range(8))
-_MOST_PIXELS = 1 << 30  # for Pillow; the size was looked at before
+_MOST_PIXELS = 1 << 30  # for Pillow; the size was checked before
 _END_OF_PNG = b"\0\0\0\0IEND\xaeB`\x82"
 
 
@@ -103,7 +103,7 @@ def check_jpeg(data: bytes, most_pixels: int) -> Checked | None:
         whole = _completed_jpeg(data, scan, frame) if size[0] * size[1] <= most_pixels else None
     in_one_scan = bool(scan) and data[scan + 4 : scan + 5] == bytes([components])
     scalable = frame in {0xC0, 0xC1} and in_one_scan  # others are held as a whole, whatever the scale
-    # A completed file goes to Pillow, which keeps libjpeg's complaints to itself.
+    # A completed file goes to Pillow, which does not print the warnings of libjpeg.
     return Checked(*size, whole, components in (1, 3) and whole is data, scalable)
 
 

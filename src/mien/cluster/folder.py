@@ -5,48 +5,12 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
 
 from mien.cluster.remote import is_url, open_url
 from mien.errors import OutputError
 from mien.files import atomic_path, make_folder, write_bytes
-
-
-class OutputFolder(Protocol):
-    """A flat folder of files."""
-
-    name: str
-
-    def names(self) -> set[str]:
-        """The complete files; empty if the folder is missing."""
-        ...
-
-    def make(self) -> None:
-        """Makes the folder if it is missing. Raises OutputError."""
-        ...
-
-    def write(self, name: str, data: bytes) -> None:
-        """Writes a whole file. Raises OutputError."""
-        ...
-
-    def write_file(self, name: str, made: Path) -> None:
-        """Writes a whole file from one on this machine's disk. Raises OutputError."""
-        ...
-
-    def local(self, name: str) -> AbstractContextManager[Path]:
-        """A local path of a file, valid while the block runs."""
-        ...
-
-    def read(self, name: str) -> bytes:
-        """A whole file."""
-        ...
-
-
-def output_folder(place: str) -> OutputFolder:
-    """The folder at a path or URL. Raises DataError or MissingExtraError for a URL that can't be used."""
-    return UrlFolder(place) if is_url(place) else LocalFolder(place)
 
 
 class LocalFolder:
@@ -57,7 +21,7 @@ class LocalFolder:
         self._path = Path(place)
 
     def names(self) -> set[str]:
-        """All files but hidden ones; unfinished files of a killed run are hidden."""
+        """The complete files; empty if the folder is missing. Unfinished files of a killed run are hidden."""
         try:
             return {p.name for p in self._path.iterdir() if not p.name.startswith(".")}
         except FileNotFoundError:
@@ -152,3 +116,12 @@ class UrlFolder:
         except Exception as error:
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
             raise OutputError(f"{place}: can't be {verb} ({reason}); check the URL and your access to it") from error
+
+
+OutputFolder = LocalFolder | UrlFolder
+"""A flat folder of files."""
+
+
+def output_folder(place: str) -> OutputFolder:
+    """The folder at a path or URL. Raises DataError or MissingExtraError for a URL that can't be used."""
+    return UrlFolder(place) if is_url(place) else LocalFolder(place)

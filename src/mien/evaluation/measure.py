@@ -171,7 +171,7 @@ def _confusion_figures(confusion: Indices, classes: int) -> dict[str, Any]:
 def _likelihood_figures(
     p: Floats | None, right: Indices, known: NDArray[np.bool_], possible: NDArray[np.bool_]
 ) -> dict[str, Any]:
-    """Top-2 accuracy and log-likelihood. known: (K,), classes of the model; possible: (N,), the prediction can be right."""
+    """Top-2 accuracy and log-likelihood. known: (K,), classes of the model; possible: (N,), answerable."""
     if p is None:
         return {"top_2_accuracy": None, "nll": None, "nll_n": 0}
     # Classes that the model lacks score -1: among zeros they would enter the top 2 by their index alone.

@@ -38,7 +38,7 @@ def make_detector(
 ) -> FaceDetector:
     """A detector by its name, one of `DETECTORS`.
 
-    min_face: the smallest face to look for, pixels. cascade: a cascade file for `haar`. yunet_weights: the weights of
+    min_face: the smallest face to detect, pixels. cascade: a cascade file for `haar`. yunet_weights: the weights of
     `yunet`, where they are not in the cache. threads: for `mtcnn`'s networks; 0 lets onnxruntime choose. device: where
     these run, as in `mien.inference`; the others run on the processor.
     Raises DetectorError for unknown names, an impossible min_face, and files that are missing or wrong.

@@ -15,7 +15,7 @@ Image = NDArray[np.uint8]
 def nms(boxes: Floats, scores: Floats, threshold: float, *, by_smaller: bool = False) -> NDArray[np.intp]:
     """Greedy non-maximum suppression: the indices that stay, best score first.
 
-    boxes (N, 4), scores (N,). A box goes when its overlap with a better one that stays is above `threshold`. Overlap
+    boxes (N, 4), scores (N,). A box is dropped if it overlaps a better one by more than `threshold`. Overlap
     is intersection over union, or over the smaller area (`by_smaller`: also removes a box inside another).
     """
     order = np.argsort(-scores, kind="stable")

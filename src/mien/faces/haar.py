@@ -39,7 +39,7 @@ class Haar:
     ) -> None:
         """cascade: any OpenCV cascade file; without it the frontal face one that OpenCV ships.
 
-        min_face: the smallest face to look for, pixels. scale_factor: from one window size to the next, above 1.
+        min_face: the smallest face to detect, pixels. scale_factor: from one window size to the next, above 1.
         min_neighbours: how many windows must agree. max_side: a larger image is worked on at this size.
         Raises DetectorError where the file is missing or not a cascade.
         """

@@ -35,7 +35,7 @@ class Mtcnn:
         threads: int = 0,
         device: str = "cpu",
     ) -> None:
-        """min_face: the smallest face to look for, pixels. thresholds: of the three networks' scores, 0 to 1.
+        """min_face: the smallest face to detect, pixels. thresholds: of the three networks' scores, 0 to 1.
 
         scale_factor: from one pyramid level to the next, 0 to 1 (0.709 halves the area). max_side: a larger image
         is worked on at this size, which bounds time and memory; min_face then counts in the shrunk image.

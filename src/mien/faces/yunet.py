@@ -20,7 +20,7 @@ FILE = "face_detection_yunet_2023mar.onnx"
 URL = f"https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/{FILE}"
 SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
 
-# YuNet was trained on faces of 10 to 300 px and misses many above 600 px: a large image is also looked at small.
+# YuNet was trained on faces of 10 to 300 px and misses many above 600 px: a large image is searched at two sizes.
 _SECOND_SIDE = 640
 
 # OpenCV's network invents faces where its coarsest layer has a single row or column: narrow images are widened.

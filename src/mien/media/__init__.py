@@ -1,1 +1,1 @@
-"""Images in and out: which files to read, what is drawn on them, and where answers are written."""
+"""Images and videos in and out: which files to read, and where results are written and drawn."""

@@ -1,4 +1,4 @@
-"""Images by the addresses that people have: paths, file: and data: URLs; what to do with others is said.
+"""Images by path, file: URL or data: URL; errors for other addresses name what to use instead.
 
 One place for the command line, `Recognizer` and the server.
 """
@@ -31,14 +31,14 @@ _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]")
 
 @dataclass(frozen=True, slots=True)
 class NamedImage:
-    """The bytes of an image file that are at hand, and what they are called in results and errors."""
+    """The bytes of an image file in memory, and their name in results and errors."""
 
     name: str
     data: bytes = field(repr=False)
 
 
 def resolve(source: str | Path) -> Path | NamedImage:
-    """What a path or address stands for: a path, or the bytes of a data: URL.
+    """Resolves a path or address to a path, or to the bytes of a data: URL.
 
     Raises ImageError for a data: or file: URL that is damaged, and for addresses that are not read here, with what
     to do instead: web addresses and cloud storage, streams, cameras.
@@ -72,7 +72,7 @@ def read_source(source: str | Path | NamedImage, *, max_pixels: int = MAX_PIXELS
 
 
 def source_name(source: str | Path | NamedImage) -> str:
-    """What a source is called in results and errors: the path or address as given, shortened where it holds data."""
+    """The name of a source in results and errors: the path or address as given, shortened if it holds data."""
     if isinstance(source, NamedImage):
         return source.name
     text = str(source)

@@ -36,8 +36,8 @@ def draw_frame(
 ) -> NDArray[np.uint8]:
     """A copy of the RGB image (H, W, 3) with each face's box, track, smoothed expression and how likely it is.
 
-    The plate of a face says its track, expression and percent; its bar is as long as the percent. An answer below the
-    caller's threshold is grey and has a question mark. emoji: a round face beside each box (on a hidden face: over it)
+    The plate of a face shows its track, expression and percent; its bar is as long as the percent. A prediction that
+    abstained is grey and has a question mark. emoji: a round face beside each box (on a hidden face: over it)
     shows the expression. privacy: `blur` leaves each face a few blots of colour, `box` a plain rectangle, which is the
     safer one: a network trained for it can recognise blurred faces (McPherson et al., "Defeating image
     obfuscation with deep learning", 2016). also_hide: more places to hide, as `RecentBoxes` knows them. A face
@@ -48,21 +48,21 @@ def draw_frame(
     canvas = image.copy()
     height, width = canvas.shape[:2]
     if privacy != "none":
-        for place in (*(seen.face.box for seen in faces), *also_hide):
+        for place in (*(tracked.face.box for tracked in faces), *also_hide):
             _hide(canvas, place, privacy)
-    boxes = [box_pixels(seen.face, width, height) for seen in faces]
+    boxes = [box_pixels(tracked.face, width, height) for tracked in faces]
     line, plate_height = _sizes(width, height, boxes)
-    for seen, box in zip(faces, boxes, strict=True):
-        draw_box(canvas, box, _color(seen.smoothed_expression, seen.face.abstained), line)
+    for tracked, box in zip(faces, boxes, strict=True):
+        draw_box(canvas, box, _color(tracked.smoothed_expression, tracked.face.abstained), line)
         if emoji:
-            expression = UNSURE if seen.face.abstained else seen.smoothed_expression
+            expression = UNSURE if tracked.face.abstained else tracked.smoothed_expression
             draw_badge(canvas, expression, box, 2 * plate_height, over=privacy != "none")
     most = width if len(faces) == 1 else width * 11 // 20
     taken: list[Rectangle] = []
     for i in sorted(range(len(faces)), key=lambda i: faces[i].track):  # the older track keeps its place
-        seen = faces[i]
-        percent = round(100 * seen.smoothed[seen.smoothed_expression])
-        plate = _plate(seen.track, seen.smoothed_expression, percent, seen.face.abstained, plate_height, most)
+        tracked = faces[i]
+        percent = round(100 * tracked.smoothed[tracked.smoothed_expression])
+        plate = _plate(tracked.track, tracked.smoothed_expression, percent, tracked.face.abstained, plate_height, most)
         x, y = _place(plate, boxes[i], line, taken, (width, height))
         room = canvas[y : y + plate.shape[0], x : x + plate.shape[1]]  # an image smaller than the plate cuts it off
         room[:] = plate[: room.shape[0], : room.shape[1]]
@@ -71,9 +71,9 @@ def draw_frame(
 
 
 class RecentBoxes:
-    """Where faces were a moment ago: a face that is missed for some frames stays hidden.
+    """The recent places of faces, so that a face stays hidden if the detector misses it in some frames.
 
-    hold_s: seconds that a place is kept after its track was last seen.
+    hold_s: seconds that a place is kept after its track was last detected.
     """
 
     def __init__(self, hold_s: float = 1.0) -> None:
@@ -81,8 +81,8 @@ class RecentBoxes:
         self._seen: dict[int, tuple[float, Box]] = {}
 
     def update(self, result: FrameResult) -> tuple[Box, ...]:
-        """Takes the frame; the last boxes of tracks that are not in it and were so within the last seconds."""
-        now = {seen.track: (result.time_s, seen.face.box) for seen in result.faces}
+        """Adds a frame; returns the last boxes of tracks that were lost within the last `hold_s` seconds."""
+        now = {tracked.track: (result.time_s, tracked.face.box) for tracked in result.faces}
         kept = {
             track: (time_s, box)
             for track, (time_s, box) in self._seen.items()

@@ -6,10 +6,11 @@ import csv
 import io
 import json
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, TextIO
 
 from mien.errors import OutputError
 from mien.files import atomic_text
@@ -20,26 +21,28 @@ from mien.results.rows import columns, image_rows
 FORMATS = ("table", "json", "jsonl", "csv")
 
 
-class Sink(Protocol):
-    """Takes results one by one."""
+class Sink(ABC):
+    """Takes results one by one and writes them to a text file."""
 
+    def __init__(self, file: TextIO, model: ModelSummary) -> None:
+        self._file, self._labels = file, model.labels
+
+    @abstractmethod
     def write(self, result: ImageResult) -> None:
         """Takes one result."""
-        ...
 
-    def finish(self, skipped: Mapping[str, int] | None = None) -> None:
-        """Writes what stands after the last result.
+    def finish(self, skipped: Mapping[str, int] | None = None) -> None:  # noqa: B027 (most formats have no end)
+        """Writes the end of the output.
 
-        skipped: how many files of folders were no images, by what they are.
+        skipped: counts of files in folders that are no images, by kind.
         """
-        ...
 
 
-class JsonSink:
+class JsonSink(Sink):
     """One document, `{"model": {...}, "images": [...]}`, written as results come: memory stays flat."""
 
     def __init__(self, file: TextIO, model: ModelSummary) -> None:
-        self._file = file
+        super().__init__(file, model)
         self._separator = "\n"
         file.write(f'{{"model": {_json(model.to_dict())}, "images": [')
 
@@ -53,26 +56,20 @@ class JsonSink:
         self._file.write("\n]" + (f', "skipped": {_json(dict(skipped))}' if skipped else "") + "}\n")
 
 
-class JsonLinesSink:
-    """One JSON object a line, one line an image."""
-
-    def __init__(self, file: TextIO, model: ModelSummary) -> None:
-        self._file = file
+class JsonLinesSink(Sink):
+    """One JSON object per line, one line per image."""
 
     def write(self, result: ImageResult) -> None:
         """Writes one line, at once: a reader at the other end of a pipe can follow."""
         self._file.write(_json(result.to_dict()) + "\n")
         self._file.flush()
 
-    def finish(self, skipped: Mapping[str, int] | None = None) -> None:
-        """Nothing more to write."""
 
-
-class CsvSink:
+class CsvSink(Sink):
     """The rows of `mien.results.rows`: one for each face, one for an image without faces or unreadable."""
 
     def __init__(self, file: TextIO, model: ModelSummary) -> None:
-        self._labels = model.labels
+        super().__init__(file, model)
         self._rows = csv.writer(file, lineterminator="\n")
         self._rows.writerow(columns(model.labels))
 
@@ -80,17 +77,14 @@ class CsvSink:
         """Writes an image's rows."""
         self._rows.writerows(image_rows(result, self._labels))
 
-    def finish(self, skipped: Mapping[str, int] | None = None) -> None:
-        """Nothing more to write."""
 
-
-class TableSink:
+class TableSink(Sink):
     """A table for people, one row a face. Its columns are as wide as their content, so it comes at the end."""
 
     def __init__(self, file: TextIO, model: ModelSummary) -> None:
         from rich.table import Table
 
-        self._file = file
+        super().__init__(file, model)
         self._table = Table(box=None, pad_edge=False, header_style="bold")
         self._table.add_column("image", overflow="fold")
         for heading in ("face", "box", "found"):
@@ -141,7 +135,7 @@ def open_sink(
 ) -> Iterator[Sink]:
     """A sink by the name of its format, into the file `output`, or standard output where there is none.
 
-    skipped: how many files were no images, by what they are; looked at when the block ends.
+    skipped: counts of files that are no images, by kind; read when the block ends.
     The file appears when the block ends well. Raises OutputError at once where it can't be written.
     """
     if format_name not in _SINKS:
@@ -171,9 +165,9 @@ def _cells(face: Face) -> tuple[Any, ...]:
     ranked = face.top(2)[1:]
     runner_up = f"{ranked[0][0]} {ranked[0][1]:.2f}" if ranked else ""
     color = "#{:02x}{:02x}{:02x}".format(*color_rgb(face.expression))
-    answer = Text(f"unsure ({face.expression})", "dim") if face.abstained else Text(face.expression, f"bold {color}")
+    shown = Text(f"unsure ({face.expression})", "dim") if face.abstained else Text(face.expression, f"bold {color}")
     place = f"{box.x1:.0f},{box.y1:.0f} {box.width:.0f}x{box.height:.0f}"
-    return place, f"{face.detection_score:.2f}", answer, f"{face.confidence:.2f}", Text(runner_up, "dim")
+    return place, f"{face.detection_score:.2f}", shown, f"{face.confidence:.2f}", Text(runner_up, "dim")
 
 
 def _one_line(text: str) -> str:

@@ -1,11 +1,11 @@
-"""Files of a folder that are no images: counted, so that none vanishes in silence."""
+"""Counts of the files in folders that are no images, so that none is ignored silently."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 _HINTS = {"video": " (use mien watch)"}
-_NAMED = 3  # how many names of the files that nobody expects
+_NAMED = 3  # names that are shown of unexpected files
 
 
 class SkippedFiles:
@@ -17,7 +17,7 @@ class SkippedFiles:
         self._names: dict[str, list[str]] = {}
 
     def add(self, path: str, what: str) -> None:
-        """One more. what: as `describe_file` says it."""
+        """Counts one more. what: as `describe_file` returns it."""
         kind = what.removeprefix("a ").removeprefix("an ")
         self.counts[kind] = self.counts.get(kind, 0) + 1
         names = self._names.setdefault(kind, [])

@@ -1,4 +1,4 @@
-"""From what a user names (files, folders, patterns, addresses, standard input) to images, one after another."""
+"""Expands files, folders, patterns, addresses and standard input into images, one after another."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def expand_sources(
     listing: BinaryIO | None = None,
     skipped: SkippedFiles | None = None,
 ) -> Iterator[Path | NamedImage | str]:
-    """The images that `sources` stand for, lazily, in the order given, no file twice.
+    """The images of `sources`, lazily, in the given order, no file twice.
 
-    A file stands for itself, whatever its name, also where it is missing: reading it says so. A folder stands for the
-    images below it, sorted: files with an image's suffix, and others that are images by their content; hidden names are
-    left out and links to folders are not followed. A pattern (`photos/**/*.jpg`, for shells that do not expand it)
-    stands for the files that it matches, sorted. A file: URL is a path, a data: URL (str) stands for itself. `-` stands
-    for one path or address a line on `listing` (standard input), or for the one image that comes there.
-    exclude: folders and files that are passed over inside folders, because outputs are being written to them. skipped:
-    collects the files in folders that are no images.
+    A file of any name is one image; a missing file fails when it is read. A folder gives the images below it, sorted:
+    files with an image suffix, and others that are images by their content. Hidden names are skipped, and links to
+    folders are not followed. A pattern (`photos/**/*.jpg`, for shells that do not expand it) gives the files that it
+    matches, sorted. A file: URL is a path; a data: URL (str) is one image. `-` reads one path or address per line from
+    `listing` (standard input), or the one image there.
+    exclude: folders and files that are skipped inside folders, because outputs are written to them. skipped: collects
+    the files in folders that are no images.
 
     Raises ImageError at once for a folder without images, for a pattern that matches no file, and for addresses as
     `resolve`; later for what is no list on standard input.

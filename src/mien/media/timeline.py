@@ -1,8 +1,8 @@
 """Timelines: one row for each face and frame of a video, as CSV, JSON lines or Parquet; events as JSON lines.
 
-Unlike other outputs these files do not appear whole at the end: a camera may run for days, and what was written has to
-outlive a crash or kill -9. So rows are handed to the system as they come, lines frame by frame; Parquet, which can't be
-read before its footer is written, goes a detour (`ParquetTimeline`). A new run under the same name begins anew.
+Unlike other outputs, these files grow under their own names: a camera may run for days, and rows must survive a crash
+or kill -9. Lines are flushed frame by frame. Parquet can't be read before its footer is written, so it is first written
+in parts (`ParquetTimeline`). A new run replaces a file of the same name.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ class Timeline(ClosedAtExit, ABC):
 
     @abstractmethod
     def write(self, result: FrameResult) -> None:
-        """Adds a frame's rows. Raises OutputError where they can't be written, BrokenPipeError where nobody reads."""
+        """Adds the rows of a frame. Raises OutputError, and BrokenPipeError if the reader of a pipe has gone."""
 
     @abstractmethod
     def close(self) -> None:
-        """Writes what is left and lets go of the file; once is enough."""
+        """Writes the remaining rows and closes the file; once is enough."""
 
 
 def open_timeline(path: Path | None, model: ModelSummary, *, source: str = "") -> Timeline:
@@ -95,8 +95,8 @@ class LinesTimeline(Timeline):
 class ParquetTimeline(Timeline):
     """The same rows as Parquet.
 
-    While the run goes on, rows go into the folder `PATH.parts`, a small Parquet file every five seconds or 20,000
-    rows; `close` joins them into PATH and removes the folder. A killed run leaves the folder: it is a data set that
+    During the run, rows go into the folder `PATH.parts`, a small Parquet file every five seconds or 20,000 rows;
+    `close` joins them into PATH and removes the folder. A killed run leaves the folder: it is a data set that
     every Parquet reader takes as it is (`pandas.read_parquet("PATH.parts")`), and `recover_timeline` joins it.
     """
 
@@ -211,7 +211,7 @@ class _Lines:
         except OSError as error:
             self.close()
             name = self._path or "standard output"
-            raise OutputError(f"{name}: can't be written on ({error.strerror}); the rows before this stand") from error
+            raise OutputError(f"{name}: can't be written on ({error.strerror}); earlier rows are kept") from error
 
     def close(self) -> None:
         file, self._file = self._file, None

@@ -39,11 +39,11 @@ class TimelinePlot(ClosedAtExit):
     """Gathers frames one by one; `close` writes the plot. A context manager."""
 
     def __init__(self, path: Path, model: ModelSummary, *, title: str = "", faces: bool = True) -> None:
-        """A plot of what the model answers, which `close` writes to path as PNG.
+        """A plot of the predictions, which `close` writes to path as PNG.
 
-        faces: whether small faces stand above each row, taken from the frames that bring their image; leave them
-        out where nobody should be recognised. Raises at once MissingExtraError without matplotlib and OutputError
-        for a place that won't do: a long run should not learn it at its end.
+        faces: whether small faces are drawn above each row, from frames with an image; False if nobody should be
+        identifiable. Raises MissingExtraError without matplotlib, and OutputError for a place that can't be written,
+        at once rather than at the end of a long run.
         """
         new_figure(1, 1)
         if path.suffix.lower() != ".png":
@@ -69,13 +69,13 @@ class TimelinePlot(ClosedAtExit):
             for track in self._tracks.values():
                 track.halve()
         place = max(0, int(result.time_s / self._step))
-        for seen in result.faces:
-            track = self._tracks.setdefault(seen.track, _Track(seen.track, result.time_s))
-            likely = [seen.smoothed[name] for name in self._labels]
+        for tracked in result.faces:
+            track = self._tracks.setdefault(tracked.track, _Track(tracked.track, result.time_s))
+            likely = [tracked.smoothed[name] for name in self._labels]
             track.add(place, np.array([1.0, result.time_s, *likely]), after_gap=track.frame != self._frame - 1)
             track.frame, track.last_s = self._frame, result.time_s
             if self._faces and result.image is not None:
-                track.look(place // _STEPS_A_FACE, result.time_s, seen, result.image)
+                track.portrait(place // _STEPS_A_FACE, result.time_s, tracked, result.image)
         self._forget()
 
     def close(self) -> None:
@@ -89,7 +89,7 @@ class TimelinePlot(ClosedAtExit):
         ranked = sorted(self._tracks.values(), key=lambda t: (-t.frames, t.track))
         shown, others = ranked[:_SHOWN], sorted({t.track for t in ranked[_SHOWN:]} | self._forgotten)
         count = max(1, len(shown))
-        with_faces = any(track.looks for track in shown)
+        with_faces = any(track.portraits for track in shown)
         heights = [_FACE_ROW, _AREA_ROW] if with_faces else [_AREA_ROW]
         figure = new_figure(_WIDTH, _HEAD + sum(heights) * count)
         figure.suptitle(figure_text(self._title or "Expressions over time"), x=0.01, ha="left", fontsize=13)
@@ -132,15 +132,15 @@ class TimelinePlot(ClosedAtExit):
         axes.set_ylim(0, 1)
         room = self._end_s * _FACE_INCHES * 1.2 / (_WIDTH - 2.4)  # seconds that a face is wide
         edge = -float("inf")
-        for look in sorted(track.looks.values(), key=lambda look: look.time_s):
-            middle = max(room / 2, min(max(look.time_s, edge + room / 2), self._end_s - room / 2))
-            if middle - room / 2 < edge - 1e-9 or abs(middle - look.time_s) > 0.6 * room:
+        for portrait in sorted(track.portraits.values(), key=lambda portrait: portrait.time_s):
+            middle = max(room / 2, min(max(portrait.time_s, edge + room / 2), self._end_s - room / 2))
+            if middle - room / 2 < edge - 1e-9 or abs(middle - portrait.time_s) > 0.6 * room:
                 continue  # no room for it
             edge = middle + room / 2
-            color = _hex(look.expression)
-            axes.plot([look.time_s, middle], [-0.25, 0.4], color=color, linewidth=1.2, clip_on=False)
+            color = _hex(portrait.expression)
+            axes.plot([portrait.time_s, middle], [-0.25, 0.4], color=color, linewidth=1.2, clip_on=False)
             box = AnnotationBbox(
-                OffsetImage(look.image, zoom=72 * _FACE_INCHES / _FACE),
+                OffsetImage(portrait.image, zoom=72 * _FACE_INCHES / _FACE),
                 (middle, 0.55),
                 pad=0.12,
                 bboxprops={"edgecolor": color, "linewidth": 2.0},
@@ -165,8 +165,8 @@ class TimelinePlot(ClosedAtExit):
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
-    """How a face looked at one moment: uint8 RGB (72, 72, 3)."""
+class _Portrait:
+    """The image of a face at one moment: uint8 RGB (72, 72, 3)."""
 
     time_s: float
     likely: float
@@ -185,7 +185,7 @@ class _Track:
     frame: int = -1
     steps: dict[int, NDArray[np.float64]] = field(default_factory=dict)
     starts: set[int] = field(default_factory=set)
-    looks: dict[int, _Look] = field(default_factory=dict)
+    portraits: dict[int, _Portrait] = field(default_factory=dict)
 
     def add(self, place: int, values: NDArray[np.float64], *, after_gap: bool) -> None:
         self.frames += 1
@@ -193,25 +193,25 @@ class _Track:
             self.starts.add(place)
         self.steps[place] = self.steps[place] + values if place in self.steps else values
 
-    def look(self, stretch: int, time_s: float, seen: TrackedFace, image: NDArray[np.uint8]) -> None:
+    def portrait(self, stretch: int, time_s: float, tracked: TrackedFace, image: NDArray[np.uint8]) -> None:
         """Keeps the face if it is the most confident of its stretch so far, by more than a small margin."""
-        likely, old = seen.smoothed[seen.smoothed_expression], self.looks.get(stretch)
+        likely, old = tracked.smoothed[tracked.smoothed_expression], self.portraits.get(stretch)
         if old is None or likely > old.likely + 0.02:
-            face = _cut(image, seen.face.box)
+            face = _cut(image, tracked.face.box)
             if face is not None:
-                self.looks[stretch] = _Look(time_s, likely, seen.smoothed_expression, face)
+                self.portraits[stretch] = _Portrait(time_s, likely, tracked.smoothed_expression, face)
 
     def halve(self) -> None:
         """Puts pairs of time steps together."""
         steps: dict[int, NDArray[np.float64]] = {}
         for place, values in self.steps.items():
             steps[place // 2] = steps[place // 2] + values if place // 2 in steps else values
-        looks: dict[int, _Look] = {}
-        for stretch, look in self.looks.items():
-            rival = looks.get(stretch // 2)
-            if rival is None or look.likely > rival.likely:
-                looks[stretch // 2] = look
-        self.steps, self.looks, self.starts = steps, looks, {place // 2 for place in self.starts}
+        portraits: dict[int, _Portrait] = {}
+        for stretch, portrait in self.portraits.items():
+            rival = portraits.get(stretch // 2)
+            if rival is None or portrait.likely > rival.likely:
+                portraits[stretch // 2] = portrait
+        self.steps, self.portraits, self.starts = steps, portraits, {place // 2 for place in self.starts}
 
     def runs(self, step: float) -> Iterator[NDArray[np.float64]]:
         """Stretches without a gap, float64 (steps, 2 + labels), as means; each at least one step long."""

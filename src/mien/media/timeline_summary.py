@@ -1,4 +1,4 @@
-"""What a video showed, track by track: seconds and share of each expression, and the changes between them.
+"""The summary of a video by track: seconds and share of each expression, and the changes between them.
 
 Counted while frames pass; only the counts are kept.
 """
@@ -40,8 +40,8 @@ class Transition:
 class TrackSummary:
     """One face through a video.
 
-    first_s, last_s: when it was first and last seen. seconds: how long it was in view, without the gaps. expressions:
-    most seconds first. transitions: most frequent first. confidence: mean of its frames' answers, 0 to 1.
+    first_s, last_s: times of its first and last frame. seconds: how long it was in view, without the gaps. expressions:
+    most seconds first. transitions: most frequent first. confidence: mean over its frames, 0 to 1.
     """
 
     track: int
@@ -93,7 +93,7 @@ class TimelineCounter:
     """Counts frames as they pass; memory grows by a few hundred bytes for each track, not with time.
 
     The time between two frames that follow each other and both show a track belongs by halves to the expressions of
-    the two. So the sum is what the frames' own times say, also where their rate varies or frames were dropped.
+    the two. So the sum follows the times of the frames, also if their rate varies or frames were dropped.
     """
 
     def __init__(self) -> None:
@@ -108,14 +108,14 @@ class TimelineCounter:
         self._last_s = result.time_s
         self._frames += 1
         self._with_faces += bool(result.faces)
-        for seen in result.faces:
-            track = self._tracks.get(seen.track)
+        for tracked in result.faces:
+            track = self._tracks.get(tracked.track)
             if track is None:
-                track = self._tracks[seen.track] = _Track(seen.track, result.time_s)
-            track.add(seen, self._frames, result.time_s)
+                track = self._tracks[tracked.track] = _Track(tracked.track, result.time_s)
+            track.add(tracked, self._frames, result.time_s)
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Nothing to close."""
 
     def summary(self) -> TimelineSummary:
         """What was counted so far."""
@@ -124,7 +124,7 @@ class TimelineCounter:
 
 
 def summary_text(summary: TimelineSummary, *, width: int = 100, colors: bool = False) -> str:
-    """A table for people, one row a track, those seen longest first. width: letters. colors: codes of a terminal."""
+    """A table for people, one row a track, the longest first. width: letters. colors: codes of a terminal."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -207,7 +207,7 @@ class _Track:
 
     def summary(self) -> TrackSummary:
         total = sum(self.seconds.values())
-        # A track of single frames has no seconds; its frames tell the shares.
+        # A track of single frames has no seconds: shares are those of its frames.
         weights: Mapping[str, float] = self.seconds if total > 0 else self.seen
         whole = sum(weights.values())
         return TrackSummary(

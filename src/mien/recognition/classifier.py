@@ -37,7 +37,7 @@ class Classifier:
             names = canonical_all(model.info.labels, str(model.path))
             if set(names) != set(known):
                 raise ModelFileError(
-                    f"{model.path}: answers {', '.join(names)}, but {models[0].path} answers {', '.join(known)}; "
+                    f"{model.path}: has the labels {', '.join(names)}, but {models[0].path} has {', '.join(known)}; "
                     "only models with the same labels can be used together"
                 )
             self._orders.append([names.index(name) for name in known])
@@ -68,10 +68,10 @@ class Classifier:
             faces = crops[cut]
             if self.tta:
                 views = model.probabilities(ten_views(faces))
-                answer = views.reshape(len(faces), VIEWS, len(self.labels)).mean(axis=1)
+                found = views.reshape(len(faces), VIEWS, len(self.labels)).mean(axis=1)
             else:
-                answer = model.probabilities(faces)
-            total += answer[:, order]
+                found = model.probabilities(faces)
+            total += found[:, order]
         return total / np.float32(len(self.models))
 
 

@@ -9,7 +9,7 @@ from mien.results import ExpressionEvent, FrameResult, TrackedFace
 
 @dataclass(slots=True)
 class _Stretch:
-    """A stretch that goes on: one expression, from its first frame to the last one so far."""
+    """A current stretch of one expression, from its first frame to the last one so far."""
 
     expression: str
     start_s: float
@@ -17,7 +17,7 @@ class _Stretch:
     peak_s: float
     peak: float
 
-    def see(self, time_s: float, probability: float) -> None:
+    def extend(self, time_s: float, probability: float) -> None:
         self.end_s = time_s
         if probability > self.peak:
             self.peak, self.peak_s = probability, time_s
@@ -28,9 +28,9 @@ class _Stretch:
 
 @dataclass(slots=True)
 class _State:
-    """What is known of a track: the expression that holds, and one that may take its place."""
+    """The state of a track: its current expression, and one that may replace it."""
 
-    seen_s: float
+    last_s: float
     holding: _Stretch | None = None
     rising: _Stretch | None = None
 
@@ -39,8 +39,8 @@ class EventFinder:
     """Takes the results of frames one by one and gives the events that have ended.
 
     Another expression takes over when it has been the most likely, by smoothed probability, for `least_s` seconds
-    and leads by `margin`; its event then starts with the first of these frames. What does not last is no event: the
-    stretch before goes on. A track that is not seen for `gap_s` seconds ends its event.
+    and leads by `margin`; its event then starts with the first of these frames. A shorter change is no
+    event: the stretch before it continues. A track that is lost for `gap_s` seconds ends its event.
     """
 
     def __init__(self, *, least_s: float = 0.3, margin: float = 0.05, gap_s: float = 1.0) -> None:
@@ -55,13 +55,13 @@ class EventFinder:
         ended = []
         for face in result.faces:
             state = self._states.get(face.track)
-            if state is not None and result.time_s - state.seen_s > self._gap_s:
+            if state is not None and result.time_s - state.last_s > self._gap_s:
                 ended += self._end(face.track)
                 state = None
             if state is None:
                 state = self._states[face.track] = _State(result.time_s)
-            ended += self._see(state, face, result.time_s)
-        gone = [track for track, state in self._states.items() if result.time_s - state.seen_s > self._gap_s]
+            ended += self._update(state, face, result.time_s)
+        gone = [track for track, state in self._states.items() if result.time_s - state.last_s > self._gap_s]
         for track in gone:
             ended += self._end(track)
         return sorted(ended, key=lambda event: (event.start_s, event.track))
@@ -71,18 +71,18 @@ class EventFinder:
         ended = [event for track in list(self._states) for event in self._end(track)]
         return sorted(ended, key=lambda event: (event.start_s, event.track))
 
-    def _see(self, state: _State, face: TrackedFace, time_s: float) -> list[ExpressionEvent]:
-        state.seen_s = time_s
+    def _update(self, state: _State, face: TrackedFace, time_s: float) -> list[ExpressionEvent]:
+        state.last_s = time_s
         top = face.smoothed_expression
         probability = face.smoothed[top]
         holding = state.holding
         if holding is not None and top == holding.expression:
             state.rising = None
-            holding.see(time_s, probability)
+            holding.extend(time_s, probability)
             return []
         if state.rising is None or state.rising.expression != top:
             state.rising = _Stretch(top, time_s, time_s, time_s, probability)
-        state.rising.see(time_s, probability)
+        state.rising.extend(time_s, probability)
         lead = probability - (face.smoothed[holding.expression] if holding is not None else 0.0)
         if time_s - state.rising.start_s < self._least_s or lead < self._margin:
             return []

@@ -1,4 +1,4 @@
-"""What `Recognizer.predict` takes: which inputs are one image, which are several, and how each is read."""
+"""The inputs of `Recognizer.predict`: which are one image, which are several, and how each is read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mien.media.sources import expand_sources, is_pattern, is_video_file
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """What could not be spread into images, and why."""
+    """A source that could not be expanded into images, and the reason."""
 
     name: str
     error: str
@@ -51,7 +51,7 @@ def images_of(source: object) -> Iterator[object]:
 
 
 def spread(sources: Iterable[object]) -> Iterator[object]:
-    """All images that the sources stand for, lazily; a source that stands for none is an `Unreadable`."""
+    """All images of the sources, lazily; a source without images is an `Unreadable`."""
     for source in sources:
         try:
             yield from images_of(source)

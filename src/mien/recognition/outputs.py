@@ -1,7 +1,7 @@
-"""Drives a watch into its outputs: rows in the order of frames, images drawn once in a thread of their own.
+"""Writes the results of a watch to its outputs: rows in the order of frames, images drawn once in another thread.
 
-Whatever ends it (the source's end, Ctrl-C, a lost stream, an output that fails), every output is closed, so that every
-file is whole.
+Every output is closed, so every file is complete, whether the source ends, Ctrl-C stops it, a stream is lost, or an
+output fails.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from mien.errors import MienError, TruncatedVideoError, VideoError
 from mien.media.timeline import EventLines
-from mien.recognition.channels import Channel
+from mien.media.video.channels import Channel
 from mien.recognition.events import EventFinder
 from mien.recognition.watch import Watch, WatchStats
 from mien.results import FrameResult
@@ -55,14 +55,14 @@ class NamedOutput:
 
 
 def close_outputs(outputs: Sequence[NamedOutput]) -> None:
-    """Closes those that are open already where a later one can't be opened; each of them, whatever one says."""
+    """Closes outputs after a later one could not be opened, each of them even if one fails."""
     for named in outputs:
         with suppress(MienError):
             named.output.close()
 
 
 class Ending(str, Enum):  # noqa: UP042 (its value is what JSON has)
-    """Why a watch ended: the source's end or the time that was asked for; Ctrl-C; a truncated file; a failed source."""
+    """Why a watch ended: end of the source or of the requested time; Ctrl-C; a truncated file; a failed source."""
 
     end = "end"
     interrupted = "interrupted"
@@ -72,12 +72,12 @@ class Ending(str, Enum):  # noqa: UP042 (its value is what JSON has)
 
 @dataclass(frozen=True, slots=True)
 class OutputSummary:
-    """What came of it.
+    """The result of a watch into outputs.
 
-    frames: results that were written. not_drawn: frames of a live source that the drawn outputs had no time for; all
-    are in the others. written: names of the outputs, all whole. error: why the source failed, for `Ending.lost` and
-    `Ending.truncated`. end_verified: whether the container states that the file ends where it does; False where it
-    states none, None for other sources and endings.
+    frames: results that were written. not_drawn: frames of a live source that were dropped before drawing; the other
+    outputs have all frames. written: names of the outputs, all complete. error: why the source failed, for
+    `Ending.lost` and `Ending.truncated`. end_verified: whether the container states that the file ends there; False if
+    it states no end, None for other sources and endings.
     """
 
     frames: int
@@ -113,14 +113,15 @@ def write_outputs(
     live: bool,
     each: Callable[[FrameResult], None] | None = None,
 ) -> OutputSummary:
-    """Writes all that `watch` gives into `outputs`, then closes them and it.
+    """Writes all results of `watch` to `outputs`, then closes the outputs and the watch.
 
-    draw: gives a frame's image with its faces, RGB (H, W, 3); called once a frame, where an output wants it. live: a
-    drawn output that is slow misses frames; of other sources it gets each one. each: called with
-    every frame after it is written, in the calling thread.
+    draw: returns the image of a frame with its faces, RGB (H, W, 3); called once a frame if an output needs it. live:
+    a slow drawn output misses frames; for other sources it gets all. each: called with every frame after it is
+    written, in the calling thread.
 
-    KeyboardInterrupt ends it as the source's end does, and the summary says so. So does a VideoError after the first
-    frame; one before it is raised. Another error, an output's for example, is raised when the outputs are closed.
+    KeyboardInterrupt ends the watch like the end of its source, and so does a VideoError after the first frame; the
+    summary has the reason. A VideoError before the first frame, and other errors, are raised after the outputs are
+    closed.
     """
     rows = [named.output for named in outputs if not named.drawn]
     images = [named.output for named in outputs if named.drawn]
@@ -172,18 +173,18 @@ class Recording:
 
 
 class EventOutput:
-    """Expressions of the tracks as JSON lines on standard output, each as it ends."""
+    """Writes the expressions of tracks as JSON lines to standard output, each as it ends."""
 
     def __init__(self) -> None:
         self._finder, self._lines = EventFinder(), EventLines(None)
 
     def write(self, result: FrameResult) -> None:
-        """Takes a frame; prints what has ended by it."""
+        """Writes the events that ended by this frame."""
         for event in self._finder.take(result):
             self._lines.write(event)
 
     def close(self) -> None:
-        """Prints what went on to the end."""
+        """Writes the events that lasted to the end."""
         for event in self._finder.finish():
             self._lines.write(event)
         self._lines.close()
@@ -200,7 +201,7 @@ class _Lost:
 
 
 def _until_lost(watch: Watch, lost: _Lost) -> Iterator[FrameResult]:
-    """What the watch gives. A source that fails after its first frame ends it, and `lost` says why."""
+    """The results of the watch. A source that fails after its first frame ends them; `lost` gets the reason."""
     begun = False
     try:
         for result in watch:
@@ -213,9 +214,9 @@ def _until_lost(watch: Watch, lost: _Lost) -> Iterator[FrameResult]:
 
 
 class _Drawing:
-    """Draws each frame once, in a thread of its own, and writes it to the outputs that want it.
+    """Draws each frame once, in its own thread, and writes it to the drawn outputs.
 
-    A few frames wait; then a file's reader waits for the drawing, and a live source's oldest frame is left out.
+    A few frames may wait. Then the reader of a file waits, and a live source drops its oldest frame.
     """
 
     def __init__(
@@ -234,20 +235,20 @@ class _Drawing:
         return self._waiting.dropped
 
     def write(self, result: FrameResult) -> None:
-        """Hands over a frame. Raises what went wrong with an earlier one."""
+        """Queues a frame. Raises the error of an earlier one."""
         if self._error is not None:
             raise self._error
         self._waiting.put(result)
 
     def close(self) -> None:
-        """Waits until all that was handed over is written. Raises what went wrong."""
+        """Waits until all queued frames are written. Raises the error of one."""
         self._waiting.end()
         self._thread.join()
         if self._error is not None:
             raise self._error
 
     def _run(self) -> None:
-        # After an error it goes on taking frames, so that nobody waits for it in vain.
+        # After an error it still takes frames, so that no other thread waits for it.
         while waiting := self._waiting.take():
             if self._error is None:
                 try:

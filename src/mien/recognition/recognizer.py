@@ -1,6 +1,6 @@
-"""Images and videos in, frozen results out: reads, detects faces, crops them, and classifies the crops.
+"""Recognises expressions in images and videos: read, detect, crop, classify; returns frozen results.
 
-Reading and detecting run ahead in a few threads; faces of several images are classified together in batches.
+A few threads read and detect ahead; faces of several images are classified in one batch.
 """
 
 from __future__ import annotations
@@ -71,24 +71,24 @@ class Recognizer:
         """Opens models and detector.
 
         Args:
-            model: A shipped or fetched model's name, a file, or an opened model; several answer with the mean of their
-                probabilities.
+            model: A shipped or fetched model's name, a file, or an opened model; several are averaged, as the
+                mean of their probabilities.
             detector: `mtcnn`, `yunet`, `haar`, `none` (each image is a face), or an object with their method `detect`.
             device: `auto`, `cpu`, `cuda`, `coreml`, `openvino`, `directml`, ... (`mien.inference.DEVICES`), where the
                 networks of models given by name or path and of `mtcnn` run. auto: a graphics card where the installed
-                onnxruntime has one, else the processor. One that does not work here is replaced by the processor, and
-                the logger `mien` says so once; `summary().device` says what runs.
-            min_face: Faces whose longer edge has fewer pixels are left out; not with the detector `none`.
-            abstain_below: Answers with less confidence are marked as abstained, 0 to 1.
+                onnxruntime has one, else the processor. If it does not work
+                here, the processor is used, with one warning in the logger `mien`; `summary().device` names what runs.
+            min_face: Faces with a longer edge of fewer pixels are dropped, except with the detector `none`.
+            abstain_below: Predictions with less confidence are marked as abstained, 0 to 1.
             tta: Each face is classified in ten views, mirrored and shifted; slower, a little better.
             batch_size: Faces that are classified together.
-            workers: Threads that read images and detect faces; None: one a processor core, four at most.
-            threads: Of each network; 0: as many as it likes.
+            workers: Threads that read images and detect faces; None: one per processor core, at most four.
+            threads: Of each network; 0: onnxruntime chooses.
             max_pixels: Larger image files are refused before they are decoded; JPEG is decoded at a reduced scale, as
                 is any image above `mien.images.WHOLE_PIXELS`. Results are in pixels of the reduced image.
 
         Raises:
-            ModelFileError: There is no such model, or it is not mien's, or several do not go together.
+            ModelFileError: There is no such model, it is not mien's, or models have different labels.
             DetectorError: There is no such detector, or its weights are missing.
             DeviceError: The device is unknown.
             ValueError: A number is out of range.
@@ -114,11 +114,11 @@ class Recognizer:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What the model answers, in the order of its probabilities."""
+        """The labels of the model, in the order of its probabilities."""
         return self.classifier.labels
 
     def summary(self) -> ModelSummary:
-        """Which model answers: name, labels, checksum, and the device that runs it."""
+        """The model: name, labels, checksum, and the device that runs it."""
         return self.classifier.summary()
 
     # A str is a Sequence, and so is bytes: the first that fits counts.
@@ -145,7 +145,7 @@ class Recognizer:
                 - a path (str or Path), the bytes of an image file, or a file opened with mode "rb";
                 - a Pillow image;
                 - an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), or a PyTorch tensor (C, H, W) or (H, W, C). Whole
-                  numbers are of 0 to 255; floats of 0 to 1, or of 0 to 255 where the largest says so.
+                  numbers are 0 to 255; floats are 0 to 1, or 0 to 255 if the largest is above 1.
 
                 Several: a folder, a pattern ("holiday/*.jpg"), an array (N, H, W, C), a tensor (N, C, H, W), or a list
                 of any of these. A generator or another iterable is read lazily.
@@ -233,16 +233,16 @@ class Recognizer:
         live: bool | None = None,
         region: Region | tuple[float, float, float, float] | str | None = None,
     ) -> Watch:
-        """Follows the faces of a video, camera or stream.
+        """Tracks the faces of a video, camera or stream.
 
         Args:
             source: A video file, a camera's number, an rtsp:// or http:// address, a folder of images, or a
                 FrameSource; see `mien.media.video.opening.open_video`.
-            every: Run the detector on every Nth frame; in between faces are followed. None: five times a second for
-                files, and as often as the frame rate allows for live sources.
+            every: Run the detector on every Nth frame and track faces in between. None: five times a second for files,
+                and as often as the frame rate allows for live sources.
             smooth_s: Time constant of the smoothed probabilities, seconds; 0 for none.
             keep_images: Whether each result carries its image, RGB (H, W, 3).
-            max_seconds: Ends it there, by the source's time, and for live sources also by the clock.
+            max_seconds: Stop after this time of the source, seconds; for live sources also by the clock.
             live: Overrides whether the source is live, that is whether frames may be dropped to keep up with it.
             region: x, y, width, height of the part of the upright frame in which faces are detected, in pixels, or in
                 fractions of the frame where all four are 1 at most; results are in pixels of the whole frame.
@@ -256,9 +256,10 @@ class Recognizer:
             ValueError: A number is out of range.
 
         Example:
-            >>> for frame in Recognizer().watch("talk.mp4"):  # doctest: +SKIP
+            >>> for frame in Recognizer().watch("src/mien/examples"):  # a folder of images is a video, too
             ...     for face in frame:
             ...         print(frame.time_s, face.track, face.smoothed_expression)
+            0.0 1 happy
         """
         from mien.media.video.opening import open_video
         from mien.recognition.region import as_region

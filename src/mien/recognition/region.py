@@ -28,7 +28,7 @@ class Region:
         if not all(math.isfinite(n) and n >= 0 for n in numbers) or self.width == 0 or self.height == 0:
             raise VideoError(f"region {self}: expected x, y of 0 or more and a width and height above 0")
         if self.is_fractional and (self.x + self.width > 1 + 1e-9 or self.y + self.height > 1 + 1e-9):
-            raise VideoError(f"region {self}: goes beyond the frame (numbers of 1 at most are fractions of it)")
+            raise VideoError(f"region {self}: extends beyond the frame (numbers of at most 1 are fractions of it)")
 
     def __str__(self) -> str:
         return f"{self.x:g},{self.y:g},{self.width:g},{self.height:g}"

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 
 from mien.image_arrays import ColorOrder
 from mien.model_file import ModelFile
@@ -16,52 +16,52 @@ from mien.releases import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from mien.faces import FaceDetector
+    from mien.media.overlay import Privacy
     from mien.media.video.frames import FrameSource
     from mien.recognition.outputs import OutputSummary
     from mien.recognition.recognizer import Model, Source
     from mien.recognition.watch import Watch
     from mien.results import ImageResult, Results
 
+    VideoSource = str | int | Path | FrameSource
 
+
+class _PredictOptions(TypedDict, total=False):
+    """The keywords of `predict`, for its overloads."""
+
+    model: Model | Sequence[Model]
+    detector: str | FaceDetector
+    device: str
+    min_face: int
+    abstain_below: float
+    tta: bool
+    color: ColorOrder
+    keep_images: bool | None
+
+
+class _WatchOptions(TypedDict, total=False):
+    """The keywords of `watch` but `out`, for its overloads."""
+
+    model: Model | Sequence[Model]
+    detector: str | FaceDetector
+    device: str
+    min_face: int
+    abstain_below: float
+    every: int | None
+    smooth_s: float
+    max_seconds: float | None
+    live: bool | None
+    keep_images: bool
+    privacy: Privacy
+
+
+# A str is a Sequence, and so is bytes: the first overload that fits counts.
 @overload
-def predict(  # type: ignore[overload-overlap]
-    source: Source,
-    *,
-    model: Model | Sequence[Model] = DEFAULT_MODEL,
-    detector: str | FaceDetector = "mtcnn",
-    device: str = "auto",
-    min_face: int = MIN_FACE,
-    abstain_below: float = ABSTAIN_BELOW,
-    tta: bool = False,
-    color: ColorOrder = "rgb",
-    keep_images: bool | None = None,
-) -> ImageResult: ...
+def predict(source: Source, **options: Unpack[_PredictOptions]) -> ImageResult: ...  # type: ignore[overload-overlap]
 @overload
-def predict(  # type: ignore[overload-overlap]
-    source: Sequence[Source],
-    *,
-    model: Model | Sequence[Model] = DEFAULT_MODEL,
-    detector: str | FaceDetector = "mtcnn",
-    device: str = "auto",
-    min_face: int = MIN_FACE,
-    abstain_below: float = ABSTAIN_BELOW,
-    tta: bool = False,
-    color: ColorOrder = "rgb",
-    keep_images: bool | None = None,
-) -> Results: ...
+def predict(source: Sequence[Source], **options: Unpack[_PredictOptions]) -> Results: ...  # type: ignore[overload-overlap]
 @overload
-def predict(
-    source: Iterable[Source],
-    *,
-    model: Model | Sequence[Model] = DEFAULT_MODEL,
-    detector: str | FaceDetector = "mtcnn",
-    device: str = "auto",
-    min_face: int = MIN_FACE,
-    abstain_below: float = ABSTAIN_BELOW,
-    tta: bool = False,
-    color: ColorOrder = "rgb",
-    keep_images: bool | None = None,
-) -> Iterator[ImageResult]: ...
+def predict(source: Iterable[Source], **options: Unpack[_PredictOptions]) -> Iterator[ImageResult]: ...
 def predict(
     source: Any,
     *,
@@ -84,7 +84,7 @@ def predict(
         detector: `mtcnn`, `yunet`, `haar`, `none`, or an object.
         device: `auto`, `cpu`, `cuda`, ...
         min_face: The smallest face, pixels of its longer edge.
-        abstain_below: Answers with less confidence are marked as abstained, 0 to 1.
+        abstain_below: Predictions with less confidence are marked as abstained, 0 to 1.
         tta: Classify each face in ten views; slower, a little better.
         color: Order of the channels of arrays and tensors: `rgb`, or `bgr` for OpenCV's.
         keep_images: Whether results keep their image; None: one image is kept, and of several those in memory.
@@ -109,48 +109,18 @@ def predict(
     recognizer = _recognizer(
         model, detector=detector, device=device, min_face=min_face, abstain_below=abstain_below, tta=tta
     )
-    answer: ImageResult | Results | Iterator[ImageResult] = recognizer.predict(
+    found: ImageResult | Results | Iterator[ImageResult] = recognizer.predict(
         source, color=color, keep_images=keep_images
     )
-    return answer
+    return found
 
 
 @overload
-def watch(
-    source: str | int | Path | FrameSource,
-    *,
-    out: None = None,
-    model: Model | Sequence[Model] = DEFAULT_MODEL,
-    detector: str | FaceDetector = "mtcnn",
-    device: str = "auto",
-    min_face: int = MIN_FACE,
-    abstain_below: float = ABSTAIN_BELOW,
-    every: int | None = None,
-    smooth_s: float = SMOOTH_S,
-    max_seconds: float | None = None,
-    live: bool | None = None,
-    keep_images: bool = False,
-    privacy: Literal["none", "blur", "box"] = "none",
-) -> Watch: ...
+def watch(source: VideoSource, *, out: None = None, **options: Unpack[_WatchOptions]) -> Watch: ...
 @overload
+def watch(source: VideoSource, *, out: str | Path, **options: Unpack[_WatchOptions]) -> OutputSummary: ...
 def watch(
-    source: str | int | Path | FrameSource,
-    *,
-    out: str | Path,
-    model: Model | Sequence[Model] = DEFAULT_MODEL,
-    detector: str | FaceDetector = "mtcnn",
-    device: str = "auto",
-    min_face: int = MIN_FACE,
-    abstain_below: float = ABSTAIN_BELOW,
-    every: int | None = None,
-    smooth_s: float = SMOOTH_S,
-    max_seconds: float | None = None,
-    live: bool | None = None,
-    keep_images: bool = False,
-    privacy: Literal["none", "blur", "box"] = "none",
-) -> OutputSummary: ...
-def watch(
-    source: str | int | Path | FrameSource,
+    source: VideoSource,
     *,
     out: str | Path | None = None,
     model: Model | Sequence[Model] = DEFAULT_MODEL,
@@ -163,7 +133,7 @@ def watch(
     max_seconds: float | None = None,
     live: bool | None = None,
     keep_images: bool = False,
-    privacy: Literal["none", "blur", "box"] = "none",
+    privacy: Privacy = "none",
 ) -> Watch | OutputSummary:
     """Tracks the faces of a video, camera or stream; with `out`, writes the results into a folder.
 
@@ -194,6 +164,8 @@ def watch(
 
     Example:
         >>> import mien
+        >>> [len(frame) for frame in mien.watch("src/mien/examples")]  # a folder of images is a video, too
+        [1]
         >>> mien.watch("talk.mp4", out="talk/").written  # doctest: +SKIP
         ('talk/timeline.csv', 'talk/plot.png', 'talk/drawn.mp4')
     """
@@ -211,12 +183,12 @@ def watch(
 
 
 def network_threads() -> int:
-    """Threads of each network of a watch: its stages run side by side, and must not hold each other up."""
+    """Threads of each network of a watch: its stages run in parallel and share the processor."""
     return max(1, (os.cpu_count() or 1) // 2)
 
 
 def _recognizer(model: Model | Sequence[Model], *, detector: str | FaceDetector, **options: Any) -> Recognizer:
-    """A recognizer with these options: the one of before, unless a model's file is another one now."""
+    """A recognizer with these options; the same one as before unless a model file has changed."""
     models = (model,) if isinstance(model, str | Path | ModelFile) else tuple(model)
     if not isinstance(detector, str):
         return Recognizer(models, detector=detector, **options)

@@ -10,22 +10,22 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
-_FORGET_S = 60.0  # a track that was not seen for so long is over
+_FORGET_S = 60.0  # a track ends after this time without a face
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _State:
     time_s: float
-    answer: Floats
+    value: Floats
     smoothed: Floats
 
 
 class Smoother:
     """A first-order exponential filter for each track.
 
-    A time constant of T seconds: after a sudden change, 63 % of it shows after T, 95 % after 3 T. The answers since
-    the last frame get the weight 1 - exp(-dt / T); between two frames the answer is taken to change evenly, which makes
-    the result the same at 10 and at 60 frames a second. After a gap much longer than T little of the past is left.
+    A time constant of T seconds: after a sudden change, 63 % of it shows after T, 95 % after 3 T. Values since
+    the last frame get the weight 1 - exp(-dt / T). Between two frames the probabilities change linearly, so the result
+    is the same at 10 and at 60 frames a second. After a gap much longer than T little of the past remains.
     """
 
     def __init__(self, time_constant_s: float) -> None:
@@ -35,26 +35,26 @@ class Smoother:
         self._time_constant_s = time_constant_s
         self._states: dict[int, _State] = {}
 
-    def smooth(self, track: int, time_s: float, answer: Floats) -> Floats:
+    def smooth(self, track: int, time_s: float, value: Floats) -> Floats:
         """A track's probabilities float32 (K,) in the frame at time_s -> smoothed, float32 (K,) with the same sum."""
         last = self._states.get(track)
         if last is None:
             self._states = {t: s for t, s in self._states.items() if abs(time_s - s.time_s) < _FORGET_S}
         if last is not None and time_s < last.time_s:  # the clock was set back
             last = None
-        smoothed = answer if last is None else self._step(last, time_s - last.time_s, answer)
-        self._states[track] = _State(time_s, answer, smoothed)
+        smoothed = value if last is None else self._step(last, time_s - last.time_s, value)
+        self._states[track] = _State(time_s, value, smoothed)
         return smoothed
 
-    def _step(self, last: _State, passed_s: float, answer: Floats) -> Floats:
+    def _step(self, last: _State, passed_s: float, value: Floats) -> Floats:
         if self._time_constant_s == 0:
-            return answer
+            return value
         passed = passed_s / self._time_constant_s
         if passed < 1e-6:
             return last.smoothed
         new = -math.expm1(-passed)
-        # The exact solution of T y' = x - y for an x that goes straight from the last answer to this one.
-        of_answer = 1 - new / passed
-        of_last = new - of_answer
-        mixed: Floats = last.smoothed * (1 - new) + last.answer * of_last + answer * of_answer
+        # The exact solution of T y' = x - y for an x that changes linearly from the last value to this one.
+        of_value = 1 - new / passed
+        of_last = new - of_value
+        mixed: Floats = last.smoothed * (1 - new) + last.value * of_last + value * of_value
         return mixed

@@ -1,7 +1,7 @@
-"""Which face of a frame is which face of the frame before: stable numbers, and boxes between two detections.
+"""Tracks faces from frame to frame: stable numbers, and boxes between two detections.
 
 Matching in two passes after Zhang et al., ByteTrack: Multi-Object Tracking by Associating Every Detection Box (2022),
-arXiv:2110.06864. Following by the median of many small movements after Kalal, Mikolajczyk, Matas, Forward-Backward
+arXiv:2110.06864. Movement is the median of many small movements after Kalal, Mikolajczyk, Matas, Forward-Backward
 Error: Automatic Detection of Tracking Failures (2010), doi:10.1109/ICPR.2010.675.
 """
 
@@ -25,10 +25,10 @@ _PATCH_MARGIN = 1.6  # the patch's side over the face's longer edge
 _GRID = 6  # points a side that are followed
 _FLOW_WINDOW, _FLOW_LEVELS = (11, 11), 2
 _FORWARD_BACKWARD = 1.0  # pixels of the patch by which a point may miss its start when it is followed back
-_LOOK = 16  # pixels a side of what is remembered of a face's look
-# Looks of one face a fifth of a second apart correlate by 0.80 and more, a second apart by 0.56 (19 of 20); those of
+_APPEARANCE = 16  # pixels a side of the stored appearance of a face
+# Appearances of one face 0.2 seconds apart correlate by at least 0.80, a second apart by 0.56 (19 of 20); those of
 # different people by 0.43 (median).
-_SAME_LOOK = 0.5
+_SAME_FACE = 0.5
 _FOUND_AGAIN = 0.25  # nearness times likeness
 
 
@@ -76,7 +76,7 @@ class _Track:
     time_s: float
     seen_s: float
     patch: _Patch
-    look: Floats
+    appearance: Floats
     velocity: Floats
     number: int = 0
     lost: bool = False
@@ -96,11 +96,11 @@ class Tracker:
     def __init__(
         self, *, lost_s: float = 2.0, high_score: float = 0.65, sure_score: float = 0.85, min_overlap: float = 0.2
     ) -> None:
-        """lost_s: how long a face that is no longer seen is waited for, seconds.
+        """lost_s: how long a lost face keeps its track, seconds.
 
-        high_score: what a detection needs to begin a track; lesser ones only continue one. sure_score: a face is
-        believed at its first sighting from here on, and at its second below. min_overlap: of a face's box with where
-        it was expected, intersection over union. Raises ValueError for values out of range.
+        high_score: the score that a detection needs to start a track; a lower one only continues a track. sure_score:
+        from this score on, one detection confirms a face; below, two do. min_overlap: of a box with its expected place,
+        intersection over union. Raises ValueError for values out of range.
         """
         if lost_s < 0 or not 0 <= high_score <= 1 or not 0 <= sure_score <= 1 or not 0 < min_overlap < 1:
             raise ValueError("tracker: lost_s must not be negative; scores and min_overlap lie between 0 and 1")
@@ -110,13 +110,13 @@ class Tracker:
         self._given = 0
         self._size_wh = (0, 0)
         self.unsure = False
-        """Whether a face could not be followed in the last frame, so that the detector should look."""
+        """Whether tracking failed for a face in the last frame, so that the next one needs a detection."""
 
     def update(self, detections: Detections, time_s: float, image: Image) -> Tracked:
-        """The faces of a frame in which the detector looked: RGB (H, W, 3), seconds, what it found.
+        """The faces of a frame with detections: RGB (H, W, 3), seconds, what the detector found.
 
-        A box is the detector's, steadied: where it hardly differs from the place to which the image's movement has
-        carried the last one, it goes there only in part. A detection that is a face crop already is track 1.
+        Boxes are the detector's, smoothed: a box that is close to its tracked place moves there only in part. A
+        detection that is already a face crop is track 1.
         """
         if detections.cropped:
             return Tracked((1,) * len(detections), detections, (True,) * len(detections))
@@ -138,7 +138,7 @@ class Tracker:
         return self._shown()
 
     def follow(self, image: Image, time_s: float) -> Tracked:
-        """The faces of a frame in which the detector did not look, carried on by the image's movement."""
+        """The faces of a frame without detections, moved with the image."""
         self._move_all(image, time_s)
         return self._shown()
 
@@ -201,34 +201,36 @@ class Tracker:
         overlap = overlaps(np.array([t.box for t in tracks], np.float32), found.boxes[rows])
         for t, track in enumerate(tracks):
             if track.broken:  # after a cut, a face in the same place may be another person's
-                overlap[t] *= [float(track.look @ _look(image, found.boxes[row])) >= _SAME_LOOK for row in rows]
+                overlap[t] *= [
+                    float(track.appearance @ _appearance(image, found.boxes[row])) >= _SAME_FACE for row in rows
+                ]
         taken = set()
         for t, r in _best_first(overlap, self._min_overlap):
-            self._see(tracks[t], found, rows[r], image, time_s)
+            self._attach(tracks[t], found, rows[r], image, time_s)
             taken.add(rows[r])
         return [row for row in rows if row not in taken]
 
     def _find_again(self, found: Detections, rows: list[int], image: Image, time_s: float) -> list[int]:
-        """Gives detections to tracks without one that fit by place, size and look; returns the rows left over."""
+        """Gives detections to tracks without one that fit by place, size and appearance; returns the rows left over."""
         lost = [track for track in self._tracks if track.number and not track.detected]
         if not lost or not rows:
             return rows
         fit = np.zeros((len(lost), len(rows)), np.float32)
         for r, row in enumerate(rows):
-            look = _look(image, found.boxes[row])
+            appearance = _appearance(image, found.boxes[row])
             for t, track in enumerate(lost):
-                likeness = float(track.look @ look)
-                if likeness >= _SAME_LOOK:
+                likeness = float(track.appearance @ appearance)
+                if likeness >= _SAME_FACE:
                     fit[t, r] = likeness * _nearness(track.box, found.boxes[row], time_s - track.seen_s)
         taken = set()
         for t, r in _best_first(fit, _FOUND_AGAIN):
             lost[t].box, lost[t].velocity = found.boxes[rows[r]], np.zeros(2, np.float32)
-            self._see(lost[t], found, rows[r], image, time_s)
+            self._attach(lost[t], found, rows[r], image, time_s)
             taken.add(rows[r])
         return [row for row in rows if row not in taken]
 
-    def _see(self, track: _Track, found: Detections, row: int, image: Image, time_s: float) -> None:
-        """The detector saw the face of a track."""
+    def _attach(self, track: _Track, found: Detections, row: int, image: Image, time_s: float) -> None:
+        """Updates a track with its detection."""
         box = found.boxes[row]
         side = float((track.box[2:] - track.box[:2]).max())
         away = float(np.abs(box - track.box).max()) / max(side, 1.0)
@@ -240,7 +242,7 @@ class Tracker:
             track.landmarks = marks if track.landmarks is None else track.landmarks + (marks - track.landmarks) * share
         track.score, track.time_s, track.seen_s = float(found.scores[row]), time_s, time_s
         track.patch = _cut(image, track.box)
-        track.look = _unit(track.look * np.float32(0.7) + _look(image, track.box) * np.float32(0.3))
+        track.appearance = _unit(track.appearance * np.float32(0.7) + _appearance(image, track.box) * np.float32(0.3))
         track.detected, track.lost, track.broken = True, False, False
         if not track.number:
             self._number(track)
@@ -254,7 +256,7 @@ class Tracker:
             time_s=time_s,
             seen_s=time_s,
             patch=_cut(image, box),
-            look=_look(image, box),
+            appearance=_appearance(image, box),
             velocity=np.zeros(2, np.float32),
         )
         self._tracks.append(track)
@@ -290,17 +292,17 @@ def _best_first(fit: Floats, least: float) -> list[tuple[int, int]]:
 
 
 def _nearness(old: Floats, new: Floats, gap_s: float) -> float:
-    """How well a box fits one that was seen `gap_s` seconds ago, 0 to 1: by place and by size."""
+    """How well a box fits one of `gap_s` seconds ago, 0 to 1: by place and by size."""
     sides = [max(float((box[2:] - box[:2]).max()), 1.0) for box in (old, new)]
     distance = float(np.hypot(*((new[:2] + new[2:] - old[:2] - old[2:]) / 2))) / max(sides)
     place = max(0.0, 1 - distance / (1 + gap_s))
     return place * min(sides) / max(sides)
 
 
-def _look(image: Image, box: Floats) -> Floats:
-    """What a face looks like: its grey image, small, of zero mean and unit length; products are correlations."""
+def _appearance(image: Image, box: Floats) -> Floats:
+    """The appearance of a face: its small grey image with zero mean and unit length; products are correlations."""
     grey = _cut(image, box, margin=1.0).grey
-    small = cv2.resize(grey, (_LOOK, _LOOK), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(grey, (_APPEARANCE, _APPEARANCE), interpolation=cv2.INTER_AREA)
     values: Floats = small.astype(np.float32).ravel()
     return _unit(values - values.mean())
 
@@ -337,7 +339,7 @@ def _grey(image: Image, left: int, top: int, side: int) -> Image:
     if (columns, rows) == (_PATCH, _PATCH):
         return grey  # type: ignore[no-any-return]
     x, y = (min(round((a - b) * _PATCH / side), _PATCH - n) for a, b, n in ((x1, left, columns), (y1, top, rows)))
-    # Edges at whole patch pixels: the border then shows as a border that stands still.
+    # Edges at whole patch pixels: the border then does not move.
     whole: Image = cv2.copyMakeBorder(grey, y, _PATCH - y - rows, x, _PATCH - x - columns, cv2.BORDER_REPLICATE)
     return whole
 

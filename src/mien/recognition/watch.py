@@ -1,7 +1,7 @@
 """Faces through a video: stages in threads, decode | detect or follow | classify, with bounded queues between them.
 
-Of a file nothing is dropped: who is slow makes the stages before wait. Of a live source the oldest waiting frame is
-dropped, so that answers stay close to now.
+Frames of a file are never dropped: a slow stage makes the stages before it wait. A live source drops the oldest
+waiting frame, so results stay close to the present.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from mien.errors import MienError
 from mien.files import ClosedAtExit
+from mien.media.video.channels import Channel
 from mien.media.video.frames import Frame, FrameSource
-from mien.recognition.channels import Channel
 from mien.recognition.classifier import FaceSteps
 from mien.recognition.region import Region, cut_out, moved
 from mien.recognition.scheduling import Crops
@@ -34,19 +34,19 @@ _FRAMES_AHEAD, _LIVE_FRAMES_AHEAD = 4, 2  # decoded frames that wait
 _RESULTS_AHEAD = 32
 _BATCH = 8  # frames of a file whose faces are classified together
 _HELD_PIXELS = 16_000_000.0  # of the images that wait in a queue: no more than about 50 MB of them
-_FILE_EVERY_S = 0.2  # how often the detector looks at a file, seconds of the video
-_USUAL_RATE = 25.0  # frames a second, where the source doesn't say
+_FILE_EVERY_S = 0.2  # from one detection to the next in a file, seconds of the video
+_USUAL_RATE = 25.0  # frames a second, if the source states none
 _LIVE_SHARE = 0.7  # of the time between two frames that detecting and following may take
-_LIVE_MOST_S = 0.6  # the detector looks at least so often, unless one detection takes longer
+_LIVE_MOST_S = 0.6  # at most, from one detection to the next, unless one takes longer
 _LATENCIES = 1000  # only the most recent are kept
 
 
 @dataclass(frozen=True, slots=True)
 class StageSeconds:
-    """How long each stage has worked, seconds. They run at the same time: the sum may be more than has passed.
+    """The working time of each stage, seconds. Stages run in parallel: their sum may exceed the time that has passed.
 
-    decode: waiting for the frames of the source, for a live one also for the next to come. detect: the detector.
-    follow: tracks and crops. classify: the model.
+    decode: reading frames; a live source includes waiting for the next. detect: the detector. follow: tracking and
+    cropping. classify: the model.
     """
 
     decode: float = 0.0
@@ -57,17 +57,17 @@ class StageSeconds:
 
 @dataclass(frozen=True, slots=True)
 class WatchStats:
-    """How a watch goes so far.
+    """Statistics of a watch so far.
 
-    seen: frames that came out of the source; answered: results that were taken; dropped: frames of a live source that
-    came too fast. faces: in all answered frames. failed: frames in which the detector failed; their faces are followed.
-    seconds: since it began; frames_per_s: answered frames in each of them. latency_p50_s, latency_p95_s: from a frame's
-    arrival to its answer, over the last 1000 frames; None for files. detect_every: how many frames there are now from
-    one detection to the next.
+    decoded: frames read from the source. returned: results that the caller took. dropped: frames of a live source that
+    came too fast. faces: in all returned frames. failed: frames in which the detector failed; their faces are tracked.
+    seconds: since the start; frames_per_s: returned frames a second. latency_p50_s, latency_p95_s: from the arrival of
+    a frame to its result, over the last 1000 frames; None for files. detect_every: frames from one detection to the
+    next.
     """
 
-    seen: int
-    answered: int
+    decoded: int
+    returned: int
     dropped: int
     faces: int
     failed: int
@@ -81,7 +81,7 @@ class WatchStats:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Followed:
-    """A frame whose faces are found and cut out, and wait for their answers."""
+    """A frame whose faces are detected or tracked, and cropped, but not yet classified."""
 
     frame: int
     time_s: float
@@ -93,9 +93,16 @@ class _Followed:
 
 
 class Watch(ClosedAtExit):
-    """Follows the faces of a source: iterate over it, once, for a FrameResult for each frame, in order.
+    """Tracks the faces of a source. Iterate over it, once, for a FrameResult for each frame, in order.
 
-    It begins with the first result that is asked for. Leaving the loop, the `with` block or `close` ends its threads.
+    The first iteration starts its threads; the end of the loop, of the `with` block, or `close` stops them.
+
+    Example:
+        >>> import mien
+        >>> with mien.watch("src/mien/examples") as watch:
+        ...     expressions = [face.smoothed_expression for frame in watch for face in frame]
+        >>> expressions, watch.stats().returned
+        (['happy'], 1)
     """
 
     def __init__(
@@ -133,7 +140,7 @@ class Watch(ClosedAtExit):
         self._closed = self._time_is_up = False
         self._alarm: threading.Timer | None = None
         self._began = self._ended = 0.0
-        self._seen = self._answered = self._faces = self._failed = 0
+        self._decoded = self._returned = self._faces = self._failed = 0
         self._latencies: deque[float] = deque(maxlen=_LATENCIES)
         self._decode_s = self._detect_s = self._follow_s = self._classify_s = 0.0
 
@@ -147,7 +154,7 @@ class Watch(ClosedAtExit):
         try:
             self._begin()
             while taken := self._results.take():
-                self._answered += 1
+                self._returned += 1
                 self._faces += len(taken[0].faces)
                 yield taken[0]
             if self._results.error is not None and not self._closed:
@@ -156,7 +163,7 @@ class Watch(ClosedAtExit):
             self.close()
 
     def close(self) -> None:
-        """Ends the threads and lets go of the source; also from another thread, and more than once."""
+        """Stops the threads and closes the source; from any thread, any number of times."""
         if not self._closed:
             self._closed = True
             atexit.unregister(self.close)
@@ -176,18 +183,18 @@ class Watch(ClosedAtExit):
         return getattr(self._source, "end_verified", None)
 
     def stats(self) -> WatchStats:
-        """How it goes so far, or went; from any thread."""
+        """The statistics so far; from any thread."""
         seconds = (self._ended or time.monotonic()) - self._began if self._began else 0.0
         latencies = list(self._latencies)
         p50, p95 = (float(v) for v in np.percentile(latencies, (50, 95))) if latencies else (None, None)
         return WatchStats(
-            seen=self._seen,
-            answered=self._answered,
+            decoded=self._decoded,
+            returned=self._returned,
             dropped=self._frames.dropped,
             faces=self._faces,
             failed=self._failed,
             seconds=seconds,
-            frames_per_s=self._answered / seconds if seconds > 0 else 0.0,
+            frames_per_s=self._returned / seconds if seconds > 0 else 0.0,
             latency_p50_s=p50,
             latency_p95_s=p95,
             detect_every=self._pace.every,
@@ -218,10 +225,10 @@ class Watch(ClosedAtExit):
         self._source.close()
 
     def _decode(self) -> None:
-        error: Exception | None = None
+        error: BaseException | None = None
         try:
             self._read()
-        except Exception as reason:  # raised in the consumer, whatever it is
+        except Exception as reason:  # raised in the consumer
             error = None if self._time_is_up and isinstance(reason, MienError) else reason
         self._frames.end(error)
 
@@ -231,28 +238,28 @@ class Watch(ClosedAtExit):
             self._decode_s += time.perf_counter() - started
             if self._time_is_up or (self._max_seconds is not None and frame.time_s >= self._max_seconds):
                 return
-            self._seen += 1
+            self._decoded += 1
             height, width = frame.image.shape[:2]
             if not self._frames.put(frame, height * width):
                 return
             started = time.perf_counter()
 
     def _follow(self) -> None:
-        error: Exception | None = None
+        error: BaseException | None = None
         try:
             while frames := self._frames.take():
-                item = self._look(frames[0])
+                item = self._detect(frames[0])
                 if not self._followed.put(item, 0 if item.image is None else math.prod(item.size_wh)):
                     return
             error = self._frames.error
-        except Exception as reason:  # raised in the consumer, whatever it is
+        except Exception as reason:  # raised in the consumer
             error = reason
             self._frames.stop()
         finally:
             self._followed.end(error)
 
-    def _look(self, frame: Frame) -> _Followed:
-        """Detects or follows the faces of a frame and cuts them out."""
+    def _detect(self, frame: Frame) -> _Followed:
+        """Detects or tracks the faces of a frame, and crops them."""
         image, left_top = frame.image, None
         if self._region is not None:
             image, left_top = cut_out(image, self._region)
@@ -288,36 +295,36 @@ class Watch(ClosedAtExit):
             return None
 
     def _classify(self) -> None:
-        error: Exception | None = None
+        error: BaseException | None = None
         try:
             while items := self._followed.take(_BATCH, least=1 if self._live else _BATCH):
                 if not all(
                     self._results.put(result, 0 if result.image is None else result.width * result.height)
-                    for result in self._answer(items)
+                    for result in self._classified(items)
                 ):
                     return
             error = self._followed.error
-        except Exception as reason:  # raised in the consumer, whatever it is
+        except Exception as reason:  # raised in the consumer
             error = reason
             self._frames.stop()
             self._followed.stop()
         finally:
             self._results.end(error)
 
-    def _answer(self, items: Sequence[_Followed]) -> list[FrameResult]:
+    def _classified(self, items: Sequence[_Followed]) -> list[FrameResult]:
         started = time.perf_counter()
-        answers = self._steps.classify(
+        classified = self._steps.classify(
             [(item.faces.detections, item.crops) for item in items], [item.image for item in items]
         )
-        results = [self._result(item, faces) for item, faces in zip(items, answers, strict=True)]
+        results = [self._result(item, faces) for item, faces in zip(items, classified, strict=True)]
         self._classify_s += time.perf_counter() - started
         return results
 
     def _result(self, item: _Followed, faces: tuple[Face, ...]) -> FrameResult:
         tracked = []
         for track, face, detected in zip(item.faces.tracks, faces, item.faces.detected, strict=True):
-            answer = np.fromiter(face.probabilities.values(), np.float32)
-            values = self._smoother.smooth(track, item.time_s, answer)
+            probabilities = np.fromiter(face.probabilities.values(), np.float32)
+            values = self._smoother.smooth(track, item.time_s, probabilities)
             smoothed = dict(zip(face.probabilities, values.tolist(), strict=True))
             tracked.append(TrackedFace(track, face, detected, smoothed, max(smoothed, key=smoothed.__getitem__)))
         latency_s = None
@@ -329,19 +336,19 @@ class Watch(ClosedAtExit):
 
 
 class _Pace:
-    """At which frames the detector looks. Live without a fixed pace: so often that the frame rate can be held."""
+    """Decides which frames the detector processes. A live source sets the pace, so that its frame rate can be held."""
 
     def __init__(self, every: int | None, *, live: bool, rate: float | None) -> None:
         self._interval_s = 1 / (rate or _USUAL_RATE)
         self._live, self._adapts = live, live and every is None
         self.every = every or max(1, round(_FILE_EVERY_S / self._interval_s))
-        self._since = 0  # frames since the detector looked, dropped ones counted
+        self._since = 0  # frames since the last detection, dropped ones included
         self._last: Frame | None = None
         self._detection_s = self._following_s = 0.0
         self._whole = False
 
     def due(self, frame: Frame, *, unsure: bool) -> bool:
-        """Whether the detector is to look at this frame. unsure: a face could not be followed in the last one."""
+        """Whether to detect faces in this frame. unsure: tracking failed for a face in the last one."""
         last, self._last = self._last, frame
         if last is None:
             return True
@@ -352,18 +359,18 @@ class _Pace:
         return self._whole or self._since >= self.every or (unsure and not self._adapts)
 
     def detected(self, seconds: float, *, whole: bool) -> None:
-        """The detector looked and took this long. whole: each image is a face, and there is nothing to follow."""
+        """Records how long a detection took. whole: each image is a face, so nothing is tracked."""
         self._since, self._whole = 0, whole
         self._detection_s += (0.3 if self._detection_s else 1.0) * (seconds - self._detection_s)
         if self._adapts:
             self.every = self._fitting()
 
     def followed(self, seconds: float) -> None:
-        """Tracks and crops of a frame took this long."""
+        """Records how long tracking and cropping a frame took."""
         self._following_s += (0.1 if self._following_s else 1.0) * (seconds - self._following_s)
 
     def _fitting(self) -> int:
-        """The least number of frames over which one detection fits into the time that there is."""
+        """The smallest number of frames in whose time one detection fits."""
         most = max(1, round(_LIVE_MOST_S / self._interval_s))
         spare_s = self._interval_s * _LIVE_SHARE - self._following_s
         return min(most, max(1, math.ceil(self._detection_s / spare_s))) if spare_s > 0 else most

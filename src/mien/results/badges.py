@@ -19,10 +19,10 @@ Color = tuple[int, int, int]
 Point = tuple[float, float]
 
 MAX_BADGE = 512
-"""Pixels: a badge of more is made from one of this size by whoever wants it."""
+"""Pixels; the caller enlarges a badge of this size to get a larger one."""
 
 UNSURE = "?"
-"""In place of an expression: the grey face of an answer that was withheld."""
+"""In place of an expression: the grey face of a prediction that abstained."""
 
 _INK: Color = (38, 28, 32)
 _WHITE: Color = (255, 255, 255)
@@ -36,7 +36,7 @@ _RIM = 0.91  # of the radius; outside of it is white
 def badge(expression: str, size: int) -> NDArray[np.uint8]:
     """A round face that shows the expression, uint8 RGBA (size, size, 4), read-only; transparent around the disc.
 
-    size: 8 to 512 pixels, or ValueError. Labels that mien does not know get a face of eyes alone, in their own colour.
+    size: 8 to 512 pixels, or ValueError. Unknown labels get a face with eyes only, in their own colour.
     """
     if not 8 <= size <= MAX_BADGE:
         raise ValueError(f"a badge of {size} pixels; expected 8 to {MAX_BADGE}")

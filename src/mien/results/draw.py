@@ -48,8 +48,8 @@ class _Style:
 def draw_faces(image: NDArray[np.uint8], faces: Sequence[Face], *, emoji: bool = False) -> NDArray[np.uint8]:
     """A copy of the RGB image (H, W, 3) with each face's box, expression and confidence in percent.
 
-    An answer below the caller's threshold is grey and has a question mark. Where labels would cover each other they
-    move around their box, and then become smaller and shorter. emoji: a badge of the expression beside each box.
+    A prediction that abstained is grey and has a question mark. Labels that would cover each other move around their
+    box, and then become smaller and shorter. emoji: a badge of the expression beside each box.
     """
     canvas = image.copy()
     height, width = canvas.shape[:2]
@@ -60,7 +60,7 @@ def draw_faces(image: NDArray[np.uint8], faces: Sequence[Face], *, emoji: bool =
         if emoji:
             draw_badge(canvas, UNSURE if face.abstained else face.expression, box, 2 * style.plate_height)
     taken: list[Rectangle] = []
-    # Sure answers come first, so that doubtful ones make way.
+    # Confident predictions are placed first, so that uncertain ones move.
     for i in sorted(range(len(faces)), key=lambda i: -faces[i].confidence):
         others = [box for j, box in enumerate(boxes) if j != i]
         place, text = _place(faces[i], boxes[i], others, taken, style, (width, height))
@@ -81,7 +81,7 @@ def encode_image(image: NDArray[np.uint8], suffix: str, *, quality: int = 92) ->
 def draw_result(result: ImageResult, *, color: str = "rgb", emoji: bool = False) -> NDArray[np.uint8]:
     """A result's image with its faces, uint8 (H, W, 3) in the order `color`: `rgb` or `bgr`.
 
-    Raises ImageError where the image is not at hand, ValueError for another order.
+    Raises ImageError if the image is not available, ValueError for another order.
     """
     if color not in ("rgb", "bgr"):
         raise ValueError(f"color is '{color}'; expected 'rgb' or 'bgr'")
@@ -92,7 +92,7 @@ def draw_result(result: ImageResult, *, color: str = "rgb", emoji: bool = False)
 def image_of(result: ImageResult) -> NDArray[np.uint8]:
     """The RGB image (H, W, 3) of a result: the one that was kept, or its file, read again.
 
-    Raises ImageError where neither is at hand, and where another image has taken the file's place.
+    Raises ImageError if neither is available, or if the file has been replaced.
     """
     if result.image is not None:
         return result.image
@@ -102,7 +102,7 @@ def image_of(result: ImageResult) -> NDArray[np.uint8]:
         raise ImageError(f"{result.source}: its image was not kept; use  predict(..., keep_images=True)")
     image = read_image(result.source)
     if image.shape[:2] != (result.height, result.width):
-        raise ImageError(f"{result.source}: has changed since faces were found in it; recognise it again")
+        raise ImageError(f"{result.source}: has changed since it was predicted; predict it again")
     return image
 
 
@@ -131,7 +131,7 @@ def show_result(result: ImageResult) -> None:
 
 
 def notebook_png(result: ImageResult) -> bytes | None:
-    """A result as a PNG of at most 1024 pixels a side; None where its image is not at hand."""
+    """A result as a PNG of at most 1024 pixels a side; None if its image is not available."""
     try:
         drawn = draw_result(result)
     except ImageError:
@@ -156,7 +156,7 @@ class AnnotatedFolder:
         make_folder(folder)
 
     def write(self, result: ImageResult) -> Path | None:
-        """Draws one result; None for an image that could not be read. Raises ImageError where it is not at hand."""
+        """Draws one result; None for an image that could not be read. Raises ImageError if it is not available."""
         if result.error is not None:
             return None
         from mien.results.draw import draw_result, encode_image
@@ -170,17 +170,14 @@ class AnnotatedFolder:
 
     def _unique(self, stem: str, suffix: str) -> str:
         name, number = f"{stem}-annotated{suffix}", 2
-        while name.casefold() in self._taken:  # some file systems do not tell A.jpg from a.jpg
+        while name.casefold() in self._taken:  # in some file systems A.jpg and a.jpg are one file
             name, number = f"{stem}-annotated-{number}{suffix}", number + 1
         self._taken.add(name.casefold())
         return name
 
 
 def _style(width: int, height: int, face_heights: Sequence[int]) -> _Style:
-    """Grows with the image, so that it looks the same on a screen; smaller where faces are small and many.
-
-    Never below what can be read.
-    """
+    """Sizes grow with the image and shrink with the faces, but text stays legible."""
     edge = (width * height) ** 0.5
     plate = 4 + 0.024 * edge
     if face_heights:
@@ -194,7 +191,7 @@ def _color(face: Face) -> Color:
 
 
 def ink(color: Color) -> Color:
-    """Black or white, whichever stands out more, by the contrast ratio of WCAG 2.1."""
+    """Black or white: the one with more contrast, by the ratio of WCAG 2.1."""
     linear = [(c / 255 / 12.92 if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4) for c in color]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
     return (0, 0, 0) if (luminance + 0.05) ** 2 > 1.05 * 0.05 else (255, 255, 255)
@@ -255,7 +252,7 @@ def _place(
     style: _Style,
     size_wh: tuple[int, int],
 ) -> tuple[Rectangle, NDArray[np.uint8]]:
-    """Where a label goes, and its text as a mask: the place and size that cover least, near ones first."""
+    """The place of a label and its text as a mask: the place and size that cover least, near ones first."""
     mark = "?" if face.abstained else ""
     full = f"{face.expression}{mark} {100 * face.confidence:.0f}%"
     small = max(12, round(0.75 * style.plate_height))

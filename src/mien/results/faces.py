@@ -94,18 +94,18 @@ class Box:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Face:
-    """One face and how it appears.
+    """One face and its apparent expression.
 
     Attributes:
         box: Where it is, pixels of the image.
-        detection_score: How sure the detector is that this is a face, 0 to 1.
+        detection_score: The score of the detector for this face, 0 to 1.
         expression: The most likely label.
         confidence: The most likely label's probability, 0 to 1.
         probabilities: Label -> the model's calibrated probability; they sum to 1.
-        abstained: The confidence is below what the caller asked for.
-        landmarks: Five points in pixels: the eye on the image's left, the eye on its right, nose, mouth corner on its
-            left, mouth corner on its right. None where the detector has none.
-        image: The whole image, uint8 RGB (H, W, 3), where it was kept; else None. Faces of one image share it.
+        abstained: Whether the confidence is below `abstain_below`.
+        landmarks: Five points x, y in pixels: the eye on the image's left, the eye on its right, nose, mouth corner on
+            its left, mouth corner on its right. None if the detector has none.
+        image: The whole image, uint8 RGB (H, W, 3), if it was kept; else None. Faces of one image share it.
 
     Example:
         >>> import mien
@@ -191,7 +191,7 @@ def _answer(face: Face) -> str:
 
 
 def faces_text(faces: tuple[Face, ...]) -> str:
-    """How many faces there are and how they appear, in a few words: `29 faces: 17 happy, 12 neutral`."""
+    """The number of faces and their expressions in a few words: `29 faces: 17 happy, 12 neutral`."""
     if not faces:
         return "no faces"
     if len(faces) == 1:

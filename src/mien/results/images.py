@@ -23,7 +23,7 @@ _REPR_LENGTH = 100
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ImageResult:
-    """One image: its faces from left to right, or the reason why it could not be read.
+    """The result of one image: its faces from left to right, or the reason why it could not be read.
 
     `len`, iteration and indices give faces; a slice gives a result with some of them. A notebook shows it drawn.
 
@@ -80,11 +80,11 @@ class ImageResult:
         min_confidence: float = 0.0,
         min_size: float = 0.0,
     ) -> ImageResult:
-        """A result with the faces that fit all of what is given; this one stays as it is.
+        """A new result with the faces that match all arguments.
 
         Args:
-            keep: Called with each face; those stay for which it is true.
-            expression: One label or several. Answers that abstained have none and go.
+            keep: A function of a face; faces for which it is false are dropped.
+            expression: One label or several. Faces that abstained have none and are dropped.
             min_confidence: Of the most likely label, 0 to 1.
             min_size: Of the box's longer edge, pixels.
 
@@ -215,7 +215,7 @@ class ImageResult:
         return save_result(self, Path(path))
 
     def _repr_png_(self) -> bytes | None:
-        """The image with its faces drawn, for notebooks; None where the image is not at hand."""
+        """The image with its faces drawn, for notebooks; None if the image is not available."""
         from mien.results.draw import notebook_png
 
         return notebook_png(self)
@@ -314,12 +314,12 @@ class Results(list[ImageResult]):
 
 @dataclass(frozen=True, slots=True)
 class ModelSummary:
-    """Which model answers: stands at the head of a JSON document and names a CSV's columns.
+    """The model of some results; it is the head of a JSON document and names the columns of a CSV.
 
     Attributes:
         name: Several models are joined by " + ".
         labels: In the order of the probabilities.
-        target: `votes`, a probability is a share of raters; `label`, that of a data set's label.
+        target: `votes` if a probability is a share of raters; `label` if it is that of a data set's label.
         sha256: Of each model file, in the same order.
         device: Where the networks run: `cpu`, `cuda`, ...
     """
@@ -331,7 +331,7 @@ class ModelSummary:
     device: str = "cpu"
 
     def to_dict(self) -> dict[str, Any]:
-        """The model as JSON has it. The device is left out: answers do not depend on it."""
+        """The model as JSON has it, without the device, on which predictions do not depend."""
         return {"name": self.name, "labels": list(self.labels), "target": self.target, "sha256": list(self.sha256)}
 
 

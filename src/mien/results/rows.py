@@ -1,13 +1,13 @@
-"""The one flat schema of results: a row for each face, whatever the rows are written to.
+"""The one flat schema of results: a row for each face, in every format.
 
 CSV, Parquet shards, timelines, pandas, and the CSVs of the API and the page have the same columns with the same values:
 
     source, width, height, face, x1, y1, x2, y2, detection_score, expression, confidence, one for each label, error
 
 `face` counts from 1, from left to right. An image without faces, and one that could not be read, is a row with `face`
-empty; the latter has an `error`, and 0 for its width and height. `expression` is empty where the model abstained; the
-probabilities stand. Boxes are rounded to a tenth of a pixel, scores and probabilities to four digits. A label that is
-called like another column is `label_NAME`. Parquet shards have `image` before these, the number in the list of images;
+empty; the latter has an `error`, and 0 for its width and height. `expression` is empty if the model abstained; the
+probabilities are kept. Boxes are rounded to a tenth of a pixel, scores and probabilities to four digits. A label with
+the name of another column is `label_NAME`. Parquet shards have `image` before these, the number in the list of images;
 timelines have `frame, time_s, track` before and `smoothed_expression` after them.
 """
 
@@ -58,9 +58,9 @@ def frame_rows(result: FrameResult, labels: Sequence[str], source: str) -> Itera
     """
     when = (result.frame, round(result.time_s, 6))
     head = (written_text(source), result.width, result.height)
-    for number, seen in enumerate(result.faces, start=1):
-        cells = _face_cells(seen.face, labels)
-        yield (*when, seen.track, *head, number, *cells, None, seen.smoothed_expression)
+    for number, tracked in enumerate(result.faces, start=1):
+        cells = _face_cells(tracked.face, labels)
+        yield (*when, tracked.track, *head, number, *cells, None, tracked.smoothed_expression)
     if not result.faces:
         yield (*when, None, *head, *[None] * (1 + len(_FACE) + len(labels) + 2))
 

@@ -1,4 +1,4 @@
-"""Results of video: faces that are followed from frame to frame."""
+"""Results of video: faces that are tracked from frame to frame."""
 
 from __future__ import annotations
 
@@ -14,15 +14,22 @@ from mien.results.faces import Box, Face, faces_text
 
 @dataclass(frozen=True, slots=True)
 class TrackedFace:
-    """One face in one frame of a video, followed through it.
+    """One tracked face in one frame of a video.
 
     Attributes:
         track: The face's number, from 1; never given to another face.
-        face: What this frame alone shows; between two detections its box is the tracker's.
-        detected: Whether the detector saw it in this frame.
+        face: The prediction for this frame alone; between two detections its box is the tracker's.
+        detected: Whether the detector found it in this frame.
         smoothed: Label -> the probability over the track's last moments, by a filter with a time constant; they sum
             to 1.
         smoothed_expression: The most likely label by `smoothed`.
+
+    Example:
+        >>> import mien
+        >>> (frame,) = mien.watch("src/mien/examples")
+        >>> face = frame[0]
+        >>> face.track, face.smoothed_expression, face.face.expression, round(face.box.width)
+        (1, 'happy', 'happy', 91)
     """
 
     track: int
@@ -33,7 +40,7 @@ class TrackedFace:
 
     @property
     def box(self) -> Box:
-        """Where it is in this frame, pixels."""
+        """Its place in this frame, pixels."""
         return self.face.box
 
     def to_dict(self) -> dict[str, Any]:
@@ -57,8 +64,13 @@ class FrameResult:
         width: Pixels.
         height: Pixels.
         faces: From left to right.
-        latency_s: Seconds from its arrival to its answer, for live sources; else None.
-        image: uint8 RGB (H, W, 3), kept where the caller asked for it; else None.
+        latency_s: Seconds from its arrival to its result, for live sources; else None.
+        image: uint8 RGB (H, W, 3), with `keep_images`; else None.
+
+    Example:
+        >>> import mien
+        >>> list(mien.watch("src/mien/examples"))
+        [FrameResult(0, 0.000 s, 512x512, 1 face: happy 1.00)]
     """
 
     frame: int
@@ -92,7 +104,7 @@ class FrameResult:
         }
 
     def __repr__(self) -> str:
-        found = faces_text(tuple(seen.face for seen in self.faces))
+        found = faces_text(tuple(tracked.face for tracked in self.faces))
         return f"FrameResult({self.frame}, {self.time_s:.3f} s, {self.width}x{self.height}, {found})"
 
 

@@ -108,7 +108,7 @@ def _kind(path: Path) -> str | None:
         with path.open("rb") as file:
             head = file.read(32)
         size = path.stat().st_size
-    except (OSError, ValueError):  # said by who opens it next
+    except (OSError, ValueError):  # reported by the code that opens it next
         return None
     kind = next((kind for signature, kind in _SIGNATURES if head.startswith(signature)), None)
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":

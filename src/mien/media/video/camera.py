@@ -14,7 +14,7 @@ _REOPEN_FOR_S = 10.0
 
 
 class Camera(SingleUse):
-    """A camera by its number. Times are those of arrival. A camera that goes away is awaited for some seconds."""
+    """A camera by its number. Times are those of arrival. A camera that disappears is opened again for some seconds."""
 
     live = True
     frames: int | None = None

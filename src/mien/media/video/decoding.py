@@ -88,7 +88,7 @@ class VideoDecoder:
             return
 
     def last_frame_is_cut(self) -> bool:
-        """After the last frame: whether its data ends too early, by what FFmpeg and a second decoder say of it."""
+        """After the last frame: whether its data ends too early, by FFmpeg and a second decoder."""
         return self._last_is_short or self._last_frame.is_cut(self._stream)
 
     def _note(self, packet: Packet[VideoStream]) -> None:
@@ -209,7 +209,7 @@ def open_container(
 
 
 def reason(error: Exception) -> str:
-    """What FFmpeg says, without the address, which may hold a password."""
+    """The reason that FFmpeg gives, without the address, which may hold a password."""
     return str(getattr(error, "strerror", None) or type(error).__name__)
 
 

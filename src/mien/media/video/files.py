@@ -95,7 +95,7 @@ class VideoFile(SingleUse):
         return self._end() if self._end is not None else UNKNOWN
 
     def _doubt(self, time_s: float) -> str | None:
-        """What speaks against the end of a file whose structure does not tell."""
+        """Evidence of a cut in a file whose structure states no end, or None."""
         if self.live:
             return None
         if self._decoder.last_frame_is_cut():

@@ -27,10 +27,10 @@ class Frame:
 
 
 class FrameSource(Protocol):
-    """Gives frames in order, once.
+    """Frames in order, once.
 
-    name: what it is called in messages. live: frames come when they come, and who is slow misses some. rate: frames a
-    second as the source states it, None where it doesn't. frames: how many there will be, as far as is known.
+    name: for messages. live: whether frames arrive in real time, so that a slow reader misses some. rate: frames a
+    second, or None if the source states none. frames: their number, if known.
     """
 
     name: str
@@ -38,12 +38,17 @@ class FrameSource(Protocol):
     rate: float | None
     frames: int | None
 
+    @property
+    def skipped(self) -> int:
+        """Damaged frames or images left out so far."""
+        ...
+
     def __iter__(self) -> Iterator[Frame]:
-        """The frames. Raises VideoError where the source fails; what came before stands."""
+        """The frames. Raises VideoError if the source fails; earlier frames are valid."""
         ...
 
     def close(self) -> None:
-        """Lets go of the source, also from another thread while it is being read; once is enough."""
+        """Closes the source, also from another thread while it is read; once is enough."""
         ...
 
 

@@ -1,7 +1,7 @@
-"""Whether a video file ends where it says that it ends, by its own sizes, counts and end marks.
+"""Checks whether a video file is complete, by the sizes, counts and end marks inside it.
 
 FFmpeg plays a file that was cut off up to its last byte and reports a normal end. Only headers are read here, never the
-media. Nothing in a file is trusted: every loop is bounded, and whatever is doubtful is `UNKNOWN`.
+media. Nothing in a file is trusted: every loop is bounded, and a doubtful end is `UNKNOWN`.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ HEAD_BYTES = 4096
 TAIL_BYTES = 1 << 18
 _MOST_STEPS = 1_000_000  # headers of one file: enough for the packets of some hours
 _MOST_READ = 1 << 20  # of one header
-_LOOK_BACK = 16  # bytes before what was asked for last that a walk may ask for again
+_LOOK_BACK = 16  # bytes before the last request that a walk may request again
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How a file ends. cut: where it was cut off, in words, or None. known: the container states its end.
+    """How a file ends. cut: where it was cut, in words, or None. known: the container states its end.
 
     Neither: the container states no length, or it is not understood.
     """
@@ -32,7 +32,7 @@ UNKNOWN = End()
 WHOLE = End(known=True)
 
 Walk = Generator[tuple[int, int], bytes, End]
-"""Asks for bytes, as (position, count), in growing order; is given fewer where the file ends; returns the verdict."""
+"""Yields requests for bytes, (position, count), in growing order; gets fewer at the end of a file; returns the End."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def file_end(path: Path) -> End:
 
 
 class StreamEnd:
-    """The same for what comes through a pipe: give it every piece in order, then ask."""
+    """The same for a pipe: `feed` it every piece in order, then call `end`."""
 
     def __init__(self) -> None:
         self._head = self._kept = b""
@@ -91,13 +91,13 @@ class StreamEnd:
             if len(self._kept) < HEAD_BYTES:
                 return
             self._choose()
-        self._go_on()
+        self._advance()
 
     def end(self) -> End:
         """The verdict, once all has been given."""
         if not self._chosen:
             self._choose()
-        self._go_on(last=True)
+        self._advance(last=True)
         if self._look is not None:
             return self._look(Ends(self._head, self._kept, self._size))
         return self._end or UNKNOWN
@@ -110,8 +110,8 @@ class StreamEnd:
             self._walk = walk()
             self._wanted = next(self._walk)
 
-    def _go_on(self, *, last: bool = False) -> None:
-        """Serves the walk as far as there are bytes, and forgets those that nothing asks for any more."""
+    def _advance(self, *, last: bool = False) -> None:
+        """Advances the walk as far as there are bytes, and drops those that it no longer needs."""
         start = self._size - len(self._kept)
         while self._walk is not None:
             position, count = self._wanted
@@ -134,7 +134,7 @@ class StreamEnd:
 
 
 def choose(head: bytes) -> tuple[Callable[[], Walk] | None, Callable[[Ends], End] | None]:
-    """By its first bytes: what walks over a file's headers, or what looks at its ends; None, None for other kinds."""
+    """By the first bytes: a function that walks over headers, or one that checks the ends; None, None for others."""
     from mien.media.video import integrity_sized as sized
     from mien.media.video import integrity_streams as streams
 

@@ -1,7 +1,7 @@
 """Containers made of parts that state their sizes: MP4, Matroska, AVI, FLV, ASF, Ogg, IVF; GIF, PNG, WebP, AVIF.
 
-Each walk goes from part to part. To see whether a part is all there it asks for the part's last byte together with the
-header of the next one: nothing comes where the file ends before.
+Each walk goes from part to part. To check that a part is complete, it requests the last byte of the part together with
+the header of the next; it gets nothing if the file ends before.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def walk_boxes() -> Walk:
             parts, length = _indexed_parts(body[start:])
             reach = max(reach, position + size + length)
             indexed.append(parts)
-        if kind == b"moov":  # into it: it says whether fragments follow
+        if kind == b"moov":  # into it: it states whether fragments follow
             index_end, size = position + size, start
         seen.add(kind)
         position, before = position + size, kind

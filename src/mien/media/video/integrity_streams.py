@@ -1,4 +1,4 @@
-"""Streams that state no length: MPEG-TS, MPEG-PS, MJPEG, Y4M. Only a last part that is incomplete tells of a cut."""
+"""Streams that state no length: MPEG-TS, MPEG-PS, MJPEG, Y4M. A cut shows only in an incomplete last part."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def look_at_transport(ends: Ends) -> End:
 
 
 def _unfinished(packets: list[bytes]) -> bool:
-    """Whether the last PES of a track is shorter than it says."""
+    """Whether the last PES of a track is shorter than it states."""
     missing: dict[int, int] = {}  # bytes, for each track
     for packet in packets:
         if packet[0] != 0x47:  # joined of parts

@@ -29,7 +29,7 @@ GIVE_UP_AFTER_S = 60.0
 
 _TIMEOUT_S = 10.0
 _LONGEST_WAIT_S = 30.0
-_PLAYLISTS = {"hls", "dash"}  # their own length says nothing of the video's
+_PLAYLISTS = {"hls", "dash"}  # their own length is not that of the video
 
 
 class LiveStream(SingleUse):
@@ -94,7 +94,7 @@ class LiveStream(SingleUse):
             if left <= 0:
                 raise VideoError(
                     f"{self.name}: lost after {number} frames ({why}) and not back within "
-                    f"{self._give_up_after_s:g} s; what came before stands; check the camera or server"
+                    f"{self._give_up_after_s:g} s; earlier frames are kept; check the camera or server"
                 )
             if self._closed.wait(min(wait, left)):
                 return wait

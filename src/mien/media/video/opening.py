@@ -1,4 +1,4 @@
-"""From what a user names (a file, a folder, a camera, an address, standard input) to frames."""
+"""Opens a file, folder, camera, address or standard input as a source of frames."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from mien.media.video.animations import open_animation
 from mien.media.video.camera import Camera
 from mien.media.video.files import open_file
 from mien.media.video.folders import ImageFolder
+from mien.media.video.frames import FrameSource
 from mien.media.video.network import GIVE_UP_AFTER_S, is_address, open_address
 from mien.media.video.pipes import RawFormat, open_pipe
-from mien.media.video.relay import CountingSource, Relayed
+from mien.media.video.relay import Relayed
 
 __all__ = ["RawFormat", "open_video"]
 
@@ -24,8 +25,8 @@ def open_video(
     rate: float | None = None,
     live: bool | None = None,
     give_up_after_s: float = GIVE_UP_AFTER_S,
-) -> CountingSource:
-    """Frames from whatever `source` names; it has been opened, and gives frames once.
+) -> FrameSource:
+    """Opens a source of frames; it can be read once.
 
     - a video file: exact times, upright, RGB; a damaged packet is left out and counted in `.skipped`
     - an animated GIF, PNG, WebP or AVIF: every frame at its own time
@@ -33,17 +34,17 @@ def open_video(
     - a number, also as text: a camera; live, the newest frame wins
     - rtsp://, rtmp://, udp://, http://, https://: a live stream, opened again when it is lost, until no frame has come
       for `give_up_after_s` seconds; a file on a web server is read like a file
-    - "-": standard input: a container that can be read from front to back, or bare frames as `raw` says
+    - "-": standard input: a container that can be read from front to back, or bare frames in the format `raw`
 
-    raw: for standard input only. rate: frames a second, for folders and formats without times. live: overrides what the
-    kind of source says: whether frames come in real time and who is slow misses some.
+    raw: for standard input only. rate: frames a second, for folders and formats without times. live: overrides
+    whether frames arrive in real time, so that a slow reader misses some.
     Raises VideoError, also while frames are read; MissingExtraError without PyAV.
     """
     if rate is not None and not 0 < rate <= 1000:
         raise VideoError(f"{rate:g} frames a second; expected above 0, 1000 at most")
     if raw is not None and source != "-":
         raise VideoError(f"{source}: raw frames are read from standard input only; give - as the source")
-    opened: CountingSource
+    opened: FrameSource
     if isinstance(source, int) or (isinstance(source, str) and source.isdecimal()):
         opened = Relayed(Camera(_camera_number(source)), newest=True)
     elif source == "-":

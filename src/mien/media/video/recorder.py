@@ -30,7 +30,7 @@ _FRAGMENT_S = 1.0
 
 
 class _File:
-    """The file that FFmpeg writes into. FFmpeg never learns of a failed write: it would crash when it goes on."""
+    """The file that FFmpeg writes to. Failed writes are hidden from FFmpeg, which would crash."""
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
@@ -87,7 +87,7 @@ class Recorder(ClosedAtExit):
                 self._begin(image, time_s)
             self._encode(image, time_s)
         except FFmpegError as error:
-            raise VideoError(f"{self.path}: a frame can't be encoded ({reason(error)}); {self._what_stands}") from error
+            raise VideoError(f"{self.path}: a frame can't be encoded ({reason(error)}); {self._kept}") from error
         self._check_disk()
 
     def close(self) -> None:
@@ -111,7 +111,7 @@ class Recorder(ClosedAtExit):
 
         flags = "frag_keyframe+empty_moov+default_base_moof"
         if self._sound is not None and self._sound.found:
-            flags += "+delay_moov"  # the header comes with the first fragment, and says when the sound begins
+            flags += "+delay_moov"  # the header comes with the first fragment, and states when the sound begins
         options = {"movflags": flags, "flush_packets": "1"}
         container = av.open(self._file, "w", format="mp4", container_options=options)
         height, width = image.shape[:2]
@@ -171,16 +171,16 @@ class Recorder(ClosedAtExit):
             finally:
                 self._container.close()
         except FFmpegError as error:
-            raise VideoError(f"{self.path}: can't be ended well ({reason(error)}); {self._what_stands}") from error
+            raise VideoError(f"{self.path}: can't be ended well ({reason(error)}); {self._kept}") from error
 
     @property
-    def _what_stands(self) -> str:
-        return f"most of its {self.frames} frames stand"
+    def _kept(self) -> str:
+        return f"most of its {self.frames} frames are kept"
 
     def _check_disk(self) -> None:
         if self._file.error is not None:
             why = self._file.error.strerror or self._file.error
-            raise OutputError(f"{self.path}: can't be written on ({why}); {self._what_stands}; free some space")
+            raise OutputError(f"{self.path}: can't be written on ({why}); {self._kept}; free some space")
 
 
 def open_recorder(

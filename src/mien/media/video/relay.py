@@ -1,38 +1,24 @@
-"""Reads a source that may block (a camera, the network) in a thread of its own: it can be closed at any time."""
+"""Reads a source that may block (a camera, the network) in its own thread: it can be closed at any time."""
 
 from __future__ import annotations
 
-import contextlib
-import queue
 import threading
 from collections.abc import Iterator
-from typing import Protocol
 
+from mien.media.video.channels import Channel
 from mien.media.video.frames import Frame, FrameSource
-
-_POLL_S = 0.1
-
-
-class CountingSource(FrameSource, Protocol):
-    """A source that counts what it left out."""
-
-    @property
-    def skipped(self) -> int:
-        """Damaged frames or images left out so far."""
-        ...
 
 
 class Relayed:
-    """The same frames as `source`'s. Who closes it does not wait for the device or the network.
+    """The frames of `source`. Closing it does not wait for the device or the network.
 
-    newest: a frame that was not taken in time makes way for the next one, as behind a camera; otherwise it waits.
+    newest: a frame that is not taken in time is replaced by the next one, as behind a camera; otherwise it waits.
     """
 
-    def __init__(self, source: CountingSource, *, newest: bool) -> None:
+    def __init__(self, source: FrameSource, *, newest: bool) -> None:
         self._source = source
-        self._newest = newest
-        self._closed = threading.Event()
-        self._waiting: queue.Queue[Frame | BaseException | None] = queue.Queue(maxsize=1)
+        self._channel: Channel[Frame] = Channel(1, drop_oldest=newest)
+        self._closed = False
         self.name = source.name
         self.live = source.live
         self.rate = source.rate
@@ -45,51 +31,33 @@ class Relayed:
 
     @property
     def end_verified(self) -> bool | None:
-        """As the source's own; None where it has none."""
+        """That of the source; None if it has none."""
         return getattr(self._source, "end_verified", None)
 
     def __iter__(self) -> Iterator[Frame]:
         # A daemon: a read that hangs must not keep the program from ending.
         threading.Thread(target=self._read, name="mien-source", daemon=True).start()
         try:
-            while not self._closed.is_set():
-                try:
-                    item = self._waiting.get(timeout=_POLL_S)
-                except queue.Empty:
-                    continue
-                if item is None:
-                    return
-                if isinstance(item, BaseException):
-                    raise item
-                yield item
+            while taken := self._channel.take():
+                yield taken[0]
+            if self._channel.error is not None and not self._closed:
+                raise self._channel.error
         finally:
             self.close()
 
     def close(self) -> None:
-        """Ends the iteration; the source itself is let go when its read comes back."""
-        self._closed.set()
+        """Ends the iteration; the source is closed when its pending read returns."""
+        self._closed = True
+        self._channel.stop()
         self._source.close()
 
     def _read(self) -> None:
+        error: BaseException | None = None
         try:
             for frame in self._source:
-                self._hand_over(frame, wait=not self._newest)
-                if self._closed.is_set():
+                if not self._channel.put(frame):
                     return
-        except BaseException as error:  # whatever it is, the reader of the frames must learn of it
-            self._hand_over(error, wait=True)
-        else:
-            self._hand_over(None, wait=True)
-
-    def _hand_over(self, item: Frame | BaseException | None, *, wait: bool) -> None:
-        while not self._closed.is_set():
-            try:
-                self._waiting.put(item, timeout=_POLL_S if wait else 0)
-                return
-            except queue.Full:
-                if not wait:
-                    self._forget_oldest()
-
-    def _forget_oldest(self) -> None:
-        with contextlib.suppress(queue.Empty):
-            self._waiting.get_nowait()
+        except BaseException as reason:  # raised in the thread that takes the frames
+            error = reason
+        finally:
+            self._channel.end(error)

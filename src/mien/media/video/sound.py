@@ -21,10 +21,10 @@ _LOOK_AHEAD = 16  # packets among which the video's first frame is
 
 
 class Sound:
-    """The first sound track of a video file, given piece by piece as the recording goes on."""
+    """The first sound track of a video file, read piece by piece during the recording."""
 
     def __init__(self, path: Path) -> None:
-        """Raises VideoError where the file can't be read. `found` says whether it has sound that can be decoded."""
+        """Raises VideoError where the file can't be read. `found`: whether it has sound that can be decoded."""
         self._path = path
         self._origin_s = _first_frame_s(path)
         self._container = open_file_container(path)
@@ -54,7 +54,7 @@ class Sound:
     def until(self, end_s: float, *, start_s: float) -> Iterator[Packet[AudioStream]]:
         """Packets that end before `end_s`, with times from `start_s` on; both in seconds from the video's first frame.
 
-        What comes before `start_s` is left out. Each call goes on where the last one ended.
+        What comes before `start_s` is left out. Each call continues where the last one ended.
         """
         while self._packets is not None:
             packet = self._ready if self._ready is not None else next(self._packets, None)
@@ -73,7 +73,7 @@ class Sound:
             yield packet
 
     def close(self) -> None:
-        """Lets go of the file."""
+        """Closes the file."""
         self._packets = None
         self._container.close()
 
@@ -106,7 +106,7 @@ class Sound:
 
 
 def _first_frame_s(path: Path) -> float:
-    """Where on the file's own clock its first frame stands, to which all times of frames are relative."""
+    """The time of the first frame on the clock of the file; times of frames are relative to it."""
     with open_file_container(path) as container:
         stamps = []
         for packet in container.demux(video=0):

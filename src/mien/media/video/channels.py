@@ -1,4 +1,4 @@
-"""What stands between two stages that run in threads of their own: a bounded queue that ends, stops and drops."""
+"""A bounded queue between two stages that run in threads: it can end, stop, and drop its oldest items."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ T = TypeVar("T")
 
 
 class Channel(Generic[T]):
-    """From one thread to the next. Full with `size` items, or with items of `budget` together (one always fits)."""
+    """A queue from one thread to another. It is full with `size` items, or if their weights reach `budget`."""
 
     def __init__(self, size: int, *, budget: float = float("inf"), drop_oldest: bool = False) -> None:
-        """drop_oldest: a full channel drops the item that has waited longest instead of making the giver wait."""
+        """drop_oldest: a full channel drops its oldest item instead of making the sender wait."""
         self._size, self._budget, self._drop_oldest = size, budget, drop_oldest
         self._items: deque[tuple[T, float]] = deque()
         self._weight = 0.0
         self._changed = threading.Condition()
-        self._ended = self._stopped = self._giver_waits = False
-        self.error: Exception | None = None
-        """What ended the giver, once everything before it has been taken."""
+        self._ended = self._stopped = self._sender_waits = False
+        self.error: BaseException | None = None
+        """The error that ended the sender; valid once all items are taken."""
         self.dropped = 0
 
     def put(self, item: T, weight: float = 0.0) -> bool:
-        """Gives an item; False: nobody takes any more."""
+        """Adds an item; waits while the channel is full. Returns False if the receiver has stopped."""
         with self._changed:
             while self._full(weight) and not self._stopped:
                 if self._drop_oldest:
                     self._weight -= self._items.popleft()[1]
                     self.dropped += 1
                 else:
-                    self._giver_waits = True
+                    self._sender_waits = True
                     self._changed.notify_all()
                     self._changed.wait()
-            self._giver_waits = False
+            self._sender_waits = False
             if self._stopped:
                 return False
             self._items.append((item, weight))
@@ -43,25 +43,25 @@ class Channel(Generic[T]):
             return True
 
     def take(self, most: int = 1, *, least: int = 1) -> list[T]:
-        """Waits for `least` items, or as many as fit, and gives up to `most`; fewer at the end, then none."""
+        """Waits for `least` items, or as many as fit, and returns up to `most`; fewer at the end, then none."""
         with self._changed:
-            while not (len(self._items) >= least or self._giver_waits or self._ended or self._stopped):
+            while not (len(self._items) >= least or self._sender_waits or self._ended or self._stopped):
                 self._changed.wait()
-            self._giver_waits = False
+            self._sender_waits = False
             taken = [self._items.popleft() for _ in range(min(most, len(self._items)))]
             self._weight -= sum(weight for _, weight in taken)
             self._changed.notify_all()
             return [item for item, _ in taken]
 
-    def end(self, error: Exception | None = None) -> None:
-        """Says that nothing more comes, and why where something went wrong."""
+    def end(self, error: BaseException | None = None) -> None:
+        """Marks the end of the items. error: why the sender failed."""
         with self._changed:
             self._ended = True
             self.error = self.error or error
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """Says that nobody takes any more: what waits is thrown away, and whoever waits goes on."""
+        """Stops the receiver: waiting items are discarded, and waiting threads continue."""
         with self._changed:
             self._stopped = True
             self._items.clear()
