@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from mien.recognition.shortcuts import predict, watch
     from mien.releases import list_models
     from mien.results import Box, Face, FrameResult, ImageResult, Results, TrackedFace
+    from mien.training.auditing import audit
     from mien.training.network_listing import list_networks
     from mien.training.train import train
 
@@ -60,6 +61,7 @@ _HOMES = {
     "Results": "mien.results",
     "TrackedFace": "mien.results",
     "VideoError": "mien.errors",
+    "audit": "mien.training.auditing",
     "calibrate": "mien.evaluation.shortcuts",
     "compare": "mien.evaluation.shortcuts",
     "ensemble": "mien.evaluation.shortcuts",
@@ -94,6 +96,7 @@ __all__ = [
     "TrackedFace",
     "VideoError",
     "__version__",
+    "audit",
     "calibrate",
     "compare",
     "ensemble",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli.output_options import DryRun, Quiet, out_option
+from mien.cli.output_options import DryRun, Quiet, out_option, printer
 from mien.cli.training_options import (
     Changes,
     NetworkOption,
@@ -17,7 +17,6 @@ from mien.cli.training_options import (
     TrainingData,
     TrainingDevice,
     interruptible,
-    printer,
     require_training,
 )
 from mien.cli.training_progress import epoch_line

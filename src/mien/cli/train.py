@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mien.cli.output_options import DryRun, Quiet, out_option, warn
+from mien.cli.output_options import DryRun, Quiet, out_option, printer, warn
 from mien.cli.training_options import (
     Changes,
     RecipeArgument,
@@ -17,7 +17,6 @@ from mien.cli.training_options import (
     TrainingData,
     TrainingDevice,
     interruptible,
-    printer,
     require_training,
 )
 from mien.cli.training_progress import print_how_to_resume, training_view

@@ -10,7 +10,7 @@ import typer
 
 from mien.cli.cluster_options import RayOptions
 from mien.cli.option_groups import grouped
-from mien.cli.output_options import Quiet, TableOrJson, out_option
+from mien.cli.output_options import Quiet, TableOrJson, out_option, printer
 from mien.cli.training_options import (
     Changes,
     RecipeArgument,
@@ -19,7 +19,6 @@ from mien.cli.training_options import (
     TrainingData,
     TrainingDevice,
     interruptible,
-    printer,
     require_training,
 )
 from mien.cli.training_progress import epoch_line
