@@ -183,7 +183,7 @@ def _check(models: Sequence[str], file: FileOptions, common: CommonOptions, meas
         raise DataError("give either models or --predictions FILE" + (", not both" if models else " to measure"))
     given = {"--column": file.column, "--scores": file.scores, "--classes": file.classes}
     if models and (option := next((option for option, value in given.items() if value), None)):
-        raise DataError(f"{option}: is for another tool's file; give that with  --predictions FILE")
+        raise DataError(f"{option}: is for another tool's file; give it with  --predictions FILE")
     if wanted is not None and not 0 < wanted <= 1:
         raise DataError(f"--target-accuracy {wanted}; expected above 0 and at most 1, for example 0.9")
     if not models and (measures.robustness or measures.explain):
