@@ -101,21 +101,14 @@ def evaluate(
 
     Examples:
 
-    `mien evaluate mien-small --data fer2013/ --split test --out results/small`
-
-    `mien evaluate mien-small mien-base mien-small+mien-base --data fer2013/ --out results/three`
-
-    `mien evaluate mien-small --data fer2013/ --truth label --target-accuracy 0.9 --out results/small-by-label`
-
-    `mien evaluate mien-small --data fer2013/ --robustness --explain 8 --out results/all`
-
-    `mien evaluate mien-small --data arrays/ --groups age --groups sex --out results/groups`
-
-    `mien evaluate own.onnx --train-if-missing faces/ --out results/own`
-
-    `mien evaluate --predictions other-tool.csv --out results/other --format json`
-
-    `mien evaluate --predictions deepface.json --data faces/ --split test --out results/deepface`
+    - `mien evaluate mien-small --data fer2013/ --split test --out results/small`
+    - `mien evaluate mien-small mien-base mien-small+mien-base --data fer2013/ --out results/three`
+    - `mien evaluate mien-small --data fer2013/ --truth label --target-accuracy 0.9 --out results/small-by-label`
+    - `mien evaluate mien-small --data fer2013/ --robustness --explain 8 --out results/all`
+    - `mien evaluate mien-small --data arrays/ --groups age --groups sex --out results/groups`
+    - `mien evaluate own.onnx --train-if-missing faces/ --out results/own`
+    - `mien evaluate --predictions other-tool.csv --out results/other --format json`
+    - `mien evaluate --predictions deepface.json --data faces/ --split test --out results/deepface`
     """
     from mien.cli.progress import progress_bar
     from mien.evaluation.shortcuts import evaluate_file

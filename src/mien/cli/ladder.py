@@ -56,11 +56,9 @@ def ladder(
 
     Examples:
 
-    `mien ladder --backbone efficientnet-lite0 --data fer2013.csv --out runs/ladder`
-
-    `mien ladder --backbone timm:resnet18 --data fer2013.csv --out runs/ladder --labels happy,neutral,sad --subset 4000`
-
-    `mien ladder --backbone vgg16 --data faces/ --out runs/ladder --dry-run`
+    - `mien ladder --backbone efficientnet-lite0 --data fer2013.csv --out runs/ladder`
+    - `mien ladder --backbone timm:resnet18 --data fer2013.csv --out runs/ladder --subset 4000`
+    - `mien ladder --backbone vgg16 --data faces/ --out runs/ladder --dry-run`
     """
     require_training("training")
     from mien.training.devices import pick_device

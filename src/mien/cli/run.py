@@ -40,13 +40,10 @@ def run(
 
     Examples:
 
-    `mien init --for toy && mien run`
-
-    `mien run mien.toml --dry-run`
-
-    `mien run mien.toml --only train/small`
-
-    `mien run mien.toml --from evaluate --force`
+    - `mien init --for toy && mien run`
+    - `mien run mien.toml --dry-run`
+    - `mien run mien.toml --only train/small`
+    - `mien run mien.toml --from evaluate --force`
     """
     from mien.pipeline import run_pipeline
 
@@ -67,9 +64,8 @@ def init(
 
     Examples:
 
-    `mien init --for toy`
-
-    `mien init --for folders --out smiles.toml`
+    - `mien init --for toy`
+    - `mien init --for folders --out smiles.toml`
     """
     from mien.pipeline.starter import write_starter
 

@@ -50,17 +50,12 @@ def train(
 
     Examples:
 
-    `mien train mien-small --data fer2013.csv --out runs/small --set targets.votes=0`
-
-    `mien train my.toml --data faces/ --out runs/mine --set optimizer.epochs=20`
-
-    `mien train mien-small --data fer2013/ --out runs/small --resume`
-
-    `mien train mien-small --data fer2013/ --out runs/small --stop-after 10`
-
-    `mien train mien-small --data fer2013/ --out runs/small --curves --log tensorboard --log mlflow`
-
-    `torchrun --nproc-per-node 2 -m mien train mien-small --data fer2013/ --out runs/small`
+    - `mien train mien-small --data fer2013.csv --out runs/small --set targets.votes=0`
+    - `mien train my.toml --data faces/ --out runs/mine --set optimizer.epochs=20`
+    - `mien train mien-small --data fer2013/ --out runs/small --resume`
+    - `mien train mien-small --data fer2013/ --out runs/small --stop-after 10`
+    - `mien train mien-small --data fer2013/ --out runs/small --curves --log tensorboard --log mlflow`
+    - `torchrun --nproc-per-node 2 -m mien train mien-small --data fer2013/ --out runs/small`
     """
     from mien.training.recipe import load_recipe
     from mien.training.small_sets import given_keys

@@ -56,13 +56,10 @@ def tune(
 
     Examples:
 
-    `mien tune scratch-cnn4 --data fer2013.csv --trials 20 --out runs/tuned`
-
-    `mien tune my.toml --data faces/ --trials 100 --out runs/tuned --storage postgresql+psycopg://me@host/mien`
-
-    `mien tune my.toml --data faces/ --trials 100 --out runs/tuned --engine ray --actors 4`
-
-    `mien train runs/tuned/best.toml --data fer2013.csv --out runs/best`
+    - `mien tune scratch-cnn4 --data fer2013.csv --trials 20 --out runs/tuned`
+    - `mien tune my.toml --data faces/ --trials 100 --out runs/tuned --storage postgresql+psycopg://me@host/mien`
+    - `mien tune my.toml --data faces/ --trials 100 --out runs/tuned --engine ray --actors 4`
+    - `mien train runs/tuned/best.toml --data fer2013.csv --out runs/best`
     """
     require_training("training")
     from mien.cluster.tune import TuneSettings, tune_on_ray

@@ -115,11 +115,8 @@ def watch(
     Examples:
 
     - `mien watch talk.mp4 --record drawn.mp4 --timeline faces.csv --plot faces.png`
-
     - `mien watch 0`
-
     - `mien watch rtsp://camera/stream --timeline day.parquet --privacy blur --record day.mp4`
-
     - `ffmpeg -i film.mkv -f rawvideo -pix_fmt rgb24 -s 640x360 - | mien watch - --raw 640x360:rgb24@25 --events`
     """
     import signal
