@@ -315,9 +315,9 @@ def test_images_behind_http(photos, settings, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["--engine", "ray"], "say where they go, with  --shards OUT"),
-        (["--actors", "2"], "say where they go, with  --shards OUT"),
-        (["--actors", "2", "--shards", "out"], "--actors: goes with  --engine ray"),
+        (["--engine", "ray"], "give their folder with  --shards OUT"),
+        (["--actors", "2"], "give their folder with  --shards OUT"),
+        (["--actors", "2", "--shards", "out"], "--actors: needs  --engine ray"),
         (["--shards", "out", "--format", "csv"], "shards are Parquet"),
         (["--shards", "out", "--out", "a.csv"], "--out: not with --shards"),
         (["--shards", "out", "--batch-size", "8"], "--batch-size: not with --shards"),

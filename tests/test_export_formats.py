@@ -277,9 +277,15 @@ def test_what_is_there_is_replaced_only_when_told_and_other_things_never(tmp_pat
 def test_a_place_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     need("openvino")
     (tmp_path / "file").write_text("")
-    for name in ("onnx", "openvino"):
+    for name, out in (("onnx", "out.onnx"), ("openvino", "out")):
         with pytest.raises(MienError, match="can't be written"):
-            export("mien-nano", name, tmp_path / "file" / "out")
+            export("mien-nano", name, tmp_path / "file" / out)
+
+
+def test_the_suffix_of_a_model_file_is_that_of_its_format(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"expected a name that ends in \.onnx"):
+        export("mien-nano", "onnx", tmp_path / "a.txt")
+    assert export("mien-nano", "", tmp_path / "a.onnx", check=False).form == "onnx"
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -368,7 +368,7 @@ def test_the_comparison_is_that_of_mien_compare(resumed, tmp_path):
 
 CHANGED = [
     ("mien.data.toy.write_toy_folders", "train", "ToyTable"), ("mien.data.settings.CropSettings", "size", "CropTable"),
-    ("mien.crop_spec.CropSpec", "margin", "CropTable"), ("mien.data.settings.ScreenSettings", "votes", "ScreenTable"),
+    ("mien.crop_spec.CropSpec", "margin", "CropTable"),
     ("mien.data.dedupe.dedupe", "near", "DedupeTable"),
     ("mien.data.explore.explore", "per_class", "ExploreTable"),
     ("mien.evaluation.evaluate.evaluate_samples", "tta", "EvaluateTable"),

@@ -123,6 +123,7 @@ __all__ = [
     "TruncatedVideoError",
     "VideoError",
     "__version__",
+    "audit",
     "calibrate",
     "compare",
     "ensemble",

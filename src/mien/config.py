@@ -27,8 +27,8 @@ T = TypeVar("T")
 class Setting:
     """What a field means, as an annotation: `size: Annotated[int, Setting("Side of a crop.", 8, 2048)] = 48`.
 
-    about: a sentence for help pages and tables. least, most: the range, ends included, unless `open` excludes the lower
-    end. Checked by `check_ranges`; None and each item of a tuple are allowed for. flags: names of the command line's
+    about: a sentence for help pages. least, most: the range, ends included. open: the lower end is excluded. below: the
+    upper end, excluded. `check_ranges` checks numbers and the items of tuples. flags: names of the command line's
     option, if they are not the field's. metavar: what the option's value is called there. complete: what the shell
     completes, `model` or `detector`. option: whether the command line has one.
     """
@@ -37,6 +37,7 @@ class Setting:
     least: float | None = None
     most: float | None = None
     open: bool = False
+    below: float | None = None
     flags: tuple[str, ...] = ()
     metavar: str | None = None
     complete: str = ""
@@ -45,14 +46,22 @@ class Setting:
     @property
     def expected(self) -> str:
         """The range in words: `8 to 2048`, `1 or more`, `above 0 and at most 1`."""
-        if self.open:
-            return f"above {self.least:g}" + ("" if self.most is None else f" and at most {self.most:g}")
-        return f"{self.least:g} or more" if self.most is None else f"{self.least:g} to {self.most:g}"
+        lower = f"above {self.least:g}" if self.open else f"{self.least:g}"
+        if self.below is not None:
+            return f"{lower} to below {self.below:g}"
+        if self.most is not None:
+            return f"{lower}{' and at most' if self.open else ' to'} {self.most:g}"
+        return lower if self.open else f"{lower} or more"
 
     def allows(self, value: float) -> bool:
         """Whether a number is in the range. NaN is in none."""
         lower = self.least is None or (value > self.least if self.open else value >= self.least)
-        return lower and (self.most is None or value <= self.most)
+        return lower and (self.most is None or value <= self.most) and (self.below is None or value < self.below)
+
+
+def within(least: float, most: float | None = None, *, open: bool = False, below: float | None = None) -> Setting:
+    """A range only, for a field that is explained elsewhere and is no option of the command line."""
+    return Setting("", least, most, open, below, option=False)
 
 
 @cache

@@ -32,9 +32,8 @@ def calibrate(
 
     Examples:
 
-    `mien calibrate runs/a/a.onnx --data faces/ --out a-calibrated.onnx`
-
-    `mien calibrate mien-small-fer2013 --data fer2013/ --method vector --out small-vector.onnx`
+    - `mien calibrate runs/a/a.onnx --data faces/ --out a-calibrated.onnx`
+    - `mien calibrate mien-small-fer2013 --data fer2013/ --method vector --out small-vector.onnx`
     """
     from mien.evaluation import shortcuts
 

@@ -29,9 +29,8 @@ def compare(
 
     Examples:
 
-    `mien compare runs/a runs/b runs/c --out compared`
-
-    `mien compare runs/* --out compared --data other-faces/`
+    - `mien compare runs/a runs/b runs/c --out compared`
+    - `mien compare runs/* --out compared --data other-faces/`
     """
     from mien.evaluation import shortcuts
     from mien.evaluation.compare import comparison_json, comparison_text

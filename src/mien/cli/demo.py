@@ -22,9 +22,8 @@ def demo(
 
     Examples:
 
-    `mien demo`
-
-    `mien demo --out /tmp/first-look --seed 7`
+    - `mien demo`
+    - `mien demo --out /tmp/first-look --seed 7`
     """
     from mien.data.toy import write_toy_folders
     from mien.errors import MissingExtraError, OutputError

@@ -32,11 +32,9 @@ def ensemble(
 
     Examples:
 
-    `mien ensemble runs/a/a.onnx runs/b/b.onnx runs/c/c.onnx --out abc.onnx`
-
-    `mien ensemble mien-small mien-nano --out both.onnx --weights fit --data fer2013/`
-
-    `mien ensemble mien-small mien-nano --out both.onnx --weights 2,1`
+    - `mien ensemble runs/a/a.onnx runs/b/b.onnx runs/c/c.onnx --out abc.onnx`
+    - `mien ensemble mien-small mien-nano --out both.onnx --weights fit --data fer2013/`
+    - `mien ensemble mien-small mien-nano --out both.onnx --weights 2,1`
     """
     from mien.evaluation import shortcuts
     from mien.model_file import open_model

@@ -101,21 +101,14 @@ def evaluate(
 
     Examples:
 
-    `mien evaluate mien-small --data fer2013/ --split test --out results/small`
-
-    `mien evaluate mien-small mien-base mien-small+mien-base --data fer2013/ --out results/three`
-
-    `mien evaluate mien-small --data fer2013/ --truth label --target-accuracy 0.9 --out results/small-by-label`
-
-    `mien evaluate mien-small --data fer2013/ --robustness --explain 8 --out results/all`
-
-    `mien evaluate mien-small --data arrays/ --groups age --groups sex --out results/groups`
-
-    `mien evaluate own.onnx --train-if-missing faces/ --out results/own`
-
-    `mien evaluate --predictions other-tool.csv --out results/other --format json`
-
-    `mien evaluate --predictions deepface.json --data faces/ --split test --out results/deepface`
+    - `mien evaluate mien-small --data fer2013/ --split test --out results/small`
+    - `mien evaluate mien-small mien-base mien-small+mien-base --data fer2013/ --out results/three`
+    - `mien evaluate mien-small --data fer2013/ --truth label --target-accuracy 0.9 --out results/small-by-label`
+    - `mien evaluate mien-small --data fer2013/ --robustness --explain 8 --out results/all`
+    - `mien evaluate mien-small --data arrays/ --groups age --groups sex --out results/groups`
+    - `mien evaluate own.onnx --train-if-missing faces/ --out results/own`
+    - `mien evaluate --predictions other-tool.csv --out results/other --format json`
+    - `mien evaluate --predictions deepface.json --data faces/ --split test --out results/deepface`
     """
     from mien.cli.progress import progress_bar
     from mien.evaluation.shortcuts import evaluate_file
@@ -183,7 +176,7 @@ def _check(models: Sequence[str], file: FileOptions, common: CommonOptions, meas
         raise DataError("give either models or --predictions FILE" + (", not both" if models else " to measure"))
     given = {"--column": file.column, "--scores": file.scores, "--classes": file.classes}
     if models and (option := next((option for option, value in given.items() if value), None)):
-        raise DataError(f"{option}: is for another tool's file; give that with  --predictions FILE")
+        raise DataError(f"{option}: is for another tool's file; give it with  --predictions FILE")
     if wanted is not None and not 0 < wanted <= 1:
         raise DataError(f"--target-accuracy {wanted}; expected above 0 and at most 1, for example 0.9")
     if not models and (measures.robustness or measures.explain):

@@ -46,7 +46,6 @@ def explain(
     Examples:
 
     - `mien explain mien-small photo.jpg --out explained`
-
     - `mien explain runs/small crops/ --detector none --expression fear --out explained`
     """
     from mien.evaluation import shortcuts

@@ -73,9 +73,7 @@ def model_(
     Examples:
 
     - `mien export mien-small --as onnx`, in full `mien export model mien-small --as onnx`
-
     - `mien export mien-small --as onnx-int8 --data fer2013/ --out small-int8.onnx`
-
     - `mien export own.onnx --as openvino --data faces/ --format json`
     """
     from mien.exporting.export import export
@@ -134,9 +132,7 @@ def web(
     Examples:
 
     - `mien export web --out site/`, then `python -m http.server --directory site` and http://localhost:8000
-
     - `mien export web --out site/ --model mien-small --force`
-
     - `mien serve --on-device site/`
     """
     from mien.exporting.web import export_web

@@ -31,15 +31,11 @@ def import_weights(
 
     Examples:
 
-    `mien import-weights 20180402-114759-vggface2.pt --network facenet --out facenet.safetensors`
-
-    `mien import-weights facenet_keras.h5 --network facenet-128 --out facenet-128.safetensors`
-
-    `mien import-weights model-20180402-114759.ckpt-275.index --network facenet --out facenet.safetensors`
-
-    `mien import-weights faceres.json --network mobilenet --out faceres.safetensors`
-
-    `mien import-weights vgg16_bn.safetensors --network vgg16 --out vgg16.safetensors`
+    - `mien import-weights 20180402-114759-vggface2.pt --network facenet --out facenet.safetensors`
+    - `mien import-weights facenet_keras.h5 --network facenet-128 --out facenet-128.safetensors`
+    - `mien import-weights model-20180402-114759.ckpt-275.index --network facenet --out facenet.safetensors`
+    - `mien import-weights faceres.json --network mobilenet --out faceres.safetensors`
+    - `mien import-weights vgg16_bn.safetensors --network vgg16 --out vgg16.safetensors`
     """
     require_training("importing weights")
     from mien.training.weights.importing import import_weights as imported

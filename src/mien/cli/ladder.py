@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli.output_options import DryRun, Quiet, out_option
+from mien.cli.output_options import DryRun, Quiet, out_option, printer
 from mien.cli.training_options import (
     Changes,
     NetworkOption,
@@ -17,7 +17,6 @@ from mien.cli.training_options import (
     TrainingData,
     TrainingDevice,
     interruptible,
-    printer,
     require_training,
 )
 from mien.cli.training_progress import epoch_line
@@ -57,11 +56,9 @@ def ladder(
 
     Examples:
 
-    `mien ladder --backbone efficientnet-lite0 --data fer2013.csv --out runs/ladder`
-
-    `mien ladder --backbone timm:resnet18 --data fer2013.csv --out runs/ladder --labels happy,neutral,sad --subset 4000`
-
-    `mien ladder --backbone vgg16 --data faces/ --out runs/ladder --dry-run`
+    - `mien ladder --backbone efficientnet-lite0 --data fer2013.csv --out runs/ladder`
+    - `mien ladder --backbone timm:resnet18 --data fer2013.csv --out runs/ladder --subset 4000`
+    - `mien ladder --backbone vgg16 --data faces/ --out runs/ladder --dry-run`
     """
     require_training("training")
     from mien.training.devices import pick_device

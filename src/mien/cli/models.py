@@ -37,9 +37,7 @@ def models(
     Examples:
 
     - `mien models --time`
-
     - `mien models show mien-small`
-
     - `mien models verify`
     """
     if context.invoked_subcommand is not None:
@@ -147,7 +145,6 @@ def fetch(
     Examples:
 
     - `mien models fetch yunet`, then `mien predict photo.jpg --detector yunet`
-
     - `mien models fetch https://models.example.org/ours.onnx --sha256 9f86d0...`, then `mien predict -m ours .`
     """
     if what == "yunet" and not sha256:

@@ -28,11 +28,8 @@ def networks(
     Examples:
 
     - `mien networks`
-
     - `mien networks mini-xception`
-
     - `mien networks timm:resnet50`
-
     - `mien networks --format json`
     """
     from mien.training.network_listing import list_networks

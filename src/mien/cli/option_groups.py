@@ -34,8 +34,11 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
         else:
             parameters.append(parameter.replace(kind=Parameter.KEYWORD_ONLY))
 
+    defaults = {p.name: p.default for p in parameters if p.default is not Parameter.empty}
+
     @functools.wraps(command)
     def run(**given: Any) -> None:
+        given = defaults | given
         for name, (cls, fields) in groups.items():
             given[name] = _made(cls, {field: given.pop(field) for field in fields})
         command(**given)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -35,6 +35,11 @@ NewModel = Annotated[Path, out_option("The model file to write.")]
 def warn(line: str) -> None:
     """Prints a line on standard error."""
     typer.echo(line, err=True)
+
+
+def printer(*, quiet: bool) -> Callable[[str], None]:
+    """Prints lines on standard error, unless `quiet`."""
+    return (lambda _line: None) if quiet else warn
 
 
 def chosen_format(given: str | None, out: Path | None, suffixes: Mapping[str, str], *, default: str) -> str:

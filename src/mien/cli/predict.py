@@ -65,22 +65,17 @@ def predict(
     """Recognise facial expressions in images.
 
     In folders, images are found by their content; a last line counts the other files. For videos and cameras there is
-    `mien watch`. Shards are for very many images: the same command resumes after a kill, with the missing shards.
+    - `mien watch`. Shards are for very many images: the same command resumes after a kill, with the missing shards.
 
     Exit code: 0 all images were read, 3 some were not (each is named with its reason), 2 wrong usage.
 
     Examples:
 
     - `mien predict photo.jpg`
-
     - `mien predict holiday/ --annotate drawn/ --emoji --grid faces.png --out faces.csv`
-
     - `find . -name '*.png' | mien predict - --format jsonl`
-
     - `mien predict photo.jpg --model mien-small+mien-base`
-
     - `mien predict photo.jpg --model own.onnx --train-if-missing faces/`
-
     - `mien predict s3://bucket/photos/ --shards answers --engine ray`
     """
     from mien.cli.progress import progress_bar

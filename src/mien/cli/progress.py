@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+Update = Callable[..., None]
+"""Takes the number done, the total or None, and a note that follows the rate."""
+
 
 @contextmanager
-def progress_bar(what: str, *, unit: str, quiet: bool = False) -> Iterator[Callable[[int, int | None], None]]:
+def progress_bar(what: str, *, unit: str, quiet: bool = False) -> Iterator[Update]:
     """A bar on standard error; call it with the number done and the total. It disappears when the block ends.
 
     what: a word for the work. unit: what is counted, in the plural. Where standard error is no terminal there is none.
@@ -23,9 +26,9 @@ def progress_bar(what: str, *, unit: str, quiet: bool = False) -> Iterator[Calla
     with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
         task = bar.add_task(what, total=None, rate="")
 
-        def update(done: int, total: int | None) -> None:
+        def update(done: int, total: int | None, note: str = "") -> None:
             speed = bar.tasks[0].speed
             rate = f"{speed:,.0f} {unit}/s" if speed else ""
-            bar.update(task, completed=done, total=total, rate=rate)
+            bar.update(task, completed=done, total=total, rate=rate + note)
 
         yield update

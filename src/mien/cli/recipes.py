@@ -31,13 +31,10 @@ def recipes(
 
     Examples:
 
-    `mien recipes`
-
-    `mien recipes ladder-07 > my.toml`
-
-    `mien recipes --out recipes.svg`
-
-    `mien recipes 'ladder-*' --out ladder.png`
+    - `mien recipes`
+    - `mien recipes ladder-07 > my.toml`
+    - `mien recipes --out recipes.svg`
+    - `mien recipes 'ladder-*' --out ladder.png`
     """
     from mien.training.recipe import load_recipe, matching_recipes, recipe_text
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from mien.cli.exit_codes import NOT_ALL_READ
-from mien.cli.output_options import DryRun, Quiet, out_option, warn
+from mien.cli.output_options import DryRun, Quiet, out_option, printer, warn
 
 if TYPE_CHECKING:
     from mien.pipeline import Listener, PipelineResult, StageResult
@@ -39,20 +40,16 @@ def run(
 
     Examples:
 
-    `mien init --for toy && mien run`
-
-    `mien run mien.toml --dry-run`
-
-    `mien run mien.toml --only train/small`
-
-    `mien run mien.toml --from evaluate --force`
+    - `mien init --for toy && mien run`
+    - `mien run mien.toml --dry-run`
+    - `mien run mien.toml --only train/small`
+    - `mien run mien.toml --from evaluate --force`
     """
     from mien.pipeline import run_pipeline
 
-    with _Lines(quiet=quiet) as lines:
-        result = run_pipeline(
-            file, only=only, start=from_, dry_run=dry_run, force=force, listener=lines.listener(dry_run)
-        )
+    with ExitStack() as bar:
+        listener = _listener(bar, quiet=quiet)
+        result = run_pipeline(file, only=only, start=from_, dry_run=dry_run, force=force, listener=listener)
     _end(result)
 
 
@@ -67,9 +64,8 @@ def init(
 
     Examples:
 
-    `mien init --for toy`
-
-    `mien init --for folders --out smiles.toml`
+    - `mien init --for toy`
+    - `mien init --for folders --out smiles.toml`
     """
     from mien.pipeline.starter import write_starter
 
@@ -77,43 +73,28 @@ def init(
     typer.echo(f"{out}: check it, then  mien run {out}")
 
 
-class _Lines:
-    """A line for each stage, and a bar while it runs."""
+def _listener(bar: ExitStack, *, quiet: bool) -> Listener:
+    """Prints a line for each stage, and shows a bar while it runs."""
+    from mien.cli.progress import progress_bar
+    from mien.pipeline import Listener
 
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet, self._bar = quiet, ExitStack()
+    log = printer(quiet=quiet)
+    update: Callable[[int, int | None], None] | None = None
 
-    def __enter__(self) -> _Lines:
-        return self
+    def on_begin(name: str, reason: str) -> None:
+        nonlocal update
+        log(f"{name}: {reason}")
+        update = bar.enter_context(progress_bar(name, unit="images", quiet=quiet))
 
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
+    def on_end(result: StageResult) -> None:
+        bar.close()
+        log(_line(result))
 
-    def listener(self, dry_run: bool) -> Listener:
-        """What the pipeline reports to."""
-        from mien.cli.progress import progress_bar
-        from mien.pipeline import Listener
+    def progress(done: int, total: int | None) -> None:
+        if update:
+            update(done, total)
 
-        update = None
-
-        def on_begin(name: str, reason: str) -> None:
-            nonlocal update
-            self._say(f"{name}: {reason}")
-            update = self._bar.enter_context(progress_bar(name, unit="images", quiet=self._quiet))
-
-        def on_end(result: StageResult) -> None:
-            self._bar.close()
-            self._say(_line(result))
-
-        def progress(done: int, total: int | None) -> None:
-            if update:
-                update(done, total)
-
-        return Listener(on_begin, on_end, progress, self._say)
-
-    def _say(self, line: str) -> None:
-        if not self._quiet:
-            warn(line)
+    return Listener(on_begin, on_end, progress, log)
 
 
 def _line(result: StageResult) -> str:

@@ -30,9 +30,7 @@ def serve(
     Examples:
 
     - `mien serve`
-
     - `mien serve --model mien-small --model mien-nano --port 9000 --workers 4`
-
     - `mien serve --host 0.0.0.0 --token-file tokens.txt --log-format json`
     """
     from dataclasses import replace

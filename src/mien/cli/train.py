@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mien.cli.output_options import DryRun, Quiet, out_option, warn
+from mien.cli.output_options import DryRun, Quiet, out_option, printer, warn
 from mien.cli.training_options import (
     Changes,
     RecipeArgument,
@@ -17,7 +17,6 @@ from mien.cli.training_options import (
     TrainingData,
     TrainingDevice,
     interruptible,
-    printer,
     require_training,
 )
 from mien.cli.training_progress import print_how_to_resume, training_view
@@ -51,17 +50,12 @@ def train(
 
     Examples:
 
-    `mien train mien-small --data fer2013.csv --out runs/small --set targets.votes=0`
-
-    `mien train my.toml --data faces/ --out runs/mine --set optimizer.epochs=20`
-
-    `mien train mien-small --data fer2013/ --out runs/small --resume`
-
-    `mien train mien-small --data fer2013/ --out runs/small --stop-after 10`
-
-    `mien train mien-small --data fer2013/ --out runs/small --curves --log tensorboard --log mlflow`
-
-    `torchrun --nproc-per-node 2 -m mien train mien-small --data fer2013/ --out runs/small`
+    - `mien train mien-small --data fer2013.csv --out runs/small --set targets.votes=0`
+    - `mien train my.toml --data faces/ --out runs/mine --set optimizer.epochs=20`
+    - `mien train mien-small --data fer2013/ --out runs/small --resume`
+    - `mien train mien-small --data fer2013/ --out runs/small --stop-after 10`
+    - `mien train mien-small --data fer2013/ --out runs/small --curves --log tensorboard --log mlflow`
+    - `torchrun --nproc-per-node 2 -m mien train mien-small --data fer2013/ --out runs/small`
     """
     from mien.training.recipe import load_recipe
     from mien.training.small_sets import given_keys

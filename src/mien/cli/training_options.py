@@ -12,7 +12,7 @@ import typer
 
 from mien.cli.completion import complete_network, complete_recipe
 from mien.cli.exit_codes import INTERRUPTED
-from mien.cli.output_options import warn
+from mien.cli.output_options import printer
 from mien.cli.training_progress import TrainingProgress, print_how_to_resume, print_stopped
 
 if TYPE_CHECKING:
@@ -51,11 +51,6 @@ def require_training(needs: str) -> None:
     from mien.training.train import require_training
 
     require_training(needs)
-
-
-def printer(*, quiet: bool) -> Callable[[str], None]:
-    """Prints lines on standard error, unless `quiet`."""
-    return (lambda _line: None) if quiet else warn
 
 
 @contextmanager

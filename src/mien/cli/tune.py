@@ -10,7 +10,7 @@ import typer
 
 from mien.cli.cluster_options import RayOptions
 from mien.cli.option_groups import grouped
-from mien.cli.output_options import Quiet, TableOrJson, out_option
+from mien.cli.output_options import Quiet, TableOrJson, out_option, printer
 from mien.cli.training_options import (
     Changes,
     RecipeArgument,
@@ -19,7 +19,6 @@ from mien.cli.training_options import (
     TrainingData,
     TrainingDevice,
     interruptible,
-    printer,
     require_training,
 )
 from mien.cli.training_progress import epoch_line
@@ -57,13 +56,10 @@ def tune(
 
     Examples:
 
-    `mien tune scratch-cnn4 --data fer2013.csv --trials 20 --out runs/tuned`
-
-    `mien tune my.toml --data faces/ --trials 100 --out runs/tuned --storage postgresql+psycopg://me@host/mien`
-
-    `mien tune my.toml --data faces/ --trials 100 --out runs/tuned --engine ray --actors 4`
-
-    `mien train runs/tuned/best.toml --data fer2013.csv --out runs/best`
+    - `mien tune scratch-cnn4 --data fer2013.csv --trials 20 --out runs/tuned`
+    - `mien tune my.toml --data faces/ --trials 100 --out runs/tuned --storage postgresql+psycopg://me@host/mien`
+    - `mien tune my.toml --data faces/ --trials 100 --out runs/tuned --engine ray --actors 4`
+    - `mien train runs/tuned/best.toml --data fer2013.csv --out runs/best`
     """
     require_training("training")
     from mien.cluster.tune import TuneSettings, tune_on_ray

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +18,12 @@ from mien.cli.training_options import TrainIfMissing
 from mien.recognition.settings import WatchSettings
 
 if TYPE_CHECKING:
+    from mien.cli.progress import Update
     from mien.media.timeline_summary import TimelineCounter
     from mien.media.video.frames import FrameSource
     from mien.recognition.outputs import FrameOutput, OutputSummary
     from mien.recognition.recognizer import Recognizer
-    from mien.recognition.watch import Watch
+    from mien.recognition.watch import Watch, WatchStats
     from mien.recognition.watch_files import WatchWriter
     from mien.results import FrameResult
     from mien.serving.live import LivePage
@@ -114,15 +115,13 @@ def watch(
     Examples:
 
     - `mien watch talk.mp4 --record drawn.mp4 --timeline faces.csv --plot faces.png`
-
     - `mien watch 0`
-
     - `mien watch rtsp://camera/stream --timeline day.parquet --privacy blur --record day.mp4`
-
     - `ffmpeg -i film.mkv -f rawvideo -pix_fmt rgb24 -s 640x360 - | mien watch - --raw 640x360:rgb24@25 --events`
     """
     import signal
 
+    from mien.cli.progress import progress_bar
     from mien.recognition.shortcuts import network_threads
     from mien.recognition.watch_files import WatchWriter
 
@@ -140,8 +139,8 @@ def watch(
             files.add_to(writer)
             if shown:
                 writer.add(_view(view, recognizer, watched), drawn=True)
-            with _Progress(opened, watched, quiet=quiet or files.events) as progress:
-                done = writer.write(progress.show)
+            with progress_bar("watch", unit="frames", quiet=quiet or files.events) as update:
+                done = writer.write(_frame_counter(opened, watched, update))
     to_stdout = str(files.timeline) == "-"
     _report(done, writer.counter, as_json=format_ == "json", events=files.events, to_stdout=to_stdout)
     _exit(done, live=opened.live)
@@ -218,42 +217,21 @@ def _report(done: OutputSummary, counter: TimelineCounter, *, as_json: bool, eve
         typer.echo(f"written: {', '.join(done.written)}", file=out)
 
 
-class _Progress:
-    """A bar with frames/s and time left for a file; for a live source a line with fps, latency and dropped frames."""
+def _frame_counter(source: FrameSource, watched: Watch, update: Update) -> Callable[[FrameResult], None]:
+    """Shows the frames that are done; for a live source also the latency and dropped frames."""
+    done = 0
 
-    def __init__(self, source: FrameSource, watched: Watch, *, quiet: bool) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+    def count(_result: FrameResult) -> None:
+        nonlocal done
+        done += 1
+        if done % 8 == 0:  # percentiles are not free
+            update(done, source.frames, _latency(watched.stats()) if source.live else "")
 
-        self._watched, self._live = watched, source.live
-        console = Console(stderr=True)
-        self._shown = console.is_terminal and not quiet
-        columns: list[ProgressColumn] = [TextColumn("{task.fields[line]}")]
-        if source.frames:
-            columns = [BarColumn(), *columns, TimeRemainingColumn()]
-        self._bar = Progress(*columns, console=console, transient=True)
-        self._task = self._bar.add_task("", total=source.frames, line="")
+    return count
 
-    def __enter__(self) -> _Progress:
-        if self._shown:
-            self._bar.start()
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        if self._shown:
-            self._bar.stop()
-
-    def show(self, _result: FrameResult) -> None:
-        """One more frame."""
-        if not self._shown:
-            return
-        if self._bar.tasks[0].completed % 8 == 0:  # percentiles are not free
-            stats = self._watched.stats()
-            line = f"{stats.frames_per_s:.0f} frames/s"
-            if self._live and stats.latency_p50_s is not None and stats.latency_p95_s is not None:
-                line += (
-                    f", latency p50 {1000 * stats.latency_p50_s:.0f} ms, p95 {1000 * stats.latency_p95_s:.0f} ms, "
-                    f"{stats.dropped} dropped"
-                )
-            self._bar.update(self._task, line=line)
-        self._bar.advance(self._task)
+def _latency(stats: WatchStats) -> str:
+    if stats.latency_p50_s is None or stats.latency_p95_s is None:
+        return ""
+    p50, p95 = 1000 * stats.latency_p50_s, 1000 * stats.latency_p95_s
+    return f", latency p50 {p50:.0f} ms, p95 {p95:.0f} ms, {stats.dropped} dropped"

@@ -114,6 +114,8 @@ def export(
     data = None if data is None else Path(data)
     out = Path(source.path.stem + found.suffix) if out is None else Path(out)
     _check_free(out, source, found, force=force)
+    if found.is_model_file and out.suffix.lower() != ".onnx":
+        raise ExportError(f"{out}: {found.name} is a model file; expected a name that ends in .onnx")
     samples = None if data is None else _validation(data, source, warn)
     faces = _known_faces(source, samples, data) if samples is not None and data is not None else None
     if faces is None and check:
@@ -229,8 +231,6 @@ def _in_proportion(labels: NDArray[np.int64], count: int) -> NDArray[np.int64]:
 
 
 def _check_free(out: Path, source: ModelFile, form: Format, *, force: bool) -> None:
-    if form.is_model_file and out.suffix.lower() != ".onnx":
-        raise ExportError(f"{out}: {form.name} is a model file; expected a name that ends in .onnx")
     if not out.exists() and not out.is_symlink():
         return
     if out.exists() and out.samefile(source.path):

@@ -121,32 +121,21 @@ class _Planner:
         s = self.settings
         if s.crop:
             choice, files = self._detector(s.crop.detector, s.crop.cascade, s.crop.yunet_weights)
-            run = partial(
-                data_stages.crop_data, source=self._data("crop"), settings=s.crop, detector=choice, name=self.name
-            )
-            self._add_data("crop", asdict(s.crop), run, files=files)
+            self._add_data("crop", data_stages.crop_data, s.crop, files=files, detector=choice)
         if s.screen:
             found = [self._detector(name, s.screen.cascade, s.screen.yunet_weights) for name in s.screen.detectors]
-            run = partial(
-                data_stages.screen_data,
-                source=self._data("screen"),
-                settings=s.screen,
-                detectors=[choice for choice, _ in found],
-                name=self.name,
-            )
             files = tuple(dict.fromkeys(file for _, files in found for file in files))
-            self._add_data("screen", asdict(s.screen), run, files=files)
+            choices = [choice for choice, _ in found]
+            self._add_data("screen", data_stages.screen_data, s.screen, files=files, detectors=choices)
         if s.dedupe:
-            run = partial(data_stages.dedupe_data, source=self._data("dedupe"), settings=s.dedupe, name=self.name)
-            self._add_data("dedupe", asdict(s.dedupe), run)
+            self._add_data("dedupe", data_stages.dedupe_data, s.dedupe)
         if s.audit:
             self._audit()
         if s.drop:
             self._drop()
         if s.split:
             split = s.split if self.seed is None else replace(s.split, seed=self.seed)
-            run = partial(data_stages.split_data, source=self._data("split"), settings=split, name=self.name)
-            self._add_data("split", asdict(split), run)
+            self._add_data("split", data_stages.split_data, split)
 
     def _audit(self) -> None:
         audit = self.settings.audit
@@ -177,9 +166,8 @@ class _Planner:
                 f"{s.file}: [drop] needs [audit], or 'drop.flags' that names a flags.csv; add one of them"
             )
         flags = s.path(drop.flags) if drop.flags else s.out / "audit" / "audit" / FLAGS
-        run = partial(data_stages.drop_data, source=self._data("drop"), flags=flags, settings=drop, name=self.name)
-        also = () if drop.flags else ("audit",)
-        self._add_data("drop", asdict(drop), run, also=also, files=(flags,) if drop.flags else ())
+        also, files = ((), (flags,)) if drop.flags else (("audit",), ())
+        self._add_data("drop", data_stages.drop_data, drop, also=also, files=files, flags=flags)
 
     def _look(self) -> None:
         s = self.settings
@@ -213,27 +201,22 @@ class _Planner:
         s = self.settings
         if s.compare:
             names = s.compare.models or tuple(self.models)
-            run = partial(model_stages.compare_models, settings=s.compare, names=names)
-            self._add_models("compare", asdict(s.compare), run, s.compare.models)
+            self._add_models("compare", model_stages.compare_models, s.compare, names=names)
             self._check_heads(s.compare, names)
         if s.ensemble:
             if {s.ensemble.name, "ensemble"} & set(self.models):
                 raise RecipeError(f"{s.file}: a run has the name of the ensemble; rename that [[train]] table")
             if len(s.ensemble.models or self.models) < 2:
                 raise RecipeError(f"{s.file}: [ensemble] needs two models; add [[train]] tables")
-            run = partial(model_stages.join_models, settings=s.ensemble)
-            self._add_models("ensemble", asdict(s.ensemble), run, s.ensemble.models)
+            self._add_models("ensemble", model_stages.join_models, s.ensemble)
             self.models["ensemble"] = "ensemble"
         final = ("ensemble",) if s.ensemble else ()
         if s.evaluate:
-            run = partial(model_stages.evaluate_models, settings=s.evaluate)
-            self._add_models("evaluate", asdict(s.evaluate), run, s.evaluate.models or final)
+            self._add_models("evaluate", model_stages.evaluate_models, s.evaluate, final)
         if s.export:
-            run = partial(model_stages.export_all, settings=s.export)
-            self._add_models("export", asdict(s.export), run, s.export.models or final, needed=not s.export.data)
+            self._add_models("export", model_stages.export_all, s.export, final, needed=not s.export.data)
         if s.card:
-            run = partial(model_stages.write_cards, settings=s.card)
-            self._add_models("card", asdict(s.card), run, s.card.models or final)
+            self._add_models("card", model_stages.write_cards, s.card, final)
 
     # Parts
 
@@ -253,35 +236,39 @@ class _Planner:
     def _add_data(
         self,
         name: str,
-        settings: Mapping[str, Any],
-        run: Callable[[Path, Context], Outcome],
+        run: Callable[..., Outcome],
+        settings: Any,
         *,
         also: tuple[str, ...] = (),
         files: tuple[Path, ...] = (),
+        **arguments: Any,
     ) -> None:
-        """A stage that turns the current data set into a new one."""
-        self._add(name, settings, run, inputs=(self.data_stage, *also), files=files)
+        """A stage that turns the current data set into a new one. arguments: more of `run`."""
+        stage = partial(run, source=self._data(name), settings=settings, name=self.name, **arguments)
+        self._add(name, asdict(settings), stage, inputs=(self.data_stage, *also), files=files)
         self.data_stage = name
 
     def _add_models(
         self,
         name: str,
-        settings: Mapping[str, Any],
         run: Callable[..., Outcome],
-        chosen: Sequence[str],
+        settings: Any,
+        usual: Sequence[str] = (),
         *,
         needed: bool = True,
+        **arguments: Any,
     ) -> None:
-        """A stage on trained models (`chosen`; empty: all) and the data."""
-        file, data = self.settings.file, self._data(name)
+        """A stage on trained models and the data. usual: those that it reads if its table names none; empty: all."""
+        file, data, chosen = self.settings.file, self._data(name), settings.models or usual
         if needed and not self.models:
             raise RecipeError(f"{file}: [{name}] needs a model; add a [[train]] table with a recipe")
         for model in chosen:
             if model not in self.models:
-                raise RecipeError(f"{file}: '{name}.models': no run '{model}'; {suggested(model, list(self.models))}")
+                raise RecipeError(f"{file}: '{name}.models': no run '{model}'; {suggested(model, self.models)}")
         inputs = tuple(self.models[model] for model in chosen or self.models)
         folders = [self.settings.out / stage / MODELS for stage in inputs]
-        self._add(name, settings, partial(run, models=folders, data=data), inputs=(*inputs, self.data_stage))
+        stage = partial(run, models=folders, data=data, settings=settings, **arguments)
+        self._add(name, asdict(settings), stage, inputs=(*inputs, self.data_stage))
 
     def _check_heads(self, compare: CompareTable, names: Sequence[str]) -> None:
         """Raises RecipeError for runs that cannot be compared, before they are trained."""

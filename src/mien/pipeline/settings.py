@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from mien.config import Setting, check_ranges, default_of, from_table, suggested
+from mien.config import check_ranges, default_of, from_table, suggested, within
 from mien.crop_spec import CropSpec
 from mien.data import dedupe, explore, flags, toy
 from mien.data.dedupe import Conflicts, Keep
@@ -42,9 +42,9 @@ def common_fields(cls: type[Any], settings: object) -> dict[str, Any]:
 class ToyTable:
     """Draws cartoon faces into class folders, for [import]. Each key: a number of faces."""
 
-    train: Annotated[int, Setting("Faces.", 1)] = default_of(toy.write_toy_folders, "train")
-    validation: Annotated[int, Setting("Faces.", 0)] = default_of(toy.write_toy_folders, "validation")
-    test: Annotated[int, Setting("Faces.", 0)] = default_of(toy.write_toy_folders, "test")
+    train: Annotated[int, within(1)] = default_of(toy.write_toy_folders, "train")
+    validation: Annotated[int, within(0)] = default_of(toy.write_toy_folders, "validation")
+    test: Annotated[int, within(0)] = default_of(toy.write_toy_folders, "test")
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -95,15 +95,12 @@ class CropTable:
 
 
 @dataclass(frozen=True, slots=True)
-class ScreenTable:
+class ScreenTable(ScreenSettings):
     """The options of `mien data screen`."""
 
     detectors: tuple[Detector, ...] = (default_of(DetectorChoice, "name"),)
-    votes: int = default_of(ScreenSettings, "votes")
     cascade: str = ""
     yunet_weights: str = ""
-    keep_test: bool = default_of(ScreenSettings, "keep_test")
-    pad: float | None = default_of(ScreenSettings, "pad")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +135,7 @@ class DropTable:
 class ExploreTable:
     """The options of `mien data explore`."""
 
-    per_class: Annotated[int, Setting("Samples shown of each class.", 1, 500)] = default_of(
-        explore.explore, "per_class"
-    )
+    per_class: Annotated[int, within(1, 500)] = default_of(explore.explore, "per_class")
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -199,11 +194,9 @@ class EvaluateTable:
     truth: Literal["label", "votes"] | None = default_of(evaluate.evaluate_samples, "truth")
     tta: bool = default_of(evaluate.evaluate_samples, "tta")
     groups: tuple[str, ...] = ()
-    target_accuracy: Annotated[float | None, Setting("As 0.9.", 0, 1, open=True)] = default_of(
-        evaluate.Extras, "target_accuracy"
-    )
+    target_accuracy: Annotated[float | None, within(0, 1, open=True)] = default_of(evaluate.Extras, "target_accuracy")
     speed: bool = True
-    robustness: Annotated[int, Setting("Faces.", 0)] = default_of(evaluate.Extras, "robustness_faces")
+    robustness: Annotated[int, within(0)] = default_of(evaluate.Extras, "robustness_faces")
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -236,9 +229,9 @@ class General:
 
     out: str = "work"
     name: str = "faces"
-    seed: Annotated[int | None, Setting("Of every stage.", 0)] = None
+    seed: Annotated[int | None, within(0)] = None
     device: str = "auto"
-    threads: Annotated[int, Setting("Of training; 0: all.", 0)] = 0
+    threads: Annotated[int, within(0)] = 0
 
     def __post_init__(self) -> None:
         check_ranges(self)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from mien.config import Setting, check_ranges
+from mien.config import Setting, check_ranges, within
 from mien.errors import ServingError
 from mien.releases import DEFAULT_MODEL
 from mien.suggestions import did_you_mean
@@ -17,8 +17,8 @@ from mien.suggestions import did_you_mean
 _TOKEN = re.compile(r"[A-Za-z0-9_.~-]{16,200}")  # valid unescaped in a header and in a WebSocket subprotocol
 _ORIGIN = re.compile(r"https?://[^/\s*]+")
 
-_Count = Annotated[int, Setting("", 1, option=False)]
-_Seconds = Annotated[float, Setting("", 0, open=True, option=False)]
+_Count = Annotated[int, within(1)]
+_Seconds = Annotated[float, within(0, open=True)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +86,7 @@ class ServeSettings:
     ] = 60
     stream_timeout_s: _Seconds = 60
     shutdown_timeout_s: float = 30
-    batch_window_ms: Annotated[float, Setting("", 0, 1000, option=False)] = 4
+    batch_window_ms: Annotated[float, within(0, 1000)] = 4
     batch_size: _Count = 64
     allowed_origins: Annotated[
         tuple[str, ...],
@@ -107,7 +107,7 @@ class ServeSettings:
     ] = 600
     max_video_pixels: _Count = 10_000_000
     video_jobs: _Count = 1
-    video_queue: Annotated[int, Setting("", 0, option=False)] = 4
+    video_queue: Annotated[int, within(0)] = 4
     max_videos: _Count = 32
     max_video_disk_mb: int = 0
     video_upload_timeout_s: _Seconds = 600

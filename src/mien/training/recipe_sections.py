@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+from mien.config import check_ranges, within
 from mien.training.network_table import NETWORKS, TIMM
 
 
@@ -24,7 +25,7 @@ class InputSettings:
     in training is better for some networks (FixRes, Touvron et al. 2019, arXiv:1906.06423).
     """
 
-    size: int = 48
+    size: Annotated[int, within(16, 512)] = 48
     view: int = 44
     channels: Literal[1, 3] = 1
     resolution: int = 0
@@ -41,7 +42,7 @@ class InputSettings:
         return self.test_view or self.view
 
     def __post_init__(self) -> None:
-        check(16 <= self.size <= 512, f"size is {self.size}; expected 16 to 512")
+        check_ranges(self)
         check(16 <= self.view <= self.size, f"view is {self.view}; expected 16 to size ({self.size})")
         check(
             self.resolution == 0 or 16 <= self.resolution <= 512,
@@ -74,36 +75,30 @@ class NetworkSettings:
     """
 
     kind: str = "resnet"
-    stem: int = 16
-    widths: tuple[int, ...] = (48, 96, 128, 256)
-    depths: tuple[int, ...] = ()
+    stem: Annotated[int, within(1)] = 16
+    widths: Annotated[tuple[int, ...], within(1)] = (48, 96, 128, 256)
+    depths: Annotated[tuple[int, ...], within(1)] = ()
     squeeze: bool = False
-    dense: int = 0
+    dense: Annotated[int, within(0)] = 0
     head_norm: bool = False
-    dropout: float = 0.2
+    dropout: Annotated[float, within(0, below=1)] = 0.2
     weights: str = ""
     grow: bool = False
     interpolate: bool = False
-    interpolate_most: float = 1.0
+    interpolate_most: Annotated[float, within(0, 1)] = 1.0
 
     def __post_init__(self) -> None:
+        check_ranges(self)
         known = self.kind in NETWORKS or self.kind.startswith(TIMM)
         near = difflib.get_close_matches(self.kind, NETWORKS, n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"see `mien networks`, or {TIMM}NAME"
         check(known, f"kind is '{self.kind}', no network that is known; {hint}")
-        check(self.stem >= 1, f"stem is {self.stem}; expected at least 1")
         check(1 <= len(self.widths) <= 5, f"widths has {len(self.widths)} entries; expected 1 to 5")
-        check(all(w >= 1 for w in self.widths), "widths: each must be at least 1")
         check(
             not self.depths or len(self.depths) == len(self.widths),
             f"depths has {len(self.depths)} entries; expected one for each of widths ({len(self.widths)}), or none",
         )
-        check(all(d >= 1 for d in self.depths), "depths: each must be at least 1")
-        check(self.dense >= 0, f"dense is {self.dense}; expected 0 or more")
-        check(0 <= self.dropout < 1, f"dropout is {self.dropout}; expected 0 <= dropout < 1")
         check(bool(self.weights) or not self.interpolate, "interpolate is true, but weights names no file")
-        most = self.interpolate_most
-        check(0 <= most <= 1, f"interpolate_most is {most}; expected 0 to 1")
         check(not (self.grow and self.interpolate), "grow and interpolate are both true; what is new has no start")
         check(
             self.weights not in ("", *PRETRAINED) or not self.grow,
@@ -120,14 +115,12 @@ class FinetuneSettings:
     the rate of the one after it; 1 the same everywhere.
     """
 
-    stages: int = -1
-    head_epochs: int = 0
-    layer_decay: float = 1.0
+    stages: Annotated[int, within(-1)] = -1
+    head_epochs: Annotated[int, within(0)] = 0
+    layer_decay: Annotated[float, within(0, 1, open=True)] = 1.0
 
     def __post_init__(self) -> None:
-        check(self.stages >= -1, f"stages is {self.stages}; expected 0 or more, or -1 for all")
-        check(self.head_epochs >= 0, f"head_epochs is {self.head_epochs}; expected 0 or more")
-        check(0 < self.layer_decay <= 1, f"layer_decay is {self.layer_decay}; expected above 0 to 1")
+        check_ranges(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +132,13 @@ class DataSettings:
     """
 
     labels: tuple[str, ...] = ()
-    subset: int = 0
+    subset: Annotated[int, within(0)] = 0
     sampling: Literal["natural", "balanced"] = "natural"
 
     def __post_init__(self) -> None:
+        check_ranges(self)
         check(len(self.labels) != 1, "labels has one entry; expected two or more, or none for all")
         check(len(set(self.labels)) == len(self.labels), "labels: each may stand there once")
-        check(self.subset >= 0, f"subset is {self.subset}; expected 0 or more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,14 +152,13 @@ class LossSettings:
     """
 
     kind: Literal["cross-entropy", "focal"] = "cross-entropy"
-    gamma: float = 2.0
+    gamma: Annotated[float, within(0)] = 2.0
     class_weights: Literal["none", "balanced", "effective"] = "none"
-    logit_adjust: float = 0.0
+    logit_adjust: Annotated[float, within(0)] = 0.0
     logit_adjust_heads: tuple[Literal["label", "votes"], ...] = ("label", "votes")
 
     def __post_init__(self) -> None:
-        check(self.gamma >= 0, f"gamma is {self.gamma}; expected 0 or more")
-        check(self.logit_adjust >= 0, f"logit_adjust is {self.logit_adjust}; expected 0 or more")
+        check_ranges(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,16 +169,14 @@ class TargetSettings:
     `votes`: the distribution of FER+ votes over eight expressions.
     """
 
-    label: float = 1.0
-    votes: float = 0.0
-    label_smoothing: float = 0.1
-    label_blend: float = 0.0
+    label: Annotated[float, within(0)] = 1.0
+    votes: Annotated[float, within(0)] = 0.0
+    label_smoothing: Annotated[float, within(0, below=1)] = 0.1
+    label_blend: Annotated[float, within(0, 1)] = 0.0
 
     def __post_init__(self) -> None:
-        check(self.label >= 0 and self.votes >= 0, "label and votes: expected weights of 0 or more")
+        check_ranges(self)
         check(self.label + self.votes > 0, "label and votes are both 0; at least one must be learned")
-        check(0 <= self.label_smoothing < 1, f"label_smoothing is {self.label_smoothing}; expected 0 to below 1")
-        check(0 <= self.label_blend <= 1, f"label_blend is {self.label_blend}; expected 0 to 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,12 +184,11 @@ class DistillSettings:
     """Soft outputs of other model files as targets: each teacher teaches the head that has its labels."""
 
     teachers: tuple[str, ...] = ()
-    weight: float = 0.5
-    views: int = 8
+    weight: Annotated[float, within(0, 1)] = 0.5
+    views: Annotated[int, within(1)] = 8
 
     def __post_init__(self) -> None:
-        check(0 <= self.weight <= 1, f"weight is {self.weight}; expected 0 to 1")
-        check(self.views >= 1, f"views is {self.views}; expected at least 1")
+        check_ranges(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,43 +206,30 @@ class OptimizerSettings:
     """
 
     kind: Literal["sgd", "adam", "adamw"] = "sgd"
-    learning_rate: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    batch_size: int = 128
-    accumulate: int = 1
-    epochs: int = 40
+    learning_rate: Annotated[float, within(0, open=True)] = 0.1
+    momentum: Annotated[float, within(0, below=1)] = 0.9
+    weight_decay: Annotated[float, within(0)] = 5e-4
+    batch_size: Annotated[int, within(2)] = 128
+    accumulate: Annotated[int, within(1)] = 1
+    epochs: Annotated[int, within(1)] = 40
     warmup_epochs: float = 3.0
     schedule: Literal["cosine", "warm-restarts", "one-cycle", "plateau", "constant"] = "cosine"
-    restarts: int = 3
-    plateau_patience: int = 5
-    plateau_factor: float = 0.5
-    stop_after: int = 0
-    ema: float = 0.998
-    norm_batches: int = 0
-    sam_rho: float = 0.0
-    clip_norm: float = 0.0
+    restarts: Annotated[int, within(1, 8)] = 3
+    plateau_patience: Annotated[int, within(1)] = 5
+    plateau_factor: Annotated[float, within(0, below=1, open=True)] = 0.5
+    stop_after: Annotated[int, within(0)] = 0
+    ema: Annotated[float, within(0, below=1)] = 0.998
+    norm_batches: Annotated[int, within(0)] = 0
+    sam_rho: Annotated[float, within(0)] = 0.0
+    clip_norm: Annotated[float, within(0)] = 0.0
 
     def __post_init__(self) -> None:
-        check(self.learning_rate > 0, f"learning_rate is {self.learning_rate}; expected above 0")
-        check(0 <= self.momentum < 1, f"momentum is {self.momentum}; expected 0 to below 1")
-        check(self.weight_decay >= 0, f"weight_decay is {self.weight_decay}; expected 0 or more")
-        check(self.batch_size >= 2, f"batch_size is {self.batch_size}; expected at least 2")
-        check(self.accumulate >= 1, f"accumulate is {self.accumulate}; expected at least 1")
+        check_ranges(self)
         check(self.accumulate == 1 or self.sam_rho == 0, "accumulate and sam_rho don't go together; set one of them")
-        check(self.epochs >= 1, f"epochs is {self.epochs}; expected at least 1")
         check(
             0 <= self.warmup_epochs <= self.epochs,
             f"warmup_epochs is {self.warmup_epochs}; expected 0 to epochs ({self.epochs}): lower it, or raise epochs",
         )
-        check(1 <= self.restarts <= 8, f"restarts is {self.restarts}; expected 1 to 8")
-        check(self.plateau_patience >= 1, f"plateau_patience is {self.plateau_patience}; expected at least 1")
-        check(0 < self.plateau_factor < 1, f"plateau_factor is {self.plateau_factor}; expected between 0 and 1")
-        check(self.stop_after >= 0, f"stop_after is {self.stop_after}; expected 0 or more")
-        check(0 <= self.ema < 1, f"ema is {self.ema}; expected 0 to below 1")
-        check(self.norm_batches >= 0, f"norm_batches is {self.norm_batches}; expected 0 or more")
-        check(self.sam_rho >= 0, f"sam_rho is {self.sam_rho}; expected 0 or more")
-        check(self.clip_norm >= 0, f"clip_norm is {self.clip_norm}; expected 0 or more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,30 +244,24 @@ class AugmentSettings:
     """
 
     flip: bool = True
-    rotate_deg: float = 12.0
+    rotate_deg: Annotated[float, within(0, 180)] = 12.0
     scale: float = 0.15
     shift: float = 0.12
-    shear_deg: float = 0.0
+    shear_deg: Annotated[float, within(0, 45)] = 0.0
     brightness: float = 0.2
     contrast: float = 0.3
     blur: float = 0.0
     dim: float = 0.0
-    noise: float = 0.0
-    erase: float = 0.3
-    mixup: float = 0.0
-    cutmix: float = 0.0
-    off_for_last: float = 0.0
+    noise: Annotated[float, within(0, 255)] = 0.0
+    erase: Annotated[float, within(0, 1)] = 0.3
+    mixup: Annotated[float, within(0)] = 0.0
+    cutmix: Annotated[float, within(0)] = 0.0
+    off_for_last: Annotated[float, within(0, 1)] = 0.0
 
     def __post_init__(self) -> None:
-        check(0 <= self.rotate_deg <= 180, f"rotate_deg is {self.rotate_deg}; expected 0 to 180")
-        check(0 <= self.shear_deg <= 45, f"shear_deg is {self.shear_deg}; expected 0 to 45")
+        check_ranges(self)
         for name in ("scale", "shift", "brightness", "contrast", "blur", "dim"):
             check(0 <= getattr(self, name) < 1, f"{name} is {getattr(self, name)}; expected 0 to below 1")
-        check(0 <= self.noise <= 255, f"noise is {self.noise}; expected grey levels, 0 to 255")
-        check(0 <= self.erase <= 1, f"erase is {self.erase}; expected a probability")
-        check(self.mixup >= 0, f"mixup is {self.mixup}; expected 0 or more")
-        check(self.cutmix >= 0, f"cutmix is {self.cutmix}; expected 0 or more")
-        check(0 <= self.off_for_last <= 1, f"off_for_last is {self.off_for_last}; expected a share of the epochs")
 
 
 LEVELS: dict[str, AugmentSettings] = {

@@ -49,9 +49,7 @@ def audit(
     Examples:
 
     - `mien data audit fer2013.csv --out audit`
-
     - `mien data audit faces --out audit --no-suspects --detector mtcnn`
-
     - `mien data audit faces --out audit --epochs 20 --resume`
     """
     from mien.cli.progress import progress_bar
@@ -88,7 +86,6 @@ def drop(
     Examples:
 
     - `mien data drop faces --out clean --flags audit/flags.csv --only blank --only duplicate --only leak`
-
     - `mien data drop faces --out clean --flags audit/flags.csv --only label-suspect --min-score 0.95`
     """
     from mien.cli.progress import progress_bar

@@ -50,11 +50,8 @@ def crop(
     Examples:
 
     - `mien data crop photos/ --out faces`
-
     - `mien data crop photos/ --out faces --size 224 --channels 3 --margin 0.3 --align --faces largest --as folders`
-
     - `mien data crop images-of-faces/ --out faces --detector none`
-
     - `mien data crop photos/ --out faces --engine ray --actors 8`
     """
     from mien.cli.progress import progress_bar
@@ -98,7 +95,6 @@ def screen(
     Examples:
 
     - `mien data screen fer2013 --out fer2013-faces`
-
     - `mien data screen fer2013 --out fer2013-faces -d mtcnn -d yunet --votes 1 --keep-test`
     """
     from mien.cli.progress import progress_bar

@@ -62,9 +62,7 @@ def dedupe(
     Examples:
 
     - `mien data dedupe data/fer2013 --out data/fer2013-unique`
-
     - `mien data dedupe data/fer2013 --out clean --near 8 --dry-run`
-
     - `mien data dedupe data/fer2013 --out clean --near 8 --keep first --conflicts majority --report looks`
     """
     from mien.cli.progress import progress_bar

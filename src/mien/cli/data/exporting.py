@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from mien.cli.data.counts import print_counts
 from mien.cli.exit_codes import NOT_ALL_READ
 from mien.cli.option_groups import grouped
-from mien.cli.output_options import DataSet, DryRun, NewData, Quiet, Resume, warn
+from mien.cli.output_options import DataSet, DryRun, NewData, Quiet, Resume, out_option, warn
 from mien.data.settings import ExportSettings, SplitSettings
 
 
 @grouped
 def export(
     source: DataSet,
-    out: NewData,
+    out: Annotated[Path, out_option("The new folder, or for csv a file that ends in .csv.")],
     settings: ExportSettings,
     resume: Resume = False,
     dry_run: DryRun = False,
@@ -25,15 +27,10 @@ def export(
     """Write a data set in a layout that other programs read.
 
     - `folders`: SPLIT/CLASS/NAME.png, and manifest.csv with all else that is known
-
     - `npy`: SPLIT_images.npy (uint8, N x H x W x C), SPLIT_labels.npy, SPLIT_votes.npy
-
     - `csv`: fer2013.csv (grey squares alone), and fer2013new.csv where there are votes
-
     - `parquet`: as Hugging Face `datasets` reads it
-
     - `webdataset`: tar files of 5,000 samples: KEY.png, KEY.cls, KEY.json
-
     - `yolo`, `coco`: photographs, boxes and classes. The box is the whole image, a detector's (`--detector`), or for
     faces of `mien data crop` their place in the photographs (`--photographs`)
 
@@ -42,9 +39,7 @@ def export(
     Examples:
 
     - `mien data export faces --out out/folders --as folders`
-
     - `mien data export faces --out fer2013.csv --as csv`
-
     - `mien data export crops --out yolo --as yolo --photographs photos --jpeg 95`
     """
     from mien.cli.progress import progress_bar
@@ -87,11 +82,8 @@ def split(
     Examples:
 
     - `mien data split faces --out divided --validation 0.1 --test 0.1`
-
     - `mien data split faces --out folds --folds 5 --group-by photograph`
-
     - `mien data split faces --out small --subset 2000`
-
     - `mien data split faces --out divided --again --keep-test --dry-run`
     """
     from mien.cli.progress import progress_bar

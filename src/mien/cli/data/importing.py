@@ -78,13 +78,9 @@ def import_(
     Examples:
 
     - `mien data import fer2013.csv --out data/fer2013 --ferplus fer2013new.csv`
-
     - `mien data import archive.zip --plan`
-
     - `mien data import rafdb.csv --out data/faces --labels raf-db`
-
     - `mien data import my-faces/ --out data/faces --labels 0=bored,1=engaged --split-map holdout=test`
-
     - `mien data import list.tsv --out data/faces --image-column pic --label-column answer --root /data/images`
     """
     from mien.cli.data.counts import print_counts

@@ -69,7 +69,6 @@ def info(
     Examples:
 
     - `mien data info data/fer2013`
-
     - `mien data info fer2013.csv --format json`
     """
     from mien.cli.progress import progress_bar
@@ -99,9 +98,7 @@ def augment(
     Examples:
 
     - `mien data augment data/fer2013 --out levels.png`
-
     - `mien data augment data/fer2013 --level high --out high.png`
-
     - `mien data augment data/fer2013 --recipe mien-small --out mien-small.png`
     """
     from mien.errors import OutputError
