@@ -84,7 +84,7 @@ def test_written_as_class_folders(tmp_path):
 
 def test_a_place_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(OutputError, match="another place|new folder"):
+    with pytest.raises(OutputError, match=r"another place|new folder"):
         write_toy_folders(tmp_path / "file" / "faces", train=7, validation=7, test=7)
 
 

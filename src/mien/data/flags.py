@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,16 +80,21 @@ def rank_flags(
     )
 
 
+def flag_rows(dataset: Dataset, flags: Sequence[Flags]) -> Iterator[tuple[str, str, str, str, int, float, str, str]]:
+    """A row per flag, with the columns of `COLUMNS`."""
+    for each in flags:
+        cells = zip(each.rows.tolist(), each.scores.tolist(), each.reasons, each.suggested, strict=True)
+        for row, score, reason, suggested in cells:
+            yield each.kind, *_about(dataset, row), row, score, reason, suggested
+
+
 def write_flags(path: Path, dataset: Dataset, flags: Sequence[Flags]) -> None:
     """All flags as CSV with the columns of `COLUMNS`. Raises OutputError."""
     with atomic_text(path) as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(COLUMNS)
-        for each in flags:
-            for row, score, reason, suggested in zip(
-                each.rows.tolist(), each.scores.tolist(), each.reasons, each.suggested, strict=True
-            ):
-                table.writerow((each.kind, *_about(dataset, row), row, f"{score:.6g}", reason, suggested))
+        for *before, score, reason, suggested in flag_rows(dataset, flags):
+            table.writerow((*before, f"{score:.6g}", reason, suggested))
 
 
 def read_flags(path: Path, dataset: Dataset) -> tuple[Flags, ...]:

@@ -116,7 +116,7 @@ def audit_data(
 ) -> Outcome:
     """Flags samples that may be wrong; removes none."""
     from mien.config import to_toml
-    from mien.data.audit import audit
+    from mien.data.audit import audit_dataset
     from mien.data.audit_settings import AuditSettings
     from mien.data.readers import open_dataset
 
@@ -125,7 +125,7 @@ def audit_data(
         out_of_fold = _out_of_fold(recipe, settings.folds, context)
         wanted = AuditSettings(near=wanted.near, recipe=to_toml(recipe), folds=settings.folds)
     dataset = open_dataset(source, warn=context.log)
-    summary = audit(
+    report = audit_dataset(
         dataset,
         folder / "audit",
         wanted,
@@ -134,7 +134,7 @@ def audit_data(
         resume=True,
         progress=context.progress,
     )
-    found = ", ".join(f"{kind.total:,} {kind.kind}" for kind in summary.kinds if kind.total)
+    found = ", ".join(f"{kind.total:,} {kind.kind}" for kind in report.summary.kinds if kind.total)
     return Outcome(
         (f"audit/{FLAGS}",),
         (Report("audit", f"audit/{INDEX}"), Report("flags", f"audit/{FLAGS}")),

@@ -72,7 +72,7 @@ def audit(
     - `mien data audit faces --out audit --epochs 20 --resume`
     """
     from mien.cli.progress import progress_bar
-    from mien.data.audit import audit as run_audit
+    from mien.data.audit import audit_dataset
     from mien.data.readers import open_dataset
     from mien.faces import DetectorChoice
     from mien.files import require_apart
@@ -88,12 +88,12 @@ def audit(
             quick, out_of_fold = _quick_network(recipe, changes, folds, device, threads, progress)
             settings = replace(settings, recipe=quick)
         dataset = open_dataset(source, warn=unread.append)
-        summary = run_audit(
+        report = audit_dataset(
             dataset, out, settings, out_of_fold=out_of_fold, detector=choice, resume=resume, progress=progress
         )
     for line in unread:
         typer.echo(line, err=True)
-    _print_summary(summary)
+    _print_summary(report.summary)
     typer.echo(f"{out / 'index.html'}")
     if unread:
         raise typer.Exit(NOT_ALL_READ)
