@@ -29,6 +29,10 @@ WITH_EXAMPLES = (
     "mien.recognition.shortcuts",
     "mien.model_file",
     "mien.releases",
+    "mien.data.dataset",
+    "mien.data.importing",
+    "mien.data.readers",
+    "mien.training.auditing",
 )
 
 
@@ -87,7 +91,7 @@ def test_examples_in_docstrings_run(module: str) -> None:
 
 
 def public_callables() -> Iterator[tuple[str, object]]:
-    for name in ("predict", "watch", "open_model", "list_models"):
+    for name in ("predict", "watch", "open_model", "list_models", "load_dataset", "audit"):
         yield name, getattr(mien, name)
     for kind in (mien.Recognizer, mien.ImageResult, mien.Results, mien.Face):
         for name, value in vars(kind).items():

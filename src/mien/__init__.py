@@ -16,7 +16,18 @@ from typing import TYPE_CHECKING, Any
 from mien.version import __version__
 
 if TYPE_CHECKING:
+    from mien.data.audit_report import AuditReport
+    from mien.data.crops import CropSettings, crop_dataset
+    from mien.data.dataset import Dataset
+    from mien.data.dedupe import dedupe as dedupe_dataset
+    from mien.data.explore import explore as explore_dataset
+    from mien.data.export import export_dataset
+    from mien.data.flags import drop_flagged
+    from mien.data.importing import import_dataset
+    from mien.data.info import describe as describe_dataset
     from mien.data.readers import load_dataset
+    from mien.data.screen import ScreenSettings, screen_dataset
+    from mien.data.splits import SplitSettings, split_dataset
     from mien.errors import (
         DataError,
         DetectorError,
@@ -30,11 +41,13 @@ if TYPE_CHECKING:
     )
     from mien.evaluation.shortcuts import calibrate, compare, ensemble, evaluate, explain
     from mien.exporting.export import export
+    from mien.faces import DetectorChoice
     from mien.model_file import ModelFile, open_model
     from mien.recognition.recognizer import Recognizer
     from mien.recognition.shortcuts import predict, watch
     from mien.releases import list_models
     from mien.results import Box, Face, FrameResult, ImageResult, Results, TrackedFace
+    from mien.training.auditing import audit
     from mien.training.network_listing import list_networks
     from mien.training.train import train
 
@@ -43,6 +56,22 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before anything imports o
 # Where each public name lives: module, or module:name. The imports above (for type checkers) and
 # __all__ list the same names; a test compares the three.
 _HOMES = {
+    "AuditReport": "mien.data.audit_report",
+    "Dataset": "mien.data.dataset",
+    "CropSettings": "mien.data.crops",
+    "ScreenSettings": "mien.data.screen",
+    "SplitSettings": "mien.data.splits",
+    "DetectorChoice": "mien.faces",
+    "audit": "mien.training.auditing",
+    "import_dataset": "mien.data.importing",
+    "crop_dataset": "mien.data.crops",
+    "screen_dataset": "mien.data.screen",
+    "split_dataset": "mien.data.splits",
+    "export_dataset": "mien.data.export",
+    "drop_flagged": "mien.data.flags",
+    "dedupe_dataset": "mien.data.dedupe:dedupe",
+    "explore_dataset": "mien.data.explore:explore",
+    "describe_dataset": "mien.data.info:describe",
     "Box": "mien.results",
     "DataError": "mien.errors",
     "DetectorError": "mien.errors",
@@ -76,8 +105,12 @@ _HOMES = {
 }
 
 __all__ = [
+    "AuditReport",
     "Box",
+    "CropSettings",
     "DataError",
+    "Dataset",
+    "DetectorChoice",
     "DetectorError",
     "DeviceError",
     "Face",
@@ -91,20 +124,32 @@ __all__ = [
     "OutputError",
     "Recognizer",
     "Results",
+    "ScreenSettings",
+    "SplitSettings",
     "TrackedFace",
     "VideoError",
     "__version__",
+    "audit",
     "calibrate",
     "compare",
+    "crop_dataset",
+    "dedupe_dataset",
+    "describe_dataset",
+    "drop_flagged",
     "ensemble",
     "evaluate",
     "explain",
+    "explore_dataset",
     "export",
+    "export_dataset",
+    "import_dataset",
     "list_models",
     "list_networks",
     "load_dataset",
     "open_model",
     "predict",
+    "screen_dataset",
+    "split_dataset",
     "train",
     "watch",
 ]

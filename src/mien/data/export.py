@@ -15,6 +15,7 @@ import numpy as np
 
 from mien.data.arrays import JOURNAL, PROBLEMS, read_problems, resumable_folder
 from mien.data.dataset import Dataset, Problem, Progress
+from mien.data.readers import as_dataset
 from mien.data.writing.detection import check_boxes, write_detection
 from mien.data.writing.files import size_text, write_plain, write_rows
 from mien.data.writing.plain import check_csv, write_csv, write_folders, write_npy
@@ -44,8 +45,8 @@ class ExportSettings:
 
 
 def export_dataset(
-    dataset: Dataset,
-    out: Path,
+    dataset: Dataset | str | Path,
+    out: str | Path,
     *,
     as_: str,
     jpeg: int | None = None,
@@ -54,7 +55,7 @@ def export_dataset(
     resume: bool = False,
     progress: Progress | None = None,
 ) -> tuple[Problem, ...]:
-    """Writes a data set to the folder `out`, or for csv to the file `out` where that ends in .csv.
+    """Writes a data set, or that at a path, to the folder `out`, or for csv to the file `out` where that ends in .csv.
 
     as_: one of `FORMATS`; the rest as in `ExportSettings`. resume: go on where a killed export of the same data and
     settings stopped; a finished one is left as it is. Returns what could not be exported: photographs that can't be
@@ -62,6 +63,7 @@ def export_dataset(
     where `out` is there already or can't be written.
     """
     out = Path(out)
+    dataset = as_dataset(dataset, out=out)
     settings = ExportSettings(as_, jpeg, photographs, detector)
     check_layout(dataset, settings)
     if photographs:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from mien.data.arrays import write_arrays
 from mien.data.dataset import Dataset, Progress, Selection
+from mien.data.readers import as_dataset
 from mien.errors import DataError
 from mien.files import atomic_text
 
@@ -146,10 +147,10 @@ def drop_rows(
 
 
 def drop_flagged(
-    dataset: Dataset,
-    out: Path,
+    data: Dataset | str | Path,
+    out: str | Path,
     *,
-    flags: Path,
+    flags: str | Path,
     only: Sequence[str],
     min_score: float = 0.0,
     from_test: bool = False,
@@ -162,7 +163,9 @@ def drop_flagged(
     Which ones, see `drop_rows`. Raises DataError where the flags do not fit or nothing would be left, OutputError.
     """
     _check_kinds(only)
-    found = read_flags(flags, dataset)
+    out = Path(out)
+    dataset = as_dataset(data, out=out)
+    found = read_flags(Path(flags), dataset)
     rows = drop_rows(dataset, found, only=only, min_score=min_score, from_test=from_test)
     spared = len(drop_rows(dataset, found, only=only, min_score=min_score, from_test=True)) - len(rows)
     if not dry_run:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,9 +13,7 @@ from mien.cli.exit_codes import NOT_ALL_READ
 from mien.data.audit_settings import DEFAULTS, RECIPE
 
 if TYPE_CHECKING:
-    from mien.data.audit import OutOfFold
     from mien.data.audit_report import AuditSummary
-    from mien.data.dataset import Progress
 
 
 def audit(
@@ -72,25 +69,20 @@ def audit(
     - `mien data audit faces --out audit --epochs 20 --resume`
     """
     from mien.cli.progress import progress_bar
-    from mien.data.audit import audit_dataset
-    from mien.data.readers import open_dataset
+    from mien.cli.training_options import require_training
     from mien.faces import DetectorChoice
-    from mien.files import require_apart
+    from mien.training.auditing import audit as audit_data
 
-    require_apart(source, out)
-    settings = replace(DEFAULTS, near=None if near < 0 else near, folds=folds)
+    if suspects:
+        require_training("finding likely wrong labels (there is --no-suspects)")
     choice = DetectorChoice(detector, cascade, yunet_weights) if detector else None
     unread: list[str] = []
     with progress_bar("audit", unit="images", quiet=quiet) as progress:
-        out_of_fold = None
-        if suspects:
-            changes = [f"seed={seed}", *([f"optimizer.epochs={epochs}"] if epochs else [])]
-            quick, out_of_fold = _quick_network(recipe, changes, folds, device, threads, progress)
-            settings = replace(settings, recipe=quick)
-        dataset = open_dataset(source, warn=unread.append)
-        report = audit_dataset(
-            dataset, out, settings, out_of_fold=out_of_fold, detector=choice, resume=resume, progress=progress
-        )
+        report = audit_data(
+            source, out, near=None if near < 0 else near, detector=choice, suspects=suspects, folds=folds,
+            epochs=epochs, recipe=recipe, seed=seed, device=device, threads=threads, resume=resume,
+            warn=unread.append, progress=progress,
+        )  # fmt: skip
     for line in unread:
         typer.echo(line, err=True)
     _print_summary(report.summary)
@@ -138,22 +130,6 @@ def drop(
     if dropped.spared:
         typer.echo(f"{dropped.spared:,} flagged samples of test stay; --from-test drops them too")
     typer.echo(f"{'would be written to ' if dry_run else ''}{out}: {dropped.samples_out:,} samples")
-
-
-def _quick_network(
-    recipe: str, changes: list[str], folds: int, device: str, threads: int, progress: Progress
-) -> tuple[str, OutOfFold]:
-    """The recipe as TOML, and what trains it and predicts."""
-    from mien.cli.training_options import require_training
-
-    require_training("finding likely wrong labels (there is --no-suspects)")
-    from mien.config import to_toml
-    from mien.training.devices import pick_device
-    from mien.training.folds import out_of_fold_by
-    from mien.training.recipe import load_recipe
-
-    quick, chosen = load_recipe(recipe, changes), pick_device(device, threads=threads)
-    return to_toml(quick), out_of_fold_by(quick, folds=folds, device=chosen, progress=progress)
 
 
 def _print_summary(summary: AuditSummary) -> None:
