@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from mien.cli import app
 from mien.data.arrays import open_arrays, write_arrays
-from mien.data.audit import audit
+from mien.data.audit import audit_dataset
 from mien.data.dataset import Dataset, offsets_of, text_column
 from mien.data.findings import contrast_flags, contrasts, copy_flags, vote_flags
 from mien.data.flags import COLUMNS, FLAGS, drop_flagged, drop_rows, read_flags
@@ -63,7 +63,7 @@ def by_kind(flags):
 
 
 def test_each_flaw_is_flagged_once(flawed, tmp_path):
-    summary = audit(flawed, tmp_path / "a", AuditSettings(near=None))
+    summary = audit_dataset(flawed, tmp_path / "a", AuditSettings(near=None)).summary
     with (tmp_path / "a" / FLAGS).open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert tuple(rows[0]) == COLUMNS
@@ -192,21 +192,21 @@ def test_suspects_in_the_audit_and_resuming(flawed, tmp_path):
 
     settings = AuditSettings(near=4, recipe="toy", folds=2)
     with pytest.raises(KeyboardInterrupt):
-        audit(flawed, tmp_path / "a", settings, out_of_fold=predict)
+        audit_dataset(flawed, tmp_path / "a", settings, out_of_fold=predict)
     assert not (tmp_path / "a").exists()
     (tmp_path / ".a.part/.journal/folds").rmdir()
     with pytest.raises(OutputError, match="--resume"):
-        audit(flawed, tmp_path / "a", settings, out_of_fold=predict)
-    summary = audit(flawed, tmp_path / "a", settings, out_of_fold=predict, resume=True)
+        audit_dataset(flawed, tmp_path / "a", settings, out_of_fold=predict)
+    summary = audit_dataset(flawed, tmp_path / "a", settings, out_of_fold=predict, resume=True).summary
     assert calls[1][3] == calls[1][4] >= 0  # copies are told
     (suspect,) = (f for f in read_flags(tmp_path / "a" / FLAGS, flawed) if f.kind == "label-suspect")
     assert (suspect.rows.tolist(), suspect.suggested) == ([0], ("happy",))
     assert summary.confirmed == 0.0
     assert np.load(tmp_path / "a/out-of-fold.npy").shape == (12, 7)
-    assert audit(flawed, tmp_path / "a", settings, out_of_fold=predict, resume=True) == summary
+    assert audit_dataset(flawed, tmp_path / "a", settings, out_of_fold=predict, resume=True).summary == summary
     assert len(calls) == 2
     with pytest.raises(OutputError, match="exists already"):
-        audit(flawed, tmp_path / "a", AuditSettings(near=None), resume=True)
+        audit_dataset(flawed, tmp_path / "a", AuditSettings(near=None), resume=True)
 
 
 # Dropping
@@ -214,7 +214,7 @@ def test_suspects_in_the_audit_and_resuming(flawed, tmp_path):
 
 @pytest.fixture
 def flags(flawed, tmp_path):
-    audit(flawed, tmp_path / "audit", AuditSettings(near=None))
+    audit_dataset(flawed, tmp_path / "audit", AuditSettings(near=None))
     return tmp_path / "audit" / FLAGS
 
 
@@ -286,7 +286,7 @@ def test_hostile_sources_survive_the_csv(tmp_path):
     names = ['a,"b"\n.png', "=1+1", "\udcff.png"]
     dataset = dataset_of([np.zeros((4, 4, 1), np.uint8)] * 3, ["train"] * 3, [0, 1, -1])
     dataset = dataset.with_columns(source=text_column(names))
-    audit(dataset, tmp_path / "a", AuditSettings(near=None))
+    audit_dataset(dataset, tmp_path / "a", AuditSettings(near=None))
     flags = by_kind(read_flags(tmp_path / "a" / FLAGS, dataset))
     assert flags["blank"] == [0, 1, 2]
     assert flags["label-conflict"] == [0, 1]
@@ -341,7 +341,7 @@ def test_no_face(tmp_path):
     from mien.faces import DetectorChoice
 
     dataset = dataset_of([noise(0), np.zeros((48, 48, 1), np.uint8)], ["train"] * 2, [0, 1])
-    audit(dataset, tmp_path / "a", AuditSettings(near=None), detector=DetectorChoice("haar"))
+    audit_dataset(dataset, tmp_path / "a", AuditSettings(near=None), detector=DetectorChoice("haar"))
     assert by_kind(read_flags(tmp_path / "a" / FLAGS, dataset))["no-face"] == [0, 1]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import mien
 from mien.cli import app
 from mien.data.arrays import write_arrays
 from mien.data.dataset import Dataset, Problem, Step, offsets_of, text_column
@@ -253,3 +254,25 @@ def test_page_in_a_browser(tmp_path):
     done = subprocess.run([browser, *options], capture_output=True, text=True, timeout=120, check=False)
     assert "CONSOLE" not in done.stderr
     assert f"<title>{text.count('<img ')} images, 0 bad, fits</title>" in done.stdout
+
+
+def test_a_data_set_becomes_tensors_and_a_hugging_face_data_set():
+    torch, _ = pytest.importorskip("torch"), pytest.importorskip("datasets")
+    data = mixed()
+    with pytest.raises(DataError, match="give size=48"):
+        data.to_torch()
+    image, label = data.to_torch(size=48, channels=3)[0]
+    assert (image.shape, image.dtype, int(label)) == ((3, 48, 48), torch.uint8, int(data.labels[0]))
+    found = data.to_huggingface()
+    assert sum(split.num_rows for split in found.values()) == len(data)
+    first = next(iter(found.values()))
+    assert first.features["label"].names == list(data.label_names)
+    assert np.array(first[0]["image"]).shape[:2] == data.image(0).shape[:2]
+
+
+def test_a_report_has_a_row_for_each_flag_and_saves_itself(tmp_path):
+    pytest.importorskip("pandas")
+    report = mien.audit(mixed(), suspects=False)
+    assert len(report.to_pandas()) == sum(kind["total"] for kind in report.to_dict()["kinds"])
+    report.save(tmp_path / "report")
+    assert {f.name for f in (tmp_path / "report").iterdir()} == {"index.html", "flags.csv", "summary.json"}

@@ -34,6 +34,10 @@ WITH_EXAMPLES = (
     "mien.recognition.watch",
     "mien.model_file",
     "mien.releases",
+    "mien.data.dataset",
+    "mien.data.importing",
+    "mien.data.readers",
+    "mien.training.auditing",
 )
 
 
@@ -92,7 +96,7 @@ def test_examples_in_docstrings_run(module: str) -> None:
 
 
 def public_callables() -> Iterator[tuple[str, object]]:
-    for name in ("predict", "watch", "open_model", "list_models"):
+    for name in ("predict", "watch", "open_model", "list_models", "load_dataset", "audit"):
         yield name, getattr(mien, name)
     for kind in (mien.Recognizer, mien.ImageResult, mien.Results, mien.Face):
         for name, value in vars(kind).items():

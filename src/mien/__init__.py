@@ -16,7 +16,19 @@ from typing import TYPE_CHECKING, Any
 from mien.version import __version__
 
 if TYPE_CHECKING:
+    from mien.data.audit_report import AuditReport
+    from mien.data.crops import crop_dataset
+    from mien.data.dataset import Dataset
+    from mien.data.dedupe import dedupe as dedupe_dataset
+    from mien.data.explore import explore as explore_dataset
+    from mien.data.export import export_dataset
+    from mien.data.flags import drop_flagged
+    from mien.data.importing import import_dataset, plan_import
+    from mien.data.info import describe as describe_dataset
     from mien.data.readers import load_dataset
+    from mien.data.screen import screen_dataset
+    from mien.data.settings import CropSettings, ScreenSettings, SplitSettings
+    from mien.data.splits import split_dataset
     from mien.errors import (
         ClusterError,
         DataError,
@@ -34,13 +46,17 @@ if TYPE_CHECKING:
         TruncatedVideoError,
         VideoError,
     )
+    from mien.evaluation.result import Evaluation
     from mien.evaluation.shortcuts import calibrate, compare, ensemble, evaluate, explain
     from mien.exporting.export import export
+    from mien.faces import DetectorChoice, FaceDetector
     from mien.model_file import ModelFile, open_model
     from mien.recognition.recognizer import Recognizer
     from mien.recognition.shortcuts import predict, watch
+    from mien.recognition.watch import Watch
     from mien.releases import list_models
-    from mien.results import Box, Face, FrameResult, ImageResult, Results, TrackedFace
+    from mien.results import Box, Detections, Face, FrameResult, ImageResult, Results, TrackedFace
+    from mien.training.auditing import audit
     from mien.training.callbacks import Callback
     from mien.training.network_listing import list_networks
     from mien.training.recipe import Recipe, list_recipes
@@ -52,58 +68,86 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before anything imports o
 # Where each public name lives: module, or module:name. The imports above (for type checkers) and
 # __all__ list the same names; a test compares the three.
 _HOMES = {
+    "AuditReport": "mien.data.audit_report",
     "Box": "mien.results",
-    "calibrate": "mien.evaluation.shortcuts",
     "Callback": "mien.training.callbacks",
     "ClusterError": "mien.errors",
-    "compare": "mien.evaluation.shortcuts",
+    "CropSettings": "mien.data.settings",
     "DataError": "mien.errors",
+    "Dataset": "mien.data.dataset",
+    "Detections": "mien.results",
+    "DetectorChoice": "mien.faces",
     "DetectorError": "mien.errors",
     "DeviceError": "mien.errors",
-    "ensemble": "mien.evaluation.shortcuts",
-    "evaluate": "mien.evaluation.shortcuts",
-    "explain": "mien.evaluation.shortcuts",
-    "export": "mien.exporting.export",
+    "Evaluation": "mien.evaluation.result",
     "ExportError": "mien.errors",
     "Face": "mien.results",
+    "FaceDetector": "mien.faces",
     "FrameResult": "mien.results",
     "ImageError": "mien.errors",
     "ImageResult": "mien.results",
-    "list_models": "mien.releases",
-    "list_networks": "mien.training.network_listing",
-    "list_recipes": "mien.training.recipe",
-    "load_dataset": "mien.data.readers",
     "MienError": "mien.errors",
     "MissingExtraError": "mien.errors",
     "ModelFile": "mien.model_file",
     "ModelFileError": "mien.errors",
-    "open_model": "mien.model_file",
     "OutputError": "mien.errors",
-    "predict": "mien.recognition.shortcuts",
     "Recipe": "mien.training.recipe",
     "RecipeError": "mien.errors",
     "Recognizer": "mien.recognition.recognizer",
     "Results": "mien.results",
     "Run": "mien.training.run",
+    "ScreenSettings": "mien.data.settings",
     "ServingError": "mien.errors",
+    "SplitSettings": "mien.data.settings",
     "TrackedFace": "mien.results",
-    "train": "mien.training.train",
     "TrainingError": "mien.errors",
     "TruncatedVideoError": "mien.errors",
-    "tune": "mien.training.train",
     "VideoError": "mien.errors",
+    "Watch": "mien.recognition.watch",
+    "audit": "mien.training.auditing",
+    "calibrate": "mien.evaluation.shortcuts",
+    "compare": "mien.evaluation.shortcuts",
+    "crop_dataset": "mien.data.crops",
+    "dedupe_dataset": "mien.data.dedupe:dedupe",
+    "describe_dataset": "mien.data.info:describe",
+    "drop_flagged": "mien.data.flags",
+    "ensemble": "mien.evaluation.shortcuts",
+    "evaluate": "mien.evaluation.shortcuts",
+    "explain": "mien.evaluation.shortcuts",
+    "explore_dataset": "mien.data.explore:explore",
+    "export": "mien.exporting.export",
+    "export_dataset": "mien.data.export",
+    "import_dataset": "mien.data.importing",
+    "list_models": "mien.releases",
+    "list_networks": "mien.training.network_listing",
+    "list_recipes": "mien.training.recipe",
+    "load_dataset": "mien.data.readers",
+    "open_model": "mien.model_file",
+    "plan_import": "mien.data.importing",
+    "predict": "mien.recognition.shortcuts",
+    "screen_dataset": "mien.data.screen",
+    "split_dataset": "mien.data.splits",
+    "train": "mien.training.train",
+    "tune": "mien.training.train",
     "watch": "mien.recognition.shortcuts",
 }
 
 __all__ = [
+    "AuditReport",
     "Box",
     "Callback",
     "ClusterError",
+    "CropSettings",
     "DataError",
+    "Dataset",
+    "Detections",
+    "DetectorChoice",
     "DetectorError",
     "DeviceError",
+    "Evaluation",
     "ExportError",
     "Face",
+    "FaceDetector",
     "FrameResult",
     "ImageError",
     "ImageResult",
@@ -117,25 +161,38 @@ __all__ = [
     "Recognizer",
     "Results",
     "Run",
+    "ScreenSettings",
     "ServingError",
+    "SplitSettings",
     "TrackedFace",
     "TrainingError",
     "TruncatedVideoError",
     "VideoError",
+    "Watch",
     "__version__",
     "audit",
     "calibrate",
     "compare",
+    "crop_dataset",
+    "dedupe_dataset",
+    "describe_dataset",
+    "drop_flagged",
     "ensemble",
     "evaluate",
     "explain",
+    "explore_dataset",
     "export",
+    "export_dataset",
+    "import_dataset",
     "list_models",
     "list_networks",
     "list_recipes",
     "load_dataset",
     "open_model",
+    "plan_import",
     "predict",
+    "screen_dataset",
+    "split_dataset",
     "train",
     "tune",
     "watch",

@@ -8,6 +8,7 @@ whether all labels look as if they were read in a wrong order.
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.arrays import JOURNAL, resumable_folder
-from mien.data.audit_report import AuditSummary, audit_page, read_summary, summarise
+from mien.data.audit_report import PREDICTIONS, SUMMARY, AuditReport, read_summary, summarise
 from mien.data.dataset import Dataset, Progress
 from mien.data.duplicates import find_duplicates
 from mien.data.findings import (
@@ -30,7 +31,7 @@ from mien.data.findings import (
     suspect_flags,
     vote_flags,
 )
-from mien.data.flags import FLAGS, write_flags
+from mien.data.flags import FLAGS, read_flags
 from mien.data.plausibility import check_source
 from mien.data.settings import AuditSettings
 from mien.data.suspects import find_suspects, require_cleanlab
@@ -39,7 +40,6 @@ from mien.faces import DetectorChoice
 from mien.files import write_text
 from mien.version import __version__
 
-PAGE, SUMMARY, PREDICTIONS = "index.html", "summary.json", "out-of-fold.npy"
 _JOB = "job.json"
 _SCORES, _FOLDS = "face-scores", "folds"
 
@@ -49,61 +49,79 @@ each from a network trained on neither the sample nor a copy of it; NaN where th
 folder is resumed."""
 
 
-def audit(
+def audit_dataset(
     dataset: Dataset,
-    out: Path,
+    out: Path | None,
     settings: AuditSettings,
     *,
     out_of_fold: OutOfFold | None = None,
     detector: DetectorChoice | None = None,
     resume: bool = False,
     progress: Progress | None = None,
-) -> AuditSummary:
-    """Writes the folder `out`: index.html, flags.csv, summary.json, and out-of-fold.npy if requested.
+) -> AuditReport:
+    """Audits a data set; writes the report into the folder `out`, where one is given, as `AuditReport.save` does.
 
-    out_of_fold: makes the predictions by which labels are suspected, see `OutOfFold`. detector: looks for a face in
-    every image. resume: go on where a killed audit of the same data and settings stopped; a finished one is read.
+    out_of_fold: makes the predictions by which labels are suspected, see `OutOfFold`. detector: detects faces in every
+    image. resume: a killed audit of the same data and settings is resumed; a finished one is read.
     Raises OutputError where `out` is there already, or unfinished work of another kind is; DataError, DetectorError,
     MissingExtraError.
     """
-    out = Path(out)
+    if out_of_fold is not None:
+        require_cleanlab()
+    if out is None:
+        with tempfile.TemporaryDirectory(prefix="mien-") as folder:
+            return _audit(dataset, Path(folder), settings, out_of_fold, detector, progress)
     job: dict[str, Any] = {"command": "audit", "settings": asdict(settings), "version": __version__}
     job |= {"source": dataset.fingerprint, "detector": detector.identity() if detector else ""}
     if out.exists():
-        return _finished(out, job, resume=resume)
-    if out_of_fold is not None:
-        require_cleanlab()
+        return _finished(dataset, out, job, settings, resume=resume)
     with resumable_folder(out, job, resume=resume) as part:
-        work = part / JOURNAL
-        contrast = contrasts(dataset, progress)
-        exact = find_duplicates(dataset)
-        near = None if settings.near is None else find_duplicates(dataset, near=settings.near)
-        scores = None if detector is None else detection_scores(dataset, detector, work / _SCORES, progress)
-        probabilities = None
-        if out_of_fold is not None:
-            group = (near or exact).group  # near groups hold the exact ones
-            probabilities = kept_array(part / PREDICTIONS, lambda: out_of_fold(dataset, group, work / _FOLDS))
-        suspects = None if probabilities is None else find_suspects(dataset.labels, probabilities)
-        flags = [
-            *contrast_flags(contrast, settings.low_contrast),
-            *([] if scores is None else [face_flags(scores)]),
-            *copy_flags(dataset, exact.group, None if near is None else near.group),
-            *([] if dataset.votes is None else [vote_flags(dataset)]),
-            *([] if suspects is None else [suspect_flags(dataset, suspects)]),
-        ]
-        summary = summarise(dataset, flags, exact, near, probabilities, check_source(dataset).sentence())
-        write_flags(part / FLAGS, dataset, flags)
-        write_text(part / SUMMARY, json.dumps(asdict(summary), indent=2) + "\n")
-        audit_page(dataset, summary, flags, settings.folds).write(part / PAGE)
+        report = _audit(dataset, part, settings, out_of_fold, detector, progress)
+        report.write(part)
         write_text(part / _JOB, json.dumps(job, indent=2) + "\n")
-    return summary
+    return report
 
 
-def _finished(out: Path, job: dict[str, Any], *, resume: bool) -> AuditSummary:
+def _audit(
+    dataset: Dataset,
+    part: Path,
+    settings: AuditSettings,
+    out_of_fold: OutOfFold | None,
+    detector: DetectorChoice | None,
+    progress: Progress | None,
+) -> AuditReport:
+    """All checks. part: a folder that keeps what is slow to compute."""
+    work = part / JOURNAL
+    contrast = contrasts(dataset, progress)
+    exact = find_duplicates(dataset)
+    near = None if settings.near is None else find_duplicates(dataset, near=settings.near)
+    scores = None if detector is None else detection_scores(dataset, detector, work / _SCORES, progress)
+    probabilities = None
+    if out_of_fold is not None:
+        group = (near or exact).group  # near groups hold the exact ones
+        probabilities = kept_array(part / PREDICTIONS, lambda: out_of_fold(dataset, group, work / _FOLDS))
+    suspects = None if probabilities is None else find_suspects(dataset.labels, probabilities)
+    flags = (
+        *contrast_flags(contrast, settings.low_contrast),
+        *(() if scores is None else (face_flags(scores),)),
+        *copy_flags(dataset, exact.group, None if near is None else near.group),
+        *(() if dataset.votes is None else (vote_flags(dataset),)),
+        *(() if suspects is None else (suspect_flags(dataset, suspects),)),
+    )
+    summary = summarise(dataset, flags, exact, near, probabilities, check_source(dataset).sentence())
+    return AuditReport(dataset, flags, summary, settings.folds, probabilities)
+
+
+def _finished(
+    dataset: Dataset, out: Path, job: dict[str, Any], settings: AuditSettings, *, resume: bool
+) -> AuditReport:
     try:
         same = resume and json.loads((out / _JOB).read_text("utf-8")) == json.loads(json.dumps(job))
     except (OSError, ValueError):
         same = False
     if not same:
         raise OutputError(f"{out}: exists already; give a new folder")
-    return read_summary(json.loads((out / SUMMARY).read_text("utf-8")))
+    place = out / PREDICTIONS
+    probabilities = np.load(place, allow_pickle=False) if place.exists() else None
+    summary = read_summary(json.loads((out / SUMMARY).read_text("utf-8")))
+    return AuditReport(dataset, read_flags(out / FLAGS, dataset), summary, settings.folds, probabilities)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +14,15 @@ from numpy.typing import NDArray
 from mien.data.dataset import Dataset
 from mien.data.duplicates import DuplicateGroups
 from mien.data.findings import comparable, where
-from mien.data.flags import FLAGS, Flags
+from mien.data.flags import COLUMNS, FLAGS, Flags, flag_rows, write_flags
+from mien.errors import MissingExtraError
+from mien.files import atomic_folder, write_text
 from mien.pages import Page
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PAGE, SUMMARY, PREDICTIONS = "index.html", "summary.json", "out-of-fold.npy"
 
 GALLERY = 120
 """How many images of each kind the page shows."""
@@ -196,3 +204,59 @@ def _caption(dataset: Dataset, flags: Flags, place: int) -> str:
     row, suggested = int(flags.rows[place]), flags.suggested[place]
     arrow = f" → {suggested}?" if suggested else ""
     return f"{where(dataset, row)}{arrow} (row {row}): {flags.reasons[place]}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AuditReport:
+    """What an audit found. Nothing is removed; `mien.drop_flagged` removes the kinds of flags that you choose.
+
+    Attributes:
+        dataset: The data set.
+        flags: The flags of each kind, the worst first.
+        summary: The counts.
+        folds: The folds of the out-of-fold predictions.
+        probabilities: Out-of-fold predictions, float32 (N, K); None where none were made.
+    """
+
+    dataset: Dataset
+    flags: tuple[Flags, ...]
+    summary: AuditSummary
+    folds: int
+    probabilities: NDArray[np.float32] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the summary, as summary.json has it."""
+        return asdict(self.summary)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Returns a row per flag with the columns of flags.csv.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise MissingExtraError("pandas", "to_pandas()") from error
+        return pd.DataFrame(list(flag_rows(self.dataset, self.flags)), columns=list(COLUMNS))
+
+    def save(self, folder: str | Path) -> Path:
+        """Writes index.html, flags.csv, summary.json and, where there are any, out-of-fold.npy; returns the page.
+
+        Args:
+            folder: A new folder. It appears when it is complete.
+
+        Raises:
+            OutputError: The folder is there already, or cannot be written.
+        """
+        with atomic_folder(Path(folder)) as place:
+            self.write(place)
+        return Path(folder) / PAGE
+
+    def write(self, folder: Path) -> None:
+        """The files of `save`, into a folder that is there."""
+        write_flags(folder / FLAGS, self.dataset, self.flags)
+        write_text(folder / SUMMARY, json.dumps(self.to_dict(), indent=2) + "\n")
+        if self.probabilities is not None:
+            np.save(folder / PREDICTIONS, self.probabilities)
+        audit_page(self.dataset, self.summary, self.flags, self.folds).write(folder / PAGE)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from mien.crop import fit_face
 from mien.data.dataset import CHUNK, Dataset, Progress, split_rank
+from mien.data.readers import as_dataset
 from mien.errors import DataError
 from mien.files import atomic_folder, write_bytes
 from mien.labels import color_rgb
@@ -54,7 +55,7 @@ class _Class:
 
 
 def explore(
-    dataset: Dataset, out: Path, *, seed: int = 0, per_class: int = 30, progress: Progress | None = None
+    data: Dataset | str | Path, out: str | Path, *, seed: int = 0, per_class: int = 30, progress: Progress | None = None
 ) -> Path:
     """Writes a page about a data set into the new folder `out`, with its figures as PNGs; returns the page's path.
 
@@ -63,6 +64,7 @@ def explore(
     folder appears when it is whole.
     Raises DataError for a data set without samples, OutputError where `out` is there and not an empty folder.
     """
+    dataset = as_dataset(data, out=Path(out))
     if not len(dataset):
         raise DataError(f"{dataset.name}: has no samples to show")
     classes, left_out = _classes(dataset)

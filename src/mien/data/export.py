@@ -16,6 +16,7 @@ import numpy as np
 
 from mien.data.arrays import JOURNAL, PROBLEMS, read_problems, resumable_folder
 from mien.data.dataset import Dataset, Problem, Progress
+from mien.data.readers import as_dataset
 from mien.data.settings import ExportSettings, Layout
 from mien.data.writing.detection import check_boxes, write_detection
 from mien.data.writing.files import size_text, write_plain, write_rows
@@ -32,8 +33,8 @@ ABOUT = ".mien-export.json"
 
 
 def export_dataset(
-    dataset: Dataset,
-    out: Path,
+    dataset: Dataset | str | Path,
+    out: str | Path,
     *,
     as_: str,
     jpeg: int | None = None,
@@ -42,7 +43,7 @@ def export_dataset(
     resume: bool = False,
     progress: Progress | None = None,
 ) -> tuple[Problem, ...]:
-    """Writes a data set to the folder `out`, or for csv to the file `out` where that ends in .csv.
+    """Writes a data set, or that at a path, to the folder `out`, or for csv to the file `out` where that ends in .csv.
 
     as_: one of `FORMATS`; the rest as in `ExportSettings`. resume: resume a killed export of the same data and
     settings stopped; a finished one is left as it is. Returns what could not be exported: photographs that can't be
@@ -50,6 +51,7 @@ def export_dataset(
     where `out` is there already or can't be written.
     """
     out = Path(out)
+    dataset = as_dataset(dataset, out=out)
     settings = ExportSettings(cast(Layout, as_), jpeg, photographs, detector)
     check_layout(dataset, settings)
     if photographs:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from mien.data.arrays import write_arrays
 from mien.data.dataset import Dataset, Progress, Selection
+from mien.data.readers import as_dataset
 from mien.errors import DataError
 from mien.files import atomic_text
 
@@ -80,16 +81,21 @@ def rank_flags(
     )
 
 
+def flag_rows(dataset: Dataset, flags: Sequence[Flags]) -> Iterator[tuple[str, str, str, str, int, float, str, str]]:
+    """A row per flag, with the columns of `COLUMNS`."""
+    for each in flags:
+        cells = zip(each.rows.tolist(), each.scores.tolist(), each.reasons, each.suggested, strict=True)
+        for row, score, reason, suggested in cells:
+            yield each.kind, *_about(dataset, row), row, score, reason, suggested
+
+
 def write_flags(path: Path, dataset: Dataset, flags: Sequence[Flags]) -> None:
     """All flags as CSV with the columns of `COLUMNS`. Raises OutputError."""
     with atomic_text(path) as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(COLUMNS)
-        for each in flags:
-            for row, score, reason, suggested in zip(
-                each.rows.tolist(), each.scores.tolist(), each.reasons, each.suggested, strict=True
-            ):
-                table.writerow((each.kind, *_about(dataset, row), row, f"{score:.6g}", reason, suggested))
+        for *before, score, reason, suggested in flag_rows(dataset, flags):
+            table.writerow((*before, f"{score:.6g}", reason, suggested))
 
 
 def read_flags(path: Path, dataset: Dataset) -> tuple[Flags, ...]:
@@ -141,10 +147,10 @@ def drop_rows(
 
 
 def drop_flagged(
-    dataset: Dataset,
-    out: Path,
+    data: Dataset | str | Path,
+    out: str | Path,
     *,
-    flags: Path,
+    flags: str | Path,
     only: Sequence[str],
     min_score: float = 0.0,
     from_test: bool = False,
@@ -157,7 +163,9 @@ def drop_flagged(
     Which ones, see `drop_rows`. Raises DataError where the flags do not fit or nothing would be left, OutputError.
     """
     _check_kinds(only)
-    found = read_flags(flags, dataset)
+    out = Path(out)
+    dataset = as_dataset(data, out=out)
+    found = read_flags(Path(flags), dataset)
     rows = drop_rows(dataset, found, only=only, min_score=min_score, from_test=from_test)
     spared = len(drop_rows(dataset, found, only=only, min_score=min_score, from_test=True)) - len(rows)
     if not dry_run:

@@ -10,7 +10,7 @@ from mien.data.dataset import Dataset, Problem, Progress, split_rank
 from mien.data.plausibility import MIN_FACES, Plausibility, check_source
 from mien.data.readers import Opened, open_source
 from mien.data.reading.label_reading import Labels
-from mien.data.reading.reading import Choices
+from mien.data.reading.reading import Choices, make_choices
 from mien.data.writing.source import write_source
 from mien.errors import DataError
 from mien.files import require_apart
@@ -37,24 +37,58 @@ class ImportPlan:
 
 
 def import_dataset(
-    source: Path,
-    out: Path,
+    source: str | Path,
+    out: str | Path,
     *,
     as_: str = "arrays",
+    labels: str = "",
+    split_map: str = "",
+    label_column: str = "",
+    image_column: str = "",
+    root: str | Path | None = None,
+    ferplus: str | Path | None = None,
     choices: Choices | None = None,
     check: bool = True,
     resume: bool = False,
     progress: Progress | None = None,
 ) -> Dataset:
-    """Writes a data set of any layout to the new folder `out`. Its last step has what was chosen and how it was read.
+    """Writes a data set of any layout to a new folder. Records that cannot be used are in OUT/problems.csv.
 
-    as_: one of `FORMATS`. choices: the user's options for the source. check: whether a shipped model reads a sample of
-    the faces, to see whether the labels are plausible. resume: a killed import is resumed. What could not be used is in
-    OUT/problems.csv and counted in the last step. Raises DataError, also where numbers whose order was assumed agree
-    far better in another one; OutputError where `out` is there already or touches the source; MissingExtraError.
+    Args:
+        source: A folder, archive or file.
+        out: The new folder. It appears when it is complete.
+        as_: "arrays" of mien, "folders" of images, or "parquet".
+        labels, split_map, label_column, image_column, root, ferplus: As for `load_dataset`.
+        choices: These six, parsed, as the commands pass them.
+        check: Whether a shipped model judges on a sample of the faces if the labels are plausible.
+        resume: Whether a killed import is resumed.
+        progress: Called with the number of records done and the total.
+
+    Returns:
+        The new data set; its last step has what was chosen and how the source was read.
+
+    Raises:
+        DataError: The source cannot be read, or an assumed order of its numbers fits far worse than another.
+        OutputError: `out` is there already, or touches the source.
+        MissingExtraError: An extra is not installed.
+
+    Example:
+        >>> import tempfile, mien
+        >>> from mien.data.toy import write_toy_folders
+        >>> folder = tempfile.mkdtemp()
+        >>> write_toy_folders(folder + "/toy", train=14, validation=7, test=0)
+        >>> len(mien.import_dataset(folder + "/toy", folder + "/faces", check=False))
+        21
     """
     source, out = Path(source), Path(out)
-    choices = choices or Choices()
+    choices = choices or make_choices(
+        labels=labels,
+        split_map=split_map,
+        label_column=label_column,
+        image_column=image_column,
+        root=None if root is None else Path(root),
+        ferplus=None if ferplus is None else Path(ferplus),
+    )
     if as_ not in FORMATS:
         raise DataError(f"--as {as_}: unknown; expected {', '.join(FORMATS)}")
     require_apart(source, out)

@@ -164,7 +164,7 @@ def open_dataset(
     *,
     splits: Sequence[str] | None = None,
     choices: Choices | None = None,
-    warn: Callable[[str], None] = print,
+    warn: Callable[[str], None] = _log.warning,
 ) -> Dataset:
     """`load_dataset` with parsed choices, as the commands call it.
 
@@ -176,7 +176,9 @@ def open_dataset(
     return collect(opened, problem=_telling(warn), name=str(path))
 
 
-def as_dataset(data: Dataset | str | Path, *, out: Path | None = None, warn: Callable[[str], None] = print) -> Dataset:
+def as_dataset(
+    data: Dataset | str | Path, *, out: Path | None = None, warn: Callable[[str], None] = _log.warning
+) -> Dataset:
     """A data set, opened where a path is given. out: what will be written; raises OutputError where it touches `data`.
 
     warn: as in `open_dataset`.
@@ -187,17 +189,8 @@ def as_dataset(data: Dataset | str | Path, *, out: Path | None = None, warn: Cal
     return data if isinstance(data, Dataset) else open_dataset(place, warn=warn)
 
 
-def as_source(data: Dataset | str | Path, *, out: Path) -> Opened:
-    """As `as_dataset`, but read chunk by chunk."""
-    if not isinstance(data, Dataset):
-        require_apart(Path(data), out)
-        return open_source(Path(data))
-    as_dataset(data, out=out)
-    return Opened(data, Reading("a data set in memory", "the manifest", Labels(data.label_names)))
-
-
 def read_dataset(
-    path: Path, *, size: int, channels: int, splits: Sequence[str] = SPLITS, warn: Callable[[str], None] = print
+    path: Path, *, size: int, channels: int, splits: Sequence[str] = SPLITS, warn: Callable[[str], None] = _log.warning
 ) -> dict[str, Samples]:
     """The wanted splits of a data set, those that it has, as training and evaluation take them.
 

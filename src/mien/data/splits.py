@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 from mien.data.arrays import write_arrays
 from mien.data.dataset import Dataset, Progress, Selection, text_column
 from mien.data.duplicates import find_duplicates
-from mien.data.readers import open_dataset
+from mien.data.readers import as_dataset
 from mien.data.settings import SplitSettings
 from mien.errors import DataError
-from mien.files import require_apart
 
 DEFAULT_SHARE = 0.1
 """The share of validation, and of test, where none is given and the data set has no such split."""
@@ -47,8 +46,8 @@ class Divided:
 
 
 def split_dataset(
-    source: Path,
-    out: Path,
+    source: Dataset | str | Path,
+    out: str | Path,
     settings: SplitSettings,
     *,
     dry_run: bool = False,
@@ -59,8 +58,8 @@ def split_dataset(
 
     dry_run: nothing is written. Raises DataError as `divide` does, OutputError where `out` can't be written.
     """
-    require_apart(source, out)
-    dataset = open_dataset(source)
+    out = Path(out)
+    dataset = as_dataset(source, out=out)
     division = divide(dataset, settings)
     if not dry_run:
         recorded = asdict(settings)

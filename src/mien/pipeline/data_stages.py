@@ -112,11 +112,12 @@ def audit_data(
     """Flags samples that may be wrong; removes none."""
     from mien.training.auditing import audit
 
-    summary = audit(
+    report = audit(
         source, folder / "audit", near=settings.near, suspects=settings.suspects, folds=settings.folds, recipe=recipe,
         detector=detector, device=context.device, threads=context.threads, resume=True, progress=context.progress,
         warn=context.log,
     )  # fmt: skip
+    summary = report.summary
     found = ", ".join(f"{kind.total:,} {kind.kind}" for kind in summary.kinds if kind.total)
     return Outcome(
         (f"audit/{FLAGS}",),

@@ -9,24 +9,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mien.config import default_of, to_toml
-from mien.data.audit import audit as audit_dataset
-from mien.data.dataset import Progress
-from mien.data.readers import open_dataset
+from mien.data.audit import audit_dataset
+from mien.data.audit_report import AuditReport
+from mien.data.dataset import Dataset, Progress
+from mien.data.readers import as_dataset
 from mien.data.settings import AuditChoices, AuditSettings
 from mien.errors import log_warning
 from mien.faces import DetectorChoice
-from mien.files import require_apart
 from mien.training.recipe import Recipe, load_recipe
 from mien.training.train import require_training
 
 if TYPE_CHECKING:
     from mien.data.audit import OutOfFold
-    from mien.data.audit_report import AuditSummary
 
 
 def audit(
-    data: str | Path,
-    out: str | Path,
+    data: Dataset | str | Path,
+    out: str | Path | None = None,
     *,
     near: int = default_of(AuditChoices, "near"),
     suspects: bool = True,
@@ -40,12 +39,13 @@ def audit(
     resume: bool = False,
     progress: Progress | None = None,
     warn: Callable[[str], None] = log_warning,
-) -> AuditSummary:
+) -> AuditReport:
     """Flags what may be wrong with a data set: copies, leaks, blank images, likely wrong labels. Removes nothing.
 
     Args:
-        data: Any data set that mien reads.
-        out: The new folder for index.html, flags.csv, summary.json, and out-of-fold.npy with `suspects`.
+        data: Any data set that mien reads, or an opened one.
+        out: The new folder for index.html, flags.csv, summary.json, and out-of-fold.npy with `suspects`; None writes
+            none, and `AuditReport.save` can.
         near: Near copies differ in at most this many bits of a 64-bit hash, 0 to 16; -1 finds exact copies only.
         suspects: Train a small network to find likely wrong labels; needs the extra [train].
         folds: Parts of the data, 2 or more; each is predicted by a network that was trained on the others.
@@ -60,7 +60,7 @@ def audit(
         warn: Receives one line for each record that could not be read.
 
     Returns:
-        AuditSummary: `samples`, and the number of flags by kind and split.
+        AuditReport: the flags, and their number by kind and split in `summary`.
 
     Raises:
         DataError: The data can't be used.
@@ -69,17 +69,22 @@ def audit(
         MissingExtraError: An extra is not installed.
 
     Example:
-        >>> import mien
-        >>> mien.audit("fer2013.csv", "audit", suspects=False).samples  # doctest: +SKIP
+        >>> import tempfile, mien
+        >>> from mien.data.toy import write_toy_folders
+        >>> folder = tempfile.mkdtemp() + "/toy"
+        >>> write_toy_folders(folder, train=14, validation=7, test=0)
+        >>> report = mien.audit(folder, suspects=False)
+        >>> report.summary.samples, report.to_pandas()["kind"].tolist()
+        (21, [])
     """
-    source, folder = Path(data), Path(out)
-    require_apart(source, folder)
+    folder = None if out is None else Path(out)
+    dataset = as_dataset(data, out=folder, warn=warn)
     out_of_fold, quick = None, ""
     if suspects:
         network = _quick_network(recipe, seed, epochs)
         out_of_fold, quick = _predictions(network, folds, device, threads, progress), to_toml(network)
     return audit_dataset(
-        open_dataset(source, warn=warn),
+        dataset,
         folder,
         AuditSettings(near, recipe=quick, folds=folds),
         out_of_fold=out_of_fold,

@@ -58,10 +58,10 @@ def audit(
     options = {**asdict(choices), "seed": seed, "device": device, "threads": threads, "resume": resume}
     choice, unread = files.choice(detector) if detector else None, list[str]()
     with progress_bar("audit", unit="images", quiet=quiet) as progress:
-        summary = run_audit(source, out, detector=choice, progress=progress, warn=unread.append, **options)
+        report = run_audit(source, out, detector=choice, progress=progress, warn=unread.append, **options)
     for line in unread:
         warn(line)
-    _print_summary(summary)
+    _print_summary(report.summary)
     typer.echo(f"{out / 'index.html'}")
     if unread:
         raise typer.Exit(NOT_ALL_READ)
