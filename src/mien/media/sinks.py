@@ -154,7 +154,7 @@ def _standard_output() -> Iterator[TextIO]:
     yield sys.stdout
 
 
-def _json(value: dict[str, Any]) -> str:
+def _json(value: Mapping[str, object]) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 

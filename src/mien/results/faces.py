@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import ImageError
+from mien.results.documents import FaceDocument
 
 Point = tuple[float, float]
 """x, y in pixels of the image."""
@@ -164,7 +164,7 @@ class Face:
             raise ValueError(f"the box {self.box.xyxy} is outside of the image of {width} x {height} pixels")
         return image[y1:y2, x1:x2].copy()
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> FaceDocument:
         """The face as JSON has it.
 
         Returns:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import MissingExtraError
+from mien.results.documents import ImageDocument, ModelDocument
 from mien.results.faces import Face, faces_text
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ class ImageResult:
 
         return replace(self, faces=tuple(face for face in self.faces if fits(face)))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> ImageDocument:
         """The result as JSON has it, without the image."""
         return {
             "source": self.source,
@@ -330,7 +331,7 @@ class ModelSummary:
     sha256: tuple[str, ...] = ()
     device: str = "cpu"
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> ModelDocument:
         """The model as JSON has it, without the device, on which predictions do not depend."""
         return {"name": self.name, "labels": list(self.labels), "target": self.target, "sha256": list(self.sha256)}
 

@@ -1,11 +1,15 @@
-"""The shapes of the responses, for the OpenAPI document. `mien.media.sinks` writes the JSON of images."""
+"""The shapes of the responses, for the OpenAPI document. Those of results are read from `mien.results.documents`."""
 
 from __future__ import annotations
 
+import types
+import typing
 from typing import Annotated, Any, Literal
 
 from fastapi import Query
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, create_model
+
+from mien.results.documents import ModelDocument, PredictionsDocument, Share
 
 ModelName = Annotated[str | None, Query(description="one of GET /v1/models")]
 DetectorName = Annotated[str | None, Query(description="one of GET /v1/models")]
@@ -15,50 +19,32 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 VideoStage = Literal["queued", "running", "done", "incomplete", "failed"]
 
 
-class FaceShape(BaseModel):
-    """One face and its apparent expression."""
-
-    box: Annotated[list[float], Field(min_length=4, max_length=4, description="x1, y1, x2, y2, pixels of the image")]
-    detection_score: float
-    expression: Annotated[str, Field(description="the most likely label")]
-    confidence: Annotated[Probability, Field(description="the probability of the most likely label")]
-    probabilities: Annotated[dict[str, Probability], Field(description="label -> probability; they sum to 1")]
-    abstained: bool
-    landmarks: Annotated[
-        list[Annotated[list[float], Field(min_length=2, max_length=2)]] | None,
-        Field(description="x, y of both eyes, nose and mouth corners; null if the detector gives none"),
-    ]
+def _shape_of(document: type) -> type[BaseModel]:
+    """A model with the keys of a typed dictionary of `mien.results.documents`."""
+    hints = typing.get_type_hints(document, include_extras=True)
+    fields: dict[str, Any] = {name: (_for_pydantic(hint), ...) for name, hint in hints.items()}
+    name = f"{document.__name__.removesuffix('Document')}Shape"
+    return create_model(name, __doc__=document.__doc__, **fields)
 
 
-class ImageShape(BaseModel):
-    """One image: its faces from left to right, or the reason why it is unreadable."""
-
-    source: Annotated[str, Field(description="the file's name as the client gave it, or its number")]
-    width: Annotated[
-        int,
-        Field(ge=0, description="pixels, after EXIF rotation; of the reduced image if it was too large; 0: unreadable"),
-    ]
-    height: Annotated[int, Field(ge=0)]
-    faces: list[FaceShape]
-    error: str | None
-
-
-class ModelShape(BaseModel):
-    """The model of the results."""
-
-    name: str
-    labels: list[str]
-    target: Annotated[
-        str, Field(description="votes: probabilities are shares of raters; label: of labels of the data set")
-    ]
-    sha256: list[str]
+def _for_pydantic(hint: Any) -> Any:
+    """A type with its nested documents as models, its texts as descriptions and its ranges as constraints."""
+    if hint == Share:
+        return Probability
+    if typing.is_typeddict(hint):
+        return _shape_of(hint)
+    if typing.get_origin(hint) is Annotated:
+        inner, *notes = typing.get_args(hint)
+        texts = [note for note in notes if note != typing.get_args(Share)[1]]
+        inner = Probability if len(texts) < len(notes) else _for_pydantic(inner)
+        return Annotated[inner, Field(description="".join(texts))]
+    parts = tuple(_for_pydantic(part) for part in typing.get_args(hint))
+    if isinstance(hint, types.UnionType):
+        return typing.Union[parts]  # noqa: UP007
+    return typing.get_origin(hint)[parts] if parts else hint
 
 
-class AnswerShape(BaseModel):
-    """The document that `mien predict --format json` writes."""
-
-    model: ModelShape
-    images: list[ImageShape]
+AnswerShape, ModelShape = _shape_of(PredictionsDocument), _shape_of(ModelDocument)
 
 
 class LimitsShape(BaseModel):
@@ -72,7 +58,7 @@ class LimitsShape(BaseModel):
 class ModelsShape(BaseModel):
     """Served models and detectors; the first of each is the default."""
 
-    models: list[ModelShape]
+    models: list[ModelShape]  # type: ignore[valid-type]
     detectors: list[str]
     videos: Annotated[bool, Field(description="whether videos are accepted")]
     on_device: Annotated[
