@@ -305,11 +305,11 @@ def test_command_prints_json(
     assert code == 0
     assert (told["form"], told["path"], told["parity"]["n"]) == ("onnx-int8", "8.onnx", 70)
     assert told["parity"]["export_faces_s"] > 0
-    code, out, _ = run(monkeypatch, capsys, model, *words[:-1], "--force")
+    code, out, _ = run(monkeypatch, capsys, model, *words[:-2], "--force")
     assert code == 0
     for figure in ("accuracy (label, n = 70)", "faces a second", "on this processor", "8.onnx"):
         assert figure in out
-    code, out, err = run(monkeypatch, capsys, model, *words[:-1], "--force", "--quiet")
+    code, out, err = run(monkeypatch, capsys, model, *words[:-2], "--force", "--quiet")
     assert (code, out, err) == (0, "", "")
 
 
