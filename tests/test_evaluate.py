@@ -16,14 +16,8 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, l
 from mien.crop import CropSpec, ten_views
 from mien.data.samples import Samples
 from mien.errors import DataError, OutputError
-from mien.evaluation.evaluate import (
-    METRICS_FILE,
-    PREDICTIONS_FILE,
-    REPORT_FILE,
-    evaluate_samples,
-    write_evaluation,
-    write_metrics,
-)
+from mien.evaluation.evaluate import evaluate_samples
+from mien.evaluation.folder import METRICS_FILE, PREDICTIONS_FILE, REPORT_FILE, write_evaluation, write_metrics
 from mien.evaluation.metrics import mean_kl
 from mien.labels import EIGHT, FER2013
 from mien.model_file import METADATA_KEY, ModelFile, ModelInfo, open_model

@@ -22,7 +22,7 @@ from mien.exporting import export as exporting
 from mien.exporting import formats, quantizing
 from mien.exporting.export import LABELS_FILE, export
 from mien.exporting.formats import FORMATS
-from mien.exporting.parity import compare
+from mien.exporting.parity import compare_outputs
 from mien.labels import FER2013
 from mien.model_file import ModelFile, open_model
 from tiny_models import make_model
@@ -224,7 +224,7 @@ def test_not_a_number_is_never_parity() -> None:
     def answer(value: float):
         return lambda batch: np.full((len(batch), 2), value, np.float32)
 
-    assert not compare(answer(0.5), answer(np.nan), faces, shown="", right=None, truth="").largest <= 1
+    assert not compare_outputs(answer(0.5), answer(np.nan), faces, shown="", right=None, truth="").largest <= 1
 
 
 def test_int8_needs_data() -> None:

@@ -28,7 +28,11 @@ if TYPE_CHECKING:
         OutputError,
         VideoError,
     )
-    from mien.evaluation.shortcuts import calibrate, compare, ensemble, evaluate, explain
+    from mien.evaluation.compare import compare
+    from mien.evaluation.ensemble import ensemble
+    from mien.evaluation.evaluate import evaluate
+    from mien.evaluation.explain import explain
+    from mien.evaluation.recalibrate import calibrate
     from mien.exporting.export import export
     from mien.model_file import ModelFile, open_model
     from mien.recognition.recognizer import Recognizer
@@ -60,11 +64,11 @@ _HOMES = {
     "Results": "mien.results",
     "TrackedFace": "mien.results",
     "VideoError": "mien.errors",
-    "calibrate": "mien.evaluation.shortcuts",
-    "compare": "mien.evaluation.shortcuts",
-    "ensemble": "mien.evaluation.shortcuts",
-    "evaluate": "mien.evaluation.shortcuts",
-    "explain": "mien.evaluation.shortcuts",
+    "calibrate": "mien.evaluation.recalibrate",
+    "compare": "mien.evaluation.compare",
+    "ensemble": "mien.evaluation.ensemble",
+    "evaluate": "mien.evaluation.evaluate",
+    "explain": "mien.evaluation.explain",
     "export": "mien.exporting.export",
     "list_models": "mien.releases",
     "list_networks": "mien.training.network_listing",

@@ -35,9 +35,9 @@ def calibrate(
 
     `mien calibrate mien-small-fer2013 --data fer2013/ --method vector --out small-vector.onnx`
     """
-    from mien.evaluation import shortcuts
+    import mien
 
-    result = shortcuts.calibrate(
+    result = mien.calibrate(
         model, data, out, split=split, method=method, name=name, warn=lambda line: typer.echo(line, err=True)
     )
     _print(result, method)

@@ -33,11 +33,11 @@ def compare(
 
     `mien compare runs/* --out compared --data other-faces/`
     """
-    from mien.evaluation import shortcuts
+    import mien
     from mien.evaluation.compare import comparison_json, comparison_text
     from mien.evaluation.compare_page import PAGE_FILE
 
-    comparison = shortcuts.compare(runs, out, head=head, data=data, warn=lambda line: typer.echo(line, err=True))
+    comparison = mien.compare(runs, out, head=head, data=data, warn=lambda line: typer.echo(line, err=True))
     if format_ == "json":
         typer.echo(comparison_json(comparison), nl=False)
         return

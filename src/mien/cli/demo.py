@@ -52,9 +52,8 @@ def demo(
 def _train_and_measure(faces: Path, out: Path) -> list[tuple[Path, str]]:
     """Trains the recipe `toy`, evaluates the model on the test split; the files to look at."""
     from mien.cli.evaluate import print_evaluation
-    from mien.data.readers import read_dataset, require_split
-    from mien.evaluation.evaluate import METRICS_FILE, PREDICTIONS_FILE, evaluate_samples, write_evaluation
-    from mien.model_file import ModelFile
+    from mien.evaluation.evaluate import evaluate
+    from mien.evaluation.folder import METRICS_FILE, PREDICTIONS_FILE
     from mien.training.loop import Watcher
     from mien.training.recipe import load_recipe
     from mien.training.run import train_run
@@ -68,11 +67,7 @@ def _train_and_measure(faces: Path, out: Path) -> list[tuple[Path, str]]:
     folder, measured = out / "run", out / "evaluation"
     run = train_run(recipe, faces, folder, watcher=Watcher(on_epoch=say), warn=typer.echo)
     typer.echo("3. Evaluating the new model on the test faces, which training never saw.")
-    model = ModelFile(run.models[0])
-    dataset = read_dataset(faces, size=model.info.size, channels=model.info.channels, splits=("test",))
-    result = evaluate_samples([model], require_split(dataset, "test", faces), data=str(faces), split="test")
-    write_evaluation(result, measured)
-    print_evaluation(result)
+    print_evaluation(evaluate(run.models[0], faces, "test", out=measured))
     return [
         (folder / "curves.png", "how the training went"),
         (run.models[0], "the model file"),

@@ -45,14 +45,14 @@ def ensemble(
 
     `mien ensemble mien-small mien-nano --out both.onnx --weights 2,1`
     """
-    from mien.evaluation import shortcuts
+    import mien
     from mien.model_file import open_model
 
     wanted = _weights(weights, len(models))
     if wanted == "fit" and data is None:
         raise typer.BadParameter("fit needs a data set: add --data", param_hint="--weights")
     opened = [open_model(model) for model in models]
-    result = shortcuts.ensemble(
+    result = mien.ensemble(
         opened,
         out,
         weights=wanted,

@@ -108,7 +108,7 @@ def evaluate(
     """
     from mien.cli.progress import progress_bar
     from mien.errors import DataError
-    from mien.evaluation import shortcuts
+    from mien.evaluation import evaluate as evaluation
     from mien.model_file import split_models
 
     models = list(models or ())
@@ -122,7 +122,7 @@ def evaluate(
         typer.echo(line, err=True)
 
     if predictions is not None:
-        result = shortcuts.evaluate_file(
+        result = evaluation.evaluate_file(
             predictions,
             data,
             split,
@@ -148,7 +148,7 @@ def evaluate(
     for names, place in zip(parts, places, strict=True):
         with progress_bar("corrupted faces", unit="faces", quiet=quiet or not robustness) as progress:
             results.append(
-                shortcuts.evaluate(
+                evaluation.evaluate(
                     names,
                     data,
                     split,
@@ -299,7 +299,7 @@ def print_evaluation(result: Evaluation) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from mien.evaluation.report import key_figures, title
+    from mien.evaluation.report import key_figure_lines, title
 
     console = Console(highlight=False)
     table = Table("class", "faces", "recall", "precision", "F1", title_justify="left")
@@ -310,4 +310,4 @@ def print_evaluation(result: Evaluation) -> None:
         recall, f1 = ("-" if v is None else f"{v:.3f}" for v in (c.recall, c.f1))
         table.add_row(c.label, str(c.support), recall, f"{c.precision:.3f}", f1)
     console.print(table, markup=False)
-    console.print("\n".join(key_figures(result)), markup=False, soft_wrap=True)
+    console.print("\n".join(key_figure_lines(result)), markup=False, soft_wrap=True)

@@ -45,9 +45,9 @@ def explain(
 
     - `mien explain runs/small crops/ --detector none --expression fear --out explained`
     """
+    import mien
     from mien.cli.training_options import require_training
     from mien.errors import MienError
-    from mien.evaluation import shortcuts
     from mien.faces import make_detector
 
     is_run = Path(model).is_dir()
@@ -61,7 +61,7 @@ def explain(
 
         run = RunMaps(Path(model))
         name, maps_of = str(run.model_file), run.maps if method != "occlusion" else None
-    explanation = shortcuts.explain(
+    explanation = mien.explain(
         name,
         sources,
         out,

@@ -67,12 +67,12 @@ def measure_speed(
         low, high = np.percentile(measured, (50, 95))
         batches.append(BatchSpeed(batch_size, len(measured), float(low), float(high)))
     costs = (
-        ModelCost(m.info.name, m.info.parameters or None, count_macs(m.path), m.path.stat().st_size) for m in models
+        ModelCost(m.info.name, m.info.parameters or None, graph_macs(m.path), m.path.stat().st_size) for m in models
     )
     return Speed(tuple(batches), tuple(costs))
 
 
-def count_macs(path: Path) -> int | None:
+def graph_macs(path: Path) -> int | None:
     """Multiply-adds of a graph's convolutions and matrix products for one face; None without the package onnx, or
     where a shape is unknown.
     """

@@ -18,8 +18,8 @@ from mien.data.samples import Samples
 from mien.data.toy import toy_faces
 from mien.errors import DataError, ExportError
 from mien.evaluation.fitting import fitting_split, fitting_targets
-from mien.exporting.formats import INT8, Format, find_format, open_quietly
-from mien.exporting.parity import Parity, compare
+from mien.exporting.formats import ACCEPTED_LOSS, INT8, Format, find_format, open_quietly
+from mien.exporting.parity import Parity, compare_outputs
 from mien.files import atomic_path, cannot_write, make_folder
 from mien.labels import canonical_all
 from mien.model_file import ModelFile, open_model
@@ -27,9 +27,6 @@ from mien.version import __version__
 
 LABELS_FILE = "labels.json"
 """In an exported folder: labels, input, crop, and where the model came from."""
-
-ACCEPTED_LOSS = 0.5
-"""Points of accuracy that 8-bit numbers may cost."""
 
 _TOY_FACES = 512
 _MOST_FACES = 4096
@@ -188,7 +185,7 @@ def _export_int8(
 
 def _compare(source: ModelFile, form: Format, place: Path, faces: _Faces) -> Parity:
     """Raises ExportError where the probabilities are further apart than the form's bound."""
-    parity = compare(
+    parity = compare_outputs(
         open_quietly(source.path), form.open(place), faces.images, shown=faces.shown, right=faces.right,
         truth=faces.truth,
     )  # fmt: skip

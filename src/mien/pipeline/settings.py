@@ -196,7 +196,7 @@ class Compare:
     """
 
     models: tuple[str, ...] = ()
-    head: Literal["", "label", "votes"] = default_of(compare.compare_runs, "head")
+    head: Literal["", "label", "votes"] = default_of(compare.compare, "head")
 
 
 @dataclass(frozen=True, slots=True)
