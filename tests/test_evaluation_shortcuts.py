@@ -78,3 +78,8 @@ def test_a_calibrated_model_and_an_ensemble_are_model_files(toys, tmp_path):
     assert mien.open_model(two.path).info.members == ("mien-nano-fer2013", "one")
     with pytest.raises(ValueError, match="give data"):
         mien.ensemble(["mien-nano", "mien-small"], tmp_path / "three.onnx", weights="fit")
+
+
+def test_models_joined_by_a_plus_are_averaged(toys):
+    both = mien.evaluate("mien-nano-fer2013+mien-small-fer2013", toys)
+    assert [model.name for model in both.models] == ["mien-nano-fer2013", "mien-small-fer2013"]
