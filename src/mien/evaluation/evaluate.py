@@ -144,9 +144,7 @@ def evaluate(
     if out is None:
         return found
     extremes = explain_extremes(models, found, inputs.samples, count=explain) if explain else None
-    files = write_folder(
-        found, Path(out), samples=inputs.samples, extremes=extremes, table=table, warn=warn or _log.warning
-    )
+    files = write_folder(found, Path(out), samples=inputs.samples, extremes=extremes, table=table, warn=warn)
     return found.with_files(files)
 
 
@@ -222,9 +220,7 @@ def _inputs(
     """The split, its faces as large as the largest model needs them."""
     size = max((model.info.size for model in models), default=48)
     channels = max((model.info.channels for model in models), default=1)
-    return read_inputs(
-        data, split, size=size, channels=channels, groups=groups, train=leak_check, warn=warn or _log.warning
-    )
+    return read_inputs(data, split, size=size, channels=channels, groups=groups, train=leak_check, warn=warn)
 
 
 def evaluate_samples(
