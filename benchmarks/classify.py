@@ -12,8 +12,8 @@ import numpy as np
 from page import arguments, gemm_macs_per_s, median_s, table, write_page
 
 from mien.data.toy import toy_faces
-from mien.evaluation.speed import count_macs
-from mien.model_file import ModelFile, open_model
+from mien.evaluation.speed import graph_macs
+from mien.model_file import ModelFile, load_model
 from mien.releases import shipped_models
 
 
@@ -29,8 +29,8 @@ def main() -> None:
     rate = gemm_macs_per_s()
     rows = []
     for name in options.models:
-        model = open_model(name)
-        macs = count_macs(model.path)
+        model = load_model(name)
+        macs = graph_macs(model.path)
         if macs is None:
             raise SystemExit(f"{model.path}: the size of its maps can't be told; export it with fixed sizes")
         limit = rate / macs

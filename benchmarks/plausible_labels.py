@@ -21,7 +21,7 @@ from mien.data.plausibility import MODEL, QUICK_MODEL, first_of_each, judge, jud
 from mien.data.readers import open_dataset
 from mien.data.sampling import sample_rows
 from mien.labels import FER2013, ORDERS
-from mien.model_file import open_model
+from mien.model_file import load_model
 
 Case = tuple[np.ndarray, np.ndarray, str]
 """Rows, the labels that they are given, and the value of --labels that is right; '' where they are right already."""
@@ -171,7 +171,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20)
     options = parser.parse_args()
     dataset = open_dataset(options.data, splits=[options.split])
-    models = [open_model(options.model), open_model(QUICK_MODEL)]
+    models = [load_model(options.model), load_model(QUICK_MODEL)]
     header = ("labels", "samples", "told rightly", "told wrongly", "not judged", "cleared at first")
     print(f"| {' | '.join(header)} |\n|{'---|' * len(header)}")
     for view, faces in views(dataset, np.random.default_rng(0)).items():

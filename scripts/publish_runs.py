@@ -17,7 +17,7 @@ from pathlib import Path
 from short_metrics import write_short_metrics
 
 from mien.data.readers import read_dataset, require_split
-from mien.evaluation.compare import compare_runs, comparison_text
+from mien.evaluation.compare import compare, comparison_text
 from mien.evaluation.compare_page import write_comparison
 from mien.evaluation.evaluate import evaluate_samples
 from mien.model_file import ModelFile
@@ -50,7 +50,7 @@ def main() -> None:
         keep_run(run, arguments.data, arguments.out / run.name)
     if arguments.no_comparison:
         return
-    comparison = compare_runs(arguments.runs)
+    comparison = compare(arguments.runs)
     with tempfile.TemporaryDirectory() as folder:
         write_comparison(comparison, Path(folder))
         for name in COMPARED:

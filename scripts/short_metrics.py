@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
-from mien.evaluation.evaluate import write_metrics
+from mien.evaluation.folder import write_metrics
 from mien.evaluation.result import Evaluation
 
 

@@ -18,7 +18,7 @@ from mien.evaluation.evaluate import evaluate_samples
 from mien.evaluation.fitting import fitting_split
 from mien.evaluation.recalibrate import fit_vector, write_calibrated
 from mien.labels import EIGHT, FER2013
-from mien.model_file import ModelFile, ModelInfo, open_model
+from mien.model_file import ModelFile, ModelInfo, load_model
 from tiny_models import make_model
 
 
@@ -164,7 +164,7 @@ def test_a_votes_model_is_fitted_to_the_shares_of_raters(tmp_path):
 
 def test_shipped_models_and_ensembles_can_be_calibrated(tmp_path, monkeypatch):
     monkeypatch.setattr("mien.evaluation.ensemble._CHECKED", 32)
-    members = [open_model("mien-nano-fer2013"), ModelFile(make_model(tmp_path / "m.onnx"))]
+    members = [load_model("mien-nano-fer2013"), ModelFile(make_model(tmp_path / "m.onnx"))]
     faces = toy_faces(64)
     both = ModelFile(write_ensemble(members, tmp_path / "both.onnx").path)
     for model in (members[0], both):
@@ -179,7 +179,7 @@ def test_shipped_models_and_ensembles_can_be_calibrated(tmp_path, monkeypatch):
 def test_predict_takes_a_calibrated_file(tmp_path):
     import mien
 
-    write_calibrated(open_model("mien-nano-fer2013"), toy_faces(32), tmp_path / "c.onnx")
+    write_calibrated(load_model("mien-nano-fer2013"), toy_faces(32), tmp_path / "c.onnx")
     place = tmp_path / "face.png"
     cv2.imwrite(str(place), toy_faces(1).images[0])
     result = mien.Recognizer(model=tmp_path / "c.onnx", detector="none").predict(place)

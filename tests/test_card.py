@@ -12,7 +12,7 @@ from mien.data.toy import toy_faces, write_toy_folders
 from mien.evaluation.card import model_card
 from mien.evaluation.ensemble import write_ensemble
 from mien.evaluation.evaluate import evaluate_samples
-from mien.model_file import ModelFile, open_model, shipped_models
+from mien.model_file import ModelFile, load_model, shipped_models
 from tiny_models import make_model
 
 ROOT = Path(__file__).parents[1]
@@ -29,7 +29,7 @@ def release_script(monkeypatch):
 
 @pytest.mark.parametrize("name", sorted(shipped_models()))
 def test_the_cards_in_the_repository_are_what_the_generator_makes_of_the_committed_figures(name, release_script):
-    script, model = release_script, open_model(name)
+    script, model = release_script, load_model(name)
     figures = {t: script.read_short_metrics(ROOT / "docs/results" / name / f"metrics-{t}.json") for t in script.TRUTHS}
     card = model_card(model, figures, script.shipped_texts(model))
     assert card == (ROOT / "docs/models" / f"{name}.md").read_text("utf-8")

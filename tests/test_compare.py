@@ -12,7 +12,7 @@ from made_runs import made_run
 from mien.cli import app
 from mien.data.toy import write_toy_folders
 from mien.errors import DataError
-from mien.evaluation.compare import compare_runs, exact_p_value
+from mien.evaluation.compare import compare, exact_p_value
 from mien.evaluation.validation import HeadAnswers, read_answers, write_answers
 
 
@@ -53,7 +53,7 @@ def test_mcnemar_is_the_two_sided_binomial_test(b, c):
 
 def test_runs_stand_from_the_best_down_with_their_figures(tmp_path):
     folders = [made_run(tmp_path / name, right) for name, right in (("low", 0.5), ("high", 0.7), ("mid", 0.68))]
-    found = compare_runs(folders)
+    found = compare(folders)
     assert [r.name for r in found.runs] == ["high", "mid", "low"]
     best = found.runs[0]
     assert best.accuracy == pytest.approx(0.7)
@@ -72,17 +72,17 @@ def test_runs_stand_from_the_best_down_with_their_figures(tmp_path):
 
 def test_a_cheap_run_that_is_as_good_within_chance_is_pointed_at(tmp_path, monkeypatch):
     macs = {"big": 900, "small": 100}
-    monkeypatch.setattr("mien.evaluation.compare.count_macs", lambda path: macs[path.parent.name])
-    found = compare_runs([made_run(tmp_path / "big", 0.7), made_run(tmp_path / "small", 0.69)])
+    monkeypatch.setattr("mien.evaluation.compare.graph_macs", lambda path: macs[path.parent.name])
+    found = compare([made_run(tmp_path / "big", 0.7), made_run(tmp_path / "small", 0.69)])
     assert "may be chance" in found.verdict
     assert "9.0 times fewer multiply-adds" in found.verdict
 
 
 def test_one_run_and_runs_on_other_faces(tmp_path):
-    alone = compare_runs([made_run(tmp_path / "a", 0.5)])
+    alone = compare([made_run(tmp_path / "a", 0.5)])
     assert alone.test is None
     assert "only run" in alone.verdict
-    apart = compare_runs([tmp_path / "a", made_run(tmp_path / "b", 0.6, n=200)])
+    apart = compare([tmp_path / "a", made_run(tmp_path / "b", 0.6, n=200)])
     assert apart.test is None
     assert "can't be tested against each other" in apart.verdict
 
@@ -107,23 +107,23 @@ def test_the_command_writes_table_page_and_figures(tmp_path):
 
 def test_other_data_are_measured_with_the_model_files(tmp_path):
     write_toy_folders(tmp_path / "toy", train=7, validation=21, test=7, seed=1)
-    found = compare_runs([made_run(tmp_path / "a", 0.5)], data=tmp_path / "toy")
+    found = compare([made_run(tmp_path / "a", 0.5)], data=tmp_path / "toy")
     assert found.runs[0].evaluation.n == 21
     assert set(found.runs[0].evaluation.missing_classes) == {"angry", "disgust", "fear", "surprise"}
 
 
 def test_refusals(tmp_path):
     with pytest.raises(DataError, match="no folder of a training run"):
-        compare_runs([tmp_path])
+        compare([tmp_path])
     run = made_run(tmp_path / "a", 0.5)
     votes = made_run(tmp_path / "v", 0.5, head="votes")
     with pytest.raises(DataError, match="no head in common"):
-        compare_runs([run, votes])
+        compare([run, votes])
     with pytest.raises(DataError, match="no head 'votes' in all runs"):
-        compare_runs([run], head="votes")
+        compare([run], head="votes")
     (run / "history.csv").write_text("epoch,train_loss\n1,much\n")
     with pytest.raises(DataError, match=r"history\.csv: can't be read"):
-        compare_runs([run])
+        compare([run])
     (run / "validation.npz").unlink()
     with pytest.raises(DataError, match="is unfinished"):
-        compare_runs([run])
+        compare([run])

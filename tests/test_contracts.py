@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mien.model_file import open_model, shipped_models
+from mien.model_file import load_model, shipped_models
 from mien.training.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
@@ -88,7 +88,7 @@ def test_readme_and_card_agree_with_the_metrics(name):
     readme = (ROOT / "README.md").read_text("utf-8")
     card = (ROOT / "docs/models" / f"{name}.md").read_text("utf-8")
     (row,) = (line for line in readme.splitlines() if line.startswith(f"| [`{name}`]"))
-    sha256 = open_model(name).sha256
+    sha256 = load_model(name).sha256
     for truth in ("votes", "label"):
         metrics = json.loads((ROOT / "docs/results" / name / f"metrics-{truth}.json").read_text("utf-8"))
         assert f"{metrics['accuracy']:.3f} (" in row

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from mien.cli.training_progress import TrainingProgress, training_view
-from mien.training.curves_view import Curve, CurvesView, can_show_curves, plot
+from mien.training.curves_view import CurvesView, PlotLine, can_show_curves, plot
 from mien.training.recipe import load_recipe
 from mien.training.records import Confusion
 
@@ -113,7 +113,7 @@ def dots(curve, width=18, height=4, last=10):
 
 
 def test_a_rising_line_goes_from_corner_to_corner():
-    lines = dots(Curve("c", "red", ((1.0, 0.0), (10.0, 1.0))))
+    lines = dots(PlotLine("c", "red", ((1.0, 0.0), (10.0, 1.0))))
     assert lines[-1][0] == "⡠" or braille(lines[-1][0]) == 1
     assert braille(lines[0][-1]) == 1
     assert braille(lines[0][:5]) == 0
@@ -121,15 +121,15 @@ def test_a_rising_line_goes_from_corner_to_corner():
 
 
 def test_half_of_the_epochs_fill_half_of_the_width():
-    lines = dots(Curve("c", "red", ((1.0, 0.5), (5.5, 0.5))))
+    lines = dots(PlotLine("c", "red", ((1.0, 0.5), (5.5, 0.5))))
     drawn = [i for line in lines for i, character in enumerate(line) if braille(character)]
     assert min(drawn) == 0
     assert max(drawn) in (4, 5)
 
 
 def test_a_gap_of_no_numbers_is_left_out():
-    with_gap = dots(Curve("c", "red", ((1.0, 0.0), (3.0, NAN), (10.0, 1.0))))
-    assert with_gap == dots(Curve("c", "red", ((1.0, 0.0), (10.0, 1.0))))
+    with_gap = dots(PlotLine("c", "red", ((1.0, 0.0), (3.0, NAN), (10.0, 1.0))))
+    assert with_gap == dots(PlotLine("c", "red", ((1.0, 0.0), (10.0, 1.0))))
 
 
 def test_plain_lines_where_there_is_no_terminal(monkeypatch, capsys):

@@ -19,7 +19,7 @@ from mien.evaluation.ensemble import fit_weights, write_ensemble
 from mien.evaluation.evaluate import evaluate_samples
 from mien.evaluation.fitting import cross_entropy
 from mien.labels import FER2013
-from mien.model_file import METADATA_KEY, ModelFile, ModelInfo, open_model
+from mien.model_file import METADATA_KEY, ModelFile, ModelInfo, load_model
 from tiny_models import make_model
 
 
@@ -33,14 +33,14 @@ def tiny(folder, name, seed, **options):
 
 
 def votes_model(folder, name, seed):
-    labels = open_model("mien-nano").info.labels
+    labels = load_model("mien-nano").info.labels
     info = ModelInfo(name, labels, 48, 1, CropSpec(), "votes")
     return ModelFile(make_model(folder / f"{name}.onnx", labels, seed=seed, metadata=info.to_json()))
 
 
 def disturbed(folder, name, seed):
     """A shipped model with other weights: as large, and stored in the same way."""
-    model = onnx.load(open_model("mien-nano").path)
+    model = onnx.load(load_model("mien-nano").path)
     rng = np.random.default_rng(seed)
     for i, tensor in enumerate(model.graph.initializer):
         values = numpy_helper.to_array(tensor)
@@ -56,7 +56,7 @@ def random_faces(count, size=48, channels=1, seed=0):
 
 
 def test_three_networks_are_one_file_of_their_size_that_says_their_mean(tmp_path):
-    members = [open_model("mien-nano"), disturbed(tmp_path, "b", 1), disturbed(tmp_path, "c", 2)]
+    members = [load_model("mien-nano"), disturbed(tmp_path, "b", 1), disturbed(tmp_path, "c", 2)]
     result = write_ensemble(members, tmp_path / "trio.onnx")
     one, faces = ModelFile(tmp_path / "trio.onnx"), random_faces(64)
     each = np.stack([m.probabilities(faces) for m in members])
@@ -107,7 +107,7 @@ def test_a_large_grey_member_beside_a_small_one_in_colour(tmp_path):
 
 
 def test_members_with_operators_of_several_versions(tmp_path):
-    old, new = tiny(tmp_path, "old", 0), open_model("mien-nano-fer2013")
+    old, new = tiny(tmp_path, "old", 0), load_model("mien-nano-fer2013")
     assert onnx.load(old.path).opset_import[0].version != onnx.load(new.path).opset_import[0].version
     one = ModelFile(write_ensemble([new, old], tmp_path / "e.onnx").path)
     faces = random_faces(20)

@@ -16,17 +16,11 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, l
 from mien.crop import CropSpec, ten_views
 from mien.data.samples import Samples
 from mien.errors import DataError, OutputError
-from mien.evaluation.evaluate import (
-    METRICS_FILE,
-    PREDICTIONS_FILE,
-    REPORT_FILE,
-    evaluate_samples,
-    write_evaluation,
-    write_metrics,
-)
+from mien.evaluation.evaluate import evaluate_samples
+from mien.evaluation.folder import METRICS_FILE, PREDICTIONS_FILE, REPORT_FILE, write_evaluation, write_metrics
 from mien.evaluation.metrics import mean_kl
 from mien.labels import EIGHT, FER2013
-from mien.model_file import METADATA_KEY, ModelFile, ModelInfo, open_model
+from mien.model_file import METADATA_KEY, ModelFile, ModelInfo, load_model
 from mien.releases import shipped_models
 
 SIZE, STEP = 16, 0.05  # a pixel of 20 is a logit of 1
@@ -318,7 +312,7 @@ def test_shipped_models_reach_their_bars(name):
     if not data.exists():
         pytest.skip("needs FER2013's PublicTest in the folder shared beside the repository")
     samples = read_dataset(data, size=48, channels=1, splits=("validation",))["validation"]
-    result = evaluate_samples([open_model(name)], samples)
+    result = evaluate_samples([load_model(name)], samples)
     assert result.truth == ("label" if name.endswith("fer2013") else "votes")
     for metric, bar in BARS[name].items():
         value = getattr(result, metric)

@@ -11,10 +11,11 @@ from sklearn.metrics import top_k_accuracy_score
 
 from mien.data.samples import vote_shares
 from mien.errors import DataError
-from mien.evaluation.evaluate import Extras, evaluate_samples, exact_copies
+from mien.evaluation.evaluate import Extras, evaluate_samples
+from mien.evaluation.inputs import exact_copies
 from mien.evaluation.report import classification_report, report_text
 from mien.evaluation.result import Share
-from mien.evaluation.speed import count_macs
+from mien.evaluation.speed import graph_macs
 from mien.labels import EIGHT, FER2013
 from test_evaluate import SIZE, STEP, make_model, make_samples, random_samples, softmax
 
@@ -145,7 +146,7 @@ def test_macs_of_convolutions_and_of_what_is_not_known(tmp_path):
             weights,
         )
         onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), tmp_path / "g.onnx")
-        return count_macs(tmp_path / "g.onnx")
+        return graph_macs(tmp_path / "g.onnx")
 
     conv = helper.make_node("Conv", ["x", "a"], ["c"], group=2, strides=[2, 2], pads=[1, 1, 1, 1])
     pool = helper.make_node("ReduceMean", ["c"], ["p"], axes=[2, 3], keepdims=0)

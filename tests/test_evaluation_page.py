@@ -12,16 +12,9 @@ import pytest
 from mien.data.samples import Samples
 from mien.data.toy import toy_faces
 from mien.errors import DataError, MissingExtraError
-from mien.evaluation.evaluate import (
-    METRICS_FILE,
-    PREDICTIONS_FILE,
-    REPORT_FILE,
-    Extras,
-    evaluate_predictions,
-    evaluate_samples,
-    write_evaluation,
-)
+from mien.evaluation.evaluate import Extras, evaluate_predictions, evaluate_samples
 from mien.evaluation.extremes import explain_extremes
+from mien.evaluation.folder import METRICS_FILE, PREDICTIONS_FILE, REPORT_FILE, write_evaluation
 from mien.evaluation.mistakes import doubted, find_mistakes
 from mien.evaluation.page import FIGURES_FOLDER, PAGE_FILE, write_page
 from mien.evaluation.page_faces import SHOWN

@@ -32,7 +32,7 @@ def test_an_evaluation_is_one_call_and_writes_a_folder(toys, tmp_path, capfd):
 
 def test_an_opened_data_set_and_a_path_give_the_same_figures(toys):
     first = mien.evaluate("mien-nano-fer2013", toys)
-    second = mien.evaluate(mien.open_model("mien-nano-fer2013"), open_dataset(toys))
+    second = mien.evaluate(mien.load_model("mien-nano-fer2013"), open_dataset(toys))
     assert first.files == second.files == ()
     assert np.array_equal(first.probabilities, second.probabilities)
     assert first.per_class == second.per_class
@@ -75,6 +75,11 @@ def test_a_calibrated_model_and_an_ensemble_are_model_files(toys, tmp_path):
     assert one.after.nll <= one.before.nll
     two = mien.ensemble(["mien-nano-fer2013", one.path], tmp_path / "two.onnx", data=toys)
     assert two.weights == (0.5, 0.5) and two.comparison is not None
-    assert mien.open_model(two.path).info.members == ("mien-nano-fer2013", "one")
+    assert mien.load_model(two.path).info.members == ("mien-nano-fer2013", "one")
     with pytest.raises(ValueError, match="give data"):
         mien.ensemble(["mien-nano", "mien-small"], tmp_path / "three.onnx", weights="fit")
+
+
+def test_models_joined_by_a_plus_are_averaged(toys):
+    both = mien.evaluate("mien-nano-fer2013+mien-small-fer2013", toys)
+    assert [model.name for model in both.models] == ["mien-nano-fer2013", "mien-small-fer2013"]

@@ -22,9 +22,9 @@ from mien.exporting import export as exporting
 from mien.exporting import formats, quantizing
 from mien.exporting.export import LABELS_FILE, export
 from mien.exporting.formats import FORMATS
-from mien.exporting.parity import compare
+from mien.exporting.parity import compare_outputs
 from mien.labels import FER2013
-from mien.model_file import ModelFile, open_model
+from mien.model_file import ModelFile, load_model
 from tiny_models import make_model
 
 PLAIN = [name for name, form in FORMATS.items() if form.write is not None]
@@ -98,7 +98,7 @@ def test_a_shipped_model_agrees_with_its_export(name: str) -> None:
 
 def test_8_bit_numbers_keep_the_answers_of_a_shipped_model(tmp_path: Path) -> None:
     model = "mien-small-fer2013"
-    data = labelled_by(open_model(model), tmp_path / "data")
+    data = labelled_by(load_model(model), tmp_path / "data")
     made = export(model, "onnx-int8", data=data, accept_loss=20)
     assert made.parity is not None
     assert made.parity.same_label >= 0.8  # of drawn faces, which lie between the classes
@@ -110,7 +110,7 @@ def test_8_bit_numbers_keep_the_answers_of_a_shipped_model(tmp_path: Path) -> No
 
 
 def test_what_stays_a_model_file_keeps_its_metadata_and_card(tmp_path: Path) -> None:
-    source = open_model("mien-nano-fer2013")
+    source = load_model("mien-nano-fer2013")
     for name in ("onnx", "onnx-fp16"):
         written = ModelFile(export("mien-nano-fer2013", name, tmp_path / f"{name}.onnx").path)
         assert written.info == source.info
@@ -133,12 +133,12 @@ def test_float32_has_no_casts_behind_weights_and_float16_has_the_size_of_the_shi
     assert not {tensor.name for tensor in loaded.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT16}
     half = export(plain.path, "onnx-fp16", tmp_path / "half.onnx")
     assert half.bytes < 0.6 * plain.bytes
-    assert half.bytes == pytest.approx(open_model("mien-nano").path.stat().st_size, rel=0.02)
+    assert half.bytes == pytest.approx(load_model("mien-nano").path.stat().st_size, rel=0.02)
 
 
 def test_a_folder_says_what_its_files_are(tmp_path: Path) -> None:
     need("openvino")
-    source = open_model("mien-nano")
+    source = load_model("mien-nano")
     out = export("mien-nano", "openvino", tmp_path / "ov").path
     about = json.loads((out / LABELS_FILE).read_text("utf-8"))
     assert about["labels"] == list(source.info.labels)
@@ -224,7 +224,7 @@ def test_not_a_number_is_never_parity() -> None:
     def answer(value: float):
         return lambda batch: np.full((len(batch), 2), value, np.float32)
 
-    assert not compare(answer(0.5), answer(np.nan), faces, shown="", right=None, truth="").largest <= 1
+    assert not compare_outputs(answer(0.5), answer(np.nan), faces, shown="", right=None, truth="").largest <= 1
 
 
 def test_int8_needs_data() -> None:

@@ -6,7 +6,7 @@ import torch
 
 from mien.data.toy import toy_faces
 from mien.errors import RecipeError, TrainingError
-from mien.model_file import open_model
+from mien.model_file import load_model
 from mien.training.augment import central
 from mien.training.batches import Faces
 from mien.training.checkpoint import save_weights, start_from
@@ -95,7 +95,7 @@ def test_a_run_grows_from_a_file(learnt, tmp_path):
 
 
 def test_a_run_grows_from_a_shipped_model():
-    shipped = open_model("mien-nano")
+    shipped = load_model("mien-nano")
     settings = "network.widths=[32, 56, 64]", "network.depths=[1, 2, 1]", "network.stem=16"
     recipe = load_recipe("grown", ['network.weights="mien-nano"', *settings])
     large = build_network(recipe.network, recipe.input, {"votes": 8}, seed=3)

@@ -12,7 +12,7 @@ import pytest
 
 from mien import inference
 from mien.errors import DeviceError, ModelFileError
-from mien.model_file import open_model
+from mien.model_file import load_model
 from mien.recognition.recognizer import Recognizer
 from tiny_models import make_model
 
@@ -107,14 +107,14 @@ def test_an_openvino_export_is_a_model_like_its_source(tmp_path: Path) -> None:
     from mien.exporting.export import export
 
     out = export("mien-nano", "openvino", tmp_path / "nano").path
-    source, opened = open_model("mien-nano"), open_model(out)
+    source, opened = load_model("mien-nano"), load_model(out)
     faces = np.random.default_rng(0).integers(0, 256, (5, 48, 48, 1), np.uint8)
     assert np.abs(opened.probabilities(faces) - source.probabilities(faces)).max() < 1e-3
     assert (opened.info.labels, opened.info.crop) == (source.info.labels, source.info.crop)
     assert Recognizer(out).summary().device == "openvino"
     (out / "model.bin").write_bytes(bytes(4096))
     with pytest.raises(ModelFileError, match=r"is not the file that|not a usable OpenVINO"):
-        open_model(out / "model.xml")
+        load_model(out / "model.xml")
     (out / "labels.json").unlink()
     with pytest.raises(ModelFileError, match=r"expected the folder that|not a usable OpenVINO"):
-        open_model(out)
+        load_model(out)

@@ -9,7 +9,7 @@ from onnx import helper
 
 from mien.crop import CropSpec
 from mien.errors import ModelFileError
-from mien.model_file import METADATA_KEY, ModelFile, ModelInfo, open_model
+from mien.model_file import METADATA_KEY, ModelFile, ModelInfo, load_model
 from mien.releases import shipped_models
 from tiny_models import make_model
 
@@ -62,7 +62,7 @@ def test_metadata_that_does_not_fit_is_refused(tmp_path, changes, said):
 
 def test_other_files_are_refused(tmp_path):
     with pytest.raises(ModelFileError, match=r"no such model file; shipped: "):
-        open_model("no-such-model")
+        load_model("no-such-model")
     text = tmp_path / "text.onnx"
     text.write_text("not a model")
     with pytest.raises(ModelFileError, match="not a usable ONNX file"):
@@ -83,7 +83,7 @@ LIMITS = {"mien-small": (1.5e6, 3.5e6), "mien-nano": (0.1e6, 1e6)}
 
 @pytest.mark.parametrize("name", [f"{size}{kind}" for size in LIMITS for kind in ("", "-fer2013")])
 def test_shipped_models_keep_their_limits(name):
-    model = open_model(name)
+    model = load_model(name)
     parameters, size = LIMITS[name.removesuffix("-fer2013")]
     assert model.info.parameters <= parameters
     assert model.path.stat().st_size <= size

@@ -9,7 +9,8 @@ import pytest
 from mien.cli import main
 from mien.data.samples import Samples
 from mien.errors import DataError
-from mien.evaluation.evaluate import PREDICTIONS_FILE, Extras, evaluate_predictions, write_evaluation
+from mien.evaluation.evaluate import Extras, evaluate_predictions
+from mien.evaluation.folder import PREDICTIONS_FILE, write_evaluation
 from mien.evaluation.page import write_page
 from mien.evaluation.predictions import read_predictions
 from mien.labels import EIGHT, FER2013

@@ -142,7 +142,7 @@ class FakeModel:
 )
 def test_few_faces_clear_right_labels_and_wrong_ones_get_the_full_check(monkeypatch, names, better, faces):
     model = FakeModel()
-    monkeypatch.setattr("mien.data.plausibility.open_model", lambda _name: model)
+    monkeypatch.setattr("mien.data.plausibility.load_model", lambda _name: model)
     found = check_source(replace(arrays(None, [50] * 7), label_names=names))
     assert (found.better is not None, model.faces) == (better, faces)
     assert found.can_judge

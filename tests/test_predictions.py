@@ -11,7 +11,8 @@ from sklearn.metrics import accuracy_score, log_loss
 
 from mien.data.samples import Samples
 from mien.errors import DataError
-from mien.evaluation.evaluate import PREDICTIONS_FILE, Extras, evaluate_predictions, write_evaluation
+from mien.evaluation.evaluate import Extras, evaluate_predictions
+from mien.evaluation.folder import PREDICTIONS_FILE, write_evaluation
 from mien.evaluation.predictions import read_predictions
 from mien.labels import EIGHT, FER2013
 

@@ -96,7 +96,7 @@ def test_examples_in_docstrings_run(module: str) -> None:
 
 
 def public_callables() -> Iterator[tuple[str, object]]:
-    for name in ("predict", "watch", "open_model", "list_models", "load_dataset", "audit"):
+    for name in ("predict", "watch", "load_model", "list_models", "load_dataset", "audit"):
         yield name, getattr(mien, name)
     for kind in (mien.Recognizer, mien.ImageResult, mien.Results, mien.Face):
         for name, value in vars(kind).items():
@@ -289,10 +289,10 @@ def test_a_new_file_of_a_model_is_read_anew(tmp_path: Path) -> None:
     model = tmp_path / "own.onnx"
     seen = []
     for name in ("mien-nano", "mien-nano-fer2013"):
-        model.write_bytes(mien.open_model(name).path.read_bytes())
+        model.write_bytes(mien.load_model(name).path.read_bytes())
         seen.append(len(mien.predict(ASTRONAUT, model=model)[0].probabilities))
     assert seen == [8, 7]
-    assert mien.ModelFile("mien-nano").path == mien.open_model("mien-nano").path
+    assert mien.ModelFile("mien-nano").path == mien.load_model("mien-nano").path
 
 
 # A day with mien

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from mien.cli import app
 from mien.errors import ModelFileError
-from mien.model_file import ModelFile, open_model
+from mien.model_file import ModelFile, load_model
 from mien.releases import check_model, fetch_model, releases, shipped_models
 
 RESULTS = Path(__file__).parents[1] / "docs/results"
@@ -91,7 +91,7 @@ def test_a_fetched_model_is_known_by_its_name(host, own_cache):
         fetch_model(url, sha256="0" * 64)
     assert not own_cache.exists()
     place = fetch_model(url, sha256=releases()["mien-nano"].sha256)
-    assert open_model("ours").path == place == own_cache / "models/ours.onnx"
+    assert load_model("ours").path == place == own_cache / "models/ours.onnx"
     (folder / "ours.onnx").unlink()
     assert fetch_model(url, sha256=releases()["mien-nano"].sha256) == place  # it is there already
     with pytest.raises(ModelFileError, match="download failed"):

@@ -28,7 +28,7 @@ from made_server import BOUNDARY, ask, form, metric, png, serving, until
 from made_video import make_clip, noise
 from mien.cli import main
 from mien.errors import VideoError
-from mien.model_file import open_model
+from mien.model_file import load_model
 from mien.serving import jobs, video_work
 from mien.serving.private_folders import private_folder
 from mien.serving.video_upload import looks_like_video
@@ -185,7 +185,7 @@ def test_a_truncated_video_is_incomplete_and_says_why(tiny: Path, tmp_path: Path
 def test_short_videos_that_are_cut_are_incomplete_too(suffix: str, tiny: Path, tmp_path: Path) -> None:
     codec = "mpeg4" if suffix == ".avi" else "libx264"
     data = make_clip(tmp_path / f"short{suffix}", frames=20, codec=codec, image_of=noise).read_bytes()
-    order = Order(False, str(tmp_path), str(tmp_path), str(tiny), open_model(tiny).sha256, "none", 20, 60, 10**7, 10**9)
+    order = Order(False, str(tmp_path), str(tmp_path), str(tiny), load_model(tiny).sha256, "none", 20, 60, 10**7, 10**9)
     (tmp_path / "upload").write_bytes(data)
     assert video_work.work(order, lambda report: None).complete
     (tmp_path / "upload").write_bytes(data[: len(data) * 2 // 3 | 1])
@@ -270,7 +270,7 @@ def test_animated_images_are_videos_and_still_ones_are_not(kind: str, tiny: Path
     video_work.check_upload(order_for(tmp_path))
     with pytest.raises(video_work.MienError, match="has frames of"):
         video_work.check_upload(replace(order_for(tmp_path), most_pixels=100))
-    model = open_model(tiny)
+    model = load_model(tiny)
     order = replace(order_for(tmp_path), check=False, model=str(tiny), sha256=model.sha256)
     report = video_work.work(order, lambda report: None)
     assert (report.complete, report.frames, report.error) == (True, 6, None)

@@ -15,7 +15,7 @@ from mien.cli.training_options import TrainIfMissing
 from mien.data.arrays import open_arrays
 from mien.data.toy import toy_faces
 from mien.errors import DataError, MienError, ModelFileError, OutputError, RecipeError, TrainingError
-from mien.model_file import ModelFile, open_model
+from mien.model_file import ModelFile, load_model
 from mien.training.augment import central
 from mien.training.callbacks import Watcher
 from mien.training.loop import CHECKPOINT, network_on
@@ -144,7 +144,7 @@ def views_of(faces, recipe):
 def test_a_shipped_model_is_a_start(name):
     recipe = load_recipe(name, ["network.dropout=0"])
     network = network_on(recipe, {"votes": 8}, CPU)
-    shipped = open_model(name)
+    shipped = load_model(name)
     faces = toy_faces(40, seed=3).images
     views = views_of(faces, recipe)
     start_from_model(network, name, views, {"votes": shipped.info.labels})
@@ -158,7 +158,7 @@ def test_a_shipped_model_is_a_start(name):
 
 def test_a_start_of_two_heads_takes_both_files():
     recipe = load_recipe("mien-nano", ["network.dropout=0"])
-    both = {head: open_model(name) for head, name in (("votes", "mien-nano"), ("label", "mien-nano-fer2013"))}
+    both = {head: load_model(name) for head, name in (("votes", "mien-nano"), ("label", "mien-nano-fer2013"))}
     labels = {head: model.info.labels for head, model in both.items()}
     network = network_on(recipe, {head: len(names) for head, names in labels.items()}, CPU)
     faces = toy_faces(40, seed=3).images

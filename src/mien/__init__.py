@@ -46,11 +46,15 @@ if TYPE_CHECKING:
         TruncatedVideoError,
         VideoError,
     )
+    from mien.evaluation.compare import Comparison, compare
+    from mien.evaluation.ensemble import ensemble
+    from mien.evaluation.evaluate import evaluate
+    from mien.evaluation.explain import Explanation, explain
+    from mien.evaluation.recalibrate import calibrate
     from mien.evaluation.result import Evaluation
-    from mien.evaluation.shortcuts import calibrate, compare, ensemble, evaluate, explain
     from mien.exporting.export import export
     from mien.faces import DetectorChoice, FaceDetector
-    from mien.model_file import ModelFile, open_model
+    from mien.model_file import ModelFile, load_model
     from mien.recognition.recognizer import Recognizer
     from mien.recognition.shortcuts import predict, watch
     from mien.recognition.watch import Watch
@@ -72,6 +76,7 @@ _HOMES = {
     "Box": "mien.results",
     "Callback": "mien.training.callbacks",
     "ClusterError": "mien.errors",
+    "Comparison": "mien.evaluation.compare",
     "CropSettings": "mien.data.settings",
     "DataError": "mien.errors",
     "Dataset": "mien.data.dataset",
@@ -80,6 +85,7 @@ _HOMES = {
     "DetectorError": "mien.errors",
     "DeviceError": "mien.errors",
     "Evaluation": "mien.evaluation.result",
+    "Explanation": "mien.evaluation.explain",
     "ExportError": "mien.errors",
     "Face": "mien.results",
     "FaceDetector": "mien.faces",
@@ -105,15 +111,15 @@ _HOMES = {
     "VideoError": "mien.errors",
     "Watch": "mien.recognition.watch",
     "audit": "mien.training.auditing",
-    "calibrate": "mien.evaluation.shortcuts",
-    "compare": "mien.evaluation.shortcuts",
+    "calibrate": "mien.evaluation.recalibrate",
+    "compare": "mien.evaluation.compare",
     "crop_dataset": "mien.data.crops",
     "dedupe_dataset": "mien.data.dedupe:dedupe",
     "describe_dataset": "mien.data.info:describe",
     "drop_flagged": "mien.data.flags",
-    "ensemble": "mien.evaluation.shortcuts",
-    "evaluate": "mien.evaluation.shortcuts",
-    "explain": "mien.evaluation.shortcuts",
+    "ensemble": "mien.evaluation.ensemble",
+    "evaluate": "mien.evaluation.evaluate",
+    "explain": "mien.evaluation.explain",
     "explore_dataset": "mien.data.explore:explore",
     "export": "mien.exporting.export",
     "export_dataset": "mien.data.export",
@@ -122,7 +128,7 @@ _HOMES = {
     "list_networks": "mien.training.network_listing",
     "list_recipes": "mien.training.recipe",
     "load_dataset": "mien.data.readers",
-    "open_model": "mien.model_file",
+    "load_model": "mien.model_file",
     "plan_import": "mien.data.importing",
     "predict": "mien.recognition.shortcuts",
     "screen_dataset": "mien.data.screen",
@@ -137,6 +143,7 @@ __all__ = [
     "Box",
     "Callback",
     "ClusterError",
+    "Comparison",
     "CropSettings",
     "DataError",
     "Dataset",
@@ -145,6 +152,7 @@ __all__ = [
     "DetectorError",
     "DeviceError",
     "Evaluation",
+    "Explanation",
     "ExportError",
     "Face",
     "FaceDetector",
@@ -188,7 +196,7 @@ __all__ = [
     "list_networks",
     "list_recipes",
     "load_dataset",
-    "open_model",
+    "load_model",
     "plan_import",
     "predict",
     "screen_dataset",

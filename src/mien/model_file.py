@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -196,7 +196,17 @@ def split_models(name: str) -> tuple[str, ...]:
     return parts
 
 
-def open_model(name_or_path: str | Path, *, threads: int = 0, spin: bool = True, device: str = "cpu") -> ModelFile:
+def open_models(models: str | Path | ModelFile | Sequence[str | Path | ModelFile]) -> list[ModelFile]:
+    """Opens one model or several; `A+B` is two. Models that are open already stay as they are."""
+    several = [models] if isinstance(models, str | Path | ModelFile) else models
+    opened: list[ModelFile] = []
+    for model in several:
+        parts = split_models(model) if isinstance(model, str) else (model,)
+        opened += [part if isinstance(part, ModelFile) else load_model(part) for part in parts]
+    return opened
+
+
+def load_model(name_or_path: str | Path, *, threads: int = 0, spin: bool = True, device: str = "cpu") -> ModelFile:
     """Opens a model.
 
     Args:
@@ -214,7 +224,7 @@ def open_model(name_or_path: str | Path, *, threads: int = 0, spin: bool = True,
 
     Example:
         >>> import mien
-        >>> mien.open_model("mien-nano").info.labels[:3]
+        >>> mien.load_model("mien-nano").info.labels[:3]
         ('angry', 'disgust', 'fear')
     """
     return ModelFile(name_or_path, threads=threads, spin=spin, device=device)

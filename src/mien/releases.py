@@ -82,7 +82,7 @@ def find_model(name: str) -> Path | None:
 
 
 def list_models() -> list[str]:
-    """The names that `open_model`, `Recognizer` and `-m` take here: models that come with mien or were fetched.
+    """The names that `load_model`, `Recognizer` and `-m` take here: models that come with mien or were fetched.
 
     Returns:
         Names, the default model first.

@@ -4,13 +4,13 @@ import numpy as np
 from protocol import main
 
 from mien.data.dataset import fit_face
-from mien.model_file import open_model
+from mien.model_file import load_model
 from mien.recognition.recognizer import Recognizer
 
 
 class Mien:
     def __init__(self, variant: str) -> None:
-        self.model = open_model(variant)
+        self.model = load_model(variant)
         self.recognizer = Recognizer(variant)
         self.labels = self.model.info.labels
 

@@ -35,9 +35,9 @@ def calibrate(
     - `mien calibrate runs/a/a.onnx --data faces/ --out a-calibrated.onnx`
     - `mien calibrate mien-small-fer2013 --data fer2013/ --method vector --out small-vector.onnx`
     """
-    from mien.evaluation import shortcuts
+    import mien
 
-    result = shortcuts.calibrate(model, data, out, split=split, method=method, name=name, warn=warn)
+    result = mien.calibrate(model, data, out, split=split, method=method, name=name, warn=warn)
     _print(result, method)
     typer.echo(str(out))
 

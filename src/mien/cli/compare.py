@@ -32,11 +32,11 @@ def compare(
     - `mien compare runs/a runs/b runs/c --out compared`
     - `mien compare runs/* --out compared --data other-faces/`
     """
-    from mien.evaluation import shortcuts
+    import mien
     from mien.evaluation.compare import comparison_json, comparison_text
     from mien.evaluation.compare_page import PAGE_FILE
 
-    comparison = shortcuts.compare(runs, out, head=head, data=data, warn=warn)
+    comparison = mien.compare(runs, out, head=head, data=data, warn=warn)
     if format_ == "json":
         typer.echo(comparison_json(comparison), nl=False)
         return

@@ -53,7 +53,7 @@ def _train_and_measure(faces: Path, out: Path) -> list[tuple[Path, str]]:
     """Trains the recipe `toy`, evaluates the model on the test split; the files to look at."""
     import mien
     from mien.cli.evaluate import print_evaluation
-    from mien.evaluation.evaluate import METRICS_FILE, PREDICTIONS_FILE
+    from mien.evaluation.folder import METRICS_FILE, PREDICTIONS_FILE
     from mien.training.callbacks import Watcher
     from mien.training.recipe import load_recipe
 

@@ -36,14 +36,14 @@ def ensemble(
     - `mien ensemble mien-small mien-nano --out both.onnx --weights fit --data fer2013/`
     - `mien ensemble mien-small mien-nano --out both.onnx --weights 2,1`
     """
-    from mien.evaluation import shortcuts
-    from mien.model_file import open_model
+    import mien
+    from mien.model_file import load_model
 
     wanted = _weights(weights, len(models))
     if wanted == "fit" and data is None:
         raise typer.BadParameter("fit needs a data set: add --data", param_hint="--weights")
-    opened = [open_model(model) for model in models]
-    result = shortcuts.ensemble(opened, out, weights=wanted, data=data, split=split, name=name, warn=warn)
+    opened = [load_model(model) for model in models]
+    result = mien.ensemble(opened, out, weights=wanted, data=data, split=split, name=name, warn=warn)
     _print(result, opened, fitted=split if wanted == "fit" else "")
     typer.echo(str(out))
 

@@ -111,7 +111,7 @@ def evaluate(
     - `mien evaluate --predictions deepface.json --data faces/ --split test --out results/deepface`
     """
     from mien.cli.progress import progress_bar
-    from mien.evaluation.shortcuts import evaluate_file
+    from mien.evaluation.evaluate import evaluate_file
     from mien.evaluation.side_by_side import evaluate_side_by_side
 
     named = models or []
@@ -227,7 +227,7 @@ def print_evaluation(result: Evaluation) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from mien.evaluation.report import key_figures, title
+    from mien.evaluation.report import key_figure_lines, title
 
     console = Console(highlight=False)
     table = Table("class", "faces", "recall", "precision", "F1", title_justify="left")
@@ -238,4 +238,4 @@ def print_evaluation(result: Evaluation) -> None:
         recall, f1 = ("-" if v is None else f"{v:.3f}" for v in (c.recall, c.f1))
         table.add_row(c.label, str(c.support), recall, f"{c.precision:.3f}", f1)
     console.print(table, markup=False)
-    console.print("\n".join(key_figures(result)), markup=False, soft_wrap=True)
+    console.print("\n".join(key_figure_lines(result)), markup=False, soft_wrap=True)

@@ -48,11 +48,11 @@ def explain(
     - `mien explain mien-small photo.jpg --out explained`
     - `mien explain runs/small crops/ --detector none --expression fear --out explained`
     """
-    from mien.evaluation import shortcuts
+    import mien
 
     name, maps_of = _run_maps(model, method)
     found = files.choice(detector).make(min_face=20, threads=0)
-    explanation = shortcuts.explain(
+    explanation = mien.explain(
         name, sources, out, expression=expression, detector=found, maps_of=maps_of,
         warn=lambda line: warn(f"mien: {line}"),
     )  # fmt: skip

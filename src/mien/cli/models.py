@@ -64,9 +64,9 @@ def show(model: ModelArgument, format_: TableOrJson = "table") -> None:
 
     Example: `mien models show mien-small`
     """
-    from mien.model_file import open_model
+    from mien.model_file import load_model
 
-    opened = open_model(model)
+    opened = load_model(model)
     facts = {"file": str(opened.path), "sha256": opened.sha256, "bytes": opened.path.stat().st_size}
     facts |= asdict(opened.info)
     if format_ == "json":
@@ -96,9 +96,9 @@ def card(
     Example: `mien models card runs/mine/mine.onnx --data my-faces/ --split test --out mine.onnx`
     """
     from mien.evaluation.card import evaluate_for_card, write_card
-    from mien.model_file import open_model
+    from mien.model_file import load_model
 
-    opened = open_model(model)
+    opened = load_model(model)
     figures = evaluate_for_card(opened, data, split, warn=warn)
     for path in write_card(opened, figures, out):
         typer.echo(str(path))

@@ -21,7 +21,7 @@ from mien.data.label_orders import Candidate, label_choice, orders_mistaken, ord
 from mien.data.reading.label_reading import Labels
 from mien.data.sampling import sample_labelled
 from mien.labels import EIGHT
-from mien.model_file import open_model
+from mien.model_file import load_model
 
 MODEL = "mien-small-fer2013"
 """The model that judges labels: the shipped one with the best figures in docs/data.md."""
@@ -120,7 +120,7 @@ def check_labels(
     labels = np.asarray(labels)
     if not set(label_names) & set(EIGHT):
         return _NOT_ABOUT
-    network = open_model(model)
+    network = load_model(model)
     info = network.info
     count = int(np.array([name in info.labels for name in label_names] + [False])[labels].sum())
     if count < MIN_FACES:
@@ -139,12 +139,12 @@ def check_source(source: Source, labels: Labels | None = None, *, seed: int = 0,
     """
     if not set(source.label_names) & set(EIGHT):
         return _NOT_ABOUT
-    info = open_model(QUICK_MODEL).info
+    info = load_model(QUICK_MODEL).info
     sample = sample_labelled(source, size=info.size, channels=info.channels, seed=seed)
     names, numbers = source.label_names, labels.numbers if labels else None
     few = first_of_each(sample.labels, names)
     if len(few) >= MIN_FACES:
-        seen = open_model(QUICK_MODEL).probabilities(sample.faces[few])
+        seen = load_model(QUICK_MODEL).probabilities(sample.faces[few])
         if found := judge_quickly(seen, info.labels, sample.labels[few], names, numbers=numbers):
             return found
     found = check_labels(list(sample.faces), sample.labels, names, numbers=numbers, model=model)

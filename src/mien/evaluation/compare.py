@@ -8,10 +8,10 @@ import json
 import logging
 import math
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mien.data.readers import read_dataset, require_split
 from mien.data.samples import Samples
@@ -19,7 +19,7 @@ from mien.errors import DataError, ModelFileError
 from mien.evaluation.evaluate import evaluate_samples
 from mien.evaluation.frames import data_frame
 from mien.evaluation.result import Evaluation, Truth
-from mien.evaluation.speed import count_macs
+from mien.evaluation.speed import graph_macs
 from mien.evaluation.validation import VALIDATION_FILE, HeadAnswers, read_answers
 from mien.model_file import ModelFile
 
@@ -108,22 +108,55 @@ COLUMNS = ("run", "network", "accuracy", "accuracy_low", "accuracy_high", "n", "
            "macro_f1", "parameters", "macs", "epochs", "seconds")  # fmt: skip
 
 
-def compare_runs(
-    folders: Sequence[Path],
+def compare(
+    runs: Iterable[Any],
+    out: str | Path | None = None,
     *,
     names: Sequence[str] = (),
     head: str = "",
-    data: Path | None = None,
-    warn: Callable[[str], None] = _log.warning,
+    data: str | Path | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> Comparison:
-    """Compares the runs in these folders.
+    """Compares finished training runs on the validation faces: which one to keep, and why.
 
-    names: of the runs; empty takes those of the folders. head: `label` or `votes`; empty takes the first that all runs
-    have. data: a data set on whose validation split the runs' model files are measured; None uses the predictions
-    that each run kept. warn: called with each line about data that can't be read.
-    Raises DataError for a folder without a finished run, where no head is in all of them, or data that can't be used.
+    Args:
+        runs: The runs' folders, or what `mien.train` returns.
+        out: A folder for compare.html, .txt, .csv, .json and figures/; None writes nothing.
+        names: The runs' names; empty takes those of the folders.
+        head: `label` or `votes`; empty takes the first head that all runs have.
+        data: Measure the model files on this data set's validation split. None: compare the predictions that each run
+            kept of its own validation faces.
+        warn: Receives one line for each record that could not be used; None logs a warning to the logger `mien`.
+
+    Returns:
+        Comparison: `runs`, the best first, `test` between the best two, `verdict`, and `to_pandas()`.
+
+    Raises:
+        DataError: A folder has no finished run, no head is in all of them, or the data can't be used.
+        OutputError: The folder can't be written into.
+        MissingExtraError: matplotlib is needed for `out`.
+
+    Example:
+        >>> import mien
+        >>> print(mien.compare(["runs/a", "runs/b"]).verdict)  # doctest: +SKIP
     """
-    folders = [Path(folder) for folder in folders]
+    comparison = _comparison(
+        [Path(getattr(run, "folder", run)) for run in runs],
+        names,
+        head,
+        None if data is None else Path(data),
+        warn or _log.warning,
+    )
+    if out is not None:
+        from mien.evaluation.compare_page import write_comparison
+
+        write_comparison(comparison, Path(out))
+    return comparison
+
+
+def _comparison(
+    folders: Sequence[Path], names: Sequence[str], head: str, data: Path | None, warn: Callable[[str], None]
+) -> Comparison:
     if not folders:
         raise DataError("no run to compare; give the folders of one or more")
     answers = [{h.head: h for h in _answers(folder)} for folder in folders]
@@ -272,7 +305,7 @@ def _compared(folder: Path, name: str, own: HeadAnswers, model: ModelFile, sampl
         macro_recall=found.balanced_accuracy,
         macro_f1=found.macro_f1,
         parameters=model.info.parameters,
-        macs=count_macs(model.path),
+        macs=graph_macs(model.path),
         # A repeated epoch occurs twice: the last one counts.
         seconds=sum({row["epoch"]: row["seconds"] for row in timing}.values()) if timing else None,
         history=history,

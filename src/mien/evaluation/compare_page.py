@@ -79,7 +79,7 @@ def _fill(page: FigurePage, c: Comparison) -> None:
         [(run.name, *(_recalls(run).get(label, "-") for label in labels)) for run in c.runs],
     )
     page.section("Learning curves", "Left, solid: accuracy on validation. Right, dashed: loss.")
-    page.draw(curves_figure(c), "learning-curves", "Learning curves of every run")
+    page.draw(learning_curves_figure(c), "learning-curves", "Learning curves of every run")
 
 
 def bars_figure(comparison: Comparison) -> Figure:
@@ -122,7 +122,7 @@ def classes_figure(run: ComparedRun) -> Figure:
     return figure
 
 
-def curves_figure(comparison: Comparison) -> Figure:
+def learning_curves_figure(comparison: Comparison) -> Figure:
     """All learning curves in one grid, a panel for each run, all to the same scale of accuracy."""
     runs = comparison.runs
     columns = min(4, max(2, math.ceil(math.sqrt(len(runs)))))

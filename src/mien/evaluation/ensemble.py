@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,13 +13,25 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.data.dataset import Dataset
 from mien.data.samples import Samples
 from mien.data.toy import toy_faces
 from mien.errors import ModelFileError
-from mien.evaluation.fitting import Figures, fitting_targets, judge, predict_all, prepare_output
+from mien.evaluation.fitting import (
+    Figures,
+    Split,
+    fitting_split,
+    fitting_targets,
+    judge,
+    predict_all,
+    prepare_output,
+)
+from mien.evaluation.inputs import data_name
 from mien.files import atomic_path
 from mien.labels import canonical_all
-from mien.model_file import ModelFile, ModelInfo
+from mien.model_file import ModelFile, ModelInfo, open_models
+
+_log = logging.getLogger("mien")
 
 PARITY, PARITY_RESIZED = 1e-5, 1e-3
 """The largest difference of a probability between one file and the mean of its members; the latter where their sizes
@@ -49,6 +62,53 @@ class Ensemble:
     info: ModelInfo
     weights: tuple[float, ...]
     comparison: MemberComparison | None
+
+
+def ensemble(
+    models: str | Sequence[str | Path | ModelFile],
+    out: str | Path,
+    *,
+    weights: Literal["equal", "fit"] | Sequence[float] = "equal",
+    data: str | Path | Dataset | None = None,
+    split: Split = "validation",
+    name: str = "",
+    warn: Callable[[str], None] | None = None,
+) -> Ensemble:
+    """Writes several models as one model file whose probabilities are their weighted mean.
+
+    Args:
+        models: Two or more names, model files or opened models, with the same labels, crop and target; or `A+B`.
+        out: The model file to write.
+        weights: `equal`, `fit` for those with the least cross-entropy on `data`, or a number above 0 for each model.
+        data: A data set to fit the weights on, and to compare the models on.
+        split: The split of `data`; `test` is refused.
+        name: The new model's name; empty takes that of the file.
+        warn: Receives one line for each record that could not be used; None logs a warning to the logger `mien`.
+
+    Returns:
+        Ensemble: its `path`, the `weights`, and with `data` the `comparison` of the members.
+
+    Raises:
+        ModelFileError: There is no such model, models do not fit together, or the written file fails its check.
+        ValueError: A weight is not above 0, or `fit` without `data`.
+        DataError: The data lack the split, or the labels or votes that the models were trained on.
+        OutputError: The file can't be written.
+        MissingExtraError: onnx is not installed.
+
+    Example:
+        >>> import mien
+        >>> mien.ensemble("mien-small-fer2013+mien-nano-fer2013", "ab.onnx").weights  # doctest: +SKIP
+        (0.5, 0.5)
+    """
+    if weights == "fit" and data is None:
+        raise ValueError("weights can be fitted only to faces; give data")
+    opened = open_models(models)
+    samples = None
+    if data is not None:
+        size, channels = max(m.info.size for m in opened), max(m.info.channels for m in opened)
+        samples = fitting_split(data, split, size=size, channels=channels, warn=warn or _log.warning)
+    source = "" if data is None else data_name(data)
+    return write_ensemble(opened, Path(out), weights=weights, samples=samples, source=source, split=split, name=name)
 
 
 def write_ensemble(

@@ -8,37 +8,43 @@ renormalised. Faces of classes that the model lacks count as wrong.
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import io
-import json
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mien.crop import VIEWS, ten_views
-from mien.data.dataset import Progress
+from mien.data.dataset import Dataset, Progress
 from mien.data.samples import VOTE_LABELS, Samples, vote_majority
-from mien.errors import DataError, MissingExtraError
+from mien.errors import DataError
 from mien.evaluation import metrics
 from mien.evaluation.calibration import undo_temperature
+from mien.evaluation.extremes import explain_extremes
 from mien.evaluation.fitting import fit_faces
-from mien.evaluation.measure import Answers, GroundTruth, mapped, measure, share_right
+from mien.evaluation.folder import Table, write_folder
+from mien.evaluation.inputs import Inputs, data_name, exact_copies, read_inputs
+from mien.evaluation.measure import Answers, GroundTruth, diversity, mapped, measure
 from mien.evaluation.prediction_matching import called_among, match_sources, require_truth
-from mien.evaluation.predictions import Predictions
-from mien.evaluation.report import report_text
-from mien.evaluation.result import Diversity, Evaluation, Truth, UsedModel
-from mien.evaluation.robustness import choose_rows, measure_robustness
+from mien.evaluation.prediction_scores import Scores
+from mien.evaluation.predictions import Predictions, read_predictions
+from mien.evaluation.result import Evaluation, Truth, UsedModel
+from mien.evaluation.robustness import FACES, choose_rows, measure_robustness
 from mien.evaluation.speed import measure_speed
-from mien.files import make_folder, write_bytes, write_text
 from mien.labels import canonical_all
-from mien.model_file import ModelFile
+from mien.model_file import ModelFile, open_models
 
-METRICS_FILE, PREDICTIONS_FILE, REPORT_FILE = "metrics.json", "predictions.csv", "report.txt"
+_log = logging.getLogger("mien")
+
+Model = str | Path | ModelFile
+"""A model's name, `A+B` for the mean of two, a model file, or an opened one."""
+
+Data = str | Path | Dataset
+"""A data set: its file or folder, or an opened one."""
+
+Warn = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,165 @@ class Extras:
     target_accuracy: float | None = None
     speed: bool = False
     robustness_faces: int = 0
+
+
+def evaluate(
+    model: Model | Sequence[Model],
+    data: Data,
+    split: str = "test",
+    truth: Truth | None = None,
+    out: str | Path | None = None,
+    *,
+    groups: Sequence[str] = (),
+    target_accuracy: float | None = None,
+    tta: bool = False,
+    batch_size: int = 256,
+    leak_check: bool = True,
+    speed: bool = False,
+    robustness: bool = False,
+    robustness_faces: int = FACES,
+    explain: int = 0,
+    table: Table = "csv",
+    title: str = "",
+    warn: Warn | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Measures one model, or several whose probabilities are averaged, on one split of a data set.
+
+    Args:
+        model: A model's name, a model file, an opened model, a list of them, or `A+B`, their mean.
+        data: Any data set that mien reads, by its path, or an opened one.
+        split: `train`, `validation` or `test`.
+        truth: The ground truth: `label`, the data's labels, or `votes`, the majority of FER+'s raters. None: what the
+            model was trained on, or the labels if the data have no votes.
+        out: A folder for report.html, figures/, metrics.json, report.txt and the predictions; None writes nothing.
+        groups: Columns of the data set whose values form groups to compare.
+        target_accuracy: Also find the confidence threshold that reaches this accuracy, above 0 and at most 1.
+        tta: Classify ten views of each face, mirrored and shifted.
+        batch_size: Faces classified together.
+        leak_check: Count the faces that are also in the training split.
+        speed: Time the model on this machine; takes some seconds.
+        robustness: Also measure on corrupted faces: blurred, dark, covered and others.
+        robustness_faces: The number of faces for that, chosen at random.
+        explain: Explain the N most confident correct and wrong predictions in report.html; needs `out`.
+        table: The format of the predictions: `csv` or `parquet`.
+        title: The name of the data in the report; empty takes their path.
+        warn: Receives one line for each record that could not be used; None logs a warning to the logger `mien`.
+        progress: Receives the number of corrupted faces that are measured, and the total.
+
+    Returns:
+        Evaluation: `accuracy` with its 95 % `interval`, `per_class`, `confusion`, `calibration` and more; `files` are
+        the paths that were written.
+
+    Raises:
+        DataError: The split or a column is missing, it has no faces or no votes, or no label in common with the model.
+        ModelFileError: There is no such model, or it is not a model of mien.
+        OutputError: The folder can't be written into.
+        MissingExtraError: matplotlib is needed for `explain`, pyarrow for Parquet.
+        ValueError: `explain` without `out`.
+
+    Example:
+        >>> import mien
+        >>> report = mien.evaluate("mien-small", "fer2013/", out="report")  # doctest: +SKIP
+        >>> report.accuracy, report.interval, report.per_class.to_pandas()  # doctest: +SKIP
+    """
+    if explain and out is None:
+        raise ValueError("explained faces are shown in report.html; give a folder with out")
+    warn = warn or _log.warning
+    models = open_models(model)
+    inputs = _inputs(data, split, models, groups, leak_check=leak_check, warn=warn)
+    extras = Extras(inputs.columns, inputs.train, target_accuracy, speed, robustness_faces if robustness else 0)
+    found = evaluate_samples(
+        models,
+        inputs.samples,
+        truth=truth,
+        batch_size=batch_size,
+        tta=tta,
+        data=title or data_name(data),
+        split=split,
+        extras=extras,
+        progress=progress,
+    )
+    if out is None:
+        return found
+    extremes = explain_extremes(models, found, inputs.samples, count=explain) if explain else None
+    files = write_folder(found, Path(out), samples=inputs.samples, extremes=extremes, table=table, warn=warn)
+    return found.with_files(files)
+
+
+def evaluate_file(
+    predictions: str | Path,
+    data: Data | None = None,
+    split: str = "test",
+    truth: Truth | None = None,
+    out: str | Path | None = None,
+    *,
+    columns: Mapping[str, str] | None = None,
+    scores: Scores | None = None,
+    classes: Sequence[str] = (),
+    groups: Sequence[str] = (),
+    target_accuracy: float | None = None,
+    leak_check: bool = True,
+    table: Table = "csv",
+    warn: Warn | None = None,
+) -> Evaluation:
+    """Measures the predictions of another tool: a CSV, JSON or Parquet file with a row for each face.
+
+    Args:
+        predictions: The file, see `mien.evaluation.predictions.read_predictions`.
+        data: The data set that was predicted; None takes the ground truth from the file.
+        split: The split of `data`.
+        truth: As for `evaluate`; None: the labels.
+        out: As for `evaluate`.
+        columns: Role -> column of the file, for roles that its names leave open: image, truth, answer, confidence.
+        scores: `probabilities`, `percent` or `logits`; None: detected from the numbers.
+        classes: The classes that the numbers 0, 1, ... mean in the file.
+        groups: Columns of `data` whose values form groups to compare.
+        target_accuracy: As for `evaluate`.
+        leak_check: As for `evaluate`.
+        table: As for `evaluate`.
+        warn: As for `evaluate`.
+
+    Returns:
+        Evaluation, without what only a model can give: speed, robustness, explanations.
+
+    Raises:
+        DataError: The file can't be used, or it does not fit the data.
+        OutputError: The folder can't be written into.
+        MissingExtraError: pyarrow is needed for Parquet.
+    """
+    warn = warn or _log.warning
+    read = read_predictions(
+        Path(predictions), columns=columns, scores=scores, classes=classes, with_data=data is not None
+    )
+    if data is None:
+        if groups:
+            raise DataError(f"--groups {groups[0]}: needs a data set with that column; give it with --data")
+        inputs, extras = None, Extras(target_accuracy=target_accuracy)
+    else:
+        inputs = _inputs(data, split, (), groups, leak_check=leak_check, warn=warn)
+        extras = Extras(inputs.columns, inputs.train, target_accuracy)
+    samples = None if inputs is None else inputs.samples
+    found = evaluate_predictions(
+        read,
+        samples,
+        truth=truth,
+        data="" if data is None else data_name(data),
+        split="" if data is None else split,
+        extras=extras,
+    )
+    if out is None:
+        return found
+    return found.with_files(write_folder(found, Path(out), samples=samples, table=table, warn=warn))
+
+
+def _inputs(
+    data: Data, split: str, models: Sequence[ModelFile], groups: Sequence[str], *, leak_check: bool, warn: Warn
+) -> Inputs:
+    """The split, its faces as large as the largest model needs them."""
+    size = max((model.info.size for model in models), default=48)
+    channels = max((model.info.channels for model in models), default=1)
+    return read_inputs(data, split, size=size, channels=channels, groups=groups, train=leak_check, warn=warn)
 
 
 def evaluate_samples(
@@ -112,7 +277,7 @@ def evaluate_samples(
         tta=tta,
         notes=tuple(notes),
         speed=measure_speed(models, samples.images) if extras.speed else None,
-        diversity=_diversity(members[:, found.rows], labels, found) if len(models) > 1 else None,
+        diversity=diversity(members[:, found.rows], labels, found) if len(models) > 1 else None,
         robustness=robustness,
     )
 
@@ -173,85 +338,6 @@ def evaluate_predictions(
     )
 
 
-def write_evaluation(evaluation: Evaluation, out: Path, *, table: Literal["csv", "parquet"] = "csv") -> None:
-    """Writes metrics.json, report.txt and predictions.csv or .parquet into the folder `out`; each write is atomic.
-
-    Raises OutputError, and MissingExtraError for Parquet without pyarrow.
-    """
-    data = _parquet(evaluation) if table == "parquet" else _csv(evaluation).encode()
-    out = Path(out)
-    make_folder(out)
-    for kind in ("csv", "parquet"):
-        place = (out / PREDICTIONS_FILE).with_suffix(f".{kind}")
-        if kind == table:
-            write_bytes(place, data)
-        else:
-            place.unlink(missing_ok=True)  # an earlier evaluation: its rows would contradict metrics.json
-    write_text(out / REPORT_FILE, report_text(evaluation))
-    write_metrics(evaluation, out / METRICS_FILE)
-
-
-def _csv(evaluation: Evaluation) -> str:
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    labels, p = evaluation.labels, evaluation.probabilities
-    sure = evaluation.confidence
-    shown = [] if sure is None else ["confidence"]
-    writer.writerow(["source", "label", "expression", *shown, *(() if p is None else labels)])
-    for i, (source, right, called) in enumerate(
-        zip(evaluation.sources, evaluation.truth_index, evaluation.predicted_index, strict=True)
-    ):
-        figures = [*(() if sure is None else (sure[i],)), *(() if p is None else p[i])]
-        cells = [f"{v:.6f}" for v in figures] if called >= 0 else [""] * len(figures)
-        writer.writerow([source, labels[right], labels[called] if called >= 0 else "", *cells])
-    return table.getvalue()
-
-
-def _parquet(evaluation: Evaluation) -> bytes:
-    """The same columns, probabilities as float32."""
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise MissingExtraError("data", "writing Parquet") from error
-    names = np.array((*evaluation.labels, None), object)  # -1, no prediction, indexes the last
-    unanswered = evaluation.predicted_index < 0
-
-    def column(values: NDArray[np.float64]) -> pa.Array:
-        return pa.array(values.astype(np.float32), mask=unanswered)
-
-    columns = {
-        "source": list(evaluation.sources),
-        "label": names[evaluation.truth_index],
-        "expression": pa.array(names[evaluation.predicted_index], pa.string()),
-    }
-    if evaluation.confidence is not None:
-        columns["confidence"] = column(evaluation.confidence)
-    if evaluation.probabilities is not None:
-        columns |= dict(zip(evaluation.labels, map(column, evaluation.probabilities.T), strict=True))
-    data = io.BytesIO()
-    pq.write_table(pa.table(columns), data, compression="zstd")
-    return data.getvalue()
-
-
-def write_metrics(evaluation: Evaluation, path: Path) -> None:
-    """Writes metrics.json alone, to a file of any name, atomically. Raises OutputError."""
-    make_folder(Path(path).parent)
-    write_text(Path(path), json.dumps(evaluation.to_dict(), indent=2, allow_nan=False) + "\n")
-
-
-def exact_copies(images: NDArray[np.uint8], train: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Which faces uint8 (N, S, S, C) equal one of the training faces (M, S, S, C) pixel by pixel. Bool (N,)."""
-    if images.shape[1:] != train.shape[1:]:
-        raise ValueError(f"faces {images.shape[1:]} and training faces {train.shape[1:]}; expected the same size")
-    seen = {_digest(face) for face in train}
-    return np.array([_digest(face) in seen for face in images], bool)
-
-
-def _digest(face: NDArray[np.uint8]) -> bytes:
-    return hashlib.blake2b(np.ascontiguousarray(face).data, digest_size=16).digest()
-
-
 def _common_labels(models: Sequence[ModelFile]) -> tuple[str, ...]:
     """The labels of the first model in mien's spelling; the other models must have the same, in any order."""
     if not models:
@@ -307,16 +393,3 @@ def _predict(
             own_calibrated[rows] = p.reshape(len(faces), views, len(labels)).mean(1)
             raw[rows] += plain.reshape(len(faces), views, len(labels)).mean(1) / len(models)
     return calibrated, raw
-
-
-def _diversity(members: NDArray[np.float64], labels: tuple[str, ...], found: Evaluation) -> Diversity:
-    """How much the models' predictions differ; members: their probabilities (M, n, K) of the measured faces."""
-    called = np.stack([mapped(p, labels, found.labels).argmax(1) for p in members])
-    hits = called == found.truth_index
-    differ = (called[:, None] != called[None]).mean(2)
-    return Diversity(
-        members=tuple(share_right(own) for own in hits),
-        disagreement=tuple(tuple(row) for row in differ.tolist()),
-        mean_disagreement=float(differ[np.triu_indices(len(differ), 1)].mean()),
-        any_right=float(hits.any(0).mean()),
-    )

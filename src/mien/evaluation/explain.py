@@ -7,6 +7,7 @@ are comparable only within one map.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -17,12 +18,16 @@ from numpy.typing import NDArray
 
 from mien.crop import crop_faces
 from mien.errors import DataError, ImageError, OutputError
-from mien.faces import FaceDetector
+from mien.faces import FaceDetector, make_detector
 from mien.files import make_folder, write_bytes, write_text
 from mien.labels import canonical, canonical_all
 from mien.media.addresses import NamedImage, read_source, source_name
-from mien.model_file import ModelFile, ModelInfo
+from mien.media.skipped import SkippedFiles
+from mien.media.sources import expand_sources
+from mien.model_file import ModelFile, ModelInfo, load_model
 from mien.pages import contact_sheet, png
+
+_log = logging.getLogger("mien")
 
 Faces = NDArray[np.uint8]
 Maps = NDArray[np.float32]
@@ -147,6 +152,56 @@ class Explanation:
     maps: Maps
     test: MapTest
     problems: tuple[str, ...] = ()
+
+
+def explain(
+    model: str | Path | ModelFile,
+    images: str | Path | Sequence[str | Path],
+    out: str | Path | None = None,
+    *,
+    expression: str | None = None,
+    detector: str | FaceDetector = "mtcnn",
+    maps_of: MapMaker | None = None,
+    warn: Callable[[str], None] | None = None,
+) -> Explanation:
+    """Finds which parts of each face a prediction depends on, and tests whether the maps mean anything.
+
+    Args:
+        model: A shipped model's name, a model file, or an opened model.
+        images: Files, folders or patterns.
+        out: A folder for sheet.png, explain.json and an image for each face; None writes nothing.
+        expression: The expression to explain; None: each face's most likely one.
+        detector: `mtcnn`, `yunet`, `haar`, `none` for images that are face crops, or an object.
+        maps_of: Makes the maps, as `mien.training.gradcam.RunMaps.maps` does for a training run; None: occlusion, which
+            works for any model.
+        warn: Receives one line if files in folders were skipped; None logs a warning to the logger `mien`.
+
+    Returns:
+        Explanation: `maps` float32 (N, H, W) of the N `faces`, `expressions`, the `test` of the maps, and `problems`,
+        one line for each image that could not be read or has no face.
+
+    Raises:
+        DataError: No face was found, or the model does not know the expression.
+        ImageError: A folder or pattern has no images.
+        ModelFileError: There is no such model, or it is not a model of mien.
+        OutputError: The folder can't be written into.
+
+    Example:
+        >>> import mien
+        >>> mien.explain("mien-small", "photo.jpg", out="explained").expressions  # doctest: +SKIP
+    """
+    opened = model if isinstance(model, ModelFile) else load_model(model)
+    found = make_detector(detector) if isinstance(detector, str) else detector
+    skipped = SkippedFiles()
+    given = [images] if isinstance(images, str | Path) else images
+    sources = list(expand_sources(given, exclude=None if out is None else Path(out), skipped=skipped))
+    if line := skipped.line():
+        (warn or _log.warning)(line)
+    faces, names, problems = crop_images(sources, found, opened.info)
+    explanation = explain_faces(opened, faces, names, expression=expression, maps_of=maps_of, problems=problems)
+    if out is not None:
+        write_explanation(explanation, Path(out))
+    return explanation
 
 
 def crop_images(

@@ -64,7 +64,7 @@ def confusion_figure(evaluation: Evaluation) -> Figure:
     return figure
 
 
-def curves_figure(evaluation: Evaluation) -> Figure:
+def class_curves_figure(evaluation: Evaluation) -> Figure:
     """ROC and precision-recall curves, each class against the rest."""
     curves = _wanted(evaluation.curves, "ROC curves")
     figure = new_figure(11, 5.2)

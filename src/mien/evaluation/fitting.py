@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,8 @@ from mien.labels import canonical_all
 from mien.model_file import ModelFile
 
 _log = logging.getLogger("mien")
+
+Split = Literal["train", "validation", "test"]
 
 LEAST = 1e-30
 """A calibration raises probabilities to this before it takes their logarithm: in float32 some are 0."""

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mien.data.samples import Samples
 from mien.errors import MissingExtraError
-from mien.evaluation.evaluate import METRICS_FILE, PREDICTIONS_FILE, REPORT_FILE, write_evaluation
 from mien.evaluation.extremes import Extremes
 from mien.evaluation.page import PAGE_FILE, write_page
+from mien.evaluation.report import report_text
 from mien.evaluation.result import Evaluation
+from mien.files import make_folder, write_bytes, write_text
 
 _log = logging.getLogger("mien")
 
 Table = Literal["csv", "parquet"]
+
+METRICS_FILE, PREDICTIONS_FILE, REPORT_FILE = "metrics.json", "predictions.csv", "report.txt"
 
 
 def write_folder(
@@ -42,3 +51,70 @@ def write_folder(
     except MissingExtraError as error:
         warn(f"no {PAGE_FILE}: {error}")
         return written
+
+
+def write_evaluation(evaluation: Evaluation, out: Path, *, table: Table = "csv") -> None:
+    """Writes metrics.json, report.txt and predictions.csv or .parquet into the folder `out`; each write is atomic.
+
+    Raises OutputError, and MissingExtraError for Parquet without pyarrow.
+    """
+    data = _parquet(evaluation) if table == "parquet" else _csv(evaluation).encode()
+    out = Path(out)
+    make_folder(out)
+    for kind in ("csv", "parquet"):
+        place = (out / PREDICTIONS_FILE).with_suffix(f".{kind}")
+        if kind == table:
+            write_bytes(place, data)
+        else:
+            place.unlink(missing_ok=True)  # an earlier evaluation: its rows would contradict metrics.json
+    write_text(out / REPORT_FILE, report_text(evaluation))
+    write_metrics(evaluation, out / METRICS_FILE)
+
+
+def _csv(evaluation: Evaluation) -> str:
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    labels, p = evaluation.labels, evaluation.probabilities
+    sure = evaluation.confidence
+    shown = [] if sure is None else ["confidence"]
+    writer.writerow(["source", "label", "expression", *shown, *(() if p is None else labels)])
+    for i, (source, right, called) in enumerate(
+        zip(evaluation.sources, evaluation.truth_index, evaluation.predicted_index, strict=True)
+    ):
+        figures = [*(() if sure is None else (sure[i],)), *(() if p is None else p[i])]
+        cells = [f"{v:.6f}" for v in figures] if called >= 0 else [""] * len(figures)
+        writer.writerow([source, labels[right], labels[called] if called >= 0 else "", *cells])
+    return table.getvalue()
+
+
+def _parquet(evaluation: Evaluation) -> bytes:
+    """The same columns, probabilities as float32."""
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise MissingExtraError("data", "writing Parquet") from error
+    names = np.array((*evaluation.labels, None), object)  # -1, no prediction, indexes the last
+    unanswered = evaluation.predicted_index < 0
+
+    def column(values: NDArray[np.float64]) -> pa.Array:
+        return pa.array(values.astype(np.float32), mask=unanswered)
+
+    columns = {
+        "source": list(evaluation.sources),
+        "label": names[evaluation.truth_index],
+        "expression": pa.array(names[evaluation.predicted_index], pa.string()),
+    }
+    if evaluation.confidence is not None:
+        columns["confidence"] = column(evaluation.confidence)
+    if evaluation.probabilities is not None:
+        columns |= dict(zip(evaluation.labels, map(column, evaluation.probabilities.T), strict=True))
+    data = io.BytesIO()
+    pq.write_table(pa.table(columns), data, compression="zstd")
+    return data.getvalue()
+
+
+def write_metrics(evaluation: Evaluation, path: Path) -> None:
+    """Writes metrics.json alone, to a file of any name, atomically. Raises OutputError."""
+    make_folder(Path(path).parent)
+    write_text(Path(path), json.dumps(evaluation.to_dict(), indent=2, allow_nan=False) + "\n")

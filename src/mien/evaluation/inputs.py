@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -68,6 +69,18 @@ def read_inputs(
         {column: dataset.columns[column][rows] for column in groups},
         dataset.faces(others, size=size, channels=channels) if len(wanted) == 2 and len(others) else None,
     )
+
+
+def exact_copies(images: NDArray[np.uint8], train: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Which faces uint8 (N, S, S, C) equal one of the training faces (M, S, S, C) pixel by pixel. Bool (N,)."""
+    if images.shape[1:] != train.shape[1:]:
+        raise ValueError(f"faces {images.shape[1:]} and training faces {train.shape[1:]}; expected the same size")
+    seen = {_digest(face) for face in train}
+    return np.array([_digest(face) in seen for face in images], bool)
+
+
+def _digest(face: NDArray[np.uint8]) -> bytes:
+    return hashlib.blake2b(np.ascontiguousarray(face).data, digest_size=16).digest()
 
 
 def _open(

@@ -20,6 +20,7 @@ from mien.evaluation.result import (
     ClassScore,
     ClassScores,
     Curves,
+    Diversity,
     Evaluation,
     Selective,
     Share,
@@ -219,6 +220,19 @@ def share_right(hits: NDArray[np.bool_]) -> Share:
     """The accuracy on some samples. hits: bool (n,), whether each prediction is correct; n may be 0."""
     n, right = len(hits), int(hits.sum())
     return Share(n, right / n, metrics.wilson_interval(right, n)) if n else Share(0, None, None)
+
+
+def diversity(members: NDArray[np.float64], labels: tuple[str, ...], found: Evaluation) -> Diversity:
+    """How much the models' predictions differ; members: their probabilities (M, n, K) of the measured faces."""
+    called = np.stack([mapped(p, labels, found.labels).argmax(1) for p in members])
+    hits = called == found.truth_index
+    differ = (called[:, None] != called[None]).mean(2)
+    return Diversity(
+        members=tuple(share_right(own) for own in hits),
+        disagreement=tuple(tuple(row) for row in differ.tolist()),
+        mean_disagreement=float(differ[np.triu_indices(len(differ), 1)].mean()),
+        any_right=float(hits.any(0).mean()),
+    )
 
 
 def _against(p: Floats, truths: GroundTruth, measured: NDArray[np.intp]) -> tuple[Floats, Indices | Floats] | None:

@@ -63,7 +63,7 @@ def _remove(path: Path) -> None:
 
 
 def _write_sections(page: FigurePage, e: Evaluation, samples: Samples | None, extremes: Extremes | None) -> None:
-    key_figures(page, e)
+    add_key_figures(page, e)
     classes(page, e)
     if e.calibration is not None:
         _calibration(page, e, e.calibration)
@@ -86,7 +86,7 @@ def _write_sections(page: FigurePage, e: Evaluation, samples: Samples | None, ex
         explanations(page, extremes)
 
 
-def key_figures(page: FigurePage, e: Evaluation) -> None:
+def add_key_figures(page: FigurePage, e: Evaluation) -> None:
     """The section with the usual figures and their intervals."""
     boot = e.bootstrap_95
     rows = [
@@ -138,7 +138,9 @@ def classes(page: FigurePage, e: Evaluation) -> None:
         ],
         "Each class's probability, against the rest",
     )
-    page.draw(figures.curves_figure(e), "curves", "ROC and precision-recall curves of each class against the rest")
+    page.draw(
+        figures.class_curves_figure(e), "curves", "ROC and precision-recall curves of each class against the rest"
+    )
 
 
 def _calibration(page: FigurePage, e: Evaluation, calibration: Calibration) -> None:

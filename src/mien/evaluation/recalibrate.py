@@ -5,6 +5,8 @@ The logarithm of a model's probabilities is its logits up to a constant, so that
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -12,12 +14,26 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.data.dataset import Dataset
 from mien.data.samples import Samples
 from mien.evaluation.calibration import fit_temperature
-from mien.evaluation.fitting import LEAST, Figures, fit_faces, fitting_targets, judge, predict_all, prepare_output
+from mien.evaluation.fitting import (
+    LEAST,
+    Figures,
+    Split,
+    fit_faces,
+    fitting_split,
+    fitting_targets,
+    judge,
+    predict_all,
+    prepare_output,
+)
+from mien.evaluation.inputs import data_name
 from mien.files import atomic_path
 from mien.labels import canonical_all
-from mien.model_file import ModelFile, ModelInfo
+from mien.model_file import ModelFile, ModelInfo, load_model
+
+_log = logging.getLogger("mien")
 
 Method = Literal["temperature", "vector"]
 
@@ -41,6 +57,46 @@ class CalibratedModel:
     bias: NDArray[np.float64]
     before: Figures
     after: Figures
+
+
+def calibrate(
+    model: str | Path | ModelFile,
+    data: str | Path | Dataset,
+    out: str | Path,
+    *,
+    split: Split = "validation",
+    method: Method = "temperature",
+    name: str = "",
+    warn: Callable[[str], None] | None = None,
+) -> CalibratedModel:
+    """Fits a model's confidences to a data set and writes the result as a new model file.
+
+    Args:
+        model: A shipped model's name, a model file, or an opened model.
+        data: A data set like those that the model will see.
+        out: The model file to write.
+        split: The split to fit on; `test` is refused.
+        method: `temperature`, one number, which keeps every prediction; `vector`, a weight and a bias for each class.
+        name: The new model's name; empty takes that of the file.
+        warn: Receives one line for each record that could not be used; None logs a warning to the logger `mien`.
+
+    Returns:
+        CalibratedModel: its `path`, and figures `before` and `after` on the faces that it was fitted to.
+
+    Raises:
+        DataError: The data lack the split, or the labels or votes that the model was trained on.
+        ModelFileError: There is no such model, or the written file fails its check.
+        OutputError: The file can't be written.
+        MissingExtraError: onnx is not installed.
+
+    Example:
+        >>> import mien
+        >>> mien.calibrate("mien-small", "faces/", "small-calibrated.onnx").after.ece  # doctest: +SKIP
+    """
+    opened = model if isinstance(model, ModelFile) else load_model(model)
+    info = opened.info
+    samples = fitting_split(data, split, size=info.size, channels=info.channels, warn=warn or _log.warning)
+    return write_calibrated(opened, samples, Path(out), method=method, source=data_name(data), split=split, name=name)
 
 
 def write_calibrated(

@@ -33,7 +33,7 @@ def classification_report(evaluation: Evaluation) -> str:
     return "\n".join(lines) + "\n"
 
 
-def key_figures(evaluation: Evaluation) -> list[str]:
+def key_figure_lines(evaluation: Evaluation) -> list[str]:
     """A line per figure: what it is, its value, its 95 % interval or its number of faces."""
     e, boot = evaluation, evaluation.bootstrap_95
     lines = [
@@ -114,7 +114,7 @@ def title(evaluation: Evaluation) -> str:
 
 def report_text(evaluation: Evaluation) -> str:
     """The whole of report.txt."""
-    figures = "\n".join(key_figures(evaluation))
+    figures = "\n".join(key_figure_lines(evaluation))
     return f"{title(evaluation)}\n\n{classification_report(evaluation)}\n{figures}\n"
 
 

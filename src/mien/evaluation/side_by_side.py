@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from mien.data.dataset import Dataset
+from mien.evaluation.evaluate import evaluate
 from mien.evaluation.result import Evaluation, Truth
-from mien.evaluation.shortcuts import evaluate
-from mien.model_file import open_model, split_models
+from mien.model_file import load_model, split_models
 
 
 def evaluate_side_by_side(
@@ -43,7 +43,7 @@ def evaluate_side_by_side(
 
 def _common_truth(models: Sequence[str], warn: Callable[[str], None] | None) -> Truth | None:
     """The labels, if the models were trained on different kinds of ground truth; None lets the evaluation choose."""
-    if len({open_model(name).info.target == "votes" for name in models}) < 2:
+    if len({load_model(name).info.target == "votes" for name in models}) < 2:
         return None
     log = warn or logging.getLogger("mien").warning
     log("the models were trained on votes and on labels: all are measured by --truth label")

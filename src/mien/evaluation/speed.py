@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.evaluation.fitting import fit_faces
-from mien.model_file import ModelFile, open_model
+from mien.model_file import ModelFile, load_model
 
 _WARM_UP, _LEAST, _MOST, _SECONDS = 3, 10, 200, 1.5
 
@@ -48,7 +48,7 @@ class Speed:
 
 def milliseconds_a_face(name: str) -> float:
     """Median time of a model per face, in batches of 64."""
-    model = open_model(name)
+    model = load_model(name)
     face = np.zeros((1, model.info.size, model.info.size, model.info.channels), np.uint8)
     (batch,) = measure_speed([model], face, batch_sizes=(64,)).batches
     return round(batch.p50_ms / batch.batch_size, 3)
@@ -75,12 +75,12 @@ def measure_speed(
         low, high = np.percentile(measured, (50, 95))
         batches.append(BatchSpeed(batch_size, len(measured), float(low), float(high)))
     costs = (
-        ModelCost(m.info.name, m.info.parameters or None, count_macs(m.path), m.path.stat().st_size) for m in models
+        ModelCost(m.info.name, m.info.parameters or None, graph_macs(m.path), m.path.stat().st_size) for m in models
     )
     return Speed(tuple(batches), tuple(costs))
 
 
-def count_macs(path: Path) -> int | None:
+def graph_macs(path: Path) -> int | None:
     """Multiply-adds of a graph's convolutions and matrix products for one face; None without the package onnx, or
     where a shape is unknown.
     """

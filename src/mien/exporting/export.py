@@ -17,18 +17,15 @@ from mien.data.samples import Samples
 from mien.data.toy import toy_faces
 from mien.errors import DataError, ExportError
 from mien.evaluation.fitting import fitting_split, fitting_targets
-from mien.exporting.formats import INT8, Format, find_format, open_quietly
-from mien.exporting.parity import Parity, compare
+from mien.exporting.formats import ACCEPTED_LOSS, INT8, Format, find_format, open_quietly
+from mien.exporting.parity import Parity, compare_outputs
 from mien.files import atomic_folder, atomic_path, make_folder
 from mien.labels import canonical_all
-from mien.model_file import ModelFile, open_model
+from mien.model_file import ModelFile, load_model
 from mien.version import __version__
 
 LABELS_FILE = "labels.json"
 """In an exported folder: labels, input, crop, and where the model came from."""
-
-ACCEPTED_LOSS = 0.5
-"""Points of accuracy that 8-bit numbers may cost."""
 
 _TOY_FACES = 512
 _MOST_FACES = 4096
@@ -107,7 +104,7 @@ def export(
         PosixPath('mien-small-openvino')
     """
     warn = warn or logging.getLogger("mien").warning
-    source = model if isinstance(model, ModelFile) else open_model(model)
+    source = model if isinstance(model, ModelFile) else load_model(model)
     found = find_format(format or ("onnx" if out is not None and Path(out).suffix == ".onnx" else ""))
     if found.name == INT8 and data is None:
         raise ExportError(f"{INT8}: is fitted to faces; give a data set with --data, whose validation split is used")
@@ -181,7 +178,7 @@ def _export_int8(
 
 def _compare(source: ModelFile, form: Format, place: Path, faces: _Faces) -> Parity:
     """Raises ExportError where the probabilities are further apart than the form's bound."""
-    parity = compare(
+    parity = compare_outputs(
         open_quietly(source.path), form.open(place), faces.images, shown=faces.shown, right=faces.right,
         truth=faces.truth,
     )  # fmt: skip

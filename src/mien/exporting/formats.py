@@ -15,6 +15,9 @@ from mien.model_file import ModelFile
 
 INT8 = "onnx-int8"
 
+ACCEPTED_LOSS = 0.5
+"""Points of accuracy that `onnx-int8` may lose: its bound, as its probabilities have none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Format:

@@ -54,7 +54,7 @@ class Parity:
         return self.export_faces_s / self.source_faces_s
 
 
-def compare(
+def compare_outputs(
     source: Runner, export: Runner, faces: NDArray[np.uint8], *, shown: str, right: NDArray[np.int64] | None, truth: str
 ) -> Parity:
     """Runs both on faces uint8 (N, H, W, C). right: int64 (N,), the class that counts as right, -1 where none does.

@@ -19,7 +19,7 @@ from typing import Any
 
 from mien.errors import ExportError
 from mien.files import cannot_write
-from mien.model_file import ModelFile, open_model
+from mien.model_file import ModelFile, load_model
 from mien.version import __version__
 
 RUNTIME_VERSION = "1.30.0"
@@ -108,7 +108,7 @@ def export_web(
     """
     out = out.absolute()
     _check_free(out, force=force)
-    opened = open_model(model)
+    opened = load_model(model)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as hidden:

@@ -66,21 +66,20 @@ def compare_models(
     names: Sequence[str],
 ) -> Outcome:
     """Compares runs on validation. names: of the runs, in the order of `models`."""
-    from mien.evaluation.compare import compare_runs
-    from mien.evaluation.compare_page import write_comparison
+    from mien.evaluation.compare import compare
+    from mien.evaluation.compare_page import PAGE_FILE
 
-    comparison = compare_runs(models, names=names, head=settings.head, warn=context.log)
-    page = write_comparison(comparison, folder)
+    comparison = compare(models, folder, names=names, head=settings.head, warn=context.log)
     best = comparison.runs[0]
     note = f"best: {best.name}, accuracy {best.accuracy:.1%}"
-    return Outcome((page.name,), (StageReport("runs compared", page.name),), note=note)
+    return Outcome((PAGE_FILE,), (StageReport("runs compared", PAGE_FILE),), note=note)
 
 
 def join_models(
     folder: Path, context: Context, *, models: Sequence[Path], data: Path, settings: config.EnsembleTable
 ) -> Outcome:
     """Writes an ensemble for each kind of target that several models were trained on."""
-    from mien.evaluation.shortcuts import ensemble
+    from mien.evaluation.ensemble import ensemble
 
     groups: dict[str, list[ModelFile]] = {}
     for model in open_models(models):
@@ -107,9 +106,9 @@ def evaluate_models(
     folder: Path, context: Context, *, models: Sequence[Path], data: Path, settings: config.EvaluateTable
 ) -> Outcome:
     """Writes figures and all predictions, for each model and split."""
-    from mien.evaluation.evaluate import METRICS_FILE
+    from mien.evaluation.evaluate import evaluate
+    from mien.evaluation.folder import METRICS_FILE
     from mien.evaluation.page import PAGE_FILE
-    from mien.evaluation.shortcuts import evaluate
 
     products, reports, notes = [], [], []
     for model in open_models(models):

@@ -166,7 +166,7 @@ class CompareTable:
     """
 
     models: tuple[str, ...] = ()
-    head: Literal["", "label", "votes"] = default_of(compare.compare_runs, "head")
+    head: Literal["", "label", "votes"] = default_of(compare.compare, "head")
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from mien.faces import FaceDetector, make_detector
 from mien.image_arrays import ColorOrder, Tensor, check_color
 from mien.images import MAX_PIXELS
 from mien.inference import check_device
-from mien.model_file import ModelFile, open_model
+from mien.model_file import ModelFile, load_model
 from mien.recognition.classifier import Classifier, FaceSteps
 from mien.recognition.inputs import images_of, is_in_memory, is_one, name_of, read_image, spread
 from mien.recognition.scheduling import BatchLimit, DetectedImage, batches, run_ahead
@@ -101,7 +101,7 @@ class Recognizer:
         models = [model] if isinstance(model, str | Path | ModelFile) else list(model)
         # Threads that wait busily would take the cores from those that read and detect: half the images a second.
         opened = [
-            m if isinstance(m, ModelFile) else open_model(m, threads=threads, spin=False, device=device) for m in models
+            m if isinstance(m, ModelFile) else load_model(m, threads=threads, spin=False, device=device) for m in models
         ]
         if isinstance(detector, str):
             detector = make_detector(detector, min_face=min_face, threads=threads, device=device)

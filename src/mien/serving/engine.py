@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mien.faces import make_detector
-from mien.model_file import open_model, split_models
+from mien.model_file import load_model, split_models
 from mien.recognition.recognizer import Recognizer
 from mien.recognition.scheduling import BatchLimit, DetectedImage
 from mien.results import ImageResult, ModelSummary
@@ -60,7 +60,7 @@ class Engine:
         self._classifying = ThreadPoolExecutor(1, thread_name_prefix="mien-classify")
         self._summaries: dict[str, ModelSummary] = {}
         for name in settings.models:
-            members = [open_model(part, threads=1, device=settings.device) for part in split_models(name)]
+            members = [load_model(part, threads=1, device=settings.device) for part in split_models(name)]
             called = "+".join(model.info.name for model in members)
             if called in self._summaries:
                 called = f"{called}-{len(self._summaries) + 1}"

@@ -101,11 +101,11 @@ def _need_extra() -> None:
 def _check(settings: ServeSettings) -> None:
     """Raises errors of the settings once, before the workers start."""
     from mien.faces import make_detector
-    from mien.model_file import open_model, split_models
+    from mien.model_file import load_model, split_models
 
     for name in settings.models:
         for part in split_models(name):
-            open_model(part)
+            load_model(part)
     for name in settings.detectors:
         make_detector(name, cascade=settings.cascade, yunet_weights=settings.yunet_weights)
     if settings.token_file:

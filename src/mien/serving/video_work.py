@@ -149,13 +149,13 @@ def work(order: Order, on_report: Callable[[JobReport], None]) -> JobReport:
     from mien.errors import ModelFileError
     from mien.faces import make_detector
     from mien.media.video.opening import open_video
-    from mien.model_file import open_model, split_models
+    from mien.model_file import load_model, split_models
     from mien.recognition.recognizer import Recognizer
     from mien.recognition.watch_files import WatchWriter
 
     cv2.setNumThreads(1)
     folder = Path(order.folder)
-    models = [open_model(part, threads=1) for part in split_models(order.model)]
+    models = [load_model(part, threads=1) for part in split_models(order.model)]
     if ",".join(model.sha256 for model in models) != order.sha256:
         raise ModelFileError("the model file has changed since the server started; restart the server")
     detector = make_detector(

@@ -32,7 +32,7 @@ _LEAST_WIDTH, _SIDE_BY_SIDE, _LEAST_PLOT, _MOST_PLOT = 28, 70, 4, 14
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
+class PlotLine:
     """A line of a plot: its name, its colour, and its points (x, y) from left to right."""
 
     name: str
@@ -127,8 +127,8 @@ class CurvesView:
     def _plots(self, width: int, room: int) -> list[RenderableType]:
         heads = self._heads() if self._history else []
 
-        def curve(name: str, key: str, colour: str) -> Curve:
-            return Curve(name, colour, tuple((row["epoch"], row[key]) for row in self._history))
+        def curve(name: str, key: str, colour: str) -> PlotLine:
+            return PlotLine(name, colour, tuple((row["epoch"], row[key]) for row in self._history))
 
         losses = [curve("train", "train_loss", _TRAIN)] if self._history else []
         losses += [curve(_called(h, heads), f"{h}_loss", c) for h, c in zip(heads, _COLOURS, strict=False)]
@@ -174,7 +174,7 @@ def time_left(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h" if seconds > 5400 else f"{seconds / 60:.0f} min"
 
 
-def plot(title: str, curves: Sequence[Curve], width: int, height: int, last: float) -> Text:
+def plot(title: str, curves: Sequence[PlotLine], width: int, height: int, last: float) -> Text:
     """Curves as `height` + 1 lines of `width` cells: title and names, then the plot over x from 1 to `last`.
 
     The axis goes from the lowest to the highest value; points that are no numbers are left out.
@@ -201,7 +201,7 @@ def plot(title: str, curves: Sequence[Curve], width: int, height: int, last: flo
 
 
 def _canvas(
-    curves: Sequence[Curve], width: int, height: int, x_range: tuple[float, float], y_range: tuple[float, float]
+    curves: Sequence[PlotLine], width: int, height: int, x_range: tuple[float, float], y_range: tuple[float, float]
 ) -> tuple[list[list[int]], list[list[str]]]:
     """The bits and the colour of every cell; where curves cross, the later one has the colour."""
     cells = [[0] * width for _ in range(height)]

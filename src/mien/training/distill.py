@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from mien.crop import fit_face
 from mien.errors import RecipeError
 from mien.files import atomic_path, make_folder
-from mien.model_file import ModelFile, open_model
+from mien.model_file import ModelFile, load_model
 from mien.training.learning_data import Images
 from mien.training.recipe_sections import DistillSettings
 from mien.training.targets import HeadTargets
@@ -68,7 +68,7 @@ def with_teachers(
 
 def _with_head(name: str, targets: tuple[HeadTargets, ...]) -> tuple[ModelFile, HeadTargets]:
     """A teacher, and the head that it teaches."""
-    teacher = open_model(name, threads=torch.get_num_threads())
+    teacher = load_model(name, threads=torch.get_num_threads())
     labels = teacher.info.labels
     heads = [t for t in targets if set(t.labels) == set(labels)]
     if not heads:

@@ -11,7 +11,7 @@ import torch
 
 from mien.config import toml_value
 from mien.errors import RecipeError, log_warning
-from mien.evaluation.compare import Comparison, compare_runs
+from mien.evaluation.compare import Comparison, compare
 from mien.evaluation.compare_page import write_comparison
 from mien.evaluation.validation import VALIDATION_FILE
 from mien.files import atomic_path, make_folder
@@ -104,7 +104,7 @@ def climb_ladder(
     make_folder(out)
     for step, recipe in plan:
         _run(recipe, data, out / step.name, given, trackers, device, watcher, warn)
-    steps = compare_runs([out / step.name for step, _ in plan])
+    steps = compare([out / step.name for step, _ in plan])
     write_comparison(steps, out / COMPARED)
     winner = steps.runs[0].name
     recipe = next(recipe for step, recipe in plan if step.name == winner)
@@ -116,7 +116,7 @@ def climb_ladder(
         optimizer=replace(recipe.optimizer, epochs=epochs),
     )
     _run(longest, data, out / LONGER, given, trackers, device, watcher, warn)
-    both = compare_runs([out / winner, out / LONGER])
+    both = compare([out / winner, out / LONGER])
     write_comparison(both, out / LONGER / COMPARED)
     best = both.runs[0].name
     (model,) = (out / best).glob("*.onnx")

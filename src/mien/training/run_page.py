@@ -58,7 +58,7 @@ def write_run_page(recipe: Recipe, out: Path, faces: Images) -> Path:
     for own, e in zip(answers, found, strict=True):
         if len(answers) > 1:
             page.section(f"Head: {own.head}")
-        sections.key_figures(page, e)
+        sections.add_key_figures(page, e)
         page.text(_gap(own, e))
         sections.classes(page, e)
         if own.head in courses:

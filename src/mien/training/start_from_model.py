@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from mien.config import from_table
 from mien.errors import TrainingError
-from mien.model_file import ModelFile, open_model
+from mien.model_file import ModelFile, load_model
 from mien.training.folded_norms import unfold_norms
 from mien.training.networks import ExpressionNetwork, build_network
 from mien.training.recipe_sections import InputSettings, NetworkSettings
@@ -34,7 +34,7 @@ def network_of_model(
     Raises ModelFileError; TrainingError for a file without a recipe, as of an ensemble; RecipeError for one of a
     later version.
     """
-    opened = open_model(model)
+    opened = load_model(model)
     if not opened.info.recipe:
         raise TrainingError(f"{opened.path}: has no recipe inside, so what network it holds is not known")
     table = tomllib.loads(opened.info.recipe)["network"]
@@ -53,7 +53,7 @@ def start_from_model(
     Works where every convolution of the trunk is followed by its batch norm, as in mien's residual networks. Raises
     ModelFileError; TrainingError where the file has another network.
     """
-    opened = open_model(model)
+    opened = load_model(model)
     path = opened.path
     found = _convolutions(path)
     other = TrainingError(f"{path}: has another network than the recipe's; its convolutions don't fit")
@@ -80,7 +80,7 @@ def start_from_model(
     _fill_heads(network, opened, labels)
     other_head = path.with_name(f"{path.stem}-fer2013.onnx")
     if {"label", "votes"} <= labels.keys() and other_head.is_file():
-        _fill_heads(network, open_model(other_head), {"label": labels["label"]})
+        _fill_heads(network, load_model(other_head), {"label": labels["label"]})
 
 
 def _fill_heads(network: ExpressionNetwork, opened: ModelFile, labels: Mapping[str, tuple[str, ...]]) -> None:
