@@ -153,8 +153,7 @@ def watch(
         privacy: With `out`: hide faces in the drawn video and the plot, `none`, `blur` or `box`.
 
     Returns:
-        Without `out`, an iterator of FrameResult, one for each frame. With `out`, what was written and how it ended,
-        after all frames.
+        Without `out`, an iterator of FrameResult, one for each frame; with it, a summary of what was written.
 
     Raises:
         VideoError: The source can't be opened, or fails before its first frame.
