@@ -45,7 +45,7 @@ _CALIBRATION = (
 _USE = (
     "Outputs are *apparent expressions as raters label them*, not felt emotion. Out of scope: hiring, proctoring, "
     "monitoring of workers or pupils, policing, lie detection, diagnosis, covert use. In the EU, inferring emotions at "
-    "work and in education is forbidden but for medical or safety reasons (AI Act, Art. 5(1)(f)), and people must be "
+    "work and in education is forbidden except for medical or safety reasons (AI Act, Art. 5(1)(f)), and people must be "
     "informed where emotion recognition is used. Everything runs locally; mien retains nothing by default."
 )
 
@@ -143,7 +143,7 @@ def model_card(
         if e.dropped_classes or e.missing_classes:
             lines.append(
                 f"\nOn the ground truth *{truth}*: dropped and renormalised: {', '.join(e.dropped_classes) or 'none'}; "
-                f"classes that the model can't say and gets wrong: {', '.join(e.missing_classes) or 'none'}."
+                f"classes that the model lacks, counted as wrong: {', '.join(e.missing_classes) or 'none'}."
             )
     lines += ["", "## Calibration", "", _CALIBRATION, "", "## Limits", ""]
     lines += [f"- {limit}" for limit in texts.limits]
