@@ -27,12 +27,12 @@ SIDE = 48
 def mien_rates(network: str, batch: int, images: int, epochs: int) -> dict[str, object]:
     """Images/s of each epoch after the first, and the number of parameters."""
     import torch
-    from training import epoch_rates, head_sizes
 
     from mien.training.devices import pick_device
     from mien.training.loop import network_on
     from mien.training.networks import count_parameters
     from mien.training.recipe import load_recipe
+    from training import epoch_rates, head_sizes
 
     changes = (
         f"input.view={SIDE}", "targets.label_smoothing=0", "optimizer.kind=adam", "optimizer.learning_rate=1e-3",

@@ -6,14 +6,13 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from mien.model_file import load_model, shipped_models
 from mien.training.recipe import Recipe
+from places import ROOT
 
-ROOT = Path(__file__).parents[1]
 HEAVY = {"torch", "matplotlib", "pandas", "pyarrow", "onnx", "sklearn", "PIL"}
 
 

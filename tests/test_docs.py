@@ -14,8 +14,8 @@ from mien.data.reading.layouts import READ
 from mien.data.toy import write_toy_folders
 from mien.pipeline import settings as pipeline
 from mien.training.recipe import Recipe
+from places import ROOT
 
-ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 
 

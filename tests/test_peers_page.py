@@ -11,8 +11,9 @@ import pytest
 
 from mien.data.samples import Samples
 from mien.labels import FER2013
+from places import ROOT
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+BENCHMARKS = ROOT / "benchmarks"
 
 
 @pytest.fixture(autouse=True)

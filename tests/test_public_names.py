@@ -22,9 +22,8 @@ from PIL import Image
 import mien
 from mien.faces import yunet
 from mien.media.video.recorder import open_recorder
+from places import ASTRONAUT, ROOT
 
-ROOT = Path(__file__).parents[1]
-ASTRONAUT = "src/mien/examples/astronaut.png"
 WITH_EXAMPLES = (
     "mien.results.faces",
     "mien.results.images",

@@ -6,7 +6,6 @@ import shutil
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -15,8 +14,9 @@ from mien.cli import app
 from mien.errors import ModelFileError
 from mien.model_file import ModelFile, load_model
 from mien.releases import check_model, fetch_model, releases, shipped_models
+from places import ROOT
 
-RESULTS = Path(__file__).parents[1] / "docs/results"
+RESULTS = ROOT / "docs/results"
 
 
 class Quiet(SimpleHTTPRequestHandler):

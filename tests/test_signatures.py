@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from mien.images import describe_file, image_kind
+from places import ROOT
 
 SCENE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8))
 
@@ -91,5 +91,5 @@ def test_what_is_no_image_is_said_in_words(head: bytes, words: str) -> None:
 
 
 def test_the_examples_of_the_package_are_images() -> None:
-    examples = Path(__file__).parents[1] / "src" / "mien" / "examples"
+    examples = ROOT / "src" / "mien" / "examples"
     assert {image_kind(path.read_bytes()[:64]) for path in examples.glob("*.png")} == {"PNG"}

@@ -2,11 +2,11 @@
 
 import re
 from fnmatch import fnmatch
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from places import ROOT
+
 STYLE = ROOT / "docs/style.md"
 KINDS = {".py", ".toml", ".html", ".js", ".css", ".md", ".sh", ".ipynb"}
 FOLDERS = ("src/mien", "docs", "scripts", "examples", "deploy")

@@ -45,8 +45,8 @@ _CALIBRATION = (
 _USE = (
     "Outputs are *apparent expressions as raters label them*, not felt emotion. Out of scope: hiring, proctoring, "
     "monitoring of workers or pupils, policing, lie detection, diagnosis, covert use. In the EU, inferring emotions at "
-    "work and in education is forbidden except for medical or safety reasons (AI Act, Art. 5(1)(f)), and people must be "
-    "informed where emotion recognition is used. Everything runs locally; mien retains nothing by default."
+    "work and in education is forbidden except for medical or safety reasons (AI Act, Art. 5(1)(f)), and people must "
+    "be informed where emotion recognition is used. Everything runs locally; mien retains nothing by default."
 )
 
 

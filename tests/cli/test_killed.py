@@ -1,0 +1,108 @@
+"""Commands that are killed in the middle (SIGKILL), and go on: the same bytes as an undisturbed run."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from made_data import make, tree
+from mien.data.arrays import write_arrays
+from mien.data.export import export_dataset
+from mien.data.toy import write_toy_folders
+from places import ASTRONAUT
+
+# Photographs are read in small chunks here, so that there is something to go on with.
+RUN = "import mien.data.reading.image_files as files; files.CHUNK_BYTES = 1 << 20; from mien.cli import main; main()"
+
+
+def mien(*arguments):
+    return [sys.executable, "-c", RUN, *map(str, arguments)]
+
+
+def run(*arguments):
+    done = subprocess.run(mien(*arguments), capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 3), done.stderr
+
+
+def kill_when(seen, arguments):
+    """Starts a command and kills it as soon as `seen` finds what it waits for; it must not have ended by itself."""
+    process = subprocess.Popen(mien(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not seen():
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "the command ended before it could be killed"
+
+
+def killed_in_the_middle(tmp_path, *arguments):
+    """What a killed and resumed command leaves, beside what an undisturbed one leaves."""
+    run(*arguments, "--out", tmp_path / "whole" / "out")
+    journal = tmp_path / "killed" / ".out.part" / ".journal"
+    kill_when(lambda: list(journal.glob("rows-*.parquet")), (*arguments, "--out", tmp_path / "killed" / "out"))
+    assert not (tmp_path / "killed" / "out").exists()
+    run(*arguments, "--out", tmp_path / "killed" / "out", "--resume")
+    return tree(tmp_path / "killed"), tree(tmp_path / "whole")
+
+
+@pytest.fixture
+def places(tmp_path):
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    return tmp_path
+
+
+def noise(count, side=48):
+    rng = np.random.default_rng(0)
+    images = list(rng.integers(0, 256, (count, side, side, 1), dtype=np.uint8))
+    return make(images, [i % 7 for i in range(count)], ["train" if i % 5 else "test" for i in range(count)])
+
+
+@pytest.fixture(scope="module")
+def faces_csv(tmp_path_factory):
+    place = tmp_path_factory.mktemp("csv") / "fer2013.csv"
+    export_dataset(noise(6000), place, as_="csv")
+    return place
+
+
+def test_import(places, faces_csv):
+    killed, whole = killed_in_the_middle(places, "data", "import", faces_csv)
+    assert killed == whole
+    assert len(whole) == 2
+
+
+@pytest.mark.long
+def test_dedupe(places):
+    data = noise(12_000)
+    data = data.take(np.concatenate([np.arange(12_000), np.arange(0, 600, 2)]))
+    write_arrays(data, places / "in", command="import", settings={})
+    killed, whole = killed_in_the_middle(places, "data", "dedupe", places / "in")
+    assert killed == whole
+    assert {"out/manifest.parquet", "out-groups.csv", "out-groups.png"} < set(whole)
+
+
+def test_crop(places):
+    photographs = places / "photographs"
+    photographs.mkdir()
+    astronaut = ASTRONAUT
+    for i in range(12):
+        shutil.copy(astronaut, photographs / f"{i:02d}.png")
+    (photographs / "99.png").write_bytes(b"no image")
+    killed, whole = killed_in_the_middle(places, "data", "crop", photographs)
+    assert killed == whole
+    assert "out/problems.csv" in whole
+
+
+@pytest.mark.long
+def test_audit(places):
+    write_toy_folders(places / "in", train=210, validation=70, test=0)
+    settings = ("data", "audit", places / "in", "--folds", "2", "--epochs", "1", "--threads", "1")
+    run(*settings, "--out", places / "whole" / "out")
+    part = places / "killed" / ".out.part"
+    kill_when(lambda: list(part.rglob("checkpoint.safetensors")), (*settings, "--out", places / "killed" / "out"))
+    run(*settings, "--out", places / "killed" / "out", "--resume")
+    killed, whole = tree(places / "killed"), tree(places / "whole")
+    assert killed["out/flags.csv"] == whole["out/flags.csv"]
+    assert killed["out/out-of-fold.npy"] == whole["out/out-of-fold.npy"]

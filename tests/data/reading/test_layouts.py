@@ -1,0 +1,685 @@
+"""Whatever people have: folders and lists in the ways they come, each read right or refused, and nothing lost."""
+
+import json
+import shutil
+import zipfile
+
+import cv2
+import numpy as np
+import pytest
+
+from mien.data.importing import plan_import
+from mien.data.readers import open_source
+from mien.data.reading.layouts import READ
+from mien.data.reading.reading import make_choices
+from mien.errors import DataError
+from mien.labels import FER2013
+from places import ROOT
+
+SEVEN = list(FER2013)
+
+
+def png(seed, side=8):
+    return cv2.imencode(".png", np.random.default_rng(seed).integers(0, 256, (side, side), np.uint8))[1].tobytes()
+
+
+def put(root, *names):
+    for seed, name in enumerate(names):
+        place = root / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(png(seed))
+
+
+def read(path, **options):
+    """File -> (split, class), and problems, of a data set; asserts that every file is accounted for."""
+    source = open_source(path, choices=make_choices(**options))
+    names = (*source.label_names, None)
+    found, problems, consumed = {}, {}, 0
+    for chunk in source.chunks():
+        columns = (chunk.columns[c].tolist() for c in ("source", "split", "label"))
+        found |= {s: (split, names[label]) for s, split, label in zip(*columns, strict=True)}
+        problems |= {p.source: p.reason for p in chunk.problems}
+        consumed += chunk.consumed
+    assert consumed == source.total
+    return found, problems, source
+
+
+def counted(found):
+    """(split, class) -> how many."""
+    counts = {}
+    for key in found.values():
+        counts[key] = counts.get(key, 0) + 1
+    return counts
+
+
+def zipped(folder, path):
+    with zipfile.ZipFile(path, "w") as file:
+        for place in sorted(folder.rglob("*")):
+            if place.is_file():
+                file.write(place, place.relative_to(folder))
+    return path
+
+
+def everywhere(folder, expected, **options):
+    """That a set is read as expected as it is, a second time, in a ZIP, one folder deeper, and with stray files."""
+    found, problems, source = read(folder, **options)
+    assert counted(found) == expected, source.reading.lines()
+    assert not problems, problems
+    assert read(folder, **options)[2].fingerprint == source.fingerprint
+    if "root" not in options:
+        assert counted(read(zipped(folder, folder.parent / "set.zip"), **options)[0]) == expected
+        deeper = folder.parent / "deeper/archive"
+        shutil.copytree(folder, deeper)
+        assert counted(read(deeper.parent, **options)[0]) == expected
+    (folder / "README.txt").write_text("Faces of our laboratory; for research only.\nCite us.\n")
+    (folder / "logo.png").write_bytes(png(99))
+    (folder / "notes.pdf").write_bytes(b"%PDF-1.4\n\x00\x01")
+    (folder / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0")
+    found, problems, source = read(folder, **options)
+    assert counted(found) == expected, source.reading.lines()
+    assert set(problems) == {"README.txt", "logo.png", "notes.pdf"}
+
+
+def test_the_documentation_lists_the_layouts_that_are_read():
+    table = (ROOT / "docs/data.md").read_text("utf-8").partition("| layout | recognised by |")[2]
+    rows = table.partition("\n\n")[0].splitlines()[2:]
+    assert [row.split("|")[1].strip() for row in rows] == list(READ)
+
+
+FOLDERS = {
+    "expressions": (["happy/1.png", "sad/1.png"], {("", "happy"): 1, ("", "sad"): 1}),
+    "own classes": (["engaged/1.png", "bored/1.png", "bored/2.png"], {("", "engaged"): 1, ("", "bored"): 2}),
+    "pain": (["pain/1.png", "no_pain/1.png"], {("", "pain"): 1, ("", "no_pain"): 1}),
+    "numbers": ([f"{i}/1.png" for i in range(7)], {("", str(i)): 1 for i in range(7)}),
+    "numbers with splits": (["train/0/1.png", "train/1/1.png", "test/0/1.png"],
+                            {("train", "0"): 1, ("train", "1"): 1, ("test", "0"): 1}),
+    "prefixes": ([f"{i}_{name}/1.png" for i, name in enumerate(SEVEN)], {("", name): 1 for name in SEVEN}),
+    "prefixes and splits": (["01_train/1. Angry/a.png", "02_test/4 - HAPPY/a.png"],
+                            {("train", "angry"): 1, ("test", "happy"): 1}),
+    "words around": (["happy_faces/1.png", "sad-face/1.png", "AngryImages/1.png"],
+                     {("", "happy"): 1, ("", "sad"): 1, ("", "angry"): 1}),
+    "Chinese": (["愤怒/1.png", "高兴/1.png"], {("", "angry"): 1, ("", "happy"): 1}),
+    "French": (["colère/1.png", "joie/1.png", "peur/1.png"], {("", "angry"): 1, ("", "happy"): 1, ("", "fear"): 1}),
+    "German": (["Freude/1.png", "Überraschung/1.png"], {("", "happy"): 1, ("", "surprise"): 1}),
+    "upper case": (["TRAIN/HAPPY/1.PNG", "TEST/SAD/1.PNG"], {("train", "happy"): 1, ("test", "sad"): 1}),
+    "train_set": (["train_set/happy/1.png", "train_set/sad/1.png", "val_set/happy/1.png"],
+                  {("train", "happy"): 1, ("train", "sad"): 1, ("validation", "happy"): 1}),
+    "Training Set": (["Training Set/happy/1.png", "Test Set/sad/1.png"],
+                     {("train", "happy"): 1, ("test", "sad"): 1}),
+    "FER2013Train": (["FER2013Train/happy/1.png", "FER2013Valid/sad/1.png", "FER2013Test/sad/1.png"],
+                     {("train", "happy"): 1, ("validation", "sad"): 1, ("test", "sad"): 1}),
+    "train, dev, holdout": (["train/zen/1.png", "train/zest/2.png", "dev/zen/1.png", "holdout/zest/1.png"],
+                            {("train", "zen"): 1, ("train", "zest"): 1, ("validation", "zen"): 1, ("test", "zest"): 1}),
+    "eval, tests": (["train/happy/1.png", "eval/happy/1.png", "tests/happy/1.png"],
+                    {("train", "happy"): 1, ("validation", "happy"): 1, ("test", "happy"): 1}),
+    "splits below classes": (["happy/train/1.png", "happy/test/1.png", "sad/train/1.png"],
+                             {("train", "happy"): 1, ("test", "happy"): 1, ("train", "sad"): 1}),
+    "people above classes": (["S01/happy/1.png", "S01/sad/1.png", "S02/happy/1.png", "S02/sad/1.png"],
+                             {("", "happy"): 2, ("", "sad"): 2}),
+    "people above own classes": (["S01/bored/1.png", "S01/awake/1.png", "S02/bored/1.png", "S02/awake/1.png"],
+                                 {("", "bored"): 2, ("", "awake"): 2}),
+    "people below classes": (["happy/S01/1.png", "happy/S02/1.png", "sad/S01/1.png", "sad/S02/1.png"],
+                             {("", "happy"): 2, ("", "sad"): 2}),
+    "people below splits": (["train/S01/happy/1.png", "train/S02/sad/1.png", "test/S03/happy/1.png"],
+                            {("train", "happy"): 1, ("train", "sad"): 1, ("test", "happy"): 1}),
+    "splits with more words": (["my_train_48x48/happy/1.png", "my_val_48x48/sad/1.png"],
+                               {("train", "happy"): 1, ("validation", "sad"): 1}),
+    "splits in Spanish": (["entrenamiento/happy/1.png", "prueba/sad/1.png"],
+                          {("train", "happy"): 1, ("test", "sad"): 1}),
+    "splits in Chinese": (["训练集/happy/1.png", "测试集/sad/1.png"], {("train", "happy"): 1, ("test", "sad"): 1}),
+    "trainval": (["trainval/happy/1.png", "trainval/sad/1.png", "test/happy/1.png"],
+                 {("train", "happy"): 1, ("train", "sad"): 1, ("test", "happy"): 1}),
+    "split and class in one name": (["train_happy/1.png", "train_sad/1.png", "Test-Happy/1.png"],
+                                    {("train", "happy"): 1, ("train", "sad"): 1, ("test", "happy"): 1}),
+    "split and class below a split": (["train/train_happy/1.png", "train/train_sad/1.png", "test/happy_test/1.png"],
+                                      {("train", "happy"): 1, ("train", "sad"): 1, ("test", "happy"): 1}),
+    "short forms": ([f"{code}/1.png" for code in ("AN", "DI", "FE", "HA", "NE", "SA", "SU")],
+                    {("", name): 1 for name in SEVEN}),
+    "plurals and adverbs": (["Felices/1.png", "Tristes/1.png", "Sadly_angry/1.png", "not_happy/1.png"],
+                            {("", "happy"): 1, ("", "sad"): 1, ("", "sadly_angry"): 1, ("", "not_happy"): 1}),
+    "letters that keyboards lack": (["degout/1.png", "wuetend/1.png", "Colère/1.png".replace("Col", "triste_col")],
+                                    {("", "disgust"): 1, ("", "angry"): 1, ("", "triste_colère"): 1}),
+    "two levels above people": (["NI/Strong/P001/Anger/1.png", "VL/Strong/P001/Joy/1.png", "VL/Weak/P002/Joy/1.png"],
+                                {("", "angry"): 1, ("", "happy"): 2}),
+    "a class called none": (["none/1.png", "happy/1.png"], {("", "none"): 1, ("", "happy"): 1}),
+    "images between": (["train/images/happy/1.png", "train/images/sad/1.png", "test/images/happy/1.png"],
+                       {("train", "happy"): 1, ("train", "sad"): 1, ("test", "happy"): 1}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", FOLDERS)
+def test_folders(tmp_path, case):
+    names, expected = FOLDERS[case]
+    put(tmp_path / "set", *names)
+    everywhere(tmp_path / "set", expected)
+
+
+def test_people_in_folders_are_known(tmp_path):
+    put(tmp_path, *(f"{who}/{name}/1.png" for who in ("S01", "S02") for name in ("happy", "sad")))
+    chunk = next(open_source(tmp_path).chunks())
+    assert sorted(chunk.columns["identity"].tolist()) == ["S01", "S01", "S02", "S02"]
+
+
+def test_an_empty_class_folder_is_reported(tmp_path):
+    put(tmp_path, "train/happy/1.png", "train/sad/1.png", "test/happy/1.png")
+    (tmp_path / "test/sad").mkdir()
+    found, problems, source = read(tmp_path)
+    assert (len(found), problems) == (3, {})
+    assert source.reading.notes == ("the class folder test/sad holds no images",)
+
+
+def test_what_folders_mean_can_be_said(tmp_path):
+    put(tmp_path, "a/0/1.png", "a/1/1.png", "extra/0/1.png")
+    found, problems, _ = read(tmp_path, labels="bored,engaged", split_map="a=train,extra=test")
+    assert counted(found) == {("train", "bored"): 1, ("train", "engaged"): 1, ("test", "bored"): 1}
+    assert not problems
+    with pytest.raises(DataError, match="no split 'b', which --split-map names; it has a"):
+        read(tmp_path, split_map="a=train,b=test")
+    with pytest.raises(DataError, match="expected pairs such as"):
+        read(tmp_path, split_map="a=holdout")
+    put(tmp_path / "two", "happy/1.png", "joy/1.png", "zen/1.png")
+    with pytest.raises(DataError, match="both 'happy'; rename one"):
+        read(tmp_path / "two")
+    found, _, _ = read(tmp_path / "two", labels="joy=happy,happy=happy,zen=-")
+    assert counted(found) == {("", "happy"): 2}
+
+
+def test_files_are_images_by_their_content(tmp_path):
+    put(
+        tmp_path, *(f"happy/{name}" for name in ("1.png", "a.jpe", "b.jpg_large", "c", "d.dib", "e.pjpeg")), "sad/1.png"
+    )
+    (tmp_path / "happy/f.png").write_text("no image")
+    (tmp_path / "happy/g.dat").write_bytes(b"\x00\x01\x02")
+    found, problems, _ = read(tmp_path)
+    assert counted(found) == {("", "happy"): 6, ("", "sad"): 1}
+    assert set(problems) == {"happy/f.png", "happy/g.dat"}
+
+
+# Lists
+
+
+def write_list(root, text, name="list.csv", encoding="utf-8"):
+    root.mkdir(parents=True, exist_ok=True)
+    (root / name).write_bytes(text.encode(encoding))
+
+
+PAIRS = {("", "happy"): 1, ("", "sad"): 1, ("", "angry"): 1}
+LISTS = {
+    "image,label": ("list.csv", "image,label\na.png,happy\nb.png,sad\nimg/c.png,Anger\n"),
+    "image_name": ("list.csv", "image_name,label\na.png,happy\nb.png,sad\nimg/c.png,angry\n"),
+    "pth": ("labels.csv", ",pth,label,relFCs\n0,a.png,happy,0.5\n1,b.png,sad,0.7\n2,img/c.png,angry,0.1\n"),
+    "Image Path": ("l.csv", "Image Path,Emotion\na.png,happy\nb.png,sad\nimg/c.png,angry\n"),
+    "semicolons": ("l.csv", "path;label\na.png;happy\nb.png;sad\nimg/c.png;angry\n"),
+    "tabs": ("l.tsv", "file\texpression\na.png\thappy\nb.png\tsad\nimg/c.png\tangry\n"),
+    "bars": ("l.txt", "file|class\na.png|happy\nb.png|sad\nimg/c.png|angry\n"),
+    "blanks": ("train_list.lst", "a.png happy\nb.png sad\nimg/c.png angry\n"),
+    "no header": ("l.csv", "a.png,happy\nb.png,sad\nimg/c.png,angry\n"),
+    "no header, label first": ("l.csv", "happy,a.png\nsad,b.png\nangry,img/c.png\n"),
+    "number,exp": ("l.csv", "number,exp\na,happy\nb,sad\nc,angry\n"),
+    "JSON lines": ("metadata.jsonl", '{"file_name": "a.png", "label": "happy"}\n'
+                   '{"file_name": "b.png", "label": "sad"}\n'
+                   '{"file_name": "img/c.png", "label": "angry"}\n'),
+    "JSON": ("l.json", json.dumps([{"image": "a.png", "emotion": "happy"}, {"image": "b.png", "emotion": "sad"},
+                                   {"image": "c.png", "emotion": "angry"}])),
+    "Windows": ("l.csv", "image,label\n.\\a.png,happy\nb.png,sad\nimg\\c.png,angry\n"),
+    "absolute": ("l.csv", "image,label\n/home/me/set/a.png,happy\nC:\\data\\b.png,sad\nD:\\x\\img\\c.png,angry\n"),
+    "quotes": ("l.csv", '"image","label"\n"a.png","happy"\n"b.png","sad"\n"img/c.png","angry"\n'),
+    "unknown titles": ("l.csv", "Bild;Klasse;Wert\na.png;Freude;0,5\nb.png;Trauer;0,1\nimg/c.png;Wut;0,2\n"),
+    "names and numbers": ("l.csv", "image,label,emotion\na.png,4,happy\nb.png,0,sad\nimg/c.png,1,angry\n"),
+    "a JSON object": ("l.json", json.dumps({"a.png": "happy", "b.png": "sad", "img/c.png": "angry"}, indent=1)),
+    "Excel": ("l.csv", "sep=;\r\nBild;Klasse;Wert\r\na.png;Freude;0,5\r\nb.png;Trauer;1\r\nimg/c.png;Wut;0\r\n"),
+    "titles above": ("l.csv", "# by me\nFaces of 2020\n\nimage,label\na.png,happy\nb.png,sad\nimg/c.png,angry\n"),
+    "colons": ("l.txt", "a.png: happy\nb.png: sad\nimg/c.png: angry\n"),
+    "no suffix": ("labels", "a.png,happy\nb.png,sad\nimg/c.png,angry\n"),
+    "single quotes": ("l.csv", "'image','label'\n'a.png','happy'\n'b.png','sad'\n'img/c.png','angry'\n"),
+    "numbered, no header": ("l.csv", "0,a.png,happy\n1,b.png,sad\n2,img/c.png,angry\n"),
+    "addresses": ("l.csv", "image,label\nhttps://x.y/a.png?v=1,happy\ns3://b/b.png,sad\nfile:///h/img/c.png,angry\n"),
+    "from a folder above": ("l.csv", "image,label\na.png,happy\nb.png,sad\nfaces/all/img/c.png,angry\n"),
+    "numbers that names explain": ("l.csv", "image,label,feeling\na.png,6,happy\nb.png,0,sad\nimg/c.png,3,angry\n"),
+    "other words for label": ("l.csv", "image,expression_label,age\na.png,happy,3\nb.png,sad,4\nimg/c.png,angry,5\n"),
+    "yes and no": ("l.csv", "image,angry,happy,sad,hat\na.png,False,True,False,True\nb.png,False,False,True,True\n"
+                   "img/c.png,True,False,False,False\n"),
+    "a list in a cell": ("l.csv", "image;label\na.png;['happy']\nb.png;['sad']\nimg/c.png;['angry']\n"),
+    "JSON, wrapped": ("l.json", json.dumps({"version": 1, "data": [{"image": "a.png", "label": "happy"},
+                      {"image": "b.png", "label": "sad"}, {"image": "img/c.png", "label": "angry"}]})),
+    "JSON of objects": ("l.json", json.dumps({"a.png": {"emotion": "happy", "age": 3}, "b.png": {"emotion": "sad"},
+                                              "img/c.png": {"emotion": "angry"}})),
+    "JSON by class": ("l.json", json.dumps({"happy": ["a.png"], "sad": ["b.png"], "angry": ["img/c.png"]})),
+    "JSON pairs": ("l.json", json.dumps([["a.png", "happy"], ["b.png", "sad"], ["img/c.png", "angry"]])),
+    "JSON columns": ("l.json", json.dumps({"image": ["a.png", "b.png", "img/c.png"],
+                                           "label": ["happy", "sad", "angry"]})),
+    "pandas columns": ("l.json", json.dumps({"image": {"0": "a.png", "1": "b.png", "2": "img/c.png"},
+                                             "label": {"0": "happy", "1": "sad", "2": "angry"}})),
+    "pandas split": ("l.json", json.dumps({"columns": ["image", "label"], "index": [0, 1, 2],
+                                           "data": [["a.png", "happy"], ["b.png", "sad"], ["img/c.png", "angry"]]})),
+    "JSON labels in objects": ("l.json", json.dumps([{"image": "a.png", "label": {"name": "happy", "id": 3}},
+                               {"image": "b.png", "label": {"name": "sad", "id": 4}},
+                               {"image": "img/c.png", "label": {"name": "angry", "id": 0}}])),
+    "one-hot": ("_classes.csv", "filename, angry, happy, sad\na.png,0,1,0\nb.png,0,0,1\nimg/c.png,1,0,0\n"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", LISTS)
+def test_lists(tmp_path, case):
+    name, text = LISTS[case]
+    root = tmp_path / "set"
+    put(root, "a.png", "b.png", "img/c.png")
+    write_list(root, text, name)
+    expected = {("train", k): n for (_, k), n in PAIRS.items()} if name.startswith("train") else PAIRS
+    everywhere(root, expected)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_encodings_of_lists(tmp_path, encoding, end):
+    put(tmp_path / "set", "ä.png", "b.png")
+    text = "image,label\nä.png,happy\nb.png,sad\n".replace("\n", end)
+    write_list(tmp_path / "set", text, encoding=encoding)
+    everywhere(tmp_path / "set", {("", "happy"): 1, ("", "sad"): 1})
+
+
+def test_a_list_in_another_encoding_is_refused(tmp_path):
+    put(tmp_path, "a.png")
+    write_list(tmp_path, "image,label\na.png,fröhlich\n", encoding="latin-1")
+    with pytest.raises(DataError, match="not UTF-8"):
+        read(tmp_path / "list.csv")
+
+
+CLASS_FILES = {
+    "classes.txt": "sad\nhappy\nangry\n",
+    "labels.txt": "0: sad\n1: happy\n2: angry\n",
+    "label_map.json": json.dumps({"0": "sad", "1": "happy", "2": "angry"}),
+    "class_to_idx.json": json.dumps({"sad": 0, "happy": 1, "angry": 2}),
+}
+
+
+@pytest.mark.parametrize("file", CLASS_FILES)
+@pytest.mark.parametrize("kind", ["list", "folders", "pixels"])
+def test_a_file_of_class_names_explains_numbers(tmp_path, file, kind):
+    root = tmp_path / "set"
+    numbers = {"a.png": 1, "b.png": 0, "img/c.png": 2}
+    put(root, *(f"{n}/x.png" if kind == "folders" else name for name, n in numbers.items() if kind != "pixels"))
+    lines = {"list": "image,label\n" + "".join(f"{name},{n}\n" for name, n in numbers.items()),
+             "pixels": "label,pixels\n" + "".join(f"{n},1 2 3 4\n" for n in numbers.values())}  # fmt: skip
+    if kind in lines:
+        write_list(root, lines[kind])
+    write_list(root, CLASS_FILES[file], file)
+    found, problems, source = read(root)
+    assert counted(found) == PAIRS
+    assert not problems
+    assert source.reading.labels.said == (f"0 sad, 1 happy, 2 angry (named in {file})",)
+
+
+def test_files_of_class_names_that_differ_are_refused(tmp_path):
+    put(tmp_path, "a.png")
+    write_list(tmp_path, "image,label\na.png,0\n")
+    write_list(tmp_path, "sad\nhappy\n", "classes.txt")
+    write_list(tmp_path, "happy\nsad\n", "labels.txt")
+    with pytest.raises(DataError, match=r"classes.txt and labels.txt name the numbers differently"):
+        read(tmp_path)
+
+
+def test_several_labels_in_a_cell_are_problems(tmp_path):
+    put(tmp_path, "a.png", "b.png", "c.png", "d.png")
+    write_list(tmp_path, "image;label\na.png;happy\nb.png;happy,sad\nc.png;['happy', 'bored']\nd.png;[\"bored\"]\n")
+    found, problems, _ = read(tmp_path)
+    assert found == {"a.png": ("", "happy"), "d.png": ("", "bored")}
+    assert problems["list.csv:3"] == "'happy,sad' are several labels; expected one"
+
+
+def test_votes_and_scores_are_no_labels(tmp_path):
+    put(tmp_path, "a.png", "b.png")
+    write_list(tmp_path, "image,angry,happy,sad\na.png,0.1,0.8,0.1\nb.png,0.7,0.2,0.1\n")
+    with pytest.raises(DataError, match="its columns angry, happy, sad hold votes or scores, not one class"):
+        read(tmp_path / "list.csv")
+    assert "hold votes or scores" in read(tmp_path)[1]["list.csv"]
+
+
+def test_lists_of_predictions_label_nothing(tmp_path):
+    put(tmp_path, "a.png", "b.png")
+    write_list(tmp_path, "image,label\na.png,happy\n", "labels.csv")
+    write_list(tmp_path, "image,label\na.png,sad\nb.png,sad\n", "sample_submission.csv")
+    found, problems, _ = read(tmp_path)
+    assert found == {"a.png": ("", "happy")}
+    assert "holds predictions" in problems["sample_submission.csv"]
+
+
+def test_lines_that_contradict_each_other_are_problems(tmp_path):
+    put(tmp_path, "a.png", "b.png")
+    write_list(tmp_path, "image,label\na.png,happy\na.png,sad\nb.png,sad\n")
+    found, problems, _ = read(tmp_path)
+    assert found == {"b.png": ("", "sad")}
+    assert problems == {"a.png": "has the labels 'happy' and 'sad'"}
+
+
+def test_a_first_row_of_data_is_no_header(tmp_path):
+    put(tmp_path, "b.png", "c.png")
+    for first in ("gone.png,angry", "gone,angry", "7,happy", "b.png,class"):
+        write_list(tmp_path, f"{first}\nb,happy\nc,sad\n")
+        _, problems, source = read(tmp_path)
+        assert source.total - len(source.unused) == 3, first
+        assert any(name in ("list.csv:1", "b.png") for name in problems), first
+
+
+def test_a_name_that_contradicts_its_number_is_a_problem(tmp_path):
+    put(tmp_path, *(f"{i}.png" for i in range(60)))
+    lines = [f"{i}.png,{i % 2},{'happy' if i % 2 or i == 50 else 'sad'}\n" for i in range(60)]
+    write_list(tmp_path, "image,label,called\n" + "".join(lines))
+    found, problems, _ = read(tmp_path)
+    assert (len(found), problems["list.csv:52"]) == (59, "'happy' here, and 'sad' where the number is 0 too")
+
+
+def test_what_a_program_predicted_explains_no_numbers(tmp_path):
+    put(tmp_path, *(f"{i}.png" for i in range(3)))
+    write_list(tmp_path, "image,label,predicted\n0.png,0,happy\n1.png,1,sad\n2.png,2,angry\n")
+    with pytest.raises(DataError, match="nothing says what they mean"):
+        read(tmp_path)
+
+
+def test_delimiters_in_the_texts_of_a_column(tmp_path):
+    put(tmp_path, "a.png", "b.png")
+    write_list(tmp_path, "image;label;note\na.png;happy;so, so, so, so\nb.png;sad;no, no, no, no\n")
+    assert counted(read(tmp_path)[0]) == {("", "happy"): 1, ("", "sad"): 1}
+
+
+def test_names_with_blanks_in_a_list_of_blanks(tmp_path):
+    put(tmp_path, "my face.png", "b.png")
+    write_list(tmp_path, "my face.png happy\nb.png sad\n", "list.txt")
+    assert counted(read(tmp_path / "list.txt")[0]) == {("", "happy"): 1, ("", "sad"): 1}
+
+
+def test_images_in_a_folder_of_a_split_beside_classes_are_problems(tmp_path):
+    put(tmp_path, "happy/1.png", "sad/1.png", "test/1.png", "images/1.png")
+    found, problems, _ = read(tmp_path)
+    assert counted(found) == {("", "happy"): 1, ("", "sad"): 1}
+    assert set(problems) == {"test/1.png", "images/1.png"}
+
+
+def test_a_folder_of_another_class_in_a_class_folder_is_left_out(tmp_path):
+    put(tmp_path, "happy/1.png", "happy/sad/2.png", "sad/3.png")
+    found, problems, source = read(tmp_path)
+    assert (len(found), list(problems)) == (2, ["happy/sad/2.png"])
+    assert "happy/sad lies in the folder of another class; its images are left out" in source.reading.notes
+
+
+def test_lists_of_splits_beside_class_folders(tmp_path):
+    put(tmp_path, "happy/1.png", "sad/1.png")
+    write_list(tmp_path, "happy/1.png\nhappy/9.png\n", "train.txt")
+    write_list(tmp_path, "sad/1.png\n", "test.txt")
+    found, problems, source = read(tmp_path)
+    assert counted(found) == {("train", "happy"): 1, ("test", "sad"): 1}
+    assert not problems
+    assert "train.txt: 1 lines name no image of the set" in source.reading.notes
+
+
+def test_raf_db_counted_from_0_is_refused(tmp_path):
+    put(tmp_path, *(f"train_0000{i}_aligned.jpg" for i in range(1, 8)))
+    write_list(tmp_path, "image,label\n" + "".join(f"train_0000{i}_aligned.jpg,{i - 1}\n" for i in range(1, 8)))
+    with pytest.raises(DataError, match=r"RAF-DB's order has 1 to 7: counted from 0\? Say it:  --labels 0=surprise"):
+        read(tmp_path)
+
+
+def test_what_is_packed_is_refused_with_what_to_do(tmp_path):
+    (tmp_path / "faces.dat").write_bytes(b"PAR1 and so on")
+    with pytest.raises(DataError, match=r"holds a Parquet file \(faces.dat\) and no images; end its name in .parquet"):
+        read(tmp_path)
+
+
+def test_splits_of_lists(tmp_path):
+    put(tmp_path / "column", "a.png", "b.png", "c.png")
+    write_list(tmp_path / "column", "image,label,set\na.png,happy,train\nb.png,sad,Testing\nc.png,sad,later\n")
+    found, problems, _ = read(tmp_path / "column")
+    assert counted(found) == {("train", "happy"): 1, ("test", "sad"): 1}
+    assert "'later' is no split" in problems["list.csv:4"]
+    found, problems, _ = read(tmp_path / "column", split_map="later=validation")
+    assert found["c.png"] == ("validation", "sad")
+    put(tmp_path / "files", "images/a.png", "images/b.png")
+    for split, line in (("train", "images/a.png happy"), ("test", "images/b.png sad")):
+        write_list(tmp_path / "files", line + "\n", f"{split}.txt")
+    everywhere(tmp_path / "files", {("train", "happy"): 1, ("test", "sad"): 1})
+
+
+def test_columns_and_root_can_be_said(tmp_path):
+    put(tmp_path / "elsewhere", "deep/a.png", "deep/b.png")
+    write_list(tmp_path / "set", "what,who,when\nx,deep/a.png,happy\ny,deep/b.png,sad\n")
+    with pytest.raises(DataError, match=r"its columns are what, who, when; .*--image-column and --label-column"):
+        read(tmp_path / "set/list.csv")
+    options = {"image_column": "who", "label_column": "when", "root": tmp_path / "elsewhere"}
+    found, _, _ = read(tmp_path / "set/list.csv", **options)
+    assert found == {"deep/a.png": ("", "happy"), "deep/b.png": ("", "sad")}
+    found, _, _ = read(tmp_path / "set/list.csv", **options | {"image_column": "2", "label_column": "3"})
+    assert len(found) == 2
+    with pytest.raises(DataError, match="no column 'whom'; it has what, who, when"):
+        read(tmp_path / "set/list.csv", **options | {"image_column": "whom"})
+    with pytest.raises(DataError, match="no such folder"):
+        read(tmp_path / "set/list.csv", root=tmp_path / "nowhere")
+
+
+def test_a_list_without_the_column_that_the_user_names_is_passed_over(tmp_path):
+    put(tmp_path, "a.png", "b.png")
+    write_list(tmp_path, "image,what\na.png,bored\nb.png,awake\n")
+    write_list(tmp_path, "a,b\n1,2\n", "other.csv")
+    found, problems, _ = read(tmp_path, label_column="what")
+    assert counted(found) == {("", "bored"): 1, ("", "awake"): 1}
+    assert "no column 'what'" in problems["other.csv"]
+
+
+def test_columns_of_a_set_that_has_none_are_refused(tmp_path):
+    put(tmp_path, "happy/a.png", "sad/b.png")
+    with pytest.raises(DataError, match="is read as class folders without splits; --image-column, --label-column and"):
+        read(tmp_path, label_column="what")
+
+
+def test_a_plan_of_nothing_is_refused(tmp_path):
+    put(tmp_path, "happy/a.png", "sad/b.png")
+    for place in tmp_path.glob("*/*.png"):
+        place.write_bytes(b"")
+    with pytest.raises(DataError, match=r"no sample can be read of 2; first: happy/a.png: is empty"):
+        plan_import(tmp_path, check=False)
+
+
+def test_images_that_no_line_names_are_told(tmp_path):
+    put(tmp_path, "a.png", "b.png")
+    write_list(tmp_path, "image,label\na.png,happy\n")
+    found, problems, _ = read(tmp_path)
+    assert found == {"a.png": ("", "happy")}
+    assert problems == {"b.png": "is not named in list.csv"}
+
+
+def test_several_lists_of_the_same_images(tmp_path):
+    put(tmp_path, "a.png", "b.png", "c.png")
+    write_list(tmp_path, "image,label\na.png,happy\nb.png,sad\nc.png,sad\n", "all.csv")
+    write_list(tmp_path, "image,label,age\na.png,happy,30\n", "train.csv")
+    write_list(tmp_path, "image,label\nb.png,sad\nc.png,happy\n", "test.csv")
+    found, problems, source = read(tmp_path)
+    assert found == {"a.png": ("train", "happy"), "b.png": ("test", "sad"), "c.png": ("test", "happy")}
+    assert problems == {"c.png": "'sad' here and 'happy' in another line"}
+    assert "2 lines name an image again, with the same label" in source.reading.notes
+
+
+def test_a_list_without_known_labels_is_named(tmp_path):
+    put(tmp_path, "a.png", "b.png")
+    write_list(tmp_path, "image,valence\na.png,0.1\nb.png,0.2\n")
+    found, problems, source = read(tmp_path)
+    assert (len(found), list(problems)) == (2, ["list.csv"])
+    assert any("list.csv names images, but none of its columns (image, valence)" in n for n in source.reading.notes)
+
+
+def test_paths_that_more_than_one_image_could_be(tmp_path):
+    put(tmp_path, "x/1.png", "y/1.png")
+    write_list(tmp_path, "image,label\n1.png,happy\nx/1.png,sad\n")
+    found, problems, _ = read(tmp_path)
+    assert found == {"x/1.png": ("", "sad")}
+    assert "'1.png': may be x/1.png or y/1.png; write the path" in problems["list.csv:2"]
+
+
+# Numbers
+
+
+@pytest.mark.parametrize("form", [str, lambda i: f"{i}.0", lambda i: f" {i}"])
+@pytest.mark.parametrize("kind", ["list", "pixels", "JSON"])
+def test_numbers_mean_the_same_in_every_container(tmp_path, form, kind):
+    put(tmp_path, *(f"{i}.png" for i in range(7)))
+    lines = {
+        "list": ("l.csv", "image,label\n" + "".join(f"{i}.png,{form(i)}\n" for i in range(7))),
+        "pixels": ("l.csv", "emotion,pixels,Usage\n" + "".join(f"{form(i)},1 2 3 4,Training\n" for i in range(7))),
+        "JSON": ("l.jsonl", "".join(json.dumps({"image": f"{i}.png", "label": form(i)}) + "\n" for i in range(7))),
+    }
+    name, text = lines[kind]
+    write_list(tmp_path, text, name)
+    found, _, source = read(tmp_path / name)
+    assert [label for _, label in found.values()] == SEVEN
+    assert source.reading.labels.assumed == "fer2013"
+    assert "FER2013's order; not stated in the file" in source.reading.labels.said[0]
+
+
+@pytest.mark.parametrize("numbers", [range(1, 8), range(8), [0, 1], [0, 3, 6], [2], range(10), range(100, 107)])
+def test_numbers_that_nothing_explains_are_refused(tmp_path, numbers):
+    put(tmp_path, *(f"{i}.png" for i in numbers))
+    write_list(tmp_path, "image,label\n" + "".join(f"{i}.png,{i}\n" for i in numbers))
+    with pytest.raises(DataError, match=r"nothing says what they mean; name them with .*--labels") as caught:
+        read(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_numbers_can_be_named(tmp_path):
+    put(tmp_path, *(f"{i}.png" for i in range(1, 8)))
+    write_list(tmp_path, "image,label\n" + "".join(f"{i}.png,{i}\n" for i in range(1, 8)))
+    raf = ["surprise", "fear", "disgust", "happy", "sad", "angry", "neutral"]
+    (tmp_path.parent / "map.toml").write_text("[labels]\n" + "".join(f'{i} = "{n}"\n' for i, n in enumerate(raf, 1)))
+    (tmp_path.parent / "map.csv").write_text("".join(f"{i},{n}\n" for i, n in enumerate(raf, 1)))
+    for given in ("raf-db", ",".join(raf), ",".join(f"{i}={n}" for i, n in enumerate(raf, 1)),
+                  str(tmp_path.parent / "map.toml"), str(tmp_path.parent / "map.csv")):  # fmt: skip
+        found, _, source = read(tmp_path, labels=given)
+        assert [found[f"{i}.png"][1] for i in range(1, 8)] == raf
+        assert not source.reading.labels.assumed
+    with pytest.raises(DataError, match="has 3 names; the labels are 1 to 7"):
+        read(tmp_path, labels="happy,sad,zen")
+    with pytest.raises(DataError, match="names no class for the number 3"):
+        read(tmp_path, labels="1=happy,2=sad")
+
+
+def test_raf_db_is_told_by_the_names_of_its_images(tmp_path):
+    put(tmp_path, *(f"{s}_0000{i}_aligned.jpg" for s in ("train", "test") for i in range(1, 8)))
+    lines = [f"{s}_0000{i}_aligned.jpg,{i}\n" for s in ("train", "test") for i in range(1, 8)]
+    write_list(tmp_path, "image,label\n" + "".join(lines))
+    found, _, _ = read(tmp_path)
+    assert found["train_00001_aligned.jpg"] == ("train", "surprise")
+    assert found["test_00007_aligned.jpg"] == ("test", "neutral")
+
+
+# CSV of images
+
+
+def pixel_rows(header, rows):
+    return header + "\n" + "".join(",".join(row) + "\n" for row in rows)
+
+
+PIXELS = {
+    "the challenge's train.csv": pixel_rows("emotion,pixels", [["3", "1 2 3 4"], ["4", "5 6 7 8"]]),
+    "names": pixel_rows("emotion,pixels", [["happy", "1 2 3 4"], ["sad", "5 6 7 8"]]),
+    "quoted": pixel_rows("label,pixels", [["3", '"1,2,3,4"'], ["4", '"5,6,7,8"']]),
+    "brackets": pixel_rows("label,pixels", [["3", '"[1, 2, 3, 4]"'], ["4", '"[5, 6, 7, 8]"']]),
+    "semicolons": pixel_rows("label,pixels", [["3", "1 2 3 4"], ["4", "5 6 7 8"]]).replace(",", ";"),
+    "tabs": pixel_rows("label,pixels", [["3", "1 2 3 4"], ["4", "5 6 7 8"]]).replace(",", "\t"),
+    "Excel": "sep=;\r\nlabel;pixels\r\n3;1 2 3 4\r\n4;5 6 7 8\r\n",
+    "names that contradict numbers": pixel_rows(
+        "emotion,emotion_name,pixels", [["0", "happy", "1 2 3 4"], ["1", "sad", "5 6 7 8"]]
+    ),
+    "floats": pixel_rows("label,pixels", [["3.0", "1.0 2.0 3.0 4.0"], ["4.0", "5.0 6.0 7.0 8.0"]]),
+}
+
+
+@pytest.mark.parametrize("case", PIXELS)
+def test_tables_of_pixels(tmp_path, case):
+    (tmp_path / "train.csv").write_text(PIXELS[case])
+    found, problems, source = read(tmp_path / "train.csv")
+    assert list(found.values()) == [("", "happy"), ("", "sad")]
+    assert not problems
+    images = [image.ravel().tolist() for chunk in source.chunks() for image in chunk.images]
+    assert images == [[1, 2, 3, 4], [5, 6, 7, 8]]
+
+
+def test_a_column_for_each_pixel(tmp_path):
+    header = "label," + ",".join(f"pixel{i}" for i in range(64))
+    (tmp_path / "t.csv").write_text(pixel_rows(header, [["happy", *map(str, range(64))], ["sad", *["9"] * 64]]))
+    found, _, source = read(tmp_path / "t.csv")
+    assert [label for _, label in found.values()] == ["happy", "sad"]
+    assert next(source.chunks()).images[0].ravel().tolist() == list(range(64))
+
+
+def test_columns_of_pixels_keep_the_order_of_their_names(tmp_path):
+    rows = [["happy", *map(str, range(64))], ["sad", *["9"] * 64]]
+    (tmp_path / "t.csv").write_text(pixel_rows("label," + ",".join(f"p{i}" for i in range(63, -1, -1)), rows))
+    with pytest.raises(DataError, match=r"its 64 columns of pixels \(p63, ...\) are not in their order; sort them"):
+        read(tmp_path / "t.csv")
+    (tmp_path / "t.csv").write_text(
+        pixel_rows("label," + ",".join(f"{y}x{x}" for y in range(1, 9) for x in range(1, 9)), rows)
+    )
+    assert next(read(tmp_path / "t.csv")[2].chunks()).images[0].ravel().tolist() == list(range(64))
+
+
+@pytest.mark.parametrize("title", ["image", "Bild"])
+def test_grey_values_in_a_column_of_any_name(tmp_path, title):
+    grey = " ".join(map(str, range(64)))
+    (tmp_path / "t.csv").write_text(pixel_rows(f"label,{title}", [["happy", grey], ["sad", grey]]))
+    assert [label for _, label in read(tmp_path)[0].values()] == ["happy", "sad"]
+    (tmp_path / "t.csv").write_text(f"happy,{grey}\nsad,{grey}\n")
+    assert [label for _, label in read(tmp_path / "t.csv")[0].values()] == ["happy", "sad"]
+
+
+def test_values_of_0_to_1(tmp_path):
+    (tmp_path / "t.csv").write_text(pixel_rows("label,pixels", [["happy", "0 0.5 1.0 1"], ["sad", "0 0 0.25 nan"]]))
+    _, problems, source = read(tmp_path / "t.csv")
+    assert next(source.chunks()).images[0].ravel().tolist() == [0, 128, 255, 255]
+    assert "outside 0 to 1" in problems["t.csv:3"]
+    assert any("multiplied by 255" in note for note in source.reading.notes)
+
+
+def test_seven_is_contempt_in_tables_of_pixels_that_count_from_0(tmp_path):
+    (tmp_path / "t.csv").write_text(
+        pixel_rows("emotion,pixels,Usage", [[str(i), "1 2 3 4", "Training"] for i in range(8)])
+    )
+    assert [label for _, label in read(tmp_path / "t.csv")[0].values()] == [*SEVEN, "contempt"]
+    (tmp_path / "u.csv").write_text(pixel_rows("emotion,pixels", [[str(i), "1 2 3 4"] for i in range(1, 8)]))
+    with pytest.raises(DataError, match="labels are 1 to 7, and nothing says"):
+        read(tmp_path / "u.csv")
+
+
+def test_the_tests_images_of_the_challenge_are_told(tmp_path):
+    (tmp_path / "train.csv").write_text(pixel_rows("emotion,pixels", [["3", "1 2 3 4"]]))
+    (tmp_path / "test.csv").write_text("pixels\n1 2 3 4\n")
+    found, problems, _ = read(tmp_path)
+    assert len(found) == 1
+    assert list(problems) == ["test.csv"]
+
+
+def test_hidden_and_linked_files_stay_out(tmp_path):
+    put(tmp_path, "happy/1.png", "sad/1.png", ".cache/2.png", "happy/.hidden.png")
+    (tmp_path / "angry").symlink_to(tmp_path / "happy")
+    found, problems, _ = read(tmp_path)
+    assert set(found) == {"happy/1.png", "sad/1.png"}
+    assert not problems
+
+
+def test_lists_in_folders_of_splits_have_those_splits(tmp_path):
+    put(tmp_path, "train/1.png", "train/2.png", "test/1.png")
+    (tmp_path / "train/metadata.csv").write_text("file_name,label\n1.png,happy\n2.png,sad\n")
+    (tmp_path / "test/metadata.csv").write_text("file_name,label\n1.png,sad\n")
+    found, _, source = read(tmp_path)
+    assert found == {"train/1.png": ("train", "happy"), "train/2.png": ("train", "sad"), "test/1.png": ("test", "sad")}
+    assert source.reading.splits == {"train": "train", "test": "test"}
+
+
+def test_a_list_above_folders_of_splits_has_the_splits_of_its_images(tmp_path):
+    put(tmp_path, "train/1.png", "test/1.png")
+    lines = [json.dumps({"file_name": f"{s}/1.png", "label": "sad"}) for s in ("train", "test")]
+    (tmp_path / "metadata.jsonl").write_text("\n".join(lines))
+    found, _, _ = read(tmp_path)
+    assert found == {"train/1.png": ("train", "sad"), "test/1.png": ("test", "sad")}
+
+
+def test_a_label_that_the_user_leaves_out_is_a_problem_that_says_so(tmp_path):
+    put(tmp_path, "happy/1.png", "old/1.png")
+    _, problems, _ = read(tmp_path, labels="old=-")
+    assert problems == {"old/1.png": "label 'old'; --labels leaves it out"}
