@@ -64,8 +64,8 @@ def predict(
 ) -> None:
     """Recognise facial expressions in images.
 
-    In folders, images are found by their content; a last line counts the other files. For videos and cameras there is
-    - `mien watch`. Shards are for very many images: the same command resumes after a kill, with the missing shards.
+    In folders, images are found by their content; a last line counts the other files. Videos and cameras are for
+    `mien watch`. Shards are for very many images: after a kill, the same command resumes with the missing shards.
 
     Exit code: 0 all images were read, 3 some were not (each is named with its reason), 2 wrong usage.
 
