@@ -3,7 +3,7 @@
     python benchmarks/crop.py [--photos 200] [--faces 1000] [--detectors mtcnn yunet haar]
 
 Photographs: copies of ../shared/media/several-faces.jpg at 640 x 480. Faces: drawn from FER2013 in ../shared/data, and
-all that most FER+ raters called not a face. `yunet` is left out without its weights in ../shared/models.
+all that most FER+ raters called not a face.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from mien.data.screen import MIN_FACE, face_scores
 from mien.faces import DetectorChoice
 from mien.images import decode_image
 
-WEIGHTS = SHARED / "models/face_detection_yunet_2023mar.onnx"
 NO_FACE_VOTE = 9  # FER+'s last column
 
 
@@ -64,7 +63,6 @@ def crop_rows(detectors: dict[str, DetectorChoice], photos: int) -> list[tuple[o
                     name,
                     "-q",
                 ]
-                command += ["--yunet-weights", str(WEIGHTS)] if name == "yunet" else []
                 started = time.perf_counter()
                 subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
                 seconds = time.perf_counter() - started
@@ -102,9 +100,7 @@ def main() -> None:
     parser.add_argument("--faces", type=int, default=1000)
     parser.add_argument("--detectors", nargs="+", default=["mtcnn", "yunet", "haar"])
     options = parser.parse_args()
-    detectors = {n: DetectorChoice(n, yunet_weights=WEIGHTS) for n in options.detectors}
-    if not WEIGHTS.exists():
-        detectors.pop("yunet", None)
+    detectors = {n: DetectorChoice(n) for n in options.detectors}
     lines = [
         "Cropping, with the time to start; memory is the largest of this line and those above.",
         "",

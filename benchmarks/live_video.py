@@ -1,6 +1,6 @@
 """Measures the latency of `mien watch` on a live source: a clip through a pipe in real time, like a camera.
 
-    python benchmarks/live_video.py [--clip CLIP] [--seconds 30] [--yunet-weights FILE]
+    python benchmarks/live_video.py [--clip CLIP] [--seconds 30]
 
 mien-nano and yunet; from the arrival of a frame to its result. Every frame has a result or counts as dropped.
 """
@@ -44,9 +44,8 @@ def main() -> None:
     parser = arguments(__doc__, repeats=3)
     parser.add_argument("--clip", type=Path, default=SHARED / "media" / "one-face-pexels.mp4")
     parser.add_argument("--seconds", type=float, default=30)
-    parser.add_argument("--yunet-weights", type=Path, default=next((SHARED / "models").glob("*.onnx"), None))
     options = parser.parse_args()
-    network = ["-m", "mien-nano", "-d", "yunet", "--yunet-weights", str(options.yunet_weights)]
+    network = ["-m", "mien-nano", "-d", "yunet"]
     rows = []
     for _ in range(options.repeats):
         command = [sys.executable, "-m", "mien", "watch", "-", "--live", "--no-browser", "--format", "json", *network]

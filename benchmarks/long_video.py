@@ -1,6 +1,6 @@
 """Measures memory and speed of `mien watch` over a long video: a clip looped to an hour, with all outputs except sound.
 
-    python benchmarks/long_video.py [--minutes 60] [--clip CLIP] [--yunet-weights FILE] [--record]
+    python benchmarks/long_video.py [--minutes 60] [--clip CLIP] [--record]
 
 Requirements: memory at the end within 50 MB of that at minute 2 of the video, and the last tenth of its frames as
 fast as the first.
@@ -65,14 +65,13 @@ def main() -> None:
     parser = arguments(__doc__, repeats=1)
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--clip", type=Path, default=SHARED / "media" / "one-face-pexels.mp4")
-    parser.add_argument("--yunet-weights", type=Path, default=next((SHARED / "models").glob("*.onnx"), None))
     parser.add_argument("--record", action="store_true", help="record the drawn frames, too")
     options = parser.parse_args()
     readings: list[tuple[float, int, float, float]] = []  # seconds, frames, MB, seconds of processor time
     with tempfile.TemporaryDirectory() as folder:
         video, timeline = Path(folder) / "long.mp4", Path(folder) / "rows.csv"
         frames = looped(options.clip, video, options.minutes)
-        network = ["-m", "mien-nano", "-d", "yunet", "--yunet-weights", str(options.yunet_weights)]
+        network = ["-m", "mien-nano", "-d", "yunet"]
         outputs = ["--timeline", str(timeline), "--plot", str(Path(folder) / "plot.png"), "--quiet"]
         command = [sys.executable, "-m", "mien", "watch", str(video), *network, *outputs]
         if options.record:

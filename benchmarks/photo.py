@@ -1,8 +1,8 @@
 """Measures milliseconds per photo of 640 x 480 from file to results, for each face detector.
 
-    python benchmarks/photo.py [--yunet-weights face_detection_yunet_2023mar.onnx]
+    python benchmarks/photo.py
 
-The photo is ../shared/media/several-faces.jpg, cut to 4:3 and resized. `yunet` is left out without its weights.
+The photo is ../shared/media/several-faces.jpg, cut to 4:3 and resized.
 """
 
 from __future__ import annotations
@@ -35,9 +35,6 @@ def main() -> None:
     parser = arguments(__doc__, repeats=15)
     parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--photo", type=Path, default=SHARED / "media/several-faces.jpg")
-    parser.add_argument(
-        "--yunet-weights", type=Path, default=SHARED / "models/face_detection_yunet_2023mar.onnx"
-    )  # fmt: skip
     options = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -45,10 +42,8 @@ def main() -> None:
         photo_640(options.photo, photo)
         reading, _ = median_s(lambda: read_image(photo), options.repeats, warm_up=2)
         image = read_image(photo)
-        for name in ("mtcnn", "yunet", "haar"):
-            if name == "yunet" and not options.yunet_weights.exists():
-                continue
-            detector = make_detector(name, yunet_weights=options.yunet_weights if name == "yunet" else None)
+        for name in ("mtcnn", "yunet", "centerface", "haar"):
+            detector = make_detector(name)
             recognizer = Recognizer(options.model, detector=detector)
             whole, spread = median_s(lambda r=recognizer: r.predict(photo), options.repeats, warm_up=2)
             finding, _ = median_s(lambda d=detector: d.detect(image), options.repeats, warm_up=2)

@@ -4,7 +4,7 @@
 
 The loop reads a frame with OpenCV, detects and crops its faces, and classifies each face alone. It uses the same
 networks, each with all cores. `mien` is `Recognizer.watch` with its defaults, one thread per network.
-Both alternate. The large clip is the small one, scaled to 1920 x 1080. `yunet` is left out without its weights.
+Both alternate. The large clip is the small one, scaled to 1920 x 1080.
 """
 
 from __future__ import annotations
@@ -75,12 +75,9 @@ def main() -> None:
     parser = arguments(__doc__, repeats=3)
     parser.add_argument("--clip", type=Path, default=SHARED / "media/one-face-pexels.mp4")
     parser.add_argument("--frames", type=int, default=240, help="of the clip, from its start")
-    parser.add_argument("--every", type=int, help="the detector looks at each so manieth frame; default: mien's own")
+    parser.add_argument("--every", type=int, help="the detector runs on every Nth frame; default: mien's own")
     parser.add_argument("--detectors", nargs="+", default=["mtcnn", "yunet"])
     parser.add_argument("--models", nargs="+", default=["mien-small", "mien-nano"])
-    parser.add_argument(
-        "--yunet-weights", type=Path, default=SHARED / "models/face_detection_yunet_2023mar.onnx"
-    )  # fmt: skip
     options = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -88,15 +85,11 @@ def main() -> None:
             clip = Path(folder) / f"{size_wh[1]}.mp4"
             scaled_clip(options.clip, clip, size_wh, options.frames)
             for name in options.detectors:
-                if name == "yunet" and not options.yunet_weights.exists():
-                    continue
                 for model in options.models:
                     plain, ours = (
                         Recognizer(
                             model,
-                            detector=make_detector(
-                                name, yunet_weights=options.yunet_weights if name == "yunet" else None, threads=threads
-                            ),
+                            detector=make_detector(name, threads=threads),
                             threads=threads,
                         )
                         for threads in (0, 1)

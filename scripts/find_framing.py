@@ -1,6 +1,6 @@
 """Measures how FER2013 frames a face, and prints the tables of docs/framing.md (and its figure with --figure FILE).
 
-    python scripts/find_framing.py ../shared [--yunet-weights FILE] [--faces 800] [--figure docs/framing.png]
+    python scripts/find_framing.py ../shared [--faces 800] [--figure docs/framing.png]
 
 The folder holds data/fer2013-public.parquet, media/ with photographs and clips, and models/ with YuNet's weights.
 Needs the extras [data], and matplotlib for the figure. About two minutes on two cores.
@@ -175,19 +175,17 @@ def draw(path: Path, frames: dict[str, Inside], photo: Floats, spec: CropSpec) -
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("shared", type=Path)
-    parser.add_argument("--yunet-weights", type=Path)
     parser.add_argument("--faces", type=int, default=800)
     parser.add_argument("--figure", type=Path)
     args = parser.parse_args()
     cv2.setNumThreads(1)
-    weights = args.yunet_weights or args.shared / "models/face_detection_yunet_2023mar.onnx"
     faces = fer_faces(args.shared / "data/fer2013-public.parquet", args.faces)
     spec = CropSpec()
 
     print("| detector | border | found | side / longer edge | shift x | shift y |\n|---|---|---|---|---|---|")
     frames: dict[str, Inside] = {}
     for method in METHODS:
-        detector = make_detector(method, min_face=60, yunet_weights=weights, threads=1)
+        detector = make_detector(method, min_face=60, threads=1)
         for border, name in ((cv2.BORDER_REPLICATE, "repeated"), (cv2.BORDER_REFLECT_101, "mirrored")):
             frames[method], _ = inside(detector, faces, border)
             figures = [spread(v) for v in (frames[method].frame_over_edge, *frames[method].shift.T)]
@@ -207,7 +205,7 @@ def main() -> None:
         "\n| detector | roll of the eyes in FER2013 | error of that roll: faces turned by 10 degrees |\n|---|---|---|"
     )
     for method in ("mtcnn", "yunet"):
-        detector = make_detector(method, min_face=60, yunet_weights=weights, threads=1)
+        detector = make_detector(method, min_face=60, threads=1)
         level, level_rows = inside(detector, faces[:400], cv2.BORDER_REFLECT_101)
         turned, turned_rows = inside(detector, faces[:400], cv2.BORDER_REFLECT_101, turn_deg=10)
         _, i, j = np.intersect1d(level_rows, turned_rows, return_indices=True)
@@ -218,7 +216,7 @@ def main() -> None:
         ))  # fmt: skip
 
     images = photographs(args.shared / "media")
-    found = {m: [make_detector(m, yunet_weights=weights, threads=1).detect(p) for p in images] for m in METHODS}
+    found = {m: [make_detector(m, threads=1).detect(p) for p in images] for m in METHODS}
     print("\n| boxes | landmarks | faces | best side / longer edge | best shift y | off at the default, pixels of 48 |")
     print("|---|---|---|---|---|---|")
     for method in METHODS:
@@ -237,9 +235,7 @@ def main() -> None:
     for method in METHODS:
         crops = crops_of(images, found[method], spec)
         for judge in METHODS:
-            again, _ = inside(
-                make_detector(judge, min_face=60, yunet_weights=weights, threads=1), crops, cv2.BORDER_REFLECT_101
-            )
+            again, _ = inside(make_detector(judge, min_face=60, threads=1), crops, cv2.BORDER_REFLECT_101)
             there, fer = spread(again.frame_over_edge)[0], spread(frames[judge].frame_over_edge)[0]
             print(f"| {method} | {judge} | {len(again.boxes)} of {len(crops)} | {there:.3f} | {fer:.3f} |")
     if args.figure:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import doctest
 import inspect
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,7 +19,6 @@ import pytest
 from PIL import Image
 
 import mien
-from mien.faces import yunet
 from mien.media.video.recorder import open_recorder
 from places import ASTRONAUT, ROOT
 
@@ -319,14 +317,7 @@ def test_a_folder_of_photographs(holiday: Path) -> None:
 
 
 @pytest.mark.parametrize("detector", ["mtcnn", "yunet"])
-def test_frames_of_opencv(detector: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if detector == "yunet":
-        weights = ROOT.parent / "shared" / "models" / yunet.FILE
-        if not weights.is_file():
-            pytest.skip("YuNet's weights are not there")
-        monkeypatch.setenv("MIEN_CACHE", str(tmp_path))
-        yunet.cached_yunet().parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(weights, yunet.cached_yunet())
+def test_frames_of_opencv(detector: str) -> None:
     recognizer = mien.Recognizer("mien-base", detector=detector, device="auto", abstain_below=0.4)
     frame = cv2.imread(ASTRONAUT)
     assert frame is not None

@@ -104,7 +104,7 @@ def fetch_model(what: str, *, sha256: str = "") -> Path:
     if "://" in what:
         return _fetch_address(what, sha256)
     if what not in releases():
-        hint = did_you_mean(what, ("yunet", *releases()))
+        hint = did_you_mean(what, releases())
         known = ", ".join(releases())
         raise ModelFileError(f"{what}: no such model; {hint}released: {known}; or give an https:// address")
     release = releases()[what]

@@ -116,7 +116,7 @@ def test_all_faces_are_drawn_on_one_sheet(run, happy, face, tmp_path):
         (("recipes", "resnet-10"), "'scratch-resnet10'"),
         (("networks", "minixception"), "'mini-xception'"),
         (("models", "show", "mien-smal"), "'mien-small'"),
-        (("models", "fetch", "yunett"), "'yunet'"),
+        (("models", "fetch", "mien-smal"), "'mien-small'"),
         (("predict", "x.png", "-d", "mtcn"), "'mtcnn'"),
     ],
 )

@@ -22,10 +22,9 @@ from places import ASTRONAUT, SHARED
 av = pytest.importorskip("av")
 
 MEDIA = SHARED / "media"
-YUNET = next((SHARED / "models").glob("*yunet*.onnx"), None)
 CHROMIUM = Path("/usr/bin/chromium")
 
-needs_clips = pytest.mark.skipif(YUNET is None or not MEDIA.is_dir(), reason="the folder shared is absent")
+needs_clips = pytest.mark.skipif(not MEDIA.is_dir(), reason="the folder shared is absent")
 
 
 def mien(*words, stdin=None, check=True):
@@ -38,7 +37,7 @@ def mien(*words, stdin=None, check=True):
 
 
 def watch(source, *words, check=True):
-    return mien("watch", source, "-m", "mien-nano", "-d", "yunet", "--yunet-weights", YUNET, *words, check=check)
+    return mien("watch", source, "-m", "mien-nano", "-d", "yunet", *words, check=check)
 
 
 def rows_of(path):

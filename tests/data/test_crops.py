@@ -233,14 +233,14 @@ def test_settings_of_another_run_are_not_mixed(photos, tmp_path, monkeypatch):
         crop_dataset(photos, tmp_path / "out", settings=CropSettings(min_face=30), resume=True, **rest)
 
 
-def test_a_weights_file_belongs_to_what_decides_the_outcome(tmp_path):
-    (tmp_path / "a.onnx").write_bytes(b"one")
-    (tmp_path / "b.onnx").write_bytes(b"two")
-    names = {DetectorChoice("yunet", yunet_weights=tmp_path / f).identity() for f in ("a.onnx", "b.onnx")}
+def test_a_cascade_file_belongs_to_what_decides_the_outcome(tmp_path):
+    (tmp_path / "a.xml").write_bytes(b"one")
+    (tmp_path / "b.xml").write_bytes(b"two")
+    names = {DetectorChoice("haar", cascade=tmp_path / f).identity() for f in ("a.xml", "b.xml")}
     assert len(names) == 2
-    assert DetectorChoice("mtcnn", yunet_weights=tmp_path / "a.onnx").identity() == "mtcnn"
-    with pytest.raises(DetectorError, match=r"missing\.onnx"):
-        DetectorChoice("yunet", yunet_weights=tmp_path / "missing.onnx").identity()
+    assert DetectorChoice("mtcnn", cascade=tmp_path / "a.xml").identity() == "mtcnn"
+    with pytest.raises(DetectorError, match=r"missing\.xml"):
+        DetectorChoice("haar", cascade=tmp_path / "missing.xml").identity()
 
 
 def test_command_says_what_it_cut_and_what_it_could_not(tmp_path):

@@ -1,4 +1,3 @@
-import hashlib
 from pathlib import Path
 
 import cv2
@@ -6,21 +5,20 @@ import numpy as np
 import pytest
 
 from mien.errors import DetectorError
-from mien.faces import DETECTORS, make_detector, yunet
+from mien.faces import DETECTORS, make_detector
 from mien.faces.geometry import nms, shrunk, square
 from mien.faces.mtcnn import Mtcnn, patches
+from mien.faces.one_pass import YuNet
 from places import ASTRONAUT, SHARED
 
 MEDIA = SHARED / "media"
-YUNET = SHARED / "models" / yunet.FILE
+OPENCV_YUNET = SHARED / "models/face_detection_yunet_2023mar.onnx"
 RNG = np.random.default_rng(3)
 
 
 @pytest.fixture(scope="module", params=DETECTORS)
 def detector(request):
-    if request.param == "yunet" and not YUNET.is_file():
-        pytest.skip("needs YuNet's weights in the folder shared")
-    return make_detector(request.param, yunet_weights=YUNET, threads=1)
+    return make_detector(request.param, threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +49,7 @@ def checked(detector, image):
     assert ((found.scores >= 0) & (found.scores <= 1)).all()
     assert (np.diff(found.scores) <= 0).all()
     assert (found.boxes[:, 2:] > found.boxes[:, :2]).all()
-    if detector.name in ("mtcnn", "yunet"):
+    if detector.name in ("mtcnn", "yunet", "centerface"):
         assert found.landmarks.shape == (n, 5, 2) and found.landmarks.dtype == np.float32
     else:
         assert found.landmarks is None
@@ -95,17 +93,15 @@ def test_a_large_face_in_a_large_image(detector, astronaut):
 
 
 def test_min_face_leaves_small_faces_out(astronaut):
-    for name in ("mtcnn", "haar"):
+    for name in ("mtcnn", "yunet", "centerface", "haar"):
         assert len(make_detector(name, min_face=200, threads=1).detect(astronaut)) == 0
-    if YUNET.is_file():
-        assert len(make_detector("yunet", min_face=200, yunet_weights=YUNET).detect(astronaut)) == 0
 
 
-@pytest.mark.parametrize(("name", "least", "most_false"), [("mtcnn", 27, 1), ("yunet", 28, 1), ("haar", 26, 4)])
+@pytest.mark.parametrize(
+    ("name", "least", "most_false"), [("mtcnn", 27, 1), ("yunet", 28, 1), ("centerface", 29, 0), ("haar", 26, 4)]
+)
 def test_solvay_conference(name, least, most_false):
-    if name == "yunet" and not YUNET.is_file():
-        pytest.skip("needs YuNet's weights in the folder shared")
-    found = make_detector(name, yunet_weights=YUNET, threads=1).detect(photo("solvay-1927.jpg"))
+    found = make_detector(name, threads=1).detect(photo("solvay-1927.jpg"))
     right = [any((b[0] < x < b[2]) and (b[1] < y < b[3]) for b in found.boxes) for x, y in SOLVAY]
     assert sum(right) >= least
     assert len(found) - sum(right) <= most_false
@@ -187,7 +183,7 @@ def test_shrinking_tells_the_way_back():
 
 
 def test_unknown_names_and_sizes_are_refused():
-    with pytest.raises(DetectorError, match="unknown face detector 'retina'; known: mtcnn, yunet, haar, none"):
+    with pytest.raises(DetectorError, match="'retina'; known: mtcnn, yunet, centerface, haar, none"):
         make_detector("retina")
     with pytest.raises(DetectorError, match="min_face is -3"):
         make_detector("none", min_face=-3)
@@ -208,38 +204,20 @@ def test_haar_takes_any_cascade(astronaut):
     assert len(make_detector("haar", cascade=profile).detect(astronaut)) == 1
 
 
-def test_yunet_says_how_to_get_its_weights(tmp_path, monkeypatch):
-    monkeypatch.setenv("MIEN_CACHE", str(tmp_path))
-    with pytest.raises(DetectorError, match="mien models fetch yunet  or give --yunet-weights FILE"):
-        make_detector("yunet")
-    with pytest.raises(DetectorError, match=r"mine\.onnx: no YuNet weights"):
-        make_detector("yunet", yunet_weights=tmp_path / "mine.onnx")
-
-
-def test_yunet_refuses_other_files(tmp_path, monkeypatch):
-    monkeypatch.setenv("MIEN_CACHE", str(tmp_path))
-    (tmp_path / yunet.FILE).write_bytes(b"something else")
-    with pytest.raises(DetectorError, match=f"{yunet.FILE}: sha256 is "):
-        make_detector("yunet")
-    with pytest.raises(DetectorError, match="not YuNet's ONNX file"):
-        make_detector("yunet", yunet_weights=tmp_path / yunet.FILE)
-    with pytest.raises(DetectorError, match="not YuNet's ONNX file"):
-        make_detector("yunet", yunet_weights=Path(yunet.__file__).parent / "weights/rnet.onnx")
-
-
-def test_fetching_yunet(tmp_path, monkeypatch):
-    cache = tmp_path / "cache"
-    monkeypatch.setenv("MIEN_CACHE", str(cache))
-    source = tmp_path / "source.onnx"
-    source.write_bytes(b"right")
-    with pytest.raises(DetectorError, match="sha256"):
-        yunet.fetch_yunet(url=source.as_uri())
-    assert not cache.exists()
-    with pytest.raises(DetectorError, match="download failed"):
-        yunet.fetch_yunet(url=(tmp_path / "missing").as_uri())
-    monkeypatch.setattr(yunet, "SHA256", hashlib.sha256(b"right").hexdigest())
-    path = yunet.fetch_yunet(url=source.as_uri())
-    assert path == yunet.cached_yunet() and path.read_bytes() == b"right"
-    assert list(cache.iterdir()) == [path]
-    source.unlink()
-    assert yunet.fetch_yunet(url=source.as_uri()) == path  # it is there already
+@pytest.mark.parametrize("name", ["astronaut.png", "several-faces.jpg", "solvay-1927.jpg"])
+def test_yunet_agrees_with_the_file_of_opencv(name):
+    if not OPENCV_YUNET.is_file():
+        pytest.skip("needs OpenCV's file of YuNet in the folder shared")
+    image = photo(name)
+    image = image[: image.shape[0] // 32 * 32, : image.shape[1] // 32 * 32].copy()  # OpenCV pads others its own way
+    theirs = cv2.FaceDetectorYN.create(str(OPENCV_YUNET), "", image.shape[1::-1], 0.6, 0.3)
+    _, rows = theirs.detect(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    ours = YuNet(threads=1, min_face=1)
+    ours.second_side = 10_000  # one search, as OpenCV makes it
+    found = ours.detect(image)
+    assert len(found) == len(rows)
+    boxes = np.hstack([rows[:, :2], rows[:, :2] + rows[:, 2:4]])
+    order = [int(np.abs(boxes - box).max(1).argmin()) for box in found.boxes]
+    np.testing.assert_allclose(found.scores, rows[order, 14], atol=0.003)
+    np.testing.assert_allclose(found.boxes, boxes[order], atol=3)
+    np.testing.assert_allclose(found.landmarks.reshape(-1, 10), rows[order, 4:14], atol=3)

@@ -358,10 +358,9 @@ def test_a_channel_whose_next_item_does_not_fit_gives_what_it_has() -> None:
 
 def test_real_clips(tiny: Path) -> None:
     pytest.importorskip("av", reason="reading a video needs the extra [video]")
-    weights = SHARED / "models/face_detection_yunet_2023mar.onnx"
-    if not weights.exists():
+    if not (SHARED / "media").exists():
         pytest.skip("needs the folder `shared` beside the repository")
-    recognizer = Recognizer(tiny, detector=make_detector("yunet", yunet_weights=weights), threads=1)
+    recognizer = Recognizer(tiny, detector=make_detector("yunet"), threads=1)
     nobody = list(recognizer.watch(SHARED / "media/no-face.mp4"))
     assert len(nobody) == 98
     assert not any(result.faces for result in nobody)

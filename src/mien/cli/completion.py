@@ -17,7 +17,7 @@ def complete_released(incomplete: str) -> list[str]:
     """What `mien models fetch` takes by name."""
     from mien.releases import releases
 
-    return _starting(incomplete, ("yunet", *releases()))
+    return _starting(incomplete, releases())
 
 
 def complete_recipe(incomplete: str) -> list[str]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _DETECTOR = typer.Option(
     "--detector",
     "-d",
-    help="mtcnn, yunet, haar, or none if each image is a face crop.",
+    help="mtcnn, yunet, centerface, haar, or none if each image is a face crop.",
     autocompletion=complete_detector,
 )
 
@@ -24,7 +24,9 @@ Detector = Annotated[str, _DETECTOR]
 NoDetector = Annotated[str | None, _DETECTOR]
 Detectors = Annotated[
     list[str],
-    typer.Option("--detector", "-d", help="mtcnn, yunet, haar or none; repeatable.", autocompletion=complete_detector),
+    typer.Option(
+        "--detector", "-d", help="mtcnn, yunet, centerface, haar or none; repeatable.", autocompletion=complete_detector
+    ),
 ]
 Device = Annotated[
     str,
@@ -33,18 +35,16 @@ Device = Annotated[
     ),
 ]
 Cascade = Annotated[Path | None, typer.Option(metavar="FILE", help="A cascade file for the detector haar.")]
-YunetWeights = Annotated[Path | None, typer.Option(metavar="FILE", help="A weights file for the detector yunet.")]
 
 
 @dataclass(frozen=True, slots=True)
 class DetectorFiles:
-    """`--cascade` and `--yunet-weights`: files of detectors."""
+    """`--cascade`: the file of a detector."""
 
     cascade: Cascade = None
-    yunet_weights: YunetWeights = None
 
     def choice(self, detector: str) -> DetectorChoice:
         """The detector of that name, with the file it needs."""
         from mien.faces import DetectorChoice
 
-        return DetectorChoice(detector, self.cascade, self.yunet_weights)
+        return DetectorChoice(detector, self.cascade)

@@ -134,24 +134,19 @@ def fetch(
         str,
         typer.Argument(
             metavar="NAME|URL",
-            help="A released model, yunet (the weights of OpenCV's YuNet detector), or a file's https:// address.",
+            help="A released model, or a file's https:// address.",
             autocompletion=complete_released,
         ),
     ],
     sha256: Annotated[str, typer.Option(metavar="HEX", help="For an address: the checksum to expect.")] = "",
 ) -> None:
-    """Fetch a model or the weights of a detector into the cache, checked by sha256. Models are then known by name.
+    """Fetch a model into the cache, checked by sha256. It is then known by name.
 
     Examples:
 
-    - `mien models fetch yunet`, then `mien predict photo.jpg --detector yunet`
+    - `mien models fetch mien-base`
     - `mien models fetch https://models.example.org/ours.onnx --sha256 9f86d0...`, then `mien predict -m ours .`
     """
-    if what == "yunet" and not sha256:
-        from mien.faces.yunet import fetch_yunet
-
-        typer.echo(f"{what}: {fetch_yunet()}")
-        return
     from mien.releases import fetch_model
 
     typer.echo(str(fetch_model(what, sha256=sha256)))

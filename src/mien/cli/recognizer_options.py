@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mien.cli.detector_options import Cascade, Detector, Device, YunetWeights
+from mien.cli.detector_options import Cascade, Detector, Device
 from mien.cli.model_options import Model, one_model
 from mien.recognition.settings import RecognitionSettings
 from mien.releases import DEFAULT_MODEL
@@ -22,7 +22,6 @@ class RecognizerOptions:
     model: Model = field(default_factory=lambda: [DEFAULT_MODEL])
     detector: Detector = "mtcnn"
     cascade: Cascade = None
-    yunet_weights: YunetWeights = None
     device: Device = "auto"
     settings: RecognitionSettings = field(default_factory=RecognitionSettings)
 
@@ -38,9 +37,8 @@ class RecognizerOptions:
 
         min_face = self.settings.min_face
         detector = make_detector(
-            self.detector, min_face=min_face, cascade=self.cascade, yunet_weights=self.yunet_weights, threads=threads,
-            device=self.device,
-        )  # fmt: skip
+            self.detector, min_face=min_face, cascade=self.cascade, threads=threads, device=self.device
+        )
         return Recognizer(
             self.models, detector=detector, device=self.device, min_face=min_face,
             abstain_below=self.settings.abstain_below, threads=threads, **options,
@@ -51,5 +49,5 @@ class RecognizerOptions:
         from mien.cluster.predict import PredictSettings
         from mien.faces import DetectorChoice
 
-        choice = DetectorChoice(self.detector, self.cascade, self.yunet_weights)
+        choice = DetectorChoice(self.detector, self.cascade)
         return PredictSettings(tuple(self.models), choice, self.settings.min_face, self.settings.abstain_below, tta)

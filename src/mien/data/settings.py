@@ -163,6 +163,4 @@ class ExportSettings:
     photographs: Annotated[
         Path | None, Setting("yolo, coco: the photographs that the faces were cropped from.", metavar="DIR")
     ] = None
-    detector: Annotated[str | None, Setting("yolo, coco: find the boxes with this detector (mtcnn, yunet, haar).")] = (
-        None
-    )
+    detector: Annotated[str | None, Setting("yolo, coco: find the boxes with this detector.")] = None

@@ -1,4 +1,4 @@
-"""Face detectors: one protocol, four methods. A detector is an object; `make_detector` makes one from its name."""
+"""Face detectors: one protocol, five methods. A detector is an object; `make_detector` makes one from its name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mien.errors import DetectorError
 from mien.results import Detections
 from mien.suggestions import did_you_mean
 
-DETECTORS = ("mtcnn", "yunet", "haar", "none")
+DETECTORS = ("mtcnn", "yunet", "centerface", "haar", "none")
 
 
 class FaceDetector(Protocol):
@@ -32,15 +32,13 @@ def make_detector(
     *,
     min_face: float = 20,
     cascade: str | Path | None = None,
-    yunet_weights: str | Path | None = None,
     threads: int = 0,
     device: str = "cpu",
 ) -> FaceDetector:
     """A detector by its name, one of `DETECTORS`.
 
-    min_face: the smallest face to detect, pixels. cascade: a cascade file for `haar`. yunet_weights: the weights of
-    `yunet`, where they are not in the cache. threads: for `mtcnn`'s networks; 0 lets onnxruntime choose. device: where
-    these run, as in `mien.inference`; the others run on the processor.
+    min_face: the smallest face to detect, pixels. cascade: a cascade file for `haar`. threads: for the networks; 0 lets
+    onnxruntime choose. device: where they run, as in `mien.inference`; Haar runs on the processor.
     Raises DetectorError for unknown names, an impossible min_face, and files that are missing or wrong.
     """
     if not min_face > 0:
@@ -50,10 +48,11 @@ def make_detector(
             from mien.faces.mtcnn import Mtcnn
 
             return Mtcnn(min_face=min_face, threads=threads, device=device)
-        case "yunet":
-            from mien.faces.yunet import YuNet
+        case "yunet" | "centerface":
+            from mien.faces.one_pass import CenterFace, YuNet
 
-            return YuNet(min_face=min_face, weights=Path(yunet_weights) if yunet_weights else None)
+            kind = YuNet if name == "yunet" else CenterFace
+            return kind(min_face=min_face, threads=threads, device=device)
         case "haar":
             from mien.faces.haar import Haar
 
@@ -73,18 +72,15 @@ class DetectorChoice:
 
     name: str = "mtcnn"
     cascade: Path | None = None
-    yunet_weights: Path | None = None
 
     def make(self, *, min_face: float, threads: int) -> FaceDetector:
         """The detector. Raises DetectorError."""
-        return make_detector(
-            self.name, min_face=min_face, cascade=self.cascade, yunet_weights=self.yunet_weights, threads=threads
-        )
+        return make_detector(self.name, min_face=min_face, cascade=self.cascade, threads=threads)
 
     def identity(self) -> str:
         """A text that is the same only for the same detector: its name, and the checksum of a file of the user's."""
-        file = {"haar": self.cascade, "yunet": self.yunet_weights}.get(self.name)
-        if file is None:
+        file = self.cascade
+        if file is None or self.name != "haar":
             return self.name
         try:
             return f"{self.name} {hashlib.sha256(file.read_bytes()).hexdigest()[:16]}"

@@ -120,10 +120,10 @@ class _Planner:
     def _clean(self) -> None:
         s = self.settings
         if s.crop:
-            choice, files = self._detector(s.crop.detector, s.crop.cascade, s.crop.yunet_weights)
+            choice, files = self._detector(s.crop.detector, s.crop.cascade)
             self._add_data("crop", data_stages.crop_data, s.crop, files=files, detector=choice)
         if s.screen:
-            found = [self._detector(name, s.screen.cascade, s.screen.yunet_weights) for name in s.screen.detectors]
+            found = [self._detector(name, s.screen.cascade) for name in s.screen.detectors]
             files = tuple(dict.fromkeys(file for _, files in found for file in files))
             choices = [choice for choice, _ in found]
             self._add_data("screen", data_stages.screen_data, s.screen, files=files, detectors=choices)
@@ -143,7 +143,7 @@ class _Planner:
         choice: DetectorChoice | None = None
         files: tuple[Path, ...] = ()
         if audit.detector:
-            choice, files = self._detector(audit.detector, audit.cascade, audit.yunet_weights)
+            choice, files = self._detector(audit.detector, audit.cascade)
         changes = [f"optimizer.epochs={audit.epochs}"] if audit.epochs else []
         recipe = self._recipe(audit.recipe, [*self._seed_change(), *changes])
         settings = asdict(audit)
@@ -286,11 +286,10 @@ class _Planner:
             raise RecipeError(f"{self.settings.file}: [{stage}] needs data; add [import] with a source")
         return self.settings.out / self.data_stage / self.name
 
-    def _detector(self, name: str, cascade: str, yunet_weights: str) -> tuple[DetectorChoice, tuple[Path, ...]]:
+    def _detector(self, name: str, cascade: str) -> tuple[DetectorChoice, tuple[Path, ...]]:
         """A detector, and the user's files that it reads."""
-        paths = [self.settings.path(text) if text else None for text in (cascade, yunet_weights)]
-        used = paths[0] if name == "haar" else paths[1] if name == "yunet" else None
-        return DetectorChoice(name, *paths), (used,) if used else ()
+        path = self.settings.path(cascade) if cascade and name == "haar" else None
+        return DetectorChoice(name, path), (path,) if path else ()
 
     def _recipe(self, recipe: str, changes: Sequence[str], warn: Callable[[str], None] = lambda _line: None) -> Recipe:
         from mien.training.recipe import load_recipe

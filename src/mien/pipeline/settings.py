@@ -26,7 +26,7 @@ from mien.errors import RecipeError
 from mien.evaluation import compare, ensemble, evaluate
 from mien.faces import DetectorChoice
 
-Detector = Literal["mtcnn", "yunet", "haar"]
+Detector = Literal["mtcnn", "yunet", "centerface", "haar"]
 Split = Literal["train", "validation", "test"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -67,9 +67,8 @@ class ImportTable:
 class CropTable:
     """The options of `mien data crop`. The trained models are given the same framing."""
 
-    detector: Literal["mtcnn", "yunet", "haar", "none"] = default_of(DetectorChoice, "name")
+    detector: Literal["mtcnn", "yunet", "centerface", "haar", "none"] = default_of(DetectorChoice, "name")
     cascade: str = ""
-    yunet_weights: str = ""
     size: int = default_of(CropSettings, "size")
     channels: Literal[1, 3] = default_of(CropSettings, "channels")
     margin: float = default_of(CropSpec, "margin")
@@ -100,7 +99,6 @@ class ScreenTable(ScreenSettings):
 
     detectors: tuple[Detector, ...] = (default_of(DetectorChoice, "name"),)
     cascade: str = ""
-    yunet_weights: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +116,6 @@ class AuditTable(AuditChoices):
 
     detector: Detector | None = None
     cascade: str = ""
-    yunet_weights: str = ""
 
 
 @dataclass(frozen=True, slots=True)

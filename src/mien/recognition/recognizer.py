@@ -73,7 +73,8 @@ class Recognizer:
         Args:
             model: A shipped or fetched model's name, a file, or an opened model; several are averaged, as the
                 mean of their probabilities.
-            detector: `mtcnn`, `yunet`, `haar`, `none` (each image is a face), or an object with their method `detect`.
+            detector: `mtcnn`, `yunet`, `centerface`, `haar`, `none` (each image is a face), or an object with their
+                method `detect`.
             device: `auto`, `cpu`, `cuda`, `coreml`, `openvino`, `directml`, ... (`mien.inference.DEVICES`), where the
                 networks of models given by name or path and of `mtcnn` run. auto: a graphics card where the installed
                 onnxruntime has one, else the processor. If it does not work

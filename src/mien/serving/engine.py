@@ -48,7 +48,6 @@ class Engine:
                 name,
                 min_face=settings.min_face,
                 cascade=settings.cascade,
-                yunet_weights=settings.yunet_weights,
                 threads=1,
                 device=settings.device,
             )

@@ -107,7 +107,7 @@ def _check(settings: ServeSettings) -> None:
         for part in split_models(name):
             load_model(part)
     for name in settings.detectors:
-        make_detector(name, cascade=settings.cascade, yunet_weights=settings.yunet_weights)
+        make_detector(name, cascade=settings.cascade)
     if settings.token_file:
         read_tokens(settings.token_file)
     if settings.on_device:

@@ -51,13 +51,12 @@ class ServeSettings:
     detectors: Annotated[
         tuple[str, ...],
         Setting(
-            "mtcnn, yunet, haar or none; repeatable: requests choose one.",
+            "mtcnn, yunet, centerface, haar or none; repeatable: requests choose one.",
             flags=("--detector", "-d"),
             complete="detector",
         ),
     ] = ("mtcnn",)
     cascade: Annotated[Path | None, Setting("A cascade file for the detector haar.", metavar="FILE")] = None
-    yunet_weights: Annotated[Path | None, Setting("A weights file for the detector yunet.", metavar="FILE")] = None
     device: Annotated[str, Setting("Where networks run: auto, cpu, cuda, coreml, openvino, directml, ...")] = "auto"
     min_face: Annotated[int, Setting("Leave out smaller faces, in pixels.", 1, metavar="PX")] = 20
     threads: Annotated[

@@ -56,7 +56,6 @@ class Order:
     most_pixels: int
     most_bytes: int
     cascade: str = ""
-    yunet_weights: str = ""
 
     def to_json(self) -> str:
         """As one line of JSON."""
@@ -162,7 +161,6 @@ def work(order: Order, on_report: Callable[[JobReport], None]) -> JobReport:
         order.detector,
         min_face=order.min_face,
         cascade=order.cascade or None,
-        yunet_weights=order.yunet_weights or None,
         threads=1,
     )
     recognizer = Recognizer(models, detector=detector, min_face=order.min_face)

@@ -88,8 +88,8 @@ def columns_of(scan: Scan, table: TextTable) -> tuple[TextTable, ListColumns] | 
     votes = votes if len(votes) == len(EIGHT) else ()
     others = tuple((t, i) for i, t in enumerate(titles) if i not in taken | {*votes} and t)
     called = _first_of(titles, LABEL_COLUMNS, image)
-    told = called not in (-1, label) and explains((r[called], r[label]) for r in rows if max(called, label) < len(r))
-    return named, ListColumns(image, label, split, others, hot, votes, called if label >= 0 and told else -1)
+    meant = called not in (-1, label) and explains((r[called], r[label]) for r in rows if max(called, label) < len(r))
+    return named, ListColumns(image, label, split, others, hot, votes, called if label >= 0 and meant else -1)
 
 
 def has_header(table: TextTable) -> bool:
@@ -127,8 +127,8 @@ def label_column(titles: Sequence[str], rows: Sequence[Sequence[str]], taken: in
     both = [i for i in known if i in named]
     if both or not known:
         return both[0] if both else named[0] if len(named) == 1 else -1
-    told = [i for i in named if not PREDICTION_WORDS & set(re.split(r"[\W_]+", titles[i]))]
-    explained = [i for i in told if explains((r[known[0]], r[i]) for r in rows if max(known[0], i) < len(r))]
+    meant = [i for i in named if not PREDICTION_WORDS & set(re.split(r"[\W_]+", titles[i]))]
+    explained = [i for i in meant if explains((r[known[0]], r[i]) for r in rows if max(known[0], i) < len(r))]
     return explained[0] if len(explained) == 1 else known[0]
 
 
