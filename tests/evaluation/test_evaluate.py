@@ -302,7 +302,9 @@ BARS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", BARS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.long if "base" in name else ()) for name in BARS]
+)
 def test_shipped_models_reach_their_bars(name):
     from mien.data.readers import read_dataset
 

