@@ -3,11 +3,6 @@
 A message names the file or key, what was expected and what to do; the command line prints it as one line.
 """
 
-import logging
-
-log_warning = logging.getLogger("mien").warning
-"""Where library functions send warnings if the caller gives no function of its own."""
-
 
 class MienError(Exception):
     """Base of all errors that mien raises on purpose."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -11,6 +10,7 @@ import typer
 
 from mien.cli.exit_codes import NOT_ALL_READ
 from mien.cli.output_options import DryRun, Quiet, out_option, printer, warn
+from mien.reporting import Progress
 
 if TYPE_CHECKING:
     from mien.pipeline import Listener, PipelineResult, StageResult
@@ -79,7 +79,7 @@ def _listener(bar: ExitStack, *, quiet: bool) -> Listener:
     from mien.pipeline import Listener
 
     log = printer(quiet=quiet)
-    update: Callable[[int, int | None], None] | None = None
+    update: Progress | None = None
 
     def on_begin(name: str, reason: str) -> None:
         nonlocal update

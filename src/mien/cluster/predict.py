@@ -19,6 +19,7 @@ from mien.cluster.sources import Lists
 from mien.errors import ModelFileError, OutputError
 from mien.faces import DetectorChoice
 from mien.recognition.recognizer import Recognizer
+from mien.reporting import Progress
 
 SHARD_SIZE = 1000
 
@@ -83,7 +84,7 @@ def predict_shards(
     shard_size: int = SHARD_SIZE,
     workers: int | None = None,
     lists: Lists | None = None,
-    progress: Callable[[int, int], None] = lambda *_: None,
+    progress: Progress = lambda *_: None,
 ) -> ShardsSummary:
     """Recognises faces in all images of `sources`; writes `out`/shard-NNNNNN.parquet, and summary.json at the end.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mien.cluster.ray_workers import TRIES, Lost, RaySettings, ray_workers
 from mien.errors import ClusterError
+from mien.reporting import log_warning
 from mien.training.trackers import check_trackers
 from mien.training.tune import conclude_tuning, open_study, train_next_trial
 from mien.training.tuned import Tried, Tuned
@@ -33,7 +34,7 @@ def tune_on_ray(
     *,
     ray: RaySettings,
     on_end: Callable[[Tried], None] = lambda _: None,
-    warn: Callable[[str], None] = print,
+    warn: Callable[[str], None] = log_warning,
 ) -> Tuned:
     """Runs `tune` with several trials at once. A trial whose worker is lost is resumed from its checkpoint.
 

@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.dataset import Chunk, Columns, Dataset, Problem, Progress, Source, Step, append_pixels, offsets_of
+from mien.data.dataset import Chunk, Columns, Dataset, Problem, Source, Step, append_pixels, offsets_of
 from mien.errors import DataError, MissingExtraError, OutputError
 from mien.files import cannot_write, make_folder, resumable_path, write_text
+from mien.reporting import Progress
 from mien.version import __version__
 
 MANIFEST, PIXELS, PROBLEMS = "manifest.parquet", "pixels.u8", "problems.csv"

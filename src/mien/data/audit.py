@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from mien.data.arrays import JOURNAL, resumable_folder
 from mien.data.audit_report import PREDICTIONS, SUMMARY, AuditReport, read_summary, summarise
-from mien.data.dataset import Dataset, Progress
+from mien.data.dataset import Dataset
 from mien.data.duplicates import find_duplicates
 from mien.data.findings import (
     contrast_flags,
@@ -38,6 +38,7 @@ from mien.data.suspects import find_suspects, require_cleanlab
 from mien.errors import OutputError
 from mien.faces import DetectorChoice
 from mien.files import write_text
+from mien.reporting import Progress
 from mien.version import __version__
 
 _JOB = "job.json"

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from mien.crop import crop_faces
 from mien.data.arrays import PROBLEMS, read_problems
-from mien.data.dataset import Chunk, Dataset, Problem, Progress, Source, SourceOver, text_column
+from mien.data.dataset import Chunk, Dataset, Problem, Source, SourceOver, text_column
 from mien.data.settings import CropSettings, Which
 from mien.faces import DetectorChoice, FaceDetector
 from mien.faces.geometry import large_enough, taken
 from mien.files import require_apart
 from mien.images import as_image
+from mien.reporting import Progress
 from mien.results import Detections
 
 Image = NDArray[np.uint8]

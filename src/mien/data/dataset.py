@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from mien.crop import fit_face
 from mien.data.samples import Samples
 from mien.errors import DataError
+from mien.reporting import Progress
 
 if TYPE_CHECKING:
     import datasets  # type: ignore[import-untyped]
@@ -31,8 +32,6 @@ CHUNK = 512
 """The number of records that a source reads at a time: the most that a killed run loses."""
 
 Columns = Mapping[str, NDArray[Any]]
-Progress = Callable[[int, int | None], None]
-"""A callback: the number of records done, and of all records (None: not known)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.arrays import write_arrays
-from mien.data.dataset import SPLITS, Dataset, Problem, Progress, Selection, collect
+from mien.data.dataset import SPLITS, Dataset, Problem, Selection, collect
 from mien.data.duplicates import DuplicateGroups, find_duplicates
 from mien.data.readers import open_source
 from mien.errors import OutputError
 from mien.files import atomic_text, make_folder, require_apart, write_bytes
 from mien.pages import contact_sheet, png, shrink
+from mien.reporting import Progress
 
 Keep = Literal["first", "test", "none"]
 Conflicts = Literal["drop", "keep", "majority"]

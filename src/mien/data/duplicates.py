@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.dataset import Dataset, Progress
+from mien.data.dataset import Dataset
 from mien.errors import DataError
+from mien.reporting import Progress
 
 MAX_NEAR = 16
 """With more bits the search takes long and finds hardly more: of FER2013's near copies one in six needs more than 8."""

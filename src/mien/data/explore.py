@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.crop import fit_face
-from mien.data.dataset import CHUNK, Dataset, Progress, split_rank
+from mien.data.dataset import CHUNK, Dataset, split_rank
 from mien.data.readers import as_dataset
 from mien.errors import DataError
 from mien.files import atomic_folder, write_bytes
 from mien.labels import color_rgb
 from mien.pages import Page, contact_sheet, figure_png, figure_text, letterbox, new_figure, png
+from mien.reporting import Progress
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -15,7 +15,7 @@ from typing import cast
 import numpy as np
 
 from mien.data.arrays import JOURNAL, PROBLEMS, read_problems, resumable_folder
-from mien.data.dataset import Dataset, Problem, Progress
+from mien.data.dataset import Dataset, Problem
 from mien.data.readers import as_dataset
 from mien.data.settings import ExportSettings, Layout
 from mien.data.writing.detection import check_boxes, write_detection
@@ -24,6 +24,7 @@ from mien.data.writing.plain import check_csv, write_csv, write_folders, write_n
 from mien.data.writing.shards import write_parquet, write_webdataset
 from mien.errors import DataError, OutputError
 from mien.files import atomic_path, require_apart
+from mien.reporting import Progress
 from mien.version import __version__
 
 FORMATS = ("folders", "npy", "csv", "parquet", "webdataset", "yolo", "coco")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.crops import Workers
-from mien.data.dataset import CHUNK, SPLITS, Dataset, Progress
+from mien.data.dataset import CHUNK, SPLITS, Dataset
 from mien.data.flags import Flags, rank_flags
 from mien.data.screen import MIN_FACE, face_scores
 from mien.data.suspects import Suspects
@@ -20,6 +20,7 @@ from mien.errors import DataError
 from mien.faces import DetectorChoice, FaceDetector
 from mien.files import make_folder, write_bytes
 from mien.labels import EIGHT
+from mien.reporting import Progress
 
 BLANK = 0.5
 """An image whose grey levels (0 to 255) have a smaller standard deviation shows nothing."""

@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.arrays import write_arrays
-from mien.data.dataset import Dataset, Progress, Selection
+from mien.data.dataset import Dataset, Selection
 from mien.data.readers import as_dataset
 from mien.errors import DataError
 from mien.files import atomic_text
+from mien.reporting import Progress
 
 KINDS = (
     "blank", "low-contrast", "no-face", "duplicate", "near-duplicate", "leak", "label-conflict", "votes-disagree",

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from mien.data.dataset import Dataset, Problem, Progress, split_rank
+from mien.data.dataset import Dataset, Problem, split_rank
 from mien.data.plausibility import MIN_FACES, Plausibility, check_source
 from mien.data.readers import Opened, open_source
 from mien.data.reading.label_reading import Labels
@@ -15,6 +15,7 @@ from mien.data.writing.source import write_source
 from mien.errors import DataError
 from mien.files import require_apart
 from mien.labels import ORDERS
+from mien.reporting import Progress
 
 FORMATS = ("arrays", "folders", "parquet")
 

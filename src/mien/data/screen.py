@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from mien.data.arrays import read_problems, write_arrays
 from mien.data.crops import Workers, find_faces
-from mien.data.dataset import Chunk, Dataset, Problem, Progress, Source, SourceOver, split_rank
+from mien.data.dataset import Chunk, Dataset, Problem, Source, SourceOver, split_rank
 from mien.data.settings import ScreenSettings
 from mien.errors import DataError
 from mien.faces import DetectorChoice, FaceDetector
 from mien.files import atomic_text, require_apart, write_bytes
 from mien.images import as_image
 from mien.pages import contact_sheet, png, shrink
+from mien.reporting import Progress
 
 Image = NDArray[np.uint8]
 

@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.arrays import write_arrays
-from mien.data.dataset import Dataset, Progress, Selection, text_column
+from mien.data.dataset import Dataset, Selection, text_column
 from mien.data.duplicates import find_duplicates
 from mien.data.readers import as_dataset
 from mien.data.settings import SplitSettings
 from mien.errors import DataError
+from mien.reporting import Progress
 
 DEFAULT_SHARE = 0.1
 """The share of validation, and of test, where none is given and the data set has no such split."""

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.crop import VIEWS, ten_views
-from mien.data.dataset import Dataset, Progress
+from mien.data.dataset import Dataset
 from mien.data.samples import VOTE_LABELS, Samples, vote_majority
 from mien.errors import DataError
 from mien.evaluation import metrics
@@ -35,6 +35,7 @@ from mien.evaluation.robustness import FACES, choose_rows, measure_robustness
 from mien.evaluation.speed import measure_speed
 from mien.labels import canonical_all
 from mien.model_file import ModelFile, open_models
+from mien.reporting import Progress
 
 _log = logging.getLogger("mien")
 

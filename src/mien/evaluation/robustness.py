@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.dataset import Progress
 from mien.evaluation.metrics import wilson_interval
+from mien.reporting import Progress
 
 Faces = NDArray[np.uint8]
 Random = Sequence[np.random.Generator]

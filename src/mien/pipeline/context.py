@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mien.data.dataset import Progress
+from mien.reporting import Progress
 
 TOY, FLAGS, MODELS, INDEX = "faces", "flags.csv", "models", "index.html"
 

@@ -9,13 +9,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from mien.data.dataset import Progress
 from mien.errors import MissingExtraError, RecipeError
 from mien.pipeline.context import INDEX, Context
 from mien.pipeline.overview import write_overview
 from mien.pipeline.plan import Stage, chosen_stages, make_plan
 from mien.pipeline.settings import read_settings
 from mien.pipeline.state import Job, StageRecord, StageResult, Store, file_checksum
+from mien.reporting import Progress
 
 
 @dataclass(frozen=True, slots=True)

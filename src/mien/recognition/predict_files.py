@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from mien.media.sinks import open_sink
 from mien.media.skipped import SkippedFiles
 from mien.media.sources import expand_sources, is_video_file
 from mien.recognition.recognizer import Recognizer
+from mien.reporting import Progress
 from mien.results.draw import AnnotatedFolder
 
 
@@ -34,7 +35,7 @@ def predict_files(
     annotate: Path | None = None,
     grid: Path | None = None,
     emoji: bool = False,
-    progress: Callable[[int, int | None], None] = lambda *_: None,
+    progress: Progress = lambda *_: None,
 ) -> PredictedFiles:
     """Writes the predictions of all images that `sources` stand for (see `expand_sources`), in order.
 

@@ -32,7 +32,7 @@ _SHORT_LIFE_S, _SHORT_LIVES = 10.0, 5  # give up after 5 consecutive workers tha
 log = logging.getLogger("mien.serving")
 
 
-def serve(settings: ServeSettings, *, workers: int = 1, log_line: Callable[[str], None] = print) -> None:
+def serve(settings: ServeSettings, *, workers: int = 1, log_line: Callable[[str], None] = log.info) -> None:
     """Serves until SIGINT or SIGTERM; running requests then finish.
 
     workers: processes; one that dies is replaced. log_line: called with the address and each warning.

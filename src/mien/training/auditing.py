@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from mien.config import default_of, to_toml
 from mien.data.audit import audit_dataset
 from mien.data.audit_report import AuditReport
-from mien.data.dataset import Dataset, Progress
+from mien.data.dataset import Dataset
 from mien.data.readers import as_dataset
 from mien.data.settings import AuditChoices, AuditSettings
-from mien.errors import log_warning
 from mien.faces import DetectorChoice
+from mien.reporting import Progress, log_warning
 from mien.training.recipe import Recipe, load_recipe
 from mien.training.train import require_training
 

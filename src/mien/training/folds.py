@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from mien.data.dataset import Dataset
 from mien.data.samples import Samples
 from mien.errors import DataError, OutputError, RecipeError, TrainingError
 from mien.files import make_folder, write_bytes, write_text
+from mien.reporting import Progress
 from mien.training.batches import Faces
 from mien.training.callbacks import Watcher
 from mien.training.checkpoint import load_weights
@@ -41,7 +41,7 @@ def out_of_fold_by(
     *,
     folds: int,
     device: torch.device,
-    progress: Callable[[int, int | None], None] | None = None,
+    progress: Progress | None = None,
 ) -> OutOfFold:
     """What an audit asks for predictions: `out_of_fold` by this recipe."""
 
@@ -62,7 +62,7 @@ def out_of_fold(
     folds: int = 4,
     groups: NDArray[np.int64] | None = None,
     device: torch.device | None = None,
-    progress: Callable[[int, int | None], None] | None = None,
+    progress: Progress | None = None,
     resume: bool = False,
 ) -> NDArray[np.float32]:
     """Class probabilities float32 (N, K) of every labelled sample, all splits pooled; NaN for those without a label.
@@ -186,9 +186,7 @@ def _part(samples: Samples, chosen: NDArray[np.bool_]) -> Samples:
 class _FoldProgress:
     """Adds up the steps of all folds and epochs for one progress bar."""
 
-    def __init__(
-        self, recipe: Recipe, fold: NDArray[np.int64], folds: int, progress: Callable[[int, int | None], None] | None
-    ) -> None:
+    def __init__(self, recipe: Recipe, fold: NDArray[np.int64], folds: int, progress: Progress | None) -> None:
         size = recipe.optimizer.batch_size * recipe.optimizer.accumulate
         sizes = len(fold) - np.bincount(fold, minlength=folds)
         self._work = (np.maximum(1, sizes // size) * size * recipe.optimizer.epochs).tolist()

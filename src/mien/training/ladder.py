@@ -10,11 +10,12 @@ from pathlib import Path
 import torch
 
 from mien.config import toml_value
-from mien.errors import RecipeError, log_warning
+from mien.errors import RecipeError
 from mien.evaluation.compare import Comparison, compare
 from mien.evaluation.compare_page import write_comparison
 from mien.evaluation.validation import VALIDATION_FILE
 from mien.files import atomic_path, make_folder
+from mien.reporting import log_warning
 from mien.training.callbacks import Watcher
 from mien.training.ladder_steps import LADDER, LadderStep
 from mien.training.loop import BEST

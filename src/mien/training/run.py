@@ -22,12 +22,13 @@ from torch.nn import functional as F
 
 from mien.config import flat_items, to_toml, toml_value
 from mien.data.dataset import Dataset
-from mien.errors import OutputError, TrainingError, log_warning
+from mien.errors import OutputError, TrainingError
 from mien.evaluation.calibration import fit_temperature
 from mien.evaluation.validation import VALIDATION_FILE, HeadAnswers, write_answers
 from mien.files import make_folder, write_text
 from mien.labels import FER2013
 from mien.model_file import ModelInfo
+from mien.reporting import log_warning
 from mien.training.batches import Faces
 from mien.training.callbacks import Watcher
 from mien.training.checkpoint import epochs_done, head_sizes, load_weights, save_weights

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from mien.config import flat_items, toml_value
 from mien.data.dataset import Dataset
-from mien.errors import MissingExtraError, RecipeError, log_warning
+from mien.errors import MissingExtraError, RecipeError
+from mien.reporting import log_warning
 from mien.training.class_checks import check_classes
 from mien.training.learning_data import read_splits
 from mien.training.recipe import Recipe, load_recipe

@@ -20,8 +20,9 @@ from mien.data.dataset import Dataset, Fitted, Problem, Selection, collect
 from mien.data.readers import open_source
 from mien.data.settings import SplitSettings
 from mien.data.splits import divide
-from mien.errors import DataError, ModelFileError, OutputError, TrainingError, log_warning
+from mien.errors import DataError, ModelFileError, OutputError, TrainingError
 from mien.files import atomic_path, make_folder
+from mien.reporting import log_warning
 from mien.training.callbacks import Watcher
 from mien.training.checkpoint import epochs_done
 from mien.training.class_checks import require_two_classes

@@ -21,9 +21,10 @@ import numpy as np
 import torch
 
 from mien.config import to_toml
-from mien.errors import DivergedError, MissingExtraError, RecipeError, TrainingError, log_warning
+from mien.errors import DivergedError, MissingExtraError, RecipeError, TrainingError
 from mien.evaluation.compare import HEADS
 from mien.files import make_folder
+from mien.reporting import log_warning
 from mien.training.callbacks import Watcher
 from mien.training.folder_lock import hold
 from mien.training.loop import CHECKPOINT, LAST

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.dataset import CHUNK, Dataset, Problem, Progress
+from mien.data.dataset import CHUNK, Dataset, Problem
 from mien.data.writing.files import (
     NO_SPLIT,
     encode,
@@ -30,6 +30,7 @@ from mien.errors import DataError, ImageError
 from mien.faces import FaceDetector, make_detector
 from mien.files import resumable_path
 from mien.images import as_image, read_image
+from mien.reporting import Progress
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.dataset import CHUNK, Dataset, Progress, split_rank
+from mien.data.dataset import CHUNK, Dataset, split_rank
 from mien.files import resumable_path
 from mien.images import IMAGE_SUFFIXES
 from mien.labels import EIGHT, FERPLUS_VOTES
+from mien.reporting import Progress
 
 NO_SPLIT = "data"
 """What samples of no split are filed under where a layout needs a name."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.dataset import CHUNK, Dataset, Progress
+from mien.data.dataset import CHUNK, Dataset
 from mien.data.writing.files import (
     NO_SPLIT,
     counted,
@@ -25,6 +25,7 @@ from mien.data.writing.files import (
 )
 from mien.errors import DataError
 from mien.labels import FER2013
+from mien.reporting import Progress
 
 _USAGE = {"train": "Training", "validation": "PublicTest", "test": "PrivateTest"}
 _FERPLUS_HEADER = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"

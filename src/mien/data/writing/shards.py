@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.arrays import to_table
-from mien.data.dataset import Dataset, Progress
+from mien.data.dataset import Dataset
 from mien.data.writing.files import (
     NO_SPLIT,
     counted,
@@ -28,6 +28,7 @@ from mien.data.writing.files import (
     split_rows,
 )
 from mien.files import resumable_path
+from mien.reporting import Progress
 
 _SHARD_BYTES = 500_000_000
 _TAR_SAMPLES = 5000

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from mien.data.arrays import PROBLEMS, write_arrays
-from mien.data.dataset import Dataset, Progress, Source, Step
+from mien.data.dataset import Dataset, Source, Step
 from mien.data.export import ABOUT, export_dataset
 from mien.data.readers import open_dataset
 from mien.errors import OutputError
 from mien.files import cannot_write, write_bytes
+from mien.reporting import Progress
 
 
 def write_source(
