@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mien.data.settings import CropSettings, ScreenSettings, SplitSettings
     from mien.data.splits import split_dataset
     from mien.errors import (
+        ArgumentError,
         ClusterError,
         DataError,
         DetectorError,
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from mien.recognition.shortcuts import predict, watch
     from mien.recognition.watch import Watch
     from mien.releases import list_models
+    from mien.reporting import Progress
     from mien.results import Box, Detections, Face, FrameResult, ImageResult, Results, TrackedFace
     from mien.training.auditing import audit
     from mien.training.callbacks import Callback
@@ -72,6 +74,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before anything imports o
 # Where each public name lives: module, or module:name. The imports above (for type checkers) and
 # __all__ list the same names; a test compares the three.
 _HOMES = {
+    "ArgumentError": "mien.errors",
     "AuditReport": "mien.data.audit_report",
     "Box": "mien.results",
     "Callback": "mien.training.callbacks",
@@ -97,6 +100,7 @@ _HOMES = {
     "ModelFile": "mien.model_file",
     "ModelFileError": "mien.errors",
     "OutputError": "mien.errors",
+    "Progress": "mien.reporting",
     "Recipe": "mien.training.recipe",
     "RecipeError": "mien.errors",
     "Recognizer": "mien.recognition.recognizer",
@@ -139,6 +143,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "ArgumentError",
     "AuditReport",
     "Box",
     "Callback",
@@ -164,6 +169,7 @@ __all__ = [
     "ModelFile",
     "ModelFileError",
     "OutputError",
+    "Progress",
     "Recipe",
     "RecipeError",
     "Recognizer",

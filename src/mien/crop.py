@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.crop_spec import CropSpec
+from mien.errors import ArgumentError
 from mien.results import Detections
 
 Image = NDArray[np.uint8]
@@ -26,10 +27,10 @@ def crop_faces(
 
     channels: 3 for RGB, 1 for grey (luma of ITU-R BT.601). Where a square reaches over the image's border, the
     border's pixels are repeated. Detections that are `cropped` are only resized, without `spec`.
-    Raises ValueError for other channels.
+    Raises ArgumentError for other channels.
     """
     if channels not in (1, 3):
-        raise ValueError(f"channels is {channels}; expected 1 (grey) or 3 (RGB)")
+        raise ArgumentError(f"channels is {channels}; expected 1 (grey) or 3 (RGB)")
     crops = np.empty((len(detections), size, size, channels), np.uint8)
     for i, box in enumerate(detections.boxes.tolist()):
         if detections.cropped:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from mien.config import Setting, check_ranges
+from mien.errors import ArgumentError
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +15,7 @@ class CropSpec:
 
     margin: the square has the side of the box's longer edge times (1 + margin). align: turn the face until its eyes
     are level, where the detector gives landmarks. shift_y: how far the square's centre lies below the box's, as a
-    share of the side. Raises ValueError for values that frame no face.
+    share of the side. Raises ArgumentError for values that frame no face.
     """
 
     margin: Annotated[
@@ -28,4 +29,4 @@ class CropSpec:
     def __post_init__(self) -> None:
         check_ranges(self)
         if not isinstance(self.align, bool):
-            raise ValueError(f"align is {self.align!r}; expected true or false")
+            raise ArgumentError(f"align is {self.align!r}; expected true or false")

@@ -12,6 +12,10 @@ class MienError(Exception):
         return super().__str__().replace("\r", "\\r").replace("\n", "\\n")
 
 
+class ArgumentError(MienError, ValueError):
+    """An argument has an impossible value, or two arguments do not fit together."""
+
+
 class ImageError(MienError):
     """An image can't be read: missing, empty, truncated, not an image, or too large."""
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol, get_args, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.errors import ImageError
+from mien.errors import ArgumentError, ImageError
 
 ColorOrder = Literal["rgb", "bgr"]
 
@@ -37,9 +37,9 @@ class Tensor(Protocol):
 
 
 def check_color(color: str) -> None:
-    """Raises ValueError for another order than those of `ColorOrder`."""
+    """Raises ArgumentError for another order than those of `ColorOrder`."""
     if color not in get_args(ColorOrder):
-        raise ValueError(f"color is '{color}'; expected 'rgb' or 'bgr' (OpenCV)")
+        raise ArgumentError(f"color is '{color}'; expected 'rgb' or 'bgr' (OpenCV)")
 
 
 def tensor_array(tensor: Tensor, source: str) -> NDArray[Any]:

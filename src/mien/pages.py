@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.errors import MissingExtraError
+from mien.errors import ArgumentError, MissingExtraError
 from mien.files import atomic_text
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ class Page:
         """A table. Columns of numbers stand right; integers get thousands separators, fractions four digits."""
         for row in rows:
             if len(row) != len(header):
-                raise ValueError(f"a row of {len(row)} cells below {len(header)} headings")
+                raise ArgumentError(f"a row of {len(row)} cells below {len(header)} headings")
         cells = [[_cell(value) for value in row] for row in rows]
         numeric = [all(_NUMBER.fullmatch(row[i]) for row in cells) and bool(cells) for i in range(len(header))]
         marks = [' class="n"' if n else "" for n in numeric]
@@ -263,7 +263,7 @@ def _cell(value: Any) -> str:
 
 def _same_length(images: Sequence[Image], captions: Sequence[str]) -> None:
     if len(captions) not in (0, len(images)):
-        raise ValueError(f"{len(captions)} captions for {len(images)} images; expected none or one for each")
+        raise ArgumentError(f"{len(captions)} captions for {len(images)} images; expected none or one for each")
 
 
 _HEAD = """<!DOCTYPE html>

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from mien.config import Setting, check_ranges, default_of
 from mien.crop_spec import CropSpec
+from mien.errors import ArgumentError
 
 NoFace = Literal["drop", "keep", "whole"]
 Which = Literal["all", "largest"]
@@ -50,7 +51,7 @@ class CropSettings:
     def __post_init__(self) -> None:
         check_ranges(self)
         if self.channels == 2:
-            raise ValueError("channels is 2; expected 1 (grey) or 3 (RGB)")
+            raise ArgumentError("channels is 2; expected 1 (grey) or 3 (RGB)")
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.samples import Samples
+from mien.errors import ArgumentError
 from mien.files import atomic_folder
 from mien.labels import FER2013
 
@@ -62,10 +63,12 @@ def toy_faces(count: int, *, size: int = 48, seed: int = 0, channels: int = 1) -
     """`count` cartoon faces with the seven labels of FER2013, as even as `count` allows and in random order.
 
     size: pixels of a side, 16 or more. channels: 1 grey, 3 RGB. Equal arguments give equal faces; a smaller count
-    gives other ones. Raises ValueError for a count below 1, or another size or number of channels.
+    gives other ones. Raises ArgumentError for a count below 1, or another size or number of channels.
     """
     if count < 1 or size < 16 or channels not in {1, 3}:
-        raise ValueError(f"{count} faces of {size} pixels and {channels} channels; expected 1, 16 and 1 or 3 at least")
+        raise ArgumentError(
+            f"{count} faces of {size} pixels and {channels} channels; expected 1, 16 and 1 or 3 at least"
+        )
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.arange(count, dtype=np.int64) % len(FER2013))
     images = np.stack([_draw(FER2013[label], rng, size, channels) for label in labels])

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mien.data.dataset import Dataset
 from mien.data.samples import Samples
 from mien.data.toy import toy_faces
-from mien.errors import ModelFileError
+from mien.errors import ArgumentError, ModelFileError
 from mien.evaluation.fitting import (
     Figures,
     Split,
@@ -90,7 +90,7 @@ def ensemble(
 
     Raises:
         ModelFileError: There is no such model, models do not fit together, or the written file fails its check.
-        ValueError: A weight is not above 0, or `fit` without `data`.
+        ArgumentError: A weight is not above 0, or `fit` without `data`.
         DataError: The data lack the split, or the labels or votes that the models were trained on.
         OutputError: The file can't be written.
         MissingExtraError: onnx is not installed.
@@ -101,7 +101,7 @@ def ensemble(
         (0.5, 0.5)
     """
     if weights == "fit" and data is None:
-        raise ValueError("weights can be fitted only to faces; give data")
+        raise ArgumentError("weights can be fitted only to faces; give data")
     opened = open_models(models)
     samples = None
     if data is not None:
@@ -142,7 +142,7 @@ def write_ensemble(
         if weights == "fit":
             shares = fit_weights(seen, targets.shares)
     elif weights == "fit":
-        raise ValueError("weights can be fitted only to faces; give samples")
+        raise ArgumentError("weights can be fitted only to faces; give samples")
     comparison = None
     if seen is not None and targets is not None:
         winners = seen.argmax(2)
@@ -188,9 +188,11 @@ def _as_shares(weights: Literal["equal", "fit"] | Sequence[float], count: int) -
     if isinstance(weights, str):
         return np.full(count, 1 / count)
     if len(weights) != count:
-        raise ValueError(f"{len(weights)} weights for {count} models; give one for each")
+        raise ArgumentError(f"{len(weights)} weights for {count} models; give one for each")
     if not all(math.isfinite(w) and w > 0 for w in weights):
-        raise ValueError(f"weights are {', '.join(map(str, weights))}; expected numbers above 0; leave the others out")
+        raise ArgumentError(
+            f"weights are {', '.join(map(str, weights))}; expected numbers above 0; leave the others out"
+        )
     shares: NDArray[np.float64] = np.array(weights, np.float64) / math.fsum(weights)
     return shares
 

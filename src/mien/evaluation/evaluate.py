@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from mien.crop import VIEWS, ten_views
 from mien.data.dataset import Dataset
 from mien.data.samples import VOTE_LABELS, Samples, vote_majority
-from mien.errors import DataError
+from mien.errors import ArgumentError, DataError
 from mien.evaluation import metrics
 from mien.evaluation.calibration import undo_temperature
 from mien.evaluation.extremes import explain_extremes
@@ -118,7 +118,7 @@ def evaluate(
         ModelFileError: There is no such model, or it is not a model of mien.
         OutputError: The folder can't be written into.
         MissingExtraError: matplotlib is needed for `explain`, pyarrow for Parquet.
-        ValueError: `explain` without `out`.
+        ArgumentError: `explain` without `out`.
 
     Example:
         >>> import mien
@@ -126,7 +126,7 @@ def evaluate(
         >>> report.accuracy, report.interval, report.per_class.to_pandas()  # doctest: +SKIP
     """
     if explain and out is None:
-        raise ValueError("explained faces are shown in report.html; give a folder with out")
+        raise ArgumentError("explained faces are shown in report.html; give a folder with out")
     warn = warn or _log.warning
     models = open_models(model)
     inputs = _inputs(data, split, models, groups, leak_check=leak_check, warn=warn)

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.errors import ArgumentError
 from mien.evaluation.metrics import wilson_interval
 from mien.reporting import Progress
 
@@ -82,11 +83,13 @@ def measure_robustness(
     """Measures a classifier on corrupted faces, chunk by chunk, so that memory does not grow with them.
 
     call: uint8 (n, H, W, C) -> class indices (n,). faces: uint8 (N, H, W, C). truth: int64 (N,). rows: int64 (n,), the
-    faces to measure on; None takes all. Raises ValueError where there are none.
+    faces to measure on; None takes all. Raises ArgumentError where there are none.
     """
     rows = np.arange(len(faces)) if rows is None else rows
     if len(rows) == 0 or len(truth) != len(faces):
-        raise ValueError(f"{len(rows)} rows of {len(faces)} faces with {len(truth)} truths; expected at least one row")
+        raise ArgumentError(
+            f"{len(rows)} rows of {len(faces)} faces with {len(truth)} truths; expected at least one row"
+        )
     total, done = len(rows) * (1 + len(CORRUPTIONS) * len(SEVERITIES)), 0
 
     def right(name: str, severity: int) -> int:
@@ -128,14 +131,14 @@ def choose_rows(count: int, wanted: int, *, seed: int = 0) -> NDArray[np.int64]:
 def corrupt(faces: Faces, name: str, severity: int, *, rows: NDArray[np.int64] | None = None, seed: int = 0) -> Faces:
     """Faces uint8 (n, H, W, C) with a corruption of severity 1 to 5; 0 gives them back as they are, whatever the name.
 
-    rows: int64 (n,), what each face's random numbers are drawn by; None: its place in `faces`. Raises ValueError for
+    rows: int64 (n,), what each face's random numbers are drawn by; None: its place in `faces`. Raises ArgumentError for
     another name or severity.
     """
     if severity == 0:
         return faces
     known = {c.name: c for c in CORRUPTIONS}
     if name not in known or severity not in SEVERITIES:
-        raise ValueError(f"corruption '{name}' of severity {severity}; expected 0 to 5, of {', '.join(known)}")
+        raise ArgumentError(f"corruption '{name}' of severity {severity}; expected 0 to 5, of {', '.join(known)}")
     keys = range(len(faces)) if rows is None else rows.tolist()
     random = [np.random.default_rng((seed, key, *name.encode())) for key in keys]
     return known[name].change(faces, known[name].amounts[severity - 1], random)

@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from mien.errors import ArgumentError
 from mien.faces.geometry import Floats, Image, nms, shrunk, square
 from mien.inference import open_network
 from mien.results import Detections
@@ -40,10 +41,10 @@ class Mtcnn:
         scale_factor: from one pyramid level to the next, 0 to 1 (0.709 halves the area). max_side: a larger image
         is worked on at this size, which bounds time and memory; min_face then counts in the shrunk image.
         threads: for the networks; 0 lets onnxruntime choose. device: where they run, as in `mien.inference`.
-        Raises ValueError for impossible values, DeviceError.
+        Raises ArgumentError for impossible values, DeviceError.
         """
         if not min_face > 0 or not 0 < scale_factor < 1 or max_side < _CELL:
-            raise ValueError("mtcnn: min_face must be above 0, scale_factor between 0 and 1, max_side at least 12")
+            raise ArgumentError("mtcnn: min_face must be above 0, scale_factor between 0 and 1, max_side at least 12")
         self._min_face, self._thresholds = max(min_face, _CELL), thresholds
         self._scale_factor, self._max_side = scale_factor, max_side
         self._pnet, self._rnet, self._onet = (_session(name, threads, device) for name in ("pnet", "rnet", "onet"))

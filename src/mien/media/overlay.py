@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.errors import ArgumentError
 from mien.labels import color_rgb
 from mien.results import Box, FrameResult, TrackedFace
 from mien.results.badges import UNSURE, draw_badge
@@ -41,10 +42,10 @@ def draw_frame(
     shows the expression. privacy: `blur` leaves each face a few blots of colour, `box` a plain rectangle, which is the
     safer one: a network trained for it can recognise blurred faces (McPherson et al., "Defeating image
     obfuscation with deep learning", 2016). also_hide: more places to hide, as `RecentBoxes` knows them. A face
-    that was not found stays visible. Raises ValueError for another privacy.
+    that was not found stays visible. Raises ArgumentError for another privacy.
     """
     if privacy not in {"none", "blur", "box"}:
-        raise ValueError(f"privacy is '{privacy}'; expected none, blur or box")
+        raise ArgumentError(f"privacy is '{privacy}'; expected none, blur or box")
     canvas = image.copy()
     height, width = canvas.shape[:2]
     if privacy != "none":

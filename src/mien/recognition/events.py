@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mien.errors import ArgumentError
 from mien.results import ExpressionEvent, FrameResult, TrackedFace
 
 
@@ -44,9 +45,9 @@ class EventFinder:
     """
 
     def __init__(self, *, least_s: float = 0.3, margin: float = 0.05, gap_s: float = 1.0) -> None:
-        """Raises ValueError for negative values and a margin of 1 or more."""
+        """Raises ArgumentError for negative values and a margin of 1 or more."""
         if least_s < 0 or gap_s < 0 or not 0 <= margin < 1:
-            raise ValueError("events: least_s and gap_s must not be negative; margin lies between 0 and 1")
+            raise ArgumentError("events: least_s and gap_s must not be negative; margin lies between 0 and 1")
         self._least_s, self._margin, self._gap_s = least_s, margin, gap_s
         self._states: dict[int, _State] = {}
 

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.errors import ImageError, MienError, VideoError
+from mien.errors import ArgumentError, ImageError, MienError, VideoError
 from mien.faces import FaceDetector, make_detector
 from mien.image_arrays import ColorOrder, Tensor, check_color
 from mien.images import MAX_PIXELS
@@ -92,12 +92,12 @@ class Recognizer:
             ModelFileError: There is no such model, it is not mien's, or models have different labels.
             DetectorError: There is no such detector, or its weights are missing.
             DeviceError: The device is unknown.
-            ValueError: A number is out of range.
+            ArgumentError: A number is out of range.
         """
         if min_face < 1 or batch_size < 1 or (workers is not None and workers < 1):
-            raise ValueError("min_face, batch_size and workers must be at least 1")
+            raise ArgumentError("min_face, batch_size and workers must be at least 1")
         if not 0.0 <= abstain_below <= 1.0:
-            raise ValueError(f"abstain_below is {abstain_below}; expected 0 to 1")
+            raise ArgumentError(f"abstain_below is {abstain_below}; expected 0 to 1")
         check_device(device)
         models = [model] if isinstance(model, str | Path | ModelFile) else list(model)
         # Threads that wait busily would take the cores from those that read and detect: half the images a second.
@@ -163,7 +163,7 @@ class Recognizer:
         Raises:
             ImageError: The only image can't be read, or its range or shape is ambiguous. Among several it is a result
                 with its `error`. A folder or pattern without images.
-            ValueError: Another `color`.
+            ArgumentError: Another `color`.
 
         Example:
             >>> import numpy as np
@@ -198,7 +198,7 @@ class Recognizer:
             Results in the order of `sources`, each as soon as it is known.
 
         Raises:
-            ValueError: Another `color`.
+            ArgumentError: Another `color`.
 
         Example:
             >>> paths = ["src/mien/examples/astronaut.png"] * 2
@@ -254,7 +254,7 @@ class Recognizer:
         Raises:
             VideoError: The source can't be opened, or fails.
             MissingExtraError: PyAV is not installed.
-            ValueError: A number is out of range.
+            ArgumentError: A number is out of range.
 
         Example:
             >>> for frame in Recognizer().watch("src/mien/examples"):  # a folder of images is a video, too

@@ -98,7 +98,7 @@ def predict(
         ModelFileError: There is no such model, or it is not mien's.
         DetectorError: There is no such detector, or its weights are missing.
         DeviceError: The device is unknown.
-        ValueError: A number or the color is out of range.
+        ArgumentError: A number or the color is out of range.
 
     Example:
         >>> import mien
@@ -159,7 +159,7 @@ def watch(
         VideoError: The source can't be opened, or fails before its first frame.
         OutputError: The folder can't be written.
         MissingExtraError: PyAV or matplotlib is not installed.
-        ValueError: A number is out of range.
+        ArgumentError: A number is out of range.
 
     Example:
         >>> import mien

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.errors import ArgumentError
+
 Floats = NDArray[np.float32]
 
 _FORGET_S = 60.0  # a track ends after this time without a face
@@ -29,9 +31,9 @@ class Smoother:
     """
 
     def __init__(self, time_constant_s: float) -> None:
-        """time_constant_s: 0 for no smoothing. Raises ValueError where it is negative or no number."""
+        """time_constant_s: 0 for no smoothing. Raises ArgumentError where it is negative or no number."""
         if not 0 <= time_constant_s < math.inf:
-            raise ValueError(f"the time constant is {time_constant_s}; expected seconds, 0 for none")
+            raise ArgumentError(f"the time constant is {time_constant_s}; expected seconds, 0 for none")
         self._time_constant_s = time_constant_s
         self._states: dict[int, _State] = {}
 

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.errors import ArgumentError
 from mien.results import Detections
 
 Floats = NDArray[np.float32]
@@ -100,10 +101,10 @@ class Tracker:
 
         high_score: the score that a detection needs to start a track; a lower one only continues a track. sure_score:
         from this score on, one detection confirms a face; below, two do. min_overlap: of a box with its expected place,
-        intersection over union. Raises ValueError for values out of range.
+        intersection over union. Raises ArgumentError for values out of range.
         """
         if lost_s < 0 or not 0 <= high_score <= 1 or not 0 <= sure_score <= 1 or not 0 < min_overlap < 1:
-            raise ValueError("tracker: lost_s must not be negative; scores and min_overlap lie between 0 and 1")
+            raise ArgumentError("tracker: lost_s must not be negative; scores and min_overlap lie between 0 and 1")
         self._lost_s, self._high_score, self._sure_score = lost_s, high_score, sure_score
         self._min_overlap = min_overlap
         self._tracks: list[_Track] = []

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.errors import MienError
+from mien.errors import ArgumentError, MienError
 from mien.files import ClosedAtExit
 from mien.media.video.channels import Channel
 from mien.media.video.frames import Frame, FrameSource
@@ -119,12 +119,12 @@ class Watch(ClosedAtExit):
     ) -> None:
         """The source is closed with the watch. The options are those of `Recognizer.watch`.
 
-        Raises ValueError for numbers out of range.
+        Raises ArgumentError for numbers out of range.
         """
         if every is not None and every < 1:
-            raise ValueError(f"every is {every}; expected 1 (each frame) or more, or None")
+            raise ArgumentError(f"every is {every}; expected 1 (each frame) or more, or None")
         if max_seconds is not None and not max_seconds > 0:
-            raise ValueError(f"max_seconds is {max_seconds}; expected more than 0, or None")
+            raise ArgumentError(f"max_seconds is {max_seconds}; expected more than 0, or None")
         self._source, self._steps, self._live = source, steps, source.live if live is None else live
         self._keep_images, self._max_seconds = keep_images, max_seconds
         self._region = region

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.errors import ArgumentError
 from mien.labels import color_rgb
 
 Color = tuple[int, int, int]
@@ -39,7 +40,7 @@ def badge(expression: str, size: int) -> NDArray[np.uint8]:
     size: 8 to 512 pixels, or ValueError. Unknown labels get a face with eyes only, in their own colour.
     """
     if not 8 <= size <= MAX_BADGE:
-        raise ValueError(f"a badge of {size} pixels; expected 8 to {MAX_BADGE}")
+        raise ArgumentError(f"a badge of {size} pixels; expected 8 to {MAX_BADGE}")
     pen = _Pen(size)
     color = _GREY if expression == UNSURE else color_rgb(expression)
     pen.disc((0, 0), 1, 1, _WHITE)

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.errors import ImageError, OutputError
+from mien.errors import ArgumentError, ImageError, OutputError
 from mien.files import make_folder, write_bytes
 from mien.images import read_image
 from mien.labels import color_rgb
@@ -81,10 +81,10 @@ def encode_image(image: NDArray[np.uint8], suffix: str, *, quality: int = 92) ->
 def draw_result(result: ImageResult, *, color: str = "rgb", emoji: bool = False) -> NDArray[np.uint8]:
     """A result's image with its faces, uint8 (H, W, 3) in the order `color`: `rgb` or `bgr`.
 
-    Raises ImageError if the image is not available, ValueError for another order.
+    Raises ImageError if the image is not available, ArgumentError for another order.
     """
     if color not in ("rgb", "bgr"):
-        raise ValueError(f"color is '{color}'; expected 'rgb' or 'bgr'")
+        raise ArgumentError(f"color is '{color}'; expected 'rgb' or 'bgr'")
     drawn = draw_faces(image_of(result), result.faces, emoji=emoji)
     return drawn if color == "rgb" else np.ascontiguousarray(drawn[..., ::-1])
 

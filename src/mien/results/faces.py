@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.errors import ImageError
+from mien.errors import ArgumentError, ImageError
 from mien.results.documents import FaceDocument
 
 Point = tuple[float, float]
@@ -135,10 +135,10 @@ class Face:
             (label, probability) pairs, the most likely first.
 
         Raises:
-            ValueError: k is less than 1.
+            ArgumentError: k is less than 1.
         """
         if k < 1:
-            raise ValueError(f"k is {k}; expected 1 or more")
+            raise ArgumentError(f"k is {k}; expected 1 or more")
         return tuple(sorted(self.probabilities.items(), key=lambda item: -item[1])[:k])
 
     def crop(self, image: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
@@ -152,7 +152,7 @@ class Face:
 
         Raises:
             ImageError: No image was kept and none is given.
-            ValueError: The image does not hold the box.
+            ArgumentError: The image does not hold the box.
         """
         image = self.image if image is None else image
         if image is None:
@@ -161,7 +161,7 @@ class Face:
         x1, y1 = max(0, math.floor(self.box.x1)), max(0, math.floor(self.box.y1))
         x2, y2 = min(width, math.ceil(self.box.x2)), min(height, math.ceil(self.box.y2))
         if x1 >= x2 or y1 >= y2:
-            raise ValueError(f"the box {self.box.xyxy} is outside of the image of {width} x {height} pixels")
+            raise ArgumentError(f"the box {self.box.xyxy} is outside of the image of {width} x {height} pixels")
         return image[y1:y2, x1:x2].copy()
 
     def to_dict(self) -> FaceDocument:

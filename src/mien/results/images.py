@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.errors import MissingExtraError
+from mien.errors import ArgumentError, MissingExtraError
 from mien.results.documents import ImageDocument, ModelDocument
 from mien.results.faces import Face, faces_text
 
@@ -93,7 +93,7 @@ class ImageResult:
             A new result of the same image.
 
         Raises:
-            ValueError: An expression is none of the model's labels, or min_confidence is out of range.
+            ArgumentError: An expression is none of the model's labels, or min_confidence is out of range.
 
         Example:
             >>> import mien
@@ -103,9 +103,9 @@ class ImageResult:
         """
         wanted = None if expression is None else {expression} if isinstance(expression, str) else set(expression)
         if not 0 <= min_confidence <= 1:
-            raise ValueError(f"min_confidence is {min_confidence}; expected 0 to 1")
+            raise ArgumentError(f"min_confidence is {min_confidence}; expected 0 to 1")
         if wanted and self.labels and (unknown := sorted(wanted - set(self.labels))):
-            raise ValueError(f"expression '{unknown[0]}' is none of the labels {', '.join(self.labels)}")
+            raise ArgumentError(f"expression '{unknown[0]}' is none of the labels {', '.join(self.labels)}")
 
         def fits(face: Face) -> bool:
             return (
@@ -176,7 +176,7 @@ class ImageResult:
 
         Raises:
             ImageError: The image was not kept and can't be read again from `source`.
-            ValueError: Another color.
+            ArgumentError: Another color.
 
         Example:
             >>> import mien

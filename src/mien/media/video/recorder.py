@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.errors import MissingExtraError, OutputError, VideoError
+from mien.errors import ArgumentError, MissingExtraError, OutputError, VideoError
 from mien.files import ClosedAtExit, cannot_write
 from mien.media.video.decoding import DEFAULT_RATE, reason
 from mien.media.video.sound import Sound
@@ -199,7 +199,7 @@ def open_recorder(
         raise MissingExtraError("video", "recording") from error
     path = Path(path)
     if not 0 <= quality <= 51:
-        raise ValueError(f"quality is {quality}; expected 0 to 51")
+        raise ArgumentError(f"quality is {quality}; expected 0 to 51")
     if path.suffix.lower() not in SUFFIXES and not path.is_char_device():
         raise OutputError(f"{path}: a recording is an MP4 file; expected a name that ends in .mp4")
     if sound_of is not None and path.exists() and Path(sound_of).exists() and path.samefile(sound_of):
