@@ -154,7 +154,7 @@ def worker_of(launcher, rank):
     raise AssertionError(f"no worker {rank} of {launcher}")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds the workers in /proc")
 def test_two_workers_learn_like_one_and_go_on_after_one_was_killed(toy, tmp_path):
     given = ["optimizer.epochs=6", "optimizer.learning_rate=0.01", "network.widths=[8, 16]"]

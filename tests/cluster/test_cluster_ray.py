@@ -84,6 +84,7 @@ def doubled(scratch):
     return work
 
 
+@pytest.mark.long
 def test_a_lost_worker_is_replaced_and_its_task_done_again(tmp_path):
     with ray_workers(partial(doubled, tmp_path), TWO) as workers:
         found = {task: result for _, task, result in workers.work_off(range(8))}
@@ -115,6 +116,7 @@ def sleeping():
     return work
 
 
+@pytest.mark.long
 def test_tasks_are_taken_as_workers_are_free_and_results_can_be_put_in_order():
     taken = []
 

@@ -16,7 +16,7 @@ def test_the_notebook_is_kept_without_outputs():
         assert cell.get("execution_count") is None
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")  # those of Jupyter's own machinery
 def test_the_notebook_runs(tmp_path, monkeypatch):
     nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed")

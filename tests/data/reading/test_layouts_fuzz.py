@@ -23,7 +23,7 @@ from mien.data.readers import open_source
 from mien.errors import MienError
 from mien.labels import FER2013, canonical
 
-EXAMPLES = int(os.environ.get("MIEN_FUZZ", "400"))
+EXAMPLES = int(os.environ.get("MIEN_FUZZ", "250"))
 """How many sets are made; MIEN_FUZZ=10000 for the long run."""
 
 CODES = ["AN", "DI", "FE", "HA", "SA", "SU", "NE"]
