@@ -60,7 +60,6 @@ if TYPE_CHECKING:
     from mien.recognition.shortcuts import predict, watch
     from mien.recognition.watch import Watch
     from mien.releases import list_models
-    from mien.reporting import Progress
     from mien.results import Box, Detections, Face, FrameResult, ImageResult, Results, TrackedFace
     from mien.training.auditing import audit
     from mien.training.callbacks import Callback
@@ -100,7 +99,6 @@ _HOMES = {
     "ModelFile": "mien.model_file",
     "ModelFileError": "mien.errors",
     "OutputError": "mien.errors",
-    "Progress": "mien.reporting",
     "Recipe": "mien.training.recipe",
     "RecipeError": "mien.errors",
     "Recognizer": "mien.recognition.recognizer",
@@ -169,7 +167,6 @@ __all__ = [
     "ModelFile",
     "ModelFileError",
     "OutputError",
-    "Progress",
     "Recipe",
     "RecipeError",
     "Recognizer",
