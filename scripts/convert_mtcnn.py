@@ -9,25 +9,18 @@ pickles, which could run code. The graphs take uint8 RGB (N, H, W, 3); normalisa
 
 from __future__ import annotations
 
-import argparse
-import hashlib
 import io
-import subprocess
-import sys
-import tempfile
-import zipfile
-from pathlib import Path
 
 import joblib  # type: ignore[import-untyped]
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from wheels import checked_model, image_input, open_wheel, save
 
 WHEEL = "mtcnn-1.0.0-py3-none-any.whl"
 WHEEL_SHA256 = "0a96b4868e56db9ae984449519642be6dba03240e608a67e928ebb47833e9144"
 LICENCE = "mtcnn-1.0.0.dist-info/LICENSE"
-OUT = Path(__file__).parents[1] / "src/mien/faces/weights"
 
 Weights = list[NDArray[np.float32]]
 
@@ -102,18 +95,15 @@ class Graph:
         graph = helper.make_graph(
             self.nodes,
             name,
-            [helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", height, width, 3])],
+            [image_input(height, width)],
             [
                 helper.make_tensor_value_info(output, TensorProto.FLOAT, [*free, channels] if channels else free)
                 for output, channels in outputs.items()
             ],
             self.constants,
         )
-        opset = [helper.make_opsetid("", 17)]
-        model = helper.make_model(graph, opset_imports=opset, ir_version=8, producer_name="mien")
-        model.doc_string = "MTCNN (Zhang et al. 2016, arXiv:1604.02878), weights of PyPI mtcnn 1.0.0; see LICENSE.mtcnn"
-        onnx.checker.check_model(model, full_check=True)
-        return model
+        about = "MTCNN (Zhang et al. 2016, arXiv:1604.02878), weights of PyPI mtcnn 1.0.0; see LICENSE.mtcnn"
+        return checked_model(graph, about, opset=17)
 
 
 def proposal(weights: Weights) -> onnx.ModelProto:
@@ -165,26 +155,12 @@ def output(weights: Weights) -> onnx.ModelProto:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("wheel", nargs="?", type=Path, help="the wheel; without it pip downloads it")
-    parser.add_argument("--out", type=Path, default=OUT)
-    args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        if args.wheel is None:
-            command = [sys.executable, "-m", "pip", "download", "--no-deps", "-d", folder, "mtcnn==1.0.0"]
-            subprocess.run(command, check=True)
-        data = (args.wheel or Path(folder, WHEEL)).read_bytes()
-    digest = hashlib.sha256(data).hexdigest()
-    if digest != WHEEL_SHA256:
-        sys.exit(f"{args.wheel or WHEEL}: sha256 is {digest}, expected {WHEEL_SHA256}; get mtcnn 1.0.0 from PyPI")
-    args.out.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(io.BytesIO(data)) as wheel:
+    wheel, out = open_wheel(__doc__ or "", "mtcnn==1.0.0", WHEEL, WHEEL_SHA256)
+    with wheel:
         for name, build in (("pnet", proposal), ("rnet", refinement), ("onet", output)):
             weights = joblib.load(io.BytesIO(wheel.read(f"mtcnn/assets/weights/{name}.lz4")))
-            path = args.out / f"{name}.onnx"
-            onnx.save(build(weights), path)
-            print(f"{path}: {path.stat().st_size} bytes, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}")
-        (args.out / "LICENSE.mtcnn").write_bytes(wheel.read(LICENCE))
+            save(build(weights), out / f"{name}.onnx")
+        (out / "LICENSE.mtcnn").write_bytes(wheel.read(LICENCE))
 
 
 if __name__ == "__main__":

@@ -11,26 +11,20 @@ strides. The four branches of a head are one convolution.
 
 from __future__ import annotations
 
-import argparse
 import ctypes
-import hashlib
-import io
-import subprocess
-import sys
 import tempfile
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from wheels import checked_model, image_input, open_wheel, save
 
 WHEEL = "yuface-2023.5.1-cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"
 WHEEL_SHA256 = "fd03270a672da75b89809a2c999d5728ef19c6e701408a4d0bc9c00480c864a0"
 LIBRARY = "yuface/libfacedetection.so"
 LICENCE = "yuface-2023.5.1.dist-info/LICENSE"
-OUT = Path(__file__).parents[1] / "src/mien/faces/weights"
 
 STRIDES = (8, 16, 32)
 BRANCHES = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}  # of a head: channels
@@ -148,41 +142,22 @@ def model(g: Graph) -> onnx.ModelProto:
         grid = [f"h{stride}", f"w{stride}"]
         outputs.append(helper.make_tensor_value_info(f"score_{stride}", TensorProto.FLOAT, ["N", *grid]))
         outputs.append(helper.make_tensor_value_info(f"values_{stride}", TensorProto.FLOAT, ["N", 14, *grid]))
-    image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", "H", "W", 3])
+    image = image_input("H", "W")
     graph = helper.make_graph(g.nodes, "yunet", [image], outputs, g.constants)
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8, producer_name="mien")
-    made.doc_string = (
+    about = (
         "YuNet (Wu, Peng, Yu 2023, doi:10.1007/s11633-023-1423-y), weights of PyPI yuface 2023.5.1; see LICENSE.yunet"
     )
-    onnx.checker.check_model(made, full_check=True)
-    return made
+    return checked_model(graph, about, opset=17)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("wheel", nargs="?", type=Path, help="the wheel; without it pip downloads it")
-    parser.add_argument("--out", type=Path, default=OUT)
-    args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        if args.wheel is None:
-            command = [sys.executable, "-m", "pip", "download", "--no-deps", "-d", folder, "yuface==2023.5.1"]
-            platform = ["--only-binary=:all:", "--python-version", "3.11", "--platform", "manylinux2014_x86_64"]
-            subprocess.run([*command, *platform], check=True)
-        data = (args.wheel or Path(folder, WHEEL)).read_bytes()
-        digest = hashlib.sha256(data).hexdigest()
-        if digest != WHEEL_SHA256:
-            sys.exit(
-                f"{args.wheel or WHEEL}: sha256 is {digest}, expected {WHEEL_SHA256}; get yuface 2023.5.1 from PyPI"
-            )
-        with zipfile.ZipFile(io.BytesIO(data)) as wheel:
-            wheel.extractall(folder)  # the library needs another one beside it
-            licence = wheel.read(LICENCE)
+    wheel, out = open_wheel(__doc__ or "", "yuface==2023.5.1", WHEEL, WHEEL_SHA256)
+    with wheel, tempfile.TemporaryDirectory() as folder:
+        wheel.extractall(folder)  # the library needs another one beside it
         made = network(Weights(ctypes.CDLL(str(Path(folder, LIBRARY)))))
-    args.out.mkdir(parents=True, exist_ok=True)
-    path = args.out / "yunet.onnx"
-    onnx.save(made, path)
-    (args.out / "LICENSE.yunet").write_bytes(licence)
-    print(f"{path}: {path.stat().st_size} bytes, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}")
+        licence = wheel.read(LICENCE)
+    save(made, out / "yunet.onnx")
+    (out / "LICENSE.yunet").write_bytes(licence)
 
 
 if __name__ == "__main__":

@@ -1,25 +1,10 @@
 """Users' mistakes on the command line: one line that says what to do, exit code 2, nothing half-written."""
 
-import sys
-
 import numpy as np
 import pytest
 from PIL import Image
 
-from mien.cli import main
 from tiny_models import make_model
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    def go(*arguments):
-        monkeypatch.setattr(sys, "argv", ["mien", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        out, err = capsys.readouterr()
-        return stopped.value.code, out, err
-
-    return go
 
 
 def refused(result, *words):

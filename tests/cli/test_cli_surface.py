@@ -1,28 +1,15 @@
 """One way for each thing: formats, ensembles, suggestions, completion, panels, drawings."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from mien.cli import COMMANDS, main
+from mien.cli import COMMANDS
 from mien.cli.completion import complete_detector, complete_model, complete_network, complete_recipe
 from mien.suggestions import did_you_mean
 from tiny_models import make_model
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    def go(*arguments):
-        monkeypatch.setattr(sys, "argv", ["mien", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        out, err = capsys.readouterr()
-        return stopped.value.code, out, err
-
-    return go
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from mien.cli.output_options import Quiet, TableOrJson, out_option
-from mien.cli.training_options import NetworkOption, require_training
+from mien.cli.training_options import NetworkOption
+from mien.training.installed import require_training
 
 
 def import_weights(

@@ -17,9 +17,9 @@ from mien.cli.training_options import (
     TrainingData,
     TrainingDevice,
     interruptible,
-    require_training,
 )
 from mien.cli.training_progress import print_how_to_resume, training_view
+from mien.training.installed import require_training
 
 _Resume = Annotated[bool, typer.Option("--resume", help="Resume the run in --out.")]
 _StopAfter = Annotated[

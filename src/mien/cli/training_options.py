@@ -14,6 +14,7 @@ from mien.cli.completion import complete_network, complete_recipe
 from mien.cli.exit_codes import INTERRUPTED
 from mien.cli.output_options import printer
 from mien.cli.training_progress import TrainingProgress, print_how_to_resume, print_stopped
+from mien.training.installed import require_training
 
 if TYPE_CHECKING:
     from mien.training.callbacks import Watcher
@@ -37,20 +38,6 @@ Trackers = Annotated[
     list[str] | None,
     typer.Option("--log", metavar="TRACKER", help="Also log figures with tensorboard or mlflow; repeatable."),
 ]
-
-
-def can_train() -> bool:
-    """Whether the extra [train] is installed."""
-    from mien.training.train import can_train
-
-    return can_train()
-
-
-def require_training(needs: str) -> None:
-    """Raises MissingExtraError for what `needs` the extra [train] if it is not installed."""
-    from mien.training.train import require_training
-
-    require_training(needs)
 
 
 @contextmanager

@@ -19,9 +19,9 @@ from mien.cli.training_options import (
     TrainingData,
     TrainingDevice,
     interruptible,
-    require_training,
 )
 from mien.cli.training_progress import epoch_line
+from mien.training.installed import require_training
 
 if TYPE_CHECKING:
     from mien.training.tune import TuneWatcher

@@ -6,7 +6,6 @@ arXiv:1604.02878. Boxes in here are float32 (N, 4), x1, y1, x2, y2, in pixels of
 
 from __future__ import annotations
 
-from importlib import resources
 from typing import Any
 
 import cv2
@@ -14,7 +13,7 @@ import numpy as np
 
 from mien.errors import ArgumentError
 from mien.faces.geometry import Floats, Image, nms, shrunk, square
-from mien.inference import open_network
+from mien.faces.networks import open_shipped
 from mien.results import Detections
 
 _CELL, _STRIDE = 12, 2  # the proposal network sees 12x12 pixels at every second pixel
@@ -47,7 +46,9 @@ class Mtcnn:
             raise ArgumentError("mtcnn: min_face must be above 0, scale_factor between 0 and 1, max_side at least 12")
         self._min_face, self._thresholds = max(min_face, _CELL), thresholds
         self._scale_factor, self._max_side = scale_factor, max_side
-        self._pnet, self._rnet, self._onet = (_session(name, threads, device) for name in ("pnet", "rnet", "onet"))
+        self._pnet, self._rnet, self._onet = (
+            open_shipped(name, threads=threads, device=device) for name in ("pnet", "rnet", "onet")
+        )
 
     def detect(self, image: Image) -> Detections:
         """Faces in an RGB image (H, W, 3) of 0-255, best first, with landmarks. Boxes may reach over its border."""
@@ -143,12 +144,6 @@ def _moved(boxes: Floats, offset: Floats) -> Floats:
     """Boxes moved by a network's offsets, which are shares of the boxes' width and height."""
     size = boxes[:, 2:] - boxes[:, :2]
     return boxes + offset * np.hstack([size, size])
-
-
-def _session(name: str, threads: int, device: str) -> Any:
-    """A network that is shipped with the package; images of every size come to it, and other threads read them."""
-    weights = resources.files("mien.faces").joinpath("weights", f"{name}.onnx").read_bytes()
-    return open_network(weights, threads=threads, spin=False, any_shape=True, device=device)
 
 
 def _run(session: Any, inputs: Image, shapes: tuple[tuple[int, ...], ...]) -> list[Floats]:

@@ -82,7 +82,7 @@ def join_models(
     from mien.evaluation.ensemble import ensemble
 
     groups: dict[str, list[ModelFile]] = {}
-    for model in open_models(models):
+    for model in open_trained(models):
         groups.setdefault(model.info.target, []).append(model)
     groups = {target: group for target, group in groups.items() if len(group) > 1}
     if not groups:
@@ -111,7 +111,7 @@ def evaluate_models(
     from mien.evaluation.page import PAGE_FILE
 
     products, reports, notes = [], [], []
-    for model in open_models(models):
+    for model in open_trained(models):
         for split in settings.splits:
             name = f"{model.info.name}-{split}"
             clear(folder / name)
@@ -136,7 +136,7 @@ def export_all(
     from mien.data.readers import open_dataset
 
     made, files = [], ["contents.txt"]
-    for model in open_models(models):
+    for model in open_trained(models):
         write_bytes(folder / model.path.name, model.path.read_bytes())
         made.append(model.path.name)
         files.append(model.path.name)
@@ -155,7 +155,7 @@ def write_cards(
     from mien.evaluation.card import evaluate_for_card, write_card
 
     made, reports = [], []
-    for model in open_models(models):
+    for model in open_trained(models):
         figures = evaluate_for_card(model, data, settings.split, warn=context.log)
         file, card = write_card(model, figures, folder / f"{model.info.name}.onnx")
         made += [file.name, card.name]
@@ -163,7 +163,7 @@ def write_cards(
     return Outcome(tuple(made), tuple(reports))
 
 
-def open_models(folders: Sequence[Path]) -> list[ModelFile]:
+def open_trained(folders: Sequence[Path]) -> list[ModelFile]:
     """The models of runs and ensembles, in order. Raises DataError where two have the same name."""
     from mien.model_file import ModelFile
 

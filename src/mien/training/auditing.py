@@ -16,8 +16,8 @@ from mien.data.readers import as_dataset
 from mien.data.settings import AuditChoices, AuditSettings
 from mien.faces import DetectorChoice
 from mien.reporting import Progress, log_warning
+from mien.training.installed import require_training
 from mien.training.recipe import Recipe, load_recipe
-from mien.training.train import require_training
 
 if TYPE_CHECKING:
     from mien.data.audit import OutOfFold

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from mien.config import flat_items, toml_value
 from mien.data.dataset import Dataset
-from mien.errors import MissingExtraError, RecipeError
+from mien.errors import RecipeError
 from mien.reporting import log_warning
 from mien.training.class_checks import check_classes
+from mien.training.installed import require_training
 from mien.training.learning_data import read_splits
 from mien.training.recipe import Recipe, load_recipe
 from mien.training.small_sets import fit_lines, fit_to_faces, given_keys
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from mien.training.run import Run
     from mien.training.tune import TuneWatcher
     from mien.training.tuned import Tuned
-
-_PACKAGES = ("torch", "safetensors", "onnx", "onnxscript", "matplotlib")
 
 
 def train(
@@ -207,16 +206,3 @@ def check_training(
         for split in (train_split, validation_split)
     ]
     return Preparation(fitted, *counts)
-
-
-def can_train() -> bool:
-    """Whether the extra [train] is installed. Its packages are not imported."""
-    from importlib.util import find_spec
-
-    return all(find_spec(name) is not None for name in _PACKAGES)
-
-
-def require_training(needs: str) -> None:
-    """Raises MissingExtraError for what `needs` the extra [train] if it is not installed."""
-    if not can_train():
-        raise MissingExtraError("train", needs)

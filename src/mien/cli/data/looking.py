@@ -11,7 +11,7 @@ import typer
 from mien.cli.completion import complete_recipe
 from mien.cli.exit_codes import NOT_ALL_READ
 from mien.cli.output_options import DataSet, Quiet, Seed, TableOrJson, out_option, warn
-from mien.cli.training_options import require_training
+from mien.training.installed import require_training
 
 if TYPE_CHECKING:
     from rich.text import Text
