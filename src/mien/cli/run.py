@@ -102,7 +102,7 @@ def _line(result: StageResult) -> str:
     record = result.record
     if result.state == "would run":
         needs = f"; needs {', '.join(result.needs)}" if result.needs else ""
-        return f"{result.name}: would run ({result.reason}{needs})"
+        return f"{result.name}: would run ({result.reason}){needs}"
     if result.state == "left" or record is None:
         return f"{result.name}: left as it is{f' ({result.reason})' if result.reason else ''}"
     if result.state == "done":
