@@ -56,7 +56,7 @@ def train_model(
         for model in map(ModelFile, done.models)
     ]
     reached = {model.info.target: model.info.scores["validation_accuracy"] for model in models}
-    _require_reached(run, reached, folder)
+    _require_reached(run, reached, folder / MODELS)
     curves = f"{MODELS}/curves.png"
     found = (name for name in WEIGHTS if (folder / MODELS / name).is_file())
     return Outcome(
