@@ -45,9 +45,12 @@ def documented_defaults(page, general=""):
 
 
 def defaults_of_pipelines():
-    """The same for mien.toml; None for keys without a default."""
-    for table, settings in (("general", pipeline.General), *pipeline._STAGES.items()):
+    """The same for mien.toml; None for keys without a default. A table in a table has its own name before its keys."""
+    tables = (("general", pipeline.General), *pipeline._STAGES.items(), ("reach", pipeline.ReachTable))
+    for table, settings in tables:
         for key in dataclasses.fields(settings):
+            if dataclasses.is_dataclass(key.default):
+                continue
             none = key.default is dataclasses.MISSING or key.default is None
             yield f"{table}.{key.name}", None if none else toml_value(key.default)
 

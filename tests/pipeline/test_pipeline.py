@@ -30,7 +30,7 @@ from mien.cli.evaluate import evaluate
 from mien.data.arrays import open_arrays
 from mien.data.settings import SplitSettings
 from mien.data.toy import write_toy_folders
-from mien.errors import DataError, MienError, OutputError, RecipeError
+from mien.errors import DataError, MienError, OutputError, RecipeError, TrainingError
 from mien.model_file import ModelFile
 from mien.pipeline import run_pipeline
 from mien.pipeline.plan import make_plan
@@ -47,6 +47,9 @@ from mien.pipeline.settings import (
 )
 from mien.pipeline.starter import KINDS, starter
 
+CHAIN = (
+    "[toy]\n[import]\n[[train]]\nrecipe = 'toy'\nname = 'a'\nstop_after = 1\n[[train]]\nrecipe = 'toy'\nname = 'c'\n"
+)
 RUN = 'recipe = "toy"\nset = ["optimizer.epochs={epochs}", "optimizer.batch_size=16", "network.widths=[4]"]\n'
 TOML = f"""
 out = "work"
@@ -220,6 +223,64 @@ def test_the_same_output_made_again_changes_nothing_after_it(project):
     assert states(run_pipeline(project / "mien.toml")) == {"done": STAGES}
 
 
+STAGED = f"""
+out = "work"
+threads = 1
+[toy]
+train = 120
+validation = 40
+test = 0
+[import]
+[[train]]
+name = "first"
+{RUN.format(epochs=2)}
+[[train]]
+name = "half"
+{RUN.format(epochs=2)}
+stop_after = 1
+[[train]]
+name = "last"
+model = "final"
+{RUN.format(epochs=1)}
+weights = ["first", "half/best.safetensors"]
+teachers = ["first"]
+calibrate = ["label"]
+reach = {{ label = 1.0, within = 0.0 }}
+"""
+
+
+@pytest.fixture(scope="module")
+def staged(tmp_path_factory):
+    """Stages of training, of which the last falls short; and the error."""
+    folder = tmp_path_factory.mktemp("staged")
+    (folder / "mien.toml").write_text(STAGED)
+    with pytest.raises(TrainingError) as short:
+        run_pipeline(folder / "mien.toml")
+    return folder, short.value
+
+
+def test_a_run_that_falls_short_stops_the_pipeline_and_can_be_accepted(staged):
+    folder, short = staged
+    assert re.match(r"train/last: label 0\.\d+ on validation; 'reach' expects 1 within 0. The run is in ", str(short))
+    epoch = (folder / "work/.building/train/last/models/timing.csv").read_bytes()
+    change(folder, "within = 0.0", "within = 1.0")
+    result = run_pipeline(folder / "mien.toml")
+    assert states(result) == {"done": ["toy", "import", "train/first", "train/half"], "ran": ["train/last"]}
+    assert (folder / "work/train/last/models/timing.csv").read_bytes() == epoch
+    final = ModelFile(folder / "work/train/last/models/final.onnx").info
+    assert "vector fitted to validation" in final.data
+    assert not list((folder / "work/train/half/models").glob("*.onnx"))
+    change(folder, "stop_after = 1", "stop_after = 2")
+    again = run_pipeline(folder / "mien.toml", dry_run=True)
+    assert reasons(again) == {"train/half": "settings changed: stop_after", "train/last": "after train/half"}
+
+
+def test_a_dry_run_lists_what_each_run_needs(tmp_path):
+    (tmp_path / "mien.toml").write_text(STAGED)
+    done = CliRunner().invoke(app, ["run", str(tmp_path / "mien.toml"), "--dry-run"])
+    assert "train/last: would run (never ran); needs import, train/first, train/half" in done.output
+
+
 def test_flags_that_a_person_edited_are_dropped_anew(project):
     with (project / "work/audit/audit/flags.csv").open("a") as file:
         file.write("\n")
@@ -314,6 +375,11 @@ def test_records_that_could_not_be_used_are_counted(tmp_path):
         ("[toy]\n[import]\n[[train]]\nrecipe = 'toy'\nname = '../x'", "expected a name of letters"),
         ("[toy]\n[import]\n[[train]]\nrecipe = 'none'", "no recipe 'none'"),
         ("[toy]\n[import]\n[[train]]\nrecipe = 'toy'\nset = ['epochs=1']", "unknown key 'epochs'"),
+        (f"{CHAIN}weights = ['b']", "'weights' of the run 'c': no run 'b' before it"),
+        (f"{CHAIN}weights = ['c']", "'weights' of the run 'c': no run 'c' before it"),
+        (f"{CHAIN}teachers = ['a']", "'teachers' of the run 'c': no run 'a' before it that has a model"),
+        (f"{CHAIN}reach = {{ label = 3 }}", r"train\[1\].reach.label is 3"),
+        (f"{CHAIN}reach = {{ lable = 0.3 }}", r"unknown key 'train\[1\].reach.lable'; did you mean"),
         ("[toy]\n[import]\n[crop]\nmargin = 9", "margin is 9"),
         ("[evaluate]\nsplits = ['tests']", "allowed: 'train', 'validation', 'test'"),
     ],

@@ -10,7 +10,7 @@ from mien.cli import app
 from mien.errors import MienError, OutputError, RecipeError
 from mien.training.diagram import recipe_facts, write_diagram
 from mien.training.ladder_steps import LADDER
-from mien.training.recipe import load_recipe, recipe_names, recipe_text
+from mien.training.recipe import load_recipe, recipe_names, recipe_table, recipe_text
 from mien.training.search import Choice, Range, as_override, read_search
 
 
@@ -40,7 +40,7 @@ def test_each_step_of_the_ladder_changes_what_it_says_and_nothing_else():
 def test_every_shipped_recipe_says_what_it_is_and_can_be_tuned_where_it_has_a_search(name):
     recipe = load_recipe(name)
     assert 20 <= len(recipe.description) <= 120
-    if "[search]" in recipe_text(name):
+    if "search" in recipe_table(name):
         assert read_search(name)
 
 
@@ -93,6 +93,66 @@ def test_the_diagram_draws_every_recipe(tmp_path):
         write_diagram(recipes, tmp_path / "d.pdf")
     assert recipe_facts(load_recipe("ladder-03"))["augmentation"] == "high"
     assert recipe_facts(load_recipe("mien-small"))["augmentation"] == "mid + erase"
+
+
+def write(folder, **texts):
+    """Recipes as files, `name="text"`; returns the folder."""
+    for name, text in texts.items():
+        (folder / f"{name}.toml").write_text(text)
+    return folder
+
+
+def test_a_recipe_has_the_keys_of_those_that_it_extends(tmp_path):
+    (tmp_path / "deep").mkdir()
+    write(tmp_path, base='extends = "scratch-cnn4"\nseed = 5\n[optimizer]\nepochs = 9\nlearning_rate = 0.01\n')
+    write(tmp_path / "deep", own='extends = "../base.toml"\nseed = 5\n[optimizer]\nepochs = 7\n')
+    own, shipped = load_recipe(str(tmp_path / "deep/own.toml")), load_recipe("scratch-cnn4")
+    assert (own.name, own.seed, own.optimizer.epochs, own.optimizer.learning_rate) == ("own", 5, 7, 0.01)
+    assert own.description == shipped.description
+    assert own.network == shipped.network
+    assert own.augment == shipped.augment
+    assert read_search(str(tmp_path / "deep/own.toml")) == read_search("scratch-cnn4")
+    again = load_recipe(str(tmp_path / "deep/own.toml"), ["optimizer.epochs=3", "seed=1"])
+    assert (again.seed, again.optimizer.epochs, again.optimizer.learning_rate) == (1, 3, 0.01)
+    write(tmp_path, step='extends = "ladder-07"\n')
+    assert load_recipe(str(tmp_path / "step.toml")).augment == load_recipe("ladder-07").augment
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        ({"own": 'extends = "b.toml"', "b": 'extends = "own.toml"'}, r"b\.toml: 'extends' .*own.* -> .*b.* -> .*own"),
+        ({"own": 'extends = "./own.toml"'}, r"own\.toml: 'extends' makes a circle"),
+        ({"own": 'extends = "b.toml"'}, r"own\.toml: 'extends': .*b\.toml: can't read"),
+        ({"own": 'extends = "mien-smal"'}, r"own\.toml: 'extends': no recipe 'mien-smal'; did you mean 'mien-small'"),
+        ({"own": 'extends = ["toy"]'}, r"own\.toml: 'extends' is \['toy'\]; expected one recipe's"),
+        ({"own": 'extends = "b.toml"', "b": "[optimizer]\nepoch = 3"}, r"/b\.toml: unknown key 'optimizer.epoch'"),
+        ({"own": 'extends = "b.toml"\n[optimizer]\nema = 2', "b": "seed = 3"}, r"/own\.toml: optimizer.ema is 2"),
+        ({"own": 'extends = "b.toml"', "b": '[augment]\nlevel = "lo"'}, r"/b\.toml: 'augment.level' is 'lo'"),
+        ({"own": 'extends = "b.toml"\ninput = 3', "b": "[input]\nview = 44"}, r"/own\.toml: 'input' must be a table"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_chain_is_said_with_the_file_that_holds_the_key(texts, message, tmp_path):
+    write(tmp_path, **texts)
+    with pytest.raises(RecipeError, match=message) as refused:
+        load_recipe(str(tmp_path / "own.toml"))
+    assert "\n" not in str(refused.value)
+
+
+def test_a_set_value_is_not_blamed_on_a_file_below(tmp_path):
+    write(tmp_path, own='extends = "b.toml"', b="[optimizer]\nema = 0.9")
+    with pytest.raises(RecipeError, match=r"/own\.toml: optimizer.ema is 3"):
+        load_recipe(str(tmp_path / "own.toml"), ["optimizer.ema=3"])
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_printed_recipe_is_whole_and_the_same(name, tmp_path):
+    text = recipe_text(name)
+    assert "extends" not in text
+    write(tmp_path, **{name: text})
+    copy = str(tmp_path / f"{name}.toml")
+    assert load_recipe(copy) == load_recipe(name)
+    assert ("[search" in text) == ("search" in recipe_table(name))
 
 
 def test_recipes_are_listed_printed_and_drawn(tmp_path):

@@ -90,7 +90,7 @@ def test_the_readmes_recipe_trains_on_few_faces(mien, few, tmp_path):
     code, out, err = mien(*command, "--set", "distill.teachers=[]", "--set", "optimizer.epochs=1")
     assert code == 0, err
     assert "optimizer.batch_size 128 -> 5: 21 faces to train on" in err
-    assert "optimizer.warmup_epochs 3 -> 0.094: 1 epoch in all" in err
+    assert "optimizer.warmup_epochs 3 -> 0.1: 1 epoch in all" in err
     assert out.strip().endswith("mien-nano.onnx")
     assert "batch_size = 5" in (tmp_path / "r" / "recipe.toml").read_text()
     assert asked_recipe(tmp_path / "r").optimizer.batch_size == 128
@@ -126,8 +126,8 @@ def test_one_epoch_is_enough_for_every_recipe():
 
 def test_warm_up_keeps_its_share():
     recipe, lines = told("mien-nano", "optimizer.epochs=2")
-    assert recipe.optimizer.warmup_epochs == pytest.approx(2 * 3 / 32, abs=1e-3)
-    assert lines == ["optimizer.warmup_epochs 3 -> 0.188: 2 epochs in all"]
+    assert recipe.optimizer.warmup_epochs == pytest.approx(2 * 3 / 30, abs=1e-3)
+    assert lines == ["optimizer.warmup_epochs 3 -> 0.2: 2 epochs in all"]
     assert told("mien-nano", "optimizer.epochs=4")[1] == []
 
 

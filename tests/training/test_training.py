@@ -382,8 +382,22 @@ def test_distillation_teaches_the_head_with_the_teachers_labels(tiny_run):
     expected = ModelFile(tiny_run.models[0]).probabilities(samples.images)
     np.testing.assert_allclose(taught.distribution, expected, atol=1e-6)
     other = replace(samples, label_names=("a", "b", "c", "d", "e", "f", "g"))
-    with pytest.raises(RecipeError, match="no head has"):
-        with_teachers(head_targets(other, TargetSettings(), source="s"), samples.images, settings)
+    asked, said = head_targets(other, TargetSettings(), source="s"), []
+    assert with_teachers(asked, samples.images, settings, warn=said.append) == asked
+    assert "left out" in said[0]
+    assert "no head has" in said[0]
+
+
+def test_a_runs_folder_teaches_with_all_its_models(tiny_run, tmp_path):
+    samples = toy_faces(20, seed=3)
+    targets = head_targets(samples, TargetSettings(), source="s")
+    by_file, by_folder = (
+        with_teachers(targets, samples.images, DistillSettings(teachers=(str(place),), views=1))
+        for place in (tiny_run.models[0], tiny_run.folder)
+    )
+    np.testing.assert_array_equal(by_file[0].distribution, by_folder[0].distribution)
+    with pytest.raises(RecipeError, match="has no model file"):
+        with_teachers(targets, samples.images, DistillSettings(teachers=(str(tmp_path),), views=1))
 
 
 def test_what_each_teacher_said_is_kept_for_the_same_faces(tiny_run, tmp_path, monkeypatch):

@@ -101,7 +101,8 @@ def _line(result: StageResult) -> str:
     """What became of a stage."""
     record = result.record
     if result.state == "would run":
-        return f"{result.name}: would run ({result.reason})"
+        needs = f"; needs {', '.join(result.needs)}" if result.needs else ""
+        return f"{result.name}: would run ({result.reason}){needs}"
     if result.state == "left" or record is None:
         return f"{result.name}: left as it is{f' ({result.reason})' if result.reason else ''}"
     if result.state == "done":

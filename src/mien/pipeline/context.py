@@ -10,6 +10,8 @@ from pathlib import Path
 from mien.reporting import Progress
 
 TOY, FLAGS, MODELS, INDEX = "faces", "flags.csv", "models", "index.html"
+WEIGHTS = ("best.safetensors", "last.safetensors", "interpolated.safetensors")
+"""What a run may start from; the first is the usual one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,14 @@ what it made. models: the folders of the runs and ensembles that it reads.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mien.errors import DataError
+from mien.errors import DataError, TrainingError
 from mien.files import make_folder, write_bytes, write_text
 from mien.pipeline import settings as config
-from mien.pipeline.context import MODELS, Context, clear
+from mien.pipeline.context import MODELS, WEIGHTS, Context, clear
 from mien.pipeline.state import Outcome, StageReport
 
 if TYPE_CHECKING:
@@ -27,10 +27,15 @@ def train_model(
     *,
     source: Path,
     recipe: Recipe,
+    run: config.TrainTable,
     changes: Sequence[str] = (),
     notes: Sequence[str] = (),
 ) -> Outcome:
-    """Trains a recipe. changes: the `key=value` pairs that it already contains. notes: lines to log first."""
+    """Trains a recipe. changes: the `key=value` pairs that it already contains. notes: lines to log first.
+
+    Raises TrainingError for a run that falls short of `reach`.
+    """
+    from mien.model_file import ModelFile
     from mien.training.callbacks import Watcher
     from mien.training.small_sets import given_keys
     from mien.training.train import train
@@ -42,18 +47,42 @@ def train_model(
     def on_step(epoch: int, done: int, in_epoch: int, _rate: float) -> None:
         context.progress(epoch * in_epoch + done, epochs * in_epoch)
 
-    run = train(
-        recipe, source, folder / MODELS, resume=True, given=given_keys(changes), device=context.device,
-        threads=context.threads, progress=Watcher(on_step), warn=context.log,
+    done = train(
+        recipe, source, folder / MODELS, resume=True, stop_after=run.stop_after, given=given_keys(changes),
+        device=context.device, threads=context.threads, progress=Watcher(on_step), warn=context.log,
     )  # fmt: skip
-    accuracies = {key: value for key, value in run.history[-1].items() if key.endswith("_accuracy")}
+    models = [
+        _calibrated(model, source) if model.info.target in run.calibrate else model
+        for model in map(ModelFile, done.models)
+    ]
+    reached = {model.info.target: model.info.scores["validation_accuracy"] for model in models}
+    _require_reached(run, reached, folder / MODELS)
+    curves = f"{MODELS}/curves.png"
+    found = (name for name in WEIGHTS if (folder / MODELS / name).is_file())
     return Outcome(
-        tuple(f"{MODELS}/{path.name}" for path in run.models),
-        (StageReport(f"curves of {recipe.name}", f"{MODELS}/curves.png"),),
-        note=", ".join(
-            f"{key.removesuffix('_accuracy')} {value:.1%} on validation" for key, value in accuracies.items()
-        ),
+        tuple(f"{MODELS}/{name}" for name in (*(path.name for path in done.models), *found)),
+        (StageReport(f"curves of {recipe.name}", curves),) if done.models else (),
+        note=", ".join(f"{head} {value:.1%} on validation" for head, value in reached.items()),
     )
+
+
+def _calibrated(model: ModelFile, data: Path) -> ModelFile:
+    """The model file with a vector calibration, fitted to validation, in its place."""
+    from mien.evaluation.recalibrate import calibrate
+    from mien.model_file import ModelFile
+
+    made = calibrate(model, data, model.path.with_suffix(".new"), method="vector", name=model.info.name)
+    return ModelFile(made.path.replace(model.path))
+
+
+def _require_reached(run: config.TrainTable, reached: Mapping[str, float], folder: Path) -> None:
+    for head, value in reached.items():
+        wanted = getattr(run.reach, head)
+        if wanted is not None and value < wanted - run.reach.within:
+            raise TrainingError(
+                f"train/{run.run}: {head} {value:.4f} on validation; 'reach' expects {wanted:g} within "
+                f"{run.reach.within:g}. The run is in {folder}: look at run.html, or lower 'reach' to accept it"
+            )
 
 
 def compare_models(

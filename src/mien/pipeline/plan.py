@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -14,7 +15,7 @@ from mien.data.reading.reading import make_choices
 from mien.errors import RecipeError
 from mien.faces import DetectorChoice
 from mien.pipeline import data_stages, model_stages
-from mien.pipeline.context import FLAGS, MODELS, TOY, Context
+from mien.pipeline.context import FLAGS, MODELS, TOY, WEIGHTS, Context
 from mien.pipeline.settings import CompareTable, Settings, TrainTable
 from mien.pipeline.state import Outcome
 
@@ -71,7 +72,8 @@ class _Planner:
         self.planned: list[Stage] = []
         self.data_stage = ""
         self.heads: dict[str, set[str]] = {}  # name of a run -> its heads
-        self.models: dict[str, str] = {}  # name of a run or ensemble -> stage
+        self.runs: dict[str, str] = {}  # name of a run -> stage
+        self.models: dict[str, str] = {}  # name of a run with a model, or of the ensemble -> stage
 
     def stages(self) -> tuple[Stage, ...]:
         self._start()
@@ -177,25 +179,44 @@ class _Planner:
             self._add("explore", {**asdict(s.explore), "seed": seed}, run, inputs=(self.data_stage,))
 
     def _train(self) -> None:
-        s = self.settings
-        for run in s.train:
-            changes = [*self._seed_change(), *self._crop_changes(), *self._run_changes(run)]
+        for run in self.settings.train:
+            weights = [self._of_run(run, "weights", one, WEIGHTS[0]) for one in run.weights]
+            teachers = [self._of_run(run, "teachers", one, "") for one in run.teachers]
+            changes = [*self._seed_change(), *self._crop_changes(), *_run_changes(run, weights, teachers)]
             notes: list[str] = []  # logged when the stage runs
             recipe = self._recipe(run.recipe, changes, notes.append)
-            stage = f"train/{run.run}"
+            stage = partial(
+                model_stages.train_model,
+                source=self._data("train"),
+                recipe=recipe,
+                run=run,
+                changes=changes,
+                notes=notes,
+            )
             self._add(
+                f"train/{run.run}",
+                _run_settings(run, recipe),
                 stage,
-                asdict(recipe),
-                partial(
-                    model_stages.train_model, source=self._data("train"), recipe=recipe, changes=changes, notes=notes
-                ),
-                inputs=(self.data_stage,),
-                files=_recipe_files(recipe),
+                inputs=tuple(dict.fromkeys((self.data_stage, *(stage for stage, _ in (*weights, *teachers))))),
+                files=_recipe_files(run, recipe),
                 needs_training=True,
             )
-            self.models[run.run] = stage
-            weights = {"label": recipe.targets.label, "votes": recipe.targets.votes}
-            self.heads[run.run] = {head for head, weight in weights.items() if weight > 0}
+            self.runs[run.run] = f"train/{run.run}"
+            if not run.stop_after:
+                self.models[run.run] = f"train/{run.run}"
+            shares = {"label": recipe.targets.label, "votes": recipe.targets.votes}
+            self.heads[run.run] = {head for head, share in shares.items() if share > 0}
+
+    def _of_run(self, run: TrainTable, key: str, text: str, usual: str) -> tuple[str, Path]:
+        """What an earlier run wrote, `RUN/FILE` or `RUN` for the usual file: its stage, and the path."""
+        name, _, file = text.partition("/")
+        known = self.models if key == "teachers" else self.runs
+        if name not in known:
+            raise RecipeError(
+                f"{self.settings.file}: '{key}' of the run '{run.run}': no run '{name}' before it"
+                f"{' that has a model' if name in self.runs else ''}; {suggested(name, known)}"
+            )
+        return known[name], self.settings.out / known[name] / MODELS / (file or usual)
 
     def _finish(self) -> None:
         s = self.settings
@@ -308,10 +329,41 @@ class _Planner:
         framing = asdict(crop.spec)
         return [f"crop.{key}={str(value).lower()}" for key, value in framing.items()]
 
-    def _run_changes(self, run: TrainTable) -> list[str]:
-        return [f'name="{run.run}"', *run.set]
+
+_Outputs = Sequence[tuple[str, Path]]
+"""Stages of runs, and a file or folder of each."""
 
 
-def _recipe_files(recipe: Recipe) -> tuple[Path, ...]:
-    """Weights and teachers, which also decide the outcome. An earlier run may still have to make them."""
-    return tuple(Path(name) for name in (recipe.network.weights, *recipe.distill.teachers) if name)
+def _run_changes(run: TrainTable, weights: _Outputs, teachers: _Outputs) -> list[str]:
+    """What the table says about its recipe. Paths are relative, to stay short in models, if that is possible."""
+    changes = [f'name="{run.model or run.run}"', *run.set]
+    if weights:
+        changes.append(f"network.weights={json.dumps(','.join(_short(path) for _, path in weights))}")
+    if teachers:
+        changes.append(f"distill.teachers={json.dumps([_short(path) for _, path in teachers])}")
+    return changes
+
+
+def _short(path: Path) -> str:
+    try:
+        return Path(os.path.relpath(path)).as_posix()
+    except ValueError:  # Windows: another drive
+        return path.absolute().as_posix()
+
+
+def _run_settings(run: TrainTable, recipe: Recipe) -> dict[str, Any]:
+    """What decides a run's outcome. Earlier runs by name, as the path to them depends on the working folder."""
+    settings = asdict(recipe)
+    if run.weights:
+        settings["network"]["weights"] = run.weights
+    if run.teachers:
+        settings["distill"]["teachers"] = run.teachers
+    extra = {"stop_after": run.stop_after, "calibrate": run.calibrate}
+    return settings | {key: value for key, value in extra.items() if value}
+
+
+def _recipe_files(run: TrainTable, recipe: Recipe) -> tuple[Path, ...]:
+    """The weights and teachers that are not of earlier runs in the file; they also decide the outcome."""
+    weights = () if run.weights else recipe.network.weights.split(",")
+    teachers = () if run.teachers else recipe.distill.teachers
+    return tuple(Path(name) for name in (*weights, *teachers) if name)

@@ -87,7 +87,7 @@ def run_pipeline(
         elif dry_run:
             _require_inputs(stage, store, stale, settings.file)
             stale.add(stage.name)
-            result = StageResult(stage.name, "would run", reason or "forced", store.record(stage.name))
+            result = StageResult(stage.name, "would run", reason or "forced", store.record(stage.name), stage.inputs)
         else:
             _require_inputs(stage, store, stale, settings.file)
             listener.on_begin(stage.name, reason or "forced")

@@ -25,6 +25,7 @@ from mien.data.settings import AuditChoices, CropSettings, NoFace, ScreenSetting
 from mien.errors import RecipeError
 from mien.evaluation import compare, ensemble, evaluate
 from mien.faces import DetectorChoice
+from mien.training.train import train
 
 Detector = Literal["mtcnn", "yunet", "centerface", "haar"]
 Split = Literal["train", "validation", "test"]
@@ -139,15 +140,41 @@ class ExploreTable:
 
 
 @dataclass(frozen=True, slots=True)
+class ReachTable:
+    """The accuracy on validation that each head must reach, a share of 1, less `within`; without one, any will do."""
+
+    label: Annotated[float | None, within(0, 1)] = None
+    votes: Annotated[float | None, within(0, 1)] = None
+    within: Annotated[float, within(0, 1)] = 0.01
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+
+@dataclass(frozen=True, slots=True)
 class TrainTable:
-    """A training run, as by `mien train`. name: of the run and its model; omit it for the recipe's name."""
+    """A training run, as by `mien train`. name: of the run; omit it for the recipe's name.
+
+    model: of its model; omit it for the run's name. weights, teachers: earlier runs of the file, in place of the
+    recipe's: `RUN/FILE` in a run's folder, or `RUN` for its best weights, or all its models. stop_after: pause after
+    this epoch, without a model. calibrate: heads that are given a vector calibration, as by `mien calibrate`.
+    reach: a run that ends below this stops the pipeline.
+    """
 
     recipe: str
     name: str = ""
+    model: str = ""
     set: tuple[str, ...] = ()
+    weights: tuple[str, ...] = ()
+    teachers: tuple[str, ...] = ()
+    stop_after: Annotated[int, within(0)] = default_of(train, "stop_after")
+    calibrate: tuple[Literal["label", "votes"], ...] = ()
+    reach: ReachTable = ReachTable()
 
     def __post_init__(self) -> None:
+        check_ranges(self)
         _check_name(self.run, "name" if self.name else "recipe")
+        _check_name(self.model or self.run, "model")
 
     @property
     def run(self) -> str:

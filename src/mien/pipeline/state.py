@@ -91,14 +91,15 @@ class StageResult:
     """The result of a stage.
 
     state: `done`, up to date; `ran`; `would run`, in a dry run; `left`, as it was not chosen. reason: why it ran or
-    would run, or why a stage that was left is out of date. record: None without
-    output.
+    would run, or why a stage that was left is out of date. record: None without output. needs: the stages that it
+    reads.
     """
 
     name: str
     state: State
     reason: str = ""
     record: StageRecord | None = None
+    needs: tuple[str, ...] = ()
 
 
 class Store:

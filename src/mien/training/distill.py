@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from mien.crop import fit_face
 from mien.errors import RecipeError
 from mien.files import atomic_path, make_folder
 from mien.model_file import ModelFile, load_model
+from mien.reporting import log_warning
 from mien.training.learning_data import Images
 from mien.training.recipe_sections import DistillSettings
 from mien.training.targets import HeadTargets
@@ -35,16 +36,20 @@ def with_teachers(
     *,
     kept: Path | None = None,
     on_asking: Callable[[int, int, float], None] = lambda *_: None,
+    warn: Callable[[str], None] = log_warning,
 ) -> tuple[HeadTargets, ...]:
     """Targets blended with the teachers' outputs, each head with those teachers that have its labels.
+
+    A teacher whose labels no head has is left out, and named: recipes name teachers of both heads, of which a run may
+    have one.
 
     images: uint8 (N, S, S, C), in memory or on disk, the faces that the targets belong to. A face without
     votes gets its target from the teachers alone. kept: a folder that keeps each teacher's outputs, where
     they are read again for the same teacher on the same faces. on_asking: receives the number of classified faces,
-    the total over all teachers and views, and faces/s. Raises RecipeError for a teacher whose labels no head has,
-    OutputError where the folder can't be written.
+    the total over all teachers and views, and faces/s. Raises ModelFileError for a teacher that is missing, OutputError
+    where the folder can't be written.
     """
-    pairs = [_with_head(name, targets) for name in settings.teachers]
+    pairs = [pair for name in _files(settings.teachers) if (pair := _with_head(name, targets, warn))]
     faces = _fingerprint(images)
     places = [None if kept is None else kept / _kept_name(t, faces, settings.views) for t, _ in pairs]
     known = [_read(place, (len(images), len(t.info.labels))) for place, (t, _) in zip(places, pairs, strict=True)]
@@ -66,13 +71,27 @@ def with_teachers(
     return tuple(_blended(t, taught[t.head], settings.weight) if t.head in taught else t for t in targets)
 
 
-def _with_head(name: str, targets: tuple[HeadTargets, ...]) -> tuple[ModelFile, HeadTargets]:
-    """A teacher, and the head that it teaches."""
+def _files(teachers: Iterable[str]) -> Iterator[str]:
+    """The teachers' files or names; a run's folder is replaced by the model files in it."""
+    for name in teachers:
+        found = sorted(str(path) for path in Path(name).glob("*.onnx")) if Path(name).is_dir() else [name]
+        if not found:
+            raise RecipeError(
+                f"distill.teachers: {name} has no model file; name a model, or the folder of an ended run"
+            )
+        yield from found
+
+
+def _with_head(
+    name: str, targets: tuple[HeadTargets, ...], warn: Callable[[str], None]
+) -> tuple[ModelFile, HeadTargets] | None:
+    """A teacher, and the head that it teaches; None where there is none."""
     teacher = load_model(name, threads=torch.get_num_threads())
     labels = teacher.info.labels
     heads = [t for t in targets if set(t.labels) == set(labels)]
     if not heads:
-        raise RecipeError(f"distill.teachers: {name} has the labels {', '.join(labels)}; no head has")
+        warn(f"distill.teachers: left out {name}: it has the labels {', '.join(labels)}, which no head has")
+        return None
     # A votes teacher and a label teacher of an eight-class set share their labels: prefer the head of its kind.
     return teacher, next((t for t in heads if t.head == teacher.info.target), heads[0])
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import fnmatch
+import os
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from importlib import resources
 from pathlib import Path
@@ -99,10 +100,19 @@ def matching_recipes(patterns: Iterable[str]) -> tuple[str, ...]:
 
 
 def recipe_text(name: str) -> str:
-    """A shipped recipe as TOML, to print or to copy. Raises RecipeError for an unknown name."""
-    steps = ladder_recipes()
-    if name in steps:
-        return to_toml(steps[name])
+    """A shipped recipe as TOML, to print or to copy; raises RecipeError for an unknown name.
+
+    It is whole, also where the shipped one extends another: a copy shows what it may change, and stays as it is when
+    mien's recipes change.
+    """
+    text = "" if name in ladder_recipes() else _shipped_text(name)
+    if text and "extends" not in tomllib.loads(text):
+        return text
+    comments = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
+    return comments + to_toml({key: value for key, value in recipe_table(name).items() if key != "name"})
+
+
+def _shipped_text(name: str) -> str:
     names = recipe_names()
     if name not in names:
         hint = did_you_mean(name, names)
@@ -117,7 +127,7 @@ def load_recipe(
     defaults: Iterable[str] = (),
     warn: Callable[[str], None] = lambda _line: None,
 ) -> Recipe:
-    """Loads a shipped recipe by name, or a TOML file, and applies `key=value` overrides.
+    """Loads a shipped recipe by name, or a TOML file, with those that it extends, and applies `key=value` overrides.
 
     Lowering `optimizer.epochs` also shortens settings that last a number of epochs, unless an override sets them.
     The recipe's [search] is left out; `mien tune` reads it.
@@ -142,12 +152,55 @@ def load_recipe(
         warmup=usual.warmup_epochs,
         warn=warn,
     )
-    table.pop("search", None)
-    return from_table(Recipe, _with_level(_with_presets(table), name_or_path), source=name_or_path)
+    try:
+        return _checked(table, name_or_path)
+    except RecipeError as error:
+        raise _at_its_file(error, name_or_path) from error
 
 
 def recipe_table(name_or_path: str) -> dict[str, Any]:
-    """A recipe as a parsed TOML table with its name, unchecked. Raises RecipeError if it is not found or not TOML."""
+    """A recipe as a parsed TOML table with its name, on top of those that it extends; values are not checked.
+
+    Raises RecipeError if one of them is not found or not TOML, or if they extend each other in a circle.
+    """
+    table: dict[str, Any] = {}
+    for _, own in reversed(_chain(name_or_path)):
+        table = _merged(table, own)
+    table.setdefault("name", Path(name_or_path).stem)
+    return table
+
+
+def _chain(name_or_path: str) -> list[tuple[str, dict[str, Any]]]:
+    """The recipe's own table, that of the recipe which it `extends`, and so on; each with its name or path."""
+    found: list[tuple[str, dict[str, Any]]] = []
+    place = name_or_path
+    while place:
+        before = [name for name, _ in found]
+        if Path(place).resolve() in (Path(name).resolve() for name in before):
+            raise RecipeError(f"{before[-1]}: 'extends' makes a circle: {' -> '.join([*before, place])}; remove one")
+        try:
+            table = _own_table(place)
+        except RecipeError as error:
+            if not before:
+                raise
+            raise RecipeError(f"{before[-1]}: 'extends': {error}") from error
+        found.append((place, table))
+        parent = table.pop("extends", "")
+        if not isinstance(parent, str):
+            raise RecipeError(f"{place}: 'extends' is {parent!r}; expected one recipe's name or TOML file")
+        here = parent.endswith(".toml")
+        place = os.path.normpath(Path(place).parent / Path(parent).expanduser()) if here else parent
+    return found
+
+
+def _merged(table: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of the table with another's keys on top, section by section."""
+    sections = {k: {**table[k], **v} for k, v in own.items() if isinstance(v, dict) and isinstance(table.get(k), dict)}
+    return {**table, **own, **sections}
+
+
+def _own_table(name_or_path: str) -> dict[str, Any]:
+    """What one recipe itself says."""
     path = Path(name_or_path)
     if path.suffix == ".toml" or path.is_file():
         try:
@@ -155,15 +208,31 @@ def recipe_table(name_or_path: str) -> dict[str, Any]:
         except (OSError, UnicodeDecodeError) as error:
             raise RecipeError(f"{path}: can't read the recipe ({error}); give a TOML file or a shipped name") from error
     elif name_or_path in (steps := ladder_recipes()):
-        return {"name": name_or_path} | steps[name_or_path]
+        return dict(steps[name_or_path])
     else:
-        text = recipe_text(name_or_path)
+        text = _shipped_text(name_or_path)
     try:
-        table = tomllib.loads(text)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{name_or_path}: not valid TOML: {error}") from error
-    table.setdefault("name", path.stem)
-    return table
+
+
+def _checked(table: Mapping[str, Any], source: str) -> Recipe:
+    settings = {key: value for key, value in table.items() if key != "search"}
+    return from_table(Recipe, _with_level(_with_presets(settings), source), source=source)
+
+
+def _at_its_file(error: RecipeError, name_or_path: str) -> RecipeError:
+    """The error with the file that holds the key: the first, from the farthest, with which it occurs."""
+    table: dict[str, Any] = {"name": name_or_path}
+    for source, own in reversed(_chain(name_or_path)):
+        table = _merged(table, own)
+        try:
+            _checked(table, source)
+        except RecipeError as found:
+            if str(found).removeprefix(source) == str(error).removeprefix(name_or_path):
+                return found
+    return error
 
 
 def network_settings(kind: str) -> NetworkSettings:

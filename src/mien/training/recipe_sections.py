@@ -181,7 +181,10 @@ class TargetSettings:
 
 @dataclass(frozen=True, slots=True)
 class DistillSettings:
-    """Soft outputs of other model files as targets: each teacher teaches the head that has its labels."""
+    """Soft outputs of other models as targets: each teacher teaches the head that has its labels.
+
+    `teachers`: model files, shipped models, or folders of runs, whose model files all teach.
+    """
 
     teachers: tuple[str, ...] = ()
     weight: Annotated[float, within(0, 1)] = 0.5

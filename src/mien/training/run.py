@@ -154,7 +154,7 @@ def train_run(
             if workers.is_first:
                 make_folder(out)
                 held.enter_context(_sole_trainer(out))
-            lesson = _taught(lesson, out, workers, watcher)
+            lesson = _taught(lesson, out, workers, watcher, warn)
             about = environment(device) | {"workers": workers.count}
             if workers.is_first:
                 _write_recipes(lesson.asked, lesson.recipe, out)
@@ -200,13 +200,13 @@ def _read_lesson(
     return _Lesson(asked, recipe, Path(name).resolve().name, train, validation, targets, held)
 
 
-def _taught(lesson: _Lesson, out: Path, workers: WorkerGroup, watcher: Watcher) -> _Lesson:
+def _taught(lesson: _Lesson, out: Path, workers: WorkerGroup, watcher: Watcher, warn: Callable[[str], None]) -> _Lesson:
     """Mixes the teachers' probabilities into the targets, if the recipe has teachers and the run has steps left."""
     if not lesson.recipe.distill.teachers or _is_finished(lesson.recipe, out):
         return lesson
     kept = out / TAUGHT if workers.is_first else None
     images, distill = lesson.train.images, lesson.recipe.distill
-    targets = with_teachers(lesson.targets, images, distill, kept=kept, on_asking=watcher.on_asking)
+    targets = with_teachers(lesson.targets, images, distill, kept=kept, on_asking=watcher.on_asking, warn=warn)
     return replace(lesson, targets=targets)
 
 

@@ -123,13 +123,13 @@ def train_if_missing(
 def default_recipe(
     faces: Dataset, overrides: Iterable[str] = (), *, warn: Callable[[str], None] = lambda _line: None
 ) -> Recipe:
-    """mien-small, fitted to the data: a head for votes only where there are some; `overrides` come last.
+    """mien-small without teachers, fitted to the data: a head for votes where there are some; `overrides` come last.
 
     Under `FEW_FACES` training faces it starts from the shipped model's weights, because so few faces do not train
     a network from random weights, and takes smaller steps. Raises RecipeError.
     """
     count = int((faces.splits == "train").sum())
-    own = [] if faces.votes is not None else ["targets.votes=0"]
+    own = ["distill.teachers=[]"] if faces.votes is not None else ["distill.teachers=[]", "targets.votes=0"]
     if count < FEW_FACES:
         own += [
             f"network.weights={toml_value(_START)}",
