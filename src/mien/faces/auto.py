@@ -16,7 +16,7 @@ from mien.results import Detections
 
 # YuNet gives upright faces 0.88 and more; turned ones, dogs, clocks and blurred crowds 0.3 to 0.88.
 _SURE, _CANDIDATE = 0.88, 0.45
-# In a level patch, YuNet gives faces 0.6 and more, CenterFace 0.75 and more. The latter gives other things 0.2, rarely 0.6.
+# In a level patch, YuNet gives faces 0.6 and more, CenterFace 0.75 and more, and other things 0.2, rarely 0.6.
 _SEEN, _CONFIRMED = 0.6, 0.7
 _LEVEL_DEG = 8.0  # a face that is tilted by more gets a second look, as its landmarks understate the tilt
 _TURNED_DEG = 20.0  # a face that is turned by more makes all others doubtful
