@@ -18,6 +18,7 @@ from mien.results import Detections
 _SURE, _CANDIDATE = 0.88, 0.45
 # In a level patch, YuNet gives faces 0.6 and more, CenterFace 0.75 and more, and other things 0.2, rarely 0.6.
 _SEEN, _CONFIRMED = 0.6, 0.7
+_SEEN_TURNED = 0.85  # a search at all angles meets more that looks like a face: dogs with 0.83 and 0.7
 _LEVEL_DEG = 8.0  # a face that is tilted by more gets a second look, as its landmarks understate the tilt
 _TURNED_DEG = 20.0  # a face that is turned by more makes all others doubtful
 _ANGLES = np.arange(0, 360, 45)  # YuNet finds faces that are up to 23 degrees off
@@ -76,16 +77,14 @@ class Auto:
         scale = min(1.0, max(scale, _SMALL_SIDE / max(image.shape[:2])))
         found = self._fast.find(image, scale=scale)
         found = found[nms(found[:, :4], found[:, 14], 0.3)]
-        sure = found[:, 14] >= _SURE
-        level = np.abs(_rolls_deg(found)) < _LEVEL_DEG
-        if len(found) and (sure & level).all():
+        sure = (found[:, 14] >= _SURE) & (np.abs(_rolls_deg(found)) < _LEVEL_DEG)
+        if len(found) and sure.all():
             return found
-        faces = self._confirmed(image, found[~sure | ~level])
-        tilts = np.abs(_rolls_deg(faces))
-        if (sure & level).any() and (tilts < _TURNED_DEG).all():
-            found = np.concatenate([found[sure & level], faces])
+        faces = self._confirmed(image, found[~sure])
+        if sure.any() and (np.abs(_rolls_deg(faces)) < _TURNED_DEG).all():
+            found = np.concatenate([found[sure], faces])
         else:  # if the image lies on its side, a face may score high with the landmarks of an upright one
-            found = np.concatenate([faces, self._confirmed(image, found[sure & level])])
+            found = np.concatenate([faces, self._confirmed(image, found[sure])])
         if not len(found) and not turned:
             return found
         return self._turned_too(image, found, min(round(max(image.shape[:2]) * scale), self._max_side))
@@ -94,15 +93,17 @@ class Auto:
         """The faces, and what is found where they, or the lack of any, show that the image is turned."""
         tilts = _rolls_deg(faces)
         if not len(faces):
-            turned = self._confirmed(image, self._anywhere(image, min(_TURNED_SIDE, side)), angles=False)
+            turned = self._confirmed(image, self._anywhere(image, min(_TURNED_SIDE, side)), least=_SEEN_TURNED)
             sides = turned[:, 2:4] - turned[:, :2]
             if sides.prod(axis=1).sum() >= _LEAST_SHARE * image.shape[0] * image.shape[1]:
                 faces, tilts = turned, _rolls_deg(turned)
         if len(faces):
             tilt = np.degrees(np.angle(np.exp(1j * np.radians(tilts)).mean()))
+            quarter = 90 * np.rint(tilt / 90)  # photographs lie on their side more often than they lean
+            angle = quarter if abs(tilt - quarter) < _TURNED_DEG else tilt
             if abs(tilt) > _TURNED_DEG:
-                rows = self._turned(image, side, float(tilt))
-                faces = np.concatenate([faces, self._confirmed(image, rows, angles=False)])
+                rows = self._turned(image, side, float(angle))
+                faces = np.concatenate([faces, self._confirmed(image, rows, least=_SEEN)])
         return faces
 
     def _anywhere(self, image: Image, side: int) -> Floats:
@@ -131,19 +132,22 @@ class Auto:
         rows[:, :14] *= np.tile(grow, 7)
         return rows
 
-    def _confirmed(self, image: Image, candidates: Floats, *, angles: bool = True) -> Floats:
-        """The rows among the candidates that both networks take for faces, at the angle at which they are upright."""
+    def _confirmed(self, image: Image, candidates: Floats, *, least: float | None = None) -> Floats:
+        """The rows among the candidates that both networks take for faces, at the angle at which they are upright.
+
+        least: YuNet's score that they need; candidates of unknown angle (None) are looked at from all.
+        """
         candidates = candidates[nms(candidates[:, :4], candidates[:, 14], 0.3)[:_MOST]]
         if not len(candidates):
             return candidates
         faces, patches = self._levelled(image, candidates)
         unsure = np.flatnonzero(faces[:, 14] < _SURE)
-        if angles and len(unsure):
+        if least is None and len(unsure):
             every, _ = self._best(image, candidates[unsure].repeat(len(_ANGLES), axis=0), np.tile(_ANGLES, len(unsure)))
             every = every.reshape(len(unsure), len(_ANGLES), -1)
             turned = every[np.arange(len(unsure)), every[:, :, 14].argmax(axis=1)]
             faces[unsure], patches[unsure] = self._levelled(image, turned)
-        seen = faces[:, 14] >= _SEEN
+        seen = faces[:, 14] >= (least or _SEEN)
         doubtful = np.flatnonzero(seen & (candidates[:, 14] < _SURE))
         if len(doubtful):
             seen[doubtful] = [len(_near_centre(rows)) > 0 for rows in self._thorough.find_each(patches[doubtful])]
@@ -194,9 +198,10 @@ def _cut(image: Image, matrix: NDArray[np.float64], side: int) -> Image:
     """A view (side, side, 3) of the image, without aliasing where it shrinks; grey outside of the image."""
     scale = float(np.hypot(*matrix[:, 0]))
     if scale > 2:  # average first
-        shrink = 1 / 2 ** int(np.log2(scale))
-        image = cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
-        matrix = matrix * shrink
+        whole = np.array(image.shape[1::-1])
+        size = np.maximum(1, whole // 2 ** int(np.log2(scale)))
+        image = cv2.resize(image, size.tolist(), interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+        matrix = matrix * (size / whole)[:, None]
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return cv2.warpAffine(image, matrix, (side, side), flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=_GREY)  # type: ignore[return-value]
 
