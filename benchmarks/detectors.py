@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
