@@ -22,6 +22,8 @@ def classification_report(evaluation: Evaluation) -> str:
     for c in scores:
         row(c.label, c.precision, c.recall, c.f1)
         lines[-1] += f" {c.support:>9}"
+        if c.recall_95 is not None:
+            lines[-1] += f"  recall {_interval(c.recall_95)}"
     lines.append("")
     lines.append(f"{'accuracy':>{width}}  {'':>9} {'':>9} {evaluation.accuracy:>9.4f} {evaluation.n:>9}")
     present = [c for c in scores if c.support]
@@ -37,7 +39,8 @@ def key_figure_lines(evaluation: Evaluation) -> list[str]:
     """A line per figure: what it is, its value, its 95 % interval or its number of faces."""
     e, boot = evaluation, evaluation.bootstrap_95
     lines = [
-        f"accuracy           {e.accuracy:.4f}  {_interval(e.accuracy_95)}, n = {e.n}",
+        f"accuracy           {e.accuracy:.4f}  {_interval(e.accuracy_95)}, n = {e.n}{_struck(e)}",
+        *([f"every answer       {_share(e.accuracy_every_answer)}"] if e.accuracy_every_answer else []),
         f"balanced accuracy  {e.balanced_accuracy:.4f}  {_interval(boot.balanced_accuracy)}",
         f"macro F1           {e.macro_f1:.4f}  {_interval(boot.macro_f1)}",
         f"weighted F1        {e.weighted_f1:.4f}",
@@ -85,6 +88,10 @@ def key_figure_lines(evaluation: Evaluation) -> list[str]:
     lines += [f"{name:<18} {text}" for name, text in class_notes(e)]
     lines += [f"note: {note}" for note in e.notes]
     return lines
+
+
+def _struck(e: Evaluation) -> str:
+    return f", without the answers {', '.join(e.dropped_classes)}" if e.accuracy_every_answer else ""
 
 
 def class_notes(e: Evaluation) -> list[tuple[str, str]]:
