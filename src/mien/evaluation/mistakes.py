@@ -74,7 +74,7 @@ def _doubtful(e: Evaluation, votes: NDArray[np.float32] | None) -> tuple[NDArray
     right = e.truth_index == e.predicted_index
     if right.mean() < _JUDGE_ACCURACY:
         return np.zeros(e.n, bool), (
-            f"At an accuracy of {right.mean():.2f} the model can't judge labels (it needs {_JUDGE_ACCURACY}), so none is "
+            f"At an accuracy of {right.mean():.2f} the model can't judge labels (it needs {_JUDGE_ACCURACY}): none is "
             "marked as doubtful."
         )
     found, faces = np.bincount(e.truth_index, right, len(e.labels)), np.bincount(e.truth_index, minlength=len(e.labels))
