@@ -22,8 +22,6 @@ def classification_report(evaluation: Evaluation) -> str:
     for c in scores:
         row(c.label, c.precision, c.recall, c.f1)
         lines[-1] += f" {c.support:>9}"
-        if c.recall_95 is not None:
-            lines[-1] += f"  recall {_interval(c.recall_95)}"
     lines.append("")
     lines.append(f"{'accuracy':>{width}}  {'':>9} {'':>9} {evaluation.accuracy:>9.4f} {evaluation.n:>9}")
     present = [c for c in scores if c.support]
@@ -122,7 +120,13 @@ def title(evaluation: Evaluation) -> str:
 def report_text(evaluation: Evaluation) -> str:
     """The whole of report.txt."""
     figures = "\n".join(key_figure_lines(evaluation))
-    return f"{title(evaluation)}\n\n{classification_report(evaluation)}\n{figures}\n"
+    width = max(len(name) for name in evaluation.labels)
+    recalls = "\n".join(
+        f"{c.label:>{width}}  recall {c.recall:.4f}  {_interval(c.recall_95)}, n = {c.support}"
+        for c in evaluation.per_class
+        if c.recall is not None and c.recall_95 is not None
+    )
+    return f"{title(evaluation)}\n\n{classification_report(evaluation)}\n{recalls}\n\n{figures}\n"
 
 
 def _calibration_lines(e: Evaluation) -> list[str]:
