@@ -42,7 +42,7 @@ def main() -> None:
         photo_640(options.photo, photo)
         reading, _ = median_s(lambda: read_image(photo), options.repeats, warm_up=2)
         image = read_image(photo)
-        for name in ("mtcnn", "yunet", "centerface", "haar"):
+        for name in ("auto", "mtcnn", "yunet", "centerface", "haar"):
             detector = make_detector(name)
             recognizer = Recognizer(options.model, detector=detector)
             whole, spread = median_s(lambda r=recognizer: r.predict(photo), options.repeats, warm_up=2)

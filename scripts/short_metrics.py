@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import cast
 
 from mien.evaluation.folder import write_metrics
-from mien.evaluation.result import Evaluation
+from mien.evaluation.result import ClassScore, Evaluation
 
 
 def write_short_metrics(found: Evaluation, place: Path) -> None:
@@ -22,7 +22,10 @@ def write_short_metrics(found: Evaluation, place: Path) -> None:
 def read_short_metrics(place: Path) -> Evaluation:
     """Reads such a file: as much of an evaluation as a model card needs, in the digits of the file."""
     figures = json.loads(place.read_text("utf-8"))
-    classes = [SimpleNamespace(label=label, **c) for label, c in figures["per_class"].items()]
+    classes = [
+        ClassScore(label, c["support"], c["recall"], c["precision"], c["f1"])
+        for label, c in figures["per_class"].items()
+    ]
     return cast(Evaluation, SimpleNamespace(**(figures | {"per_class": classes})))
 
 

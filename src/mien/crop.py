@@ -17,6 +17,11 @@ Image = NDArray[np.uint8]
 VIEWS = 10
 """How many views `ten_views` makes."""
 
+_TILTED = math.radians(15)  # networks were trained on faces that are turned by at most 12 degrees
+
+# Eyes, nose and corners of the mouth of an upright face seen from the front, in any unit, about their mean.
+_FRONTAL = np.array([[-0.5, -0.6], [0.5, -0.6], [0.0, 0.0], [-0.4, 0.6], [0.4, 0.6]], np.float32)
+
 _CUT = 12  # a shifted view leaves out 1/12 of the face's edge: 4 of 48 pixels
 
 
@@ -32,14 +37,15 @@ def crop_faces(
     if channels not in (1, 3):
         raise ArgumentError(f"channels is {channels}; expected 1 (grey) or 3 (RGB)")
     crops = np.empty((len(detections), size, size, channels), np.uint8)
+    marks = detections.landmarks
+    turns = np.zeros(len(detections)) if marks is None else rolls(marks)
     for i, box in enumerate(detections.boxes.tolist()):
         if detections.cropped:
             x1, y1, x2, y2 = map(round, box)
             face = image[y1:y2, x1:x2]
         else:
-            marks = detections.landmarks
-            roll = _roll(marks[i]) if spec.align and marks is not None else 0.0
-            face = _square(image, box, roll, spec, size)
+            level = spec.align or abs(turns[i]) > _TILTED
+            face = _square(image, box, float(turns[i]) if level else 0.0, spec, size)
         crops[i] = fit_face(face, size, channels)
     return crops
 
@@ -79,10 +85,16 @@ def ten_views(faces: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return views.reshape(count * VIEWS, height, width, channels)
 
 
-def _roll(landmarks: NDArray[np.float32]) -> float:
-    """The angle in radians, clockwise on the screen, by which the line through the eyes is off level."""
-    dx, dy = (landmarks[1] - landmarks[0]).tolist()
-    return math.atan2(dy, dx)
+def rolls(landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
+    """How far faces are turned in the image, radians clockwise as seen, from landmarks (N, 5, 2); 0 is upright.
+
+    The turn that brings an upright face closest to the five points (Umeyama 1991): where a face is seen from the side
+    its eyes almost coincide, but the axis from eyes to mouth remains.
+    """
+    x, y = np.moveaxis(landmarks - landmarks.mean(axis=1, keepdims=True), 2, 0)
+    along = (x * _FRONTAL[:, 0] + y * _FRONTAL[:, 1]).sum(axis=1)
+    across = (y * _FRONTAL[:, 0] - x * _FRONTAL[:, 1]).sum(axis=1)
+    return np.arctan2(across, along)
 
 
 def _square(image: Image, box: list[float], roll: float, spec: CropSpec, size: int) -> Image:

@@ -282,6 +282,27 @@ def test_without_votes_the_probabilities_tell(tmp_path, monkeypatch, cleanlab):
         assert not doubted(np.zeros(5, int), np.eye(3)[np.ones(5, int)]).any()  # a class that nobody is labelled as
 
 
+def test_a_weak_model_does_not_judge_labels(tmp_path):
+    rng = np.random.default_rng(0)
+    base = measured(["happy"], ["happy"], None, tmp_path)
+
+    def judged(p, given):
+        p = p / p.sum(1, keepdims=True)
+        evaluation = replace(
+            base, n=len(p), truth_index=given, predicted_index=p.argmax(1), confidence=p.max(1), probabilities=p,
+            labels=("happy", "sad", "fear"),
+        )  # fmt: skip
+        return find_mistakes(evaluation)
+
+    guessed = judged(rng.dirichlet(np.ones(3), 300), rng.integers(0, 3, 300))
+    assert not len(guessed.label) and "can't judge labels" in guessed.why
+    given = np.array([0] * 140 + [1] * 140 + [2] * 40)
+    seen = np.where(given == 2, 0, given)  # a model that calls the third class happy
+    seen[:10] = 1  # and contradicts ten labels of the first
+    found = judged(0.1 + 0.8 * np.eye(3)[seen], given)
+    assert set(found.label.tolist()) <= set(range(10)) and set(range(280, 320)) <= set(found.model.tolist())
+
+
 def test_galleries_are_capped_and_say_how_many(undrawn, tmp_path):
     samples = toy(7 * (SHOWN + 4), votes=False)
     model = ModelFile(make_model(tmp_path / "m.onnx", ("happy", "sad"), favourite="happy"))

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import mien
 from made_runs import made_run
 from mien.data.readers import open_dataset
 from mien.data.toy import write_toy_folders
+from mien.evaluation.report import report_text
 
 
 @pytest.fixture
@@ -36,6 +38,41 @@ def test_an_opened_data_set_and_a_path_give_the_same_figures(toys):
     assert first.files == second.files == ()
     assert np.array_equal(first.probabilities, second.probabilities)
     assert first.per_class == second.per_class
+
+
+def test_data_of_other_people_are_measured_whole_or_where_they_have_test_faces(toys, caplog):
+    moved = toys.parent / "moved"
+    (toys / "validation").rename(moved)
+    assert mien.evaluate("mien-nano-fer2013", toys).split == "test"  # train/ and test/
+    assert mien.evaluate("mien-nano-fer2013", toys, split="all").n == 21
+    with caplog.at_level(logging.WARNING, "mien"):
+        whole = mien.evaluate("mien-nano-fer2013", moved)  # folders of classes
+    assert (whole.split, whole.n) == ("all", 14)
+    assert "the data have no splits: all their faces are measured" in caplog.text
+    (toys / "test").rename(toys / "validation")
+    assert mien.evaluate("mien-nano-fer2013", toys).split == "validation"
+    with pytest.raises(mien.MienError, match=r"no split 'test' \(found: train.*--split all"):
+        mien.evaluate("mien-nano-fer2013", toys, split="test")
+
+
+def test_accuracy_with_every_answer_stands_beside_that_without_absent_classes(toys):
+    for neutral in toys.glob("*/neutral"):
+        shutil.rmtree(neutral)
+    found = mien.evaluate("mien-nano-fer2013", toys, split="all")
+    assert found.dropped_classes == ("neutral",)
+    assert found.accuracy_every_answer.n == found.n
+    assert found.accuracy_every_answer.accuracy <= found.accuracy
+    assert found.to_dict()["accuracy_every_answer"]["accuracy"] == round(found.accuracy_every_answer.accuracy, 6)
+    text = report_text(found)
+    assert "without the answers neutral" in text and "every answer " in text
+
+
+def test_recalls_have_their_interval(toys):
+    found = mien.evaluate("mien-nano-fer2013", toys, split="all")
+    for score in found.per_class:
+        low, high = score.recall_95
+        assert low <= score.recall <= high and high - low > 0.3  # three faces
+        assert found.to_dict()["per_class"][score.label]["recall_95"] == [round(low, 6), round(high, 6)]
 
 
 def test_figures_of_the_classes_are_a_data_frame(toys):

@@ -49,7 +49,7 @@ def checked(detector, image):
     assert ((found.scores >= 0) & (found.scores <= 1)).all()
     assert (np.diff(found.scores) <= 0).all()
     assert (found.boxes[:, 2:] > found.boxes[:, :2]).all()
-    if detector.name in ("mtcnn", "yunet", "centerface"):
+    if detector.name in ("auto", "mtcnn", "yunet", "centerface"):
         assert found.landmarks.shape == (n, 5, 2) and found.landmarks.dtype == np.float32
     else:
         assert found.landmarks is None
@@ -93,12 +93,13 @@ def test_a_large_face_in_a_large_image(detector, astronaut):
 
 
 def test_min_face_leaves_small_faces_out(astronaut):
-    for name in ("mtcnn", "yunet", "centerface", "haar"):
+    for name in ("auto", "mtcnn", "yunet", "centerface", "haar"):
         assert len(make_detector(name, min_face=200, threads=1).detect(astronaut)) == 0
 
 
 @pytest.mark.parametrize(
-    ("name", "least", "most_false"), [("mtcnn", 27, 1), ("yunet", 28, 1), ("centerface", 29, 0), ("haar", 26, 4)]
+    ("name", "least", "most_false"),
+    [("auto", 29, 0), ("mtcnn", 27, 1), ("yunet", 28, 1), ("centerface", 29, 0), ("haar", 26, 4)],
 )
 def test_solvay_conference(name, least, most_false):
     found = make_detector(name, threads=1).detect(photo("solvay-1927.jpg"))
@@ -183,7 +184,7 @@ def test_shrinking_tells_the_way_back():
 
 
 def test_unknown_names_and_sizes_are_refused():
-    with pytest.raises(DetectorError, match="'retina'; known: mtcnn, yunet, centerface, haar, none"):
+    with pytest.raises(DetectorError, match="'retina'; known: auto, mtcnn, yunet, centerface, haar, none"):
         make_detector("retina")
     with pytest.raises(DetectorError, match="min_face is -3"):
         make_detector("none", min_face=-3)

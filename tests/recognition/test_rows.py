@@ -40,7 +40,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def recognizer(model: Path) -> Recognizer:
-    return Recognizer(model, detector="mtcnn", threads=1)
+    return Recognizer(model, detector="auto", threads=1)
 
 
 @pytest.fixture(scope="module", params=["faces", "none", "unreadable"])

@@ -33,8 +33,9 @@ from mien.crop import CropSpec, crop_faces
 from mien.errors import ExportError
 from mien.exporting import web as web_export
 from mien.exporting.web import RUNTIME_VERSION, check_web_export, export_web
-from mien.faces import make_detector
-from mien.faces.mtcnn import Mtcnn
+from mien.faces import auto, make_detector
+from mien.faces.auto import Auto
+from mien.faces.one_pass import YuNet
 from mien.images import read_image
 from mien.recognition.recognizer import Recognizer
 from mien.results import Detections
@@ -181,13 +182,12 @@ def test_the_command_prints_the_manifest_and_ends_with_2_on_a_mistake(tmp_path: 
     assert isinstance(again.exception, ExportError)
 
 
-def test_the_worker_looks_for_faces_as_mtcnn_does(tmp_path: Path, runtime: Path) -> None:
+def test_the_worker_looks_for_faces_as_the_default_detector_does(tmp_path: Path, runtime: Path) -> None:
     export_web(tmp_path / "site", onnxruntime_web=runtime)
     told = json.loads((tmp_path / "site" / "device" / "recognizer.json").read_text())["detector"]
-    assert set(told) <= set(Mtcnn.__init__.__kwdefaults__)
-    for name, value in told.items():
-        usual = Mtcnn.__init__.__kwdefaults__[name]
-        assert (tuple(value) if isinstance(value, list) else value) == usual
+    usual = {**Auto.__init__.__kwdefaults__, **YuNet.__init__.__kwdefaults__}
+    assert {name: told.pop(name) for name in ("min_face", "threshold", "max_side")}.items() <= usual.items()
+    assert told == {"scale": auto._LEAST_FACE / usual["min_face"], "small_side": auto._SMALL_SIDE}
 
 
 # The crop contract in JavaScript, against crop.py
@@ -340,9 +340,9 @@ def test_faces_are_where_python_finds_them(name: str, site: Path, page: Any) -> 
     wanted = Recognizer("mien-nano").predict(path).to_dict()
     with static_host(site) as host:
         page.goto(f"{host}/")
-        (found,) = page.evaluate(PREDICT, [[(name, base64(path.read_bytes()))], "mtcnn"])
+        (found,) = page.evaluate(PREDICT, [[(name, base64(path.read_bytes()))], "yunet"])
     assert (found["width"], found["height"]) == (wanted["width"], wanted["height"])
-    assert len(found["faces"]) == len(wanted["faces"]) == len(make_detector("mtcnn").detect(read_image(path)))
+    assert len(found["faces"]) == len(wanted["faces"]) == len(make_detector("auto").detect(read_image(path)))
     for ours, theirs in zip(wanted["faces"], found["faces"], strict=True):
         assert list(ours) == list(theirs)
         assert np.abs(np.subtract(ours["box"], theirs["box"])).max() <= 3
@@ -381,7 +381,7 @@ def test_with_the_switch_on_the_served_page_sends_nothing(site: Path, page: Any)
 
     from made_server import ask, metric, serving
 
-    with serving(ROOT / "src" / "mien" / "models" / "mien-nano.onnx", detectors=("mtcnn",), on_device=site) as port:
+    with serving(ROOT / "src" / "mien" / "models" / "mien-nano.onnx", detectors=("auto",), on_device=site) as port:
         page.goto(f"http://127.0.0.1:{port}/")
         page.check("#on-device")
         expect(page.locator("#detector option")).to_have_count(2, timeout=30_000)  # this device's offer

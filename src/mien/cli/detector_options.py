@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _DETECTOR = typer.Option(
     "--detector",
     "-d",
-    help="mtcnn, yunet, centerface, haar, or none if each image is a face crop.",
+    help="auto, mtcnn, yunet, centerface, haar, or none if each image is a face crop.",
     autocompletion=complete_detector,
 )
 
@@ -25,7 +25,10 @@ NoDetector = Annotated[str | None, _DETECTOR]
 Detectors = Annotated[
     list[str],
     typer.Option(
-        "--detector", "-d", help="mtcnn, yunet, centerface, haar or none; repeatable.", autocompletion=complete_detector
+        "--detector",
+        "-d",
+        help="auto, mtcnn, yunet, centerface, haar or none; repeatable.",
+        autocompletion=complete_detector,
     ),
 ]
 Device = Annotated[

@@ -11,11 +11,17 @@ import typer
 
 from mien.cli.model_options import SomeModels
 from mien.cli.option_groups import grouped
-from mien.cli.output_options import DataOption, Quiet, Split, TableOrJson, out_option, warn
+from mien.cli.output_options import DataOption, Quiet, TableOrJson, out_option, warn
 from mien.cli.training_options import TrainIfMissing
 
 if TYPE_CHECKING:
     from mien.evaluation.result import Evaluation
+
+
+SomeSplit = Annotated[
+    Literal["train", "validation", "test", "all"] | None,
+    typer.Option(help="The split of --data. [default: test, else validation, else all of data without splits]"),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +88,7 @@ def evaluate(
     out: Annotated[Path, out_option("Folder for report.html, metrics.json, report.txt, predictions.csv.")],
     models: SomeModels = None,
     data: DataOption = None,
-    split: Split = "validation",
+    split: SomeSplit = None,
     file: FileOptions,
     common: CommonOptions,
     measures: ModelMeasures,
@@ -104,6 +110,7 @@ def evaluate(
     - `mien evaluate mien-small --data fer2013/ --split test --out results/small`
     - `mien evaluate mien-small mien-base mien-small+mien-base --data fer2013/ --out results/three`
     - `mien evaluate mien-small --data fer2013/ --truth label --target-accuracy 0.9 --out results/small-by-label`
+    - `mien evaluate mien-small --data own-faces/ --split all --out results/own-faces`
     - `mien evaluate mien-small --data fer2013/ --robustness --explain 8 --out results/all`
     - `mien evaluate mien-small --data arrays/ --groups age --groups sex --out results/groups`
     - `mien evaluate own.onnx --train-if-missing faces/ --out results/own`
@@ -200,7 +207,7 @@ def _listed(names: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in names.split(",") if name.strip())
 
 
-def _data_to_measure(model: str, data: Path | None, trained_on: Path | None, split: str) -> Path:
+def _data_to_measure(model: str, data: Path | None, trained_on: Path | None, split: str | None) -> Path:
     """Where to measure: `data`, or the faces held out by --train-if-missing. Prints what the latter is worth."""
     from mien.errors import DataError
 
@@ -218,7 +225,8 @@ def _data_to_measure(model: str, data: Path | None, trained_on: Path | None, spl
         "validation": "held out, but they chose the epoch and the calibration; a test split tells more",
         "test": "held out, and not used in training",
     }
-    warn(f"measuring on the {split} faces of {place}: {worth[split]}")
+    split = split or "validation"
+    warn(f"measuring on the {split} faces of {place}: {worth.get(split, worth['train'])}")
     return place
 
 
@@ -230,12 +238,13 @@ def print_evaluation(result: Evaluation) -> None:
     from mien.evaluation.report import key_figure_lines, title
 
     console = Console(highlight=False)
-    table = Table("class", "faces", "recall", "precision", "F1", title_justify="left")
+    table = Table("class", "faces", "recall", "95 %", "precision", "F1", title_justify="left")
     for column in table.columns[1:]:
         column.justify = "right"
     table.title = title(result)
     for c in result.per_class:
         recall, f1 = ("-" if v is None else f"{v:.3f}" for v in (c.recall, c.f1))
-        table.add_row(c.label, str(c.support), recall, f"{c.precision:.3f}", f1)
+        interval = "-" if c.recall_95 is None else f"{c.recall_95[0]:.3f}-{c.recall_95[1]:.3f}"
+        table.add_row(c.label, str(c.support), recall, interval, f"{c.precision:.3f}", f1)
     console.print(table, markup=False)
     console.print("\n".join(key_figure_lines(result)), markup=False, soft_wrap=True)

@@ -33,7 +33,7 @@ def explain(
     out: Annotated[Path, out_option("Folder for sheet.png, explain.json and an image per face.")],
     expression: _Expression = None,
     method: _Method = "auto",
-    detector: Detector = "mtcnn",
+    detector: Detector = "auto",
     files: DetectorFiles,
 ) -> None:
     """Show which parts of a face a prediction depends on, and test whether the map is meaningful.

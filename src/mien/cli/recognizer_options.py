@@ -20,7 +20,7 @@ class RecognizerOptions:
     """What a `Recognizer` is made of."""
 
     model: Model = field(default_factory=lambda: [DEFAULT_MODEL])
-    detector: Detector = "mtcnn"
+    detector: Detector = "auto"
     cascade: Cascade = None
     device: Device = "auto"
     settings: RecognitionSettings = field(default_factory=RecognitionSettings)

@@ -30,7 +30,7 @@ Image = NDArray[np.uint8]
 ENLARGED = 96
 """An image whose longer side is shorter, in pixels, is a loose crop: it is enlarged to this before it is searched."""
 
-PADS = {"mtcnn": 0.25, "yunet": 0.0, "centerface": 0.0, "haar": 0.5}
+PADS = {"auto": 0.0, "mtcnn": 0.25, "yunet": 0.0, "centerface": 0.0, "haar": 0.5}
 """By how much of its longer side a loose crop is padded on each side: what finds most faces of FER2013."""
 
 Made = TypeVar("Made")

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from mien.data.dataset import Dataset
 
 
+ALL = "all"
+"""In place of a split: all faces, of any split or none."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Samples:
     """Faces of one split.
@@ -37,8 +41,11 @@ class Samples:
 
     @classmethod
     def of(cls, dataset: Dataset, split: str, *, size: int, channels: int) -> Samples:
-        """One split of a data set, resized and converted. Raises DataError where a sample of it has no label."""
-        rows = np.flatnonzero(dataset.splits == split)
+        """One split of a data set, or `all` of it, resized and converted.
+
+        Raises DataError where a sample of it has no label.
+        """
+        rows = np.arange(len(dataset)) if split == ALL else np.flatnonzero(dataset.splits == split)
         labels, votes = dataset.labels[rows], dataset.votes
         if (labels < 0).any():
             first = dataset.sources[rows[labels < 0][0]]

@@ -160,7 +160,7 @@ def _reason(names: Sequence[str], scores: Sequence[float], votes: int) -> str:
 def _check(detectors: Sequence[DetectorChoice], settings: ScreenSettings) -> None:
     names = [choice.name for choice in detectors]
     if "none" in names:
-        raise DataError("--detector none takes every image for a face; name mtcnn, yunet, centerface or haar")
+        raise DataError("--detector none takes every image for a face; name auto, mtcnn, yunet, centerface or haar")
     if len(set(names)) < len(names):
         raise DataError(f"--detector: {', '.join(names)}; name each once")
     if not 1 <= settings.votes <= len(names):

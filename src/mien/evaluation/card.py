@@ -136,9 +136,12 @@ def model_card(
     ]
     for name, text in _ROWS.items():
         lines.append(f"| {name} | {' | '.join(text(e) for e in evaluations.values())} |")
-    lines += ["", f"Recall by expression, on {measured_by}:", "", "| expression | faces | recall | precision |"]
-    lines.append("|---|---|---|---|")
-    lines += [f"| {c.label} | {c.support} | {_figure(c.recall, 3)} | {c.precision:.3f} |" for c in own.per_class]
+    lines += ["", f"Recall by expression, on {measured_by}:", "", "| expression | faces | recall | 95 % | precision |"]
+    lines.append("|---|---|---|---|---|")
+    lines += [
+        f"| {c.label} | {c.support} | {_figure(c.recall, 3)} | {_range(c.recall_95)} | {c.precision:.3f} |"
+        for c in own.per_class
+    ]
     for truth, e in evaluations.items():
         if e.dropped_classes or e.missing_classes:
             lines.append(
@@ -201,6 +204,10 @@ def write_with_card(model: ModelFile, card: str, out: Path) -> ModelFile:
 
 def _file_line(model: ModelFile) -> str:
     return f"- **File**: `{model.path.name}`, {model.path.stat().st_size / 1e6:.2f} MB, sha256 `{model.sha256}`"
+
+
+def _range(interval: tuple[float, float] | None) -> str:
+    return "-" if interval is None else f"{interval[0]:.2f} to {interval[1]:.2f}"
 
 
 def _figure(value: float | None, digits: int) -> str:

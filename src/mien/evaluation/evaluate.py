@@ -68,7 +68,7 @@ class Extras:
 def evaluate(
     model: Model | Sequence[Model],
     data: Data,
-    split: str = "test",
+    split: str | None = None,
     truth: Truth | None = None,
     out: str | Path | None = None,
     *,
@@ -91,7 +91,8 @@ def evaluate(
     Args:
         model: A model's name, a model file, an opened model, a list of them, or `A+B`, their mean.
         data: Any data set that mien reads, by its path, or an opened one.
-        split: `train`, `validation` or `test`.
+        split: `train`, `validation`, `test`, or `all` faces. None: `test` if the data have it, else `validation`, else
+            all faces of data without splits.
         truth: The ground truth: `label`, the data's labels, or `votes`, the majority of FER+'s raters. None: what the
             model was trained on, or the labels if the data have no votes.
         out: A folder for report.html, figures/, metrics.json, report.txt and the predictions; None writes nothing.
@@ -138,7 +139,7 @@ def evaluate(
         batch_size=batch_size,
         tta=tta,
         data=title or data_name(data),
-        split=split,
+        split=inputs.split,
         extras=extras,
         progress=progress,
     )
@@ -152,7 +153,7 @@ def evaluate(
 def evaluate_file(
     predictions: str | Path,
     data: Data | None = None,
-    split: str = "test",
+    split: str | None = None,
     truth: Truth | None = None,
     out: str | Path | None = None,
     *,
@@ -170,7 +171,7 @@ def evaluate_file(
     Args:
         predictions: The file, see `mien.evaluation.predictions.read_predictions`.
         data: The data set that was predicted; None takes the ground truth from the file.
-        split: The split of `data`.
+        split: The split of `data`, as for `evaluate`.
         truth: As for `evaluate`; None: the labels.
         out: As for `evaluate`.
         columns: Role -> column of the file, for roles that its names leave open: image, truth, answer, confidence.
@@ -207,7 +208,7 @@ def evaluate_file(
         samples,
         truth=truth,
         data="" if data is None else data_name(data),
-        split="" if data is None else split,
+        split="" if inputs is None else inputs.split,
         extras=extras,
     )
     if out is None:
@@ -216,7 +217,7 @@ def evaluate_file(
 
 
 def _inputs(
-    data: Data, split: str, models: Sequence[ModelFile], groups: Sequence[str], *, leak_check: bool, warn: Warn
+    data: Data, split: str | None, models: Sequence[ModelFile], groups: Sequence[str], *, leak_check: bool, warn: Warn
 ) -> Inputs:
     """The split, its faces as large as the largest model needs them."""
     size = max((model.info.size for model in models), default=48)

@@ -160,7 +160,7 @@ def explain(
     out: str | Path | None = None,
     *,
     expression: str | None = None,
-    detector: str | FaceDetector = "mtcnn",
+    detector: str | FaceDetector = "auto",
     maps_of: MapMaker | None = None,
     warn: Callable[[str], None] | None = None,
 ) -> Explanation:
@@ -171,7 +171,7 @@ def explain(
         images: Files, folders or patterns.
         out: A folder for sheet.png, explain.json and an image for each face; None writes nothing.
         expression: The expression to explain; None: each face's most likely one.
-        detector: `mtcnn`, `yunet`, `centerface`, `haar`, `none` for images that are face crops, or an object.
+        detector: `auto`, `mtcnn`, `yunet`, `centerface`, `haar`, `none` for images that are face crops, or an object.
         maps_of: Makes the maps, as `mien.training.gradcam.RunMaps.maps` does for a training run; None: occlusion, which
             works for any model.
         warn: Receives one line if files in folders were skipped; None logs a warning to the logger `mien`.

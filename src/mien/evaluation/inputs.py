@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mien.data.arrays import is_arrays
 from mien.data.dataset import Dataset, Fitted, collect
 from mien.data.readers import open_dataset, open_source
-from mien.data.samples import Samples
+from mien.data.samples import ALL, Samples
 from mien.errors import DataError
 
 _log = logging.getLogger("mien")
@@ -24,9 +24,11 @@ _log = logging.getLogger("mien")
 class Inputs:
     """The N samples to measure, the columns (N,) to group by, and the training faces.
 
-    train: uint8 (M, H, W, C); None if they were not wanted, or the data have none.
+    split: where the samples are from: a split, or `all`. train: uint8 (M, H, W, C); None if they were not wanted, or
+    the data have none.
     """
 
+    split: str
     samples: Samples
     columns: dict[str, NDArray[np.generic]]
     train: NDArray[np.uint8] | None
@@ -39,7 +41,7 @@ def data_name(data: str | Path | Dataset) -> str:
 
 def read_inputs(
     data: str | Path | Dataset,
-    split: str,
+    split: str | None,
     *,
     size: int,
     channels: int,
@@ -49,25 +51,24 @@ def read_inputs(
 ) -> Inputs:
     """Reads one split, with the faces resized and converted to size and channels.
 
-    data: a path, or an opened data set. groups: columns of the data set. train: also reads the faces of the training
-    split, which need no labels. warn: receives one line for each record that could not be used. Raises DataError if
-    the split or a column is missing, or a sample of the split has no label.
+    data: a path, or an opened data set. split: `all` takes all faces; None the first that the data have of test and
+    validation, or all faces of data without splits. groups: columns of the data set. train: also reads the faces of the
+    training split, which need no labels. warn: receives one line for each record that could not be used. Raises
+    DataError if the split or a column is missing, or a sample of the split has no label.
     """
-    wanted = (split, "train") if train and split != "train" else (split,)
+    train = train and split not in ("train", ALL)
     name = data_name(data)
-    dataset = _open(data, wanted, size, channels, warn)
-    found = set() if dataset is None else set(dataset.splits.tolist())
-    if dataset is None or split not in found:
-        has = "it has train" if "train" in found else "its others were not read"
-        raise DataError(f"{name}: no split '{split}'; {has}; make splits with  mien data split")
+    dataset, split = _chosen(data, split, train, size, channels, warn)
     for column in groups:
         if column not in dataset.columns:
             raise DataError(f"{name}: no column '{column}' to group by; it has {', '.join(dataset.columns)}")
-    rows, others = (np.flatnonzero(dataset.splits == name) for name in (split, "train"))
+    others = np.flatnonzero(dataset.splits == "train")
+    measured = dataset if split == ALL else dataset[split]
     return Inputs(
+        split,
         dataset.samples(split, size=size, channels=channels),
-        {column: dataset.columns[column][rows] for column in groups},
-        dataset.faces(others, size=size, channels=channels) if len(wanted) == 2 and len(others) else None,
+        {column: measured.columns[column] for column in groups},
+        dataset.faces(others, size=size, channels=channels) if train and split != ALL and len(others) else None,
     )
 
 
@@ -83,10 +84,32 @@ def _digest(face: NDArray[np.uint8]) -> bytes:
     return hashlib.blake2b(np.ascontiguousarray(face).data, digest_size=16).digest()
 
 
+def _chosen(
+    data: str | Path | Dataset, split: str | None, train: bool, size: int, channels: int, warn: Callable[[str], None]
+) -> tuple[Dataset, str]:
+    """The data with the wanted split, and its name. Raises DataError if they have none."""
+    dataset, found = None, set[str]()
+    for wanted in (split,) if split else ("test", "validation", ALL):
+        read = None if wanted == ALL else (wanted, "train") if train else (wanted,)
+        dataset = _open(data, read, size, channels, warn)
+        found = set() if dataset is None else set(dataset.splits.tolist())
+        if dataset is not None and (wanted in found or (wanted == ALL and (split == ALL or found == {""}))):
+            if split is None and wanted != "test":
+                has = "no splits: all their faces are" if wanted == ALL else "no split 'test': 'validation' is"
+                warn(f"{data_name(data)}: the data have {has} measured")
+            return dataset, wanted
+    has = ", ".join(sorted(found - {""})) or ("no splits" if split in (None, ALL) else "others were not read")
+    missing = f"no split '{split}'" if split else "neither 'test' nor 'validation'"
+    raise DataError(
+        f"{data_name(data)}: {missing} (found: {has}); measure all faces with  --split all,  or make splits with  "
+        "mien data split"
+    )
+
+
 def _open(
-    data: str | Path | Dataset, splits: Sequence[str], size: int, channels: int, warn: Callable[[str], None]
+    data: str | Path | Dataset, splits: Sequence[str] | None, size: int, channels: int, warn: Callable[[str], None]
 ) -> Dataset | None:
-    """The samples of these splits; None if there are none."""
+    """The samples of these splits, or of all; None if there are none."""
     if isinstance(data, Dataset):
         return data
     data = Path(data)

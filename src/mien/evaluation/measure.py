@@ -118,6 +118,7 @@ def measure(answers: Answers, truths: GroundTruth, *, target_accuracy: float | N
         probabilities=probabilities,
         train_copies=_train_copies(called == right, measured, truths),
         groups=compare_groups(columns, right, called, len(names)),
+        accuracy_every_answer=_every_answer(answers, names, measured, right),
         **_confusion_figures(confusion, len(names)),
         **_likelihood_figures(probabilities, right, known, known[right] & ~unanswered),
         **_calibration_figures(answers, truths),
@@ -341,6 +342,14 @@ def _train_copies(hits: NDArray[np.bool_], measured: NDArray[np.intp], truths: G
         return None
     copied = truths.copied[measured]
     return TrainCopies(truths.n_train, int(copied.sum()), share_right(hits[~copied]))
+
+
+def _every_answer(answers: Answers, names: tuple[str, ...], rows: NDArray[np.intp], right: Indices) -> Share | None:
+    """The accuracy with answers that the ground truth lacks; None if it has all of them."""
+    if answers.probabilities is None or not set(answers.labels) - set(names):
+        return None
+    place = np.array([*(names.index(name) if name in names else -1 for name in answers.labels), -1])
+    return share_right(place[answers.called[rows]] == right)
 
 
 def _class_scores(confusion: Indices, names: tuple[str, ...]) -> ClassScores:

@@ -15,6 +15,11 @@ from mien.evaluation.result import Evaluation
 _UNSURE_LABEL, _UNSURE_MAJORITY = 0.5, 0.6
 """A label is doubtful if a smaller share of raters agrees with it. A majority always has more than half."""
 
+_JUDGE_ACCURACY, _JUDGE_RECALL = 0.7, 0.5
+"""A model judges labels only where it is more often right than labels are: raters agree with three of four labels of
+FER2013, so below that accuracy most contradictions are errors of the model; and so they are for a class most of whose
+faces it misses."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mistakes:
@@ -33,8 +38,8 @@ def find_mistakes(evaluation: Evaluation, votes: NDArray[np.float32] | None = No
 
     votes: float32 (n, 8), raters' votes for the measured faces. A label is doubtful if another expression has more
     votes, or if less than half of the raters chose it (for the ground truth `votes`: less than 60 %). A face without
-    votes has no doubtful label. Without votes, confident learning on the model's own probabilities decides; without
-    cleanlab, `doubted`.
+    votes has no doubtful label. Without votes, confident learning on the model's own probabilities decides (without
+    cleanlab, `doubted`), where the model is good enough: accuracy at least 0.7, and 0.5 of the class's faces right.
     """
     e = evaluation
     wrong = np.flatnonzero(e.truth_index != e.predicted_index)
@@ -66,8 +71,21 @@ def _doubtful(e: Evaluation, votes: NDArray[np.float32] | None) -> tuple[NDArray
         return _by_votes(e, votes)
     if e.probabilities is None:
         return np.zeros(e.n, bool), "Without votes and probabilities, no label is marked as doubtful."
+    right = e.truth_index == e.predicted_index
+    if right.mean() < _JUDGE_ACCURACY:
+        return np.zeros(e.n, bool), (
+            f"At an accuracy of {right.mean():.2f} the model can't judge labels (it needs {_JUDGE_ACCURACY}): none is "
+            "marked as doubtful."
+        )
+    found, faces = np.bincount(e.truth_index, right, len(e.labels)), np.bincount(e.truth_index, minlength=len(e.labels))
+    known = (found >= _JUDGE_RECALL * faces)[e.truth_index]
+    doubtful, why = _by_probabilities(e, e.probabilities)
+    return doubtful & known, f"{why} Labels of classes of which the model finds less than half are not doubted."
+
+
+def _by_probabilities(e: Evaluation, p: NDArray[np.float64]) -> tuple[NDArray[np.bool_], str]:
     answered = np.flatnonzero(e.predicted_index >= 0)
-    truth, probabilities, doubtful = e.truth_index[answered], e.probabilities[answered], np.zeros(e.n, bool)
+    truth, probabilities, doubtful = e.truth_index[answered], p[answered], np.zeros(e.n, bool)
     try:
         suspects = find_suspects(truth, probabilities.astype(np.float32))
     except (MissingExtraError, DataError):  # DataError: there is a single class, so no label can be wrong

@@ -88,9 +88,14 @@ def _write_sections(page: FigurePage, e: Evaluation, samples: Samples | None, ex
 
 def add_key_figures(page: FigurePage, e: Evaluation) -> None:
     """The section with the usual figures and their intervals."""
-    boot = e.bootstrap_95
+    boot, every = e.bootstrap_95, e.accuracy_every_answer
     rows = [
         ("accuracy", e.accuracy, _interval(e.accuracy_95)),
+        (
+            "accuracy with every answer",
+            every.accuracy if every else None,
+            _interval(every.accuracy_95 if every else None),
+        ),
         ("balanced accuracy", e.balanced_accuracy, _interval(boot.balanced_accuracy)),
         ("macro F1", e.macro_f1, _interval(boot.macro_f1)),
         ("weighted F1", e.weighted_f1, ""),
@@ -111,10 +116,11 @@ def classes(page: FigurePage, e: Evaluation) -> None:
     """The section with the classification report, the confusion matrix and the curves of each class."""
     page.section("Classes")
     rows: list[tuple[object, ...]] = [
-        (c.label, _four(c.precision), _four(c.recall), _four(c.f1), c.support) for c in e.per_class
+        (c.label, _four(c.precision), _four(c.recall), _interval(c.recall_95), _four(c.f1), c.support)
+        for c in e.per_class
     ]
     present = [c for c in e.per_class if c.support]
-    rows.append(("accuracy", None, None, _four(e.accuracy), e.n))
+    rows.append(("accuracy", None, None, "", _four(e.accuracy), e.n))
     for name, weights in (
         ("macro average", [1] * len(present)),
         ("weighted average", [c.support for c in present]),
@@ -124,8 +130,9 @@ def classes(page: FigurePage, e: Evaluation) -> None:
             [c.recall or 0.0 for c in present],
             [c.f1 or 0.0 for c in present],
         )
-        rows.append((name, *(_four(float(np.average(values, weights=weights))) for values in columns), e.n))
-    page.table(("class", "precision", "recall", "F1", "faces"), rows, "Classification report")
+        precision, recall, f1 = (_four(float(np.average(values, weights=weights))) for values in columns)
+        rows.append((name, precision, recall, "", f1, e.n))
+    page.table(("class", "precision", "recall", "95 % interval", "F1", "faces"), rows, "Classification report")
     page.draw(figures.confusion_figure(e), "confusion", "Confusion matrix as counts and as shares of each true class")
     if e.curves is None:
         return
@@ -306,8 +313,8 @@ def _share_rows(shares: Sequence[tuple[str, Share]]) -> list[tuple[object, ...]]
     ]
 
 
-def _interval(interval: tuple[float, float]) -> str:
-    return f"{interval[0]:.4f} to {interval[1]:.4f}"
+def _interval(interval: tuple[float, float] | None) -> str:
+    return "" if interval is None else f"{interval[0]:.4f} to {interval[1]:.4f}"
 
 
 def _four(value: float | None) -> str | None:

@@ -37,7 +37,8 @@ def key_figure_lines(evaluation: Evaluation) -> list[str]:
     """A line per figure: what it is, its value, its 95 % interval or its number of faces."""
     e, boot = evaluation, evaluation.bootstrap_95
     lines = [
-        f"accuracy           {e.accuracy:.4f}  {_interval(e.accuracy_95)}, n = {e.n}",
+        f"accuracy           {e.accuracy:.4f}  {_interval(e.accuracy_95)}, n = {e.n}{_struck(e)}",
+        *([f"every answer       {_share(e.accuracy_every_answer)}"] if e.accuracy_every_answer else []),
         f"balanced accuracy  {e.balanced_accuracy:.4f}  {_interval(boot.balanced_accuracy)}",
         f"macro F1           {e.macro_f1:.4f}  {_interval(boot.macro_f1)}",
         f"weighted F1        {e.weighted_f1:.4f}",
@@ -87,6 +88,10 @@ def key_figure_lines(evaluation: Evaluation) -> list[str]:
     return lines
 
 
+def _struck(e: Evaluation) -> str:
+    return f", without the answers {', '.join(e.dropped_classes)}" if e.accuracy_every_answer else ""
+
+
 def class_notes(e: Evaluation) -> list[tuple[str, str]]:
     """What was not answered, what the model can't answer, and what the data don't have: a name and a text for each."""
     support = {c.label: c.support for c in e.per_class}
@@ -115,7 +120,13 @@ def title(evaluation: Evaluation) -> str:
 def report_text(evaluation: Evaluation) -> str:
     """The whole of report.txt."""
     figures = "\n".join(key_figure_lines(evaluation))
-    return f"{title(evaluation)}\n\n{classification_report(evaluation)}\n{figures}\n"
+    width = max(len(name) for name in evaluation.labels)
+    recalls = "\n".join(
+        f"{c.label:>{width}}  recall {c.recall:.4f}  {_interval(c.recall_95)}, n = {c.support}"
+        for c in evaluation.per_class
+        if c.recall is not None and c.recall_95 is not None
+    )
+    return f"{title(evaluation)}\n\n{classification_report(evaluation)}\n{recalls}\n\n{figures}\n"
 
 
 def _calibration_lines(e: Evaluation) -> list[str]:

@@ -15,7 +15,7 @@ from mien.evaluation.calibration import ReliabilityBin
 from mien.evaluation.curves import Curve
 from mien.evaluation.frames import data_frame
 from mien.evaluation.groups import GroupComparison
-from mien.evaluation.metrics import Bootstrap
+from mien.evaluation.metrics import Bootstrap, wilson_interval
 from mien.evaluation.robustness import Robustness
 from mien.evaluation.speed import Speed
 
@@ -43,6 +43,13 @@ class ClassScore:
     recall: float | None
     precision: float
     f1: float | None
+
+    @property
+    def recall_95(self) -> tuple[float, float] | None:
+        """The 95 % Wilson interval of the recall."""
+        if self.recall is None:
+            return None
+        return wilson_interval(round(self.recall * self.support), self.support)
 
 
 class ClassScores(tuple[ClassScore, ...]):
@@ -168,7 +175,8 @@ class Evaluation:
     `votes` only, the gap to how often the majority agrees, which is more often than a single rater does. nll: over the
     nll_n samples whose class the models have. kl_votes: mean KL(votes || model) over the kl_n samples with votes, on
     the expressions that raters and models share; None without votes. dropped_classes: classes of the models that the
-    ground truth lacks. missing_classes: classes of the ground truth that the models lack. n_unanswered: samples without
+    ground truth lacks; predictions are without them. accuracy_every_answer: with them, as on photographs; None if there
+    are none. missing_classes: classes of the ground truth that the models lack. n_unanswered: samples without
     a prediction of a tool; they count as wrong and are in no column of `confusion`, and figures of probabilities leave
     them out. predictions: the file of another tool, instead of models. diversity: for several models. files: the paths
     of the written report.
@@ -226,6 +234,7 @@ class Evaluation:
     diversity: Diversity | None = None
     robustness: Robustness | None = None
     n_unanswered: int = 0
+    accuracy_every_answer: Share | None = None
     files: tuple[Path, ...] = ()
 
     @property
@@ -245,8 +254,8 @@ class Evaluation:
         names = [f.name for f in fields(self) if f.name not in (*first, *last)]
         written: dict[str, Any] = {name: _plain(getattr(self, name), name) for name in (*first, *names)}
         written["per_class"] = {
-            c.label: {"recall": _plain(c.recall), "precision": _plain(c.precision), "f1": _plain(c.f1),
-                      "support": c.support}
+            c.label: {"recall": _plain(c.recall), "recall_95": _plain(c.recall_95), "precision": _plain(c.precision),
+                      "f1": _plain(c.f1), "support": c.support}
             for c in self.per_class
         }  # fmt: skip
         written["models"] = [{"name": m.name, "sha256": m.sha256, "temperature": m.temperature} for m in self.models]

@@ -16,7 +16,7 @@ from mien.model_file import load_model, split_models
 def evaluate_side_by_side(
     models: Sequence[str],
     data: str | Path | Dataset,
-    split: str = "test",
+    split: str | None = None,
     truth: Truth | None = None,
     out: str | Path | None = None,
     *,

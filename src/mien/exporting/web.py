@@ -1,6 +1,6 @@
 """Exports the page as a folder of static files that recognises in the browser: nothing is sent to a server.
 
-Besides the page the folder contains the MTCNN networks, one model, and onnxruntime-web, which npm downloads.
+Besides the page the folder contains the network of YuNet, one model, and onnxruntime-web, which npm downloads.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR
 """
 _NPM_TIMEOUT_S = 600
 _MOST_BYTES = 64 << 20  # of one file of the runtime
-_DETECTOR = {"min_face": 20, "thresholds": [0.6, 0.7, 0.8], "scale_factor": 0.709, "max_side": 1920}  # as `Mtcnn`
+_DETECTOR = {"min_face": 20, "threshold": 0.6, "scale": 0.5, "small_side": 320, "max_side": 1920}  # as `Auto`, `YuNet`
 _RELEASE = '"development"'
 _HEAD = '<meta charset="utf-8">\n'
 
@@ -196,7 +196,7 @@ def _add_recognizer(device: Path, model: ModelFile) -> None:
     networks.mkdir()
     shutil.copyfile(model.path, networks / "expressions.onnx")
     weights = resources.files("mien.faces").joinpath("weights")
-    for name in ("pnet.onnx", "rnet.onnx", "onet.onnx", "LICENSE.mtcnn"):
+    for name in ("yunet.onnx", "LICENSE.yunet"):
         (networks / name).write_bytes(weights.joinpath(name).read_bytes())
     info = model.info
     settings = {
@@ -277,7 +277,7 @@ def _describe(folder: Path, model: ModelFile) -> WebExport:
         if path.is_file():
             data = path.read_bytes()
             files.append(ExportedFile(path.relative_to(folder).as_posix(), len(data), _sha256(data)))
-    return WebExport(__version__, RUNTIME_VERSION, model.info.name, model.sha256, "mtcnn", tuple(files))
+    return WebExport(__version__, RUNTIME_VERSION, model.info.name, model.sha256, "yunet", tuple(files))
 
 
 def _sha256(data: bytes) -> str:

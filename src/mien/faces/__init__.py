@@ -1,4 +1,4 @@
-"""Face detectors: one protocol, five methods. A detector is an object; `make_detector` makes one from its name."""
+"""Face detectors: one protocol, six methods. A detector is an object; `make_detector` makes one from its name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mien.errors import DetectorError
 from mien.results import Detections
 from mien.suggestions import did_you_mean
 
-DETECTORS = ("mtcnn", "yunet", "centerface", "haar", "none")
+DETECTORS = ("auto", "mtcnn", "yunet", "centerface", "haar", "none")
 
 
 class FaceDetector(Protocol):
@@ -44,6 +44,10 @@ def make_detector(
     if not min_face > 0:
         raise DetectorError(f"min_face is {min_face}; expected a number of pixels above 0")
     match name:
+        case "auto":
+            from mien.faces.auto import Auto
+
+            return Auto(min_face=min_face, threads=threads, device=device)
         case "mtcnn":
             from mien.faces.mtcnn import Mtcnn
 
@@ -70,7 +74,7 @@ def make_detector(
 class DetectorChoice:
     """A face detector by name, one of `DETECTORS`, and the files it reads; as in `make_detector`."""
 
-    name: str = "mtcnn"
+    name: str = "auto"
     cascade: Path | None = None
 
     def make(self, *, min_face: float, threads: int) -> FaceDetector:

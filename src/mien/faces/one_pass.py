@@ -20,6 +20,8 @@ from mien.results import Detections
 # The networks invent faces where their coarsest layer has a single row or column: narrow images are widened.
 _LEAST_SIDE = 64
 
+NO_ROWS: Floats = np.zeros((0, 15), np.float32)
+
 
 class _OnePass(ABC):
     """Finds faces and their five landmarks."""
@@ -47,23 +49,36 @@ class _OnePass(ABC):
 
     def detect(self, image: Image) -> Detections:
         """Faces in an RGB image (H, W, 3) of 0-255, best first, with landmarks. Boxes may reach over its border."""
-        found = self._find(image, self._max_side)
-        if max(image.shape[:2]) > 2 * self.second_side:
+        return self.reported(self.find(image))
+
+    def find(self, image: Image, *, scale: float = 1) -> Floats:
+        """Rows in pixels of the image, which is searched at its size times `scale`; several may be of one face."""
+        side = min(round(max(image.shape[:2]) * scale), self._max_side)
+        found = self._find(image, side)
+        if side > 2 * self.second_side:
             found = np.concatenate([found, self._find(image, self.second_side)])
-        boxes, scores = found[:, :4], found[:, 14]
+        return found
+
+    def find_each(self, images: Image) -> list[Floats]:
+        """The rows of each of several images (N, H, W, 3), H and W multiples of 32; several may be of one face."""
+        outputs = self._network.run(None, {"image": images})
+        return [self._decoded([output[i] for output in outputs]) for i in range(len(images))]
+
+    def reported(self, rows: Floats) -> Detections:
+        """The best row of each face that is large enough, best first."""
+        boxes, scores = rows[:, :4], rows[:, 14]
         large = np.flatnonzero((boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0) >= self._min_face)
         keep = large[nms(boxes[large], scores[large], 0.3)]
-        return Detections(boxes[keep], scores[keep], found[keep, 4:14].reshape(-1, 5, 2))
+        return Detections(boxes[keep], scores[keep], rows[keep, 4:14].reshape(-1, 5, 2))
 
     def _find(self, image: Image, max_side: int) -> Floats:
-        """Rows in pixels of the image, overlapping ones too."""
         small, grow = shrunk(image, max_side)
         height, width = small.shape[:2]
         if min(height, width) < 10:  # no face fits
-            return np.zeros((0, 15), np.float32)
+            return NO_ROWS
         below, beside = (max(-side % 32, _LEAST_SIDE - side) for side in (height, width))
         small = cv2.copyMakeBorder(small, 0, below, 0, beside, cv2.BORDER_CONSTANT)  # type: ignore[assignment]
-        rows = self._decoded([output[0] for output in self._network.run(None, {"image": small[None]})])
+        (rows,) = self.find_each(small[None])
         rows[:, :14] *= np.tile(grow, 7)
         return rows
 

@@ -27,7 +27,7 @@ from mien.evaluation import compare, ensemble, evaluate
 from mien.faces import DetectorChoice
 from mien.training.train import train
 
-Detector = Literal["mtcnn", "yunet", "centerface", "haar"]
+Detector = Literal["auto", "mtcnn", "yunet", "centerface", "haar"]
 Split = Literal["train", "validation", "test"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -68,7 +68,7 @@ class ImportTable:
 class CropTable:
     """The options of `mien data crop`. The trained models are given the same framing."""
 
-    detector: Literal["mtcnn", "yunet", "centerface", "haar", "none"] = default_of(DetectorChoice, "name")
+    detector: Literal["auto", "mtcnn", "yunet", "centerface", "haar", "none"] = default_of(DetectorChoice, "name")
     cascade: str = ""
     size: int = default_of(CropSettings, "size")
     channels: Literal[1, 3] = default_of(CropSettings, "channels")

@@ -86,9 +86,13 @@ class FaceSteps:
         self._min_face, self._abstain_below = min_face, abstain_below
         self._faces_a_call = max(1, batch_size // VIEWS) if classifier.tta else batch_size
 
-    def detect(self, image: NDArray[np.uint8]) -> Detections:
-        """The faces of an RGB image (H, W, 3) that are large enough, from left to right."""
-        return large_enough(self.detector.detect(image), min_face=self._min_face)
+    def detect(self, image: NDArray[np.uint8], *, upright: bool = False) -> Detections:
+        """The faces of an RGB image (H, W, 3) that are large enough, from left to right.
+
+        upright: an image in which nothing is found is not searched at other angles, where the detector does that.
+        """
+        detect = getattr(self.detector, "detect_upright", self.detector.detect) if upright else self.detector.detect
+        return large_enough(detect(image), min_face=self._min_face)
 
     def crop(self, image: NDArray[np.uint8], detections: Detections) -> Crops:
         """The faces of an RGB image, cropped as the models expect them; `()` without faces."""

@@ -58,7 +58,7 @@ class Recognizer:
         self,
         model: Model | Sequence[Model] = DEFAULT_MODEL,
         *,
-        detector: str | FaceDetector = "mtcnn",
+        detector: str | FaceDetector = "auto",
         device: str = "auto",
         min_face: int = MIN_FACE,
         abstain_below: float = ABSTAIN_BELOW,
@@ -73,12 +73,12 @@ class Recognizer:
         Args:
             model: A shipped or fetched model's name, a file, or an opened model; several are averaged, as the
                 mean of their probabilities.
-            detector: `mtcnn`, `yunet`, `centerface`, `haar`, `none` (each image is a face), or an object with their
-                method `detect`.
+            detector: `auto`, `mtcnn`, `yunet`, `centerface`, `haar`, `none` (each image is a face), or an object with
+                their method `detect`.
             device: `auto`, `cpu`, `cuda`, `coreml`, `openvino`, `directml`, ... (`mien.inference.DEVICES`), where the
-                networks of models given by name or path and of `mtcnn` run. auto: a graphics card where the installed
-                onnxruntime has one, else the processor. If it does not work
-                here, the processor is used, with one warning in the logger `mien`; `summary().device` names what runs.
+                networks of models given by name or path and of the detector run. auto: a graphics card where the
+                installed onnxruntime has one, else the processor. If it does not work here, the
+                processor is used, with one warning in the logger `mien`; `summary().device` names what runs.
             min_face: Faces with a longer edge of fewer pixels are dropped, except with the detector `none`.
             abstain_below: Predictions with less confidence are marked as abstained, 0 to 1.
             tta: Each face is classified in ten views, mirrored and shifted; slower, a little better.

@@ -66,7 +66,7 @@ def predict(
     source: Any,
     *,
     model: Model | Sequence[Model] = DEFAULT_MODEL,
-    detector: str | FaceDetector = "mtcnn",
+    detector: str | FaceDetector = "auto",
     device: str = "auto",
     min_face: int = MIN_FACE,
     abstain_below: float = ABSTAIN_BELOW,
@@ -81,7 +81,7 @@ def predict(
             (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of 0 to 255 or 0 to 1, or a tensor (C, H, W). Several: a folder, a
             pattern, an array (N, H, W, C), a tensor (N, C, H, W), a list, or a generator.
         model: As for `Recognizer`: a name, a file, an opened model, or several of them.
-        detector: `mtcnn`, `yunet`, `centerface`, `haar`, `none`, or an object.
+        detector: `auto`, `mtcnn`, `yunet`, `centerface`, `haar`, `none`, or an object.
         device: `auto`, `cpu`, `cuda`, ...
         min_face: The smallest face, pixels of its longer edge.
         abstain_below: Predictions with less confidence are marked as abstained, 0 to 1.
@@ -124,7 +124,7 @@ def watch(
     *,
     out: str | Path | None = None,
     model: Model | Sequence[Model] = DEFAULT_MODEL,
-    detector: str | FaceDetector = "mtcnn",
+    detector: str | FaceDetector = "auto",
     device: str = "auto",
     min_face: int = MIN_FACE,
     abstain_below: float = ABSTAIN_BELOW,
@@ -141,7 +141,7 @@ def watch(
         source: As for `Recognizer.watch`: a video file, a camera's number, an address, a folder of images.
         out: A folder for `timeline.csv`, `drawn.mp4` and `plot.png`; it is created if it is missing.
         model: As for `Recognizer`, as are `detector` and `device`.
-        detector: `mtcnn`, `yunet`, `centerface`, `haar`, `none`, or an object.
+        detector: `auto`, `mtcnn`, `yunet`, `centerface`, `haar`, `none`, or an object.
         device: `auto`, `cpu`, `cuda`, ...
         min_face: The smallest face, pixels of its longer edge.
         abstain_below: Predictions with less confidence are marked as abstained, 0 to 1.

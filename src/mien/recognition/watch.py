@@ -32,6 +32,7 @@ from mien.results import Detections, Face, FrameResult, TrackedFace
 
 _FRAMES_AHEAD, _LIVE_FRAMES_AHEAD = 4, 2  # decoded frames that wait
 _RESULTS_AHEAD = 32
+_TURNED_EVERY = 10  # of frames without faces, every tenth is searched at other angles
 _BATCH = 8  # frames of a file whose faces are classified together
 _HELD_PIXELS = 16_000_000.0  # of the images that wait in a queue: no more than about 50 MB of them
 _FILE_EVERY_S = 0.2  # from one detection to the next in a file, seconds of the video
@@ -140,7 +141,7 @@ class Watch(ClosedAtExit):
         self._closed = self._time_is_up = False
         self._alarm: threading.Timer | None = None
         self._began = self._ended = 0.0
-        self._decoded = self._returned = self._faces = self._failed = 0
+        self._decoded = self._returned = self._faces = self._failed = self._faceless = 0
         self._latencies: deque[float] = deque(maxlen=_LATENCIES)
         self._decode_s = self._detect_s = self._follow_s = self._classify_s = 0.0
 
@@ -289,10 +290,12 @@ class Watch(ClosedAtExit):
 
     def _find(self, image: NDArray[np.uint8]) -> Detections | None:
         try:
-            return self._steps.detect(image)
+            found = self._steps.detect(image, upright=self._faceless % _TURNED_EVERY != 0)
         except cv2.error:  # OpenCV can't work on it; the next frame will do
             self._failed += 1
             return None
+        self._faceless = 0 if len(found) else self._faceless + 1
+        return found
 
     def _classify(self) -> None:
         error: BaseException | None = None

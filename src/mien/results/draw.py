@@ -181,7 +181,7 @@ def _style(width: int, height: int, face_heights: Sequence[int]) -> _Style:
     edge = (width * height) ** 0.5
     plate = 4 + 0.024 * edge
     if face_heights:
-        plate = min(plate, max(0.65 * plate, 0.5 * float(np.median(face_heights))))
+        plate = min(plate, max(15.0, 0.4 * float(np.median(face_heights))))
     plate_height = max(13, round(plate))
     return _Style(line=max(2, round(0.0028 * edge)), plate_height=plate_height, padding=max(2, plate_height // 5))
 
@@ -255,14 +255,16 @@ def _place(
     """The place of a label and its text as a mask: the place and size that cover least, near ones first."""
     mark = "?" if face.abstained else ""
     full = f"{face.expression}{mark} {100 * face.confidence:.0f}%"
-    small = max(12, round(0.75 * style.plate_height))
-    variants = ((full, style.plate_height), (full, small), (f"{face.expression}{mark}", small))
+    small, least = max(12, round(0.75 * style.plate_height)), 12
+    variants = ((full, style.plate_height), (full, small), (full, least), (f"{face.expression}{mark}", least))
+    near = [_grown(box, style.plate_height // 2) for box in others]
     best: tuple[float, Rectangle, NDArray[np.uint8]] | None = None
     for text, plate_height in variants:
         mask = text_mask(text, max(8, plate_height - style.padding))
         for plate in _candidates(box, mask.shape[1] + 2 * style.padding, plate_height, style.line, size_wh):
-            # To cover another label makes both useless; to cover a face only hides a part of the image.
-            cost = sum(4.0 * _overlap(plate, t) for t in taken) + sum(_overlap(plate, o) for o in others)
+            # A label that covers another one, or another face, is worst; one beside another face may seem to be its.
+            cost = sum(4.0 * _overlap(plate, t) for t in taken) + sum(4.0 * _overlap(plate, o) for o in others)
+            cost += sum(0.4 * _overlap(plate, o) for o in near)
             cost += 0.5 * _overlap(plate, box) + 4.0 * _outside(plate, size_wh)
             cost /= (plate[2] - plate[0]) * (plate[3] - plate[1])
             if best is None or cost < best[0] - 0.02:
@@ -274,18 +276,25 @@ def _place(
 
 
 def _candidates(box: Rectangle, width: int, height: int, line: int, size_wh: tuple[int, int]) -> list[Rectangle]:
-    """Plates above, below and inside a box, at its left, centre and right; moved so that they stay in the image."""
+    """Plates above, below, beside and inside a box; moved so that they stay in the image."""
     x1, y1, x2, y2 = box
     edge = line // 2
     left, right, middle = x1 - edge, x2 + edge + 1 - width, (x1 + x2 - width) // 2
-    tops = (y1 - edge - height, y2 + edge + 1, y1 + edge + 1, y2 - edge - height)
+    above, below, top, bottom = y1 - edge - height, y2 + edge + 1, y1 + edge + 1, y2 - edge - height
+    # One that starts at the box's middle, or ends there, keeps clear of the neighbour on the other side.
+    start, end = (x1 + x2) // 2, (x1 + x2) // 2 - width
+    places = [(x, y) for y in (above, below) for x in (left, middle, right, start, end)]
+    places += [(x, y) for x in (x1 - edge - width, x2 + edge + 1) for y in (top, (y1 + y2 - height) // 2, bottom)]
+    places += [(x, y) for y in (top, bottom) for x in (left, middle, right)]
     found = []
-    for y in tops:
-        for x in (left, middle, right):
-            inside_x = max(0, min(x, size_wh[0] - width))
-            inside_y = max(0, min(y, size_wh[1] - height))
-            found.append((inside_x, inside_y, inside_x + width, inside_y + height))
+    for x, y in places:
+        inside_x, inside_y = max(0, min(x, size_wh[0] - width)), max(0, min(y, size_wh[1] - height))
+        found.append((inside_x, inside_y, inside_x + width, inside_y + height))
     return found
+
+
+def _grown(box: Rectangle, by: int) -> Rectangle:
+    return box[0] - by, box[1] - by, box[2] + by, box[3] + by
 
 
 def _overlap(a: Rectangle, b: Rectangle) -> int:

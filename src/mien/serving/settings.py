@@ -51,11 +51,11 @@ class ServeSettings:
     detectors: Annotated[
         tuple[str, ...],
         Setting(
-            "mtcnn, yunet, centerface, haar or none; repeatable: requests choose one.",
+            "auto, mtcnn, yunet, centerface, haar or none; repeatable: requests choose one.",
             flags=("--detector", "-d"),
             complete="detector",
         ),
-    ] = ("mtcnn",)
+    ] = ("auto",)
     cascade: Annotated[Path | None, Setting("A cascade file for the detector haar.", metavar="FILE")] = None
     device: Annotated[str, Setting("Where networks run: auto, cpu, cuda, coreml, openvino, directml, ...")] = "auto"
     min_face: Annotated[int, Setting("Leave out smaller faces, in pixels.", 1, metavar="PX")] = 20

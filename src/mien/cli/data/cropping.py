@@ -28,7 +28,7 @@ def crop(
     source: DataSet,
     *,
     out: NewData,
-    detector: Detector = "mtcnn",
+    detector: Detector = "auto",
     files: DetectorFiles,
     settings: CropSettings,
     as_: Annotated[Literal["arrays", "folders"], typer.Option("--as", help="How the data set is kept.")] = "arrays",
@@ -76,7 +76,7 @@ def screen(
     source: DataSet,
     *,
     out: NewData,
-    detector: Detectors = ["mtcnn"],  # noqa: B006 (typer copies it)
+    detector: Detectors = ["auto"],  # noqa: B006 (typer copies it)
     settings: ScreenSettings,
     files: DetectorFiles,
     workers: _Workers = None,

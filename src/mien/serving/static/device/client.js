@@ -8,7 +8,7 @@ const waiting = new Map(); // id -> {resolve, reject}
 /** Loads the networks once. Returns the same shape as GET /v1/models. */
 export async function getModels() {
   const { model } = await load();
-  return { models: [model], detectors: ["mtcnn", "none"], videos: false, limits: null };
+  return { models: [model], detectors: ["yunet", "none"], videos: false, limits: null };
 }
 
 /** Recognises one image: {model, image}. */

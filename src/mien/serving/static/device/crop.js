@@ -2,6 +2,9 @@
 
 import { cut, resizeArea, resizeCubic, roundEven, toGrey, warp, withBorder } from "./resample.js";
 
+const TILTED = (15 * Math.PI) / 180; // networks were trained on faces that are turned by at most 12 degrees
+const FRONTAL = [[-0.5, -0.6], [0.5, -0.6], [0, 0], [-0.4, 0.6], [0.4, 0.6]]; // landmarks of an upright face, any unit
+
 /**
  * Face crops as the bytes of uint8 (N, size, size, channels), in the order of the detections.
  * image: RGB. found: {boxes: [[x1, y1, x2, y2]], landmarks: [[[x, y]]] or null, cropped}. spec: {margin, align,
@@ -11,16 +14,24 @@ export function cropFaces(image, found, spec, { size, channels }) {
   const length = size * size * channels;
   const crops = new Uint8Array(found.boxes.length * length);
   found.boxes.forEach((box, i) => {
-    const roll = spec.align && found.landmarks ? rollOf(found.landmarks[i]) : 0;
+    const turn = found.landmarks ? rollOf(found.landmarks[i]) : 0;
+    const roll = spec.align || Math.abs(turn) > TILTED ? turn : 0;
     const face = found.cropped ? cut(image, ...box.map(roundEven)) : square(image, box, roll, spec, size);
     crops.set(fitFace(face, size, channels), i * length);
   });
   return crops;
 }
 
-/** The angle in radians, clockwise as seen, by which the line through the eyes is off level. */
-function rollOf([left, right]) {
-  return Math.atan2(right[1] - left[1], right[0] - left[0]);
+/** How far a face is turned, radians clockwise as seen: the turn that brings an upright face closest to its landmarks. */
+function rollOf(landmarks) {
+  const middle = [0, 1].map((axis) => landmarks.reduce((sum, point) => sum + point[axis], 0) / landmarks.length);
+  let [along, across] = [0, 0];
+  landmarks.forEach((point, i) => {
+    const [x, y] = [point[0] - middle[0], point[1] - middle[1]];
+    along += x * FRONTAL[i][0] + y * FRONTAL[i][1];
+    across += y * FRONTAL[i][0] - x * FRONTAL[i][1];
+  });
+  return Math.atan2(across, along);
 }
 
 /** Resizes and converts a face to the bytes of the network's input: by area where neither side grows, else cubic. */

@@ -1,8 +1,8 @@
 // Images in, results out, as mien/recognition/recognizer.py: finds faces, cuts them out, and asks the model.
 
 import { cropFaces } from "./crop.js";
-import { Mtcnn } from "./mtcnn.js";
 import { fromRgba } from "./resample.js";
+import { YuNet } from "./yunet.js";
 
 /** Recognises facial expressions in images. */
 export class Recognizer {
@@ -12,19 +12,19 @@ export class Recognizer {
 
   /**
    * settings: what recognizer.json holds: {model, input: {size, channels, crop}, detector}.
-   * networks: {expressions, pnet, rnet, onet}, each a function (bytes, dimensions) -> promise of {name: {data, dims}}.
+   * networks: {expressions, yunet}, each a function (bytes, dimensions) -> promise of {name: {data, dims}}.
    */
   constructor(settings, networks) {
     this.#settings = settings;
     this.#classify = networks.expressions;
-    this.#detector = new Mtcnn(networks, settings.detector);
+    this.#detector = new YuNet(networks.yunet, settings.detector);
   }
 
   /**
    * The faces of an image (ImageData) from left to right, as the API's JSON has an image.
-   * source: its name. detector: "mtcnn", or "none" where the image is a face already.
+   * source: its name. detector: "yunet", or "none" where the image is a face already.
    */
-  async predict(imageData, { source = "image 0", detector = "mtcnn" } = {}) {
+  async predict(imageData, { source = "image 0", detector = "yunet" } = {}) {
     const image = fromRgba(imageData);
     const found = detector === "none" ? wholeOf(image) : this.#largeEnough(await this.#detector.detect(image));
     const { crop, size, channels } = this.#settings.input;

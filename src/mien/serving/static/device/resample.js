@@ -87,26 +87,6 @@ export function resizeArea(image, width, height) {
   return out;
 }
 
-/** Resizes with straight lines between the pixels (INTER_LINEAR). */
-export function resizeLinear(image, width, height) {
-  if (width === image.width && height === image.height) return image;
-  const out = blank(width, height);
-  const across = linearTable(image.width, width);
-  const down = linearTable(image.height, height);
-  const above = new Int32Array(width * CHANNELS);
-  const below = new Int32Array(width * CHANNELS);
-  for (let y = 0; y < height; y += 1) {
-    stretchLine(image, down.first[y], across, above);
-    stretchLine(image, down.second[y], across, below);
-    const [a, b] = [down.weights[2 * y], down.weights[2 * y + 1]];
-    const start = y * above.length;
-    for (let i = 0; i < above.length; i += 1) {
-      out.data[start + i] = (((a * (above[i] >> 4)) >> 16) + ((b * (below[i] >> 4)) >> 16) + 2) >> 2;
-    }
-  }
-  return out;
-}
-
 /** Resizes with cubic curves through the pixels (INTER_CUBIC). */
 export function resizeCubic(image, width, height) {
   const out = blank(width, height);
@@ -195,7 +175,7 @@ function cubicWeights(share) {
 }
 
 /** Half the sides (rounded), each pixel the mean of two by two, or of those that the border leaves of them. */
-export function halved({ data, width, height }) {
+function halved({ data, width, height }) {
   const out = blank(roundEven(width / 2), roundEven(height / 2));
   const row = width * CHANNELS;
   let to = 0;
@@ -253,30 +233,6 @@ function shrinkLine(data, start, { starts, from, weights }, line) {
     line[to] = red;
     line[to + 1] = green;
     line[to + 2] = blue;
-  }
-}
-
-function linearTable(length, wanted) {
-  const [first, second, weights] = [new Int32Array(wanted), new Int32Array(wanted), new Int32Array(2 * wanted)];
-  for (let i = 0; i < wanted; i += 1) {
-    const place = Math.fround((i + 0.5) * (length / wanted) - 0.5);
-    const low = Math.floor(place);
-    const share = low < 0 || low >= length - 1 ? 0 : Math.fround(place - low);
-    first[i] = clamp(low, length);
-    second[i] = clamp(first[i] + 1, length);
-    weights[2 * i] = roundEven((1 - share) * WEIGHT);
-    weights[2 * i + 1] = roundEven(share * WEIGHT);
-  }
-  return { first, second, weights };
-}
-
-function stretchLine(image, y, { first, second, weights }, line) {
-  const start = y * image.width * CHANNELS;
-  for (let x = 0, to = 0; x < first.length; x += 1) {
-    const [a, b] = [start + first[x] * CHANNELS, start + second[x] * CHANNELS];
-    for (let c = 0; c < CHANNELS; c += 1, to += 1) {
-      line[to] = image.data[a + c] * weights[2 * x] + image.data[b + c] * weights[2 * x + 1];
-    }
   }
 }
 
