@@ -252,7 +252,7 @@ def test_command_says_what_it_cut_and_what_it_could_not(tmp_path):
     result = run(app, ["data", "crop", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--channels", "3"])
     assert result.exit_code == 3, result.output
     assert "1 faces of 2 images" in result.output
-    assert "blank.png,no face found by mtcnn" in (tmp_path / "out/problems.csv").read_text()
+    assert "blank.png,no face found by auto" in (tmp_path / "out/problems.csv").read_text()
     assert open_arrays(tmp_path / "out").image(0).shape == (48, 48, 3)
     inside = run(app, ["data", "crop", str(tmp_path / "in"), "--out", str(tmp_path / "in/out")])
     assert inside.exit_code == 2 or isinstance(inside.exception, OutputError)

@@ -94,9 +94,8 @@ def _chosen(
         dataset = _open(data, read, size, channels, warn)
         found = set() if dataset is None else set(dataset.splits.tolist())
         if dataset is not None and (wanted in found or (wanted == ALL and (split == ALL or found == {""}))):
-            if split is None and wanted != "test":
-                has = "no splits: all their faces are" if wanted == ALL else "no split 'test': 'validation' is"
-                warn(f"{data_name(data)}: the data have {has} measured")
+            if split is None and wanted == ALL:
+                warn(f"{data_name(data)}: the data have no splits: all their faces are measured")
             return dataset, wanted
     has = ", ".join(sorted(found - {""})) or ("no splits" if split in (None, ALL) else "others were not read")
     missing = f"no split '{split}'" if split else "neither 'test' nor 'validation'"

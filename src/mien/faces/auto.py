@@ -29,7 +29,7 @@ _TINY_SIDE, _MOST_GROWTH = 256, 8.0  # an image with a smaller longer side is en
 _SMALL_SIDE = 320  # an image is not searched at a smaller longer side than this
 _TURNED_SIDE = 480  # the longer side of an image that is searched at other angles
 _CLOSE_SIDE = 96  # of an image that is searched for a face that fills it
-_LEAST_SHARE = 1 / 200  # of a turned image that faces cover; less is a picture in the scene
+_LEAST_SHARE = 1 / 200  # of a turned image that faces cover; less is a photograph in the scene
 _GREY = (128, 128, 128)
 
 

@@ -29,7 +29,7 @@ class TrackedFace:
         >>> (frame,) = mien.watch("src/mien/examples")
         >>> face = frame[0]
         >>> face.track, face.smoothed_expression, face.face.expression, round(face.box.width)
-        (1, 'happy', 'happy', 91)
+        (1, 'happy', 'happy', 89)
     """
 
     track: int
