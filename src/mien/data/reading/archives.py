@@ -8,9 +8,10 @@ from __future__ import annotations
 import stat
 import zipfile
 import zlib
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import IO, BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,14 +39,76 @@ _OTHER_ARCHIVES = (
 )
 
 
-class Archive:
+class Packed(ABC):
+    """An archive as a `Tree`: what ZIP and tar have in common. Subclasses fill `_members` by `_list`."""
+
+    _members: dict[str, Any]
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def _list(self, entries: Iterable[tuple[str, bool, Any]]) -> None:
+        """Takes the archive's entries: name, whether it is a folder, and what `_members` keeps. Raises DataError."""
+        self._members = {}
+        folders: set[str] = set()
+        for name, is_folder, member in entries:
+            if leads_out(name):
+                raise DataError(f"{self._path}: the name '{name}' in it leads out of the archive; refused")
+            parts = name.rstrip("/").split("/")
+            if not name or any(hidden(part) for part in parts):
+                continue
+            inner = parts if is_folder else parts[:-1]
+            folders.update("/".join(inner[: i + 1]) for i in range(len(inner)))
+            if not is_folder:
+                if name in self._members:
+                    raise DataError(f"{self._path}: two files in it are called '{name}'; pack it anew")
+                self._members[name] = member
+        self.names: Sequence[str] = sorted(self._members)
+        self.folders: Sequence[str] = sorted(folders)
+
+    def where(self, name: str) -> str:
+        """The archive's path and the member's name."""
+        return f"{self._path}/{name}"
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a member."""
+        return name in self._members
+
+    @abstractmethod
+    def size(self, name: str) -> int:
+        """How many bytes a member has, unpacked; 0 where there is none."""
+
+    @abstractmethod
+    def open(self, name: str) -> BinaryIO:
+        """A member to read. Raises DataError."""
+
+    @abstractmethod
+    def read(self, name: str) -> bytes:
+        """A whole member. Raises DataError."""
+
+    def image(self, name: str) -> NDArray[np.uint8]:
+        """An image as uint8 (H, W, 3), RGB. Raises ImageError."""
+        where, size = self.where(name), self.size(name)
+        if not self.has(name):
+            raise ImageError(f"{where}: no such file; check the path")
+        if size > MAX_FILE_BYTES:
+            limit = MAX_FILE_BYTES / 1e6
+            raise ImageError(f"{where}: has {size / 1e6:,.0f} MB, the limit is {limit:,.0f}; make it smaller")
+        try:
+            data = self.read(name)
+        except DataError as error:
+            raise ImageError(str(error)) from error
+        return decode_image(data, where)
+
+
+class Archive(Packed):
     """A ZIP archive as a `Tree`.
 
     Raises DataError where it is damaged, encrypted, too large, or a member's name leads out of it.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        super().__init__(path)
         try:
             self._zip = zipfile.ZipFile(path)
             members = self._zip.infolist()
@@ -56,84 +119,47 @@ class Archive:
         unfolded, size = sum(m.file_size for m in members), path.stat().st_size
         if unfolded > RATIO_FROM and unfolded > MAX_RATIO * size:  # the file's own size: members may overlap
             raise DataError(f"{path}: {size:,} bytes would unfold to {unfolded:,}; refused as a ZIP bomb")
-        self._members: dict[str, zipfile.ZipInfo] = {}
-        folders: set[str] = set()
-        for member in members:
-            name = member.filename.replace("\\", "/")
-            self._check(member, name)
-            parts = name.rstrip("/").split("/")
-            if any(hidden(part) for part in parts):
-                continue
-            inner = parts if member.is_dir() else parts[:-1]
-            folders.update("/".join(inner[: i + 1]) for i in range(len(inner)))
-            if not member.is_dir():
-                if name in self._members:
-                    raise DataError(f"{path}: two files in it are called '{name}'; pack it anew")
-                self._members[name] = member
-        self.names: Sequence[str] = sorted(self._members)
-        self.folders: Sequence[str] = sorted(folders)
+        self._list((self._checked_name(m), m.is_dir(), m) for m in members)
 
-    def _check(self, member: zipfile.ZipInfo, name: str) -> None:
-        if leads_out(name):
-            raise DataError(f"{self._path}: the name '{name}' in it leads out of the archive; refused")
+    def _checked_name(self, member: zipfile.ZipInfo) -> str:
+        name = member.filename.replace("\\", "/")
         if stat.S_ISLNK(member.external_attr >> 16):
             raise DataError(f"{self._path}: '{name}' in it is a symbolic link; refused, pack the files themselves")
         if member.flag_bits & 1:
             raise DataError(f"{self._path}: '{name}' in it is encrypted; unpack it with its password")
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise DataError(f"{self._path}: '{name}' is compressed in an unusual way; pack it anew, or unpack it")
-
-    def where(self, name: str) -> str:
-        """The archive's path and the member's name."""
-        return f"{self._path}/{name}"
-
-    def has(self, name: str) -> bool:
-        """Whether there is such a member."""
-        return name in self._members
+        return name
 
     def size(self, name: str) -> int:
         """How many bytes a member has, unpacked."""
-        member = self._members.get(name)
-        return member.file_size if member else 0
+        return self._members[name].file_size if name in self._members else 0
 
     def open(self, name: str) -> BinaryIO:
         """A member to read; it gives no more bytes than its entry declares."""
         try:
-            found: IO[bytes] = self._zip.open(self._members[name])
-            return cast(BinaryIO, found)
+            return cast(BinaryIO, self._zip.open(self._members[name]))
         except KeyError:
             raise DataError(f"{self.where(name)}: no such file in the archive") from None
         except (*UNREADABLE, NotImplementedError) as error:
             raise DataError(f"{self.where(name)}: can't be read ({error}); get a whole copy of the archive") from error
 
-    def image(self, name: str) -> NDArray[np.uint8]:
-        """An image as uint8 (H, W, 3), RGB."""
-        where = self.where(name)
-        member = self._members.get(name)
-        if member is None:
-            raise ImageError(f"{where}: no such file; check the path")
-        if member.file_size > MAX_FILE_BYTES:
-            size, limit = member.file_size / 1e6, MAX_FILE_BYTES / 1e6
-            raise ImageError(f"{where}: has {size:,.0f} MB, the limit is {limit:,.0f}; make it smaller")
+    def read(self, name: str) -> bytes:
+        """A whole member."""
         try:
-            with self._zip.open(member) as file:
-                data = file.read(MAX_FILE_BYTES)
+            with self.open(name) as file:
+                return file.read(MAX_FILE_BYTES)
         except (*UNREADABLE, NotImplementedError) as error:
-            raise ImageError(f"{where}: can't be read ({error}); get a whole copy of the archive") from error
-        return decode_image(data, where)
+            raise DataError(f"{self.where(name)}: can't be read ({error}); get a whole copy of the archive") from error
 
     def stamp(self, name: str) -> str:
         """The archive's size and time, and the member's checksum."""
         status = self._path.stat()
-        member = self._members.get(name)
-        return f"{status.st_size}-{status.st_mtime_ns}-{member.CRC if member else 0}"
+        return f"{status.st_size}-{status.st_mtime_ns}-{self._members[name].CRC if name in self._members else 0}"
 
 
 def other_archive(path: Path) -> str | None:
     """What a file is, where it is an archive that mien doesn't read; else None."""
     with path.open("rb") as file:
         start = file.read(512)
-    for offset, signature, kind in _OTHER_ARCHIVES:
-        if start[offset:].startswith(signature):
-            return kind
-    return None
+    return next((kind for at, mark, kind in _OTHER_ARCHIVES if start[at:].startswith(mark)), None)

@@ -5,148 +5,82 @@ from __future__ import annotations
 import io
 import mmap
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, NamedTuple, cast
 
-import numpy as np
-from numpy.typing import NDArray
-
-from mien.data.reading.archives import MAX_MEMBERS
-from mien.data.reading.trees import hidden, leads_out
-from mien.errors import DataError, ImageError
-from mien.images import MAX_FILE_BYTES, decode_image
+from mien.data.reading.archives import MAX_MEMBERS, Packed
+from mien.errors import DataError
 
 
-class TarArchive:
-    """A tar archive as a `Tree`: its names are looked through once, its members are read where they lie.
+class _Member(NamedTuple):
+    """Where a file is: its archive, its name there, the place of its first byte, and how many bytes it has."""
+
+    archive: TarArchive
+    name: str
+    start: int
+    size: int
+
+
+class TarArchive(Packed):
+    """A tar archive as a `Tree`: its names are looked through once, its members are read where they are.
 
     Raises DataError where it is damaged or too large, holds a link or a device, or a member's name leads out of it.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._members: dict[str, tuple[int, int]] = {}
-        folders: set[str] = set()
+        super().__init__(path)
         try:
             with path.open("rb") as file:
-                self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            for member in _members(path, len(self._data)):
-                self._add(member, folders)
+                self.data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            status = path.stat()
+            self.status = f"{status.st_size}-{status.st_mtime_ns}"
+            self._list(self._entry(member) for member in _members(path, len(self.data)))
         except (OSError, ValueError, EOFError, tarfile.TarError) as error:
             raise DataError(
                 f"{path}: can't be read as a tar archive ({error}); get a whole copy of the file"
             ) from error
-        self.names: Sequence[str] = sorted(self._members)
-        self.folders: Sequence[str] = sorted(folders)
 
-    def _add(self, member: tarfile.TarInfo, folders: set[str]) -> None:
-        name = "/".join(part for part in member.name.replace("\\", "/").split("/") if part != ".")
-        if leads_out(name):
-            raise DataError(f"{self._path}: the name '{member.name}' in it leads out of the archive; refused")
+    @classmethod
+    def joined(cls, archives: Mapping[str, TarArchive]) -> TarArchive:
+        """Several archives as one tree: a folder for each. archives: name, without a slash at its end -> archive."""
+        tree = cls.__new__(cls)
+        tree._members = {f"{a}/{name}": m for a, archive in archives.items() for name, m in archive._members.items()}
+        tree.names, tree.folders = list(tree._members), sorted(archives)
+        return tree
+
+    def _entry(self, member: tarfile.TarInfo) -> tuple[str, bool, _Member]:
         if not (member.isreg() or member.isdir()) or member.sparse:
             kind = "a link" if member.issym() or member.islnk() else "neither a file nor a folder"
             raise DataError(f"{self._path}: '{member.name}' in it is {kind}; refused, pack the files themselves")
-        if not name or any(hidden(part) for part in name.split("/")):
-            return
-        parts = name.split("/")
-        inner = parts if member.isdir() else parts[:-1]
-        folders.update("/".join(inner[: i + 1]) for i in range(len(inner)))
-        if member.isreg():
-            if name in self._members:
-                raise DataError(f"{self._path}: two files in it are called '{name}'; pack it anew")
-            self._members[name] = (member.offset_data, member.size)
+        name = "/".join(part for part in member.name.replace("\\", "/").split("/") if part != ".")
+        return name, member.isdir(), _Member(self, name, member.offset_data, member.size)
 
     def where(self, name: str) -> str:
         """The archive's path and the member's name."""
-        return f"{self._path}/{name}"
-
-    def has(self, name: str) -> bool:
-        """Whether there is such a member."""
-        return name in self._members
+        member = self._members.get(name)
+        return f"{member.archive._path}/{member.name}" if member else f"{getattr(self, '_path', '')}/{name}"
 
     def size(self, name: str) -> int:
         """How many bytes a member has."""
-        return self._members.get(name, (0, 0))[1]
+        return self._members[name].size if name in self._members else 0
 
     def open(self, name: str) -> BinaryIO:
         """A member to read."""
         if name not in self._members:
             raise DataError(f"{self.where(name)}: no such file in the archive")
-        start, size = self._members[name]
-        return cast(BinaryIO, io.BufferedReader(_Part(self._data, start, size)))
+        archive, _, start, size = self._members[name]
+        return cast(BinaryIO, io.BufferedReader(_Part(archive.data, start, size)))
 
     def read(self, name: str) -> bytes:
-        """A whole member; used for small ones only."""
-        start, size = self._members[name]
-        return self._data[start : start + size]
-
-    def image(self, name: str) -> NDArray[np.uint8]:
-        """An image as uint8 (H, W, 3), RGB."""
-        where = self.where(name)
-        if name not in self._members:
-            raise ImageError(f"{where}: no such file; check the path")
-        size = self.size(name)
-        if size > MAX_FILE_BYTES:
-            raise ImageError(f"{where}: has {size / 1e6:,.0f} MB, the limit is {MAX_FILE_BYTES / 1e6:,.0f}; make it "
-                               "smaller")  # fmt: skip
-        return decode_image(self.read(name), where)
+        """A whole member."""
+        archive, _, start, size = self._members[name]
+        return bytes(archive.data[start : start + size])
 
     def stamp(self, name: str) -> str:
-        """The archive's size and time, and where the member lies in it."""
-        status = self._status
-        return f"{status}-{self._members.get(name, (0, 0))}"
-
-    @cached_property
-    def _status(self) -> str:
-        status = self._path.stat()
-        return f"{status.st_size}-{status.st_mtime_ns}"
-
-
-class TarArchives:
-    """Several tar archives as one `Tree`: a folder for each. archives: name, without a slash at its end -> archive."""
-
-    def __init__(self, archives: Mapping[str, TarArchive]) -> None:
-        self._archives = archives
-        self.names: Sequence[str] = [f"{a}/{name}" for a, archive in archives.items() for name in archive.names]
-        self.folders: Sequence[str] = sorted(archives)
-
-    def _inside(self, name: str) -> tuple[TarArchive, str]:
-        for prefix in (name[:i] for i in range(len(name)) if name[i] == "/"):
-            if prefix in self._archives:
-                return self._archives[prefix], name[len(prefix) + 1 :]
-        return next(iter(self._archives.values())), name
-
-    def where(self, name: str) -> str:
-        """The archive's path and the member's name."""
-        archive, inner = self._inside(name)
-        return archive.where(inner)
-
-    def has(self, name: str) -> bool:
-        """Whether there is such a member."""
-        archive, inner = self._inside(name)
-        return archive.has(inner)
-
-    def size(self, name: str) -> int:
-        """How many bytes a member has."""
-        archive, inner = self._inside(name)
-        return archive.size(inner)
-
-    def open(self, name: str) -> BinaryIO:
-        """A member to read."""
-        archive, inner = self._inside(name)
-        return archive.open(inner)
-
-    def image(self, name: str) -> NDArray[np.uint8]:
-        """An image as uint8 (H, W, 3), RGB."""
-        archive, inner = self._inside(name)
-        return archive.image(inner)
-
-    def stamp(self, name: str) -> str:
-        """The archive's size and time, and where the member lies in it."""
-        archive, inner = self._inside(name)
-        return archive.stamp(inner)
+        """The archive's size and time, and where the member is in it."""
+        archive, _, start, size = self._members[name]
+        return f"{archive.status}-{(start, size)}"
 
 
 class _Part(io.RawIOBase):
@@ -187,11 +121,8 @@ def _members(path: Path, length: int) -> Iterator[tarfile.TarInfo]:
     with tarfile.open(path, "r:") as tar:
         last = -1
         for count, member in enumerate(tar):
-            if (
-                member.offset <= last
-                or member.size < 0
-                or (member.isreg() and member.offset_data + member.size > length)
-            ):
+            beyond = member.isreg() and member.offset_data + member.size > length
+            if member.offset <= last or member.size < 0 or beyond:
                 raise tarfile.ReadError(f"'{member.name}' reaches beyond its end")
             if count >= MAX_MEMBERS:
                 raise DataError(f"{path}: holds more than {MAX_MEMBERS:,} files; unpack it yourself")

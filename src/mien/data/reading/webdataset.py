@@ -13,7 +13,7 @@ from mien.data.reading.image_files import ImageFiles, Record, column_name
 from mien.data.reading.label_reading import is_no_label
 from mien.data.reading.list_columns import LABEL_COLUMNS, SPLIT_COLUMNS
 from mien.data.reading.reading import Found, Reading, Scan, split_words
-from mien.data.reading.tars import TarArchive, TarArchives
+from mien.data.reading.tars import TarArchive
 from mien.data.reading.trees import Folder
 from mien.errors import DataError
 from mien.images import IMAGE_SUFFIXES
@@ -73,7 +73,7 @@ def _are_samples(samples: Iterable[_Sample]) -> bool:
 
 
 def _found(scan: Scan, archives: Mapping[str, TarArchive], samples: Iterable[_Sample]) -> Found:
-    tree = next(iter(archives.values())) if isinstance(scan.tree, TarArchive) else TarArchives(archives)
+    tree = next(iter(archives.values())) if isinstance(scan.tree, TarArchive) else TarArchive.joined(archives)
     about = {sample.key: _about(tree, sample) for sample in samples}
     declared = _exported_names(scan)
     titles = _titles(about.values())
@@ -104,11 +104,11 @@ def _found(scan: Scan, archives: Mapping[str, TarArchive], samples: Iterable[_Sa
     reading = Reading(
         "WebDataset", " or ".join(f"KEY.{end}" for end in shown), labels, split_words(splits), tuple(notes)
     )
-    stamp = " ".join(archive.stamp("") for archive in archives.values())
+    stamp = " ".join(archive.status for archive in archives.values())
     return Found(ImageFiles(tree, records, labels, "WebDataset", columns, stamp=stamp), reading, used)
 
 
-def _about(tree: TarArchive | TarArchives, sample: _Sample) -> dict[str, Any]:
+def _about(tree: TarArchive, sample: _Sample) -> dict[str, Any]:
     """What a sample's texts say: `label` as written, and what else its JSON holds; '' -> why it can't be used."""
     texts: dict[str, str] = {}
     for end in _CLASS:
