@@ -9,10 +9,9 @@ from pathlib import Path
 
 from starlette.requests import ClientDisconnect, Request
 
-from mien.serving.multipart import FormParts, form_boundary
 from mien.serving.refusals import ClientGone, Refusal, bad_request, too_large
 from mien.serving.settings import ServeSettings
-from mien.serving.uploads import check_encoding
+from mien.serving.uploads import FormParts, check_encoding, form_boundary
 from mien.serving.video_work import ACCEPTED
 
 _HEAD = 1024  # bytes from which the format is detected

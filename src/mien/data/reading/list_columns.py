@@ -7,10 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from mien.data.reading.image_paths import ImagePaths, paths_of
-from mien.data.reading.json_tables import one_value
 from mien.data.reading.label_reading import is_number, plain
 from mien.data.reading.reading import Scan
-from mien.data.reading.text_tables import TextTable
+from mien.data.reading.text_tables import TextTable, one_value
 from mien.data.reading.trees import is_split_word, suffix_of
 from mien.errors import DataError
 from mien.images import IMAGE_SUFFIXES

@@ -10,13 +10,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.dataset import text_column
-from mien.data.reading.arrow_tables import SUFFIXES, count_rows, read_columns, require_arrow, schema_of
-from mien.data.reading.fer2013 import vote_columns
+from mien.data.reading.arrow_tables import (
+    SUFFIXES,
+    TableCells,
+    TableFile,
+    count_rows,
+    innermost,
+    is_list,
+    named_images,
+    read_columns,
+    require_arrow,
+    scale_of_lists,
+    schema_of,
+)
+from mien.data.reading.ferplus import vote_columns
 from mien.data.reading.image_files import column_name
 from mien.data.reading.list_columns import IMAGE_COLUMNS, LABEL_COLUMNS, SPLIT_COLUMNS, explains
 from mien.data.reading.reading import Found, Scan
 from mien.data.reading.rows import Coded, Written, found_rows
-from mien.data.reading.table_cells import TableCells, TableFile, innermost, is_list, named_images, scale_of_lists
 from mien.data.reading.trees import Folder, Tree, suffix_of
 from mien.errors import DataError, MissingExtraError
 from mien.labels import FERPLUS_VOTES
