@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.dataset import text_column
+from mien.data.dataset import split_rank, text_column
 from mien.data.reading.class_names import names_in
 from mien.data.reading.ferplus import vote_columns
 from mien.data.reading.image_files import column_name
@@ -140,8 +140,7 @@ def _found(scan: Scan, arrays: Sequence[Named]) -> Found:
     parts, notes = _parts(scan, arrays)
     names_used = {a.file for part in parts for a in (part.images, part.labels, part.votes) if a}
     where = str(scan.root) if len(names_used) > 1 else scan.tree.where(next(iter(names_used)))
-    order = {"train": 0, "validation": 1, "test": 2, "": 3}
-    parts.sort(key=lambda part: order[_split(scan, part.word)])
+    parts.sort(key=lambda part: split_rank(_split(scan, part.word)))
     written = [_labels_of(part) for part in parts]
     declared, names_file = _declared(scan, arrays)
     further, manifest = _further(scan, parts, written, declared)
@@ -151,9 +150,9 @@ def _found(scan: Scan, arrays: Sequence[Named]) -> Found:
     labels = Coded.of([text for texts in written for text in texts])
     of_one_hot = [str(i) for part in parts for i in range(_width(part.labels))]
     labels = Coded([*labels.values, *(set(of_one_hot) - set(labels.values))], labels.codes)
-    words = [_split(scan, part.word) and part.word for part in parts]
+    # `tr` and its like are written out: they mean nothing elsewhere.
+    words = [part.word if scan.choices.split(part.word) else _split(scan, part.word) for part in parts]
     splits = Coded(words, np.repeat(np.arange(len(parts)), [part.count for part in parts]))
-    splits = _long_words(scan, splits)
     wrong = {i: "has several classes; expected one" for i, t in enumerate(labels.codes) if labels.values[t] == _SEVERAL}
     labels = Coded(["" if value == _SEVERAL else value for value in labels.values], labels.codes)
     rows = Written(sources, labels, splits, "split", declared, further=further, wrong=wrong)
@@ -175,12 +174,6 @@ def _called(array: StoredArray) -> str:
 
 def _split(scan: Scan, word: str) -> str:
     return scan.choices.split(word) or short_split(word) or ""
-
-
-def _long_words(scan: Scan, splits: Coded) -> Coded:
-    """Splits with `tr` and its like written out, which mean nothing elsewhere."""
-    return Coded([word if scan.choices.split(word) is not None else _split(scan, word) for word in splits.values],
-                 splits.codes)  # fmt: skip
 
 
 def _parts(scan: Scan, arrays: Sequence[Named]) -> tuple[list[_Part], list[str]]:
@@ -388,6 +381,3 @@ def _manifest_rows(
             return None
         rows += of_split
     return rows
-
-
-__all__ = ["SUFFIXES", "find_arrays", "read_arrays"]

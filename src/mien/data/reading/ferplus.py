@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from mien.data.dataset import SPLITS
 from mien.data.reading.folders import split_of
-from mien.data.reading.image_files import Box, ImageFiles, Record
+from mien.data.reading.image_files import Box, Record, found_files
 from mien.data.reading.image_paths import ImagePaths, paths_of
 from mien.data.reading.published import base_name, without_repeats
-from mien.data.reading.reading import Found, Reading, Scan, split_words
+from mien.data.reading.reading import Found, Scan
 from mien.data.reading.text_tables import TextTable, column_names, open_text_table
 from mien.data.reading.trees import Tree, split_named
 from mien.errors import DataError
@@ -64,11 +64,8 @@ def read_ferplus(tree: Tree, name: str) -> tuple[NDArray[np.float32], list[str]]
     for number, cells in table.with_header().rows() if table else ():
         row = dict(zip(titles, cells, strict=False))
         split = split_named(row["usage"])
-        try:
-            counts = [float(row[column]) for column in FERPLUS_COLUMNS]
-        except (ValueError, KeyError):
-            counts = [-1.0]
-        if split is None or not all(0 <= c < 1000 for c in counts):
+        counts = _votes([row.get(column, "") for column in FERPLUS_COLUMNS])
+        if split is None or counts is None:
             raise DataError(
                 f"{where}:{number}: no row of FER+; expected Training, PublicTest or PrivateTest and counts"
             )
@@ -134,18 +131,13 @@ def find_ferplus(scan: Scan, only: str = "") -> Found | None:
     if labels.names != EIGHT:
         raise DataError(f"{where}: has votes for {', '.join(EIGHT)}; --labels can't name them anew")
     used = {n for n, _ in lists}
-    source = ImageFiles(
-        paths_of(scan, lists[0][0]).tree, records, labels, "FER+ images", _EXTRA,
-        stamp=" ".join(scan.tree.stamp(n) for n in sorted(used)),
-    )  # fmt: skip
     why = Counter(r.wrong.partition(":")[0] for r in records if r.wrong)
     notes = ["the label is what most raters chose; their votes are the columns votes and ferplus_other"]
     if why["no label"]:
         notes.append(f"{why['no label']:,} images without one: their first choices are level, or no expression")
-    reading = Reading(
-        "FER+ images", f"the votes in {', '.join(sorted(used))}", labels, split_words(splits), tuple(notes)
-    )
-    return Found(source, reading, used, "is in no list of votes")
+    return found_files(scan, records, labels, "FER+ images", f"the votes in {', '.join(sorted(used))}", splits=splits,
+                       notes=notes, used=used, stray="is in no list of votes", tree=paths_of(scan, lists[0][0]).tree,
+                       extra=_EXTRA)  # fmt: skip
 
 
 def _of_script(scan: Scan, name: str) -> list[Line]:

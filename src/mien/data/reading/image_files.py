@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from mien.data.dataset import CHUNK, Chunk, Problem, Step, text_column
 from mien.data.reading.label_reading import Labels
+from mien.data.reading.reading import NOT_PART, Found, Reading, Scan, split_words
 from mien.data.reading.trees import Tree, printable
 from mien.errors import ImageError
 
@@ -147,6 +149,25 @@ def _cut_out(record: Record, image: NDArray[np.uint8], *, fractions: bool) -> tu
         box = f"{x1:.0f},{y1:.0f},{x2:.0f},{y2:.0f}"
         return replace(record, wrong=f"its box {box} is empty or outside the image ({width} x {height})"), None
     return record, np.ascontiguousarray(image[top:bottom, left:right]) if record.face else image
+
+
+def found_files(
+    scan: Scan,
+    records: Sequence[Record],
+    labels: Labels,
+    title: str,
+    labels_from: str,
+    *,
+    splits: Mapping[str, str] = MappingProxyType({}),
+    notes: Sequence[str] = (),
+    used: Collection[str] = (),
+    stray: str = NOT_PART,
+    **more: Any,
+) -> Found:
+    """The records as a data set, with what was understood of them. more: as in `ImageFiles`; tree: where images are."""
+    stamp = " ".join(scan.tree.stamp(name) for name in sorted(used))
+    source = ImageFiles(**{"tree": scan.tree, **more}, records=records, labels=labels, kind=title, stamp=stamp)
+    return Found(source, Reading(title, labels_from, labels, split_words(splits), tuple(notes)), used, stray)
 
 
 def number_faces(records: Iterable[Record]) -> list[Record]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from mien.data.reading.archives import UNREADABLE
 from mien.data.reading.class_names import CLASS_FILES, names_in
-from mien.data.reading.image_files import ImageFiles, Record, column_name
+from mien.data.reading.image_files import Record, column_name, found_files
 from mien.data.reading.image_paths import ImagePaths, paths_of
 from mien.data.reading.label_reading import is_no_label, plain
 from mien.data.reading.list_columns import (
@@ -24,7 +24,7 @@ from mien.data.reading.list_columns import (
     image_and_split,
     vote_titles,
 )
-from mien.data.reading.reading import Found, Reading, Scan, split_words
+from mien.data.reading.reading import Found, Scan
 from mien.data.reading.text_tables import TextTable, column_names, json_objects, one_value, open_text_table
 from mien.data.reading.trees import leads_out, split_named, suffix_of
 from mien.errors import DataError
@@ -179,14 +179,13 @@ def read_lists(scan: Scan, tables: Sequence[tuple[TextTable, ListColumns]]) -> F
     extra: dict[str, Any] = {column_name(name): object for name, _ in columns.others}
     if columns.votes:
         extra["votes"] = np.dtype((np.float32, (len(EIGHT),)))
-    stamp = " ".join(scan.tree.stamp(table.name) for table, _ in tables)
     title = "CSV of image files" if first.delimiter else "JSON list of image files"
-    source = ImageFiles(scan.image_tree, records, labels, title, extra, stamp=stamp)
     notes += [f"{t.name}: the first {t.skipped} lines are no rows" for t, _ in tables if t.skipped]
     if not first.columns:
         notes.append(f"{first.name} has no header: images are column {columns.image + 1}")
-    reading = Reading(title, f"{column} of {names}", labels, split_words(splits), tuple(notes))
-    return Found(source, reading, {table.name for table, _ in tables}, f"is not named in {names}")
+    return found_files(scan, records, labels, title, f"{column} of {names}", splits=splits, notes=notes,
+                       used={table.name for table, _ in tables}, stray=f"is not named in {names}",
+                       tree=scan.image_tree, extra=extra)  # fmt: skip
 
 
 def known_order(records: Sequence[Record]) -> dict[str, str]:

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from mien.data.reading.archives import TarArchive
-from mien.data.reading.image_files import ImageFiles, Record, column_name
+from mien.data.reading.image_files import Record, column_name, found_files
 from mien.data.reading.label_reading import is_no_label
 from mien.data.reading.list_columns import LABEL_COLUMNS, SPLIT_COLUMNS
-from mien.data.reading.reading import Found, Reading, Scan, split_words
+from mien.data.reading.reading import Found, Scan
 from mien.data.reading.trees import Folder
 from mien.errors import DataError
 from mien.images import IMAGE_SUFFIXES
@@ -101,11 +101,9 @@ def _found(scan: Scan, archives: Mapping[str, TarArchive], samples: Iterable[_Sa
     rest = {end for s in samples for end in s.members} - set(_CLASS) - {s[1:] for s in IMAGE_SUFFIXES}
     notes = [f"not read: KEY.{end}" for end in sorted(rest)]
     shown = sorted({end for s in samples for end in s.members} & set(_CLASS))
-    reading = Reading(
-        "WebDataset", " or ".join(f"KEY.{end}" for end in shown), labels, split_words(splits), tuple(notes)
-    )
-    stamp = " ".join(archive.status for archive in archives.values())
-    return Found(ImageFiles(tree, records, labels, "WebDataset", columns, stamp=stamp), reading, used)
+    labels_from = " or ".join(f"KEY.{end}" for end in shown)
+    return found_files(scan, records, labels, "WebDataset", labels_from, splits=splits, notes=notes, used=used,
+                       tree=tree, extra=columns)  # fmt: skip
 
 
 def _about(tree: TarArchive, sample: _Sample) -> dict[str, Any]:
