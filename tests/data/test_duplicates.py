@@ -347,7 +347,7 @@ def test_records_that_cannot_be_read_are_listed_in_the_new_data_set(tmp_path, mo
             whole = next(iter(dataset.chunks()))
             yield Chunk(whole.images, whole.columns, (Problem("p10", "is empty"),), 11)
 
-    monkeypatch.setattr("mien.data.dedupe.open_source", lambda path: Broken())
+    monkeypatch.setattr("mien.data.dedupe.as_source", lambda path: Broken())
     result = dedupe(tmp_path / "in", tmp_path / "out")
     assert result.problems == read_problems(tmp_path / "out") == (Problem("p10", "is empty"),)
 

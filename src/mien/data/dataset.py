@@ -213,6 +213,11 @@ class Dataset:
 
         return to_huggingface(self)
 
+    def label_name(self, row: int) -> str:
+        """One sample's label by its name; '' where it has none."""
+        label = int(self.labels[row])
+        return self.label_names[label] if label >= 0 else ""
+
     def image(self, row: int) -> NDArray[np.uint8]:
         """One sample's image, uint8 (H, W, C); a view of the pixels."""
         shape = tuple(int(n) for n in self.shapes[row])

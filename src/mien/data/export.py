@@ -41,6 +41,7 @@ def export_dataset(
     jpeg: int | None = None,
     photographs: Path | None = None,
     detector: str | None = None,
+    cascade: Path | None = None,
     resume: bool = False,
     progress: Progress | None = None,
 ) -> tuple[Problem, ...]:
@@ -53,12 +54,13 @@ def export_dataset(
     """
     out = Path(out)
     dataset = as_dataset(dataset, out=out)
-    settings = ExportSettings(cast(Layout, as_), jpeg, photographs, detector)
+    settings = ExportSettings(cast(Layout, as_), jpeg, photographs, detector, cascade)
     check_layout(dataset, settings)
     if photographs:
         require_apart(photographs, out)
     job = {"command": "export", "version": __version__, "source": dataset.fingerprint, "samples": len(dataset)}
     job |= {"as": as_, "jpeg": jpeg, "photographs": str(photographs) if photographs else None, "detector": detector}
+    job |= {"cascade": str(cascade)} if cascade else {}
     if resume and _finished(out, job):
         shutil.rmtree(out / JOURNAL, ignore_errors=True)  # killed after the last move
         return read_problems(out)
@@ -89,6 +91,8 @@ def check_layout(dataset: Dataset, settings: ExportSettings) -> None:
         raise DataError(f"--jpeg: {as_} holds plain pixels; leave it out")
     if as_ not in ("yolo", "coco") and (settings.photographs or settings.detector):
         raise DataError(f"--photographs and --detector are for yolo and coco; {as_} has no boxes")
+    if settings.cascade and settings.detector != "haar":
+        raise DataError("--cascade is a file for --detector haar; leave it out")
     if not len(dataset):
         raise DataError(f"{dataset.name}: no samples to export")
     if as_ == "npy":
@@ -116,16 +120,8 @@ def _write(dataset: Dataset, folder: Path, settings: ExportSettings, progress: P
             write_parquet(dataset, folder, settings.jpeg, progress)
         case "webdataset":
             write_webdataset(dataset, folder, settings.jpeg, progress)
-        case layout:
-            return write_detection(
-                dataset,
-                folder,
-                layout,
-                jpeg=settings.jpeg,
-                photographs=settings.photographs,
-                detector=settings.detector,
-                progress=progress,
-            )
+        case _:
+            return write_detection(dataset, folder, settings, progress)
     return ()
 
 

@@ -291,8 +291,7 @@ def _conflicts(dataset: Dataset, group: NDArray[np.int64]) -> Flags:
 
 def where(dataset: Dataset, row: int) -> str:
     """A sample's split and label, for a person."""
-    label = int(dataset.labels[row])
-    parts = (str(dataset.splits[row]), dataset.label_names[label] if label >= 0 else "no label")
+    parts = (str(dataset.splits[row]), dataset.label_name(row) or "no label")
     return ", ".join(p for p in parts if p)
 
 

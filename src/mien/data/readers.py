@@ -182,10 +182,22 @@ def as_dataset(
 
     warn: as in `open_dataset`.
     """
-    place = Path(data.name if isinstance(data, Dataset) else data)
-    if out is not None and (not isinstance(data, Dataset) or place.exists()):
-        require_apart(place, out)
-    return data if isinstance(data, Dataset) else open_dataset(place, warn=warn)
+    if out is not None:
+        keep_apart(data, out)
+    return data if isinstance(data, Dataset) else open_dataset(Path(data), warn=warn)
+
+
+def as_source(data: Dataset | str | Path) -> Source:
+    """A data set as a source: as it is, or opened where a path is given."""
+    return data if isinstance(data, Dataset) else open_source(Path(data))
+
+
+def keep_apart(data: Dataset | str | Path, *places: Path) -> None:
+    """Raises OutputError where one of the places, which will be written, touches the data set."""
+    here = Path(data.name if isinstance(data, Dataset) else data)
+    for place in places:
+        if not isinstance(data, Dataset) or here.exists():
+            require_apart(here, place)
 
 
 def read_dataset(

@@ -68,13 +68,13 @@ class FormParts:
             self._parser = MultipartParser(
                 boundary,
                 {
-                    "on_part_begin": self._begin,
+                    "on_part_begin": lambda: setattr(self, "_disposition", b""),
                     "on_part_data": self._add,
-                    "on_header_field": self._add_header,
-                    "on_header_value": self._add_value,
+                    "on_header_field": lambda data, start, end: self._header.extend(data[start:end]),
+                    "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
                     "on_header_end": self._end_header,
                     "on_headers_finished": self._end_headers,
-                    "on_end": self._finish,
+                    "on_end": lambda: setattr(self, "_ended", True),
                 },
             )
         except FormParserError:
@@ -92,15 +92,6 @@ class FormParts:
         if not self._ended:
             raise _damaged()
 
-    def _begin(self) -> None:
-        self._disposition = b""
-
-    def _add_header(self, data: bytes, start: int, end: int) -> None:
-        self._header += data[start:end]
-
-    def _add_value(self, data: bytes, start: int, end: int) -> None:
-        self._value += data[start:end]
-
     def _end_header(self) -> None:
         if self._header.lower() == b"content-disposition":
             self._disposition = bytes(self._value)
@@ -117,9 +108,6 @@ class FormParts:
     def _add(self, data: bytes, start: int, end: int) -> None:
         if self._is_wanted:
             self._data(bytes(data[start:end]))
-
-    def _finish(self) -> None:
-        self._ended = True
 
 
 def _damaged() -> Refusal:
@@ -227,11 +215,8 @@ def _of_form(body: bytes, boundary: bytes, max_files: int) -> list[Upload]:
     if files:
         named = [(name or f"image {number}", data) for number, (name, data) in enumerate(files)]
         return [Upload(name, _image_in(data) or data) for name, data in named]
-    return _decoded([data for field, _, data in read if _is_image_field(field, data)], max_files)
-
-
-def _is_image_field(name: str, data: bytes) -> bool:
-    return _INDEX.sub("", name) in _KEYS or image_kind(data[:HEAD_BYTES]) is not None
+    images = [d for field, _, d in read if _INDEX.sub("", field) in _KEYS or image_kind(d[:HEAD_BYTES])]
+    return _decoded(images, max_files)
 
 
 def _decoded(items: Sequence[bytes], max_files: int) -> list[Upload]:
