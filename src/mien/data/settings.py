@@ -56,7 +56,7 @@ class CropSettings:
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""
         given = asdict(self)
-        return given.pop("spec") | given
+        return {**given.pop("spec"), **given}
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from mien.data.dataset import SPLITS
 from mien.data.reading.folders import split_of
 from mien.data.reading.image_files import Box, Record, found_files
 from mien.data.reading.image_paths import ImagePaths, paths_of
+from mien.data.reading.list_columns import vote_counts
 from mien.data.reading.published import base_name, without_repeats
 from mien.data.reading.reading import Found, Scan
 from mien.data.reading.text_tables import TextTable, column_names, open_text_table
@@ -64,7 +65,7 @@ def read_ferplus(tree: Tree, name: str) -> tuple[NDArray[np.float32], list[str]]
     for number, cells in table.with_header().rows() if table else ():
         row = dict(zip(titles, cells, strict=False))
         split = split_named(row["usage"])
-        counts = _votes([row.get(column, "") for column in FERPLUS_COLUMNS])
+        counts = vote_counts([row.get(column, "") for column in FERPLUS_COLUMNS])
         if split is None or counts is None:
             raise DataError(
                 f"{where}:{number}: no row of FER+; expected Training, PublicTest or PrivateTest and counts"
@@ -174,8 +175,8 @@ def _record(scan: Scan, paths: ImagePaths, listed: str, line: Line, splits: dict
     if split:
         splits[word] = split
     where = f"{listed}:{number}"
-    votes = _votes(cells)
-    if votes is None:
+    votes = vote_counts(cells)
+    if votes is None or len(votes) != len(FERPLUS_VOTES):
         return Record(where, split or "", wrong=f"'{','.join(cells)[:60]}'; expected ten counts of votes")
     path = paths.find(image)
     if path is None:
@@ -185,14 +186,6 @@ def _record(scan: Scan, paths: ImagePaths, listed: str, line: Line, splits: dict
     extra = (tuple(columns["votes"][0].tolist()), tuple(columns["ferplus_other"][0].tolist()))
     label, wrong = _plurality(votes)
     return Record(path, split or "", label, extra, wrong, _part(box))
-
-
-def _votes(cells: Sequence[str]) -> list[float] | None:
-    try:
-        votes = [float(cell) for cell in cells]
-    except ValueError:
-        return None
-    return votes if len(votes) == len(FERPLUS_VOTES) and all(0 <= v < 1000 for v in votes) else None
 
 
 def _plurality(votes: Sequence[float]) -> tuple[str, str]:

@@ -171,8 +171,11 @@ def _found(scan: Scan, files: Sequence[TableFile]) -> Found:
     assert isinstance(scan.tree, Folder)
     first = files[0]
     where = scan.tree.where(first.name) if len(files) == 1 else str(scan.root)
-    tables = [_small_columns(scan, file) for file in files]
-    declared = {_declared(table) for table in tables}
+    tables, declared = [], set()
+    for file in files:
+        schema = schema_of(scan.tree.root / file.name)
+        tables.append(_small_columns(scan, file, schema))
+        declared.add(tuple(_declared_names(schema, file.label)))
     if len(declared) > 1:
         raise DataError(f"{where}: its Parquet files name different labels; import them one by one")
     try:
@@ -208,22 +211,18 @@ def _found(scan: Scan, files: Sequence[TableFile]) -> Found:
                       used=used, notes=notes)  # fmt: skip
 
 
-def _small_columns(scan: Scan, file: TableFile) -> Any:
+def _small_columns(scan: Scan, file: TableFile, schema: Any) -> Any:
     """A file's columns of labels, splits, votes, numbers and text, without the images. Raises DataError."""
     import pyarrow as pa
 
     assert isinstance(scan.tree, Folder)
-    path = scan.tree.root / file.name
-    schema = schema_of(path)
     named = {file.label: "label", file.split: "split", file.votes: _VOTES}
     rest = [f.name for f in schema if f.name != file.image and f.name not in named and _is_scalar(f.type)]
     wanted = [name for name in (file.label, file.votes, file.split) if name]
-    table = read_columns(path, [*wanted, *rest])
+    table = read_columns(scan.tree.root / file.name, [*wanted, *rest])
     columns = {named.get(name, column_name(name)): table.column(name) for name in table.column_names}
     plain = [c.cast(pa.string()) if pa.types.is_dictionary(c.type) else c for c in columns.values()]
-    names = _declared_names(schema, file.label)
-    metadata = {"declared": json.dumps(names)} if names else None
-    return pa.table(plain, names=list(columns)).replace_schema_metadata(metadata)
+    return pa.table(plain, names=list(columns))
 
 
 def _declared_names(schema: Any, label: str) -> list[str]:
@@ -234,10 +233,6 @@ def _declared_names(schema: Any, label: str) -> list[str]:
         return [str(name) for name in names]
     except (ValueError, KeyError, TypeError, AttributeError):
         return []
-
-
-def _declared(table: Any) -> tuple[str, ...]:
-    return tuple(json.loads((table.schema.metadata or {}).get(b"declared", b"[]")))
 
 
 def _coded(column: Any) -> Coded:

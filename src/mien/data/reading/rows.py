@@ -118,7 +118,8 @@ def found_rows(
     wrong = dict(written.wrong)
     values, declared = written.labels.values, written.declared
     if declared and all(plain(name).isdecimal() for name in declared):  # numbers, called by their own digits
-        values = [declared[int(plain(v))] if _below(v, len(declared)) else v for v in values]
+        numbers = {str(i): name for i, name in enumerate(declared)}
+        values = [numbers.get(plain(v), v) for v in values]
         declared = ()
     labels = scan.labels(values, where, declared=declared, usual=written.usual)
     meaning = [labels.index(value) for value in values]
@@ -143,7 +144,3 @@ def found_rows(
     source = ImageRows(cells, {**columns, **written.further}, rows, wrong, labels.names, title, fingerprint)
     said = split_words({word: split for word, split in splits.items() if word and split is not None})
     return Found(source, Reading(title, labels_from, labels, said, tuple(notes)), used)
-
-
-def _below(written: str, count: int) -> bool:
-    return plain(written).isdecimal() and int(plain(written)) < count

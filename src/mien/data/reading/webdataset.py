@@ -131,15 +131,11 @@ def _about(tree: TarArchive, sample: _Sample) -> dict[str, Any]:
         return {"": f"its label in KEY.json is {json.dumps(value)[:60]}; expected a name or a number"}
     in_json = "" if value is None else str(value).strip()
     in_text = next((text for end, text in texts.items() if text), "")
-    if not is_no_label(in_json) and not is_no_label(in_text) and _differ(in_json, in_text):
+    both = not is_no_label(in_json) and not is_no_label(in_text)  # a name and a number may mean the same
+    if both and in_json.isdecimal() == in_text.isdecimal() and in_json.lower() != in_text.lower():
         return {"": f"its label is '{in_text[:40]}' in one file and '{in_json[:40]}' in KEY.json"}
     said["label"] = "" if is_no_label(in_json or in_text) else in_json or in_text
     return said
-
-
-def _differ(one: str, other: str) -> bool:
-    """Whether two labels of a kind, both numbers or both names, are not the same; a name and a number may be."""
-    return one.isdecimal() == other.isdecimal() and one.lower() != other.lower()
 
 
 def _titles(about: Iterable[Mapping[str, Any]]) -> list[str]:

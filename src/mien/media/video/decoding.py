@@ -103,7 +103,7 @@ class VideoDecoder:
         rate = self._stream.average_rate or self._stream.guessed_rate
         self.rate = float(rate) if rate else None
         self.stated_seconds = _stated_seconds(container, self._stream)
-        self.frames = self._stream.frames or _reckoned_frames(self.stated_seconds, self.rate)
+        self.frames = self._stream.frames or round((self.stated_seconds or 0) * (self.rate or 0)) or None
         self.skipped = 0
         self.last_packet_s = 0.0
         self._last_is_short = False
@@ -311,10 +311,6 @@ def _stated_seconds(container: InputContainer, stream: VideoStream) -> float | N
     if container.duration and len(container.streams) == 1:
         return container.duration / 1e6
     return None
-
-
-def _reckoned_frames(seconds: float | None, rate: float | None) -> int | None:
-    return round(seconds * rate) if seconds and rate else None
 
 
 def _array(frame: VideoFrame, channels: int) -> NDArray[np.uint8]:
