@@ -117,7 +117,7 @@ def test_a_damaged_file_is_unreadable_and_not_rejected(faces, tmp_path, easy_and
 
 
 def test_a_killed_run_ends_with_the_bytes_of_an_undisturbed_one(faces, tmp_path, easy_and_strict, monkeypatch):
-    monkeypatch.setattr("mien.data.reading.image_files.CHUNK", 2)
+    monkeypatch.setattr("mien.data.reading.sources.CHUNK", 2)
     screen(faces, tmp_path / "whole")
 
     def kill(done, _):

@@ -64,8 +64,8 @@ def crop_dataset(
     stopped. engine: makes the source of the faces from that of the images; None: `CroppedSource`.
     Raises DataError, DetectorError, OutputError, MissingExtraError.
     """
+    from mien.data.export import write_source
     from mien.data.readers import as_source, keep_apart
-    from mien.data.writing.source import write_source
 
     keep_apart(source, out)
     recorded = {"detector": detector.identity(), **settings.to_dict()}

@@ -19,10 +19,10 @@ import numpy as np
 from mien.data.arrays import is_arrays, open_arrays
 from mien.data.dataset import CHUNK, SPLITS, Chunk, Dataset, Fitted, Problem, Source, SourceOver, collect
 from mien.data.reading.archives import Archive, TarArchive, is_tar, other_archive
-from mien.data.reading.image_files import ImageFiles
 from mien.data.reading.label_reading import Labels
 from mien.data.reading.layouts import KNOWN, PACKED, find_layout, why_unused
 from mien.data.reading.reading import Choices, Found, Reading, Scan, make_choices
+from mien.data.reading.sources import ImageFiles
 from mien.data.reading.trees import Folder, Tree, printable, suffix_of
 from mien.data.samples import Samples
 from mien.errors import DataError

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from mien.crop import fit_face
 from mien.data.dataset import Dataset, Source
 from mien.data.readers import Opened
-from mien.data.reading.image_files import ImageFiles
 from mien.data.reading.pixel_tables import PixelTable
-from mien.data.reading.rows import ImageRows
+from mien.data.reading.sources import ImageFiles, ImageRows
 from mien.labels import EIGHT
 
 PER_CLASS = 40

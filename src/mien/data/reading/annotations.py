@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from mien.data.reading.image_files import Box, Record, found_files
 from mien.data.reading.label_reading import is_no_label
 from mien.data.reading.reading import Found, Scan
+from mien.data.reading.sources import Box, Record, found_files
 from mien.data.reading.trees import CONTAINERS, Tree, leads_out, printable, split_named
 from mien.errors import DataError
 from mien.labels import EIGHT, canonical

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from mien.data.dataset import split_rank, text_column
 from mien.data.reading.class_names import names_in
 from mien.data.reading.ferplus import vote_columns
-from mien.data.reading.image_files import column_name
 from mien.data.reading.pixels import axes_of, image_of, scale_of
 from mien.data.reading.reading import Found, Scan
-from mien.data.reading.rows import Coded, Written, found_rows
+from mien.data.reading.sources import Coded, Written, column_name, found_rows
 from mien.data.reading.stored_arrays import SUFFIXES, Named, StoredArray, named_array, short_split, stored_arrays
 from mien.data.reading.text_tables import open_text_table
 from mien.data.reading.trees import suffix_of

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.reading.image_files import without_empty_colour
 from mien.data.reading.image_paths import ImagePaths
 from mien.data.reading.pixels import axes_of, image_of, pixels_of, scale_of
+from mien.data.reading.sources import without_empty_colour
 from mien.data.reading.trees import Folder
 from mien.errors import DataError, ImageError, MissingExtraError
 from mien.images import decode_image

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from mien.data.dataset import split_rank
-from mien.data.reading.image_files import Record, found_files
 from mien.data.reading.lists import splits_beside, unread_lists
 from mien.data.reading.reading import Found, Scan
+from mien.data.reading.sources import Record, found_files
 from mien.data.reading.trees import CONTAINERS, is_train_and_validation, split_named
 from mien.errors import DataError
 from mien.labels import EIGHT, canonical

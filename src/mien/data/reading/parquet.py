@@ -24,10 +24,9 @@ from mien.data.reading.arrow_tables import (
     schema_of,
 )
 from mien.data.reading.ferplus import vote_columns
-from mien.data.reading.image_files import column_name
 from mien.data.reading.list_columns import IMAGE_COLUMNS, LABEL_COLUMNS, SPLIT_COLUMNS, explains
 from mien.data.reading.reading import Found, Scan
-from mien.data.reading.rows import Coded, Written, found_rows
+from mien.data.reading.sources import Coded, Written, column_name, found_rows
 from mien.data.reading.trees import Folder, Tree, suffix_of
 from mien.errors import DataError, MissingExtraError
 from mien.labels import FERPLUS_VOTES

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from mien.data.reading.archives import TarArchive
-from mien.data.reading.image_files import Record, column_name, found_files
 from mien.data.reading.label_reading import is_no_label
 from mien.data.reading.list_columns import LABEL_COLUMNS, SPLIT_COLUMNS
 from mien.data.reading.reading import Found, Scan
+from mien.data.reading.sources import Record, column_name, found_files
 from mien.data.reading.trees import Folder
 from mien.errors import DataError
 from mien.images import IMAGE_SUFFIXES
