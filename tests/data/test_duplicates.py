@@ -321,6 +321,14 @@ def test_nothing_is_written_in_a_dry_run(tmp_path):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_an_open_data_set_is_taken_too(tmp_path):
+    data = open_dataset(written(tmp_path))
+    assert dedupe(data, tmp_path / "out").rows.tolist() == [3, 4]
+    assert len(open_arrays(tmp_path / "out")) == 2
+    with pytest.raises(OutputError):
+        dedupe(data, data.name)
+
+
 def test_places_that_are_refused(tmp_path):
     source = written(tmp_path)
     (tmp_path / "there").mkdir()
