@@ -165,8 +165,10 @@ def found_files(
     **more: Any,
 ) -> Found:
     """The records as a data set, with what was understood of them. more: as in `ImageFiles`; tree: where images are."""
-    stamp = " ".join(scan.tree.stamp(name) for name in sorted(used))
-    source = ImageFiles(**{"tree": scan.tree, **more}, records=records, labels=labels, kind=title, stamp=stamp)
+    more.setdefault("tree", scan.tree)
+    if "stamp" not in more:
+        more["stamp"] = " ".join(scan.tree.stamp(name) for name in sorted(used))
+    source = ImageFiles(records=records, labels=labels, kind=title, **more)
     return Found(source, Reading(title, labels_from, labels, split_words(splits), tuple(notes)), used, stray)
 
 

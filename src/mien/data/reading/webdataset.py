@@ -102,8 +102,9 @@ def _found(scan: Scan, archives: Mapping[str, TarArchive], samples: Iterable[_Sa
     notes = [f"not read: KEY.{end}" for end in sorted(rest)]
     shown = sorted({end for s in samples for end in s.members} & set(_CLASS))
     labels_from = " or ".join(f"KEY.{end}" for end in shown)
+    stamp = " ".join(archive.status for archive in archives.values())
     return found_files(scan, records, labels, "WebDataset", labels_from, splits=splits, notes=notes, used=used,
-                       tree=tree, extra=columns)  # fmt: skip
+                       tree=tree, extra=columns, stamp=stamp)  # fmt: skip
 
 
 def _about(tree: TarArchive, sample: _Sample) -> dict[str, Any]:
