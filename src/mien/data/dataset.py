@@ -215,8 +215,7 @@ class Dataset:
 
     def label_name(self, row: int) -> str:
         """One sample's label by its name; '' where it has none."""
-        label = int(self.labels[row])
-        return self.label_names[label] if label >= 0 else ""
+        return (*self.label_names, "")[self.labels[row]]  # -1 is the last
 
     def image(self, row: int) -> NDArray[np.uint8]:
         """One sample's image, uint8 (H, W, C); a view of the pixels."""
@@ -231,11 +230,8 @@ class Dataset:
         """
         rows = np.arange(len(self)) if rows is None else np.asarray(rows)
         length = size * size * channels
-        if (
-            len(rows)
-            and (self.shapes[rows] == (size, size, channels)).all()
-            and not (self.offsets[rows] % length).any()
-        ):
+        fits = (self.shapes[rows] == (size, size, channels)).all() and not (self.offsets[rows] % length).any()
+        if len(rows) and fits:
             places = self.offsets[rows] // length
             every = self.pixels[: len(self.pixels) // length * length].reshape(-1, size, size, channels)
             whole = bool((np.diff(places) == 1).all())
