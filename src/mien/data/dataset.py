@@ -215,7 +215,7 @@ class Dataset:
 
     def label_name(self, row: int) -> str:
         """One sample's label by its name; '' where it has none."""
-        return (*self.label_names, "")[self.labels[row]]  # -1 is the last
+        return (*self.label_names, "")[int(self.labels[row])]  # -1 is the last
 
     def image(self, row: int) -> NDArray[np.uint8]:
         """One sample's image, uint8 (H, W, C); a view of the pixels."""
