@@ -11,6 +11,9 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.images import read_image
+from places import ASTRONAUT
+
 TONE_RATE = 48000
 
 
@@ -97,3 +100,24 @@ def container_times(path: Path, stream_type: str = "video") -> list[float]:
         stream = next(s for s in container.streams if s.type == stream_type)
         stamps = [float(frame.pts * frame.time_base) for frame in container.decode(stream)]
     return [stamp - stamps[0] for stamp in stamps]
+
+
+def astronaut_clip(path, frames=30, rate=15, size=256):
+    """A smiling face that moves a little to the right, H.264 with a tone."""
+    image = read_image(ASTRONAUT)[:size, 90 : 90 + size + frames]
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=rate)
+        video.width = video.height = size
+        video.pix_fmt = "yuv420p"
+        sound = container.add_stream("aac", rate=44100)
+        for i in range(frames):
+            shown = np.ascontiguousarray(image[:, frames - i : frames - i + size])
+            container.mux(video.encode(av.VideoFrame.from_ndarray(shown, format="rgb24")))
+        container.mux(video.encode(None))
+        wave = np.sin(np.arange(44100 * frames // rate) / 10).astype(np.float32)[None]
+        for start in range(0, wave.shape[1], 1024):
+            part = av.AudioFrame.from_ndarray(np.ascontiguousarray(wave[:, start : start + 1024]), "fltp", "mono")
+            part.sample_rate, part.pts = 44100, start
+            container.mux(sound.encode(part))
+        container.mux(sound.encode(None))
+    return path

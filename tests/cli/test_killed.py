@@ -16,7 +16,7 @@ from mien.data.toy import write_toy_folders
 from places import ASTRONAUT
 
 # Photographs are read in small chunks here, so that there is something to go on with.
-RUN = "import mien.data.reading.image_files as files; files.CHUNK_BYTES = 1 << 20; from mien.cli import main; main()"
+RUN = "import mien.data.reading.sources as files; files.CHUNK_BYTES = 1 << 20; from mien.cli import main; main()"
 
 
 def mien(*arguments):

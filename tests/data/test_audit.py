@@ -12,10 +12,9 @@ from mien.cli import app
 from mien.data.arrays import open_arrays, write_arrays
 from mien.data.audit import audit_dataset
 from mien.data.dataset import Dataset, offsets_of, text_column
-from mien.data.findings import contrast_flags, contrasts, copy_flags, vote_flags
+from mien.data.findings import contrast_flags, contrasts, copy_flags, find_suspects, vote_flags
 from mien.data.flags import COLUMNS, FLAGS, drop_flagged, drop_rows, read_flags
 from mien.data.settings import AuditSettings
-from mien.data.suspects import find_suspects
 from mien.data.toy import toy_faces
 from mien.errors import DataError, MienError, OutputError
 from mien.labels import EIGHT, FER2013

@@ -184,7 +184,7 @@ def test_choosing_leaves_crops_alone():
 
 
 def test_a_killed_run_ends_with_the_bytes_of_an_undisturbed_one(tmp_path, monkeypatch):
-    monkeypatch.setattr("mien.data.reading.image_files.CHUNK_BYTES", 400_000)  # two photographs a chunk
+    monkeypatch.setattr("mien.data.reading.sources.CHUNK_BYTES", 400_000)  # two photographs a chunk
     monkeypatch.setattr("mien.faces.make_detector", lambda *_, **__: BrightSquares())
     for number in range(9):
         write(tmp_path / f"in/{number}.png", photo((10 + number, 20, 40), *[(100, 50, 60)][: number % 2]))

@@ -321,6 +321,14 @@ def test_nothing_is_written_in_a_dry_run(tmp_path):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_an_open_data_set_is_taken_too(tmp_path):
+    data = open_dataset(written(tmp_path))
+    assert dedupe(data, tmp_path / "out").rows.tolist() == [3, 4]
+    assert len(open_arrays(tmp_path / "out")) == 2
+    with pytest.raises(OutputError):
+        dedupe(data, data.name)
+
+
 def test_places_that_are_refused(tmp_path):
     source = written(tmp_path)
     (tmp_path / "there").mkdir()
@@ -347,7 +355,7 @@ def test_records_that_cannot_be_read_are_listed_in_the_new_data_set(tmp_path, mo
             whole = next(iter(dataset.chunks()))
             yield Chunk(whole.images, whole.columns, (Problem("p10", "is empty"),), 11)
 
-    monkeypatch.setattr("mien.data.dedupe.open_source", lambda path: Broken())
+    monkeypatch.setattr("mien.data.dedupe.as_source", lambda path: Broken())
     result = dedupe(tmp_path / "in", tmp_path / "out")
     assert result.problems == read_problems(tmp_path / "out") == (Problem("p10", "is empty"),)
 

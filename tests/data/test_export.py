@@ -14,10 +14,10 @@ from mien.data.arrays import staging
 from mien.data.dataset import text_column
 from mien.data.export import FORMATS, export_dataset
 from mien.data.readers import open_dataset
-from mien.data.toy import toy_faces
+from mien.data.toy import toy_faces, write_toy_folders
 from mien.data.writing import files
 from mien.data.writing.files import encode, file_names, folder_names
-from mien.errors import DataError, OutputError
+from mien.errors import DataError, DetectorError, OutputError
 from mien.images import read_image
 from mien.labels import EIGHT, FER2013
 from places import ASTRONAUT
@@ -291,6 +291,15 @@ def cropped(tmp_path):
         box=np.array([[8, 6, 24, 30], [-5, 0, 20, 20], [4, 5, 20, 25]], np.float32),
     )
     return dataset, tmp_path / "photos"
+
+
+def test_a_cascade_is_a_file_for_haar(tmp_path):
+    folder = tmp_path / "toy"
+    write_toy_folders(folder, train=7, validation=0, test=0)
+    with pytest.raises(DataError, match="--cascade is a file for --detector haar"):
+        export_dataset(folder, tmp_path / "out", as_="yolo", detector="yunet", cascade=tmp_path / "a.xml")
+    with pytest.raises(DetectorError, match=r"a\.xml"):
+        export_dataset(folder, tmp_path / "out", as_="yolo", detector="haar", cascade=tmp_path / "a.xml")
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -11,7 +11,11 @@ from typer.testing import CliRunner
 from mien.cli import app
 from mien.crop import CropSpec, crop_faces
 from mien.data.arrays import open_arrays
+from mien.data.crops import crop_dataset
+from mien.data.info import describe
+from mien.data.readers import open_dataset
 from mien.data.screen import ScreenSettings, face_scores, screen_dataset
+from mien.data.settings import CropSettings
 from mien.errors import DataError
 from mien.faces import DetectorChoice, make_detector
 from mien.images import read_image
@@ -100,6 +104,16 @@ def test_the_test_split_can_be_kept_whole(faces, tmp_path, easy_and_strict):
     assert result.dataset.columns["screen_score"].min() == 0
 
 
+def test_an_open_data_set_is_screened_cropped_and_described_too(faces, tmp_path, easy_and_strict):
+    data = open_dataset(faces)
+    by_path, by_data = (screen(source, tmp_path / name) for source, name in ((faces, "a"), (data, "b")))
+    assert by_data.dataset.sources.tolist() == by_path.dataset.sources.tolist()
+    cropped = crop_dataset(
+        data, tmp_path / "c", detector=DetectorChoice("mtcnn"), settings=CropSettings(no_face="keep")
+    )
+    assert len(cropped.faces) == describe(data).samples == len(data)
+
+
 def test_nothing_rejected_leaves_no_lists(faces, tmp_path, easy_and_strict):
     for place in faces.rglob("*.png"):
         if int(place.stem) < 50:
@@ -117,7 +131,7 @@ def test_a_damaged_file_is_unreadable_and_not_rejected(faces, tmp_path, easy_and
 
 
 def test_a_killed_run_ends_with_the_bytes_of_an_undisturbed_one(faces, tmp_path, easy_and_strict, monkeypatch):
-    monkeypatch.setattr("mien.data.reading.image_files.CHUNK", 2)
+    monkeypatch.setattr("mien.data.reading.sources.CHUNK", 2)
     screen(faces, tmp_path / "whole")
 
     def kill(done, _):

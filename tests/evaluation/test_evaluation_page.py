@@ -258,7 +258,7 @@ def test_without_votes_the_probabilities_tell(tmp_path, monkeypatch, cleanlab):
     if cleanlab:
         pytest.importorskip("cleanlab")
     else:
-        monkeypatch.setattr("mien.data.suspects.find_spec", lambda _: None)
+        monkeypatch.setattr("mien.data.findings.find_spec", lambda _: None)
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 3, 400)
     p = 0.1 + 0.7 * np.eye(3)[truth] + rng.dirichlet(np.ones(3), 400) * 0.1

@@ -14,9 +14,7 @@ from PIL import Image
 
 from mien.errors import ImageError
 from mien.media.addresses import NamedImage, read_source, resolve, source_name
-from mien.media.listing import read_listing
-from mien.media.skipped import SkippedFiles
-from mien.media.sources import expand_sources
+from mien.media.sources import SkippedFiles, expand_sources, read_listing
 
 IMAGE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8))
 

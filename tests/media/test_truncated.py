@@ -321,7 +321,7 @@ def test_still_images_are_no_videos_and_cut_animations_are_told(suffix: str, tmp
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_animations_above_the_limit_are_refused(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = animation(tmp_path / f"a{suffix}")
-    monkeypatch.setattr("mien.media.video.animations.WHOLE_PIXELS", 96 * 64 - 1)
+    monkeypatch.setattr("mien.media.video.image_frames.WHOLE_PIXELS", 96 * 64 - 1)
     with pytest.raises(MienError, match="the limit is"):
         open_video(path)
 

@@ -28,8 +28,8 @@ from mien.errors import MissingExtraError, VideoError  # noqa: E402
 from mien.media.sources import is_video_file  # noqa: E402
 from mien.media.video import camera, decoding, network  # noqa: E402
 from mien.media.video.decoding import FrameTimes  # noqa: E402
-from mien.media.video.folders import natural_order  # noqa: E402
 from mien.media.video.frames import Frame  # noqa: E402
+from mien.media.video.image_frames import natural_order  # noqa: E402
 from mien.media.video.opening import RawFormat, open_video  # noqa: E402
 from mien.media.video.pipes import open_pipe  # noqa: E402
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from mien.errors import VideoError
 from mien.faces import make_detector
-from mien.media.video.channels import Channel
 from mien.media.video.frames import Frame
+from mien.media.video.relay import Channel
 from mien.recognition.recognizer import Recognizer
 from mien.recognition.watch import _Pace
 from mien.results import Detections

@@ -448,7 +448,7 @@ def test_a_video_that_fails_says_why(stub: Stub, stub_port: int, open_page: Open
 def test_a_video_from_upload_to_removal_on_the_real_server(port: int, open_page: OpenPage, tmp_path: Path) -> None:
     if not ask(port, "GET", "/v1/models").json["videos"]:
         pytest.skip("PyAV is not installed")
-    from test_cli_watch import astronaut_clip
+    from made_video import astronaut_clip
 
     page = open_page(port, "video")
     page.set_default_timeout(60_000)

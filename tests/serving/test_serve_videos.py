@@ -25,12 +25,11 @@ pytest.importorskip("av", reason="needs the extra [video]")
 
 import av
 from PIL import Image, features
-from test_cli_watch import astronaut_clip
 from test_serve_limits import connect, head, read_all, read_answer
 from test_serve_process import program
 
 from made_server import BOUNDARY, ask, form, metric, png, serving, until
-from made_video import make_clip, noise
+from made_video import astronaut_clip, make_clip, noise
 from mien.cli import main
 from mien.errors import VideoError
 from mien.model_file import load_model

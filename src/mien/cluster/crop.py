@@ -10,7 +10,7 @@ from mien.cluster.ray_workers import TRIES, Lost, RaySettings, in_order, ray_wor
 from mien.data.crops import CroppedSource
 from mien.data.dataset import Chunk, Source, SourceOver, Step
 from mien.data.readers import Opened
-from mien.data.reading.image_files import ImageFiles
+from mien.data.reading.sources import ImageFiles
 from mien.data.reading.trees import Folder
 from mien.data.settings import CropSettings
 from mien.errors import ClusterError

@@ -13,9 +13,7 @@ from typing import BinaryIO
 from mien.cluster.remote import check_protocol, is_url, list_images
 from mien.errors import DataError, ImageError
 from mien.media.addresses import NamedImage
-from mien.media.listing import STANDARD_INPUT, read_listing
-from mien.media.skipped import SkippedFiles
-from mien.media.sources import expand_sources
+from mien.media.sources import STANDARD_INPUT, SkippedFiles, expand_sources, read_listing
 
 
 class Lists:

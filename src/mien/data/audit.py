@@ -27,14 +27,15 @@ from mien.data.findings import (
     copy_flags,
     detection_scores,
     face_flags,
+    find_suspects,
     kept_array,
+    require_cleanlab,
     suspect_flags,
     vote_flags,
 )
 from mien.data.flags import FLAGS, read_flags
 from mien.data.plausibility import check_source
 from mien.data.settings import AuditSettings
-from mien.data.suspects import find_suspects, require_cleanlab
 from mien.errors import OutputError
 from mien.faces import DetectorChoice
 from mien.files import write_text

@@ -20,7 +20,6 @@ from mien.data.dataset import Chunk, Dataset, Problem, Source, SourceOver, text_
 from mien.data.settings import CropSettings, Which
 from mien.faces import DetectorChoice, FaceDetector
 from mien.faces.geometry import large_enough, taken
-from mien.files import require_apart
 from mien.images import as_image
 from mien.reporting import Progress
 from mien.results import Detections
@@ -47,7 +46,7 @@ class Cropped:
 
 
 def crop_dataset(
-    source: Path,
+    source: Dataset | str | Path,
     out: Path,
     *,
     detector: DetectorChoice,
@@ -65,12 +64,12 @@ def crop_dataset(
     stopped. engine: makes the source of the faces from that of the images; None: `CroppedSource`.
     Raises DataError, DetectorError, OutputError, MissingExtraError.
     """
-    from mien.data.readers import open_source
-    from mien.data.writing.source import write_source
+    from mien.data.export import write_source
+    from mien.data.readers import as_source, keep_apart
 
-    require_apart(source, out)
+    keep_apart(source, out)
     recorded = {"detector": detector.identity(), **settings.to_dict()}
-    opened = open_source(source)
+    opened = as_source(source)
     if engine is None:
         count = workers or os.cpu_count() or 1
         make = detector_maker(detector, min_face=settings.min_face, workers=count)

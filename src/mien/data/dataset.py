@@ -213,6 +213,10 @@ class Dataset:
 
         return to_huggingface(self)
 
+    def label_name(self, row: int) -> str:
+        """One sample's label by its name; '' where it has none."""
+        return (*self.label_names, "")[int(self.labels[row])]  # -1 is the last
+
     def image(self, row: int) -> NDArray[np.uint8]:
         """One sample's image, uint8 (H, W, C); a view of the pixels."""
         shape = tuple(int(n) for n in self.shapes[row])
@@ -226,11 +230,8 @@ class Dataset:
         """
         rows = np.arange(len(self)) if rows is None else np.asarray(rows)
         length = size * size * channels
-        if (
-            len(rows)
-            and (self.shapes[rows] == (size, size, channels)).all()
-            and not (self.offsets[rows] % length).any()
-        ):
+        fits = (self.shapes[rows] == (size, size, channels)).all() and not (self.offsets[rows] % length).any()
+        if len(rows) and fits:
             places = self.offsets[rows] // length
             every = self.pixels[: len(self.pixels) // length * length].reshape(-1, size, size, channels)
             whole = bool((np.diff(places) == 1).all())

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from mien.data.arrays import write_arrays
 from mien.data.dataset import SPLITS, Dataset, Problem, Selection, collect
 from mien.data.duplicates import DuplicateGroups, find_duplicates
-from mien.data.readers import open_source
+from mien.data.readers import as_source, keep_apart
 from mien.errors import OutputError
-from mien.files import atomic_text, make_folder, require_apart, write_bytes
+from mien.files import atomic_text, make_folder, write_bytes
 from mien.pages import contact_sheet, png, shrink
 from mien.reporting import Progress
 
@@ -42,7 +42,7 @@ class Deduped:
 
 
 def dedupe(
-    source: Path,
+    source: Dataset | str | Path,
     out: Path,
     *,
     near: int | None = None,
@@ -62,8 +62,7 @@ def dedupe(
     out = Path(out)
     folder = out.parent if report is None else Path(report)
     table, sheet = (folder / f"{out.name}-groups{suffix}" for suffix in (".csv", ".png"))
-    for place in (out, table, sheet):
-        require_apart(source, place)
+    keep_apart(source, out, table, sheet)
     if folder.resolve().is_relative_to(out.resolve()):
         raise OutputError(f"{folder}: lies in the new data set {out}; give another place for the report")
     if out.exists() and not resume and not dry_run:  # said now, not after the search
@@ -84,10 +83,11 @@ def dedupe(
     return Deduped(dataset, groups, rows, problems, table, sheet)
 
 
-def _read(source: Path, progress: Progress | None) -> tuple[Dataset, tuple[Problem, ...]]:
-    opened = open_source(source)
-    if isinstance(opened.source, Dataset):
-        return opened.source, ()
+def _read(source: Dataset | str | Path, progress: Progress | None) -> tuple[Dataset, tuple[Problem, ...]]:
+    opened = as_source(source)
+    inner = getattr(opened, "source", opened)
+    if isinstance(inner, Dataset):
+        return inner, ()
     problems: list[Problem] = []
     dataset = collect(opened, problem=problems.append, name=str(source), progress=progress)
     return dataset, tuple(problems)
@@ -137,7 +137,7 @@ def write_table(dataset: Dataset, groups: DuplicateGroups, staying: NDArray[np.b
         table.writerow(("group", "kind", "source", "split", "label", "kept", "distance"))
         for row in _by_group(groups).tolist():
             kind, kept = "exact" if groups.exact[row] else "near", "yes" if staying[row] else "no"
-            where = (dataset.sources[row], dataset.splits[row], _label(dataset, row))
+            where = (dataset.sources[row], dataset.splits[row], dataset.label_name(row))
             table.writerow((groups.group[row], kind, *where, kept, groups.distance[row]))
 
 
@@ -153,7 +153,7 @@ def write_sheet(dataset: Dataset, groups: DuplicateGroups, staying: NDArray[np.b
     order, number = order[place < _SHOWN_OF_GROUP], number[place < _SHOWN_OF_GROUP]
     shown = order[np.argsort(-urgency[number], kind="stable")][:_SHOWN].tolist()
     captions = [
-        f"{groups.group[row]} {'kept' if staying[row] else 'out'} {_label(dataset, row)} {dataset.splits[row]}"
+        f"{groups.group[row]} {'kept' if staying[row] else 'out'} {dataset.label_name(row)} {dataset.splits[row]}"
         for row in shown
     ]
     images = [shrink(dataset.image(row), _TILE) for row in shown]
@@ -164,8 +164,3 @@ def _by_group(groups: DuplicateGroups) -> NDArray[np.int64]:
     """The samples that have a copy, group by group."""
     members = np.flatnonzero(groups.group >= 0)
     return members[np.argsort(groups.group[members], kind="stable")]
-
-
-def _label(dataset: Dataset, row: int) -> str:
-    label = int(dataset.labels[row])
-    return dataset.label_names[label] if label >= 0 else ""

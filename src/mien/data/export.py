@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
-from mien.data.arrays import JOURNAL, PROBLEMS, read_problems, resumable_folder
-from mien.data.dataset import Dataset, Problem
-from mien.data.readers import as_dataset
+from mien.data.arrays import JOURNAL, PROBLEMS, read_problems, resumable_folder, write_arrays
+from mien.data.dataset import Dataset, Problem, Source, Step
+from mien.data.readers import as_dataset, open_dataset
 from mien.data.settings import ExportSettings, Layout
 from mien.data.writing.detection import check_boxes, write_detection
 from mien.data.writing.files import size_text, write_plain, write_rows
 from mien.data.writing.plain import check_csv, write_csv, write_folders, write_npy
 from mien.data.writing.shards import write_parquet, write_webdataset
 from mien.errors import DataError, OutputError
-from mien.files import atomic_path, require_apart
+from mien.files import atomic_path, cannot_write, require_apart, write_bytes
 from mien.reporting import Progress
 from mien.version import __version__
 
@@ -41,6 +42,7 @@ def export_dataset(
     jpeg: int | None = None,
     photographs: Path | None = None,
     detector: str | None = None,
+    cascade: Path | None = None,
     resume: bool = False,
     progress: Progress | None = None,
 ) -> tuple[Problem, ...]:
@@ -53,12 +55,13 @@ def export_dataset(
     """
     out = Path(out)
     dataset = as_dataset(dataset, out=out)
-    settings = ExportSettings(cast(Layout, as_), jpeg, photographs, detector)
+    settings = ExportSettings(cast(Layout, as_), jpeg, photographs, detector, cascade)
     check_layout(dataset, settings)
     if photographs:
         require_apart(photographs, out)
     job = {"command": "export", "version": __version__, "source": dataset.fingerprint, "samples": len(dataset)}
     job |= {"as": as_, "jpeg": jpeg, "photographs": str(photographs) if photographs else None, "detector": detector}
+    job |= {"cascade": str(cascade)} if cascade else {}
     if resume and _finished(out, job):
         shutil.rmtree(out / JOURNAL, ignore_errors=True)  # killed after the last move
         return read_problems(out)
@@ -89,6 +92,8 @@ def check_layout(dataset: Dataset, settings: ExportSettings) -> None:
         raise DataError(f"--jpeg: {as_} holds plain pixels; leave it out")
     if as_ not in ("yolo", "coco") and (settings.photographs or settings.detector):
         raise DataError(f"--photographs and --detector are for yolo and coco; {as_} has no boxes")
+    if settings.cascade and settings.detector != "haar":
+        raise DataError("--cascade is a file for --detector haar; leave it out")
     if not len(dataset):
         raise DataError(f"{dataset.name}: no samples to export")
     if as_ == "npy":
@@ -116,16 +121,8 @@ def _write(dataset: Dataset, folder: Path, settings: ExportSettings, progress: P
             write_parquet(dataset, folder, settings.jpeg, progress)
         case "webdataset":
             write_webdataset(dataset, folder, settings.jpeg, progress)
-        case layout:
-            return write_detection(
-                dataset,
-                folder,
-                layout,
-                jpeg=settings.jpeg,
-                photographs=settings.photographs,
-                detector=settings.detector,
-                progress=progress,
-            )
+        case _:
+            return write_detection(dataset, folder, settings, progress)
     return ()
 
 
@@ -149,3 +146,47 @@ def _finished(out: Path, job: dict[str, object]) -> bool:
 def _votes_file(out: Path) -> Path:
     """fer2013.csv -> fer2013new.csv, as FER+ calls it."""
     return out.with_name(f"{out.stem}new{out.suffix}")
+
+
+def write_source(
+    source: Source,
+    out: Path,
+    *,
+    as_: str,
+    command: str,
+    settings: Mapping[str, Any],
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> Dataset:
+    """Writes a source to the new folder `out`: as `arrays`, or by way of them as one of `FORMATS`.
+
+    Records that cannot be used are rows of OUT/problems.csv. Otherwise as `write_arrays`; the data set that comes back
+    has the step as its last.
+    """
+    if as_ == "arrays":
+        return write_arrays(source, out, command=command, settings=settings, resume=resume, progress=progress)
+    between = out.parent / f".{out.name}.arrays"
+    if out.exists() and not between.exists():
+        before = _last_step(out / ABOUT) if resume else None
+        if before and (before.command, before.settings) == (command, dict(settings)):
+            return open_dataset(out).with_step(before)
+        raise OutputError(f"{out}: exists already; give a new folder")
+    if between.exists() and not resume:
+        raise OutputError(f"{out}: unfinished work is in {between}; add --resume to resume it, or delete that folder")
+    dataset = write_arrays(source, between, command=command, settings=settings, resume=resume, progress=progress)
+    export_dataset(dataset, out, as_=as_, resume=resume, progress=progress)
+    try:
+        if (between / PROBLEMS).exists():
+            write_bytes(out / PROBLEMS, (between / PROBLEMS).read_bytes())
+        shutil.rmtree(between)
+    except OSError as error:
+        raise cannot_write(out, error) from error
+    return dataset
+
+
+def _last_step(about: Path) -> Step | None:
+    """The last step of an exported folder's data; None where mien did not write it."""
+    try:
+        return Step(**json.loads(about.read_text("utf-8"))["steps"][-1])
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -15,8 +17,7 @@ from mien.data.crops import Workers
 from mien.data.dataset import CHUNK, SPLITS, Dataset
 from mien.data.flags import Flags, rank_flags
 from mien.data.screen import MIN_FACE, face_scores
-from mien.data.suspects import Suspects
-from mien.errors import DataError
+from mien.errors import DataError, MissingExtraError
 from mien.faces import DetectorChoice, FaceDetector
 from mien.files import make_folder, write_bytes
 from mien.labels import EIGHT
@@ -24,6 +25,59 @@ from mien.reporting import Progress
 
 BLANK = 0.5
 """An image whose grey levels (0 to 255) have a smaller standard deviation shows nothing."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Suspects:
+    """Samples whose label is likely wrong, the worst first.
+
+    rows: int64 (n,). scores: float32 (n,), 0.5 where the most probable label is as probable as the given one, 1 where
+    it is certain. suggested: int64 (n,), the most probable label. confidence: float32 (n,), its probability. given:
+    float32 (n,), that of the given label.
+    """
+
+    rows: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    suggested: NDArray[np.int64]
+    confidence: NDArray[np.float32]
+    given: NDArray[np.float32]
+
+
+def require_cleanlab() -> None:
+    """Raises MissingExtraError where cleanlab is not installed: better before hours of training than after."""
+    if find_spec("cleanlab") is None:
+        raise MissingExtraError("train", "finding likely wrong labels")
+
+
+def find_suspects(labels: NDArray[np.int64], probabilities: NDArray[np.float32]) -> Suspects:
+    """Likely wrong labels among int64 (N,), by class probabilities float32 (N, K) from networks that did not see them.
+
+    Samples without a label (-1) or a prediction (NaN) are left out. Raises DataError where fewer than two classes are
+    left, MissingExtraError without cleanlab.
+    """
+    require_cleanlab()
+    from cleanlab.filter import find_label_issues  # type: ignore[import-untyped]
+
+    judged = np.flatnonzero((labels >= 0) & np.isfinite(probabilities).all(1))
+    classes, given = np.unique(labels[judged], return_inverse=True)
+    if len(classes) < 2:
+        raise DataError(f"{len(classes)} label with predictions; likely wrong labels need two or more")
+    # Classes without labels have no threshold: they are never suggested as the right label.
+    shares = probabilities[np.ix_(judged, classes)].astype(np.float64)
+    shares /= shares.sum(1, keepdims=True)
+    issues = find_label_issues(given, shares, filter_by="prune_by_noise_rate", min_examples_per_class=0, n_jobs=1)
+    wrong = np.flatnonzero(issues)
+    most_likely = shares[wrong].argmax(1)
+    own, best = shares[wrong, given[wrong]], shares[wrong, most_likely]
+    scores = (1 + best - own) / 2
+    order = np.argsort(-scores, kind="stable")
+    return Suspects(
+        judged[wrong][order],
+        scores[order].astype(np.float32),
+        classes[most_likely][order].astype(np.int64),
+        best[order].astype(np.float32),
+        own[order].astype(np.float32),
+    )
 
 
 def contrasts(dataset: Dataset, progress: Progress | None = None) -> NDArray[np.float32]:
@@ -237,8 +291,7 @@ def _conflicts(dataset: Dataset, group: NDArray[np.int64]) -> Flags:
 
 def where(dataset: Dataset, row: int) -> str:
     """A sample's split and label, for a person."""
-    label = int(dataset.labels[row])
-    parts = (str(dataset.splits[row]), dataset.label_names[label] if label >= 0 else "no label")
+    parts = (str(dataset.splits[row]), dataset.label_name(row) or "no label")
     return ", ".join(p for p in parts if p)
 
 

@@ -184,10 +184,8 @@ def drop_flagged(
 
 def _about(dataset: Dataset, row: int) -> tuple[str, str, str]:
     """Source, split and label name of a sample, as a text file can hold them."""
-    label = int(dataset.labels[row])
-    name = dataset.label_names[label] if label >= 0 else ""
     source = str(dataset.sources[row]).encode("utf-8", "backslashreplace").decode()
-    return source, str(dataset.splits[row]), name
+    return source, str(dataset.splits[row]), dataset.label_name(row)
 
 
 def _parse(line: dict[str, str], dataset: Dataset, place: str) -> tuple[str, tuple[int, float, str, str]]:

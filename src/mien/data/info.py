@@ -72,12 +72,15 @@ class DatasetInfo:
         return asdict(self)
 
 
-def describe(path: Path, *, progress: Progress | None = None) -> DatasetInfo:
-    """The content of the data set at `path`. Arrays are read from their manifest; of other layouts every image is read.
+def describe(data: Dataset | str | Path, *, progress: Progress | None = None) -> DatasetInfo:
+    """The content of a data set, or of that at a path.
 
+    Arrays are read from their manifest; of other layouts every image is read.
     Raises DataError where there is no data set that mien reads.
     """
-    path = Path(path)
+    if isinstance(data, Dataset):
+        return describe_dataset(data, kind="an open data set")
+    path = Path(data)
     if is_arrays(path):
         return describe_dataset(open_arrays(path), kind="arrays", problems=read_problems(path), disk_bytes=_bytes(path))
     from mien.data.readers import open_source

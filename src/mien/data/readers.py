@@ -18,12 +18,11 @@ import numpy as np
 
 from mien.data.arrays import is_arrays, open_arrays
 from mien.data.dataset import CHUNK, SPLITS, Chunk, Dataset, Fitted, Problem, Source, SourceOver, collect
-from mien.data.reading.archives import Archive, other_archive
-from mien.data.reading.image_files import ImageFiles
+from mien.data.reading.archives import Archive, TarArchive, is_tar, other_archive
 from mien.data.reading.label_reading import Labels
 from mien.data.reading.layouts import KNOWN, PACKED, find_layout, why_unused
 from mien.data.reading.reading import Choices, Found, Reading, Scan, make_choices
-from mien.data.reading.tars import TarArchive, is_tar
+from mien.data.reading.sources import ImageFiles
 from mien.data.reading.trees import Folder, Tree, printable, suffix_of
 from mien.data.samples import Samples
 from mien.errors import DataError
@@ -183,10 +182,22 @@ def as_dataset(
 
     warn: as in `open_dataset`.
     """
-    place = Path(data.name if isinstance(data, Dataset) else data)
-    if out is not None and (not isinstance(data, Dataset) or place.exists()):
-        require_apart(place, out)
-    return data if isinstance(data, Dataset) else open_dataset(place, warn=warn)
+    if out is not None:
+        keep_apart(data, out)
+    return data if isinstance(data, Dataset) else open_dataset(Path(data), warn=warn)
+
+
+def as_source(data: Dataset | str | Path) -> Source:
+    """A data set as a source: as it is, or opened where a path is given."""
+    return data if isinstance(data, Dataset) else open_source(Path(data))
+
+
+def keep_apart(data: Dataset | str | Path, *places: Path) -> None:
+    """Raises OutputError where one of the places, which will be written, touches the data set."""
+    here = Path(data.name if isinstance(data, Dataset) else data)
+    for place in places:
+        if not isinstance(data, Dataset) or here.exists():
+            require_apart(here, place)
 
 
 def read_dataset(

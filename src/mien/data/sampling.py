@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.crop import fit_face
-from mien.data.dataset import Chunk, Dataset, Source
+from mien.data.dataset import Dataset, Source
 from mien.data.readers import Opened
-from mien.data.reading.image_files import ImageFiles
 from mien.data.reading.pixel_tables import PixelTable
-from mien.data.reading.rows import ImageRows
+from mien.data.reading.sources import ImageFiles, ImageRows
 from mien.labels import EIGHT
 
 PER_CLASS = 40
@@ -58,7 +57,7 @@ def sample_labelled(source: Source, *, size: int, channels: int, per_class: int 
             entry = (-float(keys[i]), count + i, fit_face(chunk.images[i], size, channels).copy())
             (heapq.heappush if len(best) < per_class else heapq.heapreplace)(best, entry)
         count += len(chunk.images)
-        pixels += _pixels(chunk)
+        pixels += sum(image.shape[0] * image.shape[1] for image in chunk.images)
         if bounded and pixels > MAX_PIXELS:
             break
     found = [(place, label, face) for label, best in held.items() for _, place, face in best]
@@ -105,7 +104,3 @@ def _labels_of(source: ImageFiles) -> NDArray[np.int64]:
     known = {text: source.labels.index(text) for text in {r.label for r in source.records}}
     found = [-1 if r.wrong else known[r.label] for r in source.records]
     return np.array([-1 if label is None else label for label in found], np.int64)
-
-
-def _pixels(chunk: Chunk) -> int:
-    return sum(image.shape[0] * image.shape[1] for image in chunk.images)

@@ -19,7 +19,7 @@ from mien.data.dataset import Chunk, Dataset, Problem, Source, SourceOver, split
 from mien.data.settings import ScreenSettings
 from mien.errors import DataError
 from mien.faces import DetectorChoice, FaceDetector
-from mien.files import atomic_text, require_apart, write_bytes
+from mien.files import atomic_text, write_bytes
 from mien.images import as_image
 from mien.pages import contact_sheet, png, shrink
 from mien.reporting import Progress
@@ -66,7 +66,7 @@ class Screened:
 
 
 def screen_dataset(
-    source: Path,
+    source: Dataset | str | Path,
     out: Path,
     *,
     detectors: Sequence[DetectorChoice],
@@ -81,11 +81,11 @@ def screen_dataset(
     one per processor. resume: resume a killed run of the same settings.
     Raises DataError, DetectorError, OutputError, MissingExtraError.
     """
-    from mien.data.readers import open_source
+    from mien.data.readers import as_source, keep_apart
 
-    require_apart(source, out)
+    keep_apart(source, out)
     _check(detectors, settings)
-    opened = open_source(source)
+    opened = as_source(source)
     screened = ScreenedSource(opened, tuple(detectors), settings, workers or os.cpu_count() or 1)
     recorded = {
         "detectors": [choice.identity() for choice in detectors],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -55,17 +55,8 @@ class CropSettings:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""
-        return {
-            "size": self.size,
-            "channels": self.channels,
-            "margin": self.spec.margin,
-            "align": self.spec.align,
-            "shift_y": self.spec.shift_y,
-            "faces": self.faces,
-            "no_face": self.no_face,
-            "min_face": self.min_face,
-            "pad": self.pad,
-        }
+        given = asdict(self)
+        return {**given.pop("spec"), **given}
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +147,7 @@ class ExportSettings:
     """The layout of an export. jpeg: None writes PNG, which is exact.
 
     For yolo and coco only: photographs, the folder that cropped faces came from; detector, the name of a face
-    detector that finds the boxes.
+    detector that finds the boxes; cascade, its file where it is haar.
     """
 
     as_: Annotated[Layout, Setting("The layout; see above.", flags=("--as",))]
@@ -165,3 +156,4 @@ class ExportSettings:
         Path | None, Setting("yolo, coco: the photographs that the faces were cropped from.", metavar="DIR")
     ] = None
     detector: Annotated[str | None, Setting("yolo, coco: find the boxes with this detector.")] = None
+    cascade: Annotated[Path | None, Setting("A cascade file for the detector haar.", metavar="FILE")] = None

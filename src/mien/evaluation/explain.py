@@ -22,8 +22,7 @@ from mien.faces import FaceDetector, make_detector
 from mien.files import make_folder, write_bytes, write_text
 from mien.labels import canonical, canonical_all
 from mien.media.addresses import NamedImage, read_source, source_name
-from mien.media.skipped import SkippedFiles
-from mien.media.sources import expand_sources
+from mien.media.sources import SkippedFiles, expand_sources
 from mien.model_file import ModelFile, ModelInfo, load_model
 from mien.pages import contact_sheet, png
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.data.findings import find_suspects
 from mien.data.samples import VOTE_LABELS, vote_shares
-from mien.data.suspects import find_suspects
 from mien.errors import DataError, MissingExtraError
 from mien.evaluation.result import Evaluation
 

@@ -42,7 +42,8 @@ class FaceGrid:
             self.faces += 1
             if len(self._tiles) < MOST:
                 self._tiles.append(self._tile(image, face))
-                self._captions.append(_caption(face))
+                mark = "?" if face.abstained else ""
+                self._captions.append(f"{face.expression}{mark} {100 * face.confidence:.0f}%")
 
     def finish(self) -> None:
         """Writes the sheet; of no faces it is one white tile. Raises OutputError."""
@@ -64,7 +65,3 @@ class FaceGrid:
             corner = (0, 0, tile.shape[1] - 1, tile.shape[0] - 1)
             draw_badge(tile, UNSURE if face.abstained else face.expression, corner, _TILE // 3)
         return tile
-
-
-def _caption(face: Face) -> str:
-    return f"{face.expression}{'?' if face.abstained else ''} {100 * face.confidence:.0f}%"

@@ -1,8 +1,10 @@
-"""Expands files, folders, patterns, addresses and standard input into images, one after another."""
+"""Expands files, folders, patterns, addresses and standard input into images; counts what is skipped."""
 
 from __future__ import annotations
 
+import codecs
 import glob
+import io
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,12 +12,101 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mien.errors import ImageError
-from mien.images import HEAD_BYTES, IMAGE_SUFFIXES, VIDEO_SUFFIXES, describe_file, image_kind
+from mien.images import HEAD_BYTES, IMAGE_SUFFIXES, MAX_FILE_BYTES, VIDEO_SUFFIXES, describe_file, image_kind
 from mien.media.addresses import LONGEST_PATH, NamedImage, resolve, scheme_of
-from mien.media.listing import read_listing
-from mien.media.skipped import SkippedFiles
 
+_HINTS = {"video": " (use mien watch)"}
+_NAMED = 3  # names that are shown of unexpected files
+
+_COUNTABLE = frozenset({"video", "ZIP", "PDF", "archive", "program", "database", "raw camera file", "web page"})
+_UNEXPECTED = frozenset({"unknown", "empty", "broken link", "raw camera file"})
+_MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+_NO_LIST = frozenset({"unknown", "text", "a web page", "an SVG drawing", "empty"})
+STANDARD_INPUT = "standard input"
 _JPEGS_IN_A_ROW = (".mjpeg", ".mjpg")  # videos that begin as an image does
+
+
+class SkippedFiles:
+    """Counts files by what they are, and keeps the first names of those whose kind is not known."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+        """What -> how many: "text", "video", "ZIP", "unknown", ..."""
+        self._names: dict[str, list[str]] = {}
+
+    def add(self, path: str, what: str) -> None:
+        """Counts one more. what: as `describe_file` returns it."""
+        kind = what.removeprefix("a ").removeprefix("an ")
+        self.counts[kind] = self.counts.get(kind, 0) + 1
+        names = self._names.setdefault(kind, [])
+        if len(names) < _NAMED:
+            names.append(Path(path).name)
+
+    def line(self) -> str:
+        """What was skipped, in one line; empty where nothing was."""
+        total = sum(self.counts.values())
+        if not total:
+            return ""
+        return f"{total:,} file{' was' if total == 1 else 's were'} skipped: {self._listed()}"
+
+    def in_brackets(self) -> str:
+        """The same as part of an error."""
+        return f" ({self._listed()})" if self.counts else ""
+
+    def _listed(self) -> str:
+        return ", ".join(self._counted(kind) for kind in sorted(self.counts, key=lambda kind: -self.counts[kind]))
+
+    def _counted(self, kind: str) -> str:
+        count = self.counts[kind]
+        counted = f"{count:,} {kind}{'s' if count > 1 and kind in _COUNTABLE else ''}{_HINTS.get(kind, '')}"
+        if kind not in _UNEXPECTED and not kind.startswith("not readable"):
+            return counted
+        names = ["".join(c if c.isprintable() else "?" for c in name) for name in self._names[kind]]
+        return f"{counted}: {', '.join(names)}{', ...' if count > len(names) else ''}"
+
+
+def read_listing(stream: BinaryIO, name: str = STANDARD_INPUT) -> Iterator[str | NamedImage]:
+    """The non-empty lines of a list, as they arrive; or the image in the stream.
+
+    A list is UTF-8 (other bytes are kept, as in file names) or UTF-16, with or without a byte order
+    mark. Quotes around a line are removed unless a file has them in its name; NUL separates like a line break (find
+    -print0). name: of the stream, in errors. Raises ImageError where it is neither.
+    """
+    buffered = stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(stream)  # type: ignore[type-var]
+    head = buffered.peek(HEAD_BYTES)[:HEAD_BYTES]
+    if image_kind(head):
+        data = buffered.read(MAX_FILE_BYTES + 1)
+        if len(data) > MAX_FILE_BYTES:
+            raise ImageError(f"{name}: has more than {MAX_FILE_BYTES / 1e6:,.0f} MB; make the image smaller")
+        yield NamedImage(name, data)
+        return
+    encoding = _encoding(head)
+    if not encoding.startswith("utf-16") and (what := describe_file(head)) not in _NO_LIST:
+        raise ImageError(f"{name}: is {what}; expected a list of paths, one a line, or an image")
+    text = io.TextIOWrapper(buffered, encoding=encoding, errors="surrogateescape", newline="\n")
+    try:
+        for line in text:
+            for piece in line.rstrip("\r\n").split("\0"):
+                if piece:
+                    yield _unquoted(piece)
+    finally:
+        text.detach()  # it would close the stream
+
+
+def _encoding(head: bytes) -> str:
+    for mark, encoding in _MARKS:
+        if head.startswith(mark):
+            return encoding
+    if len(head) >= 4 and not any(head[1:64:2]):  # letters of ASCII, each followed by a zero
+        return "utf-16-le"
+    return "utf-16-be" if len(head) >= 4 and not any(head[0:64:2]) else "utf-8"
+
+
+def _unquoted(line: str) -> str:
+    bare = line.strip()
+    if len(bare) > 2 and bare[0] == bare[-1] and bare[0] in "\"'" and not os.path.lexists(line):
+        return bare[1:-1]
+    return line
 
 
 def expand_sources(

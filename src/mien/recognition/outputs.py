@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from mien.errors import MienError, TruncatedVideoError, VideoError
 from mien.media.timeline import EventLines
-from mien.media.video.channels import Channel
+from mien.media.video.relay import Channel
 from mien.recognition.events import EventFinder
 from mien.recognition.watch import Watch, WatchStats
 from mien.results import FrameResult

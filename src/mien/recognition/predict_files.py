@@ -10,8 +10,7 @@ from mien.errors import OutputError, VideoError
 from mien.media.addresses import scheme_of
 from mien.media.grid import FaceGrid
 from mien.media.sinks import open_sink
-from mien.media.skipped import SkippedFiles
-from mien.media.sources import expand_sources, is_video_file
+from mien.media.sources import SkippedFiles, expand_sources, is_video_file
 from mien.recognition.recognizer import Recognizer
 from mien.reporting import Progress
 from mien.results.draw import AnnotatedFolder

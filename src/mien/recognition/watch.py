@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from mien.errors import ArgumentError, MienError
 from mien.files import ClosedAtExit
-from mien.media.video.channels import Channel
 from mien.media.video.frames import Frame, FrameSource
+from mien.media.video.relay import Channel
 from mien.recognition.classifier import FaceSteps
 from mien.recognition.region import Region, cut_out, moved
 from mien.recognition.scheduling import Crops

@@ -98,10 +98,8 @@ class _Http(_ReadInTime, H11Protocol):
 
     def _watch(self) -> None:
         """Runs the timer while a head is incomplete, and while a body arrives after its response was sent."""
-        self._head.stop() if self._is_working() else self._head.run(self.transport.abort)
-
-    def _is_working(self) -> bool:
-        return self.conn.their_state is not h11.IDLE and self.conn.our_state not in (h11.DONE, h11.MUST_CLOSE)
+        working = self.conn.their_state is not h11.IDLE and self.conn.our_state not in (h11.DONE, h11.MUST_CLOSE)
+        self._head.stop() if working else self._head.run(self.transport.abort)
 
 
 class _WebSocket(_ReadInTime, WebSocketsSansIOProtocol):

@@ -111,7 +111,7 @@ class VideoJobs:
     ) -> VideoState:
         """Receives the video of a request and queues it. Raises Refusal, ClientGone, after removing the upload."""
         settings = self._settings
-        if self._places >= settings.video_jobs + settings.video_queue or self._kept() >= settings.max_videos:
+        if self._places >= settings.video_jobs + settings.video_queue or len(self._folders()) >= settings.max_videos:
             message = "too many videos; try again later"
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "busy", message, retry_after=_RETRY_S)
         state = VideoState(secrets.token_urlsafe(24), owner, model)
@@ -186,9 +186,6 @@ class VideoJobs:
         with suppress(OSError):
             return [place for place in self._root.iterdir() if _ID.fullmatch(place.name)]
         return []
-
-    def _kept(self) -> int:
-        return len(self._folders())
 
     def _check_room(self, incoming: int) -> None:
         if held_bytes(self._root) + incoming > self._settings.max_video_disk_mb * 1_000_000:
@@ -277,9 +274,8 @@ class VideoJobs:
     def _clean(self) -> None:
         for folder in self._folders():
             state = self._load(folder)
-            abandoned = (
-                state is None and not is_held(folder) and _read(folder) is None
-            )  # an upload whose worker was killed
+            # An upload whose worker was killed.
+            abandoned = state is None and not is_held(folder) and _read(folder) is None
             if abandoned or (state is not None and self.removed_in_s(state) == 0):
                 remove(folder)
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import multiprocessing
 import os
 import signal
 import socket
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
 from types import FrameType
@@ -20,7 +23,6 @@ from typing import TYPE_CHECKING
 
 from mien.errors import MissingExtraError, ServingError
 from mien.exporting.web import check_web_export
-from mien.serving.logs import set_up_logs
 from mien.serving.settings import ServeSettings, read_tokens
 
 if TYPE_CHECKING:
@@ -28,8 +30,39 @@ if TYPE_CHECKING:
 
 _BACKLOG = 2048
 _SHORT_LIFE_S, _SHORT_LIVES = 10.0, 5  # give up after 5 consecutive workers that lived less than 10 s
-
 log = logging.getLogger("mien.serving")
+
+
+class _JsonLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "event": record.getMessage().partition("\n")[0],
+            **getattr(record, "details", {}),
+        }
+        return json.dumps(line)
+
+
+class _Plain(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        time = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S")
+        took = getattr(record, "details", {}).get("ms")
+        text = f"{time} {record.getMessage()}"
+        return text if took is None else f"{text}  {took} ms"
+
+
+def set_up_logs(*, json_lines: bool, quiet: bool) -> None:
+    """Configures logging of this process. quiet: warnings and errors only."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_JsonLines() if json_lines else _Plain())
+    own = logging.getLogger("mien.serving")
+    own.setLevel(logging.WARNING if quiet else logging.INFO)
+    theirs = logging.getLogger("uvicorn.error")  # its INFO lines contain URLs with their parameters
+    theirs.setLevel(logging.ERROR)
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # its warnings are about what clients send
+    for logger in (own, theirs):
+        logger.handlers, logger.propagate = [handler], False
 
 
 def serve(settings: ServeSettings, *, workers: int = 1, log_line: Callable[[str], None] = log.info) -> None:

@@ -1,19 +1,17 @@
-"""The images of a request: files of a form, base64 or data URLs in a text, or the body itself.
-
-Everything stays in memory. A request is refused as soon as it passes a limit. The format of a body is detected from its
-content where possible: many clients declare a wrong type, or none.
-"""
+"""The images of a request: files of a form, base64 or data URLs in a text, or the body itself."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote_to_bytes
 
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
 from mien.errors import ImageError
@@ -21,9 +19,10 @@ from mien.images import HEAD_BYTES, describe_file, image_kind
 from mien.media.addresses import decode_base64, read_data_url
 from mien.serving.engine import Upload
 from mien.serving.metrics import Metrics
-from mien.serving.multipart import FormParts, form_boundary
 from mien.serving.refusals import ClientGone, Refusal, bad_request, busy, too_large
 from mien.serving.settings import ServeSettings
+
+_ENCODED_NAME = re.compile(rb";\s*filename\*\s*=\s*utf-8'[^']*'([^;\s]*)", re.IGNORECASE)  # as RFC 6266 writes names
 
 _KEYS = ("images", "image", "img", "img_path", "files", "file")  # of JSON, and fields of forms
 _HOW_TO_SEND = (
@@ -37,6 +36,82 @@ _FORM = re.compile(rb"--([^\r\n]{1,70})\r\nContent-", re.IGNORECASE)  # the begi
 _MOST_VALUES = 10_000  # of JSON: 32 MB of empty lists would take a gigabyte when parsed
 _MOST_PARTS = 1000  # of a form
 _KINDS = {dict: "an object", list: "a list", bool: "true or false", type(None): "null"}
+
+
+def form_boundary(content_type: str) -> bytes | None:
+    """Returns the boundary of a multipart body, empty if it is missing. None: the body is not multipart."""
+    kind, options = parse_options_header(content_type)
+    return options.get(b"boundary", b"") if kind.startswith(b"multipart/") else None
+
+
+class FormParts:
+    """Reads a body in chunks: `take` each chunk, then call `end`."""
+
+    def __init__(
+        self,
+        boundary: bytes,
+        *,
+        begin: Callable[[str, str | None], bool],
+        data: Callable[[bytes], None],
+    ) -> None:
+        """begin: called with a field's name, and the declared name of its file, which may be empty; None: no file.
+
+        Returns whether `data` gets the bytes of the part. data: called with each chunk of them. Both may raise Refusal.
+        Raises Refusal for an invalid boundary.
+        """
+        self._begin_part, self._data = begin, data
+        self._header, self._value, self._disposition = bytearray(), bytearray(), b""
+        self._is_wanted = self._ended = False
+        if not boundary:
+            raise _damaged()
+        try:
+            self._parser = MultipartParser(
+                boundary,
+                {
+                    "on_part_begin": lambda: setattr(self, "_disposition", b""),
+                    "on_part_data": self._add,
+                    "on_header_field": lambda data, start, end: self._header.extend(data[start:end]),
+                    "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
+                    "on_header_end": self._end_header,
+                    "on_headers_finished": self._end_headers,
+                    "on_end": lambda: setattr(self, "_ended", True),
+                },
+            )
+        except FormParserError:
+            raise _damaged() from None
+
+    def take(self, data: bytes) -> None:
+        """Parses the next chunk of the body. Raises Refusal."""
+        try:
+            self._parser.write(data)
+        except FormParserError:
+            raise _damaged() from None
+
+    def end(self) -> None:
+        """Ends the body. Raises Refusal if the final boundary is missing."""
+        if not self._ended:
+            raise _damaged()
+
+    def _end_header(self) -> None:
+        if self._header.lower() == b"content-disposition":
+            self._disposition = bytes(self._value)
+        self._header, self._value = bytearray(), bytearray()
+
+    def _end_headers(self) -> None:
+        _, options = parse_options_header(self._disposition)
+        filename = options.get(b"filename")
+        if filename is None and (encoded := _ENCODED_NAME.search(self._disposition)):
+            filename = unquote_to_bytes(encoded[1])
+        name = None if filename is None else filename.decode("utf-8", errors="replace")
+        self._is_wanted = self._begin_part(options.get(b"name", b"").decode("utf-8", errors="replace"), name)
+
+    def _add(self, data: bytes, start: int, end: int) -> None:
+        if self._is_wanted:
+            self._data(bytes(data[start:end]))
+
+
+def _damaged() -> Refusal:
+    return bad_request("bad_multipart", "the multipart body is damaged or cut off")
 
 
 class UploadMemory:
@@ -140,11 +215,8 @@ def _of_form(body: bytes, boundary: bytes, max_files: int) -> list[Upload]:
     if files:
         named = [(name or f"image {number}", data) for number, (name, data) in enumerate(files)]
         return [Upload(name, _image_in(data) or data) for name, data in named]
-    return _decoded([data for field, _, data in read if _is_image_field(field, data)], max_files)
-
-
-def _is_image_field(name: str, data: bytes) -> bool:
-    return _INDEX.sub("", name) in _KEYS or image_kind(data[:HEAD_BYTES]) is not None
+    images = [d for field, _, d in read if _INDEX.sub("", field) in _KEYS or image_kind(d[:HEAD_BYTES])]
+    return _decoded(images, max_files)
 
 
 def _decoded(items: Sequence[bytes], max_files: int) -> list[Upload]:

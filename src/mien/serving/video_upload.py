@@ -9,26 +9,15 @@ from pathlib import Path
 
 from starlette.requests import ClientDisconnect, Request
 
-from mien.serving.multipart import FormParts, form_boundary
+from mien.images import describe_file, image_kind
 from mien.serving.refusals import ClientGone, Refusal, bad_request, too_large
 from mien.serving.settings import ServeSettings
-from mien.serving.uploads import check_encoding
+from mien.serving.uploads import FormParts, check_encoding, form_boundary
 from mien.serving.video_work import ACCEPTED
 
 _HEAD = 1024  # bytes from which the format is detected
 _PIECE = 1 << 20  # bytes per write
 _CHECK_EVERY = 16 << 20  # bytes between two checks of disk space
-_ANYWHERE = (
-    b"\x1a\x45\xdf\xa3",
-    b"OggS",
-    b"FLV\x01",
-    b"\x30\x26\xb2\x75\x8e\x66\xcf\x11",
-    b"DKIF",
-    b"YUV4MPEG2",
-    b"GIF8",
-)
-_MPEG = (b"\x00\x00\x01", b"\x00\x00\x00\x01", b"\xff\xd8\xff")  # MPEG, bare H.264 and H.265; MJPEG
-_ATOMS = {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}  # possible first atoms of MP4 and MOV
 
 
 async def receive_video(
@@ -77,15 +66,10 @@ async def receive_video(
 
 def looks_like_video(head: bytes) -> bool:
     """Whether a file may be a video. head: its first 1024 bytes, or all of a smaller file."""
-    return (
-        head.startswith(_ANYWHERE)
-        or head.startswith(_MPEG)
-        or (head[4:8] in _ATOMS and head[8:12] != b"avif")
-        or _is_animated(head)
-        or (head[:4] == b"RIFF" and head[8:12] == b"AVI ")
-        or (head[:1] == b"G" and head[188:189] == b"G")  # packets of a transport stream
-        or (head[4:5] == b"G" and head[196:197] == b"G")  # with time codes, as written by cameras
-    )
+    kind = image_kind(head)
+    if kind:  # MJPEG begins as a JPEG does
+        return kind in ("GIF", "JPEG") or _is_animated(head)
+    return describe_file(head) in ("a video", "sound or video") or head.startswith(b"\0\0\1")  # bare MPEG
 
 
 def _is_animated(head: bytes) -> bool:
@@ -94,7 +78,7 @@ def _is_animated(head: bytes) -> bool:
         return b"acTL" in head
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return head[12:16] == b"VP8X" and bool(head[20] & 2)
-    return head[4:12] == b"ftypavif" and b"avis" in head[: int.from_bytes(head[:4])]
+    return head[4:8] == b"ftyp" and b"avis" in head[: int.from_bytes(head[:4])]
 
 
 def _over(settings: ServeSettings) -> Refusal:

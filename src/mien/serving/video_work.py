@@ -102,9 +102,9 @@ def check_upload(order: Order) -> None:
     import av
 
     from mien.errors import VideoError
-    from mien.media.video.animations import open_animation
     from mien.media.video.decoding import VideoDecoder, open_container
     from mien.media.video.files import as_truncated
+    from mien.media.video.image_frames import open_animation
 
     place = Path(order.folder, UPLOAD)
     try:

@@ -120,7 +120,7 @@ def test_import_as_another_layout(toy, tmp_path, as_):
 
 
 def test_an_import_as_folders_that_was_killed_goes_on(toy, tmp_path, monkeypatch):
-    import mien.data.writing.source
+    import mien.data.export
 
     class Killed(BaseException):
         pass
@@ -129,7 +129,7 @@ def test_an_import_as_folders_that_was_killed_goes_on(toy, tmp_path, monkeypatch
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(mien.data.writing.source, "export_dataset", killed)
+        patch.setattr(mien.data.export, "export_dataset", killed)
         with pytest.raises(Killed):
             import_dataset(toy, tmp_path / "out", as_="folders")
     with pytest.raises(OutputError, match=r"unfinished work .* add --resume"):

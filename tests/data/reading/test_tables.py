@@ -10,7 +10,7 @@ import pytest
 
 from mien.data.arrays import write_arrays
 from mien.data.readers import open_dataset, open_source, read_dataset
-from mien.data.reading.fer2013 import ferplus_to_eight
+from mien.data.reading.ferplus import ferplus_to_eight
 from mien.data.reading.label_reading import LabelChoice
 from mien.data.reading.pixel_tables import pixels_of
 from mien.data.reading.reading import Choices

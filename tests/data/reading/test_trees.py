@@ -158,12 +158,12 @@ def test_grey_images_stay_grey(tmp_path):
 
 
 def test_large_images_come_in_small_chunks(tmp_path, monkeypatch):
-    from mien.data.reading import image_files
+    from mien.data.reading import sources
 
     put(tmp_path, *(f"happy/{i:03}.png" for i in range(100)))
     whole = list(open_source(tmp_path).chunks())
     assert len(whole) == 1
-    monkeypatch.setattr(image_files, "CHUNK_BYTES", 1000)
+    monkeypatch.setattr(sources, "CHUNK_BYTES", 1000)
     chunks = list(open_source(tmp_path).chunks())
     assert len(chunks) > 5
     assert sum(c.consumed for c in chunks) == 100

@@ -5,11 +5,12 @@ from __future__ import annotations
 import typer
 
 from mien.cli.data.auditing import audit, drop
+from mien.cli.data.augment import augment
 from mien.cli.data.cropping import crop, screen
 from mien.cli.data.dedupe import dedupe
 from mien.cli.data.exporting import export, split
 from mien.cli.data.importing import import_
-from mien.cli.data.looking import augment, explore, info
+from mien.cli.data.looking import explore, info
 
 app = typer.Typer(
     name="data",

@@ -1,17 +1,15 @@
-"""`mien data explore`, `info` and `augment`: show a data set before training."""
+"""`mien data explore` and `mien data info`: show a data set before training."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli.completion import complete_recipe
 from mien.cli.exit_codes import NOT_ALL_READ
 from mien.cli.output_options import DataSet, Quiet, Seed, TableOrJson, out_option, warn
-from mien.training.installed import require_training
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -20,17 +18,6 @@ if TYPE_CHECKING:
     from mien.data.info import DatasetInfo
 
 _SHOWN = 10  # lines on what was left out; sizes; problems
-
-_Level = Annotated[
-    Literal["low", "mid", "high"] | None,
-    typer.Option(help="How strong. [default: all three, unless a recipe is given]"),
-]
-_ShownRecipe = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME", help="Show what this recipe does: a name, or a TOML file.", autocompletion=complete_recipe
-    ),
-]
 
 
 def explore(
@@ -51,7 +38,7 @@ def explore(
     from mien.files import require_apart
 
     require_apart(source, out)
-    dataset, left_out = _open(source)
+    dataset, left_out = open_counted(source)
     with progress_bar("explore", unit="images", quiet=quiet) as progress:
         page = library.explore(dataset, out, seed=seed, per_class=per_class, progress=progress)
     typer.echo(str(page))
@@ -82,40 +69,7 @@ def info(
         _print_info(found)
 
 
-def augment(
-    source: DataSet,
-    out: Annotated[Path, out_option("The image to write, a PNG.")],
-    level: _Level = None,
-    recipe: _ShownRecipe = None,
-    faces: Annotated[int, typer.Option(min=1, max=100, help="How many faces, one to a row.")] = 4,
-    views: Annotated[int, typer.Option(min=1, max=50, help="How many changed views of each.")] = 9,
-    seed: Seed = 0,
-) -> None:
-    """Draw faces beside their changed views, exactly as training would change them.
-
-    Each row begins with the face as it is.
-
-    Examples:
-
-    - `mien data augment data/fer2013 --out levels.png`
-    - `mien data augment data/fer2013 --level high --out high.png`
-    - `mien data augment data/fer2013 --recipe mien-small --out mien-small.png`
-    """
-    from mien.errors import OutputError
-    from mien.files import require_apart
-
-    require_training("augmentation")
-    from mien.training.preview import write_preview
-
-    if out.suffix.lower() != ".png":
-        raise OutputError(f"{out}: is no name of a PNG; expected one that ends in .png")
-    require_apart(source, out)
-    dataset, _ = _open(source)
-    write_preview(dataset, out, level=level, recipe=recipe, faces=faces, views=views, seed=seed)
-    typer.echo(str(out))
-
-
-def _open(source: Path) -> tuple[Dataset, int]:
+def open_counted(source: Path) -> tuple[Dataset, int]:
     """The data set, and how many records of it could not be read; the first of those are named on standard error."""
     from mien.data.readers import open_dataset
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import math
 import re
@@ -13,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from mien.data.dataset import split_rank
 from mien.data.reading.folders import split_of
-from mien.data.reading.image_files import Box, ImageFiles, Record
 from mien.data.reading.image_paths import ImagePaths, paths_of
 from mien.data.reading.label_reading import Labels, plain
 from mien.data.reading.published import without_repeats
-from mien.data.reading.reading import Found, Reading, Scan, split_words
+from mien.data.reading.reading import Found, Scan
+from mien.data.reading.sources import Box, Record, found_files
 from mien.data.reading.text_tables import TextTable, open_text_table
 from mien.data.reading.trees import Tree, split_named
 from mien.errors import DataError
@@ -102,23 +102,18 @@ def find_affectnet(scan: Scan) -> Found | None:
             records.append(Record(name, split, "", (math.nan,) * 2 if moods else ()))
     if not records:
         return None
-    records.sort(key=lambda r: ("train", "validation", "test", "").index(r.split))
+    records.sort(key=lambda r: split_rank(r.split))
     labels = scan.labels([str(i) for i in range(8)], str(scan.root), order="affectnet")
     keys = {_key(r.name) for r in records}
     used = {name for (key, _), name in files.items() if key in keys}
-    stamp = hashlib.blake2b(" ".join(scan.tree.stamp(name) for name in sorted(used)).encode(), digest_size=16)
-    source = ImageFiles(
-        scan.tree, records, labels, "AffectNet", dict(_MOODS) if moods else {},
-        _Annotations(files, labels, moods), stamp.hexdigest(),
-    )  # fmt: skip
-    return Found(source, _reading("AffectNet", "annotations/*_exp.npy", labels, splits, moods), used)
+    return found_files(scan, records, labels, "AffectNet", "annotations/*_exp.npy", splits=splits, notes=_notes(moods),
+                       used=used, extra=_MOODS if moods else {},
+                       complete=_Annotations(files, labels, moods))  # fmt: skip
 
 
-def _reading(title: str, source: str, labels: Labels, splits: Mapping[str, str], moods: bool, *more: str) -> Reading:
+def _notes(moods: bool) -> list[str]:
     notes = ["images of AffectNet's 8 and above (none, uncertain, no face) show no expression; they are left out"]
-    if moods:
-        notes.append("valence and arousal are kept as columns")
-    return Reading(title, source, labels, split_words(splits), (*notes, *more))
+    return [*notes, "valence and arousal are kept as columns"] if moods else notes
 
 
 # Lists
@@ -157,13 +152,13 @@ def find_affectnet_lists(scan: Scan, only: str = "") -> Found | None:
         reason = records[0].wrong if records else "it is empty"
         raise DataError(f"{where}: none of its images can be used ({reason})")
     used = {t.name for t in named}
-    stamp = " ".join(scan.tree.stamp(name) for name in sorted(used))
-    notes = [] if splits else [f"{where} names no split: its labels may be a machine's (automatically annotated)"]
-    title = "AffectNet with lists"
-    source = ImageFiles(lists[0][1].tree, records, labels, title, columns, stamp=stamp)
     names = ", ".join(sorted(used))
-    reading = _reading(title, f"column 'expression' of {names}", labels, splits, bool(columns), *notes)
-    return Found(source, reading, used, f"is not named in {names}")
+    notes = _notes(bool(columns))
+    if not splits:
+        notes.append(f"{where} names no split: its labels may be a machine's (automatically annotated)")
+    return found_files(scan, records, labels, "AffectNet with lists", f"column 'expression' of {names}", splits=splits,
+                       notes=notes, used=used, stray=f"is not named in {names}", tree=lists[0][1].tree,
+                       extra=columns)  # fmt: skip
 
 
 def _stem(name: str) -> str:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from mien.data.reading.annotations import NO_IMAGE, Annotated, Mark, bounds, floats, folder_of
+from mien.data.reading.annotations import NO_FACE, NO_IMAGE, Annotated, Mark, bounds, floats, folder_of
 from mien.data.reading.reading import Found, Scan
 from mien.data.reading.trees import printable
 from mien.errors import DataError
@@ -88,13 +88,10 @@ def _read_coco(gathered: Annotated, file: str, data: Mapping[str, Any]) -> list[
     for number, image in enumerate(dicts(data["images"]), start=1):
         written, key = text_of(image.get("file_name")), text_of(image.get("id"))
         where = f"{file}, image {key or number}"
-        name = gathered.images.find(written, folder_of(file), split)
         if not key or key in seen:
             gathered.wrong(where, f"the id {key or 'is missing'}; expected one of its own for each image", split)
-        elif name is None:
-            gathered.wrong(where, f"'{written[:100]}': {NO_IMAGE}", split)
         else:
-            gathered.add(name, split or gathered.split_of(name), marks[key])
+            gathered.place(written, file, split, where, marks[key])
         seen.add(key)
     return list(categories.values())
 
@@ -194,8 +191,7 @@ def _read_labels_json(gathered: Annotated, file: str, data: Mapping[str, Any]) -
         found = True
         several = isinstance(target, list)
         marks = [_fiftyone_mark(one, classes, where) for one in (target if several else [target]) if one is not None]
-        why = {} if several else {"why_none": NO_LABEL_YET}
-        gathered.add(name, split or gathered.split_of(name), marks, **why)
+        gathered.add(name, split or gathered.split_of(name), marks, NO_FACE if several else NO_LABEL_YET)
     if found:
         gathered.used.add(file)
     return found
@@ -228,19 +224,15 @@ def _read_samples_json(gathered: Annotated, file: str, samples: list[dict[str, A
         where = f"{file}, sample {number}"
         splits = [t for t in texts_of(sample.get("tags")) if gathered.scan.choices.split(t)]
         split = gathered.split_word(splits[0]) if len(splits) == 1 else gathered.split_of(file)
-        written = text_of(sample.get("filepath"))
-        name = gathered.images.find(written, folder_of(file), split, inner="data/")
         label = sample.get(field)
-        if name is None:
-            gathered.wrong(where, f"'{written[:100]}': {NO_IMAGE}", split)
-        elif len(splits) > 1:
+        if len(splits) > 1:
             gathered.wrong(where, f"has the tags {', '.join(splits)}; expected one split")
-        else:
-            several = isinstance(label, dict) and label.get("_cls") == "Detections"
-            ones = dicts(label.get("detections")) if several and label else [label]
-            marks = [_fiftyone_mark(one, [], where) for one in ones if one is not None]
-            why = {} if several else {"why_none": NO_LABEL_YET}
-            gathered.add(name, split or gathered.split_of(name), marks, **why)
+            continue
+        several = isinstance(label, dict) and label.get("_cls") == "Detections"
+        ones = dicts(label.get("detections")) if several and label else [label]
+        marks = [_fiftyone_mark(one, [], where) for one in ones if one is not None]
+        why = NO_FACE if several else NO_LABEL_YET
+        gathered.place(text_of(sample.get("filepath")), file, split, where, marks, why, inner="data/")
     return True
 
 

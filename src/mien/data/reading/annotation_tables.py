@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mien.data.reading.annotation_json import NO_LABEL_YET, listed
-from mien.data.reading.annotations import NO_IMAGE, Annotated, Mark, floats, folder_of
+from mien.data.reading.annotations import Annotated, Mark, floats
 from mien.data.reading.reading import Found, Scan
 from mien.data.reading.text_tables import TextTable, open_text_table
 
@@ -38,21 +38,15 @@ def find_tables(scan: Scan) -> Found | None:
 
 def _read_boxes(gathered: Annotated, table: TextTable) -> None:
     split, places = _start(gathered, table), [table.columns.index(key) for key in ("filename", "class", *_BOX)]
-    faces: dict[str, list[Mark]] = {}
     for number, cells in table.rows():
         where = f"{table.name}:{number}"
         written, label, *corners = [cells[i] if i < len(cells) else "" for i in places]
-        image = _image(gathered, table, written, where, split)
         box = floats(corners)
-        if image is None:
-            continue
-        marks = faces.setdefault(image, [])
         if box is None or not label:
-            marks.append(Mark("", wrong=f"its box is {', '.join(corners)[:60]}, its class '{label[:40]}'", where=where))
+            mark = Mark("", wrong=f"its box is {', '.join(corners)[:60]}, its class '{label[:40]}'", where=where)
         else:
-            marks.append(Mark(label, (box[0], box[1], box[2], box[3])))
-    for image, marks in faces.items():
-        gathered.add(image, split or gathered.split_of(image), marks)
+            mark = Mark(label, (box[0], box[1], box[2], box[3]))
+        gathered.place(written, table.name, split, where, [mark])
 
 
 def _read_hot(gathered: Annotated, table: TextTable) -> None:
@@ -60,10 +54,7 @@ def _read_hot(gathered: Annotated, table: TextTable) -> None:
     classes = table.first[1:]
     for number, cells in table.rows():
         where = f"{table.name}:{number}"
-        image = _image(gathered, table, cells[0], where, split)
-        if image is None:
-            continue
-        gathered.add(image, split or gathered.split_of(image), _hot_marks(cells[1:], classes, where), NO_LABEL_YET)
+        gathered.place(cells[0], table.name, split, where, _hot_marks(cells[1:], classes, where), NO_LABEL_YET)
 
 
 def _hot_marks(cells: Sequence[str], classes: Sequence[str], where: str) -> list[Mark]:
@@ -76,10 +67,3 @@ def _hot_marks(cells: Sequence[str], classes: Sequence[str], where: str) -> list
 def _start(gathered: Annotated, table: TextTable) -> str:
     gathered.used.add(table.name)
     return gathered.split_of_list(table.name)
-
-
-def _image(gathered: Annotated, table: TextTable, written: str, where: str, split: str) -> str | None:
-    image = gathered.images.find(written, folder_of(table.name), split)
-    if image is None:
-        gathered.wrong(where, f"'{written[:100]}': {NO_IMAGE}", split)
-    return image

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from mien.data.reading.annotation_json import listed
-from mien.data.reading.annotations import NO_IMAGE, Annotated, Mark, bounds, floats, folder_of
+from mien.data.reading.annotations import Annotated, Mark, bounds, floats, folder_of
 from mien.data.reading.reading import Found, Scan
 from mien.data.reading.trees import suffix_of
 from mien.errors import DataError
@@ -139,13 +139,9 @@ def _read_cvat(gathered: Annotated, file: str, root: Element) -> None:
         subset = image.get("subset") or ""
         split = gathered.split_word(subset) if gathered.scan.choices.split(subset) is not None else ""
         split = split or gathered.split_of_list(file)
-        written = image.get("name") or ""
-        name = gathered.images.find(written, folder_of(file), split)
-        if name is None:
-            gathered.wrong(f"{file}, image {image.get('id')}", f"'{written[:100]}': {NO_IMAGE}", split)
-            continue
         where = f"{file}, image {image.get('id')}"
-        gathered.add(name, split or gathered.split_of(name), _cvat_marks(gathered, image, where, unread))
+        marks = _cvat_marks(gathered, image, where, unread)
+        gathered.place(image.get("name") or "", file, split, where, marks)
     for tag, count in unread.items():
         gathered.notes.append(f"{count:,} marks of the kind {tag} in {file} are not read")
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from mien.data.reading.image_files import Box, ImageFiles, Record
 from mien.data.reading.label_reading import is_no_label
-from mien.data.reading.reading import Found, Reading, Scan, split_words
+from mien.data.reading.reading import Found, Scan
+from mien.data.reading.sources import Box, Record, found_files
 from mien.data.reading.trees import CONTAINERS, Tree, leads_out, printable, split_named
 from mien.errors import DataError
 from mien.labels import EIGHT, canonical
@@ -196,6 +196,16 @@ class Annotated:
         old.split = old.split or split
         old.marks += tuple(mark for mark in new if mark not in old.marks)
 
+    def place(
+        self, written: str, file: str, split: str, where: str, marks: Iterable[Mark], why: str = NO_FACE, **how: Any
+    ) -> None:
+        """`add` for the image that a path in an annotation file means, or a problem. how: as in `ImageNames.find`."""
+        name = self.images.find(written, folder_of(file), split, **how)
+        if name is None:
+            self.wrong(where, f"'{written[:100]}': {NO_IMAGE}", split)
+        else:
+            self.add(name, split or self.split_of(name), marks, why)
+
     def wrong(self, where: str, reason: str, split: str = "") -> None:
         """A problem: a place in a file, and what is wrong there."""
         self.problems.append(Record(where, split, wrong=reason))
@@ -237,13 +247,11 @@ class Annotated:
         written |= {name for name in also if canonical(name) in EIGHT and canonical(name) not in held}
         labels = self.scan.labels(written, str(self.scan.root), **known)
         records += self.problems
-        used = self.used | set(self._marked)
-        stamp = " ".join(self.scan.tree.stamp(name) for name in sorted(self.used))
-        source = ImageFiles(
-            self.images.tree, records, labels, self.title, stamp=stamp, fractions=self.fractions
-        )  # fmt: skip
-        reading = Reading(self.title, labels_from, labels, split_words(self.splits), self._notes(records))
-        return Found(source, reading, used, "has no label: no file of annotations names it")
+        found = found_files(self.scan, records, labels, self.title, labels_from, splits=self.splits,
+                            notes=self._notes(records), used=self.used, tree=self.images.tree,
+                            stray="has no label: no file of annotations names it",
+                            fractions=self.fractions)  # fmt: skip
+        return replace(found, used=self.used | set(self._marked))
 
     def _is_stray(self, expressions: Collection[str]) -> bool:
         """Whether the images are class folders, and few of them have an expression in what was read."""

@@ -10,15 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.dataset import text_column
-from mien.data.reading.array_roles import Named, named_array, short_split
-from mien.data.reading.array_stores import SUFFIXES, StoredArray, stored_arrays
+from mien.data.dataset import split_rank, text_column
 from mien.data.reading.class_names import names_in
-from mien.data.reading.fer2013 import vote_columns
-from mien.data.reading.image_files import column_name
-from mien.data.reading.pixel_arrays import axes_of, image_of, scale_of
+from mien.data.reading.ferplus import vote_columns
+from mien.data.reading.pixels import axes_of, image_of, scale_of
 from mien.data.reading.reading import Found, Scan
-from mien.data.reading.rows import Coded, Written, found_rows
+from mien.data.reading.sources import Coded, Written, column_name, found_rows
+from mien.data.reading.stored_arrays import SUFFIXES, Named, StoredArray, named_array, short_split, stored_arrays
 from mien.data.reading.text_tables import open_text_table
 from mien.data.reading.trees import suffix_of
 from mien.errors import DataError, MissingExtraError
@@ -141,8 +139,7 @@ def _found(scan: Scan, arrays: Sequence[Named]) -> Found:
     parts, notes = _parts(scan, arrays)
     names_used = {a.file for part in parts for a in (part.images, part.labels, part.votes) if a}
     where = str(scan.root) if len(names_used) > 1 else scan.tree.where(next(iter(names_used)))
-    order = {"train": 0, "validation": 1, "test": 2, "": 3}
-    parts.sort(key=lambda part: order[_split(scan, part.word)])
+    parts.sort(key=lambda part: split_rank(_split(scan, part.word)))
     written = [_labels_of(part) for part in parts]
     declared, names_file = _declared(scan, arrays)
     further, manifest = _further(scan, parts, written, declared)
@@ -152,9 +149,9 @@ def _found(scan: Scan, arrays: Sequence[Named]) -> Found:
     labels = Coded.of([text for texts in written for text in texts])
     of_one_hot = [str(i) for part in parts for i in range(_width(part.labels))]
     labels = Coded([*labels.values, *(set(of_one_hot) - set(labels.values))], labels.codes)
-    words = [_split(scan, part.word) and part.word for part in parts]
+    # `tr` and its like are written out: they mean nothing elsewhere.
+    words = [part.word if scan.choices.split(part.word) else _split(scan, part.word) for part in parts]
     splits = Coded(words, np.repeat(np.arange(len(parts)), [part.count for part in parts]))
-    splits = _long_words(scan, splits)
     wrong = {i: "has several classes; expected one" for i, t in enumerate(labels.codes) if labels.values[t] == _SEVERAL}
     labels = Coded(["" if value == _SEVERAL else value for value in labels.values], labels.codes)
     rows = Written(sources, labels, splits, "split", declared, further=further, wrong=wrong)
@@ -176,12 +173,6 @@ def _called(array: StoredArray) -> str:
 
 def _split(scan: Scan, word: str) -> str:
     return scan.choices.split(word) or short_split(word) or ""
-
-
-def _long_words(scan: Scan, splits: Coded) -> Coded:
-    """Splits with `tr` and its like written out, which mean nothing elsewhere."""
-    return Coded([word if scan.choices.split(word) is not None else _split(scan, word) for word in splits.values],
-                 splits.codes)  # fmt: skip
 
 
 def _parts(scan: Scan, arrays: Sequence[Named]) -> tuple[list[_Part], list[str]]:
@@ -389,6 +380,3 @@ def _manifest_rows(
             return None
         rows += of_split
     return rows
-
-
-__all__ = ["SUFFIXES", "find_arrays", "read_arrays"]

@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from mien.data.reading.image_files import ImageFiles, Record
+from mien.data.dataset import split_rank
 from mien.data.reading.lists import splits_beside, unread_lists
-from mien.data.reading.reading import Found, Reading, Scan, split_words
+from mien.data.reading.reading import Found, Scan
+from mien.data.reading.sources import Record, found_files
 from mien.data.reading.trees import CONTAINERS, is_train_and_validation, split_named
 from mien.errors import DataError
 from mien.labels import EIGHT, canonical
@@ -103,12 +104,10 @@ def find_folders(scan: Scan, *, own_classes: bool) -> Found | None:
         notes.append(f"the folders {shown} are kept as the column identity, as people: they stay together when "
                      "splits are made")  # fmt: skip
     title = "class folders with splits" if any(walk.splits.values()) else "class folders without splits"
-    reading = Reading(title, "the folders' names", labels, split_words(walk.splits), tuple(notes))
-    order = {"train": 0, "validation": 1, "test": 2}
-    records.sort(key=lambda r: order.get(r.split, 3))  # stable: files of a split stay in their order
-    stamp = " ".join(scan.tree.stamp(name) for name in sorted(used))
-    source = ImageFiles(scan.tree, records, labels, title, columns, stamp=stamp)
-    return Found(source, reading, used, stray=_stray(walk))
+    records.sort(key=lambda r: split_rank(r.split))  # stable: files of a split stay in their order
+    stray = "lies in no folder of a split and a class" if walk.splits else "lies in no class folder"
+    return found_files(scan, records, labels, title, "the folders' names", splits=walk.splits, notes=notes, used=used,
+                       stray=stray, extra=columns)  # fmt: skip
 
 
 def find_loose(scan: Scan) -> Found | None:
@@ -131,9 +130,7 @@ def find_loose(scan: Scan) -> Found | None:
             f"no labels: the folders {shown} are not read as classes; --labels {folders[0]}=NAME,... says they are"
         ]
     notes += unread_lists(scan)
-    return Found(
-        ImageFiles(scan.tree, records, labels, title), Reading(title, "", labels, split_words(splits), tuple(notes))
-    )
+    return found_files(scan, records, labels, title, "", splits=splits, notes=notes)
 
 
 def node_of(images: Sequence[str], folders: Sequence[str]) -> Node:
@@ -181,8 +178,10 @@ def _descend(walk: _Walk, node: Node, path: str, above: Placed, own: bool) -> No
     children = node.filled()
     splits = {name: split for name in node.folders if (split := split_of(walk.scan, name)) is not None}
     both = {name: _split_and_class(walk.scan, name) for name in children}
-    of_above = {above.split and split_of(walk.scan, above.split)}
-    if not above.label and both and all(both.values()) and (not above.split or _splits_in(walk, both) == of_above):
+    agree = not above.split or {split_of(walk.scan, pair[0]) for pair in both.values() if pair} == {
+        split_of(walk.scan, above.split)
+    }
+    if not above.label and both and all(both.values()) and agree:
         _place_both(walk, node, both, above)
     elif splits and not above.split and not (above.label and set(children) - set(splits)):
         _descend_splits(walk, node, splits, path, above, own)
@@ -267,10 +266,6 @@ def _of_one_class(walk: _Walk, node: Node, path: str, label: str) -> Iterator[st
             walk.misplaced.append(f"{path}{name}")
         else:
             yield from _of_one_class(walk, child, f"{path}{name}/", label)
-
-
-def _splits_in(walk: _Walk, both: Mapping[str, tuple[str, str] | None]) -> set[str | None]:
-    return {split_of(walk.scan, pair[0]) for pair in both.values() if pair}
 
 
 def _place_both(walk: _Walk, node: Node, both: Mapping[str, tuple[str, str] | None], above: Placed) -> None:
@@ -376,7 +371,3 @@ def _check_splits(walk: _Walk) -> None:
     if unknown:
         raise DataError(f"{walk.scan.root}: no split '{sorted(unknown)[0]}', which --split-map names; it has "
                         f"{', '.join(walk.splits) or 'none'}")  # fmt: skip
-
-
-def _stray(walk: _Walk) -> str:
-    return "lies in no folder of a split and a class" if walk.splits else "lies in no class folder"

@@ -12,9 +12,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from mien.data.reading.annotation_json import NO_LABEL_YET, dicts, json_with, listed, text_of, texts_of
 from mien.data.reading.annotations import NO_FACE, NO_IMAGE, Annotated, Mark, bounds, floats, folder_of
-from mien.data.reading.image_files import Box
 from mien.data.reading.list_columns import LABEL_COLUMNS
 from mien.data.reading.reading import Found, Scan
+from mien.data.reading.sources import Box
 from mien.data.reading.text_tables import open_text_table
 from mien.data.reading.trees import suffix_of
 from mien.errors import DataError

@@ -11,9 +11,9 @@ from mien.data.reading.annotation_json import find_coco, find_fiftyone, find_lab
 from mien.data.reading.annotation_tables import find_tables
 from mien.data.reading.annotation_xml import find_cvat, find_voc
 from mien.data.reading.array_files import find_arrays, read_arrays
-from mien.data.reading.array_stores import HDF5_SUFFIXES
 from mien.data.reading.arrow_tables import SUFFIXES
-from mien.data.reading.ferplus_images import find_ferplus
+from mien.data.reading.arrow_tables import SUFFIXES as TABLE_SUFFIXES
+from mien.data.reading.ferplus import find_ferplus
 from mien.data.reading.folders import find_folders, find_loose
 from mien.data.reading.label_studio import find_label_studio
 from mien.data.reading.lists import LIST_SUFFIXES, find_lists, find_manifest, find_one_list, why_unread
@@ -22,22 +22,118 @@ from mien.data.reading.parquet import find_parquet, read_parquet
 from mien.data.reading.pixel_tables import find_fer2013, find_pixel_table, holds_pixels, read_pixel_table
 from mien.data.reading.published import find_ck_plus, find_expw, find_raf_db, find_raf_folders
 from mien.data.reading.reading import Found, Layout, Scan
-from mien.data.reading.refused import (
-    PICKLE,
-    PICKLES,
-    is_pickle,
-    refuse_clips,
-    refuse_containers,
-    refuse_masks,
-    refuse_pickle,
-    refuse_records,
-)
-from mien.data.reading.trees import Folder, suffix_of
+from mien.data.reading.stored_arrays import HDF5_SUFFIXES
+from mien.data.reading.stored_arrays import SUFFIXES as ARRAY_SUFFIXES
+from mien.data.reading.trees import Folder, split_named, suffix_of
 from mien.data.reading.webdataset import find_webdataset
 from mien.data.reading.yolo import find_yolo
 from mien.errors import DataError
 from mien.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from mien.signatures import describe_file
+
+PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".joblib")
+PICKLE = "is a pickle, which can run code; save it as .npz"
+
+_FEW_IMAGES, _FEW_ARRAYS = 10, 50
+"""At most 10 images may be banners beside the data set; more than 50 arrays hold a single image each."""
+
+_MASKS = {"masks", "mask", "segmentation", "segmentationclass", "segmentationobject", "seg"}
+_IMAGES = {"images", "image", "imgs", "img", "jpegimages"}
+_SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers")
+_COLUMNS = {"image Parquet", "arrays", "WebDataset", "a CSV of images", "FER2013", "folders that mien exported"}
+"""The titles of layouts with columns that are no lists of image files."""
+LISTS = (find_raf_db, find_affectnet_lists, find_expw, find_ferplus)
+"""Published lists that a user may name alone."""
+ANNOTATIONS = (find_coco, find_labelme, find_fiftyone, find_label_studio, find_cvat, find_voc, find_tables)
+"""Files of annotations that a user may name alone; the images are in their folder."""
+PACKED = {
+    "a ZIP": "unpack it, and give the folder",
+    "an archive": "unpack it, and give the folder",
+    "a Parquet file": "end its name in .parquet",
+    "an HDF5 file": "end its name in .h5",
+    "a NumPy array": "end its name in .npy",
+}
+"""Files that may hold a data set though their names do not say so, by `describe_file`, and what to do with them."""
+
+
+def refuse_containers(scan: Scan) -> Found | None:
+    """Raises DataError, or MissingExtraError, for the first file that may hold the data; None where none does."""
+    if len(scan.images) > _FEW_IMAGES:
+        return None
+    tables = scan.with_suffix(*TABLE_SUFFIXES)
+    if tables:
+        return read_parquet(scan, *tables)
+    arrays = scan.with_suffix(*ARRAY_SUFFIXES)
+    if len(arrays) > _FEW_ARRAYS:
+        raise DataError(f"{scan.root}: {len(arrays):,} files of arrays such as {arrays[0]}; expected one array of all "
+                        "images and one of all labels")  # fmt: skip
+    if arrays:
+        return read_arrays(scan, *arrays)
+    for name in scan.with_suffix(*PICKLES):
+        raise DataError(f"{scan.tree.where(name)}: {PICKLE}")
+    for name in scan.with_suffix(".tar"):
+        raise DataError(f"{scan.tree.where(name)}: is a tar archive, not of WebDataset's samples; unpack it")
+    return None
+
+
+def refuse_pickle(scan: Scan, name: str) -> Found:
+    """Raises DataError."""
+    raise DataError(f"{scan.tree.where(name)}: {PICKLE}")
+
+
+def is_pickle(name: str) -> bool:
+    """Whether a file is a pickle, by its name."""
+    return suffix_of(name) in PICKLES
+
+
+def refuse_masks(scan: Scan) -> Found | None:
+    """Raises DataError for images with segmentation masks of the same names: they would pass for two classes."""
+    stems: dict[tuple[str, bool], set[str]] = {}
+    shown: dict[bool, str] = {}
+    for name in scan.images:
+        parts = name[: len(name) - len(suffix_of(name))].lower().split("/")
+        kinds = [part for part in parts[:-1] if part in _MASKS | _IMAGES]
+        if kinds:
+            is_mask = kinds[-1] in _MASKS
+            above = "/".join(p for p in parts[:-1] if p not in _MASKS | _IMAGES and split_named(p) is None)
+            stems.setdefault((above, is_mask), set()).add(parts[-1].removesuffix("_mask"))
+            shown.setdefault(is_mask, name.rpartition("/")[0])
+    for (above, is_mask), masks in stems.items():
+        if is_mask and 2 * len(masks & stems.get((above, False), set())) > len(masks):
+            raise DataError(
+                f"{scan.root}: holds segmentation masks ({shown[True]}/), which name no expression; expected labels or "
+                "boxes: export them as COCO or YOLO"
+            )
+    return None
+
+
+def refuse_records(scan: Scan) -> Found | None:
+    """Raises DataError for containers of records that mien doesn't open, where there is nothing else to read."""
+    for name in scan.tree.names:
+        last = name.rpartition("/")[2].lower()
+        kind = ""
+        if suffix_of(name) in (".tfrecord", ".tfrecords", ".tfrec") or ".tfrecord-" in last:
+            kind = "TFRecord"
+        elif last in ("data.mdb", "lock.mdb") or suffix_of(name) in (".lmdb", ".mdb"):
+            kind = "LMDB"
+        if kind:
+            raise DataError(
+                f"{scan.tree.where(name)}: is a {kind}, which mien doesn't read; export the data set as image files "
+                "with COCO, YOLO or a CSV, or as Parquet"
+            )
+    return None
+
+
+def refuse_clips(scan: Scan) -> Found | None:
+    """Sets of clips, such as AFEW and DFEW. Raises DataError where a tree holds videos and no image."""
+    clips = scan.with_suffix(*VIDEO_SUFFIXES)
+    if scan.images or not clips:
+        return None
+    raise DataError(
+        f"{scan.root}: holds {len(clips):,} videos ({clips[0]}) and no images; data sets are of images: take "
+        "frames from the clips first, into the same folders, for example with  ffmpeg -i CLIP -vf fps=2 CLIP_%04d.png"
+    )
+
 
 LAYOUTS: tuple[Layout, ...] = (
     Layout("FER2013", "fer2013.csv or icml_face_data.csv, with fer2013new.csv beside it", find_fer2013),
@@ -78,10 +174,6 @@ READ = tuple(layout.title for layout in LAYOUTS if "refused" not in layout.recog
 KNOWN = f"{', '.join(READ)}, a ZIP, or arrays of mien"
 """The layouts, for messages."""
 
-_SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers")
-
-_COLUMNS = {"image Parquet", "arrays", "WebDataset", "a CSV of images", "FER2013", "folders that mien exported"}
-"""The titles of layouts with columns that are no lists of image files."""
 
 FILES: tuple[tuple[tuple[bytes, ...], tuple[str, ...], Callable[[Scan, str], Found]], ...] = (
     ((b"PAR1", b"ARROW1"), SUFFIXES, read_parquet),
@@ -89,22 +181,6 @@ FILES: tuple[tuple[tuple[bytes, ...], tuple[str, ...], Callable[[Scan, str], Fou
     ((b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"), PICKLES, refuse_pickle),
 )
 """Single files that are no text: their first bytes, their suffixes, and what reads them."""
-
-LISTS = (find_raf_db, find_affectnet_lists, find_expw, find_ferplus)
-"""Published lists that a user may name alone."""
-
-ANNOTATIONS = (find_coco, find_labelme, find_fiftyone, find_label_studio, find_cvat, find_voc, find_tables)
-"""Files of annotations that a user may name alone; the images are in their folder."""
-
-
-PACKED = {
-    "a ZIP": "unpack it, and give the folder",
-    "an archive": "unpack it, and give the folder",
-    "a Parquet file": "end its name in .parquet",
-    "an HDF5 file": "end its name in .h5",
-    "a NumPy array": "end its name in .npy",
-}
-"""Files that may hold a data set though their names do not say so, by `describe_file`, and what to do with them."""
 
 
 def find_layout(scan: Scan, name: str = "") -> Found | None:

@@ -7,10 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from mien.data.reading.image_paths import ImagePaths, paths_of
-from mien.data.reading.json_tables import one_value
 from mien.data.reading.label_reading import is_number, plain
 from mien.data.reading.reading import Scan
-from mien.data.reading.text_tables import TextTable
+from mien.data.reading.text_tables import TextTable, one_value
 from mien.data.reading.trees import is_split_word, suffix_of
 from mien.errors import DataError
 from mien.images import IMAGE_SUFFIXES
@@ -87,7 +86,7 @@ def columns_of(scan: Scan, table: TextTable) -> tuple[TextTable, ListColumns] | 
     votes = tuple(titles.index(f"votes_{name}") for name in EIGHT if f"votes_{name}" in titles)
     votes = votes if len(votes) == len(EIGHT) else ()
     others = tuple((t, i) for i, t in enumerate(titles) if i not in taken | {*votes} and t)
-    called = _first_of(titles, LABEL_COLUMNS, image)
+    called = next((titles.index(k) for k in LABEL_COLUMNS if k in titles and titles.index(k) != image), -1)
     meant = called not in (-1, label) and explains((r[called], r[label]) for r in rows if max(called, label) < len(r))
     return named, ListColumns(image, label, split, others, hot, votes, called if label >= 0 and meant else -1)
 
@@ -138,8 +137,13 @@ def vote_titles(titles: Sequence[str]) -> list[str]:
     return found if len(found) > 2 else []
 
 
-def _first_of(titles: Sequence[str], known: Sequence[str], taken: int) -> int:
-    return next((titles.index(k) for k in known if k in titles and titles.index(k) != taken), -1)
+def vote_counts(cells: Sequence[str]) -> list[float] | None:
+    """Raters' votes as numbers; None where a cell is no count of 0 or more."""
+    try:
+        counts = [float(cell) for cell in cells]
+    except ValueError:
+        return None
+    return counts if all(0 <= count < 1e6 for count in counts) else None  # NaN is neither
 
 
 def split_column(titles: Sequence[str], rows: Sequence[Sequence[str]], taken: Sequence[int]) -> int:

@@ -11,9 +11,7 @@ import numpy as np
 
 from mien.data.reading.archives import UNREADABLE
 from mien.data.reading.class_names import CLASS_FILES, names_in
-from mien.data.reading.image_files import ImageFiles, Record, column_name
 from mien.data.reading.image_paths import ImagePaths, paths_of
-from mien.data.reading.json_tables import json_objects, one_value
 from mien.data.reading.label_reading import is_no_label, plain
 from mien.data.reading.list_columns import (
     IMAGE_COLUMNS,
@@ -23,10 +21,12 @@ from mien.data.reading.list_columns import (
     columns_of,
     first_rows,
     image_and_split,
+    vote_counts,
     vote_titles,
 )
-from mien.data.reading.reading import Found, Reading, Scan, split_words
-from mien.data.reading.text_tables import TextTable, column_names, open_text_table
+from mien.data.reading.reading import Found, Scan
+from mien.data.reading.sources import Record, column_name, found_files
+from mien.data.reading.text_tables import TextTable, column_names, json_objects, one_value, open_text_table
 from mien.data.reading.trees import leads_out, split_named, suffix_of
 from mien.errors import DataError
 from mien.labels import EIGHT, canonical
@@ -56,14 +56,12 @@ def find_lists(scan: Scan) -> Found | None:
     if not readable:
         return None
     if len(readable) > 1:  # `1 happy` names a number rather than the image 1.png
-        readable = [(t, c) for t, c in readable if not _names_classes(scan, t.name)] or readable
+        named = [t for t, _ in readable if t.name.rpartition("/")[2].lower() in CLASS_FILES]
+        classes = {t.name for t in named if names_in(scan.text(t.name))}
+        readable = [(t, c) for t, c in readable if t.name not in classes] or readable
     alike = [(t, c) for t, c in readable if _labels_of(c) == _labels_of(readable[0][1])]
     # A list with splits is read before one of everything: what both name has the split then.
     return read_lists(scan, sorted(alike, key=lambda pair: not (pair[1].split >= 0 or _split_of_file(pair[0].name))))
-
-
-def _names_classes(scan: Scan, name: str) -> bool:
-    return name.rpartition("/")[2].lower() in CLASS_FILES and bool(names_in(scan.text(name)))
 
 
 def holds_predictions(name: str) -> bool:
@@ -176,18 +174,19 @@ def read_lists(scan: Scan, tables: Sequence[tuple[TextTable, ListColumns]]) -> F
     declared = tuple(name for name, _ in columns.one_hot)
     names = ", ".join(table.name for table, _ in tables[:3]) + (", ..." if len(tables) > 3 else "")
     labels = scan.labels({r.label for r in records}, scan.tree.where(first.name), **order)
-    column = f"column '{_title(first, columns.label)}'" if columns.label >= 0 else f"the columns {', '.join(declared)}"
+    column = f"the columns {', '.join(declared)}"
+    if columns.label >= 0:
+        column = f"column '{first.columns[columns.label] if first.columns else columns.label + 1}'"
     extra: dict[str, Any] = {column_name(name): object for name, _ in columns.others}
     if columns.votes:
         extra["votes"] = np.dtype((np.float32, (len(EIGHT),)))
-    stamp = " ".join(scan.tree.stamp(table.name) for table, _ in tables)
     title = "CSV of image files" if first.delimiter else "JSON list of image files"
-    source = ImageFiles(scan.image_tree, records, labels, title, extra, stamp=stamp)
     notes += [f"{t.name}: the first {t.skipped} lines are no rows" for t, _ in tables if t.skipped]
     if not first.columns:
         notes.append(f"{first.name} has no header: images are column {columns.image + 1}")
-    reading = Reading(title, f"{column} of {names}", labels, split_words(splits), tuple(notes))
-    return Found(source, reading, {table.name for table, _ in tables}, f"is not named in {names}")
+    return found_files(scan, records, labels, title, f"{column} of {names}", splits=splits, notes=notes,
+                       used={table.name for table, _ in tables}, stray=f"is not named in {names}",
+                       tree=scan.image_tree, extra=extra)  # fmt: skip
 
 
 def known_order(records: Sequence[Record]) -> dict[str, str]:
@@ -242,10 +241,6 @@ def _split_of_file(name: str) -> str:
     return split_named(name.rpartition("/")[2].partition(".")[0]) or ""
 
 
-def _title(table: TextTable, column: int) -> str:
-    return table.columns[column] if table.columns else str(column + 1)
-
-
 def _records(
     scan: Scan, table: TextTable, columns: ListColumns, paths: ImagePaths, splits: dict[str, str]
 ) -> Iterator[Record]:
@@ -272,8 +267,9 @@ def _records(
             wrong = f"'{written}' is no split; expected train, validation or test (--split-map names others)"
         extra: tuple[Any, ...] = tuple(cells[i] if 0 <= i < len(cells) else "" for _, i in columns.others)
         if columns.votes:
-            counts, wrong_votes = _votes([cells[i] if i < len(cells) else "" for i in columns.votes])
-            extra, wrong = (*extra, counts), wrong or wrong_votes
+            counts = vote_counts([(cells[i] if i < len(cells) else "") or "0" for i in columns.votes])
+            wrong = wrong if counts else wrong or "its votes are no counts of 0 or more"
+            extra = (*extra, counts or [0.0] * len(EIGHT))
         yield Record(f"{file}:{number}" if wrong else name or "", split or "", label, extra, wrong)
 
 
@@ -353,14 +349,3 @@ def _are_several(label: str) -> bool:
     """Whether a label is a row of expressions: happy, sad."""
     parts = re.split(r"[,;|/+&]", label)
     return len(parts) > 1 and all(canonical(part) in EIGHT for part in parts)
-
-
-def _votes(cells: Sequence[str]) -> tuple[tuple[float, ...], str]:
-    """Votes for the eight expressions, and why they can't be used."""
-    try:
-        counts = tuple(float(cell or 0) for cell in cells)
-    except ValueError:
-        counts = (-1.0,)
-    if not all(0 <= count < 1e6 for count in counts):  # NaN is neither
-        return (0.0,) * len(EIGHT), "its votes are no counts of 0 or more"
-    return counts, ""

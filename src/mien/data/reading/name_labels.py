@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
+from mien.data.dataset import split_rank
 from mien.data.reading.folders import find_folders, is_expression, split_of
-from mien.data.reading.image_files import ImageFiles, Record
 from mien.data.reading.published import base_name, split_above
-from mien.data.reading.reading import Found, Reading, Scan, split_words
+from mien.data.reading.reading import Found, Scan
+from mien.data.reading.sources import ImageFiles, Record, found_files
 from mien.labels import canonical
 
 _WORD = re.compile(r"[^\W\d_]+")
@@ -234,11 +235,10 @@ def _found(scan: Scan, title: str, names: Mapping[str, Named | None], codes: Map
         notes.append(
             f"people are the column identity, from {'the names' if codes else 'the folders'}; {_example(read)}"
         )
-    records.sort(key=lambda r: ("train", "validation", "test", "").index(r.split))
-    source = ImageFiles(scan.tree, records, labels, title, {"identity": object} if people else {})
-    reading = Reading(title, "the names of the files", labels, split_words(splits), tuple(notes))
+    records.sort(key=lambda r: split_rank(r.split))
     stray = f"is not named as images of {title} are" if codes else "no single expression is in its name"
-    return Found(source, reading, stray=stray)
+    return found_files(scan, records, labels, title, "the names of the files", splits=splits, notes=notes, stray=stray,
+                       extra={"identity": object} if people else {})  # fmt: skip
 
 
 def _example(names: Mapping[str, Named]) -> str:

@@ -10,13 +10,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.dataset import text_column
-from mien.data.reading.arrow_tables import SUFFIXES, count_rows, read_columns, require_arrow, schema_of
-from mien.data.reading.fer2013 import vote_columns
-from mien.data.reading.image_files import column_name
+from mien.data.reading.arrow_tables import (
+    SUFFIXES,
+    TableCells,
+    TableFile,
+    count_rows,
+    innermost,
+    is_list,
+    named_images,
+    read_columns,
+    require_arrow,
+    scale_of_lists,
+    schema_of,
+)
+from mien.data.reading.ferplus import vote_columns
 from mien.data.reading.list_columns import IMAGE_COLUMNS, LABEL_COLUMNS, SPLIT_COLUMNS, explains
 from mien.data.reading.reading import Found, Scan
-from mien.data.reading.rows import Coded, Written, found_rows
-from mien.data.reading.table_cells import TableCells, TableFile, innermost, is_list, named_images, scale_of_lists
+from mien.data.reading.sources import Coded, Written, column_name, found_rows
 from mien.data.reading.trees import Folder, Tree, suffix_of
 from mien.errors import DataError, MissingExtraError
 from mien.labels import FERPLUS_VOTES
@@ -160,8 +170,11 @@ def _found(scan: Scan, files: Sequence[TableFile]) -> Found:
     assert isinstance(scan.tree, Folder)
     first = files[0]
     where = scan.tree.where(first.name) if len(files) == 1 else str(scan.root)
-    tables = [_small_columns(scan, file) for file in files]
-    declared = {_declared(table) for table in tables}
+    tables, declared = [], set()
+    for file in files:
+        schema = schema_of(scan.tree.root / file.name)
+        tables.append(_small_columns(scan, file, schema))
+        declared.add(tuple(_declared_names(schema, file.label)))
     if len(declared) > 1:
         raise DataError(f"{where}: its Parquet files name different labels; import them one by one")
     try:
@@ -197,22 +210,18 @@ def _found(scan: Scan, files: Sequence[TableFile]) -> Found:
                       used=used, notes=notes)  # fmt: skip
 
 
-def _small_columns(scan: Scan, file: TableFile) -> Any:
+def _small_columns(scan: Scan, file: TableFile, schema: Any) -> Any:
     """A file's columns of labels, splits, votes, numbers and text, without the images. Raises DataError."""
     import pyarrow as pa
 
     assert isinstance(scan.tree, Folder)
-    path = scan.tree.root / file.name
-    schema = schema_of(path)
     named = {file.label: "label", file.split: "split", file.votes: _VOTES}
     rest = [f.name for f in schema if f.name != file.image and f.name not in named and _is_scalar(f.type)]
     wanted = [name for name in (file.label, file.votes, file.split) if name]
-    table = read_columns(path, [*wanted, *rest])
+    table = read_columns(scan.tree.root / file.name, [*wanted, *rest])
     columns = {named.get(name, column_name(name)): table.column(name) for name in table.column_names}
     plain = [c.cast(pa.string()) if pa.types.is_dictionary(c.type) else c for c in columns.values()]
-    names = _declared_names(schema, file.label)
-    metadata = {"declared": json.dumps(names)} if names else None
-    return pa.table(plain, names=list(columns)).replace_schema_metadata(metadata)
+    return pa.table(plain, names=list(columns))
 
 
 def _declared_names(schema: Any, label: str) -> list[str]:
@@ -223,10 +232,6 @@ def _declared_names(schema: Any, label: str) -> list[str]:
         return [str(name) for name in names]
     except (ValueError, KeyError, TypeError, AttributeError):
         return []
-
-
-def _declared(table: Any) -> tuple[str, ...]:
-    return tuple(json.loads((table.schema.metadata or {}).get(b"declared", b"[]")))
 
 
 def _coded(column: Any) -> Coded:

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from mien.data.reading.folders import split_of
-from mien.data.reading.image_files import ImageFiles, Record, number_faces
 from mien.data.reading.image_paths import ImagePaths, paths_of
 from mien.data.reading.label_reading import plain
 from mien.data.reading.list_columns import LABEL_COLUMNS, has_header
 from mien.data.reading.lists import RAF_NAME
-from mien.data.reading.reading import Found, Reading, Scan, split_words
+from mien.data.reading.reading import Found, Scan
+from mien.data.reading.sources import Record, found_files, number_faces
 from mien.data.reading.text_tables import TextTable, open_text_table
 from mien.data.reading.trees import split_named, suffix_of
 from mien.errors import DataError
@@ -86,14 +86,9 @@ def find_raf_db(scan: Scan, only: str = "") -> Found | None:
     labels = scan.labels({r.label for r in records if not r.wrong}, where, order="raf-db")
     aligned = Counter("_aligned." in base_name(r.name).lower() for r in records if not r.wrong)
     notes = [f"{aligned[True]:,} aligned faces and {aligned[False]:,} original images"] if len(aligned) > 1 else []
-    reading = Reading("RAF-DB", listed, labels, {s: s for s in _splits(records)}, tuple(notes))
-    source = ImageFiles(scan.tree, records, labels, "RAF-DB", stamp=scan.tree.stamp(listed))
-    return Found(source, reading, {listed}, "is not listed, or another image of the same face is used")
-
-
-def _splits(records: Iterable[Record]) -> list[str]:
-    found = {r.split for r in records if r.split and not r.wrong}
-    return [split for split in ("train", "validation", "test") if split in found]
+    splits = {r.split: r.split for r in records if r.split and not r.wrong}
+    return found_files(scan, records, labels, "RAF-DB", listed, splits=splits, notes=notes, used={listed},
+                       stray="is not listed, or another image of the same face is used")  # fmt: skip
 
 
 def _refuse_compound(scan: Scan, listed: str, lines: Sequence[str]) -> None:
@@ -141,10 +136,8 @@ def find_raf_folders(scan: Scan) -> Found | None:
         records.append(Record(name, split or "", folder[name]))
     labels = scan.labels({r.label for r in records}, str(scan.root), order="raf-db")
     records, used, notes = _agreeing(scan, records)
-    title = "RAF-DB in class folders"
-    source = ImageFiles(scan.tree, records, labels, title, stamp=" ".join(scan.tree.stamp(n) for n in sorted(used)))
-    reading = Reading(title, "the folders 1 to 7", labels, split_words(splits), tuple(notes))
-    return Found(source, reading, used, "lies in no class folder 1 to 7")
+    return found_files(scan, records, labels, "RAF-DB in class folders", "the folders 1 to 7", splits=splits,
+                       notes=notes, used=used, stray="lies in no class folder 1 to 7")  # fmt: skip
 
 
 def _agreeing(scan: Scan, records: list[Record]) -> tuple[list[Record], set[str], list[str]]:
@@ -226,10 +219,10 @@ def find_expw(scan: Scan, only: str = "") -> Found | None:
         if all(r.wrong for r in records):
             raise DataError(f"{scan.tree.where(listed)}: none of its images can be used ({records[0].wrong})")
         labels = scan.labels({r.label for r in records if not r.wrong}, scan.tree.where(listed), order="fer2013")
-        source = ImageFiles(paths.tree, records, labels, "ExpW", stamp=scan.tree.stamp(listed))
         faces = sum(r.face > 0 for r in records)
         notes = [f"{faces:,} faces share an image with others; they are cut out at their boxes"] if faces else []
-        return Found(source, Reading("ExpW", listed, labels, notes=tuple(notes)), {listed}, f"is not in {listed}")
+        return found_files(scan, records, labels, "ExpW", listed, notes=notes, used={listed},
+                           stray=f"is not in {listed}", tree=paths.tree)  # fmt: skip
     return None
 
 
@@ -297,7 +290,5 @@ def find_ck_plus(scan: Scan) -> Found | None:
     notes = ["people are the column identity (S005); the labelled frame of a sequence is its last, the peak"]
     if rest:
         notes.append(f"left out: {rest[True]:,} other frames of sequences with a label, {rest[False]:,} without one")
-    stamp = " ".join(scan.tree.stamp(n) for n in texts.values())
-    source = ImageFiles(scan.tree, records + missing, labels, "CK+", {"identity": object}, stamp=stamp)
-    reading = Reading("CK+", "the files *_emotion.txt", labels, notes=tuple(notes))
-    return Found(source, reading, set(texts.values()), "is no frame of CK+")
+    return found_files(scan, records + missing, labels, "CK+", "the files *_emotion.txt", notes=notes,
+                       used=set(texts.values()), stray="is no frame of CK+", extra={"identity": object})  # fmt: skip

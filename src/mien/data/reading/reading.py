@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mien.data.dataset import SPLITS, Source
+from mien.data.dataset import SPLITS, Source, split_rank
 from mien.data.reading.archives import UNREADABLE
 from mien.data.reading.class_names import class_names
 from mien.data.reading.label_reading import LabelChoice, Labels, is_no_label, is_number, plain, read_labels
@@ -17,30 +17,18 @@ from mien.errors import DataError
 from mien.images import IMAGE_SUFFIXES
 from mien.signatures import HEAD_BYTES, image_kind
 
-_OTHER_SUFFIXES = frozenset(
-    {
-        ".csv",
-        ".tsv",
-        ".txt",
-        ".lst",
-        ".json",
-        ".jsonl",
-        ".ndjson",
-        ".xml",
-        ".yaml",
-        ".yml",
-        ".toml",
-        ".md",
-        ".html",
-        ".py",
-    }
-    | {".ipynb", ".parquet", ".npy", ".npz", ".mat", ".h5", ".hdf5", ".pkl", ".pickle", ".pt", ".pth", ".onnx", ".tar"}
-    | {".gz", ".zip", ".rar", ".7z", ".mp4", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".wmv", ".wav", ".mp3", ".pdf"}
-)
+_OTHER_SUFFIXES = frozenset({
+    ".csv", ".tsv", ".txt", ".lst", ".json", ".jsonl", ".ndjson", ".xml", ".yaml", ".yml", ".toml", ".md", ".html",
+    ".py", ".ipynb", ".parquet", ".npy", ".npz", ".mat", ".h5", ".hdf5", ".pkl", ".pickle", ".pt", ".pth", ".onnx",
+    ".tar", ".gz", ".zip", ".rar", ".7z", ".mp4", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".wmv", ".wav", ".mp3",
+    ".pdf",
+})  # fmt: skip
 """Names that are not opened to see whether they are images while a data set is looked over."""
 
 MAX_TEXT = 256 * 1024 * 1024
 """The most bytes of a list or an annotation file."""
+
+NOT_PART = "is not part of the data set"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +110,7 @@ class Found:
     source: Source
     reading: Reading
     used: Collection[str] = ()
-    stray: str = "is not part of the data set"
+    stray: str = NOT_PART
 
 
 @dataclass(frozen=True)
@@ -275,6 +263,4 @@ def decode_text(data: bytes, where: str) -> str:
 
 def split_words(found: Mapping[str, str] | Sequence[tuple[str, str]]) -> dict[str, str]:
     """Splits as written -> as read, in the usual order, for a `Reading`."""
-    order = {"train": 0, "validation": 1, "test": 2, "": 3}
-    pairs = dict(found)
-    return dict(sorted(pairs.items(), key=lambda pair: (order.get(pair[1], 4), pair[0])))
+    return dict(sorted(dict(found).items(), key=lambda pair: (split_rank(pair[1]), pair[0])))

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from mien.data.reading.image_files import ImageFiles, Record, column_name
+from mien.data.reading.archives import TarArchive
 from mien.data.reading.label_reading import is_no_label
 from mien.data.reading.list_columns import LABEL_COLUMNS, SPLIT_COLUMNS
-from mien.data.reading.reading import Found, Reading, Scan, split_words
-from mien.data.reading.tars import TarArchive, TarArchives
+from mien.data.reading.reading import Found, Scan
+from mien.data.reading.sources import Record, column_name, found_files
 from mien.data.reading.trees import Folder
 from mien.errors import DataError
 from mien.images import IMAGE_SUFFIXES
@@ -73,7 +73,7 @@ def _are_samples(samples: Iterable[_Sample]) -> bool:
 
 
 def _found(scan: Scan, archives: Mapping[str, TarArchive], samples: Iterable[_Sample]) -> Found:
-    tree = next(iter(archives.values())) if isinstance(scan.tree, TarArchive) else TarArchives(archives)
+    tree = next(iter(archives.values())) if isinstance(scan.tree, TarArchive) else TarArchive.joined(archives)
     about = {sample.key: _about(tree, sample) for sample in samples}
     declared = _exported_names(scan)
     titles = _titles(about.values())
@@ -101,14 +101,13 @@ def _found(scan: Scan, archives: Mapping[str, TarArchive], samples: Iterable[_Sa
     rest = {end for s in samples for end in s.members} - set(_CLASS) - {s[1:] for s in IMAGE_SUFFIXES}
     notes = [f"not read: KEY.{end}" for end in sorted(rest)]
     shown = sorted({end for s in samples for end in s.members} & set(_CLASS))
-    reading = Reading(
-        "WebDataset", " or ".join(f"KEY.{end}" for end in shown), labels, split_words(splits), tuple(notes)
-    )
-    stamp = " ".join(archive.stamp("") for archive in archives.values())
-    return Found(ImageFiles(tree, records, labels, "WebDataset", columns, stamp=stamp), reading, used)
+    labels_from = " or ".join(f"KEY.{end}" for end in shown)
+    stamp = " ".join(archive.status for archive in archives.values())
+    return found_files(scan, records, labels, "WebDataset", labels_from, splits=splits, notes=notes, used=used,
+                       tree=tree, extra=columns, stamp=stamp)  # fmt: skip
 
 
-def _about(tree: TarArchive | TarArchives, sample: _Sample) -> dict[str, Any]:
+def _about(tree: TarArchive, sample: _Sample) -> dict[str, Any]:
     """What a sample's texts say: `label` as written, and what else its JSON holds; '' -> why it can't be used."""
     texts: dict[str, str] = {}
     for end in _CLASS:
@@ -133,15 +132,11 @@ def _about(tree: TarArchive | TarArchives, sample: _Sample) -> dict[str, Any]:
         return {"": f"its label in KEY.json is {json.dumps(value)[:60]}; expected a name or a number"}
     in_json = "" if value is None else str(value).strip()
     in_text = next((text for end, text in texts.items() if text), "")
-    if not is_no_label(in_json) and not is_no_label(in_text) and _differ(in_json, in_text):
+    both = not is_no_label(in_json) and not is_no_label(in_text)  # a name and a number may mean the same
+    if both and in_json.isdecimal() == in_text.isdecimal() and in_json.lower() != in_text.lower():
         return {"": f"its label is '{in_text[:40]}' in one file and '{in_json[:40]}' in KEY.json"}
     said["label"] = "" if is_no_label(in_json or in_text) else in_json or in_text
     return said
-
-
-def _differ(one: str, other: str) -> bool:
-    """Whether two labels of a kind, both numbers or both names, are not the same; a name and a number may be."""
-    return one.isdecimal() == other.isdecimal() and one.lower() != other.lower()
 
 
 def _titles(about: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mien.data.reading.annotations import NO_IMAGE, Annotated, Mark, bounds, floats, folder_of
-from mien.data.reading.image_files import Box
 from mien.data.reading.reading import Found, Scan
+from mien.data.reading.sources import Box
 from mien.data.reading.trees import suffix_of
 from mien.errors import DataError, MissingExtraError
 

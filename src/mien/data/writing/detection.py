@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.dataset import CHUNK, Dataset, Problem
+from mien.data.settings import ExportSettings
 from mien.data.writing.files import (
     NO_SPLIT,
     encode,
@@ -94,18 +95,12 @@ def check_boxes(dataset: Dataset, photographs: Path | None, detector: str | None
 
 
 def write_detection(
-    dataset: Dataset,
-    folder: Path,
-    layout: str,
-    *,
-    jpeg: int | None,
-    photographs: Path | None,
-    detector: str | None,
-    progress: Progress | None,
+    dataset: Dataset, folder: Path, settings: ExportSettings, progress: Progress | None
 ) -> tuple[Problem, ...]:
-    """Writes yolo or coco into `folder`; returns the photographs that can't be read. Arguments as `export_dataset`."""
+    """Writes yolo or coco into `folder`; returns the photographs that can't be read."""
+    jpeg, yolo = settings.jpeg, settings.as_ == "yolo"
     suffix = ".png" if jpeg is None else ".jpg"
-    detect = make_detector(detector) if detector else None
+    detect = make_detector(settings.detector, cascade=settings.cascade) if settings.detector else None
     splits = split_rows(dataset)
     titles = folder_names([split or NO_SPLIT for split in splits])
     problems: list[Problem] = []
@@ -114,7 +109,7 @@ def write_detection(
     with ThreadPoolExecutor(1 if detect else os.cpu_count()) as pool:
         for title, rows in zip(titles, splits.values(), strict=True):
             (folder / "images" / title).mkdir(parents=True, exist_ok=True)
-            images = _images(dataset, rows, folder / "images" / title, suffix, photographs)
+            images = _images(dataset, rows, folder / "images" / title, suffix, settings.photographs)
             written: list[tuple[_Image, _Written]] = []
             for first in range(0, len(images), CHUNK):
                 batch = images[first : first + CHUNK]
@@ -127,11 +122,11 @@ def write_detection(
                     done += len(image.rows)
                 if progress:
                     progress(done, len(dataset))
-            if layout == "yolo":
+            if yolo:
                 _write_yolo_labels(written, folder / "labels" / title)
             else:
                 _write_coco(written, dataset.label_names, folder / "annotations" / f"{title}.json")
-    if layout == "yolo":
+    if yolo:
         write_plain(folder / "data.yaml", _yolo_yaml(dict(zip(splits, titles, strict=True)), dataset.label_names))
     return tuple(problems)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
@@ -13,20 +14,71 @@ from numpy.typing import NDArray
 
 from mien.errors import MissingExtraError, VideoError
 from mien.images import WHOLE_PIXELS, as_image
-from mien.media.video.last_frame import LastFrame
 
 if TYPE_CHECKING:
+    from av import VideoCodecContext
     from av.container import InputContainer
     from av.packet import Packet
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
+_WITHOUT_END = {"mpegts", "mpeg", "mpegvideo", "h264", "hevc", "m4v"}
+_WITH_SLICES, _SLICE = {"mpeg1video", "mpeg2video"}, re.compile(b"\0\0\1[\x01-\xaf]")
+_MOST_PACKETS, _MOST_BYTES = 1000, 32 << 20
+
 DEFAULT_RATE = 25.0
 """Frames a second where a source states none."""
-
 _JUMP_S = 1.0  # times that fall back further than this are a clock that started anew
 _TICK_S = 1e-4  # what sets frames apart whose times are equal or a little out of order
 _NOT_VIDEO = {"image2", "image2pipe"}
+
+
+class LastFrame:
+    """Keeps the packets since the last keyframe, and decodes them once more where it matters.
+
+    Players conceal missing parts of a frame in different ways; a decoder set to stop at errors reports them.
+    HEVC's does not: it takes a frame without its last part for whole.
+    """
+
+    def __init__(self, format_name: str) -> None:
+        self._wanted = format_name in _WITHOUT_END
+        self._packets: list[Packet[VideoStream]] = []
+        self._bytes = 0
+
+    def add(self, packet: Packet[VideoStream]) -> None:
+        """The next packet."""
+        if not self._wanted or not packet.size:
+            return
+        if packet.is_keyframe or len(self._packets) >= _MOST_PACKETS or self._bytes >= _MOST_BYTES:
+            self._packets, self._bytes = [], 0
+        if packet.is_keyframe or self._packets:
+            self._packets.append(packet)
+            self._bytes += packet.size
+
+    def is_cut(self, stream: VideoStream) -> bool:
+        """Whether the last frame can't be decoded in full, though those before it can."""
+        from av import CodecContext, FFmpegError
+
+        if not self._packets:
+            return False
+        if stream.codec_context.name in _WITH_SLICES and not _SLICE.search(bytes(self._packets[-1])):
+            return True  # only the header of a frame, for which the decoder returns neither frame nor error
+        codec = cast("VideoCodecContext", CodecContext.create(stream.codec_context.name, "r"))
+        codec.extradata = stream.codec_context.extradata
+        codec.thread_count = 1  # so that an error belongs to the packet that was given
+        codec.options = {"err_detect": "explode"}
+        before = False
+        for packet in self._packets[:-1]:
+            try:
+                before = any(frame.is_corrupt for frame in codec.decode(packet)) or before
+            except FFmpegError:
+                before = True
+        try:
+            return any(frame.is_corrupt for frame in (*codec.decode(self._packets[-1]), *codec.decode(None))) and (
+                not before
+            )
+        except FFmpegError:
+            return True
 
 
 class VideoDecoder:
@@ -51,7 +103,7 @@ class VideoDecoder:
         rate = self._stream.average_rate or self._stream.guessed_rate
         self.rate = float(rate) if rate else None
         self.stated_seconds = _stated_seconds(container, self._stream)
-        self.frames = self._stream.frames or _reckoned_frames(self.stated_seconds, self.rate)
+        self.frames = self._stream.frames or round((self.stated_seconds or 0) * (self.rate or 0)) or None
         self.skipped = 0
         self.last_packet_s = 0.0
         self._last_is_short = False
@@ -259,10 +311,6 @@ def _stated_seconds(container: InputContainer, stream: VideoStream) -> float | N
     if container.duration and len(container.streams) == 1:
         return container.duration / 1e6
     return None
-
-
-def _reckoned_frames(seconds: float | None, rate: float | None) -> int | None:
-    return round(seconds * rate) if seconds and rate else None
 
 
 def _array(frame: VideoFrame, channels: int) -> NDArray[np.uint8]:

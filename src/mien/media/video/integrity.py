@@ -6,8 +6,10 @@ media. Nothing in a file is trusted: every loop is bounded, and a doubtful end i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 HEAD_BYTES = 4096
@@ -15,6 +17,11 @@ TAIL_BYTES = 1 << 18
 _MOST_STEPS = 1_000_000  # headers of one file: enough for the packets of some hours
 _MOST_READ = 1 << 20  # of one header
 _LOOK_BACK = 16  # bytes before the last request that a walk may request again
+
+_TRANSPORT_SIZES = (188, 192, 204)
+_NULL_PID = 0x1FFF
+_LAST_BYTES = 40 * 204  # of which the packets are found
+_CHROMA = {"420": Fraction(3, 2), "422": Fraction(2), "444": Fraction(3), "mono": Fraction(1)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,17 +143,16 @@ class StreamEnd:
 def choose(head: bytes) -> tuple[Callable[[], Walk] | None, Callable[[Ends], End] | None]:
     """By the first bytes: a function that walks over headers, or one that checks the ends; None, None for others."""
     from mien.media.video import integrity_sized as sized
-    from mien.media.video import integrity_streams as streams
 
     if head[4:8] in sized.FIRST_BOXES:
         return sized.walk_boxes, None
     for signature, walk in sized.WALKS:
         if head.startswith(signature):
             return walk, None
-    for signature, look in streams.LOOKS:
+    for signature, look in LOOKS:
         if head.startswith(signature):
             return None, look
-    return None, streams.look_at_transport if streams.transport_packets(head) else None
+    return None, look_at_transport if transport_packets(head) else None
 
 
 def _drive(walk: Walk, read: Callable[[int, int], bytes]) -> End:
@@ -160,3 +166,109 @@ def _drive(walk: Walk, read: Callable[[int, int], bytes]) -> End:
         verdict: End = done.value
         return verdict
     return UNKNOWN
+
+
+def transport_packets(data: bytes) -> tuple[int, int] | None:
+    """Where the first sync byte of an MPEG transport stream stands, and the packets' size; None where it is none."""
+    for size in _TRANSPORT_SIZES:
+        for first in range(min(size, len(data))):
+            marks = data[first : first + 6 * size : size]
+            if len(marks) >= 3 and marks == b"\x47" * len(marks):
+                return first, size
+    return None
+
+
+def look_at_transport(ends: Ends) -> End:
+    """MPEG-TS: the last packet is whole, and so is the last piece of each track that states its size."""
+    tail = ends.tail
+    start = max(0, len(tail) - _LAST_BYTES)
+    found = transport_packets(tail[start:])
+    if found is None:
+        return UNKNOWN
+    first, size = start + found[0], found[1]
+    lead = 4 if size == 192 else 0  # a time stands before each sync byte
+    rest = (len(tail) - first + lead) % size
+    mark = tail[len(tail) - rest + lead :][:1]
+    if rest and mark in {b"", b"\x47"}:
+        return End("it ends within a packet")
+    packets = [tail[at : at + 188] for at in range(first % size, len(tail) - 187, size)]
+    return End("it ends within a piece of a track") if _unfinished(packets) else UNKNOWN
+
+
+def _unfinished(packets: list[bytes]) -> bool:
+    """Whether the last PES of a track is shorter than it states."""
+    missing: dict[int, int] = {}  # bytes, for each track
+    for packet in packets:
+        if packet[0] != 0x47:  # joined of parts
+            missing.clear()
+            continue
+        pid = int.from_bytes(packet[1:3], "big") & 0x1FFF
+        control = packet[3] >> 4 & 3
+        payload = b"" if not control & 1 else packet[5 + packet[4] if control & 2 else 4 :]
+        if packet[1] & 0x40 and payload[:3] == b"\0\0\1" and len(payload) >= 6 and pid != _NULL_PID:
+            length = int.from_bytes(payload[4:6], "big")
+            missing[pid] = length + 6 - len(payload) if length else 0
+        elif pid in missing and missing[pid] > 0:
+            missing[pid] -= len(payload)
+    return any(count > 0 for count in missing.values())
+
+
+def look_at_program(ends: Ends) -> End:
+    """MPEG-PS: the last packet is whole."""
+    data = ends.tail
+    start = data.find(b"\0\0\1\xba")
+    while start >= 0:
+        verdict = _program_from(data, start)
+        if isinstance(verdict, End):
+            return verdict
+        start = data.find(b"\0\0\1\xba", max(start + 4, verdict))
+    return UNKNOWN
+
+
+def _program_from(data: bytes, at: int) -> End | int:
+    """The verdict of the packets from there on, or where they turn out to be none."""
+    while at < len(data):
+        if data[at : at + 3] != b"\0\0\1"[: len(data) - at]:
+            return at if any(data[at:]) else UNKNOWN  # filled up with zeros
+        if at + 6 > len(data):
+            return UNKNOWN if data[at + 3 : at + 4] == b"\xb9" else End("it ends within the header of a packet")
+        kind = data[at + 3]
+        if kind == 0xB9:
+            at += 4
+        elif kind == 0xBA:
+            second = data[at + 4] >> 6 == 1
+            if at + (14 if second else 12) > len(data):
+                return End("it ends within the header of a packet")
+            at += 14 + (data[at + 13] & 7) if second else 12
+        elif kind >= 0xBB:
+            at += 6 + int.from_bytes(data[at + 4 : at + 6], "big")
+        else:
+            return at
+    return End("it ends within a packet") if at > len(data) else UNKNOWN
+
+
+def look_at_mjpeg(ends: Ends) -> End:
+    """MJPEG: the last image has its end mark."""
+    whole = ends.tail.rfind(b"\xff\xd9") > ends.tail.rfind(b"\xff\xd8\xff")
+    return UNKNOWN if whole else End("its last image has no end mark")
+
+
+def look_at_y4m(ends: Ends) -> End:
+    """Y4M: frames of one size."""
+    header, _, after = ends.head.partition(b"\n")
+    match = re.fullmatch(rb"YUV4MPEG2(?: [^C]\S*)*?(?: C(420|422|444|mono)(jpeg|paldv|mpeg2)?)?(?: [^C]\S*)*", header)
+    size = re.search(rb" W(\d{1,5}) H(\d{1,5})(?: |$)", header)
+    if match is None or size is None or not after.startswith(b"FRAME\n"):
+        return UNKNOWN
+    width, height = int(size[1]), int(size[2])
+    chroma = (match[1] or b"420").decode()
+    half = {"420": 2 * ((width + 1) // 2) * ((height + 1) // 2), "422": 2 * ((width + 1) // 2) * height}
+    frame = 6 + width * height + half.get(chroma, round((_CHROMA[chroma] - 1) * width * height))
+    return End("it ends within a frame") if (ends.size - len(header) - 1) % frame else UNKNOWN
+
+
+LOOKS: tuple[tuple[bytes, Callable[[Ends], End]], ...] = (
+    (b"\0\0\1\xba", look_at_program),
+    (b"\xff\xd8\xff", look_at_mjpeg),
+    (b"YUV4MPEG2 ", look_at_y4m),
+)

@@ -6,11 +6,10 @@ import sys
 from pathlib import Path
 
 from mien.errors import VideoError
-from mien.media.video.animations import open_animation
 from mien.media.video.camera import Camera
 from mien.media.video.files import open_file
-from mien.media.video.folders import ImageFolder
 from mien.media.video.frames import FrameSource
+from mien.media.video.image_frames import ImageFolder, open_animation
 from mien.media.video.network import GIVE_UP_AFTER_S, is_address, open_address
 from mien.media.video.pipes import RawFormat, open_pipe
 from mien.media.video.relay import Relayed

@@ -1,4 +1,4 @@
-"""FER+ as images with raters' votes: the folders that its authors' script writes, or images beside fer2013new.csv."""
+"""FER+: raters' votes that belong to the rows of fer2013.csv, or to images beside a list of votes."""
 
 from __future__ import annotations
 
@@ -8,24 +8,100 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from mien.data.reading.fer2013 import FERPLUS_COLUMNS, vote_columns
+from mien.data.dataset import SPLITS
 from mien.data.reading.folders import split_of
-from mien.data.reading.image_files import Box, ImageFiles, Record
 from mien.data.reading.image_paths import ImagePaths, paths_of
+from mien.data.reading.list_columns import vote_counts
 from mien.data.reading.published import base_name, without_repeats
-from mien.data.reading.reading import Found, Reading, Scan, split_words
-from mien.data.reading.text_tables import TextTable, open_text_table
-from mien.data.reading.trees import split_named
+from mien.data.reading.reading import Found, Scan
+from mien.data.reading.sources import Box, Record, found_files
+from mien.data.reading.text_tables import TextTable, column_names, open_text_table
+from mien.data.reading.trees import Tree, split_named
 from mien.errors import DataError
 from mien.labels import EIGHT, FERPLUS_VOTES
+
+MIN_AGREEMENT, AGREEMENT_ROWS = 0.4, 100
+"""FER+'s plurality agrees with FER2013's label on 63 % of rows, and on 18 % where the rows are shifted by one."""
+
+FERPLUS_COLUMNS = (
+    "neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "nf",
+)  # fmt: skip
 
 _BOX = re.compile(r"\(\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*\)")
 _OTHER = ("unknown", "not a face")
 _EXTRA: Mapping[str, Any] = {"votes": np.dtype((np.float32, (8,))), "ferplus_other": np.dtype((np.float32, (2,)))}
-
 Line = tuple[int, str, str, Sequence[str], str]
 """Of a list: line number, split as written, image, ten votes, and a box or ''."""
+
+
+def ferplus_to_eight(raw: NDArray[np.float32]) -> NDArray[np.float32]:
+    """FER+'s ten vote columns (N, 10) -> votes for the eight expressions (N, 8) in the order of `labels.EIGHT`."""
+    votes = np.zeros((len(raw), len(EIGHT)), np.float32)
+    for column, name in enumerate(FERPLUS_VOTES):
+        if name is not None:
+            votes[:, EIGHT.index(name)] = raw[:, column]
+    return votes
+
+
+def vote_columns(raw: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    """FER+'s votes (N, 10) as columns: `votes` (N, 8), and `ferplus_other` (N, 2), unknown and not-a-face."""
+    return {"votes": ferplus_to_eight(raw), "ferplus_other": raw[:, -2:]}
+
+
+def read_ferplus(tree: Tree, name: str) -> tuple[NDArray[np.float32], list[str]]:
+    """fer2013new.csv: the votes float32 (N, 10) in the order of `labels.FERPLUS_VOTES`, and each row's split.
+
+    Raises DataError where a column is missing, or a row holds no counts.
+    """
+    where = tree.where(name)
+    table = open_text_table(tree, name)
+    titles = column_names(table.first) if table else ()
+    for column in ("usage", *FERPLUS_COLUMNS):
+        if column not in titles:
+            raise DataError(f"{where}: no column '{column}'; it has {', '.join(titles) or 'none'}")
+    votes, splits = [], []
+    for number, cells in table.with_header().rows() if table else ():
+        row = dict(zip(titles, cells, strict=False))
+        split = split_named(row["usage"])
+        counts = vote_counts([row.get(column, "") for column in FERPLUS_COLUMNS])
+        if split is None or counts is None:
+            raise DataError(
+                f"{where}:{number}: no row of FER+; expected Training, PublicTest or PrivateTest and counts"
+            )
+        votes.append(counts)
+        splits.append(split)
+    return np.array(votes, np.float32).reshape(-1, len(FERPLUS_COLUMNS)), splits
+
+
+def check_join(
+    ours: str,
+    theirs: str,
+    codes: NDArray[np.int8],
+    usages: Sequence[str],
+    labels: NDArray[Any],
+    votes: NDArray[np.float32],
+) -> None:
+    """That the rows of both files belong together: as many, of the same splits, and of like expressions."""
+    if len(codes) != len(votes):
+        raise DataError(
+            f"{theirs}: {len(votes):,} rows; {ours} has {len(codes):,}: votes are joined by row, take both files whole"
+        )
+    other = np.array([SPLITS.index(u) for u in usages], np.int8)
+    differ = np.flatnonzero((codes != other) & (codes >= 0))
+    if len(differ):
+        row = int(differ[0])
+        raise DataError(f"{theirs}: row {row + 1} is {SPLITS[other[row]]} there and {SPLITS[codes[row]]} here: "
+                        "rows are shifted?")  # fmt: skip
+    eight = ferplus_to_eight(votes)
+    seen = (labels >= 0) & (eight.sum(1) > 0)
+    agreement = float((eight.argmax(1) == labels)[seen].mean()) if seen.any() else 1.0
+    if seen.sum() >= AGREEMENT_ROWS and agreement < MIN_AGREEMENT:
+        raise DataError(
+            f"{theirs}: most votes agree with the label of {ours} on {agreement:.0%} of rows; expected about 63 %: "
+            "the files do not belong together, or their rows are shifted"
+        )
 
 
 def find_ferplus(scan: Scan, only: str = "") -> Found | None:
@@ -56,18 +132,13 @@ def find_ferplus(scan: Scan, only: str = "") -> Found | None:
     if labels.names != EIGHT:
         raise DataError(f"{where}: has votes for {', '.join(EIGHT)}; --labels can't name them anew")
     used = {n for n, _ in lists}
-    source = ImageFiles(
-        paths_of(scan, lists[0][0]).tree, records, labels, "FER+ images", _EXTRA,
-        stamp=" ".join(scan.tree.stamp(n) for n in sorted(used)),
-    )  # fmt: skip
     why = Counter(r.wrong.partition(":")[0] for r in records if r.wrong)
     notes = ["the label is what most raters chose; their votes are the columns votes and ferplus_other"]
     if why["no label"]:
         notes.append(f"{why['no label']:,} images without one: their first choices are level, or no expression")
-    reading = Reading(
-        "FER+ images", f"the votes in {', '.join(sorted(used))}", labels, split_words(splits), tuple(notes)
-    )
-    return Found(source, reading, used, "is in no list of votes")
+    return found_files(scan, records, labels, "FER+ images", f"the votes in {', '.join(sorted(used))}", splits=splits,
+                       notes=notes, used=used, stray="is in no list of votes", tree=paths_of(scan, lists[0][0]).tree,
+                       extra=_EXTRA)  # fmt: skip
 
 
 def _of_script(scan: Scan, name: str) -> list[Line]:
@@ -104,8 +175,8 @@ def _record(scan: Scan, paths: ImagePaths, listed: str, line: Line, splits: dict
     if split:
         splits[word] = split
     where = f"{listed}:{number}"
-    votes = _votes(cells)
-    if votes is None:
+    votes = vote_counts(cells)
+    if votes is None or len(votes) != len(FERPLUS_VOTES):
         return Record(where, split or "", wrong=f"'{','.join(cells)[:60]}'; expected ten counts of votes")
     path = paths.find(image)
     if path is None:
@@ -115,14 +186,6 @@ def _record(scan: Scan, paths: ImagePaths, listed: str, line: Line, splits: dict
     extra = (tuple(columns["votes"][0].tolist()), tuple(columns["ferplus_other"][0].tolist()))
     label, wrong = _plurality(votes)
     return Record(path, split or "", label, extra, wrong, _part(box))
-
-
-def _votes(cells: Sequence[str]) -> list[float] | None:
-    try:
-        votes = [float(cell) for cell in cells]
-    except ValueError:
-        return None
-    return votes if len(votes) == len(FERPLUS_VOTES) and all(0 <= v < 1000 for v in votes) else None
 
 
 def _plurality(votes: Sequence[float]) -> tuple[str, str]:
