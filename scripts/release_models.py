@@ -16,6 +16,7 @@ import argparse
 import json
 import shutil
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 from short_metrics import read_short_metrics, replace_checksum, write_short_metrics
@@ -23,10 +24,13 @@ from short_metrics import read_short_metrics, replace_checksum, write_short_metr
 from mien.cache import sha256_of
 from mien.data.readers import read_dataset, require_split
 from mien.data.samples import Samples
-from mien.evaluation.card import CardTexts, model_card, write_with_card
+from mien.evaluation.card import CardTexts, model_card, write_with_card, write_with_texts
 from mien.evaluation.evaluate import evaluate_samples
+from mien.evaluation.fitting import fitting_targets, predict_all
+from mien.evaluation.operating_point import default_balance, training_mix
 from mien.evaluation.result import Evaluation, Truth
-from mien.model_file import ModelFile
+from mien.labels import canonical_all
+from mien.model_file import METADATA_KEY, ModelFile
 from mien.releases import shipped_models
 
 ROOT = Path(__file__).parents[1]
@@ -155,15 +159,24 @@ def _milliseconds(page: str) -> dict[str, float]:
 
 def release(path: Path, data: Path) -> None:
     """Measures one shipped model and writes its metrics and card."""
-    model = ModelFile(path)
-    info = model.info
-    dataset = read_dataset(data, size=info.size, channels=info.channels, splits=("validation",))
+    info = ModelFile(path).info
+    dataset = read_dataset(data, size=info.size, channels=info.channels, splits=("train", "validation"))
     samples = require_split(dataset, "validation", data)
+    model = _with_operating_point(ModelFile(path), require_split(dataset, "train", data), samples)
     figures = _measured(model, samples, data)
     carded = _with_card(model, figures)
     if carded is not model:
         figures = _measured(carded, samples, data)  # the same figures, of the file as it now is
     _write_card_page(carded, figures)
+
+
+def _with_operating_point(model: ModelFile, train: Samples, validation: Samples) -> ModelFile:
+    """The model with the mix of its training faces and the balance that the rule chooses; the network is unchanged."""
+    targets = fitting_targets(model, validation, source="validation")
+    prior = training_mix(fitting_targets(model, train, source="train").shares)
+    seen = predict_all(model, validation.images, canonical_all(model.info.labels, model.info.name))
+    info = replace(model.info, prior=prior, balance=default_balance(seen, prior, targets.truth))
+    return write_with_texts(model, {METADATA_KEY: info.to_json()}, model.path)
 
 
 def write_card_anew(path: Path) -> None:

@@ -182,7 +182,12 @@ def write_card(
 
 
 def write_with_card(model: ModelFile, card: str, out: Path) -> ModelFile:
-    """Writes a copy of the model file to `out` with this card in its metadata; the network is unchanged.
+    """Writes a copy of the model file to `out` with this card in its metadata, see `write_with_texts`."""
+    return write_with_texts(model, {CARD_KEY: card}, out)
+
+
+def write_with_texts(model: ModelFile, texts: Mapping[str, str], out: Path) -> ModelFile:
+    """Writes a copy of the model file to `out` with these texts in its metadata; the network is unchanged.
 
     out may be the model's own path. Raises MissingExtraError without onnx, OutputError.
     """
@@ -191,9 +196,9 @@ def write_with_card(model: ModelFile, card: str, out: Path) -> ModelFile:
     except ImportError as error:
         raise MissingExtraError("train", "writing model files") from error
     loaded = onnx.load(str(model.path))
-    others = {p.key: p.value for p in loaded.metadata_props if p.key != CARD_KEY}
+    others = {p.key: p.value for p in loaded.metadata_props if p.key not in texts}
     del loaded.metadata_props[:]
-    onnx.helper.set_model_props(loaded, {**others, CARD_KEY: card})
+    onnx.helper.set_model_props(loaded, {**others, **texts})
     with atomic_path(out) as place:
         onnx.save(loaded, str(place))
     return ModelFile(out)

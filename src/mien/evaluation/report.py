@@ -52,6 +52,7 @@ def key_figure_lines(evaluation: Evaluation) -> list[str]:
         if value is not None:
             lines.append(f"{name:<18} {value:.4f}")
     lines += _calibration_lines(e)
+    lines += _balance_lines(e)
     if e.selective is not None:
         lines.append(f"AURC               {e.selective.aurc:.4f}  (risk over coverage; lower is better)")
         wanted = e.selective.abstention
@@ -135,6 +136,22 @@ def _calibration_lines(e: Evaluation) -> list[str]:
     if e.kl_votes is not None:
         lines.append(f"KL to the votes    {e.kl_votes:.4f}  (n = {e.kl_n})")
     return lines
+
+
+def _balance_lines(e: Evaluation) -> list[str]:
+    balance = e.balance
+    if balance is None:
+        return []
+    line = f"balance            {balance.used:g}"
+    if not balance.points:
+        return [f"{line}  (the model file has no training mix)"]
+    mix = "an even mix" if balance.target is None else "the mix of --prior"
+    line += f"  (0: the training mix, 1: {mix})"
+    if balance.used > 0:
+        at_0 = balance.points[0]
+        line += f"; at 0: accuracy {at_0.accuracy:.4f}, macro recall {at_0.macro_recall:.4f}"
+        line += f", ECE {balance.ece_at_0:.4f}" if balance.ece_at_0 is not None else ""
+    return [line]
 
 
 def _group_lines(comparison: GroupComparison) -> list[str]:
