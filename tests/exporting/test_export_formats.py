@@ -15,6 +15,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from mien.balance import Balance
 from mien.cli import main
 from mien.data.toy import toy_faces
 from mien.errors import ExportError, MienError, MissingExtraError, ModelFileError
@@ -94,6 +95,31 @@ def test_a_shipped_model_agrees_with_its_export(name: str) -> None:
     assert made.parity is not None
     assert made.parity.largest <= FORMATS[name].within
     assert made.parity.same_label == 1
+
+
+PRIOR = (0.14, 0.02, 0.14, 0.25, 0.17, 0.11, 0.17)
+MINE = dict(zip(FER2013, (1, 1, 1, 5, 1, 1, 20), strict=True))
+
+
+@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize(
+    ("options", "balance"),
+    [({}, Balance(0.25, PRIOR)), ({"balance": 0.0}, Balance(0.0, PRIOR)),
+     ({"prior": MINE}, Balance(1.0, PRIOR, tuple(count / 30 for count in MINE.values())))],
+)  # fmt: skip
+def test_the_balance_is_in_the_graph(name: str, options: dict[str, object], balance: Balance, tmp_path: Path) -> None:
+    need(name)
+    model = ModelFile(make_model(tmp_path / "own.onnx", size=24, prior=PRIOR, balance=0.25))
+    made = export(model.path, name, **options)  # type: ignore[arg-type]
+    faces = toy_faces(5, size=24, channels=1, seed=7).images
+    expected = balance.apply(model.probabilities(faces))
+    assert np.abs(FORMATS[name].open(made.path)(faces) - expected).max() <= max(FORMATS[name].within, 2e-5)
+    assert (made.source_sha256, made.source_bytes) == (model.sha256, model.path.stat().st_size)
+    if name == "ncnn":
+        return
+    exported = load_model(made.path)  # predicts the same where nothing else is requested, and can be balanced further
+    assert exported.info.balance == 0
+    np.testing.assert_allclose(exported.info.prior, balance.mix, atol=1e-6)
 
 
 def test_8_bit_numbers_keep_the_answers_of_a_shipped_model(tmp_path: Path) -> None:

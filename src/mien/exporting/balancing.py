@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ import numpy as np
 from mien.balance import Balance
 from mien.data.toy import toy_faces
 from mien.errors import MissingExtraError
-from mien.model_file import CARD_KEY, ModelFile
+from mien.evaluation.card import write_with_texts
+from mien.model_file import CARD_KEY, METADATA_KEY, ModelFile
 
 _WITHIN = 1e-5
 _CHECKED = 64
@@ -35,22 +37,33 @@ class BalancedModel(ModelFile):
 
 @contextmanager
 def with_balance(source: ModelFile, balance: Balance) -> Iterator[ModelFile]:
-    """The model with a balance in its graph; the model itself for balance 0.
+    """The model with a balance in its graph, or the model itself where it states balance 0 and gets no other.
 
     The mix that balanced probabilities assume becomes the new prior, and the new balance is 0: the file can be balanced
     further, and says the same where nothing else is requested. Raises MissingExtraError without onnx, ModelFileError
     where the new graph differs from `Balance.apply`.
     """
-    weights = balance.weights
-    if weights is None:
+    if not balance.balance and not source.info.balance:
         yield source
         return
-    try:
-        import onnx
-    except ImportError as error:
-        raise MissingExtraError("export", "putting a balance into a graph") from error
+    if find_spec("onnx") is None:
+        raise MissingExtraError("export", "putting a balance into a graph")
+    with tempfile.TemporaryDirectory(prefix="mien-export-") as folder:
+        place = Path(folder, source.path.name)
+        if balance.balance:
+            _write_balanced(source, balance, place)
+        else:
+            write_with_texts(source, {METADATA_KEY: replace(source.info, balance=0.0).to_json()}, place)
+        yield BalancedModel(place, source)
+
+
+def _write_balanced(source: ModelFile, balance: Balance, place: Path) -> None:
+    import onnx
+
     from mien.evaluation.graph import save_checked, with_calibration
 
+    weights = balance.weights
+    assert weights is not None
     towards = "an even mix" if balance.target is None else "a mix of the user"
     note = f"balance {balance.balance:g} towards {towards} is in the graph"
     data = f"{source.info.data}; {note}" if source.info.data else note
@@ -62,7 +75,4 @@ def with_balance(source: ModelFile, balance: Balance) -> Iterator[ModelFile]:
         graph.metadata_props.append(onnx.StringStringEntryProto(key=CARD_KEY, value=card))
     faces = toy_faces(_CHECKED, size=info.size, channels=info.channels).images
     expected = balance.apply(source.probabilities(faces))
-    with tempfile.TemporaryDirectory(prefix="mien-export-") as folder:
-        place = Path(folder, source.path.name)
-        save_checked(graph, place, faces, expected.astype(np.float64), within=_WITHIN)
-        yield BalancedModel(place, source)
+    save_checked(graph, place, faces, expected.astype(np.float64), within=_WITHIN)
