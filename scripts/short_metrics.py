@@ -23,6 +23,9 @@ def read_short_metrics(place: Path) -> Evaluation:
     """Reads such a file: as much of an evaluation as a model card needs, in the digits of the file."""
     figures = json.loads(place.read_text("utf-8"))
     classes = [SimpleNamespace(label=label, **c) for label, c in figures["per_class"].items()]
+    if (balance := figures.get("balance")) is not None:
+        points = [SimpleNamespace(**point) for point in balance["points"]]
+        figures["balance"] = SimpleNamespace(**(balance | {"points": points}))
     return cast(Evaluation, SimpleNamespace(**(figures | {"per_class": classes})))
 
 

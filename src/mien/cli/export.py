@@ -70,7 +70,8 @@ def model_(
     three are model files: `mien predict -m` takes them. openvino and ncnn: a folder for that runtime, and labels.json.
 
     Each is run beside its source on the validation faces of --data, or on 512 drawn ones, and kept only where the
-    probabilities agree; onnx-int8 where it loses no more than 0.5 points of accuracy. The balance is put into the graph.
+    probabilities agree; onnx-int8 where it loses no more than 0.5 points of accuracy. The balance is put
+    into the graph.
 
     Examples:
 

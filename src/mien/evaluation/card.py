@@ -32,10 +32,16 @@ _ROWS: dict[str, Callable[[Evaluation], str]] = {
     "ECE against the majority": lambda e: _figure(e.ece_majority, 4),
     "negative log-likelihood": lambda e: _figure(e.nll, 4),
     "mean KL to the votes": lambda e: _figure(e.kl_votes, 4),
+    "balance of these figures": lambda e: f"{e.balance.used:g}" if e.balance else "-",
+    "at balance 0: accuracy": lambda e: _figure(_at_0(e, "accuracy"), 4),
+    "at balance 0: macro recall": lambda e: _figure(_at_0(e, "macro_recall"), 4),
+    "at balance 0: ECE": lambda e: _figure(e.balance.ece_at_0 if e.balance else None, 4),
 }
 
 # The shipped model files hold these texts: a change here needs new files and checksums.
 _CALIBRATION = (
+    "Probabilities correct for the mix of expressions in training: not at all at balance 0, and towards an even mix at "
+    "balance 1 (`--balance`, `mien.predict(balance=...)`). The file states its own balance, which is the default. "
     "The ECE by votes compares each confidence with the share of raters who agree with the prediction; the ECE by "
     "labels with how often the original label agrees. *ECE against the majority* compares it with how often the "
     "majority agrees: for a votes model it is large on purpose, because a face on which 7 of 10 raters agree has its "
@@ -70,9 +76,9 @@ class CardTexts:
 def texts_from_metadata(info: ModelInfo) -> CardTexts:
     """Default texts, from the metadata of a model file."""
     meaning = {
-        "votes": "A probability is **the share of human raters who would choose this expression**. It is "
+        "votes": "At balance 0, a probability is **the share of human raters who would choose this expression**. It is "
         "not the chance that most raters would: that is higher (see *calibration* below).",
-        "label": "A probability is the chance that the data set's **label** is this expression.",
+        "label": "At balance 0, a probability is the chance that the data set's **label** is this expression.",
     }
     recipe = "the resolved recipe is in the file's metadata" if info.recipe else "unknown"
     if info.members:
@@ -206,6 +212,10 @@ def write_with_texts(model: ModelFile, texts: Mapping[str, str], out: Path) -> M
 
 def _file_line(model: ModelFile) -> str:
     return f"- **File**: `{model.path.name}`, {model.path.stat().st_size / 1e6:.2f} MB, sha256 `{model.sha256}`"
+
+
+def _at_0(e: Evaluation, figure: str) -> float | None:
+    return getattr(e.balance.points[0], figure) if e.balance and e.balance.points else None
 
 
 def _figure(value: float | None, digits: int) -> str:

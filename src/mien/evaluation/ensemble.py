@@ -134,8 +134,9 @@ def write_ensemble(
     weights: `equal`; `fit`, those with the least cross-entropy on `samples`, see `fit_weights`; or one for each model,
     in any unit. samples: faces to fit and compare on; source and split name them. name: the new model's; empty takes
     the file's. balance: as in `ensemble`. The file is checked against its members before it appears.
-    Raises ModelFileError for models that don't go together or a file that fails the check, ValueError for weights that aren't above 0 or `fit` without samples,
-    DataError for samples that lack what the models were trained on, OutputError, MissingExtraError.
+    Raises ModelFileError for models that don't go together or a file that fails the check, ValueError for weights that
+    aren't above 0 or `fit` without samples, DataError for samples that lack what the models were trained on,
+    OutputError, MissingExtraError.
     """
     models, out = list(models), Path(out)
     check_balance(balance)

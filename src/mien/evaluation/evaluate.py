@@ -250,8 +250,8 @@ def evaluate_samples(
 
     truth: the kind of ground truth. None: what the first model was trained on, or the labels if the data have no votes.
     tta: averages ten views of each face, see `crop.ten_views`. balance, prior: see `mien.balance`. data, split: names
-    for the result. progress: receives the number of corrupted faces that are measured, and the total. Raises DataError if nothing can be measured: no
-    samples, no votes, or no label in common.
+    for the result. progress: receives the number of corrupted faces that are measured, and the total. Raises DataError
+    if nothing can be measured: no samples, no votes, or no label in common.
     """
     labels = common_labels(models)
     notes = []

@@ -125,8 +125,8 @@ def write_calibrated(
     each class, which may change them. A votes model is fitted to the shares of raters, a label model to the labels.
     source, split: name the samples in the metadata. name: the new model's; empty takes the file's. balance: as in
     `calibrate`. A vector makes the mix of these faces the model's prior, as does a model without one. The file is
-    checked before it appears. Raises DataError for samples that lack what the model was trained on, OutputError, ModelFileError
-    where the file fails the check, MissingExtraError.
+    checked before it appears. Raises DataError for samples that lack what the model was trained on, OutputError,
+    ModelFileError where the file fails the check, MissingExtraError, ArgumentError for a balance that can't be used.
     """
     out = Path(out)
     check_balance(balance)
