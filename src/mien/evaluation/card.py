@@ -28,7 +28,7 @@ _ROWS: dict[str, Callable[[Evaluation], str]] = {
     "macro recall": lambda e: f"{e.balanced_accuracy:.4f}",
     "macro F1": lambda e: f"{e.macro_f1:.4f}",
     "calibration error (ECE)": lambda e: f"{e.ece:.4f}",
-    "... before temperature": lambda e: f"{e.ece_before_temperature:.4f}",
+    "... before temperature, at balance 0": lambda e: f"{e.ece_before_temperature:.4f}",
     "ECE against the majority": lambda e: _figure(e.ece_majority, 4),
     "negative log-likelihood": lambda e: _figure(e.nll, 4),
     "mean KL to the votes": lambda e: _figure(e.kl_votes, 4),

@@ -159,7 +159,7 @@ def _calibration(page: FigurePage, e: Evaluation, calibration: Calibration) -> N
     page.section("Calibration", f"How far confidences are from {against}; 0 would be perfect.")
     rows = [
         ("ECE", e.ece),
-        ("ECE before temperature", e.ece_before_temperature),
+        ("ECE before temperature, at balance 0", e.ece_before_temperature),
         ("ECE against the majority", e.ece_majority),
         ("class-wise ECE", calibration.classwise_ece),
         ("Brier score (0 to 2)", calibration.brier),

@@ -124,7 +124,7 @@ def _calibration_lines(e: Evaluation) -> list[str]:
     if e.ece is not None:
         line = f"ECE                {e.ece:.4f}"
         if e.ece_before_temperature is not None:
-            line += f"  (before temperature: {e.ece_before_temperature:.4f})"
+            line += f"  (before temperature, at balance 0: {e.ece_before_temperature:.4f})"
         if e.ece_majority is not None:
             line += f", against the share of raters; against the majority: {e.ece_majority:.4f}"
         lines.append(line)
