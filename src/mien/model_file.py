@@ -58,7 +58,7 @@ class ModelInfo:
     balance: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.prior and (len(self.prior) != len(self.labels) or min(self.prior) <= 0):
+        if self.prior and (len(self.prior) != len(self.labels) or not all(share > 0 for share in self.prior)):
             raise ValueError(f"prior is {self.prior}; expected a share above 0 for each of {len(self.labels)} labels")
         if not 0 <= self.balance <= 1 or (self.balance and not self.prior):
             raise ValueError(f"balance is {self.balance}; expected 0 to 1, and 0 without a prior")

@@ -146,6 +146,25 @@ def test_evaluate_calls_what_predict_calls(model: Path, faces: list, tmp_path: P
         assert report.balance.used == Recognizer(model, detector="none", **keywords).summary().balance
 
 
+def test_commands_refuse_what_they_cannot_balance(model: Path, tmp_path: Path) -> None:
+    table, bare = tmp_path / "other.csv", make_model(tmp_path / "bare.onnx")
+    table.write_text("image,truth,answer\na,happy,happy\n")
+    runner = CliRunner()
+    other = runner.invoke(
+        app, ["evaluate", "--predictions", str(table), "--balance", "0.2", "--out", str(tmp_path / "o")]
+    )
+    assert "--balance: is for models" in str(other.exception)
+    image = tmp_path / "face.png"
+    cv2.imwrite(str(image), np.zeros((48, 48, 3), np.uint8))
+    for command in (["predict", str(image)], ["watch", str(tmp_path)]):
+        run = runner.invoke(app, [*command, "-m", str(bare), "--detector", "none", "--balance", "0.2"])
+        assert "has no prior" in str(run.exception)
+        run = runner.invoke(app, [*command, "-m", str(model), "--detector", "none", "--balance", "1.2"])
+        assert run.exit_code == 2
+    run = runner.invoke(app, ["predict", str(image), "-m", str(model), "--prior", str(tmp_path / "gone.json")])
+    assert "gone.json: can't be read" in str(run.exception)
+
+
 def test_explained_probabilities_are_balanced(model: Path, faces: list) -> None:
     from mien.evaluation.explain import explain_faces
 

@@ -207,14 +207,14 @@ def _add_recognizer(device: Path, model: ModelFile, balance: Balance) -> None:
     weights = resources.files("mien.faces").joinpath("weights")
     for name in ("pnet.onnx", "rnet.onnx", "onet.onnx", "LICENSE.mtcnn"):
         (networks / name).write_bytes(weights.joinpath(name).read_bytes())
-    info, weights, target = model.info, balance.weights, balance.target
+    info, factors, target = model.info, balance.weights, balance.target
     settings = {
         "model": {
             "name": info.name, "labels": list(info.labels), "target": info.target, "sha256": [model.sha256],
             "balance": balance.balance,
             "prior": None if target is None else dict(zip(info.labels, target, strict=True)),
         },
-        "weights": None if weights is None else weights.tolist(),
+        "weights": None if factors is None else factors.tolist(),
         "input": {"size": info.size, "channels": info.channels, "crop": asdict(info.crop)},
         "detector": _DETECTOR,
     }  # fmt: skip
