@@ -135,6 +135,8 @@ def test_a_mix_of_the_user_asks_for_the_whole_correction(tmp_path: Path) -> None
         ('{"happy": 1}', r"no number for angry, disgust"),
         ('{"hapy": 1}', r"unknown label 'hapy'; did you mean 'happy'\?"),
         ('{"happy": 0}', r"'happy' is 0; expected a count or share above 0"),
+        ('{"happy": 1e999}', r"'happy' is inf; expected"),
+        ('{"happy": 1' + 400 * "0" + "}", r"'happy' is 10+; expected"),
         ('{"happy": -2}', r"'happy' is -2; expected"),
         ('{"happy": "many"}', r"'happy' is 'many'; expected"),
         ('{"happy": true}', r"'happy' is True; expected"),
@@ -150,5 +152,8 @@ def test_a_file_of_a_mix_is_checked(text: str, reason: str, tmp_path: Path) -> N
     with pytest.raises(ArgumentError, match=rf"counts\.json: {reason}") as caught:
         read_prior(place, FER2013)
     assert "\n" not in str(caught.value)
+    tiny = dict.fromkeys(FER2013, 1.0) | {"sad": 1e-12}
+    with pytest.raises(ArgumentError, match=r"prior: 'sad' has less than a billionth"):
+        read_prior(tiny, FER2013)
     with pytest.raises(ArgumentError, match=r"gone\.json: can't be read"):
         read_prior(tmp_path / "gone.json", FER2013)

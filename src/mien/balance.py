@@ -25,6 +25,9 @@ from mien.suggestions import did_you_mean
 Prior = Mapping[str, float] | str | Path
 """A mix of expressions: label -> count or share, or a JSON file of that."""
 
+_LEAST, _MOST = 1e-9, 1e300
+"""The least share of a user's mix, far from what float32 can't hold; and the largest count."""
+
 Probabilities = TypeVar("Probabilities", NDArray[np.float32], NDArray[np.float64])
 
 
@@ -142,12 +145,14 @@ def read_prior(prior: Prior, labels: Sequence[str]) -> dict[str, float]:
         if name in found:
             raise ArgumentError(f"{source}: label '{name}' is given twice; give each label once")
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not math.isfinite(value) or value <= 0:
+        if not number or not 0 < value < _MOST:
             raise ArgumentError(f"{source}: '{spelt}' is {value!r}; expected a count or share above 0")
         found[name] = float(value)
     if missing := [name for name in labels if name not in found]:
         raise ArgumentError(f"{source}: no number for {', '.join(missing)}; give a count or share for each label")
     total = math.fsum(found.values())
+    if least := next((name for name, value in found.items() if value < _LEAST * total), None):
+        raise ArgumentError(f"{source}: '{least}' has less than a billionth of the whole; give it a larger number")
     return {name: found[name] / total for name in labels}
 
 

@@ -148,11 +148,8 @@ def evaluate(
     )
     if out is None:
         return found
-    extremes = (
-        explain_extremes(models, found, inputs.samples, count=explain, balance=model_balance(models, balance, prior))
-        if explain
-        else None
-    )
+    chosen = model_balance(models, balance, prior)
+    extremes = explain_extremes(models, found, inputs.samples, count=explain, balance=chosen) if explain else None
     files = write_folder(found, Path(out), samples=inputs.samples, extremes=extremes, table=table, warn=warn)
     return found.with_files(files)
 
