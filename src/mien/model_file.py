@@ -34,7 +34,7 @@ OPENVINO_FILE, OPENVINO_INFO = "model.xml", "labels.json"
 class ModelInfo:
     """What a model file says of itself.
 
-    target: `votes` (probability = share of raters who would say so) or `label` (the data set's labels).
+    target: `votes` (probability = share of raters who would say so, at balance 0) or `label` (the data set's labels).
     scores: figures on validation, as measured when the file was made. temperature: what the logits were divided by, or
     1 where that is no single number. members: the names of the models whose probabilities it averages; empty for one
     network. prior: the mix of the training faces, a share for each label; empty where it is unknown. balance: what

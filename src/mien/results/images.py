@@ -320,7 +320,7 @@ class ModelSummary:
     Attributes:
         name: Several models are joined by " + ".
         labels: In the order of the probabilities.
-        target: `votes` if a probability is a share of raters; `label` if it is that of a data set's label.
+        target: `votes` if a probability is a share of raters at balance 0; `label` if it is that of a data set's label.
         sha256: Of each model file, in the same order.
         device: Where the networks run: `cpu`, `cuda`, ...
         balance: The balance of the probabilities, 0 to 1: see `Recognizer`.
