@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from mien.config import flat_items, to_toml, toml_value
@@ -305,10 +306,7 @@ def _export_heads(
     targets: tuple[HeadTargets, ...],
     mixes: Mapping[str, tuple[float, ...]],
 ) -> tuple[Path, ...]:
-    """Fits each head's temperature on validation and writes its model file, and the predictions for validation.
-
-    mixes: each head's mean target over the training faces.
-    """
+    """Fits each head's temperature on validation and writes its model file, and the predictions for validation."""
     network = network_on(recipe, {t.head: len(t.labels) for t in targets}, faces.images.device)
     load_weights(network, out / BEST)
     share = 1.0
@@ -319,11 +317,7 @@ def _export_heads(
     shared = count_parameters(network.trunk) + count_parameters(network.neck)
     paths, answers, seen = [], [], _train_hits(recipe, network, train_faces, len(validation))
     for target in targets:
-        # Votes are calibrated to the share of raters, labels to how often the label is right.
-        if target.head == "votes":
-            wanted = target.distribution
-        else:
-            wanted = np.eye(len(target.labels), dtype=np.float32)[target.truth]
+        wanted = _calibrated_to(target)
         use = wanted.sum(1) > 0
         own = logits[target.head].cpu()
         temperature = fit_temperature(own.numpy()[use], wanted[use])
@@ -350,7 +344,7 @@ def _export_heads(
                 "share_of_new_weights": share,
             },
             recipe=to_toml(recipe),
-            prior=mixes[target.head],
+            prior=mixes[target.head],  # its mean target over the training faces
             balance=default_balance(probabilities, mixes[target.head], truth),
         )
         write_model_file(
@@ -361,6 +355,13 @@ def _export_heads(
         answers.append(HeadAnswers(target.head, target.labels, truth, probabilities, validation.sources, right, n))
     write_answers(out / VALIDATION_FILE, answers)
     return tuple(paths)
+
+
+def _calibrated_to(target: HeadTargets) -> NDArray[np.float32]:
+    """Votes are calibrated to the share of raters, labels to how often the label is right: float32 (N, K)."""
+    if target.head == "votes":
+        return target.distribution
+    return np.eye(len(target.labels), dtype=np.float32)[target.truth]
 
 
 def _train_hits(
