@@ -16,6 +16,7 @@ import argparse
 import json
 import shutil
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 from short_metrics import read_short_metrics, replace_checksum, write_short_metrics
@@ -23,10 +24,13 @@ from short_metrics import read_short_metrics, replace_checksum, write_short_metr
 from mien.cache import sha256_of
 from mien.data.readers import read_dataset, require_split
 from mien.data.samples import Samples
-from mien.evaluation.card import CardTexts, model_card, write_with_card
+from mien.evaluation.card import CardTexts, model_card, write_with_card, write_with_texts
 from mien.evaluation.evaluate import evaluate_samples
+from mien.evaluation.fitting import fitting_targets, predict_all
+from mien.evaluation.operating_point import default_balance, training_mix
 from mien.evaluation.result import Evaluation, Truth
-from mien.model_file import ModelFile
+from mien.labels import canonical_all
+from mien.model_file import METADATA_KEY, ModelFile
 from mien.releases import shipped_models
 
 ROOT = Path(__file__).parents[1]
@@ -46,9 +50,9 @@ RECIPES = {"mien-base": "mien-base", "mien-small": "mien-small-10", "mien-nano":
 """Each model's last stage of training, in scripts/family; a `-fer2013` model shares it with the votes model."""
 
 MEANING = {
-    "votes": "A probability is **the share of human raters who would choose this expression**, fitted to FER+'s ten votes per "
-    "face. It is not the chance that most raters would choose it: that chance is higher (see *Calibration* below).",
-    "label": "A probability is the chance that FER2013's **original label** is this expression. The labels are noisy: FER+'s "
+    "votes": "At balance 0, a probability is **the share of human raters who would choose this expression**, fitted to FER+'s "
+    "ten votes per face. At the default balance it is the share expected if expressions were more evenly mixed. It is not the chance that most raters would choose it: that chance is higher (see *Calibration* below).",
+    "label": "At balance 0, a probability is the chance that FER2013's **original label** is this expression. The labels are noisy: FER+'s "
     "raters contradict at least a fifth of them, and two raters agree on two thirds. Use this model to compare with the "
     "literature; use the votes model for photographs.",
 }
@@ -126,14 +130,20 @@ def write_table() -> None:
     page = max((ROOT / "benchmarks/results").glob("*-classify.md"))
     ms = _milliseconds(page.read_text("utf-8"))
     lines = [
-        f"| model | target | size | [one face](benchmarks/results/{page.name}) | FER+ majority of eight: accuracy | macro recall | recall of disgust, fear, contempt | original label: accuracy | macro recall | recall of disgust, fear | licence |",
-        f"|{'---|' * 11}",
+        f"| model | target | balance | size | [one face](benchmarks/results/{page.name}) | FER+ majority of eight: accuracy | macro recall | recall of disgust, fear, contempt | original label: accuracy | macro recall | recall of disgust, fear | licence |",
+        f"|{'---|' * 12}",
     ]
     rows = json.loads(RELEASES.read_text("utf-8"))
     for row in rows:
         name, licence = row["name"], row["licence"].partition(";")[0]
         size = f"{row['parameters'] / 1e6:.2f} M, {row['bytes'] / 1e6:.1f} MB"
-        cells = [f"[`{name}`](docs/models/{name}.md)", row["target"], size, f"{ms[name]:.1f} ms"]
+        cells = [
+            f"[`{name}`](docs/models/{name}.md)",
+            row["target"],
+            f"{ModelFile(shipped_models()[name]).info.balance:g}",
+            size,
+            f"{ms[name]:.1f} ms",
+        ]
         for truth in TRUTHS:
             figures = row[truth]
             low, high = figures["accuracy_95"]
@@ -155,25 +165,28 @@ def _milliseconds(page: str) -> dict[str, float]:
 
 def release(path: Path, data: Path) -> None:
     """Measures one shipped model and writes its metrics and card."""
-    model = ModelFile(path)
-    info = model.info
-    dataset = read_dataset(data, size=info.size, channels=info.channels, splits=("validation",))
+    info = ModelFile(path).info
+    dataset = read_dataset(data, size=info.size, channels=info.channels, splits=("train", "validation"))
     samples = require_split(dataset, "validation", data)
+    model = _with_operating_point(ModelFile(path), require_split(dataset, "train", data), samples)
     figures = _measured(model, samples, data)
-    carded = _with_card(model, figures)
-    if carded is not model:
-        figures = _measured(carded, samples, data)  # the same figures, of the file as it now is
-    _write_card_page(carded, figures)
+    _write_card_page(_carded(model, figures), figures)
+
+
+def _with_operating_point(model: ModelFile, train: Samples, validation: Samples) -> ModelFile:
+    """The model with the mix of its training faces and the balance that the rule chooses; the network is unchanged."""
+    targets = fitting_targets(model, validation, source="validation")
+    prior = training_mix(fitting_targets(model, train, source="train").shares)
+    seen = predict_all(model, validation.images, canonical_all(model.info.labels, model.info.name))
+    info = replace(model.info, prior=prior, balance=default_balance(seen, prior, targets.truth))
+    return write_with_texts(model, {METADATA_KEY: info.to_json()}, model.path)
 
 
 def write_card_anew(path: Path) -> None:
     """Writes one shipped model's card from the committed metrics, into the file and beside it; measures nothing."""
     model = ModelFile(path)
-    places = {truth: ROOT / "docs/results" / model.info.name / f"metrics-{truth}.json" for truth in TRUTHS}
-    figures = {truth: read_short_metrics(place) for truth, place in places.items()}
-    carded = _with_card(model, figures)
-    for place in places.values():
-        replace_checksum(place, figures["votes"].models[0]["sha256"], carded.sha256)
+    figures = {truth: read_short_metrics(_metrics_file(model, truth)) for truth in TRUTHS}
+    carded = _carded(model, figures)
     rows = json.loads(RELEASES.read_text("utf-8"))
     for row in rows:
         if row["name"] == model.info.name:
@@ -182,10 +195,17 @@ def write_card_anew(path: Path) -> None:
     _write_card_page(carded, figures)
 
 
-def _with_card(model: ModelFile, figures: dict[Truth, Evaluation]) -> ModelFile:
-    """The model with its card inside: itself where the card is right already."""
+def _metrics_file(model: ModelFile, truth: Truth) -> Path:
+    return ROOT / "docs/results" / model.info.name / f"metrics-{truth}.json"
+
+
+def _carded(model: ModelFile, figures: dict[Truth, Evaluation]) -> ModelFile:
+    """The model with its card inside, and the metrics with the checksum of its file."""
     inside = model_card(model, figures, shipped_texts(model), inside=True)
-    return model if model.card == inside else write_with_card(model, inside, model.path)
+    carded = model if model.card == inside else write_with_card(model, inside, model.path)
+    for truth in TRUTHS:
+        replace_checksum(_metrics_file(model, truth), figures[truth].models[0]["sha256"], carded.sha256)
+    return carded
 
 
 def _write_card_page(model: ModelFile, figures: dict[Truth, Evaluation]) -> None:
@@ -200,7 +220,7 @@ def _measured(model: ModelFile, samples: Samples, data: Path) -> dict[Truth, Eva
     """Measures the model against both ground truths; returns the figures as they were rounded in metrics.json."""
     figures = {}
     for truth in TRUTHS:
-        place = ROOT / "docs/results" / model.info.name / f"metrics-{truth}.json"
+        place = _metrics_file(model, truth)
         write_short_metrics(evaluate_samples([model], samples, truth=truth, data=data.name, split="validation"), place)
         figures[truth] = read_short_metrics(place)
     return figures
@@ -211,7 +231,7 @@ def shipped_texts(model: ModelFile) -> CardTexts:
     info = model.info
     resolved = tomllib.loads(info.recipe)
     recipe = RECIPES[info.name.removesuffix("-fer2013")]
-    chosen = f"epoch, temperature ({info.temperature:.3f})"
+    chosen = f"epoch, temperature ({info.temperature:.3f}), balance ({info.balance:g})"
     if resolved["network"]["interpolate"]:
         chosen += " and the interpolation between the weights of the last two stages of training"
     if resolved["input"].get("test_view"):

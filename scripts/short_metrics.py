@@ -26,6 +26,9 @@ def read_short_metrics(place: Path) -> Evaluation:
         ClassScore(label, c["support"], c["recall"], c["precision"], c["f1"])
         for label, c in figures["per_class"].items()
     ]
+    if (balance := figures.get("balance")) is not None:
+        points = [SimpleNamespace(**point) for point in balance["points"]]
+        figures["balance"] = SimpleNamespace(**(balance | {"points": points}))
     return cast(Evaluation, SimpleNamespace(**(figures | {"per_class": classes})))
 
 

@@ -24,10 +24,13 @@ def make_model(
     favourite: str | None = None,
     seed: int = 0,
     metadata: str | None = None,
+    prior: Sequence[float] = (),
+    balance: float = 0.0,
 ) -> Path:
     """uint8 (N, size, size, channels) -> linear -> softmax.
 
     favourite: a label that gets nearly all of the probability. metadata: other text than what fits the graph.
+    prior, balance: as in `ModelInfo`.
     """
     rng = np.random.default_rng(seed)
     inputs, count = size * size * channels, len(labels)
@@ -52,8 +55,9 @@ def make_model(
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     info = ModelInfo(
-        name=path.stem, labels=tuple(labels), size=size, channels=channels, crop=crop or CropSpec(), target="label"
-    )
+        name=path.stem, labels=tuple(labels), size=size, channels=channels, crop=crop or CropSpec(), target="label",
+        prior=tuple(prior), balance=balance,
+    )  # fmt: skip
     helper.set_model_props(model, {METADATA_KEY: metadata if metadata is not None else info.to_json()})
     onnx.save(model, path)
     return path

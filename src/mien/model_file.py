@@ -34,10 +34,11 @@ OPENVINO_FILE, OPENVINO_INFO = "model.xml", "labels.json"
 class ModelInfo:
     """What a model file says of itself.
 
-    target: `votes` (probability = share of raters who would say so) or `label` (the data set's labels).
+    target: `votes` (probability = share of raters who would say so, at balance 0) or `label` (the data set's labels).
     scores: figures on validation, as measured when the file was made. temperature: what the logits were divided by, or
     1 where that is no single number. members: the names of the models whose probabilities it averages; empty for one
-    network.
+    network. prior: the mix of the training faces, a share for each label; empty where it is unknown. balance: what
+    recognition uses if nothing else is requested, 0 to 1, see `mien.balance`; the graph gives probabilities at 0.
     """
 
     name: str
@@ -53,12 +54,22 @@ class ModelInfo:
     scores: Mapping[str, float] = field(default_factory=dict)
     recipe: str = ""
     members: tuple[str, ...] = ()
+    prior: tuple[float, ...] = ()
+    balance: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.prior and (len(self.prior) != len(self.labels) or not all(share > 0 for share in self.prior)):
+            raise ValueError(f"prior is {self.prior}; expected a share above 0 for each of {len(self.labels)} labels")
+        if not 0 <= self.balance <= 1 or (self.balance and not self.prior):
+            raise ValueError(f"balance is {self.balance}; expected 0 to 1, and 0 without a prior")
 
     def to_json(self) -> str:
         """The metadata as written in the file."""
         raw = {"format": FORMAT, **asdict(self)}
         if not self.members:
-            del raw["members"]  # a file of one network is read by every version that reads this format
+            del raw["members"]
+        if not self.prior:
+            del raw["prior"], raw["balance"]
         return json.dumps(raw, sort_keys=True)
 
 
@@ -115,6 +126,7 @@ class ModelFile:
             raw["crop"] = CropSpec(**raw["crop"])
             raw["labels"] = tuple(raw["labels"])
             raw["members"] = tuple(raw.get("members", ()))
+            raw["prior"] = tuple(raw.get("prior", ()))
             return ModelInfo(**raw)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ModelFileError(f"{self.path}: its metadata is damaged ({error})") from error
@@ -151,7 +163,7 @@ class ModelFile:
         return digest.hexdigest()
 
     def probabilities(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Face crops uint8 (N, H, W, C), RGB where C = 3 -> calibrated probabilities float32 (N, K)."""
+        """Face crops uint8 (N, H, W, C), RGB where C = 3 -> calibrated probabilities float32 (N, K), at balance 0."""
         if len(faces) == 0:
             return np.zeros((0, len(self.info.labels)), np.float32)
         name = self._session.get_inputs()[0].name
@@ -176,6 +188,7 @@ def _exported_info(xml: Path) -> ModelInfo:
             temperature=raw["temperature"],
             data=raw["data"],
             licence=raw["licence"],
+            prior=tuple(raw.get("prior", ())),
         )
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ModelFileError(
@@ -216,7 +229,7 @@ def load_model(name_or_path: str | Path, *, threads: int = 0, spin: bool = True,
         device: `cpu`, `auto`, `cuda`, ...: see `mien.inference.DEVICES`.
 
     Returns:
-        The model: uint8 face crops in, calibrated probabilities out.
+        The model: uint8 face crops in, calibrated probabilities out, at balance 0 (see `mien.balance`).
 
     Raises:
         ModelFileError: There is no such model, or it is not mien's.

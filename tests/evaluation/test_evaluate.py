@@ -291,12 +291,13 @@ def test_command(tmp_path, capsys):
     assert not (tmp_path / "none").exists()
 
 
+# At each model's own balance, but for the calibration error: confidences are calibrated at balance 0.
 BARS = {
-    "mien-base": {"accuracy": 0.87, "ece": 0.03},
-    "mien-base-fer2013": {"accuracy": 0.700, "balanced_accuracy": 0.66, "ece": 0.04},
-    "mien-small": {"accuracy": 0.86, "ece": 0.03},
-    "mien-nano": {"accuracy": 0.80},
-    "mien-small-fer2013": {"accuracy": 0.700, "balanced_accuracy": 0.66, "ece": 0.03},
+    "mien-base": {"accuracy": 0.89, "balanced_accuracy": 0.78, "ece_at_0": 0.02},
+    "mien-base-fer2013": {"accuracy": 0.700, "balanced_accuracy": 0.66, "ece_at_0": 0.04},
+    "mien-small": {"accuracy": 0.88, "balanced_accuracy": 0.74, "ece_at_0": 0.02},
+    "mien-nano": {"accuracy": 0.85, "balanced_accuracy": 0.69, "ece_at_0": 0.02},
+    "mien-small-fer2013": {"accuracy": 0.700, "balanced_accuracy": 0.66, "ece_at_0": 0.03},
     "mien-nano-fer2013": {"accuracy": 0.62},
 }
 
@@ -317,5 +318,5 @@ def test_shipped_models_reach_their_bars(name):
     result = evaluate_samples([load_model(name)], samples)
     assert result.truth == ("label" if name.endswith("fer2013") else "votes")
     for metric, bar in BARS[name].items():
-        value = getattr(result, metric)
-        assert value <= bar if metric == "ece" else value >= bar, (metric, value)
+        value = getattr(result.balance if metric == "ece_at_0" else result, metric)
+        assert value <= bar if metric == "ece_at_0" else value >= bar, (metric, value)

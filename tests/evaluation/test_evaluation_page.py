@@ -213,7 +213,7 @@ def test_command(undrawn, tmp_path, capsys, monkeypatch):
         command(**(arguments | {"out": tmp_path / "none"}), explain=1)
     predictions = tmp_path / "out" / PREDICTIONS_FILE
     for option in ("robustness", "explain"):
-        with pytest.raises(DataError, match=f"--{option}: measures a model on other images"):
+        with pytest.raises(DataError, match=f"--{option}: is for models"):
             command(predictions=predictions, out=tmp_path / "none", **{option: 1})
     assert not (tmp_path / "none").exists()
 

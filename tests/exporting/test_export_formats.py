@@ -15,6 +15,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from mien.balance import Balance
 from mien.cli import main
 from mien.data.toy import toy_faces
 from mien.errors import ExportError, MienError, MissingExtraError, ModelFileError
@@ -96,10 +97,35 @@ def test_a_shipped_model_agrees_with_its_export(name: str) -> None:
     assert made.parity.same_label == 1
 
 
+PRIOR = (0.14, 0.02, 0.14, 0.25, 0.17, 0.11, 0.17)
+MINE = dict(zip(FER2013, (1, 1, 1, 5, 1, 1, 20), strict=True))
+
+
+@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize(
+    ("options", "balance"),
+    [({}, Balance(0.25, PRIOR)), ({"balance": 0.0}, Balance(0.0, PRIOR)),
+     ({"prior": MINE}, Balance(1.0, PRIOR, tuple(count / 30 for count in MINE.values())))],
+)  # fmt: skip
+def test_the_balance_is_in_the_graph(name: str, options: dict[str, object], balance: Balance, tmp_path: Path) -> None:
+    need(name)
+    model = ModelFile(make_model(tmp_path / "own.onnx", size=24, prior=PRIOR, balance=0.25))
+    made = export(model.path, name, **options)  # type: ignore[arg-type]
+    faces = toy_faces(5, size=24, channels=1, seed=7).images
+    expected = balance.apply(model.probabilities(faces))
+    assert np.abs(FORMATS[name].open(made.path)(faces) - expected).max() <= max(FORMATS[name].within, 2e-5)
+    assert (made.source_sha256, made.source_bytes) == (model.sha256, model.path.stat().st_size)
+    if name == "ncnn":
+        return
+    exported = load_model(made.path)  # predicts the same where nothing else is requested, and can be balanced further
+    assert exported.info.balance == 0
+    np.testing.assert_allclose(exported.info.prior, balance.mix, atol=1e-6)
+
+
 def test_8_bit_numbers_keep_the_answers_of_a_shipped_model(tmp_path: Path) -> None:
     model = "mien-small-fer2013"
     data = labelled_by(load_model(model), tmp_path / "data")
-    made = export(model, "onnx-int8", data=data, accept_loss=20)
+    made = export(model, "onnx-int8", data=data, balance=0, accept_loss=20)  # the labels are those at 0
     assert made.parity is not None
     assert made.parity.same_label >= 0.8  # of drawn faces, which lie between the classes
     assert made.parity.accuracy_before == 1
@@ -112,11 +138,18 @@ def test_8_bit_numbers_keep_the_answers_of_a_shipped_model(tmp_path: Path) -> No
 def test_what_stays_a_model_file_keeps_its_metadata_and_card(tmp_path: Path) -> None:
     source = load_model("mien-nano-fer2013")
     for name in ("onnx", "onnx-fp16"):
-        written = ModelFile(export("mien-nano-fer2013", name, tmp_path / f"{name}.onnx").path)
-        assert written.info == source.info
+        written = ModelFile(export("mien-nano-fer2013", name, tmp_path / f"{name}.onnx", balance=0).path)
+        assert written.info == replace(source.info, balance=0)
         assert written.card == source.card
+    balanced = ModelFile(export("mien-nano-fer2013", "onnx", tmp_path / "own.onnx").path)
+    assert balanced.card.startswith(
+        f"> In this file, balance {source.info.balance:g} towards an even mix is in the graph"
+    )
+    assert balanced.card.endswith(source.card)
     data = labelled_by(source, tmp_path / "data")
-    int8 = ModelFile(export("mien-nano-fer2013", "onnx-int8", tmp_path / "8.onnx", data=data, accept_loss=20).path)
+    int8 = ModelFile(
+        export("mien-nano-fer2013", "onnx-int8", tmp_path / "8.onnx", data=data, balance=0, accept_loss=20).path
+    )
     assert (int8.info.labels, int8.info.crop) == (source.info.labels, source.info.crop)
     assert int8.info.name == "mien-nano-fer2013-int8"
     assert set(int8.info.scores) == {"validation_accuracy", "validation_n"}  # its own, not the source's
@@ -128,7 +161,7 @@ def test_what_stays_a_model_file_keeps_its_metadata_and_card(tmp_path: Path) -> 
 
 
 def test_float32_has_no_casts_behind_weights_and_float16_has_the_size_of_the_shipped_file(tmp_path: Path) -> None:
-    plain = export("mien-nano", "onnx", tmp_path / "plain.onnx")
+    plain = export("mien-nano", "onnx", tmp_path / "plain.onnx", balance=0)
     loaded = onnx.load(plain.path)
     assert not {tensor.name for tensor in loaded.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT16}
     half = export(plain.path, "onnx-fp16", tmp_path / "half.onnx")

@@ -37,7 +37,9 @@ def written(tmp_path: Path, format_name: str) -> str:
 
 def test_json(tmp_path: Path) -> None:
     document = json.loads(written(tmp_path, "json"))
-    assert document["model"] == {"name": "tiny", "labels": ["happy", "sad"], "target": "votes", "sha256": ["ab"]}
+    assert document["model"] == {
+        "name": "tiny", "labels": ["happy", "sad"], "target": "votes", "sha256": ["ab"], "balance": 0.0, "prior": None,
+    }  # fmt: skip
     assert document["images"] == [result.to_dict() for result in RESULTS]
     assert document["images"][0]["faces"][0] == {
         "box": [1.0, 2, 30, 40.1], "detection_score": 0.9877, "expression": "happy", "confidence": 0.9123,

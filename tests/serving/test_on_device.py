@@ -28,6 +28,7 @@ pytest.importorskip("fastapi", reason="needs the extra [web]")
 
 from typer.testing import CliRunner
 
+from mien.balance import Balance, model_balance
 from mien.cli import app
 from mien.crop import CropSpec, crop_faces
 from mien.errors import ExportError
@@ -37,6 +38,7 @@ from mien.faces import auto, make_detector
 from mien.faces.auto import Auto
 from mien.faces.one_pass import YuNet
 from mien.images import read_image
+from mien.model_file import load_model
 from mien.recognition.recognizer import Recognizer
 from mien.results import Detections
 from mien.serving.settings import ServeSettings
@@ -235,6 +237,38 @@ def test_the_crops_are_those_of_python(tmp_path: Path) -> None:
         off = np.abs(np.asarray(found, int) - expected)
         assert off.max() <= 2, case
         assert off.mean() < 0.02, case  # fixed-point steps that are not repeated: one level off, seldom
+
+
+@pytest.mark.skipif(NODE is None, reason="Node.js is not installed")
+def test_the_balance_is_that_of_python(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).dirichlet(np.full(7, 0.5), 9).astype(np.float32)
+    balance = Balance(0.6, (0.14, 0.02, 0.14, 0.25, 0.17, 0.11, 0.17))
+    assert balance.weights is not None
+    shutil.copytree(DEVICE, tmp_path / "device")
+    (tmp_path / "package.json").write_text('{"type": "module"}')
+    (tmp_path / "run.js").write_text(
+        """import { readFileSync } from "node:fs";
+        import { balanced } from "./device/recognizer.js";
+        const { rows, weights } = JSON.parse(readFileSync("cases.json"));
+        const same = Float32Array.from(rows);
+        console.log(JSON.stringify([[...balanced(same, weights)], balanced(same, null) === same]));"""
+    )
+    (tmp_path / "cases.json").write_text(
+        json.dumps({"rows": rows.ravel().tolist(), "weights": balance.weights.tolist()})
+    )
+    answer = subprocess.run([str(NODE), "run.js"], cwd=tmp_path, capture_output=True, check=True, timeout=60)
+    found, unchanged = json.loads(answer.stdout)
+    assert unchanged
+    np.testing.assert_allclose(np.reshape(found, rows.shape), balance.apply(rows), atol=1e-6)
+
+
+@pytest.mark.parametrize("balance", [None, 0.0, 0.6])
+def test_the_exported_page_has_the_balance_of_the_model(balance: float | None, tmp_path: Path, runtime: Path) -> None:
+    export_web(tmp_path / "site", onnxruntime_web=runtime, balance=balance)
+    told = json.loads((tmp_path / "site" / "device" / "recognizer.json").read_text())
+    wanted = model_balance([load_model("mien-nano")], balance)
+    assert told["weights"] == (None if wanted.weights is None else wanted.weights.tolist())
+    assert told["model"] == Recognizer("mien-nano", detector="none", balance=balance).summary().to_dict()
 
 
 # In the browser

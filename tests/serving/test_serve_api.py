@@ -23,6 +23,7 @@ pytest.importorskip("fastapi", reason="needs the extra [web]")
 
 from made_server import BOUNDARY, Gate, ask, jpeg, metric, png, post, serving
 from mien.errors import ModelFileError, ServingError
+from mien.recognition.recognizer import Recognizer
 from mien.serving.run import make_server, serve
 from mien.serving.settings import ServeSettings, read_tokens
 from tiny_models import make_model
@@ -58,6 +59,22 @@ def test_the_answer_is_the_command_lines(port: int, tiny: Path, tmp_path: Path) 
     assert (answer.status, answer.body) == (200, done.stdout)
     assert [len(image["faces"]) for image in answer.json["images"]] == [1, 0, 0, 0, 0]
     assert [image["error"] is None for image in answer.json["images"]] == [True, True, False, False, False]
+
+
+def test_the_server_balances_as_it_was_told(tmp_path: Path) -> None:
+    prior = (0.14, 0.02, 0.14, 0.25, 0.17, 0.11, 0.17)
+    model = make_model(tmp_path / "m.onnx", prior=prior, balance=0.25)
+    for balance in (None, 0.0, 1.0):
+        with serving(model, detectors=("none",), balance=balance) as port:
+            answer = post(port, "/v1/predict", ("astronaut.png", ASTRONAUT.read_bytes())).json
+        recognizer = Recognizer(model, detector="none", balance=balance)
+        wanted = recognizer.predict(ASTRONAUT.read_bytes())
+        assert answer["model"] == recognizer.summary().to_dict()
+        assert answer["images"][0]["faces"] == wanted.to_dict()["faces"]
+    bare = make_model(tmp_path / "bare.onnx")
+    for workers in (1, 2):
+        with pytest.raises(ModelFileError, match=r"bare\.onnx: its metadata has no prior"):
+            serve(ServeSettings(models=(str(bare),), detectors=("none",), port=0, balance=0.5), workers=workers)
 
 
 def test_a_body_may_be_the_image_itself_whatever_its_type_says(port: int) -> None:

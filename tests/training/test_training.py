@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from mien.cli import app
+from mien.data.readers import read_dataset
 from mien.data.samples import Samples
 from mien.data.toy import toy_faces, write_toy_folders
 from mien.errors import DataError, OutputError, RecipeError, TrainingError
@@ -37,7 +38,7 @@ from mien.training.networks import count_parameters
 from mien.training.recipe import load_recipe
 from mien.training.recipe_sections import AugmentSettings, DistillSettings, TargetSettings
 from mien.training.run import train_run
-from mien.training.targets import head_targets
+from mien.training.targets import head_targets, training_mixes
 
 CPU = torch.device("cpu")
 TINY = ["network.stem=4", "network.widths=[8, 8]", "optimizer.batch_size=32", "optimizer.epochs=2",
@@ -83,6 +84,14 @@ def test_label_targets_blend_and_smooth():
     (smooth,) = head_targets(samples_with_votes(), TargetSettings(label_smoothing=0.1), source="s")
     np.testing.assert_allclose(smooth.distribution.sum(1), 1, atol=1e-6)
     assert smooth.distribution[0, 3] == pytest.approx(0.9 + 0.1 / 7)
+
+
+def test_a_training_mix_is_of_votes_or_labels_without_smoothing():
+    samples = samples_with_votes()
+    every = replace(samples, votes=np.vstack([samples.votes[:2], np.ones((1, 8), np.float32)]))
+    mixes = training_mixes(every, TargetSettings(label=1, votes=1, label_smoothing=0.1), source="s")
+    assert mixes["label"] == ()  # three faces have no more than three labels
+    np.testing.assert_allclose(mixes["votes"], every.votes.T @ (1 / every.votes.sum(1)) / 3, atol=1e-6)
 
 
 def test_votes_wanted_but_absent():
@@ -146,6 +155,13 @@ def test_run_folder_is_complete(tiny_run):
     info = ModelFile(tiny_run.models[0]).info
     assert info.labels == FER2013
     assert info.target == "label"
+
+
+def test_a_model_file_has_the_mix_of_its_training_faces(tiny_run, toy_folder):
+    labels = read_dataset(toy_folder, size=48, channels=1)["train"].labels
+    info = ModelFile(tiny_run.models[0]).info
+    np.testing.assert_allclose(info.prior, np.bincount(labels, minlength=7) / len(labels), atol=1e-6)
+    assert info.balance == 0  # 70 faces choose none
 
 
 def test_model_file_agrees_with_pytorch(tiny_run, toy_folder):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mien.cli.model_options import ModelArgument
+from mien.cli.model_options import ModelArgument, OwnBalance
 from mien.cli.output_options import NewModel, NewName, Split, warn
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def calibrate(
         typer.Option(help="One number, which keeps every prediction; or a weight and a bias for each label."),
     ] = "temperature",
     name: NewName = "",
+    balance: OwnBalance = None,
 ) -> None:
     """Calibrate a model's confidences on a data set, and write the result as a new model file.
 
@@ -37,7 +38,7 @@ def calibrate(
     """
     import mien
 
-    result = mien.calibrate(model, data, out, split=split, method=method, name=name, warn=warn)
+    result = mien.calibrate(model, data, out, split=split, method=method, name=name, balance=balance, warn=warn)
     _print(result, method)
     typer.echo(str(out))
 
@@ -56,6 +57,7 @@ def _print(result: CalibratedModel, method: str) -> None:
     ):
         table.add_row(what, f"{before:.4f}", f"{after:.4f}")
     console.print(table, markup=False)
+    console.print(f"these figures are at balance 0; the balance of the new file is {result.info.balance:g}")
     if method == "temperature":
         console.print(f"temperature times {1 / float(result.scale[0]):.4f}, now {result.info.temperature:.4f}")
     else:

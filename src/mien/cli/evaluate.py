@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mien.cli.model_options import SomeModels
+from mien.cli.model_options import Balance, Prior, SomeModels
 from mien.cli.option_groups import grouped
 from mien.cli.output_options import DataOption, Quiet, TableOrJson, out_option, warn
 from mien.cli.training_options import TrainIfMissing
@@ -71,6 +71,8 @@ class ModelMeasures:
     """What can be measured of models only."""
 
     tta: Annotated[bool, typer.Option("--tta", help="Average ten views of each face, mirrored and shifted.")] = False
+    balance: Balance = None
+    prior: Prior = None
     batch_size: Annotated[int, typer.Option(min=1, help="Faces classified together.")] = 256
     speed: Annotated[bool, typer.Option(help="Time the models on this machine.")] = True
     robustness: Annotated[
@@ -186,9 +188,14 @@ def _check(models: Sequence[str], file: FileOptions, common: CommonOptions, meas
         raise DataError(f"{option}: is for another tool's file; give it with  --predictions FILE")
     if wanted is not None and not 0 < wanted <= 1:
         raise DataError(f"--target-accuracy {wanted}; expected above 0 and at most 1, for example 0.9")
-    if not models and (measures.robustness or measures.explain):
-        option = "--robustness" if measures.robustness else "--explain"
-        raise DataError(f"{option}: measures a model on other images; give models, not --predictions")
+    of_models = {
+        "--robustness": measures.robustness,
+        "--explain": measures.explain,
+        "--balance": measures.balance is not None,
+        "--prior": measures.prior,
+    }
+    if not models and (option := next((option for option, value in of_models.items() if value), None)):
+        raise DataError(f"{option}: is for models, whose files are at hand; give models, not --predictions")
     if measures.explain:
         new_figure(1, 1)  # without matplotlib there would be no page to show them on
 

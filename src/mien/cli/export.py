@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from mien.cli.model_options import ModelArgument, OneModel
+from mien.cli.model_options import Balance, ModelArgument, OneModel, Prior
 from mien.cli.output_options import DataOption, Force, Quiet, TableOrJson, out_option, warn
 from mien.suggestions import did_you_mean
 
@@ -56,6 +56,8 @@ def model_(
     as_: _As = "",
     out: _Out = None,
     data: DataOption = None,
+    balance: Balance = None,
+    prior: Prior = None,
     check: _Check = True,
     accept_loss: _AcceptLoss = 0.5,
     force: Force = False,
@@ -68,7 +70,8 @@ def model_(
     three are model files: `mien predict -m` takes them. openvino and ncnn: a folder for that runtime, and labels.json.
 
     Each is run beside its source on the validation faces of --data, or on 512 drawn ones, and kept only where the
-    probabilities agree; onnx-int8 where it loses no more than 0.5 points of accuracy.
+    probabilities agree; onnx-int8 where it loses no more than 0.5 points of accuracy. The balance is put
+    into the graph.
 
     Examples:
 
@@ -78,7 +81,10 @@ def model_(
     """
     from mien.exporting.export import export
 
-    made = export(model, as_, out, data=data, check=check, accept_loss=accept_loss, force=force, warn=warn)
+    made = export(
+        model, as_, out, data=data, balance=balance, prior=prior, check=check, accept_loss=accept_loss, force=force,
+        warn=warn,
+    )  # fmt: skip
     if format_ == "json":
         import json
 
@@ -119,6 +125,8 @@ def _print(made: Export) -> None:
 def web(
     out: Annotated[Path, out_option("The folder to write.", "DIR")],
     model: OneModel = "mien-nano",
+    balance: Balance = None,
+    prior: Prior = None,
     onnxruntime_web: _OnnxruntimeWeb = None,
     force: Force = False,
     format_: TableOrJson = "table",
@@ -137,7 +145,7 @@ def web(
     """
     from mien.exporting.web import export_web
 
-    export = export_web(out, model=model, onnxruntime_web=onnxruntime_web, force=force)
+    export = export_web(out, model=model, balance=balance, prior=prior, onnxruntime_web=onnxruntime_web, force=force)
     if format_ == "json":
         import json
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -56,6 +57,33 @@ Model = Annotated[
     ),
 ]
 """A list, so that a second `--model` is refused rather than dropped in silence; see `one_model`."""
+
+
+OwnBalance = Annotated[
+    float | None,
+    typer.Option(
+        "--balance",
+        min=0,
+        max=1,
+        metavar="B",
+        help="The balance that the new file states. [default: the most macro recall for half a point of accuracy]",
+    ),
+]
+Balance = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=1,
+        metavar="B",
+        help="How far the training mix of expressions is evened out. [default: the model's own]",
+    ),
+]
+Prior = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Your mix of expressions: JSON, label -> count or share; balance 1 if none is given."
+    ),
+]
 
 
 def one_model(models: Iterable[str]) -> list[str]:

@@ -75,7 +75,7 @@ def show(model: ModelArgument, format_: TableOrJson = "table") -> None:
     recipe = facts.pop("recipe")
     for key, value in facts.items():
         if value not in ((), ""):
-            typer.echo(f"{key:12} {', '.join(value) if isinstance(value, tuple) else value}")
+            typer.echo(f"{key:12} {', '.join(map(str, value)) if isinstance(value, tuple) else value}")
     if recipe:
         typer.echo(f"recipe\n{recipe}")
     advice = f"no card; write one:  mien models card {model} --data DATA --out FILE"

@@ -41,7 +41,8 @@ class RecognizerOptions:
         )
         return Recognizer(
             self.models, detector=detector, device=self.device, min_face=min_face,
-            abstain_below=self.settings.abstain_below, threads=threads, **options,
+            abstain_below=self.settings.abstain_below, balance=self.settings.balance, prior=self.settings.prior,
+            threads=threads, **options,
         )  # fmt: skip
 
     def for_shards(self, *, tta: bool) -> PredictSettings:
@@ -49,5 +50,8 @@ class RecognizerOptions:
         from mien.cluster.predict import PredictSettings
         from mien.faces import DetectorChoice
 
-        choice = DetectorChoice(self.detector, self.cascade)
-        return PredictSettings(tuple(self.models), choice, self.settings.min_face, self.settings.abstain_below, tta)
+        settings = self.settings
+        return PredictSettings(
+            tuple(self.models), DetectorChoice(self.detector, self.cascade), settings.min_face, settings.abstain_below,
+            settings.balance, settings.prior, tta,
+        )  # fmt: skip

@@ -7,10 +7,11 @@ import os
 import platform
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
+from mien.balance import Prior
 from mien.cluster.folder import OutputFolder, output_folder
 from mien.cluster.plan import LISTING, SUMMARY, Plan, make_or_open_plan, pyarrow, read_shards, shard_name
 from mien.cluster.ray_workers import TRIES, Lost, RaySettings, RayWorkers, ray_workers
@@ -33,6 +34,8 @@ class PredictSettings:
     detector: DetectorChoice = field(default_factory=DetectorChoice)
     min_face: int = 20
     abstain_below: float = 0.0
+    balance: float | None = None
+    prior: Prior | None = None
     tta: bool = False
 
     def recognizer(self) -> Recognizer:
@@ -43,6 +46,8 @@ class PredictSettings:
             detector=detector,
             min_face=self.min_face,
             abstain_below=self.abstain_below,
+            balance=self.balance,
+            prior=self.prior,
             tta=self.tta,
             threads=1,
             device="cpu",  # so that rows are the same everywhere
@@ -112,7 +117,8 @@ def predict_shards(
         if ray is None or not missing:
             found = _here(recognizer, shards, workers, lambda n: progress(whole + n, plan.images))
         else:
-            found = _on_ray(settings, recognizer, shards, ray)
+            # The workers may lack the file of a prior.
+            found = _on_ray(replace(settings, prior=recognizer.summary().prior), recognizer, shards, ray)
         with closing(found):  # stops the workers now, whatever goes wrong here
             for done in found:
                 folder.write(shard_name(done.number), done.data)

@@ -28,14 +28,20 @@ _ROWS: dict[str, Callable[[Evaluation], str]] = {
     "macro recall": lambda e: f"{e.balanced_accuracy:.4f}",
     "macro F1": lambda e: f"{e.macro_f1:.4f}",
     "calibration error (ECE)": lambda e: f"{e.ece:.4f}",
-    "... before temperature": lambda e: f"{e.ece_before_temperature:.4f}",
+    "... before temperature, at balance 0": lambda e: f"{e.ece_before_temperature:.4f}",
     "ECE against the majority": lambda e: _figure(e.ece_majority, 4),
     "negative log-likelihood": lambda e: _figure(e.nll, 4),
     "mean KL to the votes": lambda e: _figure(e.kl_votes, 4),
+    "balance of these figures": lambda e: f"{e.balance.used:g}" if e.balance else "-",
+    "at balance 0: accuracy": lambda e: _figure(_at_0(e, "accuracy"), 4),
+    "at balance 0: macro recall": lambda e: _figure(_at_0(e, "macro_recall"), 4),
+    "at balance 0: ECE": lambda e: _figure(e.balance.ece_at_0 if e.balance else None, 4),
 }
 
 # The shipped model files hold these texts: a change here needs new files and checksums.
 _CALIBRATION = (
+    "Probabilities correct for the mix of expressions in training: not at all at balance 0, and towards an even mix at "
+    "balance 1 (`--balance`, `mien.predict(balance=...)`). The file states its own balance, which is the default. "
     "The ECE by votes compares each confidence with the share of raters who agree with the prediction; the ECE by "
     "labels with how often the original label agrees. *ECE against the majority* compares it with how often the "
     "majority agrees: for a votes model it is large on purpose, because a face on which 7 of 10 raters agree has its "
@@ -70,9 +76,9 @@ class CardTexts:
 def texts_from_metadata(info: ModelInfo) -> CardTexts:
     """Default texts, from the metadata of a model file."""
     meaning = {
-        "votes": "A probability is **the share of human raters who would choose this expression**. It is "
+        "votes": "At balance 0, a probability is **the share of human raters who would choose this expression**. It is "
         "not the chance that most raters would: that is higher (see *calibration* below).",
-        "label": "A probability is the chance that the data set's **label** is this expression.",
+        "label": "At balance 0, a probability is the chance that the data set's **label** is this expression.",
     }
     recipe = "the resolved recipe is in the file's metadata" if info.recipe else "unknown"
     if info.members:
@@ -185,7 +191,12 @@ def write_card(
 
 
 def write_with_card(model: ModelFile, card: str, out: Path) -> ModelFile:
-    """Writes a copy of the model file to `out` with this card in its metadata; the network is unchanged.
+    """Writes a copy of the model file to `out` with this card in its metadata, see `write_with_texts`."""
+    return write_with_texts(model, {CARD_KEY: card}, out)
+
+
+def write_with_texts(model: ModelFile, texts: Mapping[str, str], out: Path) -> ModelFile:
+    """Writes a copy of the model file to `out` with these texts in its metadata; the network is unchanged.
 
     out may be the model's own path. Raises MissingExtraError without onnx, OutputError.
     """
@@ -194,9 +205,9 @@ def write_with_card(model: ModelFile, card: str, out: Path) -> ModelFile:
     except ImportError as error:
         raise MissingExtraError("train", "writing model files") from error
     loaded = onnx.load(str(model.path))
-    others = {p.key: p.value for p in loaded.metadata_props if p.key != CARD_KEY}
+    others = {p.key: p.value for p in loaded.metadata_props if p.key not in texts}
     del loaded.metadata_props[:]
-    onnx.helper.set_model_props(loaded, {**others, CARD_KEY: card})
+    onnx.helper.set_model_props(loaded, {**others, **texts})
     with atomic_path(out) as place:
         onnx.save(loaded, str(place))
     return ModelFile(out)
@@ -208,6 +219,10 @@ def _file_line(model: ModelFile) -> str:
 
 def _range(interval: tuple[float, float] | None) -> str:
     return "-" if interval is None else f"{interval[0]:.2f} to {interval[1]:.2f}"
+
+
+def _at_0(e: Evaluation, figure: str) -> float | None:
+    return getattr(e.balance.points[0], figure) if e.balance and e.balance.points else None
 
 
 def _figure(value: float | None, digits: int) -> str:

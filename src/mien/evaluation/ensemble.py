@@ -6,13 +6,14 @@ import json
 import logging
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.balance import check_balance, mean_prior, model_balance
 from mien.data.dataset import Dataset
 from mien.data.samples import Samples
 from mien.data.toy import toy_faces
@@ -27,6 +28,7 @@ from mien.evaluation.fitting import (
     prepare_output,
 )
 from mien.evaluation.inputs import data_name
+from mien.evaluation.operating_point import FEWEST, default_balance
 from mien.files import atomic_path
 from mien.labels import canonical_all
 from mien.model_file import ModelFile, ModelInfo, open_models
@@ -72,6 +74,7 @@ def ensemble(
     data: str | Path | Dataset | None = None,
     split: Split = "validation",
     name: str = "",
+    balance: float | None = None,
     warn: Callable[[str], None] | None = None,
 ) -> Ensemble:
     """Writes several models as one model file whose probabilities are their weighted mean.
@@ -83,6 +86,8 @@ def ensemble(
         data: A data set to fit the weights on, and to compare the models on.
         split: The split of `data`; `test` is refused.
         name: The new model's name; empty takes that of the file.
+        balance: What the new file states as its balance, 0 to 1. None: with at least 1,000 faces in `data` the most
+            macro recall at no more than half a point of accuracy lost, else the mean of the members' own.
         warn: Receives one line for each record that could not be used; None logs a warning to the logger `mien`.
 
     Returns:
@@ -90,7 +95,7 @@ def ensemble(
 
     Raises:
         ModelFileError: There is no such model, models do not fit together, or the written file fails its check.
-        ArgumentError: A weight is not above 0, or `fit` without `data`.
+        ArgumentError: A weight is not above 0, `fit` without `data`, or a balance out of range.
         DataError: The data lack the split, or the labels or votes that the models were trained on.
         OutputError: The file can't be written.
         MissingExtraError: onnx is not installed.
@@ -108,7 +113,9 @@ def ensemble(
         size, channels = max(m.info.size for m in opened), max(m.info.channels for m in opened)
         samples = fitting_split(data, split, size=size, channels=channels, warn=warn or _log.warning)
     source = "" if data is None else data_name(data)
-    return write_ensemble(opened, Path(out), weights=weights, samples=samples, source=source, split=split, name=name)
+    return write_ensemble(
+        opened, Path(out), weights=weights, samples=samples, source=source, split=split, name=name, balance=balance
+    )
 
 
 def write_ensemble(
@@ -120,16 +127,19 @@ def write_ensemble(
     source: str = "",
     split: str = "validation",
     name: str = "",
+    balance: float | None = None,
 ) -> Ensemble:
     """Writes models with the same labels, crop and target as one model file that predicts their weighted mean.
 
     weights: `equal`; `fit`, those with the least cross-entropy on `samples`, see `fit_weights`; or one for each model,
     in any unit. samples: faces to fit and compare on; source and split name them. name: the new model's; empty takes
-    the file's. The file is checked against its members before it appears. Raises ModelFileError for models that don't
-    go together or a file that fails the check, ValueError for weights that aren't above 0 or `fit` without samples,
-    DataError for samples that lack what the models were trained on, OutputError, MissingExtraError.
+    the file's. balance: as in `ensemble`. The file is checked against its members before it appears.
+    Raises ModelFileError for models that don't go together or a file that fails the check, ValueError for weights that
+    aren't above 0 or `fit` without samples, DataError for samples that lack what the models were trained on,
+    OutputError, MissingExtraError.
     """
     models, out = list(models), Path(out)
+    check_balance(balance)
     prepare_output(out, models)
     from mien.evaluation.graph import join, save_checked
 
@@ -152,7 +162,11 @@ def write_ensemble(
             disagreement=(winners[:, None] != winners[None]).mean(2),
         )
     scores = comparison.ensemble.scores(split) if comparison else {}
+    prior = mean_prior(models, shares.tolist())
+    if balance is None and seen is not None and targets is not None and (targets.truth >= 0).sum() >= FEWEST:
+        balance = default_balance(np.tensordot(shares, seen, 1), prior, targets.truth)
     info = _joint_info(models, labels, shares, name or out.stem, scores)
+    info = replace(info, prior=prior, balance=model_balance(models, balance).balance)
     with atomic_path(out) as place:
         faces = toy_faces(_CHECKED, size=info.size, channels=info.channels).images
         expected = np.tensordot(shares, np.stack([predict_all(model, faces, labels) for model in models]), 1)

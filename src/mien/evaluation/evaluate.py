@@ -16,24 +16,22 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.crop import VIEWS, ten_views
+from mien.balance import Prior, model_balance
 from mien.data.dataset import Dataset
 from mien.data.samples import VOTE_LABELS, Samples, vote_majority
 from mien.errors import ArgumentError, DataError
-from mien.evaluation import metrics
-from mien.evaluation.calibration import undo_temperature
 from mien.evaluation.extremes import explain_extremes
-from mien.evaluation.fitting import fit_faces
 from mien.evaluation.folder import Table, write_folder
 from mien.evaluation.inputs import Inputs, data_name, exact_copies, read_inputs
 from mien.evaluation.measure import Answers, GroundTruth, diversity, mapped, measure
+from mien.evaluation.member_predictions import common_labels, predict_members
+from mien.evaluation.operating_point import balance_report
 from mien.evaluation.prediction_matching import called_among, match_sources, require_truth
 from mien.evaluation.prediction_scores import Scores
 from mien.evaluation.predictions import Predictions, read_predictions
 from mien.evaluation.result import Evaluation, Truth, UsedModel
 from mien.evaluation.robustness import FACES, choose_rows, measure_robustness
 from mien.evaluation.speed import measure_speed
-from mien.labels import canonical_all
 from mien.model_file import ModelFile, open_models
 from mien.reporting import Progress
 
@@ -75,6 +73,8 @@ def evaluate(
     groups: Sequence[str] = (),
     target_accuracy: float | None = None,
     tta: bool = False,
+    balance: float | None = None,
+    prior: Prior | None = None,
     batch_size: int = 256,
     leak_check: bool = True,
     speed: bool = False,
@@ -99,6 +99,8 @@ def evaluate(
         groups: Columns of the data set whose values form groups to compare.
         target_accuracy: Also find the confidence threshold that reaches this accuracy, above 0 and at most 1.
         tta: Classify ten views of each face, mirrored and shifted.
+        balance: How far the model's training mix of expressions is evened out, 0 to 1; None: what the model states.
+        prior: Your own mix of expressions: label -> count or share, or a JSON file of that.
         batch_size: Faces classified together.
         leak_check: Count the faces that are also in the training split.
         speed: Time the model on this machine; takes some seconds.
@@ -119,7 +121,7 @@ def evaluate(
         ModelFileError: There is no such model, or it is not a model of mien.
         OutputError: The folder can't be written into.
         MissingExtraError: matplotlib is needed for `explain`, pyarrow for Parquet.
-        ArgumentError: `explain` without `out`.
+        ArgumentError: `explain` without `out`, or a balance or prior that can't be used.
 
     Example:
         >>> import mien
@@ -138,6 +140,8 @@ def evaluate(
         truth=truth,
         batch_size=batch_size,
         tta=tta,
+        balance=balance,
+        prior=prior,
         data=title or data_name(data),
         split=inputs.split,
         extras=extras,
@@ -145,7 +149,8 @@ def evaluate(
     )
     if out is None:
         return found
-    extremes = explain_extremes(models, found, inputs.samples, count=explain) if explain else None
+    chosen = model_balance(models, balance, prior)
+    extremes = explain_extremes(models, found, inputs.samples, count=explain, balance=chosen) if explain else None
     files = write_folder(found, Path(out), samples=inputs.samples, extremes=extremes, table=table, warn=warn)
     return found.with_files(files)
 
@@ -232,6 +237,8 @@ def evaluate_samples(
     truth: Truth | None = None,
     batch_size: int = 256,
     tta: bool = False,
+    balance: float | None = None,
+    prior: Prior | None = None,
     data: str = "",
     split: str = "",
     extras: Extras = Extras(),
@@ -240,27 +247,28 @@ def evaluate_samples(
     """Evaluates one model, or several whose probabilities are averaged.
 
     truth: the kind of ground truth. None: what the first model was trained on, or the labels if the data have no votes.
-    tta: averages ten views of each face, see `crop.ten_views`. data, split: names for the result. progress: receives
-    the number of corrupted faces that are measured, and the total. Raises DataError if nothing can be measured: no
-    samples, no votes, or no label in common.
+    tta: averages ten views of each face, see `crop.ten_views`. balance, prior: see `mien.balance`. data, split: names
+    for the result. progress: receives the number of corrupted faces that are measured, and the total. Raises DataError
+    if nothing can be measured: no samples, no votes, or no label in common.
     """
-    labels = _common_labels(models)
+    labels = common_labels(models)
     notes = []
     if truth is None:
         truth = "votes" if models[0].info.target == "votes" else "label"
         if truth == "votes" and samples.votes is None:
             truth = "label"
             notes.append("the model was trained on votes, which these data lack: the labels are the ground truth")
-    truths = _truths(samples, truth, data, extras)
-    members, raw = _predict(models, samples.images, labels, batch_size, tta)
-    calibrated = members.mean(0)
-    answers = Answers(labels, calibrated.argmax(1), calibrated.max(1), calibrated, raw)
+    truths, chosen = _truths(samples, truth, data, extras), model_balance(models, balance, prior)
+    members, raw = predict_members(models, samples.images, labels, batch_size, tta)
+    plain = members.mean(0)
+    balanced = chosen.apply(plain)
+    answers = Answers(labels, balanced.argmax(1), balanced.max(1), balanced, raw)
     found = measure(answers, truths, target_accuracy=extras.target_accuracy, data=data)
     robustness = None
     if extras.robustness_faces:
 
         def call(faces: NDArray[np.uint8]) -> NDArray[np.int64]:
-            seen = _predict(models, faces, labels, batch_size, tta)[0].mean(0)
+            seen = chosen.apply(predict_members(models, faces, labels, batch_size, tta)[0].mean(0))
             answers: NDArray[np.int64] = mapped(seen, labels, found.labels).argmax(1)
             return answers
 
@@ -279,7 +287,10 @@ def evaluate_samples(
         tta=tta,
         notes=tuple(notes),
         speed=measure_speed(models, samples.images) if extras.speed else None,
-        diversity=diversity(members[:, found.rows], labels, found) if len(models) > 1 else None,
+        diversity=diversity(np.stack([chosen.apply(p) for p in members[:, found.rows]]), labels, found)
+        if len(models) > 1
+        else None,
+        balance=balance_report(plain, labels, truths, chosen),
         robustness=robustness,
     )
 
@@ -340,20 +351,6 @@ def evaluate_predictions(
     )
 
 
-def _common_labels(models: Sequence[ModelFile]) -> tuple[str, ...]:
-    """The labels of the first model in mien's spelling; the other models must have the same, in any order."""
-    if not models:
-        raise DataError("no model to evaluate; give at least one")
-    first, *others = (canonical_all(model.info.labels, str(model.path)) for model in models)
-    for model, labels in zip(models[1:], others, strict=True):
-        if set(labels) != set(first):
-            raise DataError(
-                f"{model.path} has the labels {', '.join(labels)} and {models[0].path} {', '.join(first)}; "
-                "only models with the same labels can be averaged"
-            )
-    return first
-
-
 def _truths(samples: Samples, truth: Truth, data: str, extras: Extras) -> GroundTruth:
     """The ground truth of the samples. Raises DataError if there are no samples, or no votes for `votes`."""
     if len(samples) == 0:
@@ -370,28 +367,3 @@ def _truths(samples: Samples, truth: Truth, data: str, extras: Extras) -> Ground
     copied = None if train is None or not len(train) else exact_copies(samples.images, train)
     n_train = 0 if train is None else len(train)
     return GroundTruth(truth, names, index, samples.sources, samples.votes, dict(extras.columns), copied, n_train)
-
-
-def _predict(
-    models: Sequence[ModelFile], images: NDArray[np.uint8], labels: tuple[str, ...], batch_size: int, tta: bool
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Probabilities in the order of `labels`: of each model, float64 (M, N, K), and their mean without temperature,
-    float64 (N, K)."""
-    if batch_size < 1:
-        raise DataError(f"batch size {batch_size}; expected at least 1")
-    calibrated = np.zeros((len(models), len(images), len(labels)))
-    raw = np.zeros(calibrated.shape[1:])
-    views = VIEWS if tta else 1
-    for model, own_calibrated in zip(models, calibrated, strict=True):
-        info = model.info
-        own = canonical_all(info.labels, str(model.path))
-        order = [own.index(name) for name in labels]
-        for start in range(0, len(images), batch_size):
-            rows = slice(start, start + batch_size)
-            faces = fit_faces(images[rows], model)
-            seen = model.probabilities(ten_views(faces) if tta else faces)
-            p = metrics.check_probabilities(seen, f"{info.name}: its probabilities")[:, order]
-            plain = undo_temperature(p, info.temperature)
-            own_calibrated[rows] = p.reshape(len(faces), views, len(labels)).mean(1)
-            raw[rows] += plain.reshape(len(faces), views, len(labels)).mean(1) / len(models)
-    return calibrated, raw

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.balance import model_balance
 from mien.crop import crop_faces
 from mien.errors import DataError, ImageError, OutputError
 from mien.faces import FaceDetector, make_detector
@@ -242,15 +243,20 @@ def explain_faces(
     maps_of: makes the maps (Grad-CAM); None: occlusion. Raises DataError for an expression that the model lacks.
     """
     labels = canonical_all(model.info.labels, str(model.path))
-    answers = model.probabilities(faces)
+    balance = model_balance([model])
+
+    def probabilities(faces: Faces) -> NDArray[np.float32]:
+        return balance.apply(model.probabilities(faces))
+
+    answers = probabilities(faces)
     targets = answers.argmax(1).astype(np.int64)
     if expression is not None:
         if canonical(expression) not in labels:
             raise DataError(f"{model.info.name} has no expression '{expression}'; expected one of {', '.join(labels)}")
         targets[:] = labels.index(canonical(expression))
     method = "occlusion" if maps_of is None else "Grad-CAM"
-    maps = occlusion_maps(model.probabilities, faces, targets) if maps_of is None else maps_of(faces, targets)
-    test = check_maps(model.probabilities, faces, maps, targets)
+    maps = occlusion_maps(probabilities, faces, targets) if maps_of is None else maps_of(faces, targets)
+    test = check_maps(probabilities, faces, maps, targets)
     chosen = answers[np.arange(len(faces)), targets]
     return Explanation(
         model=model.info.name,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.balance import Balance, model_balance
 from mien.data.samples import Samples
 from mien.errors import DataError
 from mien.evaluation.explain import Explanation, check_maps, occlusion_maps
@@ -30,11 +31,13 @@ class Extremes:
     wrong_truth: tuple[str, ...]
 
 
-def explain_extremes(models: Sequence[ModelFile], evaluation: Evaluation, samples: Samples, *, count: int) -> Extremes:
+def explain_extremes(
+    models: Sequence[ModelFile], evaluation: Evaluation, samples: Samples, *, count: int, balance: Balance | None = None
+) -> Extremes:
     """Occlusion maps for the predicted class of `count` faces of either kind, by the mean of the models' probabilities.
 
-    samples: the evaluated faces. Each map takes some hundred predictions of the models. Raises DataError for a count
-    below 1, or without models.
+    samples: the evaluated faces. balance: of the probabilities; None: the models' own. Each map takes some
+    hundred predictions of the models. Raises DataError for a count below 1, or without models.
     """
     e = evaluation
     if count < 1 or not models or e.confidence is None:
@@ -42,10 +45,12 @@ def explain_extremes(models: Sequence[ModelFile], evaluation: Evaluation, sample
     labels = canonical_all(models[0].info.labels, str(models[0].path))
     orders = [[canonical_all(m.info.labels, str(m.path)).index(name) for name in labels] for m in models]
 
+    balance = balance or model_balance(models)
+
     def probabilities(faces: NDArray[np.uint8]) -> NDArray[np.float32]:
         each = [m.probabilities(fit_faces(faces, m))[:, own] for m, own in zip(models, orders, strict=True)]
         mean: NDArray[np.float32] = np.mean(each, axis=0, dtype=np.float32)
-        return mean
+        return balance.apply(mean)
 
     def explain(hits: NDArray[np.bool_]) -> tuple[Explanation | None, tuple[str, ...]]:
         rows = np.flatnonzero(hits)

@@ -16,7 +16,7 @@ from mien.evaluation.calibration import ReliabilityBin
 from mien.evaluation.curves import Curve
 from mien.evaluation.explain import MapTest
 from mien.evaluation.groups import GroupComparison
-from mien.evaluation.result import Evaluation
+from mien.evaluation.result import BalanceReport, Evaluation
 from mien.evaluation.robustness import SEVERITIES, Robustness
 from mien.labels import color_rgb
 from mien.pages import Page, figure_png, figure_text, new_figure
@@ -171,6 +171,20 @@ def relative_error_figure(robustness: Robustness) -> Figure:
     axes.set(xlabel="severity (0: clean)", ylabel="error / error on clean faces")
     axes.grid(alpha=0.25)
     figure.legend(loc="outside right upper", frameon=False, fontsize="small")
+    return figure
+
+
+def balance_figure(balance: BalanceReport) -> Figure:
+    """Lines: accuracy and macro recall over the balance; the one that was used is marked."""
+    figure = new_figure(6, 3.4)
+    axes = figure.subplots()
+    steps = [p.balance for p in balance.points]
+    axes.plot(steps, [p.accuracy for p in balance.points], color=_BLUE, label="accuracy")
+    axes.plot(steps, [p.macro_recall for p in balance.points], color=_GREY, linestyle="--", label="macro recall")
+    axes.axvline(balance.used, color=_GREY, linestyle=":", linewidth=1.2, label=f"used: {balance.used:g}")
+    axes.set(xlabel="balance")
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False, fontsize="small")
     return figure
 
 

@@ -205,6 +205,11 @@ def _calibration_figures(answers: Answers, truths: GroundTruth) -> dict[str, Any
     }
 
 
+def calibration_errors(p: Floats, labels: Sequence[str], truths: GroundTruth) -> tuple[float | None, float | None]:
+    """The ECE of probabilities (N, len(labels)) against the ground truth, and for `votes` also against the majority."""
+    return _ece(mapped(p, labels, truths.names), truths, np.flatnonzero(truths.index >= 0))
+
+
 def mapped(p: Floats, labels: Sequence[str], names: Sequence[str]) -> Floats:
     """Probabilities (N, len(labels)) as (N, len(names)): columns by name, 0 where `labels` lack one, renormalised."""
     placed = np.zeros((len(p), len(names)))

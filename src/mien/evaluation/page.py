@@ -15,7 +15,16 @@ from mien.evaluation.extremes import Extremes
 from mien.evaluation.figures import FigurePage
 from mien.evaluation.page_faces import explanations, wrong_answers
 from mien.evaluation.report import class_notes, title
-from mien.evaluation.result import Calibration, Diversity, Evaluation, Selective, Share, TrainCopies, Votes
+from mien.evaluation.result import (
+    BalanceReport,
+    Calibration,
+    Diversity,
+    Evaluation,
+    Selective,
+    Share,
+    TrainCopies,
+    Votes,
+)
 from mien.evaluation.robustness import CORRUPTIONS, SEVERITIES, Robustness, corrupt
 from mien.evaluation.speed import Speed
 from mien.files import cannot_write, make_folder, write_bytes
@@ -24,7 +33,7 @@ from mien.pages import contact_sheet, png
 PAGE_FILE, FIGURES_FOLDER = "report.html", "figures"
 
 _COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.5, 0.3)
-_NAMES = ("confusion", "curves", "reliability", "risk-coverage", "robustness", "relative-error",
+_NAMES = ("confusion", "curves", "reliability", "balance", "risk-coverage", "robustness", "relative-error",
           "explained-right", "explained-wrong")  # fmt: skip
 _GROUPS = "groups-"
 
@@ -67,6 +76,8 @@ def _write_sections(page: FigurePage, e: Evaluation, samples: Samples | None, ex
     classes(page, e)
     if e.calibration is not None:
         _calibration(page, e, e.calibration)
+    if e.balance is not None and e.balance.points:
+        _balance(page, e, e.balance)
     if e.selective is not None:
         _abstaining(page, e, e.selective)
     if e.votes is not None:
@@ -155,13 +166,28 @@ def _calibration(page: FigurePage, e: Evaluation, calibration: Calibration) -> N
     page.section("Calibration", f"How far confidences are from {against}; 0 would be perfect.")
     rows = [
         ("ECE", e.ece),
-        ("ECE before temperature", e.ece_before_temperature),
+        ("ECE before temperature, at balance 0", e.ece_before_temperature),
         ("ECE against the majority", e.ece_majority),
         ("class-wise ECE", calibration.classwise_ece),
         ("Brier score (0 to 2)", calibration.brier),
     ]
     page.table(("figure", "value"), [(name, _four(value)) for name, value in rows if value is not None])
     page.draw(figures.reliability_figure(e), "reliability", "Reliability diagram and faces in each bin")
+
+
+def _balance(page: FigurePage, e: Evaluation, balance: BalanceReport) -> None:
+    mix = "an even mix" if balance.target is None else "the user's mix"
+    page.section(
+        "Balance",
+        f"Probabilities correct for the mix of expressions in training: not at all at balance 0, and towards {mix} at "
+        f"1. All other figures of this page are at balance {balance.used:g}. The ECE is {_four(balance.ece_at_0)} at "
+        f"balance 0, and {_four(e.ece)} at {balance.used:g}.",
+    )
+    page.draw(figures.balance_figure(balance), "balance", "Accuracy and macro recall over the balance")
+    page.table(
+        ("balance", "accuracy", "macro recall"),
+        [(f"{p.balance:g}", _four(p.accuracy), _four(p.macro_recall)) for p in balance.points[::2]],
+    )
 
 
 def _abstaining(page: FigurePage, e: Evaluation, selective: Selective) -> None:

@@ -14,8 +14,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.balance import check_balance
 from mien.data.dataset import Dataset
 from mien.data.samples import Samples
+from mien.errors import ArgumentError
 from mien.evaluation.calibration import fit_temperature
 from mien.evaluation.fitting import (
     LEAST,
@@ -29,6 +31,7 @@ from mien.evaluation.fitting import (
     prepare_output,
 )
 from mien.evaluation.inputs import data_name
+from mien.evaluation.operating_point import FEWEST, default_balance, training_mix
 from mien.files import atomic_path
 from mien.labels import canonical_all
 from mien.model_file import ModelFile, ModelInfo, load_model
@@ -48,7 +51,7 @@ _STEPS, _SETTLED = 50, 1e-10
 class CalibratedModel:
     """A written calibration: its file, its metadata, and figures on the faces that it was fitted to.
 
-    Probabilities became softmax(scale * ln(probabilities) + bias); both float64 (K,).
+    Probabilities became softmax(scale * ln(probabilities) + bias); both float64 (K,). before, after: at balance 0.
     """
 
     path: Path
@@ -67,6 +70,7 @@ def calibrate(
     split: Split = "validation",
     method: Method = "temperature",
     name: str = "",
+    balance: float | None = None,
     warn: Callable[[str], None] | None = None,
 ) -> CalibratedModel:
     """Fits a model's confidences to a data set and writes the result as a new model file.
@@ -78,6 +82,8 @@ def calibrate(
         split: The split to fit on; `test` is refused.
         method: `temperature`, one number, which keeps every prediction; `vector`, a weight and a bias for each class.
         name: The new model's name; empty takes that of the file.
+        balance: What the new file states as its balance, 0 to 1. None: the most macro recall on these faces at no more
+            than half a point of accuracy lost; of fewer than 1,000 faces, what the model states.
         warn: Receives one line for each record that could not be used; None logs a warning to the logger `mien`.
 
     Returns:
@@ -88,6 +94,7 @@ def calibrate(
         ModelFileError: There is no such model, or the written file fails its check.
         OutputError: The file can't be written.
         MissingExtraError: onnx is not installed.
+        ArgumentError: The balance is out of range.
 
     Example:
         >>> import mien
@@ -96,7 +103,9 @@ def calibrate(
     opened = model if isinstance(model, ModelFile) else load_model(model)
     info = opened.info
     samples = fitting_split(data, split, size=info.size, channels=info.channels, warn=warn or _log.warning)
-    return write_calibrated(opened, samples, Path(out), method=method, source=data_name(data), split=split, name=name)
+    return write_calibrated(
+        opened, samples, Path(out), method=method, source=data_name(data), split=split, name=name, balance=balance
+    )
 
 
 def write_calibrated(
@@ -108,16 +117,19 @@ def write_calibrated(
     source: str = "",
     split: str = "validation",
     name: str = "",
+    balance: float | None = None,
 ) -> CalibratedModel:
     """Fits a calibration to `samples` and writes the model with it as a new file.
 
     method: `temperature`, one number, which leaves every winning label as it is; `vector`, a weight and a bias for
     each class, which may change them. A votes model is fitted to the shares of raters, a label model to the labels.
-    source, split: name the samples in the metadata. name: the new model's; empty takes the file's. The file is checked
-    before it appears. Raises DataError for samples that lack what the model was trained on, OutputError, ModelFileError
-    where the file fails the check, MissingExtraError.
+    source, split: name the samples in the metadata. name: the new model's; empty takes the file's. balance: as in
+    `calibrate`. A vector makes the mix of these faces the model's prior, as does a model without one. The file is
+    checked before it appears. Raises DataError for samples that lack what the model was trained on, OutputError,
+    ModelFileError where the file fails the check, MissingExtraError, ArgumentError for a balance that can't be used.
     """
     out = Path(out)
+    check_balance(balance)
     prepare_output(out, [model])
     from mien.evaluation.graph import save_checked, with_calibration
 
@@ -135,9 +147,16 @@ def write_calibrated(
     calibrated = _softmax(scale * logits + bias)
     before, after = judge(probabilities, targets), judge(calibrated, targets)
     note = f"{method} fitted to {split} of {source or 'the data'}: {int(use.sum())} faces"
+    prior = model.info.prior if method == "temperature" and model.info.prior else training_mix(targets.shares)
+    if balance is None and after.n >= FEWEST:
+        balance = default_balance(calibrated, prior, targets.truth)
+    elif balance and not prior:
+        raise ArgumentError(f"balance is {balance}; {source or 'the data'} has a label without a face: use balance 0")
     info = replace(
         model.info,
         name=name or out.stem,
+        prior=prior,
+        balance=(model.info.balance if balance is None else balance) if prior else 0.0,
         temperature=temperature,
         data=f"{model.info.data}; {note}" if model.info.data else note,
         scores=after.scores(split)

@@ -53,6 +53,7 @@ def key_figure_lines(evaluation: Evaluation) -> list[str]:
         if value is not None:
             lines.append(f"{name:<18} {value:.4f}")
     lines += _calibration_lines(e)
+    lines += _balance_lines(e)
     if e.selective is not None:
         lines.append(f"AURC               {e.selective.aurc:.4f}  (risk over coverage; lower is better)")
         wanted = e.selective.abstention
@@ -134,7 +135,7 @@ def _calibration_lines(e: Evaluation) -> list[str]:
     if e.ece is not None:
         line = f"ECE                {e.ece:.4f}"
         if e.ece_before_temperature is not None:
-            line += f"  (before temperature: {e.ece_before_temperature:.4f})"
+            line += f"  (before temperature, at balance 0: {e.ece_before_temperature:.4f})"
         if e.ece_majority is not None:
             line += f", against the share of raters; against the majority: {e.ece_majority:.4f}"
         lines.append(line)
@@ -146,6 +147,22 @@ def _calibration_lines(e: Evaluation) -> list[str]:
     if e.kl_votes is not None:
         lines.append(f"KL to the votes    {e.kl_votes:.4f}  (n = {e.kl_n})")
     return lines
+
+
+def _balance_lines(e: Evaluation) -> list[str]:
+    balance = e.balance
+    if balance is None:
+        return []
+    line = f"balance            {balance.used:g}"
+    if not balance.points:
+        return [f"{line}  (the model file has no training mix)"]
+    mix = "an even mix" if balance.target is None else "the mix of --prior"
+    line += f"  (0: the training mix, 1: {mix})"
+    if balance.used > 0:
+        at_0 = balance.points[0]
+        line += f"; at 0: accuracy {at_0.accuracy:.4f}, macro recall {at_0.macro_recall:.4f}"
+        line += f", ECE {balance.ece_at_0:.4f}" if balance.ece_at_0 is not None else ""
+    return [line]
 
 
 def _group_lines(comparison: GroupComparison) -> list[str]:

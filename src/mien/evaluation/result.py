@@ -142,6 +142,33 @@ class Selective:
 
 
 @dataclass(frozen=True, slots=True)
+class BalancePoint:
+    """What one balance gives, see `mien.balance`."""
+
+    balance: float
+    accuracy: float
+    macro_recall: float
+
+
+@dataclass(frozen=True, slots=True)
+class BalanceReport:
+    """The balance of the measured probabilities, and what others would give on the same faces.
+
+    used: that of every figure outside of this report. prior: the models' training mix by label; None if it is unknown.
+    target: the user's mix; None for an even one. ece_at_0, ece_majority_at_0: `ece` and `ece_majority` at balance 0,
+    where a probability is what the model was calibrated to. points: accuracy and macro recall from 0 to 1; empty
+    without a prior.
+    """
+
+    used: float
+    prior: Mapping[str, float] | None
+    target: Mapping[str, float] | None
+    ece_at_0: float | None
+    ece_majority_at_0: float | None
+    points: tuple[BalancePoint, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class TrainCopies:
     """How many measured faces have a pixel-exact copy in the training split, and the accuracy without them."""
 
@@ -178,8 +205,8 @@ class Evaluation:
     ground truth lacks; predictions are without them. accuracy_every_answer: with them, as on photographs; None if there
     are none. missing_classes: classes of the ground truth that the models lack. n_unanswered: samples without
     a prediction of a tool; they count as wrong and are in no column of `confusion`, and figures of probabilities leave
-    them out. predictions: the file of another tool, instead of models. diversity: for several models. files: the paths
-    of the written report.
+    them out. predictions: the file of another tool, instead of models. diversity: for several models. balance: of
+    models only. files: the paths of the written report.
 
     rows: int64 (n,), indices of the measured faces among the samples, or among the rows of a file without samples.
     sources: (n,). truth_index, predicted_index: int64 (n,), the latter -1 for none of the labels. confidence: float64
@@ -235,6 +262,7 @@ class Evaluation:
     robustness: Robustness | None = None
     n_unanswered: int = 0
     accuracy_every_answer: Share | None = None
+    balance: BalanceReport | None = None
     files: tuple[Path, ...] = ()
 
     @property

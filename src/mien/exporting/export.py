@@ -6,17 +6,19 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.balance import Prior, model_balance
 from mien.data.samples import Samples
 from mien.data.toy import toy_faces
 from mien.errors import DataError, ExportError
 from mien.evaluation.fitting import fitting_split, fitting_targets
+from mien.exporting.balancing import with_balance
 from mien.exporting.formats import ACCEPTED_LOSS, INT8, Format, find_format, open_quietly
 from mien.exporting.parity import Parity, compare_outputs
 from mien.files import atomic_folder, atomic_path, make_folder
@@ -70,6 +72,8 @@ def export(
     out: str | Path | None = None,
     *,
     data: str | Path | None = None,
+    balance: float | None = None,
+    prior: Prior | None = None,
     check: bool = True,
     accept_loss: float = ACCEPTED_LOSS,
     force: bool = False,
@@ -82,6 +86,9 @@ def export(
         format: `onnx`, `onnx-fp16`, `onnx-int8`, `openvino` or `ncnn`; empty: `onnx`, if `out` ends in .onnx.
         out: The file, or the folder for OpenVINO and ncnn; None takes the model's name with the format's ending.
         data: A data set. Its validation split is what int8 is fitted to, and what accuracy is measured on.
+        balance: Put into the graph: how far the model's training mix of expressions is evened out, 0 to 1. None: what
+            the model states, so that the export gives the probabilities of `mien.predict`.
+        prior: Your own mix of expressions: label -> count or share, or a JSON file of that.
         check: Run source and export on the validation split, at most 4096 faces in class proportion, or on 512 drawn
             faces without data. Probabilities may differ by the format's bound.
         accept_loss: Points of accuracy that `onnx-int8` may lose.
@@ -93,7 +100,8 @@ def export(
 
     Raises:
         ExportError: The format is unknown, the place is taken, or the export does not agree with its source.
-        ModelFileError: There is no such model, or it is not a model of mien.
+        ModelFileError: There is no such model, it is not a model of mien, or it has no training mix for a balance.
+        ArgumentError: The balance is out of range, or the prior can't be used.
         DataError: The data lack a validation split, or all of the model's labels.
         OutputError: The place can't be written.
         MissingExtraError: The packages of the format are not installed.
@@ -111,13 +119,29 @@ def export(
     data = None if data is None else Path(data)
     out = Path(source.path.stem + found.suffix) if out is None else Path(out)
     _check_free(out, source, found, force=force)
+    chosen = model_balance([source], balance, prior)
     if found.is_model_file and out.suffix.lower() != ".onnx":
         raise ExportError(f"{out}: {found.name} is a model file; expected a name that ends in .onnx")
     samples = None if data is None else _validation(data, source, warn)
+    make_folder(out.absolute().parent)
+    with with_balance(source, chosen) as balanced:
+        made = _export(balanced, found, out, samples, data, check=check, accept_loss=accept_loss)
+    return replace(made, source_bytes=source.path.stat().st_size)
+
+
+def _export(
+    source: ModelFile,
+    found: Format,
+    out: Path,
+    samples: Samples | None,
+    data: Path | None,
+    *,
+    check: bool,
+    accept_loss: float,
+) -> Export:
     faces = _known_faces(source, samples, data) if samples is not None and data is not None else None
     if faces is None and check:
         faces = _drawn_faces(source)
-    make_folder(out.absolute().parent)
     if found.name == INT8:
         assert samples is not None and faces is not None
         return _export_int8(source, found, out, samples, faces, str(data), check=check, accept_loss=accept_loss)
@@ -260,6 +284,7 @@ def _labels_text(source: ModelFile, form: Format, folder: Path, parity: Parity |
         },
         "crop": asdict(info.crop),
         "temperature": info.temperature,
+        "prior": list(info.prior),
         "data": info.data,
         "licence": info.licence,
         "source": {"file": source.path.name, "sha256": source.sha256},

@@ -17,6 +17,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from mien.balance import Balance, Prior, model_balance
 from mien.errors import ExportError
 from mien.files import cannot_write
 from mien.model_file import ModelFile, load_model
@@ -98,23 +99,31 @@ class WebExport:
 
 
 def export_web(
-    out: Path, *, model: str | Path = "mien-nano", onnxruntime_web: Path | None = None, force: bool = False
+    out: Path,
+    *,
+    model: str | Path = "mien-nano",
+    balance: float | None = None,
+    prior: Prior | None = None,
+    onnxruntime_web: Path | None = None,
+    force: bool = False,
 ) -> WebExport:
     """Writes the folder `out`. It appears complete or not at all.
 
-    model: the name of a shipped model, or a file. onnxruntime_web: npm's archive (.tgz) or a folder with the two files;
+    model: the name of a shipped model, or a file. balance, prior: of the probabilities, see `mien.balance`; the page
+    applies them. onnxruntime_web: npm's archive (.tgz) or a folder with the two files;
     None: npm downloads the archive. Both must match the checksums in this module. force: replace an older export.
-    Raises ExportError, ModelFileError, OutputError.
+    Raises ExportError, ModelFileError, ArgumentError, OutputError.
     """
     out = out.absolute()
     _check_free(out, force=force)
     opened = load_model(model)
+    chosen = model_balance([opened], balance, prior)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as hidden:
             folder = Path(hidden, "new")
             _copy_page(folder)
-            _add_recognizer(folder / "device", opened)
+            _add_recognizer(folder / "device", opened, chosen)
             _add_runtime(folder / "device" / "runtime", onnxruntime_web)
             _stamp(folder)
             export = _describe(folder, opened)
@@ -190,7 +199,7 @@ def _stamp(folder: Path) -> None:
     worker.write_text(text.replace(_RELEASE, f'"{release}"', 1), "utf-8")
 
 
-def _add_recognizer(device: Path, model: ModelFile) -> None:
+def _add_recognizer(device: Path, model: ModelFile, balance: Balance) -> None:
     """Copies the networks and writes the worker's settings."""
     networks = device / "networks"
     networks.mkdir()
@@ -198,11 +207,14 @@ def _add_recognizer(device: Path, model: ModelFile) -> None:
     weights = resources.files("mien.faces").joinpath("weights")
     for name in ("yunet.onnx", "LICENSE.yunet"):
         (networks / name).write_bytes(weights.joinpath(name).read_bytes())
-    info = model.info
+    info, factors, target = model.info, balance.weights, balance.target
     settings = {
         "model": {
             "name": info.name, "labels": list(info.labels), "target": info.target, "sha256": [model.sha256],
+            "balance": balance.balance,
+            "prior": None if target is None else dict(zip(info.labels, target, strict=True)),
         },
+        "weights": None if factors is None else factors.tolist(),
         "input": {"size": info.size, "channels": info.channels, "crop": asdict(info.crop)},
         "detector": _DETECTOR,
     }  # fmt: skip

@@ -146,9 +146,9 @@ def evaluate_models(
             clear(folder / name)
             found = evaluate(
                 model, data, split, settings.truth, folder / name, groups=settings.groups,
-                target_accuracy=settings.target_accuracy, tta=settings.tta, speed=settings.speed,
-                robustness=settings.robustness > 0, robustness_faces=settings.robustness, title=data.name,
-                warn=context.log,
+                target_accuracy=settings.target_accuracy, tta=settings.tta, balance=settings.balance,
+                speed=settings.speed, robustness=settings.robustness > 0, robustness_faces=settings.robustness,
+                title=data.name, warn=context.log,
             )  # fmt: skip
             if folder / name / PAGE_FILE in found.files:
                 reports.append(StageReport(f"{model.info.name} on {split}", f"{name}/{PAGE_FILE}"))

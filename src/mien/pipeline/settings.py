@@ -217,6 +217,7 @@ class EvaluateTable:
     models: tuple[str, ...] = ()
     truth: Literal["label", "votes"] | None = default_of(evaluate.evaluate_samples, "truth")
     tta: bool = default_of(evaluate.evaluate_samples, "tta")
+    balance: Annotated[float | None, within(0, 1)] = default_of(evaluate.evaluate_samples, "balance")
     groups: tuple[str, ...] = ()
     target_accuracy: Annotated[float | None, within(0, 1, open=True)] = default_of(evaluate.Extras, "target_accuracy")
     speed: bool = True

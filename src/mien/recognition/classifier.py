@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.balance import Prior, model_balance
 from mien.crop import VIEWS, crop_faces, ten_views
 from mien.crop_spec import CropSpec
 from mien.errors import ModelFileError
@@ -21,10 +22,18 @@ from mien.results import Box, Detections, Face, ModelSummary, Point
 class Classifier:
     """From face crops to probabilities: one model or the mean of several, of one view of a face or of ten."""
 
-    def __init__(self, models: Sequence[ModelFile], *, tta: bool = False) -> None:
+    def __init__(
+        self,
+        models: Sequence[ModelFile],
+        *,
+        tta: bool = False,
+        balance: float | None = None,
+        prior: Prior | None = None,
+    ) -> None:
         """Models may order or spell their labels differently; the first model's labels are used.
 
-        Raises ModelFileError where two models' label sets differ.
+        balance, prior: see `mien.balance.model_balance`. Raises ModelFileError where two models' label sets differ, or
+        for a balance of models without a training mix; ArgumentError for a balance or prior that can't be used.
         """
         if not models:
             raise ModelFileError("no model was given; name at least one")
@@ -41,6 +50,7 @@ class Classifier:
                     "only models with the same labels can be used together"
                 )
             self._orders.append([names.index(name) for name in known])
+        self.balance = model_balance(models, balance, prior)
         wanted = [(m.info.crop, m.info.size, m.info.channels) for m in models]
         self._cuts: list[tuple[CropSpec, int, int]] = list(dict.fromkeys(wanted))
         self._cut_of = [self._cuts.index(cut) for cut in wanted]
@@ -53,6 +63,8 @@ class Classifier:
             target=" + ".join(dict.fromkeys(m.info.target for m in self.models)),
             sha256=tuple(m.sha256 for m in self.models),
             device=" + ".join(dict.fromkeys(m.device for m in self.models)),
+            balance=self.balance.balance,
+            prior=None if (mix := self.balance.target) is None else dict(zip(self.labels, mix, strict=True)),
         )
 
     def crop(self, image: NDArray[np.uint8], detections: Detections) -> Crops:
@@ -62,7 +74,7 @@ class Classifier:
         )
 
     def probabilities(self, crops: Crops) -> NDArray[np.float32]:
-        """Crops as `crop` makes them (of many images put together) -> float32 (N, K), rows sum to 1."""
+        """Crops as `crop` makes them (of many images put together) -> balanced float32 (N, K), rows sum to 1."""
         total = np.zeros((len(crops[0]), len(self.labels)), np.float32)
         for model, cut, order in zip(self.models, self._cut_of, self._orders, strict=True):
             faces = crops[cut]
@@ -72,7 +84,7 @@ class Classifier:
             else:
                 found = model.probabilities(faces)
             total += found[:, order]
-        return total / np.float32(len(self.models))
+        return self.balance.apply(total / np.float32(len(self.models)))
 
 
 class FaceSteps:

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.balance import Prior
 from mien.errors import ArgumentError, ImageError, MienError, VideoError
 from mien.faces import FaceDetector, make_detector
 from mien.image_arrays import ColorOrder, Tensor, check_color
@@ -62,6 +63,8 @@ class Recognizer:
         device: str = "auto",
         min_face: int = MIN_FACE,
         abstain_below: float = ABSTAIN_BELOW,
+        balance: float | None = None,
+        prior: Prior | None = None,
         tta: bool = False,
         batch_size: int = 64,
         workers: int | None = None,
@@ -81,6 +84,9 @@ class Recognizer:
                 processor is used, with one warning in the logger `mien`; `summary().device` names what runs.
             min_face: Faces with a longer edge of fewer pixels are dropped, except with the detector `none`.
             abstain_below: Predictions with less confidence are marked as abstained, 0 to 1.
+            balance: How far the mix of expressions that the model was trained on is evened out, 0 to 1; 0: the share of
+                raters who would say so. None: what the model file states, or 1 if `prior` is given.
+            prior: Your own mix of expressions in place of an even one: label -> count or share, or a JSON file of that.
             tta: Each face is classified in ten views, mirrored and shifted; slower, a little better.
             batch_size: Faces that are classified together.
             workers: Threads that read images and detect faces; None: one per processor core, at most four.
@@ -89,10 +95,11 @@ class Recognizer:
                 is any image above `mien.images.WHOLE_PIXELS`. Results are in pixels of the reduced image.
 
         Raises:
-            ModelFileError: There is no such model, it is not mien's, or models have different labels.
+            ModelFileError: There is no such model, it is not mien's, models have different labels, or a balance is
+                given for a model without a training mix.
             DetectorError: There is no such detector, or its weights are missing.
             DeviceError: The device is unknown.
-            ArgumentError: A number is out of range.
+            ArgumentError: A number is out of range, or the prior can't be used.
         """
         if min_face < 1 or batch_size < 1 or (workers is not None and workers < 1):
             raise ArgumentError("min_face, batch_size and workers must be at least 1")
@@ -106,7 +113,7 @@ class Recognizer:
         ]
         if isinstance(detector, str):
             detector = make_detector(detector, min_face=min_face, threads=threads, device=device)
-        self.classifier = Classifier(opened, tta=tta)
+        self.classifier = Classifier(opened, tta=tta, balance=balance, prior=prior)
         self.steps = FaceSteps(
             detector, self.classifier, min_face=min_face, abstain_below=abstain_below, batch_size=batch_size
         )

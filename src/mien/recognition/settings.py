@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 from mien.config import Setting, default_of
@@ -16,6 +17,14 @@ class RecognitionSettings:
     abstain_below: Annotated[float, Setting("Mark predictions with less confidence as unsure.", 0, 1, metavar="P")] = (
         0.0
     )
+    balance: Annotated[
+        float | None,
+        Setting("How far the training mix of expressions is evened out. [default: the model's own]", 0, 1, metavar="B"),
+    ] = None
+    prior: Annotated[
+        Path | None,
+        Setting("Your mix of expressions: JSON, label -> count or share; balance 1 if none is given.", metavar="FILE"),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)

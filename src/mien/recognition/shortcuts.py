@@ -15,6 +15,7 @@ from mien.recognition.settings import ABSTAIN_BELOW, MIN_FACE, SMOOTH_S
 from mien.releases import DEFAULT_MODEL
 
 if TYPE_CHECKING:
+    from mien.balance import Prior
     from mien.faces import FaceDetector
     from mien.media.overlay import Privacy
     from mien.media.video.frames import FrameSource
@@ -34,6 +35,8 @@ class _PredictOptions(TypedDict, total=False):
     device: str
     min_face: int
     abstain_below: float
+    balance: float | None
+    prior: Prior | None
     tta: bool
     color: ColorOrder
     keep_images: bool | None
@@ -47,6 +50,8 @@ class _WatchOptions(TypedDict, total=False):
     device: str
     min_face: int
     abstain_below: float
+    balance: float | None
+    prior: Prior | None
     every: int | None
     smooth_s: float
     max_seconds: float | None
@@ -70,6 +75,8 @@ def predict(
     device: str = "auto",
     min_face: int = MIN_FACE,
     abstain_below: float = ABSTAIN_BELOW,
+    balance: float | None = None,
+    prior: Prior | None = None,
     tta: bool = False,
     color: ColorOrder = "rgb",
     keep_images: bool | None = None,
@@ -85,6 +92,8 @@ def predict(
         device: `auto`, `cpu`, `cuda`, ...
         min_face: The smallest face, pixels of its longer edge.
         abstain_below: Predictions with less confidence are marked as abstained, 0 to 1.
+        balance: How far the model's training mix of expressions is evened out, 0 to 1; None: what the model states.
+        prior: Your own mix of expressions: label -> count or share, or a JSON file of that.
         tta: Classify each face in ten views; slower, a little better.
         color: Order of the channels of arrays and tensors: `rgb`, or `bgr` for OpenCV's.
         keep_images: Whether results keep their image; None: one image is kept, and of several those in memory.
@@ -106,9 +115,8 @@ def predict(
         >>> len(result), result[0].expression, result[0].top(2)[1][0]
         (1, 'happy', 'neutral')
     """
-    recognizer = _recognizer(
-        model, detector=detector, device=device, min_face=min_face, abstain_below=abstain_below, tta=tta
-    )
+    options = {"device": device, "min_face": min_face, "abstain_below": abstain_below, "tta": tta}
+    recognizer = _recognizer(model, detector=detector, balance=balance, prior=prior, **options)
     found: ImageResult | Results | Iterator[ImageResult] = recognizer.predict(
         source, color=color, keep_images=keep_images
     )
@@ -128,6 +136,8 @@ def watch(
     device: str = "auto",
     min_face: int = MIN_FACE,
     abstain_below: float = ABSTAIN_BELOW,
+    balance: float | None = None,
+    prior: Prior | None = None,
     every: int | None = None,
     smooth_s: float = SMOOTH_S,
     max_seconds: float | None = None,
@@ -145,6 +155,8 @@ def watch(
         device: `auto`, `cpu`, `cuda`, ...
         min_face: The smallest face, pixels of its longer edge.
         abstain_below: Predictions with less confidence are marked as abstained, 0 to 1.
+        balance: How far the model's training mix of expressions is evened out, 0 to 1; None: what the model states.
+        prior: Your own mix of expressions: label -> count or share, or a JSON file of that.
         every: Run the detector on every Nth frame; None: as often as is useful.
         smooth_s: Time constant of the smoothed probabilities, seconds; 0 for none.
         max_seconds: Stop after this time of the video, seconds.
@@ -169,7 +181,9 @@ def watch(
         ('talk/timeline.csv', 'talk/plot.png', 'talk/drawn.mp4')
     """
     options = {"device": device, "min_face": min_face, "abstain_below": abstain_below}
-    recognizer = _recognizer(model, detector=detector, threads=network_threads(), **options)
+    recognizer = _recognizer(
+        model, detector=detector, balance=balance, prior=prior, threads=network_threads(), **options
+    )
     keep = keep_images or out is not None
     watched = recognizer.watch(
         source, every=every, smooth_s=smooth_s, keep_images=keep, max_seconds=max_seconds, live=live
@@ -186,11 +200,13 @@ def network_threads() -> int:
     return max(1, (os.cpu_count() or 1) // 2)
 
 
-def _recognizer(model: Model | Sequence[Model], *, detector: str | FaceDetector, **options: Any) -> Recognizer:
+def _recognizer(
+    model: Model | Sequence[Model], *, detector: str | FaceDetector, prior: Prior | None, **options: Any
+) -> Recognizer:
     """A recognizer with these options; the same one as before unless a model file has changed."""
     models = (model,) if isinstance(model, str | Path | ModelFile) else tuple(model)
-    if not isinstance(detector, str):
-        return Recognizer(models, detector=detector, **options)
+    if not isinstance(detector, str) or prior is not None:  # a mapping is no key, and its file may change
+        return Recognizer(models, detector=detector, prior=prior, **options)
     return _kept(models, tuple(_version(each) for each in models), detector, **options)
 
 

@@ -41,8 +41,10 @@ class ModelDocument(TypedDict):
 
     name: str
     labels: list[str]
-    target: Annotated[str, "votes: probabilities are shares of raters; label: of labels of the data set"]
+    target: Annotated[str, "at balance 0: votes: probabilities are shares of raters; label: of labels of the data set"]
     sha256: list[str]
+    balance: Annotated[Share, "how far the training mix of expressions is evened out; 0: not at all"]
+    prior: Annotated[dict[str, Share] | None, "the user's mix of expressions, label -> share; null: an even one"]
 
 
 class PredictionsDocument(TypedDict):

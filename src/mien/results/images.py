@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, overload
@@ -320,9 +320,11 @@ class ModelSummary:
     Attributes:
         name: Several models are joined by " + ".
         labels: In the order of the probabilities.
-        target: `votes` if a probability is a share of raters; `label` if it is that of a data set's label.
+        target: `votes` if a probability is a share of raters at balance 0; `label` if it is that of a data set's label.
         sha256: Of each model file, in the same order.
         device: Where the networks run: `cpu`, `cuda`, ...
+        balance: The balance of the probabilities, 0 to 1: see `Recognizer`.
+        prior: The user's mix of expressions, label -> share; None for an even one.
     """
 
     name: str
@@ -330,10 +332,19 @@ class ModelSummary:
     target: str
     sha256: tuple[str, ...] = ()
     device: str = "cpu"
+    balance: float = 0.0
+    prior: Mapping[str, float] | None = None
 
     def to_dict(self) -> ModelDocument:
         """The model as JSON has it, without the device, on which predictions do not depend."""
-        return {"name": self.name, "labels": list(self.labels), "target": self.target, "sha256": list(self.sha256)}
+        return {
+            "name": self.name,
+            "labels": list(self.labels),
+            "target": self.target,
+            "sha256": list(self.sha256),
+            "balance": self.balance,
+            "prior": None if self.prior is None else dict(self.prior),
+        }
 
 
 def _pandas(results: Iterable[ImageResult]) -> pd.DataFrame:

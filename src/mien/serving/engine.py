@@ -39,7 +39,7 @@ class Engine:
     """Recognises images of concurrent requests with every served model and detector."""
 
     def __init__(self, settings: ServeSettings, metrics: Metrics) -> None:
-        """Opens the models. Raises ModelFileError, DetectorError."""
+        """Opens the models. Raises ModelFileError, DetectorError, ArgumentError."""
         self._metrics = metrics
         self._length, self._taken = settings.queue_length, 0
         # Images are processed concurrently, so each network runs in one thread.
@@ -68,6 +68,8 @@ class Engine:
                     members,
                     detector=detector,
                     min_face=settings.min_face,
+                    balance=settings.balance,
+                    prior=settings.prior,
                     batch_size=settings.batch_size,
                     max_pixels=settings.max_pixels,
                 )

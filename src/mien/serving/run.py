@@ -133,12 +133,13 @@ def _need_extra() -> None:
 
 def _check(settings: ServeSettings) -> None:
     """Raises errors of the settings once, before the workers start."""
+    from mien.balance import model_balance
     from mien.faces import make_detector
     from mien.model_file import load_model, split_models
 
     for name in settings.models:
-        for part in split_models(name):
-            load_model(part)
+        opened = [load_model(part) for part in split_models(name)]
+        model_balance(opened, settings.balance, settings.prior)
     for name in settings.detectors:
         make_detector(name, cascade=settings.cascade)
     if settings.token_file:

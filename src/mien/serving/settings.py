@@ -59,6 +59,15 @@ class ServeSettings:
     cascade: Annotated[Path | None, Setting("A cascade file for the detector haar.", metavar="FILE")] = None
     device: Annotated[str, Setting("Where networks run: auto, cpu, cuda, coreml, openvino, directml, ...")] = "auto"
     min_face: Annotated[int, Setting("Leave out smaller faces, in pixels.", 1, metavar="PX")] = 20
+    balance: Annotated[
+        float | None,
+        Setting(
+            "How far the training mix of expressions is evened out. [default: each model's own]", 0, 1, metavar="B"
+        ),
+    ] = None
+    prior: Annotated[
+        Path | None, Setting("Your mix of expressions: JSON, label -> count or share.", metavar="FILE")
+    ] = None
     threads: Annotated[
         int, Setting("Images in which a worker detects faces at once; 0: its share of the cores.", 0)
     ] = 0

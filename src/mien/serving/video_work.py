@@ -42,7 +42,8 @@ class Order:
     """A job's parameters. check: only check that the upload is a video within the limits.
 
     folder: contains the upload, and gets the results. root: folder whose size is limited to most_bytes. model: a file
-    or the name of a shipped model, or several as A+B. sha256: their expected checksums, separated by commas.
+    or the name of a shipped model, or several as A+B. sha256: their expected checksums, separated by commas. balance,
+    prior: of their probabilities, as in `Recognizer`.
     """
 
     check: bool
@@ -56,6 +57,8 @@ class Order:
     most_pixels: int
     most_bytes: int
     cascade: str = ""
+    balance: float | None = None
+    prior: dict[str, float] | None = None
 
     def to_json(self) -> str:
         """As one line of JSON."""
@@ -163,7 +166,9 @@ def work(order: Order, on_report: Callable[[JobReport], None]) -> JobReport:
         cascade=order.cascade or None,
         threads=1,
     )
-    recognizer = Recognizer(models, detector=detector, min_face=order.min_face)
+    recognizer = Recognizer(
+        models, detector=detector, min_face=order.min_face, balance=order.balance, prior=order.prior
+    )
     opened = open_video(folder / UPLOAD)
     watched = recognizer.watch(opened, keep_images=True)
     with WatchWriter(watched, recognizer.summary()) as writer:

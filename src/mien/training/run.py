@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
@@ -18,12 +18,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from mien.config import flat_items, to_toml, toml_value
 from mien.data.dataset import Dataset
 from mien.errors import OutputError, TrainingError
 from mien.evaluation.calibration import fit_temperature
+from mien.evaluation.operating_point import default_balance
 from mien.evaluation.validation import VALIDATION_FILE, HeadAnswers, write_answers
 from mien.files import make_folder, write_text
 from mien.labels import FER2013
@@ -45,7 +47,7 @@ from mien.training.plots import plot_curves
 from mien.training.recipe import Recipe, load_recipe, same_training
 from mien.training.run_page import write_run_page
 from mien.training.small_sets import fit_lines, fit_to_faces
-from mien.training.targets import HeadTargets, head_targets
+from mien.training.targets import HeadTargets, head_targets, training_mixes
 from mien.training.trackers import TrackedRun, check_trackers, tracked
 from mien.training.workers import WorkerGroup, joined
 from mien.version import __version__
@@ -215,7 +217,8 @@ def _finished(lesson: _Lesson, out: Path, history: list[dict[str, float]], faces
     recipe = lesson.recipe
     plot_curves(history, out / "curves.png", title=recipe.name)
     about = f"{lesson.name}: {len(lesson.train)} faces to train on, {len(lesson.validation)} to validate"
-    models = _export_heads(recipe, out, about, lesson.validation, faces, validation, lesson.held)
+    mixes = training_mixes(lesson.train, recipe.targets, source=lesson.name)
+    models = _export_heads(recipe, out, about, lesson.validation, faces, validation, lesson.held, mixes)
     if models:
         write_run_page(recipe, out, lesson.validation.images)
     return Run(out, recipe, history, models)
@@ -301,6 +304,7 @@ def _export_heads(
     train_faces: Faces,
     faces: Faces,
     targets: tuple[HeadTargets, ...],
+    mixes: Mapping[str, tuple[float, ...]],
 ) -> tuple[Path, ...]:
     """Fits each head's temperature on validation and writes its model file, and the predictions for validation."""
     network = network_on(recipe, {t.head: len(t.labels) for t in targets}, faces.images.device)
@@ -313,11 +317,7 @@ def _export_heads(
     shared = count_parameters(network.trunk) + count_parameters(network.neck)
     paths, answers, seen = [], [], _train_hits(recipe, network, train_faces, len(validation))
     for target in targets:
-        # Votes are calibrated to the share of raters, labels to how often the label is right.
-        if target.head == "votes":
-            wanted = target.distribution
-        else:
-            wanted = np.eye(len(target.labels), dtype=np.float32)[target.truth]
+        wanted = _calibrated_to(target)
         use = wanted.sum(1) > 0
         own = logits[target.head].cpu()
         temperature = fit_temperature(own.numpy()[use], wanted[use])
@@ -344,6 +344,8 @@ def _export_heads(
                 "share_of_new_weights": share,
             },
             recipe=to_toml(recipe),
+            prior=mixes[target.head],  # its mean target over the training faces
+            balance=default_balance(probabilities, mixes[target.head], truth),
         )
         write_model_file(
             network, target.head, info, out / f"{name}.onnx", view=recipe.input.seen, check=validation.images[:512]
@@ -353,6 +355,13 @@ def _export_heads(
         answers.append(HeadAnswers(target.head, target.labels, truth, probabilities, validation.sources, right, n))
     write_answers(out / VALIDATION_FILE, answers)
     return tuple(paths)
+
+
+def _calibrated_to(target: HeadTargets) -> NDArray[np.float32]:
+    """Votes are calibrated to the share of raters, labels to how often the label is right: float32 (N, K)."""
+    if target.head == "votes":
+        return target.distribution
+    return np.eye(len(target.labels), dtype=np.float32)[target.truth]
 
 
 def _train_hits(

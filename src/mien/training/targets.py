@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.samples import Samples, vote_majority, vote_shares
 from mien.errors import DataError
+from mien.evaluation.operating_point import training_mix
 from mien.labels import EIGHT
 from mien.training.learning_data import Split
 from mien.training.recipe_sections import TargetSettings
@@ -45,6 +46,13 @@ def head_targets(samples: Samples | Split, settings: TargetSettings, *, source: 
         soft = hard * (1 - smooth) + smooth / len(samples.label_names)
         made.append(HeadTargets("label", samples.label_names, settings.label, soft.astype(np.float32), samples.labels))
     return tuple(made)
+
+
+def training_mixes(train: Samples | Split, settings: TargetSettings, *, source: str) -> dict[str, tuple[float, ...]]:
+    """The training mix of each head, see `mien.evaluation.operating_point.training_mix`: its targets as the data have
+    them, without label smoothing and teachers."""
+    targets = head_targets(train, replace(settings, label_smoothing=0.0), source=source)
+    return {target.head: training_mix(target.distribution) for target in targets}
 
 
 def _blend(

@@ -11,7 +11,7 @@ export class Recognizer {
   #detector;
 
   /**
-   * settings: what recognizer.json holds: {model, input: {size, channels, crop}, detector}.
+   * settings: what recognizer.json holds: {model, weights, input: {size, channels, crop}, detector}.
    * networks: {expressions, yunet}, each a function (bytes, dimensions) -> promise of {name: {data, dims}}.
    */
   constructor(settings, networks) {
@@ -33,7 +33,8 @@ export class Recognizer {
     const faces = [];
     if (count) {
       const crops = cropFaces(image, found, crop, { size, channels });
-      const { data } = Object.values(await this.#classify(crops, [count, size, size, channels]))[0];
+      const answer = Object.values(await this.#classify(crops, [count, size, size, channels]))[0].data;
+      const data = balanced(answer, this.#settings.weights);
       for (let i = 0; i < count; i += 1) {
         faces.push(toFace(found.boxes[i], found.scores[i], found.landmarks?.[i], labels, data.subarray(i * labels.length)));
       }
@@ -48,6 +49,19 @@ export class Recognizer {
     const taken = (values) => large.map((i) => values[i]);
     return { boxes: taken(boxes), scores: taken(scores), landmarks: taken(landmarks), cropped };
   }
+}
+
+/** Probabilities, row after row, times the weights of their labels, each row made to sum to 1, as mien/balance.py. */
+export function balanced(rows, weights) {
+  if (!weights) return rows;
+  const classes = weights.length;
+  const weighed = rows.map((value, i) => value * weights[i % classes]);
+  for (let start = 0; start < weighed.length; start += classes) {
+    const row = weighed.subarray(start, start + classes);
+    const total = row.reduce((sum, value) => sum + value, 0);
+    row.forEach((value, i) => (row[i] = value / total));
+  }
+  return weighed;
 }
 
 function wholeOf({ width, height }) {
