@@ -13,12 +13,14 @@ change; the checksums in metrics and releases are updated.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import shutil
 import tomllib
 from dataclasses import replace
 from pathlib import Path
 
+import onnx
 from short_metrics import read_short_metrics, replace_checksum, write_short_metrics
 
 from mien.cache import sha256_of
@@ -81,7 +83,8 @@ def main() -> None:
     write_table()
 
 
-RARE = ("disgust", "fear", "contempt")
+HELD_BACK = Path(__file__).with_name("held_back.json")
+"""Figures on FER2013's PrivateTest at balance 0, by the digest of the weights: metadata may change, weights may not."""
 
 ABOUT = {
     "mien-small": "photographs; the default",
@@ -115,13 +118,11 @@ def write_releases() -> None:
 
 def _short_figures(name: str, truth: Truth) -> dict[str, object]:
     figures = json.loads((ROOT / "docs/results" / name / f"metrics-{truth}.json").read_text("utf-8"))
-    recall = {label: figures["per_class"][label]["recall"] for label in RARE if label in figures["per_class"]}
     return {
         "faces": figures["n"],
         "accuracy": figures["accuracy"],
         "accuracy_95": figures["accuracy_95"],
         "macro_recall": figures["balanced_accuracy"],
-        "rare_recall": recall,
     }
 
 
@@ -130,7 +131,7 @@ def write_table() -> None:
     page = max((ROOT / "benchmarks/results").glob("*-classify.md"))
     ms = _milliseconds(page.read_text("utf-8"))
     lines = [
-        f"| model | target | balance | size | [one face](benchmarks/results/{page.name}) | FER+ majority of eight: accuracy | macro recall | recall of disgust, fear, contempt | original label: accuracy | macro recall | recall of disgust, fear | licence |",
+        f"| model | target | balance | size | [one face](benchmarks/results/{page.name}) | FER+ majority of eight: accuracy | macro recall | original label: accuracy | macro recall | PrivateTest by votes, balance 0 | by label | licence |",
         f"|{'---|' * 12}",
     ]
     rows = json.loads(RELEASES.read_text("utf-8"))
@@ -147,14 +148,37 @@ def write_table() -> None:
         for truth in TRUTHS:
             figures = row[truth]
             low, high = figures["accuracy_95"]
-            rare = ", ".join(f"{recall:.2f}" for recall in figures["rare_recall"].values())
-            cells += [f"{figures['accuracy']:.3f} ({low:.3f}-{high:.3f})", f"{figures['macro_recall']:.3f}", rare]
+            cells += [f"{figures['accuracy']:.3f} ({low:.3f}-{high:.3f})", f"{figures['macro_recall']:.3f}"]
+        cells += held_back(shipped_models()[name]).values()
         lines.append(f"| {' | '.join([*cells, licence])} |")
     readme = ROOT / "README.md"
     before, _, rest = readme.read_text("utf-8").partition("<!-- models table -->\n")
     _, _, after = rest.partition("<!-- end models table -->")
     table = "\n".join(lines)
     readme.write_text(f"{before}<!-- models table -->\n{table}\n<!-- end models table -->{after}", "utf-8")
+
+
+def held_back(path: Path) -> dict[Truth, str]:
+    """Accuracy with its interval and macro recall on PrivateTest; "to be scored" where the weights have changed."""
+    known = {row["weights"]: row for row in json.loads(HELD_BACK.read_text("utf-8"))}
+    row = known.get(_weights_digest(path), {})
+    texts: dict[Truth, str] = {}
+    for truth in TRUTHS:
+        figures = row.get(truth)
+        if figures:
+            low, high = figures["accuracy_95"]
+            texts[truth] = f"{figures['accuracy']:.3f} ({low:.3f}-{high:.3f}) / {figures['macro_recall']:.3f}"
+        else:
+            texts[truth] = "-" if row else "to be scored"
+    return texts
+
+
+def _weights_digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    for tensor in sorted(onnx.load(path).graph.initializer, key=lambda tensor: tensor.name):
+        digest.update(tensor.name.encode())
+        digest.update(onnx.numpy_helper.to_array(tensor).tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _milliseconds(page: str) -> dict[str, float]:
@@ -230,6 +254,7 @@ def shipped_texts(model: ModelFile) -> CardTexts:
     """The sentences in the cards of the shipped models, beside the figures."""
     info = model.info
     resolved = tomllib.loads(info.recipe)
+    private = held_back(model.path)
     recipe = RECIPES[info.name.removesuffix("-fer2013")]
     chosen = f"epoch, temperature ({info.temperature:.3f}), balance ({info.balance:g})"
     if resolved["network"]["interpolate"]:
@@ -245,7 +270,8 @@ def shipped_texts(model: ModelFile) -> CardTexts:
         f"{ORIGIN[resolved['network']['kind']]}",
         licence=f"weights {info.licence.partition(';')[0]}. The training images, also those used for pretraining, were collected from the web without asking the people "
         "shown. Their licence is unsettled; they are for research. Judge for yourself whether that allows your use.",
-        measured=f"PublicTest, single view. The figures are slightly optimistic, because PublicTest also chose the {chosen}. PrivateTest was not used.\n"
+        measured=f"PublicTest, single view. The figures are slightly optimistic, because PublicTest also chose the {chosen}. \n"
+        f"Held back, FER2013's PrivateTest, accuracy (95 %) / macro recall at balance 0: by votes {private['votes']}, by the original label {private['label']}.\n"
         f"`mien evaluate {info.name} --data fer2013-public.parquet --split validation --out OUT --truth votes|label`",
         limits=(
             "The training data are grey 48x48 web images of 2013. Subgroups (age, skin tone, sex) were never labelled, so gaps between them are unknown.",

@@ -23,15 +23,13 @@ _MAX_MODEL_BYTES = 200_000_000
 class Scores:
     """A model's scores against one ground truth, on FER2013's PublicTest, single view; shares of 1.
 
-    accuracy_95: the 95 % interval. rare_recall: recall by the name of a rare expression; empty if the ground truth has
-    none of them.
+    accuracy_95: the 95 % interval.
     """
 
     faces: int
     accuracy: float
     accuracy_95: tuple[float, float]
     macro_recall: float
-    rare_recall: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)

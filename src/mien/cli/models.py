@@ -161,11 +161,9 @@ def _print_table(found: list[Release], speeds: dict[str, float]) -> None:
     table.add_column("for")
     for title in ("trained on", "M param.", "MB", *(["ms/face"] if speeds else [])):
         table.add_column(title, justify="right")
-    for title in ("FER+ acc.", "recall", "label acc.", "recall", "disgust fear contempt"):
+    for title in ("FER+ acc.", "recall", "label acc.", "recall"):
         table.add_column(title, justify="right")
     for release in found:
-        own = release.votes if release.target == "votes" else release.label
-        rare = " ".join(f"{value:.2f}" for value in own.rare_recall.values())
         table.add_row(
             release.name,
             release.about,
@@ -174,10 +172,8 @@ def _print_table(found: list[Release], speeds: dict[str, float]) -> None:
             f"{release.bytes / 1e6:.1f}",
             *([f"{speeds[release.name]:.2f}"] if speeds else []),
             *(f"{v:.3f}" for r in (release.votes, release.label) for v in (r.accuracy, r.macro_recall)),
-            rare,
         )
     console = Console(highlight=False)
     console.print(table)
     licences = sorted({release.licence for release in found})
-    note = "The last column is recall by the ground truth that the model was trained on."
-    console.print(f"\nLicence: {'; '.join(licences)}. {note}", style="dim")
+    console.print(f"\nLicence: {'; '.join(licences)}.", style="dim")
