@@ -51,7 +51,7 @@ def test_nothing_to_learn_is_refused():
 
 
 def test_missing_and_broken_files(tmp_path):
-    with pytest.raises(RecipeError, match=r"no recipe 'mien-huge'; shipped: .*mien-small"):
+    with pytest.raises(RecipeError, match=r"no recipe 'mien-huge'; .*shipped: .*mien-small"):
         load_recipe("mien-huge")
     with pytest.raises(RecipeError, match="can't read the recipe"):
         load_recipe(str(tmp_path / "none.toml"))

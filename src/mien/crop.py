@@ -94,7 +94,8 @@ def rolls(landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
     x, y = np.moveaxis(landmarks - landmarks.mean(axis=1, keepdims=True), 2, 0)
     along = (x * _FRONTAL[:, 0] + y * _FRONTAL[:, 1]).sum(axis=1)
     across = (y * _FRONTAL[:, 0] - x * _FRONTAL[:, 1]).sum(axis=1)
-    return np.arctan2(across, along)
+    turns: NDArray[np.float32] = np.arctan2(across, along)
+    return turns
 
 
 def _square(image: Image, box: list[float], roll: float, spec: CropSpec, size: int) -> Image:

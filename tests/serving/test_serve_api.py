@@ -38,7 +38,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def port(tiny: Path) -> Iterator[int]:
-    with serving(tiny, detectors=("mtcnn", "none"), max_pixels=100_000_000) as port:
+    with serving(tiny, detectors=("auto", "none"), max_pixels=100_000_000) as port:
         yield port
 
 

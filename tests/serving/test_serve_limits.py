@@ -289,7 +289,7 @@ def broken_images(draw: st.DrawFn) -> bytes:
 
 @pytest.fixture(scope="module")
 def fuzzed(tiny: Path) -> Iterator[http.client.HTTPConnection]:
-    with serving(tiny, detectors=("mtcnn", "none"), max_pixels=1_000_000) as port:
+    with serving(tiny, detectors=("auto", "none"), max_pixels=1_000_000) as port:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
         yield connection
         connection.close()

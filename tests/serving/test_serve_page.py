@@ -66,7 +66,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    with serving(NANO, detectors=("mtcnn", "none")) as port:
+    with serving(NANO, detectors=("auto", "none")) as port:
         yield port
 
 
@@ -480,7 +480,7 @@ def test_a_server_without_videos_says_so(open_page: OpenPage) -> None:
 def test_a_token_is_asked_for_and_kept_in_memory_only(open_page: OpenPage, tmp_path: Path) -> None:
     tokens = tmp_path / "tokens"
     tokens.write_text("right-token-0123456789\n")
-    with serving(NANO, detectors=("mtcnn",), token_file=tokens) as port:
+    with serving(NANO, detectors=("auto",), token_file=tokens) as port:
         page = open_page(port, "camera", ready=False)
         expect(page.locator("#token-dialog")).to_be_visible()
         page.keyboard.type("wrong-token-0123456789")

@@ -109,7 +109,7 @@ def working() -> list[tuple[int, int]]:
 
 def test_results_are_those_of_mien_watch(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clip, wanted = clips / "astronaut.mp4", tmp_path / "wanted.csv"
-    with serving(NANO, detectors=("mtcnn",)) as port:
+    with serving(NANO, detectors=("auto",)) as port:
         body = form((r"..\..\etc/secret.exe", clip.read_bytes()))
         sent = send(port, body, Content_Type=f"multipart/form-data; boundary={BOUNDARY}")
         assert sent.status == 202

@@ -112,8 +112,8 @@ class Auto:
         scale = min(1.0, _CLOSE_SIDE / max(height, width))
         close = _turn(np.array([width, height]) / 2, 1 / scale, 0, np.array([_CLOSE_SIDE * 2] * 2))
         padded = _cut(image, close, _CLOSE_SIDE * 2)
-        found = [_moved(self._turned(padded, _CLOSE_SIDE * 2, angle, whole=False), close) for angle in _ANGLES]
-        return np.concatenate(found + [self._turned(image, side, angle) for angle in _ANGLES[1:]])
+        found = [_moved(self._turned(padded, _CLOSE_SIDE * 2, float(angle), whole=False), close) for angle in _ANGLES]
+        return np.concatenate(found + [self._turned(image, side, float(angle)) for angle in _ANGLES[1:]])
 
     def _turned(self, image: Image, side: int, angle: float, *, whole: bool = True) -> Floats:
         """What is found in the image, shrunk to this longer side and turned counterclockwise by an angle in degrees.
@@ -224,8 +224,10 @@ def _near_centre(rows: Floats) -> Floats:
     centre = (rows[:, :2] + rows[:, 2:4]) / 2
     side = (rows[:, 2:4] - rows[:, :2]).max(axis=1, initial=0)
     near = (np.abs(centre - _PATCH / 2) < _PATCH / 4).all(axis=1)
-    return rows[near & (side > _PATCH / 4) & (side < _PATCH * 0.9)]
+    matching: Floats = rows[near & (side > _PATCH / 4) & (side < _PATCH * 0.9)]
+    return matching
 
 
 def _rolls_deg(rows: Floats) -> Floats:
-    return np.degrees(rolls(rows[:, 4:14].reshape(-1, 5, 2)))
+    degrees: Floats = np.degrees(rolls(rows[:, 4:14].reshape(-1, 5, 2)))
+    return degrees
