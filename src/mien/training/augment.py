@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mien.training import spoiling
 from mien.training.recipe_sections import AugmentSettings
 
 
@@ -23,6 +24,10 @@ def augment(faces: Tensor, settings: AugmentSettings, *, view: int, generator: t
 
     def uniform(low: float, high: float) -> Tensor:
         return (torch.rand(n, generator=generator) * (high - low) + low).to(device)
+
+    damage = spoiling.amounts(settings, uniform)
+    if "cover" in damage:
+        faces = spoiling.covered(faces, damage["cover"], uniform)
 
     angle = uniform(-settings.rotate_deg, settings.rotate_deg) * (math.pi / 180)
     zoom = torch.exp(uniform(-1, 1) * math.log1p(settings.scale)) * (view / size)
@@ -41,31 +46,36 @@ def augment(faces: Tensor, settings: AugmentSettings, *, view: int, generator: t
     brightness = (uniform(-1, 1) * settings.brightness * 127.5).view(n, 1, 1, 1)
     mean = views.mean((1, 2, 3), keepdim=True)
     views = ((views - mean) * contrast + mean + brightness).clamp_(0, 255)
-
-    def sometimes() -> Tensor:
-        return uniform(-1, 1).clamp_(min=0).view(n, 1, 1, 1)  # every other face stays as it is
-
-    # As in a camera: the lens, the light, the sensor.
-    if settings.blur > 0:
-        views = _blurred(views, sometimes() * (settings.blur * size), settings.blur * size)
-    if settings.dim > 0:
-        views = views * (1 - sometimes() * settings.dim)
-    if settings.noise > 0:
-        drawn = torch.randn(views.shape, generator=generator).to(device)
-        views = (views + drawn * (sometimes() * settings.noise)).clamp_(0, 255)
+    if settings.gamma > 0:
+        power = torch.exp(uniform(-1, 1) * math.log1p(settings.gamma)).view(n, 1, 1, 1)
+        views = 255 * (views / 255) ** power
+    views = _photographed(views, damage, settings, size, generator)
     return _erase(views, settings.erase, uniform) if settings.erase > 0 else views
 
 
-def _blurred(views: Tensor, sigma: Tensor, largest: float) -> Tensor:
-    """Gaussian blur with a standard deviation in pixels, (N, 1, 1, 1), for each face; borders are repeated."""
-    n, channels, height, width = views.shape
-    radius = min(math.ceil(3 * largest), height - 1, width - 1)
-    at = torch.arange(-radius, radius + 1, device=views.device)
-    kernel = torch.exp(-0.5 * (at / sigma.clamp(min=0.01)) ** 2)  # under 0.01 pixels it is that pixel alone
-    kernel = (kernel / kernel.sum(-1, keepdim=True)).repeat_interleave(channels, 0)
-    planes = F.pad(views, (radius,) * 4, mode="replicate").flatten(0, 1)[None]
-    planes = F.conv2d(planes, kernel, groups=n * channels)
-    return F.conv2d(planes, kernel.transpose(2, 3), groups=n * channels).view(n, channels, height, width)
+def _photographed(
+    views: Tensor, damage: dict[str, Tensor], settings: AugmentSettings, size: int, generator: torch.Generator
+) -> Tensor:
+    """Views as a bad camera gives them: the lens, the distance, the light, the sensor, the file."""
+    for name, all_amounts in damage.items():
+        rows = torch.nonzero(all_amounts > 0).view(-1)  # the others stay as they are, at no cost
+        if name == "cover" or len(rows) == 0:
+            continue
+        some, amount = views[rows], all_amounts[rows]
+        if name == "blur":
+            some = spoiling.blurred(some, amount * size)
+        elif name == "low_resolution":
+            some = spoiling.coarsened(some, amount)
+        elif name == "jpeg":
+            some = spoiling.jpeg(some, amount)
+        else:
+            drawn = torch.randn(some.shape, generator=generator).to(views.device)
+            if name == "dim":
+                some = spoiling.darkened(some, amount, settings.grain, drawn)
+            else:
+                some = some + drawn * amount.view(-1, 1, 1, 1)
+        views[rows] = some.clamp_(0, 255)
+    return views
 
 
 def _erase(views: Tensor, probability: float, uniform) -> Tensor:  # type: ignore[no-untyped-def]

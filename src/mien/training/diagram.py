@@ -13,7 +13,7 @@ from mien.files import write_bytes
 from mien.pages import figure_png, figure_text, new_figure
 from mien.training.ladder_steps import LADDER
 from mien.training.recipe import Recipe
-from mien.training.recipe_sections import LEVELS, AugmentSettings
+from mien.training.recipe_sections import DAMAGE, LEVELS, AugmentSettings
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -116,7 +116,7 @@ def _level(settings: AugmentSettings) -> str:
     for name, level in LEVELS.items():
         keys = ("flip", "rotate_deg", "scale", "shift", "shear_deg", "brightness", "contrast")
         if all(getattr(settings, key) == getattr(level, key) for key in keys):
-            single = [key for key in ("blur", "dim", "noise", "erase") if getattr(settings, key) > getattr(level, key)]
+            single = [key for key in (*DAMAGE, "erase") if getattr(settings, key) > getattr(level, key)]
             return " + ".join([name, *single])
     return "own"
 

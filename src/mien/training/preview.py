@@ -16,7 +16,7 @@ from mien.files import write_bytes
 from mien.pages import Image, contact_sheet, plain, png
 from mien.training.augment import augment, central
 from mien.training.recipe import load_recipe
-from mien.training.recipe_sections import LEVELS, AugmentSettings, InputSettings
+from mien.training.recipe_sections import DAMAGE, LEVELS, AugmentSettings, InputSettings
 
 _TILE = 96
 
@@ -95,7 +95,7 @@ def choose_faces(dataset: Dataset, count: int, *, seed: int) -> NDArray[np.intp]
 
 def settings_text(settings: AugmentSettings) -> str:
     """Settings of augmentation on one line, those that are off left out."""
-    names = ("scale", "shift", "brightness", "contrast", "blur", "dim", "noise", "erase", "mixup", "cutmix")
+    names = ("scale", "shift", "brightness", "contrast", *DAMAGE, "erase", "mixup", "cutmix")
     shares: Sequence[tuple[str, float]] = [(name, getattr(settings, name)) for name in names]
     parts = ["flip"] * settings.flip + [f"rotate {settings.rotate_deg:g} deg"] * (settings.rotate_deg > 0)
     return ", ".join(parts + [f"{name} {value:g}" for name, value in shares if value > 0]) or "nothing"

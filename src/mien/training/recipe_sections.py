@@ -30,6 +30,7 @@ class InputSettings:
     channels: Literal[1, 3] = 1
     resolution: int = 0
     test_view: int = 0
+    least_contrast: Annotated[float, within(0, 127)] = 0.0
 
     @property
     def enlarged(self) -> int:
@@ -240,10 +241,13 @@ class AugmentSettings:
     """Random changes of each face, drawn for every batch. Shares are of the face's side; 0 turns one off.
 
     In a recipe, `level = "none" | "low" | "mid" | "high"` sets them all; further keys change single ones.
-    `scale` zooms in and out; `blur` (the largest standard deviation), `dim` (the largest share of the light that is
-    missing) and `noise` (the largest standard deviation, grey levels of 255) change every other face; `erase` is a
-    probability; `mixup` and `cutmix` are the alpha of the blending of two faces (with both, each batch takes one of
-    them). `off_for_last`: share of the epochs, at the end, without that blending.
+    `scale` zooms in and out; `gamma` 0.5 raises greys to powers from 1/1.5 to 1.5. Damage, at most so much, to every
+    other face: `cover` (height of a grey bar over the mouth, the eyes or elsewhere), `blur` (standard deviation),
+    `low_resolution` (share of the side that is lost), `dim` (share of the light that is missing), `noise` (standard
+    deviation, grey levels of 255), `jpeg` (0.9: down to quality 10). With `spoilt`, that share of the faces gets one of
+    these alone. `grain`: noise of dimmed faces, in grey levels at white. `erase` is a probability; `mixup` and `cutmix`
+    are the alpha of the blending of two faces (with both, each batch takes one of them). `off_for_last`: share of the
+    epochs, at the end, without that blending.
     """
 
     flip: bool = True
@@ -253,9 +257,15 @@ class AugmentSettings:
     shear_deg: Annotated[float, within(0, 45)] = 0.0
     brightness: float = 0.2
     contrast: float = 0.3
+    gamma: Annotated[float, within(0)] = 0.0
+    cover: float = 0.0
     blur: float = 0.0
+    low_resolution: float = 0.0
     dim: float = 0.0
+    grain: Annotated[float, within(0, 255)] = 0.0
     noise: Annotated[float, within(0, 255)] = 0.0
+    jpeg: float = 0.0
+    spoilt: Annotated[float, within(0, 1)] = 0.0
     erase: Annotated[float, within(0, 1)] = 0.3
     mixup: Annotated[float, within(0)] = 0.0
     cutmix: Annotated[float, within(0)] = 0.0
@@ -263,9 +273,12 @@ class AugmentSettings:
 
     def __post_init__(self) -> None:
         check_ranges(self)
-        for name in ("scale", "shift", "brightness", "contrast", "blur", "dim"):
+        for name in ("scale", "shift", "brightness", "contrast", "cover", "blur", "low_resolution", "dim", "jpeg"):
             check(0 <= getattr(self, name) < 1, f"{name} is {getattr(self, name)}; expected 0 to below 1")
 
+
+DAMAGE = ("cover", "blur", "low_resolution", "dim", "noise", "jpeg")
+"""The keys of [augment] that damage a face, in the order in which a photograph suffers them."""
 
 LEVELS: dict[str, AugmentSettings] = {
     "none": AugmentSettings(flip=False, rotate_deg=0.0, scale=0.0, shift=0.0, brightness=0.0, contrast=0.0, erase=0.0),

@@ -37,7 +37,7 @@ class ExpressionNetwork(nn.Module):
 
     def __init__(self, trunk: Trunk, settings: NetworkSettings, input: InputSettings, heads: Mapping[str, int]) -> None:
         super().__init__()
-        self.trunk, self.scale = trunk, input.enlarged / input.view
+        self.trunk, self.scale, self.least_contrast = trunk, input.enlarged / input.view, input.least_contrast
         self.register_buffer("mean", torch.tensor(trunk.mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(trunk.std).view(1, -1, 1, 1), persistent=False)
         layers: list[nn.Module] = []
@@ -59,13 +59,24 @@ class ExpressionNetwork(nn.Module):
         return {name: head(features) for name, head in self.heads.items()}
 
     def prepare(self, faces: Tensor) -> Tensor:
-        """The trunk's input: enlarged by the recipe, grey repeated for colour networks, normalised."""
+        """The trunk's input: stretched and enlarged by the recipe, grey repeated for colour networks, normalised."""
+        if self.least_contrast:
+            faces = _stretched(faces, self.least_contrast)
         side = round(faces.shape[-1] * self.scale)
         if side != faces.shape[-1]:
             faces = F.interpolate(faces, size=(side, side), mode="bilinear", align_corners=False)
         if self.trunk.channels != faces.shape[1]:
             faces = torch.cat([faces] * (self.trunk.channels // faces.shape[1]), 1)  # ncnn has no repeat
         return (faces - self.mean) / self.std
+
+
+def _stretched(faces: Tensor, least: float) -> Tensor:
+    """Faces with a standard deviation of at least this; the gain moves their mean towards the middle grey likewise."""
+    mean = faces.mean((1, 2, 3), keepdim=True)
+    centred = faces - mean
+    spread = torch.sqrt((centred * centred).mean((1, 2, 3), keepdim=True))
+    share = (spread.clamp(min=1) / least).clamp(max=1)
+    return centred / share + 127.5 + (mean - 127.5) * share
 
 
 def build_network(
