@@ -23,7 +23,8 @@ _LEVEL_DEG = 8.0  # a face that is tilted by more gets a second look, as its lan
 _TURNED_DEG = 20.0  # a face that is turned by more makes all others doubtful
 _ANGLES = np.arange(0, 360, 45)  # YuNet finds faces that are up to 23 degrees off
 _LEAST_FACE = 10.0  # YuNet finds faces of this size: images are searched so small that `min_face` has it
-_MOST = 64  # candidates of one image that get a second look
+_CROWD_FACE = 2 * _LEAST_FACE  # if most faces are searched at less than this, there may be more of half their size
+_MOST = 256  # candidates of one image that get a second look
 _PATCH, _AROUND = 128, 2.0  # a patch's side: its pixels, and how many times the face's
 _TINY_SIDE, _MOST_GROWTH = 256, 8.0  # an image with a smaller longer side is enlarged to it
 _SMALL_SIDE = 320  # an image is not searched at a smaller longer side than this
@@ -76,6 +77,8 @@ class Auto:
         """Rows of the faces in the image, which is searched at its size times `scale`."""
         scale = min(1.0, max(scale, _SMALL_SIDE / max(image.shape[:2])))
         found = self._fast.find(image, scale=scale)
+        if scale < 1 and len(found) and np.median(found[:, 3] - found[:, 1]) * scale < _CROWD_FACE:
+            found = self._fast.find(image)
         found = found[nms(found[:, :4], found[:, 14], 0.3)]
         sure = (found[:, 14] >= _SURE) & (np.abs(_rolls_deg(found)) < _LEVEL_DEG)
         if len(found) and sure.all():

@@ -20,6 +20,8 @@ from mien.results import Detections
 # The networks invent faces where their coarsest layer has a single row or column: narrow images are widened.
 _LEAST_SIDE = 64
 
+_BATCH = 32  # images that go through the network at once: bounds memory
+
 NO_ROWS: Floats = np.zeros((0, 15), np.float32)
 
 
@@ -61,8 +63,12 @@ class _OnePass(ABC):
 
     def find_each(self, images: Image) -> list[Floats]:
         """The rows of each of several images (N, H, W, 3), H and W multiples of 32; several may be of one face."""
-        outputs = self._network.run(None, {"image": images})
-        return [self._decoded([output[i] for output in outputs]) for i in range(len(images))]
+        found = []
+        for start in range(0, len(images), _BATCH):
+            batch = images[start : start + _BATCH]
+            outputs = self._network.run(None, {"image": batch})
+            found += [self._decoded([output[i] for output in outputs]) for i in range(len(batch))]
+        return found
 
     def reported(self, rows: Floats) -> Detections:
         """The best row of each face that is large enough, best first."""
