@@ -4,6 +4,7 @@ import importlib.util
 import json
 import shutil
 import sys
+import tomllib
 
 import cv2
 import numpy as np
@@ -126,7 +127,7 @@ def test_a_data_set_with_splits_keeps_them(tmp_path):
 def test_default_recipe_goes_by_the_data(trained):
     few = open_arrays(run_folder(trained) / "data")
     recipe = default_recipe(few, ["optimizer.epochs=3"])
-    assert recipe.network.weights == "mien-small"
+    assert (recipe.network.weights, recipe.input.least_contrast) == ("mien-small", 40.0)
     assert (recipe.targets.votes, recipe.optimizer.epochs) == (0.0, 3)
     assert recipe.optimizer.batch_size <= int((few.splits == "train").sum())
     rows = np.resize(np.flatnonzero(few.splits == "train"), 5000)
@@ -142,9 +143,10 @@ def views_of(faces, recipe):
 
 @pytest.mark.parametrize("name", ["mien-small", "mien-nano"])
 def test_a_shipped_model_is_a_start(name):
-    recipe = load_recipe(name, ["network.dropout=0"])
-    network = network_on(recipe, {"votes": 8}, CPU)
     shipped = load_model(name)
+    contrast = tomllib.loads(shipped.info.recipe)["input"].get("least_contrast", 0.0)
+    recipe = load_recipe(name, ["network.dropout=0", f"input.least_contrast={contrast}"])
+    network = network_on(recipe, {"votes": 8}, CPU)
     faces = toy_faces(40, seed=3).images
     views = views_of(faces, recipe)
     start_from_model(network, name, views, {"votes": shipped.info.labels})

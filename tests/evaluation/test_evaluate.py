@@ -295,7 +295,7 @@ def test_command(tmp_path, capsys):
 BARS = {
     "mien-base": {"accuracy": 0.89, "balanced_accuracy": 0.78, "ece_at_0": 0.02},
     "mien-base-fer2013": {"accuracy": 0.700, "balanced_accuracy": 0.66, "ece_at_0": 0.04},
-    "mien-small": {"accuracy": 0.88, "balanced_accuracy": 0.74, "ece_at_0": 0.02},
+    "mien-small": {"accuracy": 0.88, "balanced_accuracy": 0.71, "ece_at_0": 0.02},
     "mien-nano": {"accuracy": 0.85, "balanced_accuracy": 0.69, "ece_at_0": 0.02},
     "mien-small-fer2013": {"accuracy": 0.700, "balanced_accuracy": 0.66, "ece_at_0": 0.03},
     "mien-nano-fer2013": {"accuracy": 0.62},

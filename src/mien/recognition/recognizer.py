@@ -176,7 +176,7 @@ class Recognizer:
             >>> import numpy as np
             >>> recognizer = Recognizer()
             >>> recognizer.predict("src/mien/examples/*.png")
-            Results(1 image, 1 face: happy 1.00)
+            Results(1 image, 1 face: happy 0.99)
             >>> recognizer.predict(np.zeros((120, 160, 3), np.uint8))
             ImageResult('image 0', 160x120, no faces)
         """

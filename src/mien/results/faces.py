@@ -111,7 +111,7 @@ class Face:
         >>> import mien
         >>> face = mien.predict("src/mien/examples/astronaut.png")[0]
         >>> face.expression, round(face.confidence, 2)
-        ('happy', 1.0)
+        ('happy', 0.99)
         >>> len(face.landmarks), face.crop().dtype
         (5, dtype('uint8'))
     """

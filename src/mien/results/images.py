@@ -42,7 +42,7 @@ class ImageResult:
         >>> import mien
         >>> result = mien.predict("src/mien/examples/astronaut.png")
         >>> result
-        ImageResult('src/mien/examples/astronaut.png', 512x512, 1 face: happy 1.00)
+        ImageResult('src/mien/examples/astronaut.png', 512x512, 1 face: happy 0.99)
         >>> [face.expression for face in result]
         ['happy']
     """
@@ -234,7 +234,7 @@ class Results(list[ImageResult]):
         >>> import mien
         >>> results = mien.predict(["src/mien/examples/astronaut.png", "gone.png"])
         >>> results
-        Results(2 images, 1 face: happy 1.00, 1 not read)
+        Results(2 images, 1 face: happy 0.99, 1 not read)
         >>> results[1].error
         'gone.png: no such file; check the path'
     """

@@ -70,7 +70,7 @@ class FrameResult:
     Example:
         >>> import mien
         >>> list(mien.watch("src/mien/examples"))
-        [FrameResult(0, 0.000 s, 512x512, 1 face: happy 1.00)]
+        [FrameResult(0, 0.000 s, 512x512, 1 face: happy 0.99)]
     """
 
     frame: int
