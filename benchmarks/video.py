@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument("--clip", type=Path, default=SHARED / "media/one-face-pexels.mp4")
     parser.add_argument("--frames", type=int, default=240, help="of the clip, from its start")
     parser.add_argument("--every", type=int, help="the detector runs on every Nth frame; default: mien's own")
-    parser.add_argument("--detectors", nargs="+", default=["mtcnn", "yunet"])
+    parser.add_argument("--detectors", nargs="+", default=["auto", "mtcnn"])
     parser.add_argument("--models", nargs="+", default=["mien-small", "mien-nano"])
     options = parser.parse_args()
     rows = []

@@ -264,21 +264,13 @@ def evaluate_samples(
     balanced = chosen.apply(plain)
     answers = Answers(labels, balanced.argmax(1), balanced.max(1), balanced, raw)
     found = measure(answers, truths, target_accuracy=extras.target_accuracy, data=data)
-    robustness = None
-    if extras.robustness_faces:
 
-        def call(faces: NDArray[np.uint8]) -> NDArray[np.int64]:
-            seen = chosen.apply(predict_members(models, faces, labels, batch_size, tta)[0].mean(0))
-            answers: NDArray[np.int64] = mapped(seen, labels, found.labels).argmax(1)
-            return answers
+    def call(faces: NDArray[np.uint8]) -> NDArray[np.int64]:
+        seen = chosen.apply(predict_members(models, faces, labels, batch_size, tta)[0].mean(0))
+        answers: NDArray[np.int64] = mapped(seen, labels, found.labels).argmax(1)
+        return answers
 
-        robustness = measure_robustness(
-            call,
-            samples.images,
-            truths.index,
-            rows=found.rows[choose_rows(found.n, extras.robustness_faces)],
-            progress=progress,
-        )
+    rows = found.rows[choose_rows(found.n, extras.robustness_faces)] if extras.robustness_faces else None
     return replace(
         found,
         models=tuple(UsedModel(m.info.name, m.sha256, m.info.temperature) for m in models),
@@ -291,7 +283,9 @@ def evaluate_samples(
         if len(models) > 1
         else None,
         balance=balance_report(plain, labels, truths, chosen),
-        robustness=robustness,
+        robustness=None
+        if rows is None
+        else measure_robustness(call, samples.images, truths.index, rows=rows, progress=progress),
     )
 
 

@@ -78,10 +78,9 @@ class Recognizer:
                 mean of their probabilities.
             detector: `auto`, `mtcnn`, `yunet`, `centerface`, `haar`, `none` (each image is a face), or an object with
                 their method `detect`.
-            device: `auto`, `cpu`, `cuda`, `coreml`, `openvino`, `directml`, ... (`mien.inference.DEVICES`), where the
-                networks of models given by name or path and of the detector run. auto: a graphics card where the
-                installed onnxruntime has one, else the processor. If it does not work here, the
-                processor is used, with one warning in the logger `mien`; `summary().device` names what runs.
+            device: `auto`, `cpu`, `cuda`, `coreml`, ... (`mien.inference.DEVICES`), where the networks of models given
+                by name or path and of the detector run. auto: a graphics card where the installed onnxruntime has one,
+                else the processor, with one warning where the card does not work; `summary().device` names what runs.
             min_face: Faces with a longer edge of fewer pixels are dropped, except with the detector `none`.
             abstain_below: Predictions with less confidence are marked as abstained, 0 to 1.
             balance: How far the mix of expressions that the model was trained on is evened out, 0 to 1; 0: the share of
