@@ -32,7 +32,9 @@ BOX_SHIFT, BOX_SCALE = 0.02, 0.044
 crop's side, and of the logarithm of the side. MTCNN against YuNet on 45 faces of photographs; Haar's cascade is about
 twice as far (0.03 and 0.10) from both."""
 
-_EYES_Y, _MOUTH_Y = 0.385, 0.775  # where detectors find them in FER2013's frame, see docs/framing.md
+EYES_Y, MOUTH_Y = 0.385, 0.775
+"""Where detectors find eyes and mouth in FER2013's frame, as shares of its side; see docs/framing.md."""
+
 _PHOTONS = 4
 _CHUNK = 512
 
@@ -205,11 +207,11 @@ def _bars(faces: Faces, amount: float, random: Random) -> Faces:
 
 
 def _mouth(faces: Faces, amount: float, random: Random) -> Faces:
-    return _covered(faces, _band(faces, _MOUTH_Y, amount, 0.6), random)
+    return _covered(faces, _band(faces, MOUTH_Y, amount, 0.6), random)
 
 
 def _eyes(faces: Faces, amount: float, random: Random) -> Faces:
-    return _covered(faces, _band(faces, _EYES_Y, amount, 0.8), random)
+    return _covered(faces, _band(faces, EYES_Y, amount, 0.8), random)
 
 
 def _each(faces: Faces, change: Callable[[Faces, np.random.Generator], Any], random: Random) -> Faces:

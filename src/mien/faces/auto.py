@@ -105,7 +105,7 @@ class Auto:
             quarter = 90 * np.rint(tilt / 90)  # photographs lie on their side more often than they lean
             angle = quarter if abs(tilt - quarter) < _TURNED_DEG else tilt
             if abs(tilt) > _TURNED_DEG:
-                rows = self._turned(image, side, float(angle))
+                rows = self._turned(*shrunk(image, side), float(angle))
                 faces = np.concatenate([faces, self._confirmed(image, rows, least=_SEEN)])
         return faces
 
@@ -115,15 +115,16 @@ class Auto:
         scale = min(1.0, _CLOSE_SIDE / max(height, width))
         close = _turn(np.array([width, height]) / 2, 1 / scale, 0, np.array([_CLOSE_SIDE * 2] * 2))
         padded = _cut(image, close, _CLOSE_SIDE * 2)
-        found = [_moved(self._turned(padded, _CLOSE_SIDE * 2, float(angle), whole=False), close) for angle in _ANGLES]
-        return np.concatenate(found + [self._turned(image, side, float(angle)) for angle in _ANGLES[1:]])
-
-    def _turned(self, image: Image, side: int, angle: float, *, whole: bool = True) -> Floats:
-        """What is found in the image, shrunk to this longer side and turned counterclockwise by an angle in degrees.
-
-        whole: with its corners.
-        """
+        same = np.ones(2, np.float32)
+        found = [_moved(self._turned(padded, same, float(angle), whole=False), close) for angle in _ANGLES]
         small, grow = shrunk(image, side)
+        return np.concatenate(found + [self._turned(small, grow, float(angle)) for angle in _ANGLES[1:]])
+
+    def _turned(self, small: Image, grow: Floats, angle: float, *, whole: bool = True) -> Floats:
+        """What is found in a shrunk image turned counterclockwise by an angle in degrees, as rows of the image itself.
+
+        small, grow: as `shrunk` gives them. whole: with its corners.
+        """
         height, width = small.shape[:2]
         size = np.array([width, height])
         if whole:

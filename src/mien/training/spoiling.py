@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mien.evaluation.robustness import EYES_Y, MOUTH_Y
 from mien.training.recipe_sections import DAMAGE, AugmentSettings
 
 Uniform = Callable[[float, float], Tensor]
 """A number between two for each face, float32 (N,), on the faces' device."""
 
-_MOUTH_Y, _EYES_Y = 0.775, 0.385  # where detectors find them in FER2013's frame, see docs/framing.md
 _BLOCK = 8
 _LUMINANCE = (
     16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51,
@@ -47,7 +47,7 @@ def covered(faces: Tensor, height: Tensor, uniform: Uniform) -> Tensor:
     n, _, size, _ = faces.shape
     kind = uniform(0, 3).floor()
     mouth, eyes = kind == 0, kind == 1
-    y = torch.where(mouth, _MOUTH_Y, _EYES_Y) + uniform(-0.04, 0.04)
+    y = torch.where(mouth, MOUTH_Y, EYES_Y) + uniform(-0.04, 0.04)
     y = torch.where(mouth | eyes, y, height / 2 + uniform(0, 1) * (1 - height))
     width = torch.where(mouth, 0.6, torch.where(eyes, 0.8, 2.0)) * torch.exp(uniform(-0.2, 0.2))
     at = torch.arange(size, device=faces.device).add(0.5).div(size)
