@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from mien.cli.completion import complete_model
+from mien.config import settings_of
+from mien.recognition.settings import RecognitionSettings
 
 ModelArgument = Annotated[
     str,
@@ -59,6 +61,8 @@ Model = Annotated[
 """A list, so that a second `--model` is refused rather than dropped in silence; see `one_model`."""
 
 
+_SETTINGS = settings_of(RecognitionSettings)
+
 OwnBalance = Annotated[
     float | None,
     typer.Option(
@@ -72,17 +76,15 @@ OwnBalance = Annotated[
 Balance = Annotated[
     float | None,
     typer.Option(
-        min=0,
-        max=1,
-        metavar="B",
-        help="How far the training mix of expressions is evened out. [default: the model's own]",
+        min=_SETTINGS["balance"].least,
+        max=_SETTINGS["balance"].most,
+        metavar=_SETTINGS["balance"].metavar,
+        help=_SETTINGS["balance"].about,
     ),
 ]
 Prior = Annotated[
     Path | None,
-    typer.Option(
-        metavar="FILE", help="Your mix of expressions: JSON, label -> count or share; balance 1 if none is given."
-    ),
+    typer.Option(metavar=_SETTINGS["prior"].metavar, help=_SETTINGS["prior"].about),
 ]
 
 
