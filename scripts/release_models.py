@@ -48,6 +48,9 @@ ORIGIN = {
 }
 """What a network of each kind was trained on before FER2013."""
 
+SMALLEST_SHARED = 64
+"""Bytes of the smallest tensor that one file takes from another."""
+
 TRUTHS: tuple[Truth, ...] = ("votes", "label")
 
 RECIPES = {"mien-base": "mien-base", "mien-small": "mien-small-11", "mien-nano": "mien-nano-7"}
@@ -70,6 +73,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if not arguments.cards and not (arguments.runs and arguments.data):
         parser.error("give runs with --data, or --cards")
+    complete_files()
     if arguments.cards:
         for place in shipped_models().values():
             write_card_anew(place)
@@ -81,8 +85,43 @@ def main() -> None:
             if file.resolve() != place:
                 shutil.copyfile(file, place)
             release(place, arguments.data)
+    share_weights()
     write_releases()
     write_table()
+
+
+def lender(place: Path) -> Path:
+    """The votes model of the same run as a `-fer2013` model: they have one trunk."""
+    return place.with_name(place.name.replace("-fer2013", ""))
+
+
+def complete_files() -> None:
+    """Gives each file all its weights, while files change."""
+    for place in shipped_models().values():
+        if lender(place) != place:
+            whole = onnx.load(place)
+            onnx.save(whole, place)
+
+
+def share_weights() -> None:
+    """Takes the trunk out of the `-fer2013` files: each says where its weights are in the votes model's file."""
+    for place in shipped_models().values():
+        if lender(place) == place:
+            continue
+        before, model, lent = sha256_of(place), onnx.load(place), lender(place).read_bytes()
+        for tensor in model.graph.initializer:
+            start, size = lent.find(tensor.raw_data), len(tensor.raw_data)
+            if size < SMALLEST_SHARED or start < 0:
+                continue
+            tensor.ClearField("raw_data")
+            tensor.data_location = onnx.TensorProto.EXTERNAL
+            for key, value in {"location": lender(place).name, "offset": start, "length": size}.items():
+                tensor.external_data.add(key=key, value=str(value))
+        place.write_bytes(model.SerializeToString())
+        shared = ModelFile(place)
+        for truth in TRUTHS:
+            replace_checksum(_metrics_file(shared, truth), before, shared.sha256)
+        _write_card_page(shared, {truth: read_short_metrics(_metrics_file(shared, truth)) for truth in TRUTHS})
 
 
 ABOUT = {
@@ -106,6 +145,7 @@ def write_releases() -> None:
             "parameters": info.parameters,
             "bytes": shipped[name].stat().st_size,
             "sha256": sha256_of(shipped[name]),
+            "shares": "" if lender(shipped[name]) == shipped[name] else lender(shipped[name]).stem,
             "licence": info.licence,
             "url": "",
             **{truth: _short_figures(name, truth) for truth in TRUTHS},
@@ -136,7 +176,8 @@ def write_table() -> None:
     rows = json.loads(RELEASES.read_text("utf-8"))
     for row in rows:
         name, licence = row["name"], row["licence"].partition(";")[0]
-        size = f"{row['parameters'] / 1e6:.2f} M, {row['bytes'] / 1e6:.1f} MB"
+        shares = f", shares {row['shares']}'s" if row["shares"] else ""
+        size = f"{row['parameters'] / 1e6:.2f} M, {row['bytes'] / 1e6:.1f} MB{shares}"
         cells = [
             f"[`{name}`](docs/models/{name}.md)",
             row["target"],
@@ -260,11 +301,16 @@ def shipped_texts(model: ModelFile) -> CardTexts:
         chosen += " and the interpolation between the weights of the last two stages of training"
     if resolved["input"].get("test_view"):
         chosen += ", and the larger view of the face than in training"
+    votes = lender(model.path)
+    trunk = "" if votes == model.path else (
+        f". Its trunk is that of `{votes.stem}`, and its weights are in `{votes.name}`, which must be beside it; "
+        f"`mien export {info.name} --as onnx-fp16 --out FILE` writes a complete file"
+    )  # fmt: skip
     return CardTexts(
         meaning=MEANING[info.target],
         crop=" ([how it was found](../framing.md))",
         recipe=f"[`{recipe}`](../../scripts/family/{recipe}.toml), one seed, on a processor; the resolved "
-        "recipe is in the file's metadata",
+        f"recipe is in the file's metadata{trunk}",
         data=f"FER2013's Training split (28,709 faces) with FER+ votes. Chosen on PublicTest (3,589 faces): {chosen}. "
         f"{ORIGIN[resolved['network']['kind']]}",
         licence=f"weights {info.licence.partition(';')[0]}. The training images, also those used for pretraining, were collected from the web without asking the people "

@@ -7,6 +7,7 @@ import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -59,6 +60,22 @@ def test_the_list_agrees_with_the_file_and_the_figures(name):
         assert listed.accuracy == figures["accuracy"]
         assert listed.macro_recall == figures["balanced_accuracy"]
         assert figures["models"][0]["sha256"] == release.sha256
+
+
+@pytest.mark.parametrize("name", [name for name in releases() if releases()[name].shares])
+def test_a_file_that_shares_weights_is_right_beside_the_other_only(tmp_path, name):
+    place, lender = shipped_models()[name], shipped_models()[releases()[name].shares]
+    assert place.stat().st_size < 0.35 * lender.stat().st_size
+    alone = tmp_path / place.name
+    shutil.copyfile(place, alone)
+    with pytest.raises(ModelFileError, match=f"{lender.stem}.*no such model file"):
+        check_model(str(alone))
+    with pytest.raises(ModelFileError, match=rf"not a usable ONNX file.*{lender.name}"):
+        load_model(alone)
+    shutil.copyfile(lender, tmp_path / lender.name)
+    assert check_model(str(alone)) == (alone, releases()[name].sha256)
+    faces = np.random.default_rng(0).integers(0, 256, (3, 48, 48, 1), np.uint8)
+    assert np.array_equal(load_model(alone).probabilities(faces), load_model(name).probabilities(faces))
 
 
 def test_the_list_as_json():

@@ -36,8 +36,10 @@ class Scores:
 class Release:
     """A released model.
 
-    target: `votes` or `label`, what its probabilities mean. url: the file's address; empty for a model that comes with
-    mien. votes, label: scores against the majority of FER+'s raters, and against FER2013's original labels.
+    target: `votes` or `label`, what its probabilities mean. bytes, sha256: of its own file. shares: the model beside
+    it whose file holds most of its weights; empty for a file that is complete. url: the file's address; empty for a
+    model that comes with mien. votes, label: scores against the majority of FER+'s raters, and against FER2013's
+    original labels.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Release:
     parameters: int
     bytes: int
     sha256: str
+    shares: str
     licence: str
     url: str
     votes: Scores
@@ -115,7 +118,10 @@ def fetch_model(what: str, *, sha256: str = "") -> Path:
 
 
 def check_model(name_or_path: str) -> tuple[Path, str]:
-    """The path and sha256 of a released model's file. Raises ModelFileError if the file is not the released one."""
+    """The path and sha256 of a released model's file. Raises ModelFileError if the file is not the released one.
+
+    A file that shares weights is right only beside a file of the other model that is right.
+    """
     place = find_model(name_or_path) or Path(name_or_path)
     if not place.is_file():
         fetch = f"fetch it with  mien models fetch {name_or_path}" if name_or_path in releases() else "give a file"
@@ -129,6 +135,8 @@ def check_model(name_or_path: str) -> tuple[Path, str]:
         )
     if place.stem in releases() and by_sum[found] != place.stem:
         raise ModelFileError(f"{place}: is {by_sum[found]} under another model's name; rename it")
+    if lender := releases()[by_sum[found]].shares:
+        check_model(str(place.with_name(f"{lender}.onnx")))
     return place, found
 
 

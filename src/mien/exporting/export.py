@@ -126,7 +126,7 @@ def export(
     make_folder(out.absolute().parent)
     with with_balance(source, chosen) as balanced:
         made = _export(balanced, found, out, samples, data, check=check, accept_loss=accept_loss)
-    return replace(made, source_bytes=source.path.stat().st_size)
+    return replace(made, source_bytes=source_bytes(source.path))
 
 
 def _export(
@@ -297,5 +297,13 @@ def _labels_text(source: ModelFile, form: Format, folder: Path, parity: Parity |
 def _described(source: ModelFile, form: Format, out: Path, parity: Parity | None, *, how: str = "") -> Export:
     files = [out] if out.is_file() else [f for f in out.iterdir() if f.name != LABELS_FILE]
     size = sum(f.stat().st_size for f in files)
-    source_size = source.path.stat().st_size
-    return Export(source.info.name, source.sha256, form.name, out, size, source_size, how, parity)
+    return Export(source.info.name, source.sha256, form.name, out, size, source_bytes(source.path), how, parity)
+
+
+def source_bytes(path: Path) -> int:
+    """The size of a model file, with the weights that it takes from another model's."""
+    if path.suffix != ".onnx":
+        return path.stat().st_size
+    import onnx
+
+    return int(onnx.load(str(path)).ByteSize())

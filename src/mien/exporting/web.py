@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from mien.balance import Balance, Prior, model_balance
-from mien.errors import ExportError
+from mien.errors import ExportError, MissingExtraError
 from mien.files import cannot_write
 from mien.model_file import ModelFile, load_model
+from mien.releases import releases
 from mien.version import __version__
 
 RUNTIME_VERSION = "1.30.0"
@@ -203,7 +204,7 @@ def _add_recognizer(device: Path, model: ModelFile, balance: Balance) -> None:
     """Copies the networks and writes the worker's settings."""
     networks = device / "networks"
     networks.mkdir()
-    shutil.copyfile(model.path, networks / "expressions.onnx")
+    _write_network(model, networks / "expressions.onnx")
     weights = resources.files("mien.faces").joinpath("weights")
     for name in ("yunet.onnx", "LICENSE.yunet"):
         (networks / name).write_bytes(weights.joinpath(name).read_bytes())
@@ -219,6 +220,18 @@ def _add_recognizer(device: Path, model: ModelFile, balance: Balance) -> None:
         "detector": _DETECTOR,
     }  # fmt: skip
     (device / "recognizer.json").write_text(json.dumps(settings, indent=1) + "\n", "utf-8")
+
+
+def _write_network(model: ModelFile, place: Path) -> None:
+    """A copy of the model's file, completed with the weights that it shares with another model's."""
+    if not any(release.shares for release in releases().values() if release.sha256 == model.sha256):
+        shutil.copyfile(model.path, place)
+        return
+    try:
+        import onnx
+    except ImportError as error:
+        raise MissingExtraError("export", f"a complete copy of {model.path.name}") from error
+    onnx.save(onnx.load(str(model.path)), str(place))
 
 
 def _add_runtime(runtime: Path, given: Path | None) -> None:
