@@ -283,10 +283,10 @@ def test_a_result_keeps_what_it_saw(tmp_path: Path) -> None:
 def test_a_new_file_of_a_model_is_read_anew(tmp_path: Path) -> None:
     model = tmp_path / "own.onnx"
     seen = []
-    for name in ("mien-nano", "mien-nano-fer2013"):
+    for name in ("mien-nano", "mien-small"):
         model.write_bytes(mien.load_model(name).path.read_bytes())
-        seen.append(len(mien.predict(ASTRONAUT, model=model)[0].probabilities))
-    assert seen == [8, 7]
+        seen.append(mien.predict(ASTRONAUT, model=model)[0].probabilities)
+    assert seen[0] != seen[1]
     assert mien.ModelFile("mien-nano").path == mien.load_model("mien-nano").path
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -37,17 +38,37 @@ def crop_faces(
     if channels not in (1, 3):
         raise ArgumentError(f"channels is {channels}; expected 1 (grey) or 3 (RGB)")
     crops = np.empty((len(detections), size, size, channels), np.uint8)
-    marks = detections.landmarks
-    turns = np.zeros(len(detections)) if marks is None else rolls(marks)
-    for i, box in enumerate(detections.boxes.tolist()):
+    for i, square in enumerate(squares(detections, spec)):
         if detections.cropped:
-            x1, y1, x2, y2 = map(round, box)
+            x1, y1, x2, y2 = map(round, detections.boxes[i].tolist())
             face = image[y1:y2, x1:x2]
         else:
-            level = spec.align or abs(turns[i]) > _TILTED
-            face = _square(image, box, float(turns[i]) if level else 0.0, spec, size)
+            face = _resampled(image, square, size)
         crops[i] = fit_face(face, size, channels)
     return crops
+
+
+@dataclass(frozen=True, slots=True)
+class Square:
+    """The part of an image that a crop shows. x, y: its centre, pixels. roll: radians clockwise as seen."""
+
+    x: float
+    y: float
+    side: float
+    roll: float
+
+
+def squares(detections: Detections, spec: CropSpec) -> list[Square]:
+    """What the crops of `crop_faces` show, in the order of the detections."""
+    marks = detections.landmarks
+    turns = np.zeros(len(detections)) if marks is None else rolls(marks)
+    found = []
+    for (x1, y1, x2, y2), turn in zip(detections.boxes.tolist(), turns.tolist(), strict=True):
+        roll = turn if spec.align or abs(turn) > _TILTED else 0.0
+        side = max(x2 - x1, y2 - y1, 1.0) * (1 + spec.margin)
+        down = spec.shift_y * side
+        found.append(Square((x1 + x2) / 2 - math.sin(roll) * down, (y1 + y2) / 2 + math.cos(roll) * down, side, roll))
+    return found
 
 
 def fit_face(face: NDArray[np.uint8], size: int, channels: int) -> NDArray[np.uint8]:
@@ -98,13 +119,10 @@ def rolls(landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
     return turns
 
 
-def _square(image: Image, box: list[float], roll: float, spec: CropSpec, size: int) -> Image:
+def _resampled(image: Image, square: Square, size: int) -> Image:
     """One face (size, size, 3), resampled once where it grows, and without aliasing where it shrinks."""
-    x1, y1, x2, y2 = box
-    side = max(x2 - x1, y2 - y1, 1.0) * (1 + spec.margin)
-    cos, sin = math.cos(roll), math.sin(roll)
-    down = spec.shift_y * side
-    centre_x, centre_y = (x1 + x2) / 2 - sin * down, (y1 + y2) / 2 + cos * down
+    side, centre_x, centre_y = square.side, square.x, square.y
+    cos, sin = math.cos(square.roll), math.sin(square.roll)
 
     # Only the part of the image around the square is touched, first averaged down to about twice the wanted size.
     step = side / size

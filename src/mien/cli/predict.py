@@ -75,6 +75,7 @@ def predict(
     - `mien predict holiday/ --annotate drawn/ --emoji --grid faces.png --out faces.csv`
     - `find . -name '*.png' | mien predict - --format jsonl`
     - `mien predict photo.jpg --model mien-small+mien-base`
+    - `mien predict photo.jpg --details --draw mesh --draw gaze --annotate drawn/ --out faces.csv`
     - `mien predict photo.jpg --model own.onnx --train-if-missing faces/`
     - `mien predict s3://bucket/photos/ --shards answers --engine ray`
     """
@@ -83,7 +84,14 @@ def predict(
 
     refuse_videos(sources)
     if shards.shards is not None or ray.given:
-        foreign = {"--out": out, "--annotate": annotate, "--grid": grid, "--emoji": emoji, "--batch-size": batch_size}
+        foreign = {
+            "--out": out,
+            "--annotate": annotate,
+            "--grid": grid,
+            "--emoji": emoji,
+            "--batch-size": batch_size,
+            "--draw": recognition.draw,
+        }
         shards.check(format_, foreign, workers, recognition.device, ray)
         missing.train(recognition.models, quiet=quiet)
         shards.predict(sources, recognition.for_shards(tta=tta), ray.settings(), workers, format_, quiet=quiet)
@@ -94,8 +102,9 @@ def predict(
     recognizer = recognition.recognizer(tta=tta, batch_size=batch_size or 64, workers=workers)
     with progress_bar("predict", unit="images", quiet=quiet or not _bar_has_room(out, chosen)) as progress:
         done = predict_files(
-            recognizer, sources, out, format=chosen, annotate=annotate, grid=grid, emoji=emoji, progress=progress
-        )
+            recognizer, sources, out, format=chosen, annotate=annotate, grid=grid, emoji=emoji,
+            draw=recognition.draw or (), progress=progress,
+        )  # fmt: skip
     if done.skipped:
         warn(f"mien: {done.skipped}")
     if done.failed:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from mien.cli.detector_options import Cascade, Detector, Device
 from mien.cli.model_options import Model, one_model
@@ -23,6 +25,12 @@ class RecognizerOptions:
     detector: Detector = "auto"
     cascade: Cascade = None
     device: Device = "auto"
+    details: Annotated[
+        bool, typer.Option("--details", help="Also write head pose, gaze, eyes, mouth and 52 blendshapes of each face.")
+    ] = False
+    draw: Annotated[
+        list[str] | None, typer.Option(metavar="WHAT", help="Also draw mesh, pose or gaze; repeatable.")
+    ] = None
     settings: RecognitionSettings = field(default_factory=RecognitionSettings)
 
     @property
@@ -34,7 +42,9 @@ class RecognizerOptions:
         """Opens models and detector; options: more of `Recognizer`."""
         from mien.faces import make_detector
         from mien.recognition.recognizer import Recognizer
+        from mien.results.draw_details import check_drawn
 
+        check_drawn(self.draw or ())
         min_face = self.settings.min_face
         detector = make_detector(
             self.detector, min_face=min_face, cascade=self.cascade, threads=threads, device=self.device
@@ -42,7 +52,7 @@ class RecognizerOptions:
         return Recognizer(
             self.models, detector=detector, device=self.device, min_face=min_face,
             abstain_below=self.settings.abstain_below, balance=self.settings.balance, prior=self.settings.prior,
-            threads=threads, **options,
+            threads=threads, details=self.details or bool(self.draw), **options,
         )  # fmt: skip
 
     def for_shards(self, *, tta: bool) -> PredictSettings:
@@ -53,5 +63,5 @@ class RecognizerOptions:
         settings = self.settings
         return PredictSettings(
             tuple(self.models), DetectorChoice(self.detector, self.cascade), settings.min_face, settings.abstain_below,
-            settings.balance, settings.prior, tta,
+            settings.balance, settings.prior, tta, self.details,
         )  # fmt: skip

@@ -135,7 +135,9 @@ def watch(
             opened, every=settings.every, smooth_s=settings.smooth_s, max_seconds=settings.max_seconds,
             keep_images=files.record is not None or files.plot is not None or shown, region=settings.region or None,
         )  # fmt: skip
-        with WatchWriter(watched, recognizer.summary(), emoji=files.emoji, privacy=files.privacy) as writer:
+        with WatchWriter(
+            watched, recognizer.summary(), emoji=files.emoji, draw=recognition.draw or (), privacy=files.privacy
+        ) as writer:
             files.add_to(writer)
             if shown:
                 writer.add(_view(view, recognizer, watched), drawn=True)

@@ -21,6 +21,7 @@ from mien.errors import ModelFileError, OutputError
 from mien.faces import DetectorChoice
 from mien.recognition.recognizer import Recognizer
 from mien.reporting import Progress
+from mien.results import ModelSummary
 
 SHARD_SIZE = 1000
 
@@ -37,6 +38,7 @@ class PredictSettings:
     balance: float | None = None
     prior: Prior | None = None
     tta: bool = False
+    details: bool = False
 
     def recognizer(self) -> Recognizer:
         """A recognizer with one thread per network. More threads would change the last digits of rows."""
@@ -49,6 +51,7 @@ class PredictSettings:
             balance=self.balance,
             prior=self.prior,
             tta=self.tta,
+            details=self.details,
             threads=1,
             device="cpu",  # so that rows are the same everywhere
         )
@@ -61,6 +64,7 @@ class PredictSettings:
             "min_face": self.min_face,
             "abstain_below": self.abstain_below,
             "tta": self.tta,
+            **({"details": True} if self.details else {}),
         }
 
 
@@ -150,10 +154,10 @@ def _on_ray(
             else:
                 yield result
         for shard in lost:
-            yield _in_parts(workers, shard, recognizer.labels)
+            yield _in_parts(workers, shard, recognizer.summary())
 
 
-def _in_parts(workers: RayWorkers[Shard, ShardDone], shard: Shard, labels: tuple[str, ...]) -> ShardDone:
+def _in_parts(workers: RayWorkers[Shard, ShardDone], shard: Shard, model: ModelSummary) -> ShardDone:
     """Halves a shard that loses its workers until the images that cause it are single; these are marked as failed."""
     found: dict[int, ShardDone] = {}
     failing = [shard]
@@ -168,7 +172,7 @@ def _in_parts(workers: RayWorkers[Shard, ShardDone], shard: Shard, labels: tuple
                 failing.append(part)
             else:
                 reason = f"its worker was lost {TRIES} times ({result.reason}); delete {shard_name(shard.number)}, "
-                found[part.first] = failed_shard(part, labels, f"{reason}and run the same command to try again")
+                found[part.first] = failed_shard(part, model, f"{reason}and run the same command to try again")
     return joined_shard(shard, [found[first] for first in sorted(found)])
 
 

@@ -15,7 +15,7 @@ from mien.errors import ImageError
 from mien.media.addresses import source_name
 from mien.recognition.recognizer import Recognizer
 from mien.recognition.scheduling import BatchLimit, DetectedImage, batches, run_ahead
-from mien.results import ImageResult
+from mien.results import ImageResult, ModelSummary
 from mien.results.rows import Row, columns, image_rows, parquet_table
 
 KEY = b"mien"
@@ -64,13 +64,13 @@ def work_on_shard(
     another kind may differ in the last digit. workers: threads that detect and classify faces; other threads read
     URLs ahead. progress: called with the number of finished images of the shard.
     """
-    return _done(shard, _results(recognizer, shard.sources, workers, progress), recognizer.labels)
+    return _done(shard, _results(recognizer, shard.sources, workers, progress), recognizer.summary())
 
 
-def failed_shard(shard: Shard, labels: Sequence[str], reason: str) -> ShardDone:
+def failed_shard(shard: Shard, model: ModelSummary, reason: str) -> ShardDone:
     """A shard whose images all failed for the same reason."""
     results = (ImageResult(source, 0, 0, error=f"{source}: {reason}") for source in shard.sources)
-    return _done(shard, results, labels)
+    return _done(shard, results, model)
 
 
 def halves(shard: Shard) -> tuple[Shard, ...]:
@@ -91,9 +91,9 @@ def joined_shard(shard: Shard, parts: Sequence[ShardDone]) -> ShardDone:
     return _written(shard, pa.concat_tables(tables), sum((part.counts for part in parts), Counts()))
 
 
-def shard_columns(labels: Sequence[str]) -> tuple[str, ...]:
+def shard_columns(labels: Sequence[str], *, details: bool = False) -> tuple[str, ...]:
     """The columns of a shard: `image`, the number in the list, from 0, and those of `mien.results.rows`."""
-    return ("image", *columns(labels))
+    return ("image", *columns(labels, details=details))
 
 
 def _results(
@@ -133,14 +133,14 @@ def _stopped(pool: ThreadPoolExecutor) -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _done(shard: Shard, results: Iterable[ImageResult], labels: Sequence[str]) -> ShardDone:
+def _done(shard: Shard, results: Iterable[ImageResult], model: ModelSummary) -> ShardDone:
     rows: list[Row] = []
     faces = failed = 0
     for number, result in enumerate(results, start=shard.first):
         faces += len(result.faces)
         failed += result.error is not None
-        rows.extend((number, *row) for row in image_rows(result, labels))
-    table = parquet_table(rows, shard_columns(labels))
+        rows.extend((number, *row) for row in image_rows(result, model.labels, details=model.details))
+    table = parquet_table(rows, shard_columns(model.labels, details=model.details))
     return _written(shard, table, Counts(len(shard.sources), faces, failed))
 
 

@@ -19,6 +19,7 @@ from mien.labels import color_rgb
 from mien.results import Box, FrameResult, TrackedFace
 from mien.results.badges import UNSURE, draw_badge
 from mien.results.draw import ABSTAINED, Color, Rectangle, box_pixels, draw_box, ink, text_mask
+from mien.results.draw_details import draw_details
 
 Privacy = Literal["none", "blur", "box"]
 
@@ -32,17 +33,19 @@ def draw_frame(
     faces: Sequence[TrackedFace],
     *,
     emoji: bool = False,
+    draw: Sequence[str] = (),
     privacy: Privacy = "none",
     also_hide: Sequence[Box] = (),
 ) -> NDArray[np.uint8]:
     """A copy of the RGB image (H, W, 3) with each face's box, track, smoothed expression and how likely it is.
 
     The plate of a face shows its track, expression and percent; its bar is as long as the percent. A prediction that
-    abstained is grey and has a question mark. emoji: a round face beside each box (on a hidden face: over it)
-    shows the expression. privacy: `blur` leaves each face a few blots of colour, `box` a plain rectangle, which is the
-    safer one: a network trained for it can recognise blurred faces (McPherson et al., "Defeating image
-    obfuscation with deep learning", 2016). also_hide: more places to hide, as `RecentBoxes` knows them. A face
-    that was not found stays visible. Raises ArgumentError for another privacy.
+    abstained is grey and has a question mark. emoji: a round face beside each box (on a hidden face: over it) shows
+    the expression. draw: details of faces, see `mien.results.draw_details`; none of hidden ones. privacy: `blur`
+    leaves each face a few blots of colour, `box` a plain rectangle, which is the safer one: a network trained for it
+    can recognise blurred faces (McPherson et al., "Defeating image obfuscation with deep learning", 2016). also_hide:
+    more places to hide, as `RecentBoxes` knows them. A face that was not found stays visible. Raises ArgumentError
+    for another privacy.
     """
     if privacy not in {"none", "blur", "box"}:
         raise ArgumentError(f"privacy is '{privacy}'; expected none, blur or box")
@@ -54,6 +57,7 @@ def draw_frame(
     boxes = [box_pixels(tracked.face, width, height) for tracked in faces]
     line, plate_height = _sizes(width, height, boxes)
     for tracked, box in zip(faces, boxes, strict=True):
+        draw_details(canvas, tracked.face, draw if privacy == "none" else (), line)
         draw_box(canvas, box, _color(tracked.smoothed_expression, tracked.face.abstained), line)
         if emoji:
             expression = UNSURE if tracked.face.abstained else tracked.smoothed_expression

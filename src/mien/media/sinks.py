@@ -71,11 +71,12 @@ class CsvSink(Sink):
     def __init__(self, file: TextIO, model: ModelSummary) -> None:
         super().__init__(file, model)
         self._rows = csv.writer(file, lineterminator="\n")
-        self._rows.writerow(columns(model.labels))
+        self._details = model.details
+        self._rows.writerow(columns(model.labels, details=self._details))
 
     def write(self, result: ImageResult) -> None:
         """Writes an image's rows."""
-        self._rows.writerows(image_rows(result, self._labels))
+        self._rows.writerows(image_rows(result, self._labels, details=self._details))
 
 
 class TableSink(Sink):

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TextIO
@@ -55,14 +55,14 @@ def open_timeline(path: Path | None, model: ModelSummary, *, source: str = "") -
     MissingExtraError for Parquet without pyarrow.
     """
     if path is None or str(path) == "-":
-        return LinesTimeline(None, model.labels, source=source)
+        return LinesTimeline(None, model, source=source)
     match path.suffix.lower():
         case ".csv":
-            return LinesTimeline(path, model.labels, source=source)
+            return LinesTimeline(path, model, source=source)
         case ".jsonl":
-            return LinesTimeline(path, model.labels, source=source, form="jsonl")
+            return LinesTimeline(path, model, source=source, form="jsonl")
         case ".parquet":
-            return ParquetTimeline(path, model.labels, source=source)
+            return ParquetTimeline(path, model, source=source)
     raise OutputError(f"{path}: a timeline can't be written as '{path.suffix}'; use {', '.join(TIMELINE_SUFFIXES)}")
 
 
@@ -70,18 +70,18 @@ class LinesTimeline(Timeline):
     """Rows as lines of text, UTF-8, each written at once: CSV with a head, or JSON objects in which empty is null."""
 
     def __init__(
-        self, path: Path | None, labels: Sequence[str], *, source: str = "", form: Literal["csv", "jsonl"] = "csv"
+        self, path: Path | None, model: ModelSummary, *, source: str = "", form: Literal["csv", "jsonl"] = "csv"
     ) -> None:
         """path: None for standard output, which stays open. Raises OutputError where it can't be written."""
-        self._labels, self._source, self._form = tuple(labels), source, form
-        self._columns = frame_columns(labels)
+        self._model, self._source, self._form = model, source, form
+        self._columns = frame_columns(model.labels, details=model.details)
         self._lines = _Lines(path)
         if form == "csv":
             self._lines.write(_csv_lines([self._columns]))
 
     def write(self, result: FrameResult) -> None:
         """Writes a frame's rows at once: a reader at the other end of a pipe can follow."""
-        rows = frame_rows(result, self._labels, self._source)
+        rows = frame_rows(result, self._model.labels, self._source, details=self._model.details)
         if self._form == "csv":
             self._lines.write(_csv_lines(rows))
         else:
@@ -100,13 +100,13 @@ class ParquetTimeline(Timeline):
     every Parquet reader takes as it is (`pandas.read_parquet("PATH.parts")`), and `recover_timeline` joins it.
     """
 
-    def __init__(self, path: Path, labels: Sequence[str], *, source: str = "") -> None:
+    def __init__(self, path: Path, model: ModelSummary, *, source: str = "") -> None:
         """Raises OutputError at once where PATH can't be written, MissingExtraError without pyarrow."""
         _parquet()
         if path.exists() and not path.is_file():
             raise OutputError(f"{path}: Parquet needs an ordinary file; expected the name of one")
-        self._path, self._labels, self._source = path, tuple(labels), source
-        self._columns = frame_columns(labels)
+        self._path, self._model, self._source = path, model, source
+        self._columns = frame_columns(model.labels, details=model.details)
         self._parts = _parts_folder(path)
         make_folder(self._parts)
         for part in _part_files(self._parts):  # of a run that was killed; this one takes its name
@@ -118,7 +118,7 @@ class ParquetTimeline(Timeline):
 
     def write(self, result: FrameResult) -> None:
         """Adds a frame's rows to the part that is next to be written."""
-        self._rows.extend(frame_rows(result, self._labels, self._source))
+        self._rows.extend(frame_rows(result, self._model.labels, self._source, details=self._model.details))
         if len(self._rows) >= _PART_ROWS or time.monotonic() - self._part_began >= _PART_SECONDS:
             self._write_part()
 

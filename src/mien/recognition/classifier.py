@@ -13,6 +13,7 @@ from mien.crop_spec import CropSpec
 from mien.errors import ModelFileError
 from mien.faces import FaceDetector
 from mien.faces.geometry import large_enough
+from mien.faces.mesh import MESH_CROP, MESH_SIZE, FaceMesh
 from mien.labels import canonical_all
 from mien.model_file import ModelFile
 from mien.recognition.scheduling import Crops
@@ -52,8 +53,8 @@ class Classifier:
             self._orders.append([names.index(name) for name in known])
         self.balance = model_balance(models, balance, prior)
         wanted = [(m.info.crop, m.info.size, m.info.channels) for m in models]
-        self._cuts: list[tuple[CropSpec, int, int]] = list(dict.fromkeys(wanted))
-        self._cut_of = [self._cuts.index(cut) for cut in wanted]
+        self.cuts: list[tuple[CropSpec, int, int]] = list(dict.fromkeys(wanted))
+        self._cut_of = [self.cuts.index(cut) for cut in wanted]
 
     def summary(self) -> ModelSummary:
         """Names, labels and checksums of the models."""
@@ -65,12 +66,6 @@ class Classifier:
             device=" + ".join(dict.fromkeys(m.device for m in self.models)),
             balance=self.balance.balance,
             prior=None if (mix := self.balance.target) is None else dict(zip(self.labels, mix, strict=True)),
-        )
-
-    def crop(self, image: NDArray[np.uint8], detections: Detections) -> Crops:
-        """The faces of an RGB image (H, W, 3), cut as each of the models wants them."""
-        return tuple(
-            crop_faces(image, detections, spec, size=size, channels=channels) for spec, size, channels in self._cuts
         )
 
     def probabilities(self, crops: Crops) -> NDArray[np.float32]:
@@ -91,10 +86,18 @@ class FaceSteps:
     """Detects, crops and classifies the faces of decoded images; each step may run in another thread."""
 
     def __init__(
-        self, detector: FaceDetector, classifier: Classifier, *, min_face: int, abstain_below: float, batch_size: int
+        self,
+        detector: FaceDetector,
+        classifier: Classifier,
+        *,
+        min_face: int,
+        abstain_below: float,
+        batch_size: int,
+        mesh: FaceMesh | None = None,
     ) -> None:
-        """The options are those of `Recognizer`."""
-        self.detector, self.classifier = detector, classifier
+        """The options are those of `Recognizer`; mesh: gives the details of faces."""
+        self.detector, self.classifier, self._mesh = detector, classifier, mesh
+        self._cuts = [*classifier.cuts, *([] if mesh is None else [(MESH_CROP, MESH_SIZE, 3)])]
         self._min_face, self._abstain_below = min_face, abstain_below
         self._faces_a_call = max(1, batch_size // VIEWS) if classifier.tta else batch_size
 
@@ -107,8 +110,12 @@ class FaceSteps:
         return large_enough(detect(image), min_face=self._min_face)
 
     def crop(self, image: NDArray[np.uint8], detections: Detections) -> Crops:
-        """The faces of an RGB image, cropped as the models expect them; `()` without faces."""
-        return self.classifier.crop(image, detections) if len(detections) else ()
+        """The faces of an RGB image (H, W, 3), cropped as each network expects them; `()` without faces."""
+        if not len(detections):
+            return ()
+        return tuple(
+            crop_faces(image, detections, spec, size=size, channels=channels) for spec, size, channels in self._cuts
+        )
 
     def classify(
         self, found: Sequence[tuple[Detections, Crops]], images: Sequence[NDArray[np.uint8] | None]
@@ -120,22 +127,31 @@ class FaceSteps:
         with_faces = [crops for _, crops in found if crops]
         rows: Iterator[NDArray[np.float32]] = iter(())
         if with_faces:
-            rows = self._probabilities(tuple(np.concatenate(same) for same in zip(*with_faces, strict=True)))
+            cuts = len(self.classifier.cuts)
+            rows = self._probabilities(
+                tuple(np.concatenate(same) for same in list(zip(*with_faces, strict=True))[:cuts])
+            )
         for (detections, crops), image in zip(found, images, strict=True):
-            yield tuple(self._faces(detections, rows, image)) if crops else ()
+            yield tuple(self._faces(detections, crops, rows, image)) if crops else ()
 
     def _probabilities(self, crops: Crops) -> Iterator[NDArray[np.float32]]:
         for start in range(0, len(crops[0]), self._faces_a_call):
             yield from self.classifier.probabilities(tuple(c[start : start + self._faces_a_call] for c in crops))
 
     def _faces(
-        self, detections: Detections, rows: Iterator[NDArray[np.float32]], image: NDArray[np.uint8] | None
+        self,
+        detections: Detections,
+        crops: Crops,
+        rows: Iterator[NDArray[np.float32]],
+        image: NDArray[np.uint8] | None,
     ) -> Iterator[Face]:
         labels = self.classifier.labels
         marks: list[list[Point]] | list[None] = (
             [None] * len(detections) if detections.landmarks is None else detections.landmarks.tolist()
         )
-        for box, score, points in zip(detections.boxes.tolist(), detections.scores.tolist(), marks, strict=True):
+        details = [None] * len(marks) if self._mesh is None else self._mesh.details(crops[-1], detections)
+        places = zip(detections.boxes.tolist(), detections.scores.tolist(), marks, details, strict=True)
+        for box, score, points, detail in places:
             row = next(rows)
             best = int(row.argmax())
             yield Face(
@@ -146,5 +162,6 @@ class FaceSteps:
                 probabilities=dict(zip(labels, row.tolist(), strict=True)),
                 abstained=bool(row[best] < self._abstain_below),
                 landmarks=None if points is None else tuple((x, y) for x, y in points),
+                details=detail,
                 image=image,
             )

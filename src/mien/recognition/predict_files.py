@@ -34,24 +34,27 @@ def predict_files(
     annotate: Path | None = None,
     grid: Path | None = None,
     emoji: bool = False,
+    draw: Sequence[str] = (),
     progress: Progress = lambda *_: None,
 ) -> PredictedFiles:
     """Writes the predictions of all images that `sources` stand for (see `expand_sources`), in order.
 
     out: None for standard output. format: one of `mien.media.sinks.FORMATS`. annotate: a folder for drawn images. grid:
-    an image file for all faces. emoji: draw a badge beside each face. progress: receives the number of finished images
-    and of all, which is None for a list on standard input.
+    an image file for all faces. emoji: draw a badge beside each face. draw: `mesh`, `pose`, `gaze`, where faces have
+    details. progress: receives the number of finished images and of all, which is None for a list on standard input.
 
     Raises ImageError, VideoError, OutputError. An image that can't be read is a row with its reason.
     """
     outputs = [path for path in (annotate, out, grid) if path is not None]
     if emoji and annotate is None and grid is None:
         raise OutputError("--emoji: nothing is drawn; add  --annotate DIR  or  --grid FILE.png")
+    if draw and annotate is None:
+        raise OutputError("--draw: no image is drawn; add  --annotate DIR")
     refuse_videos(sources)
     skipped = SkippedFiles()
     images = expand_sources(sources, exclude=outputs, skipped=skipped)
     sheet = FaceGrid(grid, emoji=emoji) if grid is not None else None
-    folder = AnnotatedFolder(annotate, emoji=emoji) if annotate is not None else None
+    folder = AnnotatedFolder(annotate, emoji=emoji, draw=draw) if annotate is not None else None
     drawn = [drawing for drawing in (folder, sheet) if drawing is not None]
     total, done, failed = None, 0, 0
     with open_sink(format, recognizer.summary(), out, skipped=skipped.counts) as sink:

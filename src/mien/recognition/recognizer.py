@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from mien.balance import Prior
 from mien.errors import ArgumentError, ImageError, MienError, VideoError
 from mien.faces import FaceDetector, make_detector
+from mien.faces.mesh import FaceMesh
 from mien.image_arrays import ColorOrder, Tensor, check_color
 from mien.images import MAX_PIXELS
 from mien.inference import check_device
@@ -70,6 +71,7 @@ class Recognizer:
         workers: int | None = None,
         threads: int = 0,
         max_pixels: int = MAX_PIXELS,
+        details: bool = False,
     ) -> None:
         """Opens models and detector.
 
@@ -92,6 +94,8 @@ class Recognizer:
             threads: Of each network; 0: onnxruntime chooses.
             max_pixels: Larger image files are refused before they are decoded; JPEG is decoded at a reduced scale, as
                 is any image above `mien.images.WHOLE_PIXELS`. Results are in pixels of the reduced image.
+            details: Also fit a mesh of 478 points to each face, and read pose, gaze, eyes, mouth and 52 blendshapes
+                from it; see docs/details.md.
 
         Raises:
             ModelFileError: There is no such model, it is not mien's, models have different labels, or a balance is
@@ -114,9 +118,14 @@ class Recognizer:
             detector = make_detector(detector, min_face=min_face, threads=threads, device=device)
         self.classifier = Classifier(opened, tta=tta, balance=balance, prior=prior)
         self.steps = FaceSteps(
-            detector, self.classifier, min_face=min_face, abstain_below=abstain_below, batch_size=batch_size
+            detector,
+            self.classifier,
+            min_face=min_face,
+            abstain_below=abstain_below,
+            batch_size=batch_size,
+            mesh=FaceMesh(threads=threads, device=device) if details else None,
         )
-        self._batch_size, self._max_pixels = batch_size, max_pixels
+        self._batch_size, self._max_pixels, self._details = batch_size, max_pixels, details
         self._workers = workers or min(4, os.cpu_count() or 1)
 
     @property
@@ -126,7 +135,7 @@ class Recognizer:
 
     def summary(self) -> ModelSummary:
         """The model: name, labels, checksum, and the device that runs it."""
-        return self.classifier.summary()
+        return replace(self.classifier.summary(), details=self._details)
 
     # A str is a Sequence, and so is bytes: the first that fits counts.
     @overload

@@ -38,6 +38,7 @@ class _PredictOptions(TypedDict, total=False):
     balance: float | None
     prior: Prior | None
     tta: bool
+    details: bool
     color: ColorOrder
     keep_images: bool | None
 
@@ -52,6 +53,7 @@ class _WatchOptions(TypedDict, total=False):
     abstain_below: float
     balance: float | None
     prior: Prior | None
+    details: bool
     every: int | None
     smooth_s: float
     max_seconds: float | None
@@ -78,6 +80,7 @@ def predict(
     balance: float | None = None,
     prior: Prior | None = None,
     tta: bool = False,
+    details: bool = False,
     color: ColorOrder = "rgb",
     keep_images: bool | None = None,
 ) -> ImageResult | Results | Iterator[ImageResult]:
@@ -95,6 +98,7 @@ def predict(
         balance: How far the model's training mix of expressions is evened out, 0 to 1; None: what the model states.
         prior: Your own mix of expressions: label -> count or share, or a JSON file of that.
         tta: Classify each face in ten views; slower, a little better.
+        details: Also fit a mesh to each face, and read pose, gaze, eyes, mouth and 52 blendshapes from it.
         color: Order of the channels of arrays and tensors: `rgb`, or `bgr` for OpenCV's.
         keep_images: Whether results keep their image; None: one image is kept, and of several those in memory.
 
@@ -115,7 +119,7 @@ def predict(
         >>> len(result), result[0].expression, result[0].top(2)[1][0]
         (1, 'happy', 'neutral')
     """
-    options = {"device": device, "min_face": min_face, "abstain_below": abstain_below, "tta": tta}
+    options = {"device": device, "min_face": min_face, "abstain_below": abstain_below, "tta": tta, "details": details}
     recognizer = _recognizer(model, detector=detector, balance=balance, prior=prior, **options)
     found: ImageResult | Results | Iterator[ImageResult] = recognizer.predict(
         source, color=color, keep_images=keep_images
@@ -138,6 +142,7 @@ def watch(
     abstain_below: float = ABSTAIN_BELOW,
     balance: float | None = None,
     prior: Prior | None = None,
+    details: bool = False,
     every: int | None = None,
     smooth_s: float = SMOOTH_S,
     max_seconds: float | None = None,
@@ -157,6 +162,7 @@ def watch(
         abstain_below: Predictions with less confidence are marked as abstained, 0 to 1.
         balance: How far the model's training mix of expressions is evened out, 0 to 1; None: what the model states.
         prior: Your own mix of expressions: label -> count or share, or a JSON file of that.
+        details: Also read pose, gaze, eyes, mouth and 52 blendshapes of each face.
         every: Run the detector on every Nth frame; None: as often as is useful.
         smooth_s: Time constant of the smoothed probabilities, seconds; 0 for none.
         max_seconds: Stop after this time of the video, seconds.
@@ -180,7 +186,7 @@ def watch(
         >>> mien.watch("talk.mp4", out="talk/").written  # doctest: +SKIP
         ('talk/timeline.csv', 'talk/plot.png', 'talk/drawn.mp4')
     """
-    options = {"device": device, "min_face": min_face, "abstain_below": abstain_below}
+    options = {"device": device, "min_face": min_face, "abstain_below": abstain_below, "details": details}
     recognizer = _recognizer(
         model, detector=detector, balance=balance, prior=prior, threads=network_threads(), **options
     )

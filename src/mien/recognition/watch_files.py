@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -35,11 +35,20 @@ class WatchWriter:
     counter: counts frames and tracks, for the summary after the watch.
     """
 
-    def __init__(self, watched: Watch, model: ModelSummary, *, emoji: bool = False, privacy: Privacy = "none") -> None:
-        """emoji: draw a badge of the expression beside each face. privacy: hide faces; plots then show none."""
+    def __init__(
+        self,
+        watched: Watch,
+        model: ModelSummary,
+        *,
+        emoji: bool = False,
+        draw: Sequence[str] = (),
+        privacy: Privacy = "none",
+    ) -> None:
+        """emoji, draw, privacy: as in `draw_frame`; where faces are hidden, plots show none."""
         self.counter = TimelineCounter()
         self._watched, self._source, self._model = watched, watched.source, model
-        self._emoji, self._privacy = emoji, privacy
+        self._draw = frame_drawer(emoji=emoji, draw=draw, privacy=privacy)
+        self._privacy = privacy
         self._outputs = [NamedOutput("", self.counter)]
         self._started = False
 
@@ -81,8 +90,7 @@ class WatchWriter:
     def write(self, each: Callable[[FrameResult], None] | None = None) -> OutputSummary:
         """Runs the watch to its end and closes all outputs. `each` and errors are those of `write_outputs`."""
         self._started = True
-        draw = frame_drawer(emoji=self._emoji, privacy=self._privacy)
-        return write_outputs(self._watched, self._outputs, draw=draw, live=self._source.live, each=each)
+        return write_outputs(self._watched, self._outputs, draw=self._draw, live=self._source.live, each=each)
 
     def _has_sound(self) -> bool:
         """Whether the source is a local video file. Folders, animations, pipes and streams give no sound."""
@@ -104,13 +112,15 @@ def watch_into(folder: Path, watched: Watch, model: ModelSummary, *, privacy: Pr
         return writer.write()
 
 
-def frame_drawer(*, emoji: bool = False, privacy: Privacy = "none") -> Callable[[FrameResult], NDArray[np.uint8]]:
+def frame_drawer(
+    *, emoji: bool = False, draw: Sequence[str] = (), privacy: Privacy = "none"
+) -> Callable[[FrameResult], NDArray[np.uint8]]:
     """Draws the faces of a frame. A hidden place stays hidden for a moment after its face was last detected."""
     recent = RecentBoxes()
 
-    def draw(result: FrameResult) -> NDArray[np.uint8]:
+    def draw_result(result: FrameResult) -> NDArray[np.uint8]:
         assert result.image is not None
         also_hide = recent.update(result) if privacy != "none" else ()
-        return draw_frame(result.image, result.faces, emoji=emoji, privacy=privacy, also_hide=also_hide)
+        return draw_frame(result.image, result.faces, emoji=emoji, draw=draw, privacy=privacy, also_hide=also_hide)
 
-    return draw
+    return draw_result

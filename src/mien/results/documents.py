@@ -5,13 +5,28 @@ A text in an annotation describes the key. `Share` is a number from 0 to 1.
 
 from __future__ import annotations
 
-from typing import Annotated, TypedDict
+from typing import Annotated, NotRequired, TypedDict
 
 Share = Annotated[float, "0 to 1"]
 Corners = Annotated[list[float], "x1, y1, x2, y2, pixels of the image"]
 Marks = Annotated[
     list[list[float]] | None, "x, y of both eyes, nose and mouth corners; null if the detector gives none"
 ]
+
+
+Degrees = Annotated[dict[str, float] | None, "yaw, pitch, roll: degrees, right-handed, in the camera's frame"]
+
+
+class DetailsDocument(TypedDict):
+    """What a face does; all null, with a reason in `error`, where it can't be seen well enough."""
+
+    mesh: Annotated[list[list[float]] | None, "478 points: x, y in pixels of the image, depth on the same scale"]
+    pose: Degrees
+    gaze: Annotated[dict[str, float] | None, "yaw, pitch: degrees, with the signs of pose; null: eyes are closed"]
+    eyes_open: Annotated[dict[str, Share] | None, "the person's left and right eye"]
+    mouth_open: Annotated[Share | None, "the gap between the lips divided by the mouth's width"]
+    blendshapes: Annotated[dict[str, Share] | None, "MediaPipe's name -> share"]
+    error: Annotated[str | None, "why the others are null"]
 
 
 class FaceDocument(TypedDict):
@@ -24,6 +39,7 @@ class FaceDocument(TypedDict):
     probabilities: Annotated[dict[str, Share], "label -> probability; they sum to 1"]
     abstained: bool
     landmarks: Marks
+    details: NotRequired[Annotated[DetailsDocument, "only where requested"]]
 
 
 class ImageDocument(TypedDict):

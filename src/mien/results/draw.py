@@ -21,6 +21,7 @@ from mien.files import make_folder, write_bytes
 from mien.images import read_image
 from mien.labels import color_rgb
 from mien.results.badges import UNSURE, draw_badge
+from mien.results.draw_details import check_drawn, draw_details
 from mien.results.faces import Face
 
 if TYPE_CHECKING:
@@ -45,17 +46,21 @@ class _Style:
     padding: int
 
 
-def draw_faces(image: NDArray[np.uint8], faces: Sequence[Face], *, emoji: bool = False) -> NDArray[np.uint8]:
+def draw_faces(
+    image: NDArray[np.uint8], faces: Sequence[Face], *, emoji: bool = False, draw: Sequence[str] = ()
+) -> NDArray[np.uint8]:
     """A copy of the RGB image (H, W, 3) with each face's box, expression and confidence in percent.
 
     A prediction that abstained is grey and has a question mark. Labels that would cover each other move around their
-    box, and then become smaller and shorter. emoji: a badge of the expression beside each box.
+    box, and then become smaller and shorter. emoji: a badge of the expression beside each box. draw: what is drawn of
+    faces' details, see `mien.results.draw_details`.
     """
     canvas = image.copy()
     height, width = canvas.shape[:2]
     boxes = [box_pixels(face, width, height) for face in faces]
     style = _style(width, height, [box[3] - box[1] for box in boxes])
     for face, box in zip(faces, boxes, strict=True):
+        draw_details(canvas, face, draw, style.line)
         draw_box(canvas, box, _color(face), style.line)
         if emoji:
             draw_badge(canvas, UNSURE if face.abstained else face.expression, box, 2 * style.plate_height)
@@ -78,14 +83,18 @@ def encode_image(image: NDArray[np.uint8], suffix: str, *, quality: int = 92) ->
     return data.tobytes()
 
 
-def draw_result(result: ImageResult, *, color: str = "rgb", emoji: bool = False) -> NDArray[np.uint8]:
+def draw_result(
+    result: ImageResult, *, color: str = "rgb", emoji: bool = False, draw: Sequence[str] = ()
+) -> NDArray[np.uint8]:
     """A result's image with its faces, uint8 (H, W, 3) in the order `color`: `rgb` or `bgr`.
 
-    Raises ImageError if the image is not available, ArgumentError for another order.
+    emoji, draw: as in `draw_faces`. Raises ImageError if the image is not available, ArgumentError for another order
+    or another name in `draw`.
     """
+    check_drawn(draw)
     if color not in ("rgb", "bgr"):
         raise ArgumentError(f"color is '{color}'; expected 'rgb' or 'bgr'")
-    drawn = draw_faces(image_of(result), result.faces, emoji=emoji)
+    drawn = draw_faces(image_of(result), result.faces, emoji=emoji, draw=draw)
     return drawn if color == "rgb" else np.ascontiguousarray(drawn[..., ::-1])
 
 
@@ -149,9 +158,9 @@ class AnnotatedFolder:
     Images of equal name from different folders are numbered (NAME-annotated-2.jpg) in the order in which they come.
     """
 
-    def __init__(self, folder: Path, *, emoji: bool = False) -> None:
-        """Creates the folder if it is missing. emoji: also draws a badge beside each face. Raises OutputError."""
-        self.folder, self._emoji = folder, emoji
+    def __init__(self, folder: Path, *, emoji: bool = False, draw: Sequence[str] = ()) -> None:
+        """Creates the folder if it is missing. emoji, draw: as in `draw_faces`. Raises OutputError."""
+        self.folder, self._emoji, self._draw = folder, emoji, draw
         self._taken: set[str] = set()
         make_folder(folder)
 
@@ -161,7 +170,7 @@ class AnnotatedFolder:
             return None
         from mien.results.draw import draw_result, encode_image
 
-        drawn = draw_result(result, emoji=self._emoji)
+        drawn = draw_result(result, emoji=self._emoji, draw=self._draw)
         source = Path(result.source if not result.source.startswith("data URL (") else "data-url")
         suffix = ".jpg" if source.suffix.lower() in {".jpg", ".jpeg", ".jfif"} else ".png"
         path = self.folder / self._unique(source.stem, suffix)

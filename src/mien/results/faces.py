@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import ArgumentError, ImageError
+from mien.results.details import Details, EyesOpen, Gaze, Pose
 from mien.results.documents import FaceDocument
 
 Point = tuple[float, float]
@@ -105,6 +106,8 @@ class Face:
         abstained: Whether the confidence is below `abstain_below`.
         landmarks: Five points x, y in pixels: the eye on the image's left, the eye on its right, nose, mouth corner on
             its left, mouth corner on its right. None if the detector has none.
+        details: Mesh, pose, gaze, eyes, mouth and blendshapes, where they were requested (`details=True`); else None.
+            `face.pose` is `face.details.pose`, and so are the others.
         image: The whole image, uint8 RGB (H, W, 3), if it was kept; else None. Faces of one image share it.
 
     Example:
@@ -123,7 +126,38 @@ class Face:
     probabilities: dict[str, float]
     abstained: bool = False
     landmarks: tuple[Point, ...] | None = None
+    details: Details | None = None
     image: NDArray[np.uint8] | None = field(default=None, compare=False)
+
+    @property
+    def mesh(self) -> NDArray[np.float32] | None:
+        """float32 (478, 3), pixels of the image; None without details."""
+        return None if self.details is None else self.details.mesh
+
+    @property
+    def pose(self) -> Pose | None:
+        """How the head is turned, degrees; None without details."""
+        return None if self.details is None else self.details.pose
+
+    @property
+    def gaze(self) -> Gaze | None:
+        """Where the eyes look, degrees; None without details."""
+        return None if self.details is None else self.details.gaze
+
+    @property
+    def eyes_open(self) -> EyesOpen | None:
+        """How far both eyes are open, 0 to 1; None without details."""
+        return None if self.details is None else self.details.eyes_open
+
+    @property
+    def mouth_open(self) -> float | None:
+        """How far the mouth is open, 0 to 1; None without details."""
+        return None if self.details is None else self.details.mouth_open
+
+    @property
+    def blendshapes(self) -> dict[str, float] | None:
+        """Blendshape -> 0 to 1; None without details."""
+        return None if self.details is None else self.details.blendshapes
 
     def top(self, k: int = 3) -> tuple[tuple[str, float], ...]:
         """The most likely labels with their probabilities.
@@ -171,7 +205,7 @@ class Face:
             `box` and `landmarks` rounded to a tenth of a pixel, probabilities and scores to four digits.
         """
         marks = self.landmarks
-        return {
+        document: FaceDocument = {
             "box": [round(v, 1) for v in self.box],
             "detection_score": round(self.detection_score, 4),
             "expression": self.expression,
@@ -180,6 +214,9 @@ class Face:
             "abstained": self.abstained,
             "landmarks": None if marks is None else [[round(x, 1), round(y, 1)] for x, y in marks],
         }
+        if self.details is not None:
+            document["details"] = self.details.to_dict()
+        return document
 
     def __repr__(self) -> str:
         return f"Face({_answer(self)}, box=({', '.join(f'{v:.0f}' for v in self.box)}))"

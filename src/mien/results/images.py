@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, overload
@@ -165,18 +165,19 @@ class ImageResult:
             },
         )
 
-    def plot(self, color: Literal["rgb", "bgr"] = "rgb") -> NDArray[np.uint8]:
+    def plot(self, color: Literal["rgb", "bgr"] = "rgb", *, draw: Sequence[str] = ()) -> NDArray[np.uint8]:
         """The image with each face's box, expression and confidence.
 
         Args:
             color: Order of the returned channels; `bgr` is OpenCV's.
+            draw: Also `mesh`, `pose` or `gaze`, where faces have details.
 
         Returns:
             uint8 (height, width, 3), a new array.
 
         Raises:
             ImageError: The image was not kept and can't be read again from `source`.
-            ArgumentError: Another color.
+            ArgumentError: Another color, or nothing of that name to draw.
 
         Example:
             >>> import mien
@@ -185,7 +186,7 @@ class ImageResult:
         """
         from mien.results.draw import draw_result
 
-        return draw_result(self, color=color)
+        return draw_result(self, color=color, draw=draw)
 
     def show(self) -> None:
         """Shows the drawn image: in the notebook, or with the system's image viewer.
@@ -325,6 +326,7 @@ class ModelSummary:
         device: Where the networks run: `cpu`, `cuda`, ...
         balance: The balance of the probabilities, 0 to 1: see `Recognizer`.
         prior: The user's mix of expressions, label -> share; None for an even one.
+        details: Whether the details of faces were requested.
     """
 
     name: str
@@ -334,6 +336,7 @@ class ModelSummary:
     device: str = "cpu"
     balance: float = 0.0
     prior: Mapping[str, float] | None = None
+    details: bool = False
 
     def to_dict(self) -> ModelDocument:
         """The model as JSON has it, without the device, on which predictions do not depend."""

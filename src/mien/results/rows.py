@@ -7,8 +7,10 @@ CSV, Parquet shards, timelines, pandas, and the CSVs of the API and the page hav
 `face` counts from 1, from left to right. An image without faces, and one that could not be read, is a row with `face`
 empty; the latter has an `error`, and 0 for its width and height. `expression` is empty if the model abstained; the
 probabilities are kept. Boxes are rounded to a tenth of a pixel, scores and probabilities to four digits. A label with
-the name of another column is `label_NAME`. Parquet shards have `image` before these, the number in the list of images;
-timelines have `frame, time_s, track` before and `smoothed_expression` after them.
+the name of another column is `label_NAME`. Parquet shards have `image` before these, the number in the list of
+images; timelines have `frame, time_s, track` before and `smoothed_expression` after them. Where details of faces were
+requested, before `error` come yaw, pitch, roll, gaze_yaw, gaze_pitch (degrees), left_eye_open, right_eye_open,
+mouth_open, the 52 blendshapes, and details_error, the reason why they are empty. The mesh is in JSON alone.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from mien.results.details import BLENDSHAPES, Details
 from mien.results.faces import Face
 from mien.results.images import ImageResult
 from mien.results.videos import FrameResult
@@ -25,33 +28,39 @@ Row = tuple[Cell, ...]
 
 _IMAGE = ("source", "width", "height", "face")
 _FACE = ("x1", "y1", "x2", "y2", "detection_score", "expression", "confidence")
+_DETAILS = (
+    *("yaw", "pitch", "roll", "gaze_yaw", "gaze_pitch", "left_eye_open", "right_eye_open", "mouth_open"),
+    *BLENDSHAPES,
+    "details_error",
+)
 _FRAME = ("frame", "time_s", "track")
-_TEXT = frozenset({"source", "expression", "error", "smoothed_expression"})
+_TEXT = frozenset({"source", "expression", "error", "smoothed_expression", "details_error"})
 _WHOLE = {"image": "int64", "frame": "int64", "width": "int32", "height": "int32", "face": "int32", "track": "int32"}
-_OTHERS = frozenset({*_IMAGE, *_FACE, *_FRAME, *_TEXT, *_WHOLE})
+_OTHERS = frozenset({*_IMAGE, *_FACE, *_DETAILS, *_FRAME, *_TEXT, *_WHOLE})
 
 
-def columns(labels: Sequence[str]) -> tuple[str, ...]:
-    """The columns of images' rows. labels: the model's, in its order."""
-    return (*_IMAGE, *_FACE, *(f"label_{name}" if name in _OTHERS else name for name in labels), "error")
+def columns(labels: Sequence[str], *, details: bool = False) -> tuple[str, ...]:
+    """The columns of images' rows. labels: the model's, in its order. details: with those of faces' details."""
+    names = (f"label_{name}" if name in _OTHERS else name for name in labels)
+    return (*_IMAGE, *_FACE, *names, *(_DETAILS if details else ()), "error")
 
 
-def frame_columns(labels: Sequence[str]) -> tuple[str, ...]:
+def frame_columns(labels: Sequence[str], *, details: bool = False) -> tuple[str, ...]:
     """The columns of a timeline's rows."""
-    return (*_FRAME, *columns(labels), "smoothed_expression")
+    return (*_FRAME, *columns(labels, details=details), "smoothed_expression")
 
 
-def image_rows(result: ImageResult, labels: Sequence[str]) -> Iterator[Row]:
+def image_rows(result: ImageResult, labels: Sequence[str], *, details: bool = False) -> Iterator[Row]:
     """An image's rows in the order of `columns`: one for each face, one for an image without faces or unreadable."""
     head = (written_text(result.source), result.width, result.height)
     for number, face in enumerate(result.faces, start=1):
-        yield (*head, number, *_face_cells(face, labels), None)
+        yield (*head, number, *_face_cells(face, labels, details), None)
     if not result.faces:
         error = None if result.error is None else written_text(result.error)
-        yield (*head, *[None] * (1 + len(_FACE) + len(labels)), error)
+        yield (*head, *_no_face(labels, details), error)
 
 
-def frame_rows(result: FrameResult, labels: Sequence[str], source: str) -> Iterator[Row]:
+def frame_rows(result: FrameResult, labels: Sequence[str], source: str, *, details: bool = False) -> Iterator[Row]:
     """A frame's rows in the order of `frame_columns`; times are rounded to a microsecond.
 
     source: what the video is called.
@@ -59,10 +68,10 @@ def frame_rows(result: FrameResult, labels: Sequence[str], source: str) -> Itera
     when = (result.frame, round(result.time_s, 6))
     head = (written_text(source), result.width, result.height)
     for number, tracked in enumerate(result.faces, start=1):
-        cells = _face_cells(tracked.face, labels)
+        cells = _face_cells(tracked.face, labels, details)
         yield (*when, tracked.track, *head, number, *cells, None, tracked.smoothed_expression)
     if not result.faces:
-        yield (*when, None, *head, *[None] * (1 + len(_FACE) + len(labels) + 2))
+        yield (*when, None, *head, *_no_face(labels, details), None, None)
 
 
 def parquet_table(rows: Sequence[Row], names: Sequence[str]) -> Any:
@@ -85,8 +94,11 @@ def pandas_table(results: Iterable[ImageResult], labels: Sequence[str]) -> Any:
     """The rows of images as a pandas DataFrame; needs pandas."""
     import pandas as pd
 
-    names = columns(labels)
-    table = pd.DataFrame([row for result in results for row in image_rows(result, labels)], columns=list(names))
+    results = list(results)
+    details = any(face.details is not None for result in results for face in result.faces)
+    names = columns(labels, details=details)
+    rows = [row for result in results for row in image_rows(result, labels, details=details)]
+    table = pd.DataFrame(rows, columns=list(names))
     kinds = {"face": "Int32", "width": "int64", "height": "int64"}
     kinds |= {name: "float64" for name in names if name not in _TEXT and name not in kinds}
     return table.astype(kinds | {name: "object" for name in names if name in _TEXT})
@@ -97,11 +109,27 @@ def written_text(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
 
 
-def _face_cells(face: Face, labels: Sequence[str]) -> Row:
+def _no_face(labels: Sequence[str], details: bool) -> Row:
+    return (None,) * (1 + len(_FACE) + len(labels) + (len(_DETAILS) if details else 0))
+
+
+def _face_cells(face: Face, labels: Sequence[str], details: bool) -> Row:
     return (
         *(round(v, 1) for v in face.box),
         round(face.detection_score, 4),
         None if face.abstained else face.expression,
         round(face.confidence, 4),
         *(round(face.probabilities[name], 4) for name in labels),
+        *(_detail_cells(face.details or Details()) if details else ()),
+    )
+
+
+def _detail_cells(found: Details) -> Row:
+    angles = (*(found.pose or (None,) * 3), *(found.gaze or (None,) * 2))
+    shapes = found.blendshapes or {}
+    shares = (*(found.eyes_open or (None,) * 2), found.mouth_open, *(shapes.get(name) for name in BLENDSHAPES))
+    return (
+        *(None if v is None else round(v, 1) for v in angles),
+        *(None if v is None else round(v, 4) for v in shares),
+        found.error,
     )

@@ -1,0 +1,126 @@
+"""A mesh of 478 points on each face, and what is read from it: head pose, gaze, eyes, mouth, blendshapes.
+
+MediaPipe Face Landmarker (Google, Apache-2.0): the face mesh of Grishchenko et al., "Attention Mesh" (2020),
+arXiv:2006.10962, in its second version, and a network from the mesh to blendshapes. scripts/convert_mesh.py made the
+file. Left and right are the person's own in the names of blendshapes, and in here.
+"""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.crop import Square, squares
+from mien.crop_spec import CropSpec
+from mien.faces.geometry import Floats
+from mien.faces.networks import open_shipped
+from mien.results import Detections
+from mien.results.details import BLENDSHAPES, Details, EyesOpen, Gaze, Pose
+
+MESH_CROP = CropSpec(margin=0.27, align=True, shift_y=0.062)
+"""The square that the network sees; benchmarks/details.py shows how it was found."""
+
+MESH_SIZE = 256
+"""Pixels of that square."""
+
+LEAST_FACE, LEAST_PRESENCE, MOST_YAW = 40.0, 7.0, 60.0
+"""Details are absent for a smaller face (longer edge of its box, pixels), one with a lower score of the network (a
+logit), and one that is turned further (degrees): half of it can't be seen. docs/details.md has the measurements."""
+
+_BATCH = 8  # faces that go through the network at once: bounds memory
+
+# Points of the mesh: corners of the right and the left eye, outer first; centres of the irises; the lips' inner edges
+# and corners.
+_EYES, _IRISES = np.array([[33, 133], [263, 362]]), np.array([468, 473])
+_LIPS, _MOUTH = (13, 14), (78, 308)
+_BLINKS = [BLENDSHAPES.index(name) for name in ("eyeBlinkLeft", "eyeBlinkRight")]
+_CLOSED = 0.5  # an eye that is less open has no gaze
+
+# Where the iris is in the image when the eyes look at the camera, from the middle between the eye's corners: a constant
+# and a share of the way that the face looks, x and y; and the eyeball's radius. In the canonical face's centimetres,
+# fitted to faces that look into the camera (docs/details.md).
+_REST, _BACK, _EYEBALL = np.array([0.0, -0.15]), np.array([0.65, 0.17]), 1.2
+
+
+class FaceMesh:
+    """Fits a mesh to faces that a detector has found."""
+
+    def __init__(self, *, threads: int = 0, device: str = "cpu") -> None:
+        """threads: for the network; 0 lets onnxruntime choose. device: as in `mien.inference`. Raises DeviceError."""
+        self._network = open_shipped("mesh", threads=threads, device=device)
+        points = np.array(json.loads(self._network.get_modelmeta().custom_metadata_map["pose"]))
+        self._fitted, self._weights = points[:, 0].astype(int), points[:, 1] / points[:, 1].sum()
+        self._frontal = points[:, 2:] * (1, -1, -1)  # in the camera's frame, for a face that looks at it
+
+    def details(self, crops: NDArray[np.uint8], detections: Detections) -> list[Details]:
+        """What each face does. crops: uint8 RGB (N, 256, 256, 3), by `crop_faces` with `MESH_CROP`."""
+        if detections.cropped:
+            return [Details(error="a face crop: details need an image in which a detector finds the face")] * len(crops)
+        edges = (detections.boxes[:, 2:] - detections.boxes[:, :2]).max(axis=1, initial=0)
+        large = np.flatnonzero(edges >= LEAST_FACE)
+        places = squares(detections, MESH_CROP)
+        found = [Details(error=f"smaller than {LEAST_FACE:.0f} pixels")] * len(crops)
+        for start in range(0, len(large), _BATCH):
+            some = large[start : start + _BATCH]
+            outputs = self._network.run(["mesh", "presence", "blendshapes"], {"image": crops[some]})
+            for i, points, presence, blendshapes in zip(some.tolist(), *outputs, strict=True):
+                found[i] = self._read(points, presence, blendshapes, places[i])
+        return found
+
+    def _read(self, points: Floats, presence: float, blendshapes: Floats, square: Square) -> Details:
+        if presence < LEAST_PRESENCE:
+            return Details(error="covered, dark or blurred: no mesh fits well")
+        scale = square.side / MESH_SIZE
+        cos, sin = np.cos(square.roll) * scale, np.sin(square.roll) * scale
+        mesh = np.empty_like(points)
+        x, y = (points[:, :2] - MESH_SIZE / 2).T
+        mesh[:, 0], mesh[:, 1], mesh[:, 2] = (
+            square.x + cos * x - sin * y,
+            square.y + sin * x + cos * y,
+            points[:, 2] * scale,
+        )
+        turn, size = self._fit(mesh)
+        pose = _angles(turn)
+        if abs(pose.yaw) > MOST_YAW:
+            return Details(error=f"in profile: turned by {abs(pose.yaw):.0f} degrees")
+        left, right = (1 - blendshapes[_BLINKS]).clip(0, 1).tolist()
+        irises = ((mesh[_IRISES] - mesh[_EYES].mean(axis=1)) / size)[[right >= _CLOSED, left >= _CLOSED], :2]
+        gap, width = (float(np.linalg.norm(mesh[one] - mesh[other])) for one, other in (_LIPS, _MOUTH))
+        return Details(
+            mesh=mesh,
+            pose=pose,
+            gaze=_gaze(irises, turn) if len(irises) else None,
+            eyes_open=EyesOpen(left, right),
+            mouth_open=min(1.0, gap / max(width, 1e-6)),
+            blendshapes=dict(zip(BLENDSHAPES, blendshapes.tolist(), strict=True)),
+        )
+
+    def _fit(self, mesh: Floats) -> tuple[NDArray[np.float64], float]:
+        """The rotation (3, 3) from a face that looks at the camera to this one, and its size, pixels per cm.
+
+        Weighted least squares over the points of the canonical face (Umeyama 1991), under weak perspective.
+        """
+        seen = mesh[self._fitted].astype(np.float64)
+        centre, own = self._weights @ seen, self._weights @ self._frontal
+        left, singular, right = np.linalg.svd((seen - centre).T @ ((self._frontal - own) * self._weights[:, None]))
+        signs = np.array([1, 1, np.sign(np.linalg.det(left @ right))])
+        turn = (left * signs) @ right
+        scale = (singular * signs).sum() / (self._weights @ ((self._frontal - own) ** 2).sum(axis=1))
+        return turn, float(scale)
+
+
+def _angles(turn: NDArray[np.float64]) -> Pose:
+    yaw = np.arcsin(np.clip(-turn[2, 0], -1, 1))
+    pitch, roll = np.arctan2(turn[2, 1], turn[2, 2]), np.arctan2(turn[1, 0], turn[0, 0])
+    return Pose(*np.degrees([yaw, pitch, roll]).tolist())
+
+
+def _gaze(irises: NDArray[np.float64], turn: NDArray[np.float64]) -> Gaze:
+    """irises (N, 2): from the middle between an eye's corners, in cm of the canonical face, as seen in the image."""
+    x, y = (irises.mean(axis=0) - _REST - _BACK * turn[:2, 2]) / _EYEBALL
+    shrink = min(1.0, 0.99 / max(float(np.hypot(x, y)), 1e-9))
+    x, y = x * shrink, y * shrink
+    z = -np.sqrt(1 - x * x - y * y)
+    return Gaze(*np.degrees([np.arctan2(-x, -z), np.arctan2(y, np.hypot(x, z))]).tolist())
