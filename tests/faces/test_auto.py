@@ -1,6 +1,5 @@
 """The default detector: faces at any angle, close-ups, tight crops, and what is not a face."""
 
-import math
 from itertools import pairwise
 
 import cv2
@@ -12,6 +11,7 @@ from mien.faces import make_detector
 from mien.images import read_image
 from mien.results import Detections
 from places import ASTRONAUT, SHARED
+from turned import turned
 
 PHOTOS = SHARED / "cases" / "photos"
 FACES = {
@@ -29,16 +29,6 @@ def detector():
 @pytest.fixture(scope="module")
 def astronaut():
     return read_image(ASTRONAUT)
-
-
-def turned(image, angle):
-    """The image turned clockwise by degrees, none of it cut off, and the matrix (2, 3) of its pixels."""
-    height, width = image.shape[:2]
-    cos, sin = abs(math.cos(math.radians(angle))), abs(math.sin(math.radians(angle)))
-    size = round(height * sin + width * cos), round(height * cos + width * sin)
-    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), -angle, 1)
-    matrix[:, 2] += np.array(size) / 2 - np.array([width, height]) / 2
-    return cv2.warpAffine(image, matrix, size), matrix
 
 
 def centres(found: Detections):

@@ -19,7 +19,6 @@ from mien.recognition.settings import WatchSettings
 
 if TYPE_CHECKING:
     from mien.cli.progress import Update
-    from mien.media.timeline_summary import TimelineCounter
     from mien.media.video.frames import FrameSource
     from mien.recognition.outputs import FrameOutput, OutputSummary
     from mien.recognition.recognizer import Recognizer
@@ -43,15 +42,13 @@ class WatchFiles:
     ] = None
     plot: Annotated[Path | None, typer.Option(metavar="OUT.png", help="Draw the expressions over time.")] = None
     events: Annotated[
-        bool, typer.Option("--events", help="Print each expression with start, end and peak, as JSON lines.")
+        bool, typer.Option("--events", help="Print each expression, and with --details each blink, as JSON lines.")
     ] = False
     emoji: Emoji = False
     privacy: Annotated[Literal["none", "blur", "box"], typer.Option(help="Hide faces in drawn frames.")] = "none"
 
     def add_to(self, writer: WatchWriter) -> None:
         """Opens the files. Raises OutputError, VideoError, MissingExtraError."""
-        from mien.recognition.outputs import EventOutput
-
         if self.timeline is not None:
             writer.add_timeline(self.timeline)
         if self.plot is not None:
@@ -59,7 +56,7 @@ class WatchFiles:
         if self.record is not None:
             writer.add_recording(self.record)
         if self.events:
-            writer.add(EventOutput())
+            writer.add_events()
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +141,7 @@ def watch(
             with progress_bar("watch", unit="frames", quiet=quiet or files.events) as update:
                 done = writer.write(_frame_counter(opened, watched, update))
     to_stdout = str(files.timeline) == "-"
-    _report(done, writer.counter, as_json=format_ == "json", events=files.events, to_stdout=to_stdout)
+    _report(done, writer, as_json=format_ == "json", events=files.events, to_stdout=to_stdout)
     _exit(done, live=opened.live)
 
 
@@ -198,7 +195,7 @@ def _live_page(
     return page
 
 
-def _report(done: OutputSummary, counter: TimelineCounter, *, as_json: bool, events: bool, to_stdout: bool) -> None:
+def _report(done: OutputSummary, writer: WatchWriter, *, as_json: bool, events: bool, to_stdout: bool) -> None:
     """Prints the summary as JSON or a table; on standard error where rows went to standard output."""
     import json
     import shutil
@@ -206,13 +203,18 @@ def _report(done: OutputSummary, counter: TimelineCounter, *, as_json: bool, eve
 
     from mien.media.timeline_summary import summary_text
 
-    summary = counter.summary()
+    summary = writer.counter.summary()
+    gestures = [] if writer.gestures is None else [track.to_dict() for track in writer.gestures.summary()]
     if as_json:
-        typer.echo(json.dumps(done.to_dict() | summary.to_dict(), indent=2), err=to_stdout or events)
+        document = done.to_dict() | summary.to_dict() | ({"gestures": gestures} if writer.gestures else {})
+        typer.echo(json.dumps(document, indent=2), err=to_stdout or events)
         return
     out = sys.stderr if to_stdout or events else sys.stdout
     width = shutil.get_terminal_size().columns if out.isatty() else 100
     typer.echo(summary_text(summary, width=width, colors=out.isatty()), nl=False, file=out)
+    for track in gestures:
+        counts = f"{track['blinks']} blinks ({track['blinks_per_minute'] or 0:g} a minute)"
+        typer.echo(f"track {track['track']}: {counts}, {track['nods']} nods, {track['shakes']} shakes", file=out)
     if done.end_verified is False:
         typer.echo("its container states no length: whether the file is complete can't be checked", file=out)
     if done.written:

@@ -72,15 +72,7 @@ class FaceMesh:
     def _read(self, points: Floats, presence: float, blendshapes: Floats, square: Square) -> Details:
         if presence < LEAST_PRESENCE:
             return Details(error="covered, dark or blurred: no mesh fits well")
-        scale = square.side / MESH_SIZE
-        cos, sin = np.cos(square.roll) * scale, np.sin(square.roll) * scale
-        mesh = np.empty_like(points)
-        x, y = (points[:, :2] - MESH_SIZE / 2).T
-        mesh[:, 0], mesh[:, 1], mesh[:, 2] = (
-            square.x + cos * x - sin * y,
-            square.y + sin * x + cos * y,
-            points[:, 2] * scale,
-        )
+        mesh = _placed(points, square)
         turn, size = self._fit(mesh)
         pose = _angles(turn)
         if abs(pose.yaw) > MOST_YAW:
@@ -109,6 +101,14 @@ class FaceMesh:
         turn = (left * signs) @ right
         scale = (singular * signs).sum() / (self._weights @ ((self._frontal - own) ** 2).sum(axis=1))
         return turn, float(scale)
+
+
+def _placed(points: Floats, square: Square) -> Floats:
+    """Points (N, 3) of the network's square as points of the image."""
+    cos, sin = np.cos(square.roll), np.sin(square.roll)
+    turn = np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]]) * (square.side / MESH_SIZE)
+    placed: Floats = ((points - (MESH_SIZE / 2, MESH_SIZE / 2, 0)) @ turn + (square.x, square.y, 0)).astype(np.float32)
+    return placed
 
 
 def _angles(turn: NDArray[np.float64]) -> Pose:

@@ -22,7 +22,7 @@ from typing import Any, Literal, TextIO
 
 from mien.errors import MissingExtraError, OutputError
 from mien.files import ClosedAtExit, atomic_path, cannot_write, make_folder
-from mien.results import ExpressionEvent, FrameResult, ModelSummary
+from mien.results import ExpressionEvent, FrameResult, GestureEvent, ModelSummary
 from mien.results.rows import Row, frame_columns, frame_rows, parquet_table
 
 TIMELINE_SUFFIXES = (".csv", ".jsonl", ".parquet")
@@ -174,7 +174,7 @@ class EventLines(ClosedAtExit):
         """Raises OutputError where the file can't be written."""
         self._lines = _Lines(None if str(path) == "-" else path)
 
-    def write(self, event: ExpressionEvent) -> None:
+    def write(self, event: ExpressionEvent | GestureEvent) -> None:
         """Writes one line at once."""
         self._lines.write(_json_line(event.to_dict()))
 

@@ -20,6 +20,7 @@ from mien.errors import MienError, TruncatedVideoError, VideoError
 from mien.media.timeline import EventLines
 from mien.media.video.relay import Channel
 from mien.recognition.events import EventFinder
+from mien.recognition.gestures import GestureFinder
 from mien.recognition.watch import Watch, WatchStats
 from mien.results import FrameResult
 
@@ -173,15 +174,18 @@ class Recording:
 
 
 class EventOutput:
-    """Writes the expressions of tracks as JSON lines to standard output, each as it ends."""
+    """Writes the expressions of tracks, and their gestures, as JSON lines to standard output, each as it ends."""
 
-    def __init__(self) -> None:
-        self._finder, self._lines = EventFinder(), EventLines(None)
+    def __init__(self, gestures: GestureFinder | None = None) -> None:
+        """gestures: has those of faces with details; it takes each frame before this output does."""
+        self._finder, self._gestures, self._lines = EventFinder(), gestures, EventLines(None)
 
     def write(self, result: FrameResult) -> None:
         """Writes the events that ended by this frame."""
         for event in self._finder.take(result):
             self._lines.write(event)
+        for gesture in self._gestures.ended if self._gestures is not None else ():
+            self._lines.write(gesture)
 
     def close(self) -> None:
         """Writes the events that lasted to the end."""

@@ -15,7 +15,9 @@ from mien.files import make_folder
 from mien.media.overlay import Privacy, RecentBoxes, draw_frame
 from mien.media.timeline import open_timeline
 from mien.media.timeline_summary import TimelineCounter
+from mien.recognition.gestures import GestureFinder
 from mien.recognition.outputs import (
+    EventOutput,
     FrameOutput,
     NamedOutput,
     OutputSummary,
@@ -32,7 +34,8 @@ if TYPE_CHECKING:
 class WatchWriter:
     """Collects the outputs of one watch, then writes them. A context manager: if the watch never starts, it closes all.
 
-    counter: counts frames and tracks, for the summary after the watch.
+    counter: counts frames and tracks, for the summary after the watch. gestures: blinks, nods and shakes, where faces
+    have details.
     """
 
     def __init__(
@@ -50,6 +53,9 @@ class WatchWriter:
         self._draw = frame_drawer(emoji=emoji, draw=draw, privacy=privacy)
         self._privacy = privacy
         self._outputs = [NamedOutput("", self.counter)]
+        self.gestures = GestureFinder() if model.details else None
+        if self.gestures is not None:
+            self.add(self.gestures)
         self._started = False
 
     def __enter__(self) -> Self:
@@ -63,6 +69,10 @@ class WatchWriter:
     def add(self, output: FrameOutput, *, name: str = "", drawn: bool = False) -> None:
         """Adds any output. name: for the summary, empty if it leaves no file. drawn: it gets drawn frames."""
         self._outputs.append(NamedOutput(name, output, drawn=drawn))
+
+    def add_events(self) -> None:
+        """Adds events as JSON lines on standard output: expressions, and gestures."""
+        self.add(EventOutput(self.gestures))
 
     def add_timeline(self, path: Path, *, source: str | None = None) -> None:
         """Adds a timeline. source: the name of the video in its rows. Raises OutputError, MissingExtraError."""

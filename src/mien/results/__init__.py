@@ -5,7 +5,7 @@
 
 from mien.results.faces import Box, Detections, Face, Point
 from mien.results.images import ImageResult, ModelSummary, Results
-from mien.results.videos import ExpressionEvent, FrameResult, TrackedFace
+from mien.results.videos import ExpressionEvent, FrameResult, GestureEvent, GestureSummary, TrackedFace
 
 __all__ = [
     "Box",
@@ -13,6 +13,8 @@ __all__ = [
     "ExpressionEvent",
     "Face",
     "FrameResult",
+    "GestureEvent",
+    "GestureSummary",
     "ImageResult",
     "ModelSummary",
     "Point",

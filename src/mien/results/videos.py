@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -137,4 +137,67 @@ class ExpressionEvent:
             "end_s": round(self.end_s, 3),
             "peak_s": round(self.peak_s, 3),
             "peak": round(self.peak, 4),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class GestureEvent:
+    """A blink, a nod or a shake of the head of one track.
+
+    Attributes:
+        track: The face's number.
+        gesture: `blink`, `nod` or `shake`.
+        start_s: Time of its first frame, seconds.
+        end_s: Time of its last frame, seconds.
+        size: Of a blink, how much the eyes closed, 0 to 1; else the mean swing, degrees.
+    """
+
+    track: int
+    gesture: str
+    start_s: float
+    end_s: float
+    size: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The event as JSON has it."""
+        return {
+            "track": self.track,
+            "gesture": self.gesture,
+            "start_s": round(self.start_s, 3),
+            "end_s": round(self.end_s, 3),
+            "size": round(self.size, 4),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class GestureSummary:
+    """What one track did. seconds: how long its details were seen. blink_s: mean time from a blink's first to its last
+    frame, None without one."""
+
+    track: int
+    seconds: float
+    blinks: int
+    blink_s: float | None
+    nods: int
+    shakes: int
+
+    @classmethod
+    def of(cls, track: int, seconds: float, events: Sequence[GestureEvent]) -> GestureSummary:
+        """Counts events of one track."""
+        names = [event.gesture for event in events]
+        lasted = [event.end_s - event.start_s for event in events if event.gesture == "blink"]
+        mean = sum(lasted) / len(lasted) if lasted else None
+        return cls(track, seconds, len(lasted), mean, names.count("nod"), names.count("shake"))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it, with the blinks a minute."""
+        rate = round(60 * self.blinks / self.seconds, 1) if self.seconds > 0 else None
+        return {
+            "track": self.track,
+            "seconds": round(self.seconds, 3),
+            "blinks": self.blinks,
+            "blinks_per_minute": rate,
+            "blink_s": None if self.blink_s is None else round(self.blink_s, 3),
+            "nods": self.nods,
+            "shakes": self.shakes,
         }
