@@ -29,12 +29,11 @@ LEAST_FACE, LEAST_PRESENCE, MOST_YAW = 40.0, 7.0, 60.0
 """Details are absent for a smaller face (longer edge of its box, pixels), one with a lower score of the network (a
 logit), and one that is turned further (degrees): half of it can't be seen. docs/details.md has the measurements."""
 
-_BATCH = 8  # faces that go through the network at once: bounds memory
-
 # Points of the mesh: corners of the right and the left eye, outer first; centres of the irises; the lips' inner edges
 # and corners.
 _EYES, _IRISES = np.array([[33, 133], [263, 362]]), np.array([468, 473])
 _LIPS, _MOUTH = (13, 14), (78, 308)
+_OUTPUTS = ["mesh", "presence", "blendshapes"]
 _BLINKS = [BLENDSHAPES.index(name) for name in ("eyeBlinkLeft", "eyeBlinkRight")]
 _CLOSED = 0.5  # an eye that is less open has no gaze
 
@@ -62,11 +61,9 @@ class FaceMesh:
         large = np.flatnonzero(edges >= LEAST_FACE)
         places = squares(detections, MESH_CROP)
         found = [Details(error=f"smaller than {LEAST_FACE:.0f} pixels")] * len(crops)
-        for start in range(0, len(large), _BATCH):
-            some = large[start : start + _BATCH]
-            outputs = self._network.run(["mesh", "presence", "blendshapes"], {"image": crops[some]})
-            for i, points, presence, blendshapes in zip(some.tolist(), *outputs, strict=True):
-                found[i] = self._read(points, presence, blendshapes, places[i])
+        for i in large.tolist():  # one by one: the network's layers are so large that five at once take half longer
+            points, presence, blendshapes = self._network.run(_OUTPUTS, {"image": crops[i : i + 1]})
+            found[i] = self._read(points[0], presence[0], blendshapes[0], places[i])
         return found
 
     def _read(self, points: Floats, presence: float, blendshapes: Floats, square: Square) -> Details:

@@ -1,0 +1,138 @@
+"""Measures what the details of faces cost, and how far the mesh depends on the crop and on the size of a face.
+
+    python benchmarks/details.py
+
+The cost: a photo of 640 x 480 with five faces, and a clip of 640 x 360, with and without details, alternately. The
+crop: the distance from MediaPipe's points (tests/faces/mediapipe.npz) for crops of several sizes and places. The size:
+the distance from the points of the whole photograph when the photograph is made smaller.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+from page import ROOT, SHARED, arguments, table, write_page
+from photo import photo_640
+
+from mien.crop import crop_faces, squares
+from mien.crop_spec import CropSpec
+from mien.faces import mesh
+from mien.images import read_image
+from mien.recognition.recognizer import Recognizer
+from mien.releases import DEFAULT_MODEL
+from mien.results import Detections, ImageResult
+
+PHOTOS = (SHARED / "media", SHARED / "cases/photos")
+CLIP = SHARED / "media/one-face-pexels.mp4"
+
+
+def photographs() -> dict[str, np.ndarray]:
+    return {path.name: read_image(path) for folder in PHOTOS for path in sorted(folder.glob("*.[jp][pn]g"))}
+
+
+def cost(model: str, repeats: int) -> list[tuple[str, ...]]:
+    recognizers = [Recognizer(model), Recognizer(model, details=True)]
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        photo = Path(folder, "photo.jpg")
+        photo_640(SHARED / "media/several-faces.jpg", photo)
+        work = {
+            "photo 640 x 480, 5 faces": lambda r: r.predict(photo),
+            "clip 640 x 360, 1 face, a frame": lambda r: sum(1 for _ in r.watch(CLIP)),
+        }
+        for name, run in work.items():
+            times: list[list[float]] = [[], []]
+            for turn in range(repeats + 1 if "photo" in name else 4):
+                for recognizer, seconds in zip(recognizers, times, strict=True):
+                    started = time.perf_counter()
+                    done = run(recognizer)
+                    frames = 1 if isinstance(done, ImageResult) else done
+                    if turn:
+                        seconds.append((time.perf_counter() - started) / frames)
+            plain, detailed = (float(np.median(seconds)) for seconds in times)
+            cells = f"{plain * 1000:.1f}", f"{detailed * 1000:.1f}", f"{detailed / plain:.2f}", f"{1 / detailed:.0f}"
+            rows.append((name, *cells))
+    return rows
+
+
+def found_in(network: mesh.FaceMesh, image: np.ndarray, detections: Detections, spec: CropSpec) -> np.ndarray:
+    crops = crop_faces(image, detections, spec, size=mesh.MESH_SIZE, channels=3)
+    points, _, _ = network._network.run(None, {"image": crops})
+    return np.stack([mesh._placed(p, s) for p, s in zip(points, squares(detections, spec), strict=True)])
+
+
+def apart(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """The median distance of each face's points, in percent of the distance between the eyes."""
+    eyes = np.linalg.norm(reference[:, 263, :2] - reference[:, 33, :2], axis=1)
+    return 100 * np.median(np.linalg.norm((points - reference)[..., :2], axis=2), axis=1) / eyes
+
+
+def crop_rows(recognizer: Recognizer, images: dict[str, np.ndarray]) -> list[tuple[str, ...]]:
+    reference = dict(np.load(ROOT / "tests/faces/mediapipe.npz"))
+    network, rows = recognizer.steps._mesh, []
+    assert network is not None
+    for margin in (0.1, 0.2, 0.27, 0.35, 0.5):
+        for shift in (0.0, 0.062, 0.12):
+            far = []
+            for name, image in images.items():
+                here = np.flatnonzero(reference["photo"] == name)
+                if len(here):
+                    found = found_in(network, image, recognizer.steps.detect(image), CropSpec(margin, True, shift))
+                    far += apart(found[reference["face"][here]], reference["mesh"][here]).tolist()
+            rows.append((f"{margin:g}", f"{shift:g}", f"{np.median(far):.2f}", f"{np.max(far):.2f}", str(len(far))))
+    return rows
+
+
+def size_rows(recognizer: Recognizer, images: dict[str, np.ndarray]) -> list[tuple[str, ...]]:
+    edges: dict[int, list[float]] = {}
+    for image in images.values():
+        whole = recognizer.steps.detect(image)
+        if not len(whole):
+            continue
+        network = recognizer.steps._mesh
+        assert network is not None
+        reference = found_in(network, image, whole, mesh.MESH_CROP)
+        for edge in (80, 60, 50, 40, 30, 20):
+            for i, box in enumerate(whole.boxes):
+                scale = edge / float((box[2:] - box[:2]).max())
+                if scale > 0.8:
+                    continue
+                small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+                grow = np.array([image.shape[1] / small.shape[1], image.shape[0] / small.shape[0]], np.float32)
+                marks = None if whole.landmarks is None else whole.landmarks[i : i + 1] / grow
+                one = Detections(box[None] / np.tile(grow, 2), whole.scores[i : i + 1], marks)
+                points = found_in(network, small, one, mesh.MESH_CROP)
+                points[..., :2] *= grow
+                edges.setdefault(edge, []).extend(apart(points, reference[i : i + 1]).tolist())
+    return [
+        (str(edge), str(len(far)), f"{np.median(far):.2f}", f"{np.quantile(far, 0.9):.2f}")
+        for edge, far in edges.items()
+    ]
+
+
+def main() -> None:
+    parser = arguments(__doc__, repeats=15)
+    parser.add_argument("--model", default=DEFAULT_MODEL)
+    options = parser.parse_args()
+    recognizer, images = Recognizer(options.model, details=True, threads=1), photographs()
+    lines = [
+        *table(("work", "without, ms", "with details, ms", "ratio", "a second"), cost(options.model, options.repeats)),
+        "",
+        "Distance from MediaPipe's points, percent of the distance between the eyes, median of each face:",
+        "",
+        *table(("margin", "shift_y", "median", "largest", "faces"), crop_rows(recognizer, images)),
+        "",
+        "Distance from the points in the whole photograph, when it is made smaller:",
+        "",
+        *table(("longer edge of the face, px", "faces", "median", "nine in ten below"), size_rows(recognizer, images)),
+    ]
+    packages = ("onnxruntime", "opencv-python-headless")
+    write_page(options.results, "details", "Details of faces: cost and accuracy", lines, packages=packages)
+
+
+if __name__ == "__main__":
+    main()
