@@ -1,6 +1,6 @@
 """Measures memory and speed of `mien watch` over a long video: a clip looped to an hour, with all outputs except sound.
 
-    python benchmarks/long_video.py [--minutes 60] [--clip CLIP] [--record]
+    python benchmarks/long_video.py [--minutes 60] [--clip CLIP] [--record] [--details]
 
 Requirements: memory at the end within 50 MB of that at minute 2 of the video, and the last tenth of its frames as
 fast as the first.
@@ -66,6 +66,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--clip", type=Path, default=SHARED / "media" / "one-face-pexels.mp4")
     parser.add_argument("--record", action="store_true", help="record the drawn frames, too")
+    parser.add_argument("--details", action="store_true", help="write the details of faces, too")
     options = parser.parse_args()
     readings: list[tuple[float, int, float, float]] = []  # seconds, frames, MB, seconds of processor time
     with tempfile.TemporaryDirectory() as folder:
@@ -74,6 +75,8 @@ def main() -> None:
         network = ["-m", "mien-nano", "-d", "yunet"]
         outputs = ["--timeline", str(timeline), "--plot", str(Path(folder) / "plot.png"), "--quiet"]
         command = [sys.executable, "-m", "mien", "watch", str(video), *network, *outputs]
+        if options.details:
+            command.append("--details")
         if options.record:
             command += ["--record", str(Path(folder) / "out.mp4")]
         started = time.monotonic()
@@ -103,12 +106,14 @@ def main() -> None:
     header = ("MB at minute 2", "MB at the end", "difference", "first tenth, frames/s", "last tenth, frames/s", "ratio",
               "first tenth, processor ms a frame", "last tenth")  # fmt: skip
     lines = [
-        f"`mien watch` with mien-nano and yunet, timeline and plot{' and recording' if options.record else ''}, "
+        f"`mien watch` with mien-nano and yunet, timeline and plot{' and recording' if options.record else ''}"
+        f"{', with --details' if options.details else ''}, "
         f"{options.clip.name} looped: {options.minutes:g} minutes, {frames:,} frames, in {readings[-1][0]:.0f} s.",
         "",
         *table(header, rows),
     ]
-    write_page(options.results, "long-video", "An hour of video", lines, packages=("av", "onnxruntime"))
+    name = "long-video-details" if options.details else "long-video"
+    write_page(options.results, name, "A long video", lines, packages=("av", "onnxruntime"))
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from mien.recognition.shortcuts import predict, watch
     from mien.recognition.watch import Watch
     from mien.releases import list_models
-    from mien.results import Box, Detections, Face, FrameResult, ImageResult, Results, TrackedFace
+    from mien.results import Box, Details, Detections, Face, FrameResult, ImageResult, Results, TrackedFace
     from mien.training.auditing import audit
     from mien.training.callbacks import Callback
     from mien.training.network_listing import list_networks
@@ -82,6 +82,7 @@ _HOMES = {
     "CropSettings": "mien.data.settings",
     "DataError": "mien.errors",
     "Dataset": "mien.data.dataset",
+    "Details": "mien.results",
     "Detections": "mien.results",
     "DetectorChoice": "mien.faces",
     "DetectorError": "mien.errors",
@@ -150,6 +151,7 @@ __all__ = [
     "CropSettings",
     "DataError",
     "Dataset",
+    "Details",
     "Detections",
     "DetectorChoice",
     "DetectorError",

@@ -104,7 +104,7 @@ class GestureFinder:
 
     def write(self, result: FrameResult) -> None:
         """Takes one frame."""
-        ended = []
+        ended: list[GestureEvent] = []
         for face in result.faces:
             if (pose := face.face.pose) is None or (eyes := face.face.eyes_open) is None:
                 continue
@@ -120,8 +120,8 @@ class GestureFinder:
                 ("shake", track.yaw.take, pose.yaw),
             )
             for gesture, take, value in steps:
-                if (event := take(result.time_s, value)) is not None:
-                    ended.append(GestureEvent(face.track, gesture, *event))
+                if (found := take(result.time_s, value)) is not None:
+                    ended.append(GestureEvent(face.track, gesture, *found))
         for event in ended:
             self._found[event.track].append(event)
         self.ended = sorted(ended, key=lambda event: (event.start_s, event.track))

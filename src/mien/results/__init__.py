@@ -3,12 +3,14 @@
 `rows` holds the one flat schema that CSV, Parquet and pandas share.
 """
 
+from mien.results.details import Details
 from mien.results.faces import Box, Detections, Face, Point
 from mien.results.images import ImageResult, ModelSummary, Results
 from mien.results.videos import ExpressionEvent, FrameResult, GestureEvent, GestureSummary, TrackedFace
 
 __all__ = [
     "Box",
+    "Details",
     "Detections",
     "ExpressionEvent",
     "Face",

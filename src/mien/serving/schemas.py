@@ -22,7 +22,12 @@ VideoStage = Literal["queued", "running", "done", "incomplete", "failed"]
 def _shape_of(document: type) -> type[BaseModel]:
     """A model with the keys of a typed dictionary of `mien.results.documents`."""
     hints = typing.get_type_hints(document, include_extras=True)
-    fields: dict[str, Any] = {name: (_for_pydantic(hint), ...) for name, hint in hints.items()}
+    fields: dict[str, Any] = {
+        name: (_for_pydantic(typing.get_args(hint)[0]), None)
+        if typing.get_origin(hint) is typing.NotRequired
+        else (_for_pydantic(hint), ...)
+        for name, hint in hints.items()
+    }
     name = f"{document.__name__.removesuffix('Document')}Shape"
     return create_model(name, __doc__=document.__doc__, **fields)
 
