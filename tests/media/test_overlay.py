@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -19,6 +20,7 @@ from mien.media.overlay import Privacy, RecentBoxes, draw_frame
 from mien.media.timeline_plot import TimelinePlot
 from mien.results import Box, TrackedFace
 from mien.results.badges import UNSURE, badge
+from mien.results.details import BLENDSHAPES, Details
 
 GREY = (90, 90, 90)
 
@@ -266,3 +268,18 @@ def test_plot_without_matplotlib_names_the_extra(tmp_path: Path, monkeypatch: py
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(MissingExtraError, match=r"mien\[data\]"):
         TimelinePlot(tmp_path / "plot.png", MODEL)
+
+
+def test_the_blendshapes_that_change_most_are_below_their_track(tmp_path: Path) -> None:
+    plot = TimelinePlot(tmp_path / "p.png", replace(MODEL, details=True))
+    for i in range(40):
+        shapes = dict.fromkeys(BLENDSHAPES, 0.1) | {"jawOpen": i / 40, "eyeBlinkLeft": (i % 2) * 0.5}
+        details = Details(error="covered") if 10 <= i < 20 else Details(blendshapes=shapes)
+        face = seen(1)
+        plot.write(frame(i, i / 25, replace(face, face=replace(face.face, details=details))))
+    _, shapes_row = plot.figure().axes
+    names = [text.get_text() for text in shapes_row.get_legend().get_texts()]
+    assert names[:2] == ["jawOpen", "eyeBlink"]
+    drawn = shapes_row.get_lines()[0].get_ydata()
+    assert np.isnan(drawn).any()
+    assert np.nanmax(drawn) == pytest.approx(39 / 40)

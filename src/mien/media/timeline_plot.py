@@ -1,5 +1,7 @@
 """An image of a whole video: how likely each expression was over time, one row a track, with faces along its top.
 
+Where faces have details, the blendshapes that change most are drawn below.
+
 Frames are gathered as they pass, in time steps that double whenever there are too many of them: an hour takes no more
 memory than a minute.
 """
@@ -20,6 +22,7 @@ from mien.labels import color_rgb
 from mien.media.timeline_summary import clock
 from mien.pages import figure_png, figure_text, letterbox, new_figure
 from mien.results import Box, FrameResult, ModelSummary, TrackedFace
+from mien.results.details import BLENDSHAPES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +33,11 @@ _FIRST_STEP_S = 1 / 512
 _STEPS_A_FACE = 64  # one face for each stretch of 64 steps: 8 to 16 in a row
 _SHOWN, _KEPT = 8, 32  # tracks that are drawn; tracks that are gathered until it is known which are longest
 _FACE = 72  # pixels of a small face
-_WIDTH, _HEAD, _FACE_ROW, _AREA_ROW = 12.0, 0.7, 0.65, 1.1  # inches
+_WIDTH, _HEAD, _FACE_ROW, _AREA_ROW, _SHAPES_ROW = 12.0, 0.7, 0.65, 1.1, 0.8  # inches
+_SHAPES = 4  # blendshapes that are drawn of each track; the mean of left and right is one
+_SIDES: dict[str, list[int]] = {}
+for _number, _name in enumerate(BLENDSHAPES):
+    _SIDES.setdefault(_name.removesuffix("Left").removesuffix("Right"), []).append(_number)
 _FACE_INCHES = 0.46
 _SOFT = "#5b6470"
 
@@ -51,7 +58,7 @@ class TimelinePlot(ClosedAtExit):
         if path.is_dir() or not path.parent.is_dir():
             raise OutputError(f"{path}: can't be written; expected the name of a file in a folder that exists")
         self._path: Path | None = path
-        self._labels = model.labels
+        self._labels, self._details = model.labels, model.details
         self._title = title
         self._faces = faces
         self._step = _FIRST_STEP_S
@@ -72,7 +79,8 @@ class TimelinePlot(ClosedAtExit):
         for tracked in result.faces:
             track = self._tracks.setdefault(tracked.track, _Track(tracked.track, result.time_s))
             likely = [tracked.smoothed[name] for name in self._labels]
-            track.add(place, np.array([1.0, result.time_s, *likely]), after_gap=track.frame != self._frame - 1)
+            values = np.array([1.0, result.time_s, *likely, *_shapes(tracked)])
+            track.add(place, values, after_gap=track.frame != self._frame - 1)
             track.frame, track.last_s = self._frame, result.time_s
             if self._faces and result.image is not None:
                 track.portrait(place // _STEPS_A_FACE, result.time_s, tracked, result.image)
@@ -90,14 +98,17 @@ class TimelinePlot(ClosedAtExit):
         shown, others = ranked[:_SHOWN], sorted({t.track for t in ranked[_SHOWN:]} | self._forgotten)
         count = max(1, len(shown))
         with_faces = any(track.portraits for track in shown)
-        heights = [_FACE_ROW, _AREA_ROW] if with_faces else [_AREA_ROW]
+        heights = [*([_FACE_ROW] if with_faces else []), _AREA_ROW, *([_SHAPES_ROW] if self._details else [])]
         figure = new_figure(_WIDTH, _HEAD + sum(heights) * count)
         figure.suptitle(figure_text(self._title or "Expressions over time"), x=0.01, ha="left", fontsize=13)
         rows = figure.subplots(len(heights) * count, 1, squeeze=False, sharex=True, height_ratios=heights * count)
         for i, track in enumerate(shown):
-            self._draw_row(rows[(i + 1) * len(heights) - 1, 0], track)
+            first = i * len(heights)
+            self._draw_row(rows[first + with_faces, 0], track)
             if with_faces:
-                self._draw_faces(rows[2 * i, 0], track)
+                self._draw_faces(rows[first, 0], track)
+            if self._details:
+                self._draw_shapes(rows[first + with_faces + 1, 0], track)
         axes = rows[-1, 0]
         if not shown:
             axes.text(0.5, 0.5, "no face", transform=axes.transAxes, ha="center", color=_SOFT)
@@ -113,7 +124,8 @@ class TimelinePlot(ClosedAtExit):
     def _draw_row(self, axes: Axes, track: _Track) -> None:
         colors = [_hex(name) for name in self._labels]
         for run in track.runs(self._step):
-            shares = run[:, 2:].T / run[:, 2:].sum(axis=1)
+            likely = run[:, 2 : 2 + len(self._labels)]
+            shares = likely.T / likely.sum(axis=1)
             axes.stackplot(run[:, 1], shares, colors=colors, linewidth=0)
         name = f"#{track.track}\n{clock(track.first_s)} to\n{clock(track.last_s)}"
         axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
@@ -123,6 +135,27 @@ class TimelinePlot(ClosedAtExit):
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_axisbelow(False)
         axes.grid(axis="y", color="white", alpha=0.35, linewidth=0.6)
+
+    def _draw_shapes(self, axes: Axes, track: _Track) -> None:
+        """The blendshapes that change most, as lines; gaps where the face has no details."""
+        runs = list(track.runs(self._step))
+        start = 2 + len(self._labels)
+        with np.errstate(invalid="ignore"):
+            values = [run[:, start + 1 :] / run[:, start : start + 1] for run in runs]
+        values = [np.stack([run[:, sides].mean(axis=1) for sides in _SIDES.values()], axis=1) for run in values]
+        seen = np.concatenate(values)
+        seen = seen[~np.isnan(seen[:, 0])]
+        names = np.argsort(-seen.std(axis=0), kind="stable")[:_SHAPES] if len(seen) else ()
+        for number, shape in enumerate(names):
+            for run, shown in zip(runs, values, strict=True):
+                label = figure_text(list(_SIDES)[shape]) if run is runs[0] else None
+                axes.plot(run[:, 1], shown[:, shape], color=f"C{number}", linewidth=1, label=label)
+        if len(names):
+            axes.legend(loc="upper left", ncols=_SHAPES, frameon=False, fontsize=7, borderpad=0, handlelength=1)
+        axes.set_ylim(0, 1.25)
+        axes.set_yticks([0, 1], ["0", "1"])
+        axes.tick_params(length=2, labelsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
 
     def _draw_faces(self, axes: Axes, track: _Track) -> None:
         """The most confident face of each stretch, side by side, each with a line to its time below."""
@@ -225,6 +258,13 @@ class _Track:
             last = place
         if run:
             yield _stretch(run, step)
+
+
+def _shapes(tracked: TrackedFace) -> list[float]:
+    """Whether the face has details, 0 or 1, and its blendshapes; nothing where none were requested."""
+    if tracked.face.details is None:
+        return []
+    return [1.0, *tracked.face.blendshapes.values()] if tracked.face.blendshapes else [0.0] * (1 + len(BLENDSHAPES))
 
 
 def _stretch(run: list[NDArray[np.float64]], step: float) -> NDArray[np.float64]:

@@ -83,7 +83,8 @@ class WatchWriter:
         from mien.media.timeline_plot import TimelinePlot
 
         faces = self._privacy == "none"
-        self.add(TimelinePlot(path, self._model, title=self._source.name, faces=faces), name=str(path))
+        title = Path(self._source.name).name or self._source.name
+        self.add(TimelinePlot(path, self._model, title=title, faces=faces), name=str(path))
 
     def add_recording(self, path: Path) -> None:
         """Adds the drawn video, with the sound of a video file. Raises OutputError, MissingExtraError."""
