@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from mien.results import Box, Detections, Face, FrameResult, ImageResult, Results, TrackedFace
     from mien.training.auditing import audit
     from mien.training.callbacks import Callback
+    from mien.training.cross_validation import CrossValidation, cross_validate
     from mien.training.network_listing import list_networks
     from mien.training.recipe import Recipe, list_recipes
     from mien.training.run import Run
@@ -80,6 +81,7 @@ _HOMES = {
     "ClusterError": "mien.errors",
     "Comparison": "mien.evaluation.compare",
     "CropSettings": "mien.data.settings",
+    "CrossValidation": "mien.training.cross_validation",
     "DataError": "mien.errors",
     "Dataset": "mien.data.dataset",
     "Detections": "mien.results",
@@ -116,6 +118,7 @@ _HOMES = {
     "calibrate": "mien.evaluation.recalibrate",
     "compare": "mien.evaluation.compare",
     "crop_dataset": "mien.data.crops",
+    "cross_validate": "mien.training.cross_validation",
     "dedupe_dataset": "mien.data.dedupe:dedupe",
     "describe_dataset": "mien.data.info:describe",
     "drop_flagged": "mien.data.flags",
@@ -148,6 +151,7 @@ __all__ = [
     "ClusterError",
     "Comparison",
     "CropSettings",
+    "CrossValidation",
     "DataError",
     "Dataset",
     "Detections",
@@ -185,6 +189,7 @@ __all__ = [
     "calibrate",
     "compare",
     "crop_dataset",
+    "cross_validate",
     "dedupe_dataset",
     "describe_dataset",
     "drop_flagged",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from mien.config import check_ranges, within
-from mien.training.network_table import NETWORKS, TIMM
+from mien.training.network_table import NETWORKS, OWN, TIMM
 
 
 def check(condition: bool, message: str) -> None:
@@ -90,7 +90,7 @@ class NetworkSettings:
 
     def __post_init__(self) -> None:
         check_ranges(self)
-        known = self.kind in NETWORKS or self.kind.startswith(TIMM)
+        known = self.kind in NETWORKS or self.kind.startswith((TIMM, OWN))
         near = difflib.get_close_matches(self.kind, NETWORKS, n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"see `mien networks`, or {TIMM}NAME"
         check(known, f"kind is '{self.kind}', no network that is known; {hint}")

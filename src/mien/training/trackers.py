@@ -106,9 +106,10 @@ def tracked(
         watcher.on_start(history, confusions)
         tell(lambda tracker: tracker.begin(history))
 
-    def on_epoch(row: dict[str, float]) -> None:
-        watcher.on_epoch(row)
+    def on_epoch(row: dict[str, float]) -> object:
+        ends = watcher.on_epoch(row)
         tell(lambda tracker: tracker.add(row))
+        return ends
 
     status = "FAILED"
     try:
