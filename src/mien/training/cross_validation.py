@@ -246,7 +246,7 @@ def _rounded(found: CrossValidation) -> tuple[list[str], list[list[str]]]:
     columns = ["fold", "seed", "head", "n", *(figure.replace("_", " ") for figure in FIGURES)]
     rows = [
         ["-" if run.fold is None else str(run.fold), str(run.seed), run.head, f"{run.n:,}"]
-        + [f"{getattr(run, figure):.4f}" for figure in FIGURES]
+        + [f"{getattr(run, figure):{'+' if figure == 'gap' else ''}.4f}" for figure in FIGURES]
         for run in found.runs
     ]
     for head in dict.fromkeys(run.head for run in found.runs):

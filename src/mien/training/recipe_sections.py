@@ -23,6 +23,8 @@ class InputSettings:
     `resolution`: what the view is enlarged to before a network that was made for larger images; 0 leaves it.
     `test_view`: the central pixels outside training, enlarged by the same factor; 0 for `view`. More of the face than
     in training is better for some networks (FixRes, Touvron et al. 2019, arXiv:1906.06423).
+    `fit`: take the size and the colours of the data, where all their faces are alike; size, view and channels are then
+    for others. Whoever sets `size` turns it off.
     """
 
     size: Annotated[int, within(16, 512)] = 48
@@ -31,6 +33,7 @@ class InputSettings:
     resolution: int = 0
     test_view: int = 0
     least_contrast: Annotated[float, within(0, 127)] = 0.0
+    fit: bool = False
 
     @property
     def enlarged(self) -> int:

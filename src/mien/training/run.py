@@ -40,14 +40,14 @@ from mien.training.distill import with_teachers
 from mien.training.export import write_model_file
 from mien.training.folder_lock import hold
 from mien.training.interpolate import interpolate_with_start
-from mien.training.learning_data import Split, read_splits
+from mien.training.learning_data import Split, face_sizes, read_splits
 from mien.training.loop import BEST, CHECKPOINT, LAST, TRAIN_SEEN, fit, network_on, predict_logits
 from mien.training.networks import ExpressionNetwork, count_parameters
 from mien.training.own_parts import NO_OWN, OwnParts
 from mien.training.plots import plot_curves
 from mien.training.recipe import Recipe, load_recipe, same_training
 from mien.training.run_page import write_run_page
-from mien.training.small_sets import fit_lines, fit_to_faces
+from mien.training.small_sets import fit_lines, fit_to_faces, fit_to_size
 from mien.training.targets import HeadTargets, head_targets, training_mixes
 from mien.training.trackers import TrackedRun, check_trackers, tracked
 from mien.training.workers import WorkerGroup, joined
@@ -197,11 +197,12 @@ def _read_lesson(
 ) -> _Lesson:
     """Reads both splits, checks their classes, and fits the recipe to the number of faces."""
     name = data.name if isinstance(data, Dataset) else str(data)
-    train, validation = read_splits(asked, data, stream=stream, warn=warn)
+    sized, lines = fit_to_size(asked, *face_sizes(data))
+    train, validation = read_splits(sized, data, stream=stream, warn=warn)
     targets = head_targets(train, asked.targets, source=name)
     held = head_targets(validation, asked.targets, source=name)
-    recipe = _fitted(asked, out, len(train), workers, given)
-    for line in (*check_classes(targets, held, name), *fit_lines(asked, recipe, len(train))):
+    recipe = _fitted(sized, out, len(train), workers, given)
+    for line in (*lines, *check_classes(targets, held, name), *fit_lines(sized, recipe, len(train))):
         warn(line)
     return _Lesson(asked, recipe, Path(name).resolve().name, train, validation, targets, held, own)
 

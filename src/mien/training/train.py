@@ -13,9 +13,9 @@ from mien.errors import RecipeError
 from mien.reporting import log_warning
 from mien.training.class_checks import check_classes
 from mien.training.installed import require_training
-from mien.training.learning_data import read_splits
+from mien.training.learning_data import face_sizes, read_splits
 from mien.training.recipe import Recipe, load_recipe
-from mien.training.small_sets import fit_lines, fit_to_faces, given_keys
+from mien.training.small_sets import fit_lines, fit_to_faces, fit_to_size, given_keys
 from mien.training.targets import head_targets
 
 if TYPE_CHECKING:
@@ -212,11 +212,12 @@ def check_training(
     warn: Callable[[str], None] = log_warning,
 ) -> Preparation:
     """Checks a recipe and its data without training, and without PyTorch. Raises DataError, RecipeError."""
+    recipe, lines = fit_to_size(recipe, *face_sizes(data))
     train_split, validation_split = read_splits(recipe, data, stream=stream, warn=warn)
     targets = head_targets(train_split, recipe.targets, source=str(data))
     held = head_targets(validation_split, recipe.targets, source=str(data))
     fitted = fit_to_faces(recipe, len(train_split), given=given)
-    for line in (*check_classes(targets, held, str(data)), *fit_lines(recipe, fitted, len(train_split))):
+    for line in (*lines, *check_classes(targets, held, str(data)), *fit_lines(recipe, fitted, len(train_split))):
         warn(line)
     counts = [
         {name: int((split.labels == number).sum()) for number, name in enumerate(split.label_names)}
