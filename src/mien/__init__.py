@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from mien.evaluation.ensemble import ensemble
     from mien.evaluation.evaluate import evaluate
     from mien.evaluation.explain import Explanation, explain
+    from mien.evaluation.hub import pull_model, push_model
     from mien.evaluation.recalibrate import calibrate
     from mien.evaluation.result import Evaluation
     from mien.exporting.export import export
@@ -136,6 +137,8 @@ _HOMES = {
     "load_model": "mien.model_file",
     "plan_import": "mien.data.importing",
     "predict": "mien.recognition.shortcuts",
+    "pull_model": "mien.evaluation.hub",
+    "push_model": "mien.evaluation.hub",
     "screen_dataset": "mien.data.screen",
     "split_dataset": "mien.data.splits",
     "train": "mien.training.train",
@@ -207,6 +210,8 @@ __all__ = [
     "load_model",
     "plan_import",
     "predict",
+    "pull_model",
+    "push_model",
     "screen_dataset",
     "split_dataset",
     "train",

@@ -176,8 +176,8 @@ def test_own_network_augmentation_and_loss_survive_a_kill(data, tmp_path):
     killed.communicate()
     assert not (tmp_path / "killed" / "toy.onnx").exists()
     for out in ("killed", "whole"):
-        told, problems = start(out).communicate(timeout=120)
-        assert "1 face" in told and "Conv2d(1, 8" in told, problems
+        output, problems = start(out).communicate(timeout=120)
+        assert "1 face" in output and "Conv2d(1, 8" in output, problems
     for name in ("toy.onnx", "last.safetensors", "history.csv", "recipe.toml"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
     with pytest.raises(mien.RecipeError, match=r"'own:Net': give that module to  mien\.train\(network=\.\.\.\)"):

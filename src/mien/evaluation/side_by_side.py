@@ -82,8 +82,8 @@ def _write_tables(found: Mapping[str, Evaluation], out: Path) -> None:
     figures = ("n", "accuracy", "balanced_accuracy", "macro_f1", "nll", "ece")
     write_tables(out, "models", MODEL_COLUMNS, rows,
                  (("model", *figures), [(m, *(getattr(e, f) for f in figures)) for m, e in found.items()]))  # fmt: skip
-    told = difference_rows(pairs)
-    write_tables(out, "differences", DIFFERENCE_COLUMNS, told, (DIFFERENCE_COLUMNS, told))
+    shown = difference_rows(pairs)
+    write_tables(out, "differences", DIFFERENCE_COLUMNS, shown, (DIFFERENCE_COLUMNS, shown))
     rows_by_class = [(model, *row) for model, e in found.items() for row in class_rows(e)]
     exact = [(model, *row) for model, e in found.items() for row in class_figures(e)[1]]
     columns = class_figures(next(iter(found.values())))[0]

@@ -61,7 +61,7 @@ def train(
         stream: Leave the faces on disk, for data that `mien data import` wrote.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or a torch.device.
         threads: CPU threads; 0 keeps PyTorch's choice.
-        log: `tensorboard`, `mlflow` or both.
+        log: Any of `tensorboard`, `mlflow` and `wandb`.
         given: Keys of a `Recipe` that the user set. They are not fitted to small data sets.
         network: Your own module in place of the recipe's network, or a class or function that makes one and so begins
             with seeded weights. It turns float32 (N, C, V, V) of about -2 to 2 into features (N, F) or maps
