@@ -85,7 +85,7 @@ def bars_figure(comparison: Comparison) -> Figure:
     places, width = np.arange(len(runs)), 0.2
     accuracy = np.array([r.accuracy for r in runs])
     spread = np.abs(np.array([r.accuracy_95 for r in runs]).T - accuracy)
-    parts = (
+    parts: tuple[tuple[str, str, Any], ...] = (
         ("accuracy, training", _GREY, [math.nan if r.train_accuracy is None else r.train_accuracy for r in runs]),
         ("accuracy, validation (95 %)", _BLUE, accuracy),
         ("macro recall", _ORANGE, [r.macro_recall for r in runs]),

@@ -74,7 +74,7 @@ def class_bars_figure(evaluation: Evaluation) -> Figure:
     figure = new_figure(max(6.0, 1.2 + 0.95 * len(scores)), 3.8)
     axes = figure.subplots()
     places, width = np.arange(len(scores)), 0.26
-    parts = (
+    parts: tuple[tuple[str, str, list[tuple[float | None, tuple[float, float] | None]]], ...] = (
         ("recall", _BLUE, [(s.recall, s.recall_95) for s in scores]),
         ("precision", "#d9822b", [(s.precision, s.precision_95) for s in scores]),
         ("F1", "#4d9a5b", [(s.f1, s.f1_95) for s in scores]),

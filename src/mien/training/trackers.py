@@ -271,7 +271,7 @@ class WeightsAndBiases:
         import wandb
 
         self._id, last = self._known(history)
-        mode = os.environ.get("WANDB_MODE") or ("online" if os.environ.get("WANDB_API_KEY") else "offline")
+        mode: Any = os.environ.get("WANDB_MODE") or ("online" if os.environ.get("WANDB_API_KEY") else "offline")
         self._open = wandb.init(
             project=os.environ.get("WANDB_PROJECT") or "mien",
             name=self._run.folder.name,

@@ -103,9 +103,8 @@ def train(
 
     given_parts = {"network": network, "augment": augment, "loss": loss}
     settings |= {name: part for name, part in given_parts.items() if isinstance(part, Mapping)}
-    own = OwnParts(
-        sampler=sampler, **{name: part for name, part in given_parts.items() if not isinstance(part, Mapping)}
-    )
+    own_parts: dict[str, Any] = {name: part for name, part in given_parts.items() if not isinstance(part, Mapping)}
+    own = OwnParts(sampler=sampler, **own_parts)
     if not isinstance(recipe, Recipe):
         changes = [f"{key}={toml_value(value)}" for key, value in flat_items(settings)]
         recipe, given = load_recipe(str(recipe), changes, warn=warn), [*given, *given_keys(changes)]
