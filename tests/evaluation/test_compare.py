@@ -168,13 +168,14 @@ def test_runs_are_ranked_by_macro_recall_or_by_the_gaps(tmp_path):
     assert by_loss.verdict.startswith("Keep b") and "with the smallest gap of the loss of 3 runs" in by_loss.verdict
 
 
-def test_one_epoch_is_points_on_one_pair_of_axes(tmp_path):
+def test_one_epoch_is_points_over_the_runs(tmp_path):
     folders = [made_run(tmp_path / name, 0.5, epochs=range(1, 2)) for name in "abc"]
     figure = learning_curves_figure(compare(folders))
     assert [axes.get_title() for axes in figure.axes] == ["label: accuracy", "label: loss"]
     for axes in figure.axes:
         assert len(axes.lines) == 6 and all(line.get_marker() == "o" for line in axes.lines)
-        assert axes.get_ylabel().endswith(")") and axes.get_xlabel() == "epoch"
+        assert axes.get_ylabel().endswith(")") and axes.get_xlabel() == "run"
+        assert [tick.get_text() for tick in axes.get_xticklabels()] == ["a", "b", "c"]
 
 
 def test_bars_of_each_class_are_those_of_every_run(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,7 +118,7 @@ def classes_figure(comparison: Comparison) -> Figure:
             own = {score.label: getattr(score, what) or 0.0 for score in run.evaluation.per_class}
             offset = (number - (len(runs) - 1) / 2) * width
             values = [own.get(label, 0.0) for label in labels]
-            axes.bar(places + offset, values, width, color=_color(number), label=figure_text(run.name))
+            axes.bar(places + offset, values, width, color=_color(number, len(runs)), label=figure_text(run.name))
         axes.set(ylabel="F1" if what == "f1" else what, ylim=(0, 1))
         axes.grid(axis="y", alpha=0.25)
     panels[-1].set_xticks(places, [figure_text(f"{s.label}\n{s.support:,}") for s in scores])
@@ -127,38 +128,49 @@ def classes_figure(comparison: Comparison) -> Figure:
 
 
 def learning_curves_figure(comparison: Comparison) -> Figure:
-    """Accuracy and loss of all runs over epochs, on one pair of axes; a single epoch is a point."""
+    """Accuracy and loss of all runs, those that are unfinished too, on one pair of axes."""
+    runs = {run.name: run.history for run in comparison.in_order}
+    runs |= {f"{run.name} (unfinished)": run.history for run in comparison.unfinished if run.history}
+    return curves_figure(runs, comparison.head)
+
+
+def curves_figure(runs: Mapping[str, History], head: str) -> Figure:
+    """Accuracy and loss of one head over epochs: validation solid, training faces dashed; single epochs as points.
+
+    Where no run has a second epoch, the points are drawn over the runs.
+    """
     from matplotlib.ticker import MaxNLocator
 
-    head = comparison.head
-    drawn: list[tuple[str, History]] = [(run.name, run.history) for run in comparison.in_order]
-    drawn += [(f"{run.name} (unfinished)", run.history) for run in comparison.unfinished if run.history]
     figure = new_figure(11.0, 4.6)
     panels = dict(zip(("accuracy", "loss"), figure.subplots(1, 2), strict=True))
-    for number, (name, history) in enumerate(drawn):
+    single = all(len(history) < 2 for history in runs.values())
+    for number, (name, history) in enumerate(runs.items()):
         for what, axes in panels.items():
             for prefix, style in (("", "-"), ("train_", "--")):
-                points = [(row["epoch"], row[f"{prefix}{head}_{what}"]) for row in history
-                          if f"{prefix}{head}_{what}" in row]  # fmt: skip
-                marker = "o" if len(points) == 1 else ""
-                label = figure_text(name) if not prefix else None
-                x, y = zip(*points, strict=True) if points else ((), ())
-                look = {"marker": marker, "fillstyle": "none" if prefix else "full", "linewidth": 1.4}
-                axes.plot(x, y, style, color=_color(number), label=label, **look)
+                rows = [row for row in history if f"{prefix}{head}_{what}" in row]
+                x = [number if single else row["epoch"] for row in rows]
+                look = {"marker": "o" if len(rows) == 1 else "", "fillstyle": "none" if prefix else "full"}
+                label = None if prefix else figure_text(name)
+                y, color = [row[f"{prefix}{head}_{what}"] for row in rows], _color(number, len(runs))
+                axes.plot(x, y, style, color=color, label=label, linewidth=1.4, **look)
     for what, axes in panels.items():
         unit = "share, 0 to 1" if what == "accuracy" else "nats"
-        axes.set(title=f"{head}: {what}", xlabel="epoch", ylabel=f"{what} ({unit})")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set(title=f"{head}: {what}", xlabel="run" if single else "epoch", ylabel=f"{what} ({unit})")
         axes.grid(alpha=0.25)
-    handles, names = panels["accuracy"].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=min(5, len(names)), frameon=False)
+        if single:
+            axes.set_xticks(range(len(runs)), [figure_text(name) for name in runs], rotation=60, ha="right")
+        else:
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if not single:
+        handles, names = panels["accuracy"].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside upper center", ncols=min(5, len(names)), frameon=False)
     return figure
 
 
-def _color(number: int) -> Any:
+def _color(number: int, of: int) -> Any:
     from matplotlib import colormaps
 
-    return colormaps["tab20" if number >= 10 else "tab10"](number % 20 if number >= 10 else number)
+    return colormaps["tab10"](number) if of <= 10 else colormaps["tab20"](number % 20)
 
 
 def _recalls(run: ComparedRun) -> dict[str, str]:
