@@ -54,8 +54,8 @@ def main() -> None:
                 found |= measured
     page.section("Shipped models")
     page.table(("model", "truth", "figure", "published", "now", "same"), rows)
-    page.links([(f"{folder.name}: {name.stem}", f"{folder.name}/{name.name}/report.html")
-                for folder in sorted(out.glob("by-*")) for name in sorted(folder.iterdir()) if name.is_dir()])  # fmt: skip
+    reports = sorted(out.glob("by-*/*/report.html"))
+    page.links([(" ".join(report.parts[-3:-1]), report.relative_to(out).as_posix()) for report in reports])
     balance_table(page, found, out)
     robustness_table(page, data, out)
     for name in ("networks", "ladder"):

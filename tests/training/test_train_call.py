@@ -11,7 +11,7 @@ import mien
 from mien.data.toy import write_toy_folders
 from mien.evaluation.validation import read_answers
 from mien.training.gradcam import RunMaps
-from places import ASTRONAUT
+from places import ASTRONAUT, SHARED
 
 torch = pytest.importorskip("torch", reason="needs the extra [train]")
 
@@ -203,3 +203,17 @@ def test_a_run_that_is_paused_says_so(data, tmp_path):
     with pytest.raises(mien.TrainingError, match="paused and has no model file yet"):
         _ = run.model
     assert sum(p.numel() for p in run.to_torch().parameters()) > 0
+
+
+@pytest.mark.skipif(not (SHARED / "data").is_dir(), reason="needs FER2013 in the folder shared")
+def test_early_stopping_ends_a_run_on_real_faces(tmp_path):
+    faces = mien.load_dataset(SHARED / "data/fer2013-public.parquet", warn=lambda _: None)
+    some = faces.take(np.arange(400))
+    some = some.with_columns(split=np.array(["train"] * 300 + ["validation"] * 100, object))
+    optimizer = {"epochs": 60, "learning_rate": 0.004, "stop_after": 3, "ema": 0.9}
+    run = mien.train("scratch-cnn2", some, tmp_path / "run", optimizer=optimizer, augment={"level": "none"})
+    accuracy = [row["label_accuracy"] for row in run.history]
+    assert len(accuracy) < 60
+    assert len(accuracy) - 1 - accuracy.index(max(accuracy)) == 3
+    last = run.history[-1]
+    assert last["train_label_accuracy"] > last["label_accuracy"]  # it stopped as it began to learn by heart
