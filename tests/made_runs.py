@@ -15,7 +15,14 @@ LABELS = ("happy", "sad", "neutral")
 
 
 def made_run(
-    folder: Path, right: float, *, n: int = 300, seed: int = 0, head: str = "label", recipe: Recipe | None = None
+    folder: Path,
+    right: float,
+    *,
+    n: int = 300,
+    seed: int = 0,
+    head: str = "label",
+    recipe: Recipe | None = None,
+    epochs: range = range(1, 5),
 ) -> Path:
     """A run whose network is right on the first `right * n` of its validation faces and wrong on the others."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -27,10 +34,9 @@ def made_run(
     write_answers(folder / "validation.npz", [HeadAnswers(head, LABELS, truth, p, sources, 90, 100)])
     made = recipe or load_recipe("toy")
     (folder / "recipe.toml").write_text(to_toml(made))
-    rows = [f"{e},0.1,{1.5 / e},{1.6 / e},{right * (1 - 0.5 / e)}" for e in range(1, 5)]
-    (folder / "history.csv").write_text(
-        "\n".join((f"epoch,learning_rate,train_loss,{head}_loss,{head}_accuracy", *rows, ""))
-    )
+    figures = f"{head}_loss,{head}_accuracy,train_{head}_loss,train_{head}_accuracy"
+    rows = [f"{e},0.1,{1.5 / e},{1.6 / e},{right * (1 - 0.5 / e)},{1.2 / e - seed / 10},0.9" for e in epochs]
+    (folder / "history.csv").write_text("\n".join((f"epoch,learning_rate,train_loss,{figures}", *rows, "")))
     (folder / "timing.csv").write_text("epoch,seconds,loading_share\n1,10.0,0.1\n1,12.0,0.1\n2,8.0,0.1\n")
     make_model(folder / f"{made.name}.onnx", LABELS)
     return folder

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from mien.evaluation.ensemble import ensemble
     from mien.evaluation.evaluate import evaluate
     from mien.evaluation.explain import Explanation, explain
+    from mien.evaluation.hub import pull_model, push_model
     from mien.evaluation.recalibrate import calibrate
     from mien.evaluation.result import Evaluation
     from mien.exporting.export import export
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from mien.results import Box, Details, Detections, Face, FrameResult, ImageResult, Results, TrackedFace
     from mien.training.auditing import audit
     from mien.training.callbacks import Callback
+    from mien.training.cross_validation import CrossValidation, cross_validate
     from mien.training.network_listing import list_networks
     from mien.training.recipe import Recipe, list_recipes
     from mien.training.run import Run
@@ -80,6 +82,7 @@ _HOMES = {
     "ClusterError": "mien.errors",
     "Comparison": "mien.evaluation.compare",
     "CropSettings": "mien.data.settings",
+    "CrossValidation": "mien.training.cross_validation",
     "DataError": "mien.errors",
     "Dataset": "mien.data.dataset",
     "Details": "mien.results",
@@ -117,6 +120,7 @@ _HOMES = {
     "calibrate": "mien.evaluation.recalibrate",
     "compare": "mien.evaluation.compare",
     "crop_dataset": "mien.data.crops",
+    "cross_validate": "mien.training.cross_validation",
     "dedupe_dataset": "mien.data.dedupe:dedupe",
     "describe_dataset": "mien.data.info:describe",
     "drop_flagged": "mien.data.flags",
@@ -134,6 +138,8 @@ _HOMES = {
     "load_model": "mien.model_file",
     "plan_import": "mien.data.importing",
     "predict": "mien.recognition.shortcuts",
+    "pull_model": "mien.evaluation.hub",
+    "push_model": "mien.evaluation.hub",
     "screen_dataset": "mien.data.screen",
     "split_dataset": "mien.data.splits",
     "train": "mien.training.train",
@@ -149,6 +155,7 @@ __all__ = [
     "ClusterError",
     "Comparison",
     "CropSettings",
+    "CrossValidation",
     "DataError",
     "Dataset",
     "Details",
@@ -187,6 +194,7 @@ __all__ = [
     "calibrate",
     "compare",
     "crop_dataset",
+    "cross_validate",
     "dedupe_dataset",
     "describe_dataset",
     "drop_flagged",
@@ -204,6 +212,8 @@ __all__ = [
     "load_model",
     "plan_import",
     "predict",
+    "pull_model",
+    "push_model",
     "screen_dataset",
     "split_dataset",
     "train",

@@ -12,7 +12,9 @@ from made_runs import made_run
 from mien.cli import app
 from mien.data.toy import write_toy_folders
 from mien.errors import DataError
-from mien.evaluation.compare import compare, exact_p_value
+from mien.evaluation.compare import compare
+from mien.evaluation.compare_page import bars_figure, classes_figure, learning_curves_figure
+from mien.evaluation.paired import exact_p_value
 from mien.evaluation.validation import HeadAnswers, read_answers, write_answers
 
 
@@ -124,6 +126,61 @@ def test_refusals(tmp_path):
     (run / "history.csv").write_text("epoch,train_loss\n1,much\n")
     with pytest.raises(DataError, match=r"history\.csv: can't be read"):
         compare([run])
+    (run / "history.csv").write_text("epoch,train_loss\n1,2.0\n")
+    with pytest.raises(DataError, match="a: its history has no figures of training faces; rank by accuracy"):
+        compare([run], by="loss-gap")
+    with pytest.raises(DataError, match="by is 'size'; expected accuracy, macro, gap, loss-gap"):
+        compare([run], by="size")
     (run / "validation.npz").unlink()
     with pytest.raises(DataError, match="is unfinished"):
         compare([run])
+
+
+def test_an_unfinished_run_is_a_row_and_figures_have_the_runs_in_their_own_order(tmp_path):
+    folders = [made_run(tmp_path / f"step-{i}", right) for i, right in enumerate((0.5, 0.7, 0.6))]
+    (made_run(tmp_path / "begun", 0.4) / "validation.npz").unlink()
+    (made_run(tmp_path / "new", 0.4) / "validation.npz").unlink()
+    (tmp_path / "new" / "history.csv").unlink()
+    found = compare([tmp_path / "begun", *folders, tmp_path / "new"], tmp_path / "out")
+    assert [r.name for r in found.runs] == ["step-1", "step-2", "step-0"]
+    assert [r.name for r in found.in_order] == ["step-0", "step-1", "step-2"]
+    assert [(u.name, u.epochs, u.planned, u.accuracy) for u in found.unfinished] == [
+        ("begun", 4, 8, pytest.approx(0.35)), ("new", 0, 8, None),
+    ]  # fmt: skip
+    text = (tmp_path / "out" / "compare.txt").read_text()
+    assert "4 of 8  unfinished" in text and " n " in text
+    assert r"\begin{tabular}{lrrrrrrrrrrrrr}" in (tmp_path / "out" / "compare.tex").read_text()
+    assert (tmp_path / "out" / "compare.md").read_text().startswith("| run | network |")
+    figure = learning_curves_figure(found)
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["step-0", "step-1", "step-2", "begun (unfinished)"]
+    ticks = [tick.get_text() for tick in bars_figure(found).axes[0].get_xticklabels()]
+    assert ticks == ["step-0", "step-1", "step-2"]
+
+
+def test_runs_are_ranked_by_macro_recall_or_by_the_gaps(tmp_path):
+    folders = [made_run(tmp_path / "a", 0.5), made_run(tmp_path / "b", 0.7), made_run(tmp_path / "c", 0.6, seed=1)]
+    assert [r.name for r in compare(folders, by="macro").runs] == ["b", "c", "a"]
+    by_gap = compare(folders, by="gap")
+    assert [r.name for r in by_gap.runs] == ["b", "c", "a"] and by_gap.by == "gap"
+    by_loss = compare(folders, by="loss-gap")
+    assert [round(r.loss_gap, 3) for r in by_loss.runs] == [0.1, 0.1, 0.2]
+    assert by_loss.verdict.startswith("Keep b") and "with the smallest gap of the loss of 3 runs" in by_loss.verdict
+
+
+def test_one_epoch_is_points_over_the_runs(tmp_path):
+    folders = [made_run(tmp_path / name, 0.5, epochs=range(1, 2)) for name in "abc"]
+    figure = learning_curves_figure(compare(folders))
+    assert [axes.get_title() for axes in figure.axes] == ["label: accuracy", "label: loss"]
+    for axes in figure.axes:
+        assert len(axes.lines) == 6 and all(line.get_marker() == "o" for line in axes.lines)
+        assert axes.get_ylabel().endswith(")") and axes.get_xlabel() == "run"
+        assert [tick.get_text() for tick in axes.get_xticklabels()] == ["a", "b", "c"]
+
+
+def test_bars_of_each_class_are_those_of_every_run(tmp_path):
+    found = compare([made_run(tmp_path / name, right) for name, right in (("a", 0.5), ("b", 0.9))])
+    recall, precision, f1 = classes_figure(found).axes
+    assert [axes.get_ylabel() for axes in (recall, precision, f1)] == ["recall", "precision", "F1"]
+    heights = [[bar.get_height() for bar in bars] for bars in recall.containers]
+    assert heights == [[s.recall for s in run.evaluation.per_class] for run in found.in_order]

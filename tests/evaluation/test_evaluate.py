@@ -212,6 +212,9 @@ def test_what_cannot_be_measured_is_refused(tmp_path):
         evaluate_samples([model], samples, batch_size=0)
 
 
+CLASS_TABLES = ["classes.csv", "classes.md", "classes.tex"]
+
+
 def test_what_is_written(tmp_path):
     samples = random_samples(5, n=20)
     model = make_model(tmp_path / "m.onnx", EIGHT, target="votes")
@@ -219,7 +222,7 @@ def test_what_is_written(tmp_path):
     write_evaluation(result, tmp_path / "deep" / "out")
     write_evaluation(result, tmp_path / "deep" / "out")
     out = tmp_path / "deep" / "out"
-    assert sorted(p.name for p in out.iterdir()) == [METRICS_FILE, PREDICTIONS_FILE, REPORT_FILE]
+    assert sorted(p.name for p in out.iterdir()) == [*CLASS_TABLES, METRICS_FILE, PREDICTIONS_FILE, REPORT_FILE]
     written = json.loads((out / METRICS_FILE).read_text("utf-8"))
     assert written["models"] == [{"name": "m", "sha256": model.sha256, "temperature": 1.0}]
     assert (written["data"], written["split"], written["n"]) == ("faces", "validation", 20)
@@ -264,7 +267,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(OutputError, match="No space left"):
         write_evaluation(result, out)
-    assert sorted(p.name for p in out.iterdir()) == [METRICS_FILE, PREDICTIONS_FILE, REPORT_FILE]
+    assert sorted(p.name for p in out.iterdir()) == [*CLASS_TABLES, METRICS_FILE, PREDICTIONS_FILE, REPORT_FILE]
     assert (out / METRICS_FILE).read_text() == before
 
 

@@ -80,10 +80,12 @@ def test_everything_is_on_the_page(everything):
     assert len(extremes.right.names) == len(extremes.wrong.names) == 2
 
     folder = out / FIGURES_FOLDER
-    names = {"confusion", "curves", "reliability", "risk-coverage", "groups-1", "robustness", "relative-error",
+    names = {"confusion", "classes", "wrong-model", "wrong-label", "curves", "reliability", "risk-coverage", "groups-1",
+             "robustness", "relative-error",
              "explained-right", "explained-wrong"}  # fmt: skip
     files = {p.name for p in folder.iterdir()}
-    assert files == {f"{name}{suffix}" for name in names for suffix in (".png", ".svg")} | {"mine.png"}
+    assert files == {f"{name}{suffix}" for name in names for suffix in (".png", ".svg", ".pdf")} | {"mine.png"}
+    assert all(b"STIXGeneral" in (folder / f"{name}.pdf").read_bytes() for name in names)
     assert all(read_image(folder / f"{name}.png").size for name in names)
     assert all("<svg" in (folder / f"{name}.svg").read_text("utf-8") for name in names)
     assert (folder / "mine.png").read_text() == "old"  # not ours
@@ -163,7 +165,8 @@ def test_labels_alone_give_a_page(tmp_path):
     (tmp_path / "p.csv").write_text("\n".join(lines))
     page = write_page(evaluate_predictions(read_predictions(tmp_path / "p.csv")), tmp_path)
     assert "no label is marked" in page.read_text("utf-8")
-    assert {p.name for p in (tmp_path / FIGURES_FOLDER).iterdir()} == {"confusion.png", "confusion.svg"}
+    names = [f"{name}.{kind}" for name in ("classes", "confusion") for kind in ("pdf", "png", "svg")]
+    assert sorted(p.name for p in (tmp_path / FIGURES_FOLDER).iterdir()) == names
 
 
 def test_without_matplotlib_no_page_and_no_old_one(everything, tmp_path, monkeypatch):
@@ -207,7 +210,7 @@ def test_command(undrawn, tmp_path, capsys, monkeypatch):
     assert json.loads(said.out)["n"] == 14  # what others read stays whole
     assert "no report.html: drawing figures needs the extra [data]" in said.err
     assert {p.name for p in (tmp_path / "out").iterdir() if p.is_file()} == {
-        METRICS_FILE, PREDICTIONS_FILE, REPORT_FILE
+        METRICS_FILE, PREDICTIONS_FILE, REPORT_FILE, "classes.csv", "classes.md", "classes.tex"
     }  # fmt: skip
     with pytest.raises(MissingExtraError):  # before any work is done
         command(**(arguments | {"out": tmp_path / "none"}), explain=1)

@@ -2,6 +2,7 @@
 
 import math
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +15,7 @@ from mien.errors import MissingExtraError, RecipeError, TrainingError
 from mien.images import read_image
 from mien.training.checkpoint import save_weights, start_from
 from mien.training.network_table import NETWORKS
-from mien.training.networks import build_network, build_trunk, count_parameters
+from mien.training.networks import build_network, build_trunk, count_parameters, timm_backbones
 from mien.training.networks.efficientnet_lite import SameConv
 from mien.training.recipe_sections import InputSettings, NetworkSettings
 from places import ASTRONAUT
@@ -119,13 +120,6 @@ def test_a_trunk_alone_is_enough_to_start_from(tmp_path):
 # timm
 
 
-def timm_trunk(kind, resolution=64):
-    try:
-        return trunk_of(kind, resolution)
-    except (MissingExtraError, TrainingError) as error:
-        pytest.skip(str(error))
-
-
 def test_without_timm_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     for kind in ("timm:resnet18", "vgg16"):
@@ -134,7 +128,7 @@ def test_without_timm_the_extra_is_named(monkeypatch):
 
 
 def test_any_name_that_timm_knows():
-    trunk = timm_trunk("timm:resnet18", 44)
+    trunk = trunk_of("timm:resnet18", 44)
     assert trunk.features == 512
     assert [type(stage).__name__ for stage in trunk.stages()] == ["Sequential"] * 4
     np.testing.assert_allclose(trunk.mean, (123.675, 116.28, 103.53), rtol=1e-6)
@@ -143,14 +137,14 @@ def test_any_name_that_timm_knows():
 
 
 def test_vgg_ends_with_its_maps_and_has_a_stage_for_each_resolution():
-    trunk = timm_trunk("vgg16")
+    trunk = trunk_of("vgg16")
     assert trunk.features == 512
     assert len(trunk.stages()) == 5
     assert count_parameters(trunk) < 15e6
 
 
 def test_sizes_that_a_network_of_timm_can_not_take_are_refused():
-    timm_trunk("timm:resnet18")
+    trunk_of("timm:resnet18")
     with pytest.raises(RecipeError, match=r"inception_v3 can't take 44 pixels .* set input\.resolution=299"):
         trunk_of("inception-v3", 44)
     with pytest.raises(RecipeError, match=r"set input\.resolution=224"):
@@ -158,7 +152,7 @@ def test_sizes_that_a_network_of_timm_can_not_take_are_refused():
 
 
 def test_weights_that_the_hub_does_not_give_are_one_error(monkeypatch):
-    trunk = timm_trunk("timm:resnet18")
+    trunk = trunk_of("timm:resnet18")
 
     def offline(*_, **__):
         raise ConnectionError("no network\nat all")
@@ -168,14 +162,51 @@ def test_weights_that_the_hub_does_not_give_are_one_error(monkeypatch):
         trunk.load_pretrained("imagenet")
 
 
+def test_without_a_connection_the_hub_is_given_up_in_seconds(monkeypatch, tmp_path):
+    """Its own six tries of each file take about 50 s."""
+    from huggingface_hub import constants
+
+    trunk = trunk_of("timm:resnet18")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "ENDPOINT", "https://hub.invalid")
+    monkeypatch.setattr("urllib.request.getproxies", dict)
+    started = time.monotonic()
+    with pytest.raises(TrainingError, match=r"can't be had .* mien import-weights FILE"):
+        trunk.load_pretrained("imagenet")
+    assert time.monotonic() - started < 5
+    assert constants.HF_HUB_OFFLINE is False
+
+
+def test_torchvision_of_another_build_does_not_keep_timm_away(monkeypatch):
+    """Its import fails with an undefined operator until that is defined."""
+    tries, defined = [], []
+
+    def importing(name):
+        tries.append(name)
+        if not defined:
+            raise RuntimeError("operator torchvision::nms does not exist")
+        return SimpleNamespace()
+
+    monkeypatch.setattr(timm_backbones, "import_module", importing)
+    monkeypatch.setattr("torch.library.define", lambda name, _: defined.append(name))
+    timm_backbones._import_timm()
+    assert (tries, defined) == (["timm"] * 2, ["torchvision::nms", "torchvision::qnms"])
+
+
+def test_timm_that_can_not_be_imported_is_one_error(monkeypatch):
+    def importing(_):
+        raise AttributeError("module 'torch' has no attribute 'x'\nmore")
+
+    monkeypatch.setattr(timm_backbones, "import_module", importing)
+    with pytest.raises(TrainingError, match=r"timm can't be imported \(module 'torch' has no attribute 'x'\); install"):
+        trunk_of("timm:resnet18")
+
+
 def test_every_row_of_timm_has_its_name(monkeypatch):
-    """Without timm: each row asks for the network that its description says."""
+    """Each row asks for the network that its description says."""
     asked = []
-    monkeypatch.setitem(
-        sys.modules,
-        "timm",
-        SimpleNamespace(__version__="0", is_model=asked.append, list_models=lambda: []),
-    )
+    timm = SimpleNamespace(__version__="0", is_model=asked.append, list_models=lambda: [])
+    monkeypatch.setattr(timm_backbones, "_timm", lambda: timm)
     rows = {kind: row for kind, row in NETWORKS.items() if row.builder.startswith("timm_backbones:")}
     for kind, row in rows.items():
         with pytest.raises(RecipeError, match="does not know"):

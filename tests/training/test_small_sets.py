@@ -15,7 +15,7 @@ from mien.training.class_checks import check_classes
 from mien.training.loop import BEST, CHECKPOINT, LAST
 from mien.training.recipe import load_recipe
 from mien.training.run import ASKED, asked_recipe, train_run
-from mien.training.small_sets import fit_to_faces, fitting_batch
+from mien.training.small_sets import fit_to_faces, fit_to_size, fitting_batch
 from mien.training.targets import HeadTargets
 
 CPU = torch.device("cpu")
@@ -204,3 +204,34 @@ def test_a_class_in_validation_alone_is_said_once_before_training(few, tmp_path)
     assert [line for line in said if "'fear'" in line] == [
         "no face of 'fear' in train: the model can't learn it; in validation count as wrong: fear 2"
     ]
+
+
+# Faces of another size
+
+
+@pytest.mark.parametrize(
+    ("recipe", "sizes", "channels", "expected"),
+    [
+        ("scratch-cnn3-avg", (128, 128), 3, (128, 128, 3, 0)),
+        ("scratch-cnn3-avg", (48, 48), 1, (48, 48, 3, 128)),  # it is for colour, and enlarges
+        ("scratch-cnn2", (64, 64), 3, (64, 59, 3, 0)),
+        ("scratch-cnn2", (600, 600), 1, (224, 205, 1, 0)),
+        ("scratch-cnn2", (40, 64), 1, (48, 44, 1, 0)),  # of several sizes: the recipe's own
+        ("finetune", (100, 100), 3, (100, 92, 3, 96)),
+        ("finetune", (128, 128), 1, (128, 117, 1, 0)),
+        ("mien-small", (128, 128), 3, (48, 44, 1, 0)),
+    ],
+)
+def test_recipes_keep_the_size_of_the_data_unless_told(recipe, sizes, channels, expected):
+    fitted, lines = fit_to_size(load_recipe(recipe), sizes, channels)
+    found = fitted.input
+    assert (found.size, found.view, found.channels, found.resolution) == expected
+    assert bool(lines) == (found.size != 48 or max(sizes) > 48)
+    if found.size == 48 < max(sizes):
+        assert f"--set input.size={max(sizes)}" in lines[0]
+
+
+def test_whoever_sets_a_size_keeps_it(tmp_path):
+    (tmp_path / "own.toml").write_text('extends = "scratch-cnn2"\n[input]\nsize = 64\nview = 60\n')
+    for recipe in (load_recipe(str(tmp_path / "own.toml")), load_recipe("scratch-cnn2", ["input.size=64"])):
+        assert fit_to_size(recipe, (128, 128), 3)[0].input.size == 64

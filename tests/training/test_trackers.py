@@ -211,3 +211,36 @@ def test_a_tracker_that_is_not_there_is_told_before_anything_is_read(tmp_path, m
     assert stopped.value.code == 2
     assert "mien[tracking]" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+# W&B
+
+
+def test_wandb_offline_keeps_every_epoch_and_a_resumed_run_is_the_same(tmp_path, monkeypatch):
+    wandb = pytest.importorskip("wandb")
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    logged, begun = [], []
+    begin = wandb.init
+
+    def init(**options):
+        run = begin(**options)
+        begun.append((options["mode"], options["id"], run.id))
+        log = run.log
+        monkeypatch.setattr(run, "log", lambda figures, step: (logged.append((step, figures)), log(figures, step=step)))
+        return run
+
+    monkeypatch.setattr(wandb, "init", init)
+    rows = [{"epoch": float(e), "train_loss": 1.0 / e, "label_accuracy": 0.5} for e in (1, 2, 3)]
+    run, warned = TrackedRun(load_recipe("toy"), tmp_path, {"device": "cpu"}), []
+    for done, new in (([], rows[:2]), (rows[:2], rows[2:])):
+        with tracked(["wandb"], run, Watcher(), warn=warned.append) as watcher:
+            watcher.on_start(done, [])
+            for row in new:
+                watcher.on_epoch(row)
+    assert not warned
+    assert [step for step, _ in logged] == [1, 2, 3]
+    assert logged[0][1] == {"train_loss": 1.0, "label_accuracy": 0.5}
+    (first, second) = begun
+    assert first[:2] == ("offline", None) and second[1:] == (first[2],) * 2
+    assert list(tmp_path.glob("wandb/offline-run-*/*.wandb"))

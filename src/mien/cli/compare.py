@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,7 +12,7 @@ from mien.cli.output_options import Quiet, TableOrJson, out_option, warn
 
 
 def compare(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs.", metavar="RUN...")],
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs; unfinished ones are listed.", metavar="RUN...")],
     out: Annotated[Path, out_option("The folder for the page, the table and the figures.")],
     data: Annotated[
         Path | None, typer.Option(help="Measure the model files on this data set's validation split instead.")
@@ -19,6 +20,10 @@ def compare(
     head: Annotated[
         Literal["", "label", "votes"], typer.Option(help="Which head. [default: the labels, where all runs have them]")
     ] = "",
+    by: Annotated[
+        Literal["accuracy", "macro", "gap", "loss-gap"],
+        typer.Option(help="What the best is chosen by: accuracy, macro recall, or the smallest gap to training."),
+    ] = "accuracy",
     format_: TableOrJson = "table",
     quiet: Quiet = False,
 ) -> None:
@@ -30,15 +35,16 @@ def compare(
     Examples:
 
     - `mien compare runs/a runs/b runs/c --out compared`
+    - `mien compare runs/* --out compared --by loss-gap`
     - `mien compare runs/* --out compared --data other-faces/`
     """
     import mien
-    from mien.evaluation.compare import comparison_json, comparison_text
     from mien.evaluation.compare_page import PAGE_FILE
+    from mien.evaluation.compare_text import comparison_text
 
-    comparison = mien.compare(runs, out, head=head, data=data, warn=warn)
+    comparison = mien.compare(runs, out, head=head, by=by, data=data, warn=warn)
     if format_ == "json":
-        typer.echo(comparison_json(comparison), nl=False)
+        typer.echo(json.dumps(comparison.to_dict(), indent=2))
         return
     if not quiet:
         typer.echo(comparison_text(comparison))

@@ -70,6 +70,10 @@ class CommonOptions:
 class ModelMeasures:
     """What can be measured of models only."""
 
+    protocol: Annotated[
+        Literal["fer2013", "ferplus-majority", "ferplus-probability", "raf-db", "affectnet-7", "affectnet-8"] | None,
+        typer.Option(help="Measure as papers on this data set do: it sets split, truth and classes."),
+    ] = None
     tta: Annotated[bool, typer.Option("--tta", help="Average ten views of each face, mirrored and shifted.")] = False
     balance: Balance = None
     prior: Prior = None
@@ -101,7 +105,8 @@ def evaluate(
     """Measure models: accuracy with its interval, figures of each class, calibration, speed, and every prediction.
 
     All of it is on one page, DIR/report.html, whose figures are in DIR/figures/; the page shows faces of the data set.
-    Several models are measured on the same faces: each in DIR/NAME/, and all in one table.
+    Several models are measured on the same faces: each in DIR/NAME/, and all in one table, with McNemar's test and the
+    interval of the difference of each pair. Tables are Markdown, LaTeX and CSV, figures PNG, SVG and PDF.
 
     A file of predictions has the image, the truth (label, y_true ...), and either a score for each class (happy,
     prob_happy, emotion.happy ...) or the answer (expression, y_pred, dominant_emotion ...); rows without an answer
@@ -112,6 +117,7 @@ def evaluate(
     - `mien evaluate mien-small --data fer2013/ --split test --out results/small`
     - `mien evaluate mien-small mien-base mien-small+mien-base --data fer2013/ --out results/three`
     - `mien evaluate mien-small --data fer2013/ --truth label --target-accuracy 0.9 --out results/small-by-label`
+    - `mien evaluate mien-small own.onnx --data raf-db/ --protocol raf-db --out results/raf-db`
     - `mien evaluate mien-small --data own-faces/ --split all --out results/own-faces`
     - `mien evaluate mien-small --data fer2013/ --robustness --explain 8 --out results/all`
     - `mien evaluate mien-small --data arrays/ --groups age --groups sex --out results/groups`
@@ -159,6 +165,10 @@ def _print_rows(results: Mapping[str, Evaluation]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from mien.evaluation.paired import differences
+    from mien.evaluation.side_by_side import DIFFERENCE_COLUMNS, difference_rows
+    from mien.evaluation.tables import plain_table
+
     first = next(iter(results.values()))
     title = f"{first.n} faces of {first.split}, truth: {first.truth}"
     table = Table(
@@ -171,6 +181,8 @@ def _print_rows(results: Mapping[str, Evaluation]) -> None:
         figures = ("-" if v is None else f"{v:.4f}" for v in (e.balanced_accuracy, e.macro_f1, e.nll, e.ece))
         table.add_row(Text(model), f"{e.accuracy:.4f}", f"{low:.3f}-{high:.3f}", *figures)
     Console(highlight=False).print(table)
+    if pairs := difference_rows(differences(dict(results))):
+        typer.echo(f"differences on the same faces\n{plain_table(DIFFERENCE_COLUMNS, pairs, left=2)}")
     for e in results.values():
         typer.echo(str(e.files[0].parent))
 
@@ -191,6 +203,7 @@ def _check(models: Sequence[str], file: FileOptions, common: CommonOptions, meas
     of_models = {
         "--robustness": measures.robustness,
         "--explain": measures.explain,
+        "--protocol": measures.protocol,
         "--balance": measures.balance is not None,
         "--prior": measures.prior,
     }

@@ -152,6 +152,35 @@ def fetch(
     typer.echo(str(fetch_model(what, sha256=sha256)))
 
 
+@app.command("push")
+def push(
+    model: ModelArgument,
+    repo: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="The repository on the Hugging Face Hub.")],
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
+) -> None:
+    """Upload a model file to the Hugging Face Hub, with its model card as README. Needs `hf auth login` or HF_TOKEN.
+
+    Example: `mien models push runs/mine/mine.onnx me/faces`
+    """
+    import mien
+
+    typer.echo(mien.push_model(model, repo, private=private))
+
+
+@app.command("pull")
+def pull(
+    repo: Annotated[str, typer.Argument(metavar="OWNER/NAME[/FILE.onnx]", help="The repository on the hub.")],
+    revision: Annotated[str | None, typer.Option(help="A branch, tag or commit. [default: the newest]")] = None,
+) -> None:
+    """Download a model file from the Hugging Face Hub into the cache. It is then known by name.
+
+    Example: `mien models pull me/faces`, then `mien predict -m mine photo.jpg`
+    """
+    import mien
+
+    typer.echo(str(mien.pull_model(repo, revision=revision)))
+
+
 def _print_table(found: list[Release], speeds: dict[str, float]) -> None:
     from rich.console import Console
     from rich.table import Table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +21,9 @@ from mien.cli.training_options import (
 from mien.cli.training_progress import print_how_to_resume, training_view
 from mien.training.installed import require_training
 
+if TYPE_CHECKING:
+    from mien.training.recipe import Recipe
+
 _Resume = Annotated[bool, typer.Option("--resume", help="Resume the run in --out.")]
 _StopAfter = Annotated[
     int, typer.Option(min=0, metavar="EPOCH", help="Pause after this epoch; --resume continues. 0 = never.")
@@ -28,6 +31,10 @@ _StopAfter = Annotated[
 _Stream = Annotated[
     bool, typer.Option("--stream", help="Leave the faces on disk, for data sets that `mien data import` wrote.")
 ]
+_Folds = Annotated[
+    int, typer.Option(min=0, metavar="K", help="Train once for each of K folds, and write one table. 0 = no folds.")
+]
+_Seeds = Annotated[int, typer.Option(min=1, metavar="N", help="Train with N seeds, and write one table.")]
 _Curves = Annotated[bool, typer.Option("--curves", help="Show live curves, where the terminal can.")]
 
 
@@ -44,9 +51,14 @@ def train(
     dry_run: DryRun = False,
     log: Trackers = None,
     curves: _Curves = False,
+    folds: _Folds = 0,
+    seeds: _Seeds = 1,
     quiet: Quiet = False,
 ) -> None:
     """Train a recipe; select and calibrate on validation; write a model file.
+
+    With --folds and --seeds: a run in --out for each fold and seed, and table.md, .tex, .csv with mean and standard
+    deviation of the last epoch. The same command resumes.
 
     Examples:
 
@@ -55,6 +67,7 @@ def train(
     - `mien train mien-small --data fer2013/ --out runs/small --resume`
     - `mien train mien-small --data fer2013/ --out runs/small --stop-after 10`
     - `mien train mien-small --data fer2013/ --out runs/small --curves --log tensorboard --log mlflow`
+    - `mien train scratch-cnn2 --data faces/ --folds 5 --seeds 3 --out runs/folds`
     - `torchrun --nproc-per-node 2 -m mien train mien-small --data fer2013/ --out runs/small`
     """
     from mien.training.recipe import load_recipe
@@ -71,6 +84,11 @@ def train(
     quiet = quiet or not is_first_worker()
     settings = load_recipe(recipe, changes, warn=printer(quiet=quiet))
 
+    if folds or seeds > 1:
+        _repeat(settings, data, out, folds=folds, seeds=seeds, device=device, threads=threads, quiet=quiet,
+                given=given_keys(changes), log=log or ())  # fmt: skip
+        return
+
     def print_resume() -> None:
         print_how_to_resume(out, "the same command with --resume continues")
 
@@ -84,6 +102,24 @@ def train(
         print_resume()
     for path in run.models:
         typer.echo(str(path))
+
+
+def _repeat(recipe: Recipe, data: Path, out: Path, *, quiet: bool, **options: Any) -> None:
+    """Trains every fold and seed, and prints the table."""
+    import mien
+    from mien.cli.training_progress import epoch_line
+    from mien.training.callbacks import Watcher
+
+    log = printer(quiet=quiet)
+
+    def begin(_: Recipe, name: str, done: bool) -> Watcher:
+        log(f"{name}: finished" if done else name)
+        return Watcher(on_epoch=lambda row: log(f"  {epoch_line(row)}"))
+
+    with interruptible():
+        found = mien.cross_validate(recipe, data, out, progress=begin, warn=log, **options)
+    typer.echo(found.text(), nl=False)
+    typer.echo(str(found.folder / "table.md"))
 
 
 def _check(recipe: str, changes: Sequence[str], data: Path, *, stream: bool) -> None:

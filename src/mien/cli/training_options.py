@@ -36,7 +36,7 @@ TrainingDevice = Annotated[str, typer.Option("--device", help="auto, cpu, cuda o
 Threads = Annotated[int, typer.Option("--threads", min=0, help="Processor threads; 0 = all.")]
 Trackers = Annotated[
     list[str] | None,
-    typer.Option("--log", metavar="TRACKER", help="Also log figures with tensorboard or mlflow; repeatable."),
+    typer.Option("--log", metavar="TRACKER", help="Also log figures with tensorboard, mlflow or wandb; repeatable."),
 ]
 
 

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import csv
-import io
-import json
 import logging
 import math
 import tomllib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from mien.data.readers import read_dataset, require_split
 from mien.data.samples import Samples
 from mien.errors import DataError, ModelFileError
+from mien.evaluation.compare_text import verdict
 from mien.evaluation.evaluate import evaluate_samples
 from mien.evaluation.frames import data_frame
+from mien.evaluation.paired import McNemar, mcnemar
 from mien.evaluation.result import Evaluation, Truth
 from mien.evaluation.speed import graph_macs
 from mien.evaluation.validation import VALIDATION_FILE, HeadAnswers, read_answers
@@ -31,29 +31,38 @@ if TYPE_CHECKING:
 History = tuple[dict[str, float], ...]
 
 HEADS = ("label", "votes")
-_CHANCE = 0.05
-"""A difference with a p-value of at least this may be chance."""
 
-_CHEAPER = 1.5
-"""From how many times fewer multiply-adds a run that is as good within chance is pointed at."""
+By = Literal["accuracy", "macro", "gap", "loss-gap"]
+
+RANKS: dict[str, Callable[[ComparedRun], float | None]] = {
+    "accuracy": lambda run: -run.accuracy,
+    "macro": lambda run: -run.macro_recall,
+    "gap": lambda run: None if run.gap is None else abs(run.gap),
+    "loss-gap": lambda run: None if run.loss_gap is None else abs(run.loss_gap),
+}
+"""What runs are ranked by; the smallest is the best."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ComparedRun:
     """One run's figures on validation.
 
-    name: its folder's. accuracy_95: Wilson interval. train_accuracy: on training faces, unaugmented; gap: how much that
-    is above `accuracy`. macs: multiply-adds for one face; None without the package onnx. seconds: of training.
-    history: a row per epoch, as in history.csv. evaluation: everything else.
+    name: its folder's. place: the order in which the runs were given. accuracy_95: Wilson interval. train_accuracy: on
+    training faces, unaugmented; gap: how much that is above `accuracy`. loss_gap: loss on validation less that on
+    training faces, unaugmented, at the epoch that was kept; None for runs of an older mien. macs: multiply-adds for one
+    face; None without the package onnx. seconds: of training. history: a row per epoch, as in history.csv. evaluation:
+    everything else.
     """
 
     name: str
+    place: int
     network: str
     epochs: int
     accuracy: float
     accuracy_95: tuple[float, float]
     train_accuracy: float | None
     gap: float | None
+    loss_gap: float | None
     macro_recall: float
     macro_f1: float
     parameters: int
@@ -64,29 +73,39 @@ class ComparedRun:
 
 
 @dataclass(frozen=True, slots=True)
-class McNemar:
-    """Two networks on the same faces (McNemar 1947): on how many only one of them is right, and the exact p-value.
+class UnfinishedRun:
+    """A run that has not ended. accuracy: its best so far on validation; None before the first epoch.
 
-    p_value: how often two equally good networks differ by this much or more: a two-sided binomial test.
+    history: of the epochs that are done.
     """
 
-    only_first: int
-    only_second: int
-    p_value: float
+    name: str
+    network: str
+    epochs: int
+    planned: int
+    accuracy: float | None
+    history: History = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Comparison:
-    """Runs from the best validation accuracy down, the test between the best two, and which one to keep.
+    """Runs from the best down, the test between the best two, and which one to keep.
 
-    head: which of the runs' answers were compared. test: None for one run, or where the best two did not see the
-    same faces. verdict: two sentences.
+    head: which of the runs' answers were compared. by: what they are ranked by. test: None for one run, or where the
+    best two did not see the same faces. verdict: two sentences. unfinished: those that are only listed.
     """
 
     head: str
+    by: By
     runs: tuple[ComparedRun, ...]
     test: McNemar | None
     verdict: str
+    unfinished: tuple[UnfinishedRun, ...] = ()
+
+    @property
+    def in_order(self) -> tuple[ComparedRun, ...]:
+        """The runs in the order in which they were given, as figures show them."""
+        return tuple(sorted(self.runs, key=lambda run: run.place))
 
     def to_pandas(self) -> pd.DataFrame:
         """One row for each run, under `COLUMNS`. Raises MissingExtraError without pandas."""
@@ -96,16 +115,32 @@ class Comparison:
         """As compare.json has it: plain figures, without histories and single predictions."""
         return {
             "head": self.head,
+            "by": self.by,
             "runs": [dict(zip(COLUMNS, row, strict=True)) for row in rows_of(self)],
             "mcnemar": None if self.test is None else {
                 "only_first": self.test.only_first, "only_second": self.test.only_second, "p_value": self.test.p_value,
             },
             "verdict": self.verdict,
+            "unfinished": [
+                {"run": r.name, "network": r.network, "epochs": r.epochs, "planned": r.planned, "accuracy": r.accuracy}
+                for r in self.unfinished
+            ],
         }  # fmt: skip
 
 
-COLUMNS = ("run", "network", "accuracy", "accuracy_low", "accuracy_high", "n", "train_accuracy", "gap", "macro_recall",
-           "macro_f1", "parameters", "macs", "epochs", "seconds")  # fmt: skip
+COLUMNS = ("run", "network", "accuracy", "accuracy_low", "accuracy_high", "n", "train_accuracy", "gap", "loss_gap",
+           "macro_recall", "macro_f1", "parameters", "macs", "epochs", "seconds")  # fmt: skip
+
+
+def rows_of(comparison: Comparison) -> list[tuple[object, ...]]:
+    """The table's rows with all digits, under `COLUMNS`."""
+    return [
+        (
+            r.name, r.network, r.accuracy, *r.accuracy_95, r.evaluation.n, r.train_accuracy, r.gap, r.loss_gap,
+            r.macro_recall, r.macro_f1, r.parameters, r.macs, r.epochs, r.seconds,
+        )
+        for r in comparison.runs
+    ]  # fmt: skip
 
 
 def compare(
@@ -113,17 +148,20 @@ def compare(
     out: str | Path | None = None,
     *,
     names: Sequence[str] = (),
-    head: str = "",
+    head: Literal["", "label", "votes"] = "",
+    by: By = "accuracy",
     data: str | Path | None = None,
     warn: Callable[[str], None] | None = None,
 ) -> Comparison:
-    """Compares finished training runs on the validation faces: which one to keep, and why.
+    """Compares training runs on the validation faces: which one to keep, and why. Unfinished ones are only listed.
 
     Args:
         runs: The runs' folders, or what `mien.train` returns.
-        out: A folder for compare.html, .txt, .csv, .json and figures/; None writes nothing.
+        out: A folder for compare.html, .txt, .csv, .md, .tex, .json and figures/; None writes nothing.
         names: The runs' names; empty takes those of the folders.
         head: `label` or `votes`; empty takes the first head that all runs have.
+        by: What the best is chosen by: `accuracy`, `macro` recall, or the smallest `gap` to training, of accuracy or,
+            as `loss-gap`, of the loss.
         data: Measure the model files on this data set's validation split. None: compare the predictions that each run
             kept of its own validation faces.
         warn: Receives one line for each record that could not be used; None logs a warning to the logger `mien`.
@@ -132,7 +170,7 @@ def compare(
         Comparison: `runs`, the best first, `test` between the best two, `verdict`, and `to_pandas()`.
 
     Raises:
-        DataError: A folder has no finished run, no head is in all of them, or the data can't be used.
+        DataError: A folder has no run, none is finished, no head is in all of them, or the data can't be used.
         OutputError: The folder can't be written into.
         MissingExtraError: matplotlib is needed for `out`.
 
@@ -144,6 +182,7 @@ def compare(
         [Path(getattr(run, "folder", run)) for run in runs],
         names,
         head,
+        by,
         None if data is None else Path(data),
         warn or _log.warning,
     )
@@ -155,51 +194,47 @@ def compare(
 
 
 def _comparison(
-    folders: Sequence[Path], names: Sequence[str], head: str, data: Path | None, warn: Callable[[str], None]
+    folders: Sequence[Path],
+    names: Sequence[str],
+    head: str,
+    by: By,
+    data: Path | None,
+    warn: Callable[[str], None],
 ) -> Comparison:
+    if by not in RANKS:
+        raise DataError(f"by is {by!r}; expected {', '.join(RANKS)}")
     if not folders:
         raise DataError("no run to compare; give the folders of one or more")
-    answers = [{h.head: h for h in _answers(folder)} for folder in folders]
-    common = [h for h in HEADS if all(h in own for own in answers)]
-    if not common or (head and head not in common):
-        held = "; ".join(f"{folder}: {', '.join(own)}" for folder, own in zip(folders, answers, strict=True))
-        missing = f"no head '{head}' in all runs" if head else "the runs have no head in common"
-        raise DataError(f"{missing} ({held})")
-    chosen = head or common[0]
-    models = [_model(folder, chosen) for folder in folders]
+    named = dict(zip(folders, names or [folder.resolve().name for folder in folders], strict=True))
+    taken = list(named.values())
+    named = {folder: name if taken.count(name) == 1 else str(folder) for folder, name in named.items()}
+    done = [folder for folder in folders if _is_finished(folder)]
+    unfinished = tuple(_unfinished(folder, named[folder], head) for folder in folders if folder not in done)
+    if not done:
+        raise DataError(f"{folders[0]}: its run is unfinished, as all are; resume it with  mien train ... --resume")
+    answers = [{h.head: h for h in read_answers(folder / VALIDATION_FILE)} for folder in done]
+    chosen = _common_head(done, answers, head)
+    models = [_model(folder, chosen) for folder in done]
     samples = None if data is None else _validation(data, models, warn)
-    names = list(names) or [folder.resolve().name for folder in folders]
     runs = [
-        _compared(folder, name if names.count(name) == 1 else str(folder), own[chosen], model, samples)
-        for folder, name, own, model in zip(folders, names, answers, models, strict=True)
+        _compared(folder, named[folder], place, own[chosen], model, samples)
+        for place, (folder, own, model) in enumerate(zip(done, answers, models, strict=True))
     ]
-    runs.sort(key=lambda run: (-run.accuracy, run.macs or math.inf, run.name))
+    if any(RANKS[by](run) is None for run in runs):
+        lacking = next(run.name for run in runs if RANKS[by](run) is None)
+        raise DataError(f"{lacking}: its history has no figures of training faces; rank by accuracy or macro")
+    runs.sort(key=lambda run: (RANKS[by](run), -run.accuracy, run.macs or math.inf, run.name))
     test = mcnemar(runs[0].evaluation, runs[1].evaluation) if len(runs) > 1 else None
-    return Comparison(chosen, tuple(runs), test, _verdict(runs, test))
+    return Comparison(chosen, by, tuple(runs), test, verdict(runs, test, by), unfinished)
 
 
-def mcnemar(first: Evaluation, second: Evaluation) -> McNemar | None:
-    """The test between two evaluations; None where they did not measure the same faces by the same truth."""
-    if first.sources != second.sources:
-        return None
-    truths = [[e.labels[i] for i in e.truth_index] for e in (first, second)]
-    if truths[0] != truths[1]:
-        return None
-    one, other = (e.truth_index == e.predicted_index for e in (first, second))
-    only_first, only_second = int((one & ~other).sum()), int((other & ~one).sum())
-    return McNemar(only_first, only_second, exact_p_value(only_first, only_second))
-
-
-def exact_p_value(only_first: int, only_second: int) -> float:
-    """The two-sided exact p-value of McNemar's test: a fair coin, thrown for each face that one alone gets right."""
-    thrown, rarer = only_first + only_second, min(only_first, only_second)
-    if 2 * rarer >= thrown - 1:  # the middle of the distribution, or no throw at all
-        return 1.0
-    ways, term = 0, 1
-    for k in range(rarer + 1):  # whole numbers: nothing is rounded until the division
-        ways += term
-        term = term * (thrown - k) // (k + 1)
-    return float(min(1.0, 2 * ways / 2**thrown))
+def _common_head(folders: Sequence[Path], answers: Sequence[dict[str, HeadAnswers]], head: str) -> str:
+    common = [h for h in HEADS if all(h in own for own in answers)]
+    if common and (not head or head in common):
+        return head or common[0]
+    held = "; ".join(f"{folder}: {', '.join(own)}" for folder, own in zip(folders, answers, strict=True))
+    missing = f"no head '{head}' in all runs" if head else "the runs have no head in common"
+    raise DataError(f"{missing} ({held})")
 
 
 def read_history(folder: Path) -> History:
@@ -207,75 +242,19 @@ def read_history(folder: Path) -> History:
     return _number_rows(folder / "history.csv")
 
 
-def comparison_csv(comparison: Comparison) -> str:
-    """The table as CSV, all digits."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(["" if v is None else v for v in row] for row in rows_of(comparison))
-    return text.getvalue()
-
-
-def comparison_json(comparison: Comparison) -> str:
-    """The table, the test and the verdict as JSON."""
-    return json.dumps(comparison.to_dict(), indent=2) + "\n"
-
-
-def comparison_text(comparison: Comparison) -> str:
-    """The table in plain letters, and the verdict below."""
-    table = [TEXT_COLUMNS, *text_rows(comparison)]
-    widths = [max(len(row[i]) for row in table) for i in range(len(TEXT_COLUMNS))]
-    left = 2  # the names stand left, numbers right
-    lines = [
-        "  ".join(c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
-        for row in table
-    ]
-    return "\n".join((*(line.rstrip() for line in lines), "", comparison.verdict)) + "\n"
-
-
-TEXT_COLUMNS = ("run", "network", "accuracy", "95 %", "train", "gap", "macro recall", "macro F1", "parameters", "MACs",
-                "epochs", "time")  # fmt: skip
-
-
-def text_rows(comparison: Comparison) -> list[tuple[str, ...]]:
-    """The table's rows as people read them, under `TEXT_COLUMNS`."""
-    return [
-        (
-            r.name, r.network, f"{r.accuracy:.4f}", f"{r.accuracy_95[0]:.3f} to {r.accuracy_95[1]:.3f}",
-            _or_dash(r.train_accuracy, "{:.4f}"), _or_dash(r.gap, "{:+.4f}"), f"{r.macro_recall:.4f}",
-            f"{r.macro_f1:.4f}", f"{r.parameters:,}", "-" if r.macs is None else f"{r.macs / 1e6:,.1f} M",
-            str(r.epochs), "-" if r.seconds is None else spoken_time(r.seconds),
-        )
-        for r in comparison.runs
-    ]  # fmt: skip
-
-
-def rows_of(comparison: Comparison) -> list[tuple[object, ...]]:
-    """The table's rows with all digits, under `COLUMNS`."""
-    return [
-        (
-            r.name, r.network, r.accuracy, *r.accuracy_95, r.evaluation.n, r.train_accuracy, r.gap, r.macro_recall,
-            r.macro_f1, r.parameters, r.macs, r.epochs, r.seconds,
-        )
-        for r in comparison.runs
-    ]  # fmt: skip
-
-
-def spoken_time(seconds: float) -> str:
-    """A duration in the unit that suits it: `45 s`, `12 min`, `2.5 h`."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def _answers(folder: Path) -> tuple[HeadAnswers, ...]:
+def _is_finished(folder: Path) -> bool:
     if not (folder / "recipe.toml").is_file():
         raise DataError(f"{folder}: no folder of a training run; expected one that `mien train` wrote")
-    if not (folder / VALIDATION_FILE).is_file():
-        raise DataError(
-            f"{folder}: its run is unfinished, or of an older mien; resume it with  mien train ... --resume"
-        )
-    return read_answers(folder / VALIDATION_FILE)
+    return (folder / VALIDATION_FILE).is_file()
+
+
+def _unfinished(folder: Path, name: str, head: str) -> UnfinishedRun:
+    history = read_history(folder) if (folder / "history.csv").is_file() else ()
+    heads = [h for h in HEADS if history and f"{h}_accuracy" in history[0] and head in ("", h)]
+    accuracy = max((row[f"{heads[0]}_accuracy"] for row in history), default=None) if heads else None
+    recipe = _recipe(folder)
+    kind, planned = _network(recipe), recipe.get("optimizer", {}).get("epochs", 0)
+    return UnfinishedRun(name, kind, len(history), int(planned), accuracy, history)
 
 
 def _validation(data: Path, models: Sequence[ModelFile], warn: Callable[[str], None]) -> Samples:
@@ -285,7 +264,9 @@ def _validation(data: Path, models: Sequence[ModelFile], warn: Callable[[str], N
     return require_split(found, "validation", data)
 
 
-def _compared(folder: Path, name: str, own: HeadAnswers, model: ModelFile, samples: Samples | None) -> ComparedRun:
+def _compared(
+    folder: Path, name: str, place: int, own: HeadAnswers, model: ModelFile, samples: Samples | None
+) -> ComparedRun:
     if samples is None:
         found = own.evaluation(data=str(folder))
     else:
@@ -296,12 +277,14 @@ def _compared(folder: Path, name: str, own: HeadAnswers, model: ModelFile, sampl
     timing = _number_rows(folder / "timing.csv") if (folder / "timing.csv").is_file() else ()
     return ComparedRun(
         name=name,
-        network=_network(folder),
+        place=place,
+        network=_network(_recipe(folder)),
         epochs=len(history),
         accuracy=found.accuracy,
         accuracy_95=found.accuracy_95,
         train_accuracy=train,
         gap=None if train is None else train - found.accuracy,
+        loss_gap=_loss_gap(history, own.head),
         macro_recall=found.balanced_accuracy,
         macro_f1=found.macro_f1,
         parameters=model.info.parameters,
@@ -325,12 +308,25 @@ def _model(folder: Path, head: str) -> ModelFile:
     raise DataError(f"{folder}: no model file for the head '{head}'; resume it with  mien train ... --resume")
 
 
-def _network(folder: Path) -> str:
+def _loss_gap(history: History, head: str) -> float | None:
+    """The loss on validation less that on training faces, at the epoch with the best accuracy, mean of the heads."""
+    if not history or f"train_{head}_loss" not in history[-1]:
+        return None
+    heads = [h for h in HEADS if f"{h}_accuracy" in history[-1]]
+    known = [row for row in history if f"train_{head}_loss" in row]
+    best = max(known, key=lambda row: sum(row.get(f"{h}_accuracy", -math.inf) for h in heads))
+    return best[f"{head}_loss"] - best[f"train_{head}_loss"]
+
+
+def _recipe(folder: Path) -> dict[str, Any]:
     try:
-        kind = tomllib.loads((folder / "recipe.toml").read_text("utf-8")).get("network", {}).get("kind", "resnet")
+        return tomllib.loads((folder / "recipe.toml").read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise DataError(f"{folder / 'recipe.toml'}: can't be read ({error})") from error
-    return str(kind)
+
+
+def _network(recipe: dict[str, Any]) -> str:
+    return str(recipe.get("network", {}).get("kind", "resnet"))
 
 
 def _number_rows(path: Path) -> History:
@@ -339,42 +335,3 @@ def _number_rows(path: Path) -> History:
             return tuple({k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file))
     except (OSError, ValueError, TypeError) as error:
         raise DataError(f"{path}: can't be read as a table of numbers ({error})") from error
-
-
-def _verdict(runs: Sequence[ComparedRun], test: McNemar | None) -> str:
-    """Which one to keep, and why, in two sentences made of the figures."""
-    best = runs[0]
-    low, high = best.accuracy_95
-    most = f", the most of {len(runs)} runs" if len(runs) > 1 else ""
-    gap = "" if best.gap is None else f" and {abs(best.gap) * 100:.1f} points {_than(best.gap)} on training faces"
-    first = (
-        f"Keep {best.name}: it calls {best.accuracy:.1%} of {best.evaluation.n:,} validation faces right (95 %: "
-        f"{low:.1%} to {high:.1%}){most}, at a macro recall of {best.macro_recall:.1%}{gap}."
-    )
-    if len(runs) == 1:
-        return f"{first} It is the only run, so there is nothing to compare it with."
-    second = runs[1]
-    after = f"{second.name} comes next with {second.accuracy:.1%}"
-    if test is None:
-        return f"{first} {after}, on other faces, so the two can't be tested against each other."
-    chance = test.p_value >= _CHANCE
-    words = "may be chance" if chance else "is more than chance"
-    after += (
-        f": it alone is right on {test.only_second:,} faces, {best.name} alone on {test.only_first:,}, a difference "
-        f"that {words} (McNemar's exact test, p = {_p(test.p_value)})"
-    )
-    if chance and best.macs and second.macs and best.macs >= _CHEAPER * second.macs:
-        after += f", and it needs {best.macs / second.macs:.1f} times fewer multiply-adds: take it where time counts"
-    return f"{first} {after}."
-
-
-def _than(gap: float) -> str:
-    return "more" if gap >= 0 else "fewer"
-
-
-def _p(value: float) -> str:
-    return f"{value:.3f}" if value >= 0.001 else f"{value:.1g}"
-
-
-def _or_dash(value: float | None, form: str) -> str:
-    return "-" if value is None else form.format(value)

@@ -29,6 +29,7 @@ from mien.evaluation.operating_point import balance_report
 from mien.evaluation.prediction_matching import called_among, match_sources, require_truth
 from mien.evaluation.prediction_scores import Scores
 from mien.evaluation.predictions import Predictions, read_predictions
+from mien.evaluation.protocols import ProtocolName, find_protocol, with_protocol
 from mien.evaluation.result import Evaluation, Truth, UsedModel
 from mien.evaluation.robustness import FACES, choose_rows, measure_robustness
 from mien.evaluation.speed import measure_speed
@@ -70,6 +71,7 @@ def evaluate(
     truth: Truth | None = None,
     out: str | Path | None = None,
     *,
+    protocol: ProtocolName | None = None,
     groups: Sequence[str] = (),
     target_accuracy: float | None = None,
     tta: bool = False,
@@ -96,6 +98,8 @@ def evaluate(
         truth: The ground truth: `label`, the data's labels, or `votes`, the majority of FER+'s raters. None: what the
             model was trained on, or the labels if the data have no votes.
         out: A folder for report.html, figures/, metrics.json, report.txt and the predictions; None writes nothing.
+        protocol: A published way to measure, which sets split, truth and classes: `fer2013`, `ferplus-majority`,
+            `ferplus-probability`, `raf-db`, `affectnet-7` or `affectnet-8`. A split that is given goes before its own.
         groups: Columns of the data set whose values form groups to compare.
         target_accuracy: Also find the confidence threshold that reaches this accuracy, above 0 and at most 1.
         tta: Classify ten views of each face, mirrored and shifted.
@@ -131,8 +135,12 @@ def evaluate(
     if explain and out is None:
         raise ArgumentError("explained faces are shown in report.html; give a folder with out")
     warn = warn or _log.warning
-    models = open_models(model)
+    models, measured_by = open_models(model), find_protocol(protocol, split, truth)
+    if measured_by is not None:
+        split, truth = measured_by.split, measured_by.truth
     inputs = _inputs(data, split, models, groups, leak_check=leak_check, warn=warn)
+    if measured_by is not None:
+        inputs = with_protocol(inputs, measured_by, data_name(data))
     extras = Extras(inputs.columns, inputs.train, target_accuracy, speed, robustness_faces if robustness else 0)
     found = evaluate_samples(
         models,
@@ -147,6 +155,9 @@ def evaluate(
         extras=extras,
         progress=progress,
     )
+    if measured_by is not None:
+        note = f"protocol {protocol}: {measured_by.about}; papers report {measured_by.figure}"
+        found = replace(found, notes=(*found.notes, note))
     if out is None:
         return found
     chosen = model_balance(models, balance, prior)

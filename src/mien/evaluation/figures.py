@@ -33,7 +33,7 @@ _WORDS = 16
 
 
 class FigurePage(Page):
-    """A page whose figures are kept as PNG and SVG. files: their bytes by file name."""
+    """A page whose figures are kept as PNG, SVG and PDF. files: their bytes by file name."""
 
     def __init__(self, title: str, intro: str = "") -> None:
         super().__init__(title, intro)
@@ -41,9 +41,13 @@ class FigurePage(Page):
 
     def draw(self, figure: Figure, name: str, alt: str) -> None:
         """Shows a figure of matplotlib and keeps it under this name."""
-        data = figure_png(figure)
-        self.files[f"{name}.png"], self.files[f"{name}.svg"] = data, figure_svg(figure)
-        self.figure(data, alt)
+        self.figure(self.keep(figure, name), alt)
+
+    def keep(self, figure: Figure, name: str) -> bytes:
+        """Keeps a figure of matplotlib that the page does not show; returns its PNG."""
+        data = self.files[f"{name}.png"] = figure_png(figure)
+        self.files[f"{name}.svg"], self.files[f"{name}.pdf"] = figure_svg(figure), figure_pdf(figure)
+        return data
 
 
 def confusion_figure(evaluation: Evaluation) -> Figure:
@@ -61,6 +65,46 @@ def confusion_figure(evaluation: Evaluation) -> Figure:
         axes.set_title(title)
         axes.set_xlabel("predicted")
     left.set_ylabel("true")
+    return figure
+
+
+def class_bars_figure(evaluation: Evaluation) -> Figure:
+    """Grouped bars over classes: recall, precision and F1 with their 95 % intervals."""
+    scores = evaluation.per_class
+    figure = new_figure(max(6.0, 1.2 + 0.95 * len(scores)), 3.8)
+    axes = figure.subplots()
+    places, width = np.arange(len(scores)), 0.26
+    parts: tuple[tuple[str, str, list[tuple[float | None, tuple[float, float] | None]]], ...] = (
+        ("recall", _BLUE, [(s.recall, s.recall_95) for s in scores]),
+        ("precision", "#d9822b", [(s.precision, s.precision_95) for s in scores]),
+        ("F1", "#4d9a5b", [(s.f1, s.f1_95) for s in scores]),
+    )
+    for number, (name, color, values) in enumerate(parts):
+        heights = np.array([value or 0.0 for value, _ in values])
+        spans = np.array([span or (height, height) for (_, span), height in zip(values, heights, strict=True)])
+        error = np.abs(spans.T - heights)
+        axes.bar(places + (number - 1) * width, heights, width, color=color, yerr=error, ecolor="#222", capsize=2,
+                 label=name)  # fmt: skip
+    axes.set_xticks(places, [f"{figure_text(s.label)}\n{s.support:,}" for s in scores])
+    axes.set(ylim=(0, 1), ylabel="share, 0 to 1")
+    axes.grid(axis="y", alpha=0.25)
+    figure.legend(loc="outside upper center", ncols=3, frameon=False)
+    return figure
+
+
+def faces_figure(images: Sequence[Any], captions: Sequence[str], *, columns: int = 6) -> Figure:
+    """Faces uint8 (S, S, C) of one size in a grid, each with a caption as text above it."""
+    side, down = len(images[0]), -(-len(images) // columns)
+    cell = round(side * 1.25)
+    sheet = np.full((down * cell, columns * side, 3), 255, np.uint8)
+    figure = new_figure(1.4 * columns, 1.4 * columns * len(sheet) / sheet.shape[1])
+    axes = figure.subplots()
+    axes.set_axis_off()
+    for number, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        top, left = number // columns * cell + cell - side, number % columns * side
+        sheet[top : top + side, left : left + side] = image
+        axes.text(left + side / 2, top - 0.04 * side, figure_text(caption), fontsize=6.5, ha="center", va="bottom")
+    axes.imshow(sheet)
     return figure
 
 
@@ -213,6 +257,23 @@ def figure_svg(figure: Figure) -> bytes:
     with rc_context({"svg.hashsalt": "mien"}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # it is drawn as a box
         figure.savefig(data, format="svg", metadata={"Date": None})
+    return data.getvalue()
+
+
+def figure_pdf(figure: Figure) -> bytes:
+    """A figure as the bytes of a PDF file, for a thesis: embedded fonts of the family Times (STIX), no date."""
+    from matplotlib import rc_context
+    from matplotlib.text import Text
+
+    data = io.BytesIO()
+    texts = [(text, text.get_fontfamily()) for text in figure.findobj(Text)]
+    with rc_context({"pdf.fonttype": 42, "font.serif": ["STIXGeneral"]}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")
+        for text, _ in texts:
+            text.set_fontfamily("serif")
+        figure.savefig(data, format="pdf", metadata={"CreationDate": None})
+    for text, family in texts:
+        text.set_fontfamily(family)
     return data.getvalue()
 
 

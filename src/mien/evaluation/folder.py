@@ -19,11 +19,15 @@ from mien.evaluation.extremes import Extremes
 from mien.evaluation.page import PAGE_FILE, write_page
 from mien.evaluation.report import report_text
 from mien.evaluation.result import Evaluation
+from mien.evaluation.tables import CLASS_COLUMNS, class_figures, class_rows, write_tables
 from mien.files import make_folder, write_bytes, write_text
 
 _log = logging.getLogger("mien")
 
 Table = Literal["csv", "parquet"]
+
+CLASSES = "classes"
+"""The table of the classes, as .md, .tex and .csv."""
 
 METRICS_FILE, PREDICTIONS_FILE, REPORT_FILE = "metrics.json", "predictions.csv", "report.txt"
 
@@ -54,7 +58,7 @@ def write_folder(
 
 
 def write_evaluation(evaluation: Evaluation, out: Path, *, table: Table = "csv") -> None:
-    """Writes metrics.json, report.txt and predictions.csv or .parquet into the folder `out`; each write is atomic.
+    """Writes metrics.json, report.txt, the table of the classes and the predictions into the folder `out`, each whole.
 
     Raises OutputError, and MissingExtraError for Parquet without pyarrow.
     """
@@ -68,6 +72,7 @@ def write_evaluation(evaluation: Evaluation, out: Path, *, table: Table = "csv")
         else:
             place.unlink(missing_ok=True)  # an earlier evaluation: its rows would contradict metrics.json
     write_text(out / REPORT_FILE, report_text(evaluation))
+    write_tables(out, CLASSES, CLASS_COLUMNS, class_rows(evaluation), class_figures(evaluation))
     write_metrics(evaluation, out / METRICS_FILE)
 
 

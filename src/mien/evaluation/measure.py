@@ -364,6 +364,11 @@ def _class_scores(confusion: Indices, names: tuple[str, ...]) -> ClassScores:
         metrics.recall(confusion).tolist(),
         metrics.precision(confusion).tolist(),
         metrics.f1(confusion).tolist(),
+        confusion.sum(0).tolist(),
+        metrics.f1_intervals(confusion),
         strict=False,  # the last row and column, faces without a prediction, are no class
     )
-    return ClassScores(ClassScore(name, n, r if n else None, p, f if n else None) for name, n, r, p, f in rows)
+    return ClassScores(
+        ClassScore(name, n, r if n else None, p, f if n else None, called, span if n else None)
+        for name, n, r, p, f, called, span in rows
+    )

@@ -131,9 +131,7 @@ def bootstrap(confusion: Counts, *, resamples: int = 2000, seed: int = 0) -> Boo
     """Intervals of three figures. The counts of a resample are a multinomial draw from the confusion's cells, so they
     are drawn as such; a class without samples in a resample is left out of its means, as in the figures themselves.
     """
-    n, classes = _total(confusion), len(confusion)
-    draws = np.random.default_rng(seed).multinomial(n, confusion.ravel() / n, resamples)
-    draws = draws.reshape(resamples, classes, classes)
+    n, draws = _total(confusion), _resampled(confusion, resamples, seed)
     right, support, called = np.diagonal(draws, axis1=1, axis2=2), draws.sum(2), draws.sum(1)
     present = support > 0
 
@@ -148,6 +146,21 @@ def bootstrap(confusion: Counts, *, resamples: int = 2000, seed: int = 0) -> Boo
     return Bootstrap(
         interval(right.sum(1) / n), macro(right, support), macro(2 * right, support + called), resamples, seed
     )
+
+
+def f1_intervals(confusion: Counts, *, resamples: int = 2000, seed: int = 0) -> list[tuple[float, float]]:
+    """The 95 % interval of each class's F1, by the resamples of `bootstrap`."""
+    draws = _resampled(confusion, resamples, seed)
+    right, both = np.diagonal(draws, axis1=1, axis2=2), draws.sum(2) + draws.sum(1)
+    low, high = np.percentile(_ratio(2 * right, both), (2.5, 97.5), axis=0)
+    return list(zip(low.tolist(), high.tolist(), strict=True))
+
+
+def _resampled(confusion: Counts, resamples: int, seed: int) -> Counts:
+    """Confusion counts of resamples, int64 (resamples, K, K)."""
+    n = _total(confusion)
+    draws = np.random.default_rng(seed).multinomial(n, confusion.ravel() / n, resamples)
+    return draws.reshape(resamples, *confusion.shape)
 
 
 def wilson_interval(right: int, n: int, *, z: float = 1.959964) -> tuple[float, float]:
@@ -246,7 +259,7 @@ def _macro(values: Floats, confusion: Counts) -> float:
 
 
 def _ratio(above: NDArray[Any], below: NDArray[Any]) -> Floats:
-    ratios: Floats = np.divide(above, below, out=np.zeros(len(above)), where=below > 0)
+    ratios: Floats = np.divide(above, below, out=np.zeros(np.shape(above)), where=below > 0)
     return ratios
 
 

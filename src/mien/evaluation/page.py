@@ -33,15 +33,15 @@ from mien.pages import contact_sheet, png
 PAGE_FILE, FIGURES_FOLDER = "report.html", "figures"
 
 _COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.5, 0.3)
-_NAMES = ("confusion", "curves", "reliability", "balance", "risk-coverage", "robustness", "relative-error",
-          "explained-right", "explained-wrong")  # fmt: skip
+_NAMES = ("confusion", "classes", "wrong-model", "wrong-label", "curves", "reliability", "balance", "risk-coverage",
+          "robustness", "relative-error", "explained-right", "explained-wrong")  # fmt: skip
 _GROUPS = "groups-"
 
 
 def write_page(
     evaluation: Evaluation, out: Path, *, samples: Samples | None = None, extremes: Extremes | None = None
 ) -> Path:
-    """Writes report.html, and its figures as PNG and SVG into figures/, in the folder `out`; returns the page's path.
+    """Writes report.html into the folder `out`, and its figures as PNG, SVG and PDF into figures/; returns its path.
 
     samples: those that were evaluated; without them no faces are shown. What an earlier page left in their places is
     removed. Raises MissingExtraError without matplotlib, OutputError.
@@ -55,7 +55,7 @@ def write_page(
         _remove(place)  # it would show other figures than the files beside it
         raise
     make_folder(folder)
-    for old in (*folder.glob("*.png"), *folder.glob("*.svg")):
+    for old in (path for suffix in ("png", "svg", "pdf") for path in folder.glob(f"*.{suffix}")):
         if (old.stem in _NAMES or old.stem.startswith(_GROUPS)) and old.name not in page.files:
             _remove(old)
     for name, data in page.files.items():
@@ -127,23 +127,28 @@ def classes(page: FigurePage, e: Evaluation) -> None:
     """The section with the classification report, the confusion matrix and the curves of each class."""
     page.section("Classes")
     rows: list[tuple[object, ...]] = [
-        (c.label, _four(c.precision), _four(c.recall), _interval(c.recall_95), _four(c.f1), c.support)
+        (
+            c.label, _four(c.precision), _interval(c.precision_95), _four(c.recall), _interval(c.recall_95),
+            _four(c.f1), _interval(c.f1_95), c.support,
+        )
         for c in e.per_class
-    ]
+    ]  # fmt: skip
     present = [c for c in e.per_class if c.support]
-    rows.append(("accuracy", None, None, "", _four(e.accuracy), e.n))
+    rows.append(("accuracy", None, "", None, "", _four(e.accuracy), "", e.n))
     for name, weights in (
         ("macro average", [1] * len(present)),
         ("weighted average", [c.support for c in present]),
     ):
-        columns = (
+        parts = (
             [c.precision for c in present],
             [c.recall or 0.0 for c in present],
             [c.f1 or 0.0 for c in present],
         )
-        precision, recall, f1 = (_four(float(np.average(values, weights=weights))) for values in columns)
-        rows.append((name, precision, recall, "", f1, e.n))
-    page.table(("class", "precision", "recall", "95 % interval", "F1", "faces"), rows, "Classification report")
+        precision, recall, f1 = (_four(float(np.average(values, weights=weights))) for values in parts)
+        rows.append((name, precision, "", recall, "", f1, "", e.n))
+    columns = ("class", "precision", "95 % interval", "recall", "95 % interval", "F1", "95 % interval", "faces")
+    page.table(columns, rows, "Classification report")
+    page.draw(figures.class_bars_figure(e), "classes", "Recall, precision and F1 of each class with 95 % intervals")
     page.draw(figures.confusion_figure(e), "confusion", "Confusion matrix as counts and as shares of each true class")
     if e.curves is None:
         return

@@ -18,6 +18,9 @@ from mien.evaluation.result import Evaluation
 SHOWN = 60
 """The number of wrong predictions of either kind on the page."""
 
+FIGURE = 24
+"""The number of wrong predictions of either kind in a figure of its own."""
+
 
 def wrong_answers(page: FigurePage, e: Evaluation, samples: Samples | None) -> None:
     """Adds the section of wrong predictions. samples: the evaluated faces; None shows no faces."""
@@ -33,7 +36,10 @@ def wrong_answers(page: FigurePage, e: Evaluation, samples: Samples | None) -> N
 
 
 def _galleries(page: FigurePage, e: Evaluation, found: Mistakes, images: NDArray[np.uint8]) -> None:
-    for name, rows in (("The model is wrong", found.model), (f"The {_word(e)} is doubtful", found.label)):
+    for name, key, rows in (
+        ("The model is wrong", "wrong-model", found.model),
+        (f"The {_word(e)} is doubtful", "wrong-label", found.label),
+    ):
         if not len(rows):
             continue
         page.heading(name)
@@ -43,6 +49,9 @@ def _galleries(page: FigurePage, e: Evaluation, found: Mistakes, images: NDArray
         captions = [_caption(e, i) for i in shown.tolist()]
         alts = [f"{caption}; {e.sources[i]}" for caption, i in zip(captions, shown.tolist(), strict=True)]
         page.gallery([images[e.rows[i]] for i in shown], captions, alts=alts)
+        few = shown[:FIGURE].tolist()
+        names = [f"{e.labels[e.truth_index[i]]}: {_called(e, i)}" for i in few]
+        page.keep(figures.faces_figure([images[e.rows[i]] for i in few], names), key)
 
 
 def explanations(page: FigurePage, extremes: Extremes) -> None:
@@ -86,6 +95,12 @@ def _caption(e: Evaluation, i: int) -> str:
         return f"{said}{e.labels[e.predicted_index[i]]}{sure}"
     top = np.argsort(-e.probabilities[i], kind="stable")[:3]
     return said + ", ".join(f"{e.labels[k]} {e.probabilities[i, k]:.2f}" for k in top)
+
+
+def _called(e: Evaluation, i: int) -> str:
+    called = e.predicted_index[i]
+    sure = "" if e.confidence is None or called < 0 else f" {e.confidence[i]:.2f}"
+    return f"{e.labels[called]}{sure}" if called >= 0 else "no prediction"
 
 
 def _word(e: Evaluation) -> str:

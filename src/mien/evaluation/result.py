@@ -36,13 +36,18 @@ class UsedModel:
 
 @dataclass(frozen=True, slots=True)
 class ClassScore:
-    """One class: its number of samples, recall, precision and F1. Without samples recall and F1 are None."""
+    """One class: its number of samples, recall, precision and F1. Without samples recall and F1 are None.
+
+    predicted: how many samples were called so. f1_95: the 95 % interval of F1, of 2,000 resamples.
+    """
 
     label: str
     support: int
     recall: float | None
     precision: float
     f1: float | None
+    predicted: int = 0
+    f1_95: tuple[float, float] | None = None
 
     @property
     def recall_95(self) -> tuple[float, float] | None:
@@ -50,6 +55,13 @@ class ClassScore:
         if self.recall is None:
             return None
         return wilson_interval(round(self.recall * self.support), self.support)
+
+    @property
+    def precision_95(self) -> tuple[float, float] | None:
+        """The 95 % Wilson interval of the precision; None for a class that was never predicted."""
+        if not self.predicted:
+            return None
+        return wilson_interval(round(self.precision * self.predicted), self.predicted)
 
 
 class ClassScores(tuple[ClassScore, ...]):
@@ -59,7 +71,7 @@ class ClassScores(tuple[ClassScore, ...]):
 
     def to_pandas(self) -> pd.DataFrame:
         """One row for each class: label, support, recall, precision, f1. Raises MissingExtraError without pandas."""
-        columns = [f.name for f in fields(ClassScore)]
+        columns = [f.name for f in fields(ClassScore)][:5]
         return data_frame(([getattr(score, name) for name in columns] for score in self), columns)
 
 
@@ -283,7 +295,8 @@ class Evaluation:
         written: dict[str, Any] = {name: _plain(getattr(self, name), name) for name in (*first, *names)}
         written["per_class"] = {
             c.label: {"recall": _plain(c.recall), "recall_95": _plain(c.recall_95), "precision": _plain(c.precision),
-                      "f1": _plain(c.f1), "support": c.support}
+                      "precision_95": _plain(c.precision_95), "f1": _plain(c.f1), "f1_95": _plain(c.f1_95),
+                      "support": c.support}
             for c in self.per_class
         }  # fmt: skip
         written["models"] = [{"name": m.name, "sha256": m.sha256, "temperature": m.temperature} for m in self.models]

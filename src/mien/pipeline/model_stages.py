@@ -98,7 +98,7 @@ def compare_models(
     from mien.evaluation.compare import compare
     from mien.evaluation.compare_page import PAGE_FILE
 
-    comparison = compare(models, folder, names=names, head=settings.head, warn=context.log)
+    comparison = compare(models, folder, names=names, head=settings.head, by=settings.by, warn=context.log)
     best = comparison.runs[0]
     note = f"best: {best.name}, accuracy {best.accuracy:.1%}"
     return Outcome((PAGE_FILE,), (StageReport("runs compared", PAGE_FILE),), note=note)

@@ -191,6 +191,7 @@ class CompareTable:
 
     models: tuple[str, ...] = ()
     head: Literal["", "label", "votes"] = default_of(compare.compare, "head")
+    by: compare.By = default_of(compare.compare, "by")
 
 
 @dataclass(frozen=True, slots=True)

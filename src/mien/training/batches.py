@@ -65,6 +65,16 @@ class Faces:
             torch.from_numpy(samples.labels),
         )
 
+    def some(self, count: int, *, seed: int) -> Faces:
+        """At most that many of them, drawn by the seed, on the device."""
+        if len(self.images) <= count:
+            return self
+        chosen = np.random.default_rng(seed).choice(len(self.images), count, replace=False)
+        rows = torch.from_numpy(np.sort(chosen))
+        there = rows.to(self.images.device)
+        targets, truth = ({head: each[there] for head, each in part.items()} for part in (self.targets, self.truth))
+        return Faces(self.images[there], targets, truth, self.labels, self.classes[rows])
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:

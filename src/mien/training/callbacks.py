@@ -10,6 +10,9 @@ from mien.training.records import Confusion
 Row = dict[str, float]
 """An epoch's row of the history: learning rate, losses and accuracies."""
 
+EpochFunction = Callable[[Row], object]
+"""A callback that is a function alone: called after each epoch as `Callback.on_epoch`."""
+
 
 class Callback:
     """Base of your own callbacks for `mien.train`: override the methods that you need.
@@ -28,8 +31,9 @@ class Callback:
     def on_step(self, epoch: int, done: int, total: int, images_per_s: float) -> None:
         """Called after each step. epoch: from 0. done, total: images of this epoch."""
 
-    def on_epoch(self, row: Row) -> None:
-        """Called after each epoch and its validation."""
+    def on_epoch(self, row: Row) -> bool | None:
+        """Called after each epoch and its validation. True ends the training: the best epoch is exported."""
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,29 +46,31 @@ class Watcher:
     """
 
     on_step: Callable[[int, int, int, float], None] = lambda *_: None
-    on_epoch: Callable[[Row], None] = lambda *_: None
+    on_epoch: Callable[[Row], object] = lambda *_: None
     on_start: Callable[[Sequence[Row], Sequence[Confusion]], None] = lambda *_: None
     on_validation: Callable[[Sequence[Confusion]], None] = lambda *_: None
     on_asking: Callable[[int, int, float], None] = lambda *_: None
 
-    def with_callbacks(self, callbacks: Sequence[Callback]) -> Watcher:
-        """This one, with users' callbacks after it."""
+    def with_callbacks(self, callbacks: Sequence[Callback | EpochFunction]) -> Watcher:
+        """This one, with users' callbacks after it; any of them may end the training."""
         if not callbacks:
             return self
+        whole = [one for one in callbacks if isinstance(one, Callback)]
+        each_epoch = [one.on_epoch if isinstance(one, Callback) else one for one in callbacks]
 
         def on_step(epoch: int, done: int, total: int, images_per_s: float) -> None:
             self.on_step(epoch, done, total, images_per_s)
-            for callback in callbacks:
+            for callback in whole:
                 callback.on_step(epoch, done, total, images_per_s)
 
-        def on_epoch(row: Row) -> None:
+        def on_epoch(row: Row) -> bool:
             self.on_epoch(row)
-            for callback in callbacks:
-                callback.on_epoch(dict(row))
+            answers = [call(dict(row)) for call in each_epoch]
+            return True in answers
 
         def on_start(history: Sequence[Row], confusions: Sequence[Confusion]) -> None:
             self.on_start(history, confusions)
-            for callback in callbacks:
+            for callback in whole:
                 callback.on_start([dict(row) for row in history])
 
         return Watcher(on_step, on_epoch, on_start, self.on_validation, self.on_asking)

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from mien.training.callbacks import Watcher
 from mien.training.recipe import Recipe
-from mien.training.records import Confusion
+from mien.training.records import TRAIN_PREFIX, Confusion, heads_in
 
 _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 """The bits of a braille character by column and row."""
@@ -109,7 +109,7 @@ class CurvesView:
         return row
 
     def _heads(self) -> list[str]:
-        return [k.removesuffix("_accuracy") for k in self._history[0] if k.endswith("_accuracy")]
+        return heads_in(self._history[0])
 
     def _best(self) -> str:
         """The epoch with the highest mean accuracy over the heads, by which the loop keeps its best weights."""
@@ -128,11 +128,12 @@ class CurvesView:
         heads = self._heads() if self._history else []
 
         def curve(name: str, key: str, colour: str) -> PlotLine:
-            return PlotLine(name, colour, tuple((row["epoch"], row[key]) for row in self._history))
+            return PlotLine(name, colour, tuple((row["epoch"], row.get(key, math.nan)) for row in self._history))
 
         losses = [curve("train", "train_loss", _TRAIN)] if self._history else []
         losses += [curve(_called(h, heads), f"{h}_loss", c) for h, c in zip(heads, _COLOURS, strict=False)]
-        accuracies = [curve(_called(h, heads), f"{h}_accuracy", c) for h, c in zip(heads, _COLOURS, strict=False)]
+        accuracies = [curve("train", f"{TRAIN_PREFIX}{h}_accuracy", _TRAIN) for h in heads[:1]]
+        accuracies += [curve(_called(h, heads), f"{h}_accuracy", c) for h, c in zip(heads, _COLOURS, strict=False)]
         images = [("loss", losses), ("accuracy", accuracies)]
         beside = width >= _SIDE_BY_SIDE
         own_width = (width - 2) // 2 if beside else width

@@ -17,6 +17,7 @@ seed = 1
 [input]
 size = 48
 view = 48
+fit = true
 resolution = 112
 
 [network]
@@ -45,6 +46,11 @@ ema = 0.0
 
 [augment]
 level = "none"
+
+[search]
+"optimizer.learning_rate" = { low = 1e-5, high = 1e-3, log = true }
+"network.dropout" = { low = 0.0, high = 0.5, step = 0.1 }
+"augment.level" = ["none", "low", "mid", "high"]
 """
 """The first step. Whatever the backbone, each step changes only what its row names."""
 

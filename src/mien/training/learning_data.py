@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mien.data.arrays import is_arrays, open_arrays
 from mien.data.dataset import Dataset
-from mien.data.readers import read_dataset, require_split
+from mien.data.readers import open_source, read_dataset, require_split
 from mien.data.samples import Samples
 from mien.errors import DataError, RecipeError
 from mien.training.recipe import Recipe
@@ -92,6 +92,22 @@ def read_splits(
     if recipe.data.subset:
         train = train.take(stratified(train.labels, recipe.data.subset, seed=recipe.seed))
     return train, validation
+
+
+def face_sizes(data: Path | Dataset) -> tuple[tuple[int, int], int]:
+    """The smallest and largest side of the data's images (height or width), and 1 channel if all are grey, else 3.
+
+    Of files that are not mien's own, the first few hundred count.
+    """
+    if isinstance(data, Dataset) or is_arrays(data):
+        shapes = np.asarray((data if isinstance(data, Dataset) else open_arrays(data)).shapes)
+    else:
+        chunks = open_source(data, splits=("train", "validation")).chunks()
+        shapes = np.array([image.shape for image in next((c.images for c in chunks if len(c.images)), [])])
+    if not len(shapes):
+        return (0, 0), 1
+    sides = shapes[:, :2]
+    return (int(sides.min()), int(sides.max())), int(shapes[:, 2].max())
 
 
 def stratified(labels: NDArray[np.int64], count: int, *, seed: int) -> NDArray[np.intp]:

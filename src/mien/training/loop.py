@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mien.errors import DivergedError, RecipeError, TrainingError
+from mien.errors import DivergedError, RecipeError
 from mien.training.augment import augment, blend, central
 from mien.training.averaging import measure_norms, update_average
 from mien.training.batches import Faces, StreamedImages, batches, epoch_order
@@ -27,20 +27,21 @@ from mien.training.checkpoint import TrainingState, load_checkpoint, save_checkp
 from mien.training.devices import has_fast_bf16
 from mien.training.finetune import load_start, parameter_groups, set_learning
 from mien.training.losses import HeadLoss, class_counts, head_loss
-from mien.training.networks import ExpressionNetwork, build_network
+from mien.training.networks import ExpressionNetwork
+from mien.training.own_parts import NO_OWN, OwnLoss, OwnParts
 from mien.training.recipe import Recipe
 from mien.training.recipe_sections import InputSettings
-from mien.training.records import Confusion, Timing, write_records
+from mien.training.records import TRAIN_PREFIX, Confusion, Timing, write_records
 from mien.training.schedule import learning_rate, should_stop
 from mien.training.workers import ALONE, WorkerGroup
 
 CHECKPOINT, BEST, LAST = "checkpoint.safetensors", "best.safetensors", "last.safetensors"
 
+TRAIN_SEEN = 4096
+"""The most training faces on which training accuracy is measured."""
+
 _DROPOUT, _ORDER, _AUGMENT, _NORMS = range(4)
 """The uses of randomness in an epoch; each has its own seed."""
-
-Augmentation = Callable[[Tensor], Tensor]
-"""A user's own change of a batch, float32 (N, C, H, W) of range 0-255, after the recipe's; keeps the shape."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,18 +50,22 @@ class _Job:
 
     recipe: Recipe
     train: Faces
-    losses: dict[str, HeadLoss]
+    losses: dict[str, HeadLoss | OwnLoss]
     steps: int
     size: int
     out: Path
     workers: WorkerGroup
     watcher: Watcher
-    augment: Augmentation | None
+    own: OwnParts
+    seen: Faces
+    """As many of the training faces as are validated on: what they are called, unaugmented, is training accuracy."""
 
 
-def network_on(recipe: Recipe, heads: dict[str, int], device: torch.device) -> ExpressionNetwork:
-    """The recipe's network with fresh, seeded weights, on a device."""
-    network = build_network(recipe.network, recipe.input, heads, seed=recipe.seed)
+def network_on(
+    recipe: Recipe, heads: dict[str, int], device: torch.device, own: OwnParts = NO_OWN
+) -> ExpressionNetwork:
+    """The recipe's network, or the caller's own, with fresh, seeded weights, on a device."""
+    network = own.build(recipe, heads)
     return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
@@ -75,7 +80,7 @@ def fit(
     watcher: Watcher,
     workers: WorkerGroup = ALONE,
     stop_after: int = 0,
-    own_augment: Augmentation | None = None,
+    own: OwnParts = NO_OWN,
 ) -> list[dict[str, float]]:
     """Trains and leaves checkpoint, records, best and last weights in `out`; returns the history, a row per epoch.
 
@@ -87,15 +92,14 @@ def fit(
     settings = recipe.optimizer
     if settings.batch_size % workers.count:
         raise RecipeError(f"optimizer.batch_size is {settings.batch_size}; {workers.count} workers can't share it")
-    losses = {
-        head: head_loss(recipe.loss, head, share, class_counts(train.targets[head], train.truth[head]))
-        for head, share in weights.items()
-    }
+    losses = {head: _loss(recipe, train, head, share, own) for head, share in weights.items()}
     size = settings.batch_size * settings.accumulate
-    job = _Job(recipe, train, losses, max(1, len(train.images) // size), size, out, workers, watcher, own_augment)
+    seen = train.some(min(len(validation.images), TRAIN_SEEN), seed=recipe.seed)
+    job = _Job(recipe, train, losses, max(1, len(train.images) // size), size, out, workers, watcher, own, seen)
     state = _start(job, resume=resume)
     watcher.on_start(tuple(state.history), tuple(state.confusions))
-    while state.epoch < settings.epochs and not should_stop(settings, _scores(state.history, weights)):
+    ended = state.epoch > 0 and (out / LAST).exists()
+    while not ended and state.epoch < settings.epochs and not should_stop(settings, _scores(state.history, weights)):
         if 0 < stop_after <= state.epoch:
             return state.history
         started = time.perf_counter()
@@ -103,6 +107,8 @@ def fit(
         row = {"epoch": float(state.epoch + 1), "learning_rate": _rate(job, state), "train_loss": loss}
         logits = _shared_logits(recipe, state.ema, validation, workers)
         row |= _measure(logits, validation)
+        on_seen = _measure(_shared_logits(recipe, state.ema, job.seen, workers), job.seen)
+        row |= {f"{TRAIN_PREFIX}{name}": value for name, value in on_seen.items()}
         if not all(math.isfinite(row[f"{head}_loss"]) for head in weights):
             raise _diverged(job, state, "on validation after")
         state.epoch += 1
@@ -118,7 +124,7 @@ def fit(
             save_checkpoint(state, out / CHECKPOINT)
             write_records(out, state.history, state.confusions, timing, seconds=time.perf_counter() - started)
         watcher.on_validation(confusions)
-        watcher.on_epoch(row)
+        ended = workers.any(watcher.on_epoch(row) is True)
     if workers.is_first:
         save_weights(state.ema, out / LAST)
     return state.history
@@ -128,7 +134,7 @@ def _start(job: _Job, *, resume: bool) -> TrainingState:
     """The state of the run in the job's folder, or that of a new one."""
     recipe, checkpoint = job.recipe, job.out / CHECKPOINT
     heads = {head: target.shape[1] for head, target in job.train.targets.items()}
-    network = network_on(recipe, heads, job.train.images.device)
+    network = network_on(recipe, heads, job.train.images.device, job.own)
     going_on = resume and checkpoint.exists()
     if not going_on:
         load_start(network, recipe, job.train)
@@ -137,6 +143,12 @@ def _start(job: _Job, *, resume: bool) -> TrainingState:
     if going_on:
         load_checkpoint(state, checkpoint)
     return state
+
+
+def _loss(recipe: Recipe, train: Faces, head: str, share: float, own: OwnParts) -> HeadLoss | OwnLoss:
+    if own.loss is not None:
+        return OwnLoss(share, own.loss)
+    return head_loss(recipe.loss, head, share, class_counts(train.targets[head], train.truth[head]))
 
 
 def _optimizer(network: ExpressionNetwork, recipe: Recipe) -> torch.optim.Optimizer:
@@ -164,23 +176,28 @@ def _scores(history: list[dict[str, float]], heads: dict[str, float]) -> list[fl
 def _train_epoch(job: _Job, state: TrainingState) -> tuple[float, Timing]:
     """All steps of an epoch; the mean loss, and where the time went."""
     recipe, settings, rank = job.recipe, job.recipe.optimizer, job.workers.rank
-    torch.manual_seed(_seed(job, state, _DROPOUT))
-    generator = torch.Generator().manual_seed(_seed(job, state, _ORDER, shared=True))
-    order = epoch_order(job.train, recipe.data.sampling, generator)
+    seed = _seed(job, state, _ORDER, shared=True)
+    generator = torch.Generator().manual_seed(seed)
+    if job.own.sampler is None:
+        order = epoch_order(job.train, recipe.data.sampling, generator)
+    else:
+        job.own.seed(seed)
+        order = job.own.order(job.train.classes, job.steps * job.size)
+    job.own.seed(_seed(job, state, _DROPOUT))
     # Each worker takes every `count`-th face of a step, so that the step has the faces of a run without workers.
     own = order[: job.steps * job.size].view(job.steps, -1)[:, rank :: job.workers.count]
     generator.manual_seed(_seed(job, state, _AUGMENT))
     moving = set_learning(state.network, recipe.finetune, state.epoch)
-    blended = (recipe.augment.mixup > 0 or recipe.augment.cutmix > 0) and (
-        state.epoch < settings.epochs * (1 - recipe.augment.off_for_last)
+    blended = (
+        job.own.augment is None
+        and (recipe.augment.mixup > 0 or recipe.augment.cutmix > 0)
+        and (state.epoch < settings.epochs * (1 - recipe.augment.off_for_last))
     )
     total = loading = augmenting = 0.0
     started = time.perf_counter()
     for step, batch in enumerate(batches(job.train, own)):
         began = time.perf_counter()
         views, targets = _views(job, batch.images, generator), batch.targets
-        if job.augment is not None:
-            views = _own_views(job.augment, views)
         if blended:
             views, targets = blend(views, targets, recipe.augment, generator)
         augmenting += time.perf_counter() - began
@@ -215,16 +232,12 @@ def _seed(job: _Job, state: TrainingState, use: int, *, shared: bool = False) ->
 
 
 def _views(job: _Job, images: Tensor, generator: torch.Generator) -> Tensor:
-    views = augment(images, job.recipe.augment, view=job.recipe.input.view, generator=generator)
+    view = job.recipe.input.view
+    if job.own.augment is not None:
+        views = job.own.views(images, view)
+    else:
+        views = augment(images, job.recipe.augment, view=view, generator=generator)
     return views.contiguous(memory_format=torch.channels_last)
-
-
-def _own_views(augment: Augmentation, views: Tensor) -> Tensor:
-    changed = augment(views)
-    if not isinstance(changed, Tensor) or changed.shape != views.shape:
-        got = f"shape {tuple(changed.shape)}" if isinstance(changed, Tensor) else type(changed).__name__
-        raise TrainingError(f"augment: returned {got}; expected a tensor of shape {tuple(views.shape)}")
-    return changed.to(views.dtype)
 
 
 def _norm_views(job: _Job, order: Tensor, generator: torch.Generator) -> Iterator[Tensor]:

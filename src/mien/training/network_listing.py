@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from mien.errors import MissingExtraError
+from mien.errors import MissingExtraError, TrainingError
 from mien.training.network_table import NETWORKS, row_of
 from mien.training.recipe import network_settings
 from mien.training.recipe_sections import InputSettings
@@ -20,7 +20,7 @@ LABELS = 7
 class ListedNetwork:
     """A row of the table, measured at its own input. size: side of the faces in pixels. settings: keys of [network].
 
-    parameters, macs (multiply-adds for one face) and stages are None where a package that they need is not installed.
+    parameters, macs (multiply-adds for one face) and stages are None where a package is missing or broken.
     """
 
     name: str
@@ -55,7 +55,8 @@ class ListedNetwork:
 def list_networks(name: str = "") -> tuple[ListedNetwork, ...]:
     """All networks of the table, or the one of that name, which may also be `timm:NAME`.
 
-    Raises RecipeError for a name that is not known, and MissingExtraError for `timm:NAME` without timm.
+    Raises RecipeError for a name that is not known, and for `timm:NAME` MissingExtraError without timm, or
+    TrainingError if timm can't be imported.
     """
     return tuple(_listed(each) for each in ((name,) if name else NETWORKS))
 
@@ -71,7 +72,7 @@ def _listed(name: str) -> ListedNetwork:
 
         cost = network_cost(settings, InputSettings(row.size, row.size, row.channels), {"label": LABELS})  # type: ignore[arg-type]
         parameters, macs, stages = cost.parameters, cost.macs, cost.stages
-    except MissingExtraError:
+    except (MissingExtraError, TrainingError):  # the latter where packages do not fit together
         if name not in NETWORKS:
             raise
     return ListedNetwork(

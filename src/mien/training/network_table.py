@@ -8,6 +8,9 @@ from typing import Any
 TIMM = "timm:"
 """The prefix of timm's names: `timm:vgg16`."""
 
+OWN = "own:"
+"""The prefix of a module's name that was given to `mien.train`."""
+
 
 @dataclass(frozen=True, slots=True)
 class NetworkRow:
@@ -190,6 +193,8 @@ NETWORKS: dict[str, NetworkRow] = {
 
 def row_of(kind: str) -> NetworkRow:
     """The row of a network by the name that a recipe gives it (`network.kind`), which must be a known one."""
+    if kind.startswith(OWN):
+        return NetworkRow("own:OwnTrunk", "a module that was given to mien.train", "the caller")
     if kind.startswith(TIMM):
         return NetworkRow("timm_backbones:TimmTrunk", "a network of the package timm", "timm", size=224, channels=3)
     return NETWORKS[kind]

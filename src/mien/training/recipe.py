@@ -142,10 +142,10 @@ def load_recipe(
         RecipeError: The recipe is not found or not TOML, or has unknown keys or impossible values.
     """
     overrides = tuple(overrides)
-    own = with_overrides(recipe_table(name_or_path), defaults)
+    own = with_overrides(recipe_table(name_or_path), _with_fit_off(defaults))
     usual = OptimizerSettings()
     table = fit_to_epochs(
-        with_overrides(own, overrides),
+        with_overrides(own, _with_fit_off(overrides)),
         own,
         given_keys(overrides),
         epochs=usual.epochs,
@@ -158,6 +158,13 @@ def load_recipe(
         raise _at_its_file(error, name_or_path) from error
 
 
+def _with_fit_off(overrides: Iterable[str]) -> tuple[str, ...]:
+    """The overrides; one that sets the size of the faces also keeps it from being fitted to the data."""
+    given = tuple(overrides)
+    keys = given_keys(given)
+    return (*given, "input.fit=false") if "input.size" in keys and "input.fit" not in keys else given
+
+
 def recipe_table(name_or_path: str) -> dict[str, Any]:
     """A recipe as a parsed TOML table with its name, on top of those that it extends; values are not checked.
 
@@ -165,6 +172,9 @@ def recipe_table(name_or_path: str) -> dict[str, Any]:
     """
     table: dict[str, Any] = {}
     for _, own in reversed(_chain(name_or_path)):
+        sizes = own.get("input")
+        if isinstance(sizes, dict) and "size" in sizes:  # what names a size means it
+            table = _merged(table, {"input": {"fit": False}})
         table = _merged(table, own)
     table.setdefault("name", Path(name_or_path).stem)
     return table

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from mien.config import check_ranges, within
-from mien.training.network_table import NETWORKS, TIMM
+from mien.training.network_table import NETWORKS, OWN, TIMM
 
 
 def check(condition: bool, message: str) -> None:
@@ -23,6 +23,8 @@ class InputSettings:
     `resolution`: what the view is enlarged to before a network that was made for larger images; 0 leaves it.
     `test_view`: the central pixels outside training, enlarged by the same factor; 0 for `view`. More of the face than
     in training is better for some networks (FixRes, Touvron et al. 2019, arXiv:1906.06423).
+    `fit`: take the size and the colours of the data, where all their faces are alike; size, view and channels are then
+    for others. Whoever sets `size` turns it off.
     """
 
     size: Annotated[int, within(16, 512)] = 48
@@ -31,6 +33,7 @@ class InputSettings:
     resolution: int = 0
     test_view: int = 0
     least_contrast: Annotated[float, within(0, 127)] = 0.0
+    fit: bool = False
 
     @property
     def enlarged(self) -> int:
@@ -90,7 +93,7 @@ class NetworkSettings:
 
     def __post_init__(self) -> None:
         check_ranges(self)
-        known = self.kind in NETWORKS or self.kind.startswith(TIMM)
+        known = self.kind in NETWORKS or self.kind.startswith((TIMM, OWN))
         near = difflib.get_close_matches(self.kind, NETWORKS, n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"see `mien networks`, or {TIMM}NAME"
         check(known, f"kind is '{self.kind}', no network that is known; {hint}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -11,6 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.files import cannot_write, write_text
+
+TRAIN_PREFIX = "train_"
+"""Before a figure of validation, as `label_accuracy`, it is that of as many training faces, unaugmented."""
 
 HISTORY, TIMING, CONFUSIONS = "history.csv", "timing.csv", "confusions.json"
 
@@ -43,6 +46,12 @@ class Timing:
     augment_s: float
 
 
+def heads_in(row: Mapping[str, float]) -> list[str]:
+    """The heads whose figures are in a row of the history."""
+    end = "_accuracy"
+    return [k.removesuffix(end) for k in row if k.endswith(end) and not k.startswith(TRAIN_PREFIX)]
+
+
 def write_records(
     out: Path,
     history: Sequence[dict[str, float]],
@@ -56,7 +65,8 @@ def write_records(
     seconds: the duration of the whole epoch, with validation and checkpoint; shares are of the time of its steps. Times
     are in a separate file, so that the histories of equal runs are equal.
     """
-    lines = [",".join(history[0]), *(",".join(map(repr, row.values())) for row in history)]
+    names = list(history[-1])  # an epoch that an older mien trained may lack some
+    lines = [",".join(names), *(",".join(repr(row[name]) if name in row else "" for name in names) for row in history)]
     write_text(out / HISTORY, "\n".join(lines) + "\n")
     write_text(out / CONFUSIONS, "[\n" + ",\n".join(json.dumps(asdict(one)) for one in confusions) + "\n]\n")
     try:

@@ -40,13 +40,14 @@ from mien.training.distill import with_teachers
 from mien.training.export import write_model_file
 from mien.training.folder_lock import hold
 from mien.training.interpolate import interpolate_with_start
-from mien.training.learning_data import Split, read_splits
-from mien.training.loop import BEST, CHECKPOINT, LAST, Augmentation, fit, network_on, predict_logits
+from mien.training.learning_data import Split, face_sizes, read_splits
+from mien.training.loop import BEST, CHECKPOINT, LAST, TRAIN_SEEN, fit, network_on, predict_logits
 from mien.training.networks import ExpressionNetwork, count_parameters
+from mien.training.own_parts import NO_OWN, OwnParts
 from mien.training.plots import plot_curves
 from mien.training.recipe import Recipe, load_recipe, same_training
 from mien.training.run_page import write_run_page
-from mien.training.small_sets import fit_lines, fit_to_faces
+from mien.training.small_sets import fit_lines, fit_to_faces, fit_to_size
 from mien.training.targets import HeadTargets, head_targets, training_mixes
 from mien.training.trackers import TrackedRun, check_trackers, tracked
 from mien.training.workers import WorkerGroup, joined
@@ -55,6 +56,8 @@ from mien.version import __version__
 USED, ASKED = "recipe.toml", "asked.toml"
 """The recipe as used; and as given, if it was fitted to few faces."""
 
+ENVIRONMENT = "environment.json"
+
 INTERPOLATED = "interpolated.safetensors"
 
 LOCK = ".training.lock"
@@ -62,9 +65,6 @@ LOCK = ".training.lock"
 
 TAUGHT = "teachers"
 """The folder with each teacher's predictions for the training faces, kept for resumed runs."""
-
-_TRAIN_SEEN = 4096
-"""The most training faces on which training accuracy is measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +76,14 @@ class Run:
         recipe: The recipe as used, fitted to the data.
         history: A row per epoch: learning rate, losses and accuracies.
         models: The model files, one per head; empty after a pause.
+        own: The parts that `train` was given in place of the recipe's.
     """
 
     folder: Path
     recipe: Recipe
     history: list[dict[str, float]]
     models: tuple[Path, ...]
+    own: OwnParts = NO_OWN
 
     def __repr__(self) -> str:
         models = ", ".join(path.name for path in self.models) or "paused"
@@ -105,7 +107,7 @@ class Run:
         place = self.folder / (INTERPOLATED if (self.folder / INTERPOLATED).is_file() else BEST)
         if not place.is_file():
             raise TrainingError(f"{self.folder}: no epoch is finished yet; resume the run")
-        network = network_on(self.recipe, head_sizes(place), torch.device("cpu"))
+        network = network_on(self.recipe, head_sizes(place), torch.device("cpu"), self.own)
         load_weights(network, place)
         return network.eval()
 
@@ -121,6 +123,7 @@ class _Lesson:
     validation: Split
     targets: tuple[HeadTargets, ...]
     held: tuple[HeadTargets, ...]
+    own: OwnParts
 
 
 def train_run(
@@ -135,7 +138,7 @@ def train_run(
     trackers: Sequence[str] = (),
     device: torch.device | None = None,
     watcher: Watcher | None = None,
-    augment: Augmentation | None = None,
+    own: OwnParts = NO_OWN,
     warn: Callable[[str], None] = log_warning,
 ) -> Run:
     """Trains `recipe` on the training split of `data`, selects and calibrates on its validation split.
@@ -145,22 +148,22 @@ def train_run(
     Raises DataError, RecipeError, OutputError, TrainingError; MissingExtraError for a tracker that is not installed.
     """
     check_trackers(trackers)
-    device = device or pick_device()
-    _check_folder(recipe, out, resume)
+    device, recipe = device or pick_device(), own.in_recipe(recipe)
+    _check_folder(recipe, own, out, resume)
     with ExitStack() as held:
         with joined(device) as workers:
             if not workers.is_first:
                 watcher, warn, trackers = None, _ignore, ()
             watcher = watcher or Watcher()
-            lesson = _read_lesson(recipe, data, out, workers.count, stream=stream, given=given, warn=warn)
+            lesson = _read_lesson(recipe, own, data, out, workers.count, stream=stream, given=given, warn=warn)
             if workers.is_first:
                 make_folder(out)
                 held.enter_context(_sole_trainer(out))
             lesson = _taught(lesson, out, workers, watcher, warn)
-            about = environment(device) | {"workers": workers.count}
+            about = environment(device) | {"workers": workers.count} | ({"own": own.names()} if own.names() else {})
             if workers.is_first:
                 _write_recipes(lesson.asked, lesson.recipe, out)
-                write_text(out / "environment.json", json.dumps(about, indent=2) + "\n")
+                write_text(out / ENVIRONMENT, json.dumps(about, indent=2) + "\n")
             faces = Faces.on(device, lesson.train, lesson.targets)
             validation_faces = Faces.on(device, lesson.validation, lesson.held)
             with tracked(trackers, TrackedRun(lesson.recipe, out, about), watcher, warn=warn) as watching:
@@ -174,15 +177,16 @@ def train_run(
                     watcher=watching,
                     workers=workers,
                     stop_after=stop_after,
-                    own_augment=augment,
+                    own=own,
                 )
         if not workers.is_first or not (out / LAST).exists():
-            return Run(out, lesson.recipe, history, ())
+            return Run(out, lesson.recipe, history, (), own)
         return _finished(lesson, out, history, faces, validation_faces)
 
 
 def _read_lesson(
     asked: Recipe,
+    own: OwnParts,
     data: Path | Dataset,
     out: Path,
     workers: int,
@@ -193,13 +197,14 @@ def _read_lesson(
 ) -> _Lesson:
     """Reads both splits, checks their classes, and fits the recipe to the number of faces."""
     name = data.name if isinstance(data, Dataset) else str(data)
-    train, validation = read_splits(asked, data, stream=stream, warn=warn)
+    sized, lines = fit_to_size(asked, *face_sizes(data))
+    train, validation = read_splits(sized, data, stream=stream, warn=warn)
     targets = head_targets(train, asked.targets, source=name)
     held = head_targets(validation, asked.targets, source=name)
-    recipe = _fitted(asked, out, len(train), workers, given)
-    for line in (*check_classes(targets, held, name), *fit_lines(asked, recipe, len(train))):
+    recipe = _fitted(sized, out, len(train), workers, given)
+    for line in (*lines, *check_classes(targets, held, name), *fit_lines(sized, recipe, len(train))):
         warn(line)
-    return _Lesson(asked, recipe, Path(name).resolve().name, train, validation, targets, held)
+    return _Lesson(asked, recipe, Path(name).resolve().name, train, validation, targets, held, own)
 
 
 def _taught(lesson: _Lesson, out: Path, workers: WorkerGroup, watcher: Watcher, warn: Callable[[str], None]) -> _Lesson:
@@ -218,10 +223,10 @@ def _finished(lesson: _Lesson, out: Path, history: list[dict[str, float]], faces
     plot_curves(history, out / "curves.png", title=recipe.name)
     about = f"{lesson.name}: {len(lesson.train)} faces to train on, {len(lesson.validation)} to validate"
     mixes = training_mixes(lesson.train, recipe.targets, source=lesson.name)
-    models = _export_heads(recipe, out, about, lesson.validation, faces, validation, lesson.held, mixes)
+    models = _export_heads(lesson, out, about, faces, validation, mixes)
     if models:
         write_run_page(recipe, out, lesson.validation.images)
-    return Run(out, recipe, history, models)
+    return Run(out, recipe, history, models, lesson.own)
 
 
 @contextmanager
@@ -248,7 +253,7 @@ def _is_finished(recipe: Recipe, out: Path) -> bool:
     return done >= recipe.optimizer.epochs or (done > 0 and (out / LAST).exists())
 
 
-def _check_folder(recipe: Recipe, out: Path, resume: bool) -> None:
+def _check_folder(recipe: Recipe, own: OwnParts, out: Path, resume: bool) -> None:
     if not (out / CHECKPOINT).exists():
         return
     if not resume:
@@ -258,6 +263,9 @@ def _check_folder(recipe: Recipe, out: Path, resume: bool) -> None:
         old = dict(flat_items(asdict(before)))
         changed = [f"{k} = {toml_value(v)}" for k, v in flat_items(asdict(recipe)) if v is not None and v != old[k]]
         raise TrainingError(f"{out}: holds a run of another recipe (now: {'; '.join(changed[:3])}); give another --out")
+    parts = json.loads((out / ENVIRONMENT).read_text("utf-8")).get("own", {}) if (out / ENVIRONMENT).exists() else {}
+    if parts != own.names():
+        raise TrainingError(f"{out}: holds a run with other own parts ({parts or 'none'}); resume it with the same")
 
 
 def asked_recipe(run: Path) -> Recipe:
@@ -297,17 +305,11 @@ def environment(device: torch.device) -> dict[str, object]:
 
 
 def _export_heads(
-    recipe: Recipe,
-    out: Path,
-    data: str,
-    validation: Split,
-    train_faces: Faces,
-    faces: Faces,
-    targets: tuple[HeadTargets, ...],
-    mixes: Mapping[str, tuple[float, ...]],
+    lesson: _Lesson, out: Path, data: str, train_faces: Faces, faces: Faces, mixes: Mapping[str, tuple[float, ...]]
 ) -> tuple[Path, ...]:
     """Fits each head's temperature on validation and writes its model file, and the predictions for validation."""
-    network = network_on(recipe, {t.head: len(t.labels) for t in targets}, faces.images.device)
+    recipe, validation, targets = lesson.recipe, lesson.validation, lesson.held
+    network = network_on(recipe, {t.head: len(t.labels) for t in targets}, faces.images.device, lesson.own)
     load_weights(network, out / BEST)
     share = 1.0
     if recipe.network.interpolate:
@@ -368,11 +370,8 @@ def _train_hits(
     recipe: Recipe, network: ExpressionNetwork, faces: Faces, validation_n: int
 ) -> dict[str, tuple[int, int]]:
     """Each head's right answers, and of how many, on as many training faces as there are to validate, unaugmented."""
-    count = min(len(faces.images), validation_n, _TRAIN_SEEN)
-    chosen = np.random.default_rng(recipe.seed).choice(len(faces.images), count, replace=False)
-    rows = torch.from_numpy(np.sort(chosen)).to(faces.images.device)
-    hits = {}
-    for head, logits in predict_logits(recipe, network, faces.images[rows]).items():
-        truth = faces.truth[head][rows]
+    seen, hits = faces.some(min(validation_n, TRAIN_SEEN), seed=recipe.seed), {}
+    for head, logits in predict_logits(recipe, network, seen.images).items():
+        truth = seen.truth[head]
         hits[head] = (int((logits.argmax(1) == truth).sum()), int((truth >= 0).sum()))
     return hits

@@ -6,13 +6,16 @@ A value that the user set stays as it is; where it can't hold, the training is r
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from mien.errors import RecipeError
 
 if TYPE_CHECKING:
     from mien.training.recipe import Recipe
+
+_MOST_FIT = 224
+"""The largest side of faces that a recipe takes over from the data."""
 
 _MIN_BATCH = 2
 """Faces that each process needs in a batch: batch norm has no spread of a single one."""
@@ -57,6 +60,28 @@ def fit_to_faces(recipe: Recipe, faces: int, *, workers: int = 1, given: Collect
     if batch * accumulate > faces:
         raise RecipeError(_too_many(batch, accumulate, faces, workers))
     return replace(recipe, optimizer=replace(settings, batch_size=batch, accumulate=accumulate))
+
+
+def fit_to_size(recipe: Recipe, sizes: tuple[int, int], channels: int) -> tuple[Recipe, list[str]]:
+    """The recipe with the size and colours of the data, if it wants them (`input.fit`), and a line for what changed.
+
+    sizes: the smallest and the largest side of the faces, pixels. channels: 1 if all faces are grey. A recipe that
+    keeps its size stays as it is; a line says if faces are shrunk.
+    """
+    input, (least, side) = recipe.input, sizes
+    if not input.fit or least != side:
+        keep = f"--set input.size={side} --set input.view={side - side // 12} keeps them"
+        return recipe, [f"faces of up to {side} pixels are shrunk to {input.size}; {keep}"] if side > input.size else []
+    size = max(16, min(side, _MOST_FIT))
+    view = max(16, round(size * input.view / input.size))
+    resolution = 0 if input.resolution <= view else input.resolution
+    channels = 3 if max(channels, input.channels) == 3 else 1
+    fitted = replace(input, size=size, view=view, channels=channels, resolution=resolution)  # type: ignore[arg-type]
+    before, after = asdict(input), asdict(fitted)
+    changes = [f"{name} {before[name]} -> {after[name]}" for name in before if before[name] != after[name]]
+    if not changes:
+        return recipe, []
+    return replace(recipe, input=fitted), [f"input.{', '.join(changes)}: the data's faces have {side} pixels"]
 
 
 def _too_many(batch: int, accumulate: int, faces: int, workers: int) -> str:

@@ -1,4 +1,4 @@
-"""Sends the figures of a run to training trackers: TensorBoard and MLflow (the extra [tracking]).
+"""Sends the figures of a run to training trackers: TensorBoard, MLflow and W&B (the extra [tracking]).
 
 A tracker is called once per epoch. When a run resumes, it writes what it lacks. It never ends a run: if it fails, it
 warns once, and training continues without it.
@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mien.config import flat_items, to_toml
 from mien.errors import MissingExtraError, TrainingError
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
     from torch.utils.tensorboard import SummaryWriter
 
-TENSORBOARD, MLFLOW_DATABASE, MLFLOW_RUN = "tensorboard", "mlflow.db", "mlflow.json"
+TENSORBOARD, MLFLOW_DATABASE, MLFLOW_RUN, WANDB_RUN = "tensorboard", "mlflow.db", "mlflow.json", "wandb.json"
 """What they leave in the run folder."""
 
-_NEEDS = {"tensorboard": ("tensorboard",), "mlflow": ("mlflow", "sqlalchemy", "alembic")}
+_NEEDS = {"tensorboard": ("tensorboard",), "mlflow": ("mlflow", "sqlalchemy", "alembic"), "wandb": ("wandb",)}
 TRACKERS = tuple(_NEEDS)
 
 
@@ -88,7 +88,9 @@ def tracked(
     warn: receives one line for each tracker that failed. Raises what `check_trackers` raises.
     """
     check_trackers(names)
-    kinds: dict[str, Callable[[TrackedRun], RunTracker]] = {"tensorboard": TensorBoard, "mlflow": Mlflow}
+    kinds: dict[str, Callable[[TrackedRun], RunTracker]] = {
+        "tensorboard": TensorBoard, "mlflow": Mlflow, "wandb": WeightsAndBiases,
+    }  # fmt: skip
     open_now = {name: kinds[name](run) for name in dict.fromkeys(names)}
 
     def tell(report: Callable[[RunTracker], None]) -> None:
@@ -106,9 +108,10 @@ def tracked(
         watcher.on_start(history, confusions)
         tell(lambda tracker: tracker.begin(history))
 
-    def on_epoch(row: dict[str, float]) -> None:
-        watcher.on_epoch(row)
+    def on_epoch(row: dict[str, float]) -> object:
+        ends = watcher.on_epoch(row)
         tell(lambda tracker: tracker.add(row))
+        return ends
 
     status = "FAILED"
     try:
@@ -249,6 +252,60 @@ class Mlflow:
         self._client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
         write_text(self._run.folder / MLFLOW_RUN, json.dumps({"tracking_uri": uri, "run_id": run_id}) + "\n")
         return run_id
+
+
+class WeightsAndBiases:
+    """A run of Weights & Biases, whose files are in RUN/wandb; RUN/wandb.json remembers which run it is.
+
+    It is offline (`wandb sync RUN/wandb/offline-run-*` sends it) unless WANDB_API_KEY or WANDB_MODE is set. The project
+    is WANDB_PROJECT, else `mien`.
+    """
+
+    def __init__(self, run: TrackedRun) -> None:
+        self._run, self._place = run, run.folder / WANDB_RUN
+        self._open: Any = None
+        self._id = ""
+
+    def begin(self, history: Sequence[Mapping[str, float]]) -> None:
+        """Resumes the earlier run if it belongs to this training; otherwise begins one."""
+        import wandb
+
+        self._id, last = self._known(history)
+        mode: Any = os.environ.get("WANDB_MODE") or ("online" if os.environ.get("WANDB_API_KEY") else "offline")
+        self._open = wandb.init(
+            project=os.environ.get("WANDB_PROJECT") or "mien",
+            name=self._run.folder.name,
+            id=self._id or None,
+            resume="allow",
+            dir=str(self._run.folder),
+            mode=mode,
+            config={**self._run.parameters(), **self._run.tags()},
+            notes=self._run.recipe.description,
+            settings=wandb.Settings(silent=True, console="off"),
+        )
+        self._id = str(self._open.id)
+        for row in history:
+            if _epoch(row) > last:
+                self.add(row)
+
+    def add(self, row: Mapping[str, float]) -> None:
+        """Writes a row as the step of its epoch."""
+        self._open.log(_figures(row), step=_epoch(row))
+        write_text(self._place, json.dumps({"run_id": self._id, "epoch": _epoch(row)}) + "\n")
+
+    def end(self, status: str) -> None:
+        """Closes the run."""
+        if self._open is not None:
+            self._open.finish(exit_code=0 if status == "FINISHED" else 1)
+
+    def _known(self, history: Sequence[Mapping[str, float]]) -> tuple[str, int]:
+        """The earlier run's id and last epoch; '' and 0 where there is none, or one of a run that was restarted."""
+        try:
+            about = json.loads(self._place.read_text("utf-8"))
+            found = str(about["run_id"]), int(about["epoch"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return "", 0
+        return found if found[1] in _epochs(history) else ("", 0)
 
 
 def _epoch(row: Mapping[str, float]) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,15 +13,15 @@ from mien.errors import RecipeError
 from mien.reporting import log_warning
 from mien.training.class_checks import check_classes
 from mien.training.installed import require_training
-from mien.training.learning_data import read_splits
+from mien.training.learning_data import face_sizes, read_splits
 from mien.training.recipe import Recipe, load_recipe
-from mien.training.small_sets import fit_lines, fit_to_faces, given_keys
+from mien.training.small_sets import fit_lines, fit_to_faces, fit_to_size, given_keys
 from mien.training.targets import head_targets
 
 if TYPE_CHECKING:
     import torch
 
-    from mien.training.callbacks import Callback, Watcher
+    from mien.training.callbacks import Callback, EpochFunction, Watcher
     from mien.training.run import Run
     from mien.training.tune import TuneWatcher
     from mien.training.tuned import Tuned
@@ -39,8 +39,11 @@ def train(
     threads: int = 0,
     log: Sequence[str] = (),
     given: Collection[str] = (),
-    augment: Callable[[torch.Tensor], torch.Tensor] | None = None,
-    callbacks: Sequence[Callback] = (),
+    network: torch.nn.Module | Callable[[], torch.nn.Module] | Mapping[str, Any] | None = None,
+    augment: Callable[[torch.Tensor], torch.Tensor] | Mapping[str, Any] | None = None,
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | Mapping[str, Any] | None = None,
+    sampler: Iterable[int] | Callable[[torch.Tensor], Iterable[int]] | None = None,
+    callbacks: Sequence[Callback | EpochFunction] = (),
     progress: Watcher | None = None,
     warn: Callable[[str], None] = log_warning,
     **settings: Any,
@@ -58,12 +61,20 @@ def train(
         stream: Leave the faces on disk, for data that `mien data import` wrote.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or a torch.device.
         threads: CPU threads; 0 keeps PyTorch's choice.
-        log: `tensorboard`, `mlflow` or both.
+        log: Any of `tensorboard`, `mlflow` and `wandb`.
         given: Keys of a `Recipe` that the user set. They are not fitted to small data sets.
-        augment: Changes each training batch after the recipe's own augmentation: float32 (N, C, H, W) of range 0-255,
-            on the run's device, to the same shape. Its randomness is its own: a resumed run then differs from one
-            that was not stopped.
-        callbacks: Called as the run proceeds; see `Callback`.
+        network: Your own module in place of the recipe's network, or a class or function that makes one and so begins
+            with seeded weights. It turns float32 (N, C, V, V) of about -2 to 2 into features (N, F) or maps
+            (N, F, H, W); the recipe's dropout and a linear layer for each head follow. Or settings of [network].
+        augment: Your own augmentation in place of the recipe's, as torchvision.transforms.v2: uint8 (N, C, S, S) on
+            the run's device to the same shape, or to (N, C, V, V), of range 0-255. What it draws from PyTorch, NumPy or
+            `random` is seeded for each epoch. Or settings of [augment].
+        loss: Your own loss in place of the recipe's: logits float32 (N, K) and target shares float32 (N, K), as
+            torch.nn.CrossEntropyLoss takes them, to their mean or to one value for each face (N,). Or settings of
+            [loss].
+        sampler: The order of the training faces in an epoch: a torch.utils.data.Sampler of indices, or a function that
+            makes one from their labels int64 (N,).
+        callbacks: `Callback` objects, or functions that receive each epoch's row. `True` from either ends the training.
         progress: Functions that a progress display passes in.
         warn: Called with each warning, one line. The default logs to the logger `mien`.
         **settings: Changes to the recipe: `seed=3`, or a section with some of its keys, `optimizer={"epochs": 5}`.
@@ -87,8 +98,13 @@ def train(
     require_training("training")
     from mien.training.callbacks import Watcher
     from mien.training.devices import pick_device
+    from mien.training.own_parts import OwnParts
     from mien.training.run import train_run
 
+    given_parts = {"network": network, "augment": augment, "loss": loss}
+    settings |= {name: part for name, part in given_parts.items() if isinstance(part, Mapping)}
+    own_parts: dict[str, Any] = {name: part for name, part in given_parts.items() if not isinstance(part, Mapping)}
+    own = OwnParts(sampler=sampler, **own_parts)
     if not isinstance(recipe, Recipe):
         changes = [f"{key}={toml_value(value)}" for key, value in flat_items(settings)]
         recipe, given = load_recipe(str(recipe), changes, warn=warn), [*given, *given_keys(changes)]
@@ -105,7 +121,7 @@ def train(
         trackers=log,
         device=pick_device(device, threads=threads) if isinstance(device, str) else device,
         watcher=(progress or Watcher()).with_callbacks(callbacks),
-        augment=augment,
+        own=own,
         warn=warn,
     )
 
@@ -195,11 +211,12 @@ def check_training(
     warn: Callable[[str], None] = log_warning,
 ) -> Preparation:
     """Checks a recipe and its data without training, and without PyTorch. Raises DataError, RecipeError."""
+    recipe, lines = fit_to_size(recipe, *face_sizes(data))
     train_split, validation_split = read_splits(recipe, data, stream=stream, warn=warn)
     targets = head_targets(train_split, recipe.targets, source=str(data))
     held = head_targets(validation_split, recipe.targets, source=str(data))
     fitted = fit_to_faces(recipe, len(train_split), given=given)
-    for line in (*check_classes(targets, held, str(data)), *fit_lines(recipe, fitted, len(train_split))):
+    for line in (*lines, *check_classes(targets, held, str(data)), *fit_lines(recipe, fitted, len(train_split))):
         warn(line)
     counts = [
         {name: int((split.labels == number).sum()) for number, name in enumerate(split.label_names)}

@@ -46,6 +46,12 @@ class WorkerGroup:
                 tensor.copy_(flat[start : start + tensor.numel()].view_as(tensor))
                 start += tensor.numel()
 
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set in one of the workers."""
+        total = torch.tensor([float(flag)])
+        self.add_up([total])
+        return bool(total > 0)
+
     def average_buffers(self, module: nn.Module) -> None:
         """Replaces batch statistics by their mean over all workers."""
         if self.count == 1:

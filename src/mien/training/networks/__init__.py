@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from mien.errors import RecipeError
-from mien.training.network_table import row_of
+from mien.training.network_table import OWN, row_of
 from mien.training.networks.trunk import Trunk
 from mien.training.recipe_sections import InputSettings, NetworkSettings
 
@@ -105,7 +105,9 @@ def _require_any_side(network: ExpressionNetwork, kind: str, input: InputSetting
 
 
 def build_trunk(settings: NetworkSettings, *, channels: int, resolution: int) -> Trunk:
-    """A trunk of the table. channels, resolution: of the faces that it will see."""
+    """A trunk of the table. channels, resolution: of the faces that it will see. Raises RecipeError."""
+    if settings.kind.startswith(OWN):
+        raise RecipeError(f"network.kind is '{settings.kind}': give that module to  mien.train(network=...)")
     module, _, name = row_of(settings.kind).builder.partition(":")
     trunk: Trunk = getattr(import_module(f"{__name__}.{module}"), name)(settings, channels, resolution)
     return trunk

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import difflib
 import re
+import socket
+import urllib.parse
+import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -28,6 +33,9 @@ TIMM_NAMES = {
     "convnext-tiny": "convnext_tiny",
 }
 """What timm calls the rows of the table that are its."""
+
+_PROBE_S = 3.0
+"""How long the hub is waited for before its cache alone is asked, seconds."""
 
 
 class TimmTrunk(Trunk):
@@ -63,12 +71,12 @@ class TimmTrunk(Trunk):
         if name != "imagenet":
             raise RecipeError(f"network.weights is '{name}'; {self.kind} has 'imagenet' to offer, or give a file")
         try:
-            loaded = _grouped(_created(_timm(), self.name, pretrained=True))
+            with _no_retries():
+                loaded = _grouped(_created(_timm(), self.name, pretrained=True))
         except Exception as error:  # each of the libraries between here and the hub fails in its own way
-            first = (str(error).splitlines() or [type(error).__name__])[0]
             raise TrainingError(
-                f"timm's weights of {self.name} can't be had ({first}); download them elsewhere, import the file with  "
-                f"mien import-weights FILE --network {self.kind} --out FILE.safetensors  and name that"
+                f"timm's weights of {self.name} can't be had ({_first_line(error)}); download them elsewhere, import "
+                f"the file with  mien import-weights FILE --network {self.kind} --out FILE.safetensors  and name that"
             ) from error
         self.net.load_state_dict(loaded.state_dict())
 
@@ -88,13 +96,49 @@ class TimmTrunk(Trunk):
 
 def _timm() -> ModuleType:
     try:
-        import timm
+        return _import_timm()
     except ImportError as error:
         raise MissingExtraError("backbones", "a network of timm") from error
-    except RuntimeError as error:  # torchvision made for another build of torch
-        raise TrainingError(f"timm can't be imported ({error}); install torch and torchvision of one build") from error
-    module: ModuleType = timm
-    return module
+    except Exception as error:  # of timm's own imports, each fails in its own way
+        raise TrainingError(
+            f"timm can't be imported ({_first_line(error)}); install timm, torch and torchvision of versions that "
+            "belong together"
+        ) from error
+
+
+def _import_timm() -> ModuleType:
+    """timm, also where torchvision's compiled operators are for another build of PyTorch.
+
+    Then torchvision can't be imported, as it describes two operators that are not defined. timm calls neither.
+    """
+    try:
+        return import_module("timm")
+    except RuntimeError as error:
+        if "operator torchvision::" not in str(error):
+            raise
+    for name in ("nms", "qnms"):
+        torch.library.define(f"torchvision::{name}", "(Tensor boxes, Tensor scores, float threshold) -> Tensor")
+    return import_module("timm")
+
+
+@contextmanager
+def _no_retries() -> Iterator[None]:
+    """Where the hub can't be reached, its cache alone is asked: six retries of each file would take a minute."""
+    constants: Any = import_module("huggingface_hub.constants")
+    before, host = constants.HF_HUB_OFFLINE, urllib.parse.urlsplit(constants.ENDPOINT)
+    if not before and not urllib.request.getproxies():
+        try:
+            socket.create_connection((host.hostname or "", host.port or 443), timeout=_PROBE_S).close()
+        except OSError:
+            constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _created(timm: ModuleType, name: str, *, pretrained: bool) -> Any:  # timm's networks share no type
@@ -134,10 +178,9 @@ def _features(net: Any, name: str, resolution: int, made_for: int) -> int:
         with torch.no_grad():
             features = net.eval()(torch.zeros(1, 3, resolution, resolution))
     except (RuntimeError, AssertionError, ValueError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
         raise RecipeError(
-            f"timm's {name} can't take {resolution} pixels ({first}); set input.resolution={made_for}, which it was "
-            f"made for, or near it"
+            f"timm's {name} can't take {resolution} pixels ({_first_line(error)}); set input.resolution={made_for}, "
+            f"which it was made for, or near it"
         ) from error
     net.train()
     if features.ndim != 2:
