@@ -10,7 +10,7 @@ import torch
 import mien
 from mien.data.importing import import_dataset
 from mien.data.toy import toy_faces, write_toy_folders
-from mien.errors import DataError, RecipeError
+from mien.errors import RecipeError
 from mien.labels import FER2013
 from mien.model_file import ModelFile
 from mien.training.batches import Faces, StreamedImages, batches, epoch_order

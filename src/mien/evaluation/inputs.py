@@ -100,7 +100,7 @@ def _chosen(
         if dataset is not None and (wanted in found or (wanted == ALL and (split == ALL or found == {""}))):
             if split is None and wanted == ALL:
                 warn(
-                    f"{data_name(data)}: the data have no splits: all their faces are measured; those that  mien train  "
+                    f"{data_name(data)}: the data have no splits: all their faces are measured; those that training "
                     "holds out of such data are  --split validation"
                 )
             return dataset, wanted

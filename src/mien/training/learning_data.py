@@ -106,9 +106,7 @@ def stratified(labels: NDArray[np.int64], count: int, *, seed: int) -> NDArray[n
     return np.sort(np.concatenate(drawn))
 
 
-def _split(
-    dataset: Dataset | None, data: Path | Dataset, split: str, size: int, channels: int, stream: bool
-) -> Split:
+def _split(dataset: Dataset | None, data: Path | Dataset, split: str, size: int, channels: int, stream: bool) -> Split:
     """One split; stream: its faces stay on disk. Raises DataError where it is missing, or a face has no label."""
     if dataset is None or split not in dataset.splits:
         has = ", ".join(name for name in dataset or () if name) or "none of train, validation, test"
