@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from mien.version import __version__
 
 if TYPE_CHECKING:
+    from mien.data.audit import audit
     from mien.data.audit_report import AuditReport
     from mien.data.crops import crop_dataset
     from mien.data.dataset import Dataset
@@ -61,7 +62,6 @@ if TYPE_CHECKING:
     from mien.recognition.watch import Watch
     from mien.releases import list_models
     from mien.results import Box, Detections, Face, FrameResult, ImageResult, Results, TrackedFace
-    from mien.training.auditing import audit
     from mien.training.callbacks import Callback
     from mien.training.network_listing import list_networks
     from mien.training.recipe import Recipe, list_recipes
@@ -112,7 +112,7 @@ _HOMES = {
     "TruncatedVideoError": "mien.errors",
     "VideoError": "mien.errors",
     "Watch": "mien.recognition.watch",
-    "audit": "mien.training.auditing",
+    "audit": "mien.data.audit",
     "calibrate": "mien.evaluation.recalibrate",
     "compare": "mien.evaluation.compare",
     "crop_dataset": "mien.data.crops",

@@ -80,7 +80,8 @@ def train(
     with interruptible(print_resume), training_view(settings, curves=curves, quiet=quiet) as view:
         run = mien.train(
             settings, data_with(labels, data), out, resume=resume, stop_after=stop_after, stream=stream,
-            given=given_keys(changes), log=log or (), device=device, threads=threads, progress=view.watcher(), warn=view.log,
+            given=given_keys(changes), log=log or (), device=device, threads=threads, progress=view.watcher(),
+            warn=view.log,
         )  # fmt: skip
     leave_unless_first()
     if stop_after and not run.models:

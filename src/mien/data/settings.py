@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from mien.config import Setting, check_ranges, default_of
+from mien.config import Setting, check_ranges
 from mien.crop_spec import CropSpec
 from mien.errors import ArgumentError
 
@@ -73,42 +73,14 @@ class ScreenSettings:
 
 @dataclass(frozen=True, slots=True)
 class AuditSettings:
-    """What decides an audit's outcome, apart from the data.
+    """What decides an audit's outcome, apart from the data; also the table [audit] of mien.toml."""
 
-    near: the most bits in which the perceptual hashes of near copies differ; None or -1 for exact copies only.
-    low_contrast: images whose grey levels (0 to 255) have a smaller standard deviation are flagged; of FER2013's faces
-    99 in 100 have 25 or more. recipe: the quick network's, as TOML; '' without suspects. folds: of its out-of-fold
-    predictions, where there are any.
-    """
-
-    near: Annotated[
-        int | None, Setting("Near copies: differing bits of the 64-bit hash; -1: exact copies only.", -1, 16)
-    ] = 8
-    low_contrast: float = 12.0
-    recipe: str = ""
-    folds: Annotated[int, Setting("Parts of the data; each is predicted by a network of its own.", 2)] = 4
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
-        if self.near == -1:
-            object.__setattr__(self, "near", None)
-
-
-@dataclass(frozen=True, slots=True)
-class AuditChoices:
-    """What a person chooses for an audit: on the command line, in the table [audit] of mien.toml, or from Python."""
-
-    near: Annotated[int, Setting("Near copies: differing bits of the 64-bit hash; -1: exact copies only.", -1, 16)] = (
-        default_of(AuditSettings, "near")
-    )
-    suspects: Annotated[
-        bool, Setting("Train a small network to find likely wrong labels.", flags=("--suspects/--no-suspects",))
-    ] = True
-    folds: Annotated[int, Setting("Parts of the data; each is predicted by a network of its own.", 2)] = default_of(
-        AuditSettings, "folds"
-    )
-    epochs: Annotated[int | None, Setting("Epochs of the quick network.  [default: the recipe's]", 1)] = None
-    recipe: Annotated[str, Setting("The quick network's recipe: a shipped name or a TOML file.")] = "audit"
+    near: Annotated[int, Setting("Near copies: differing bits of the 64-bit hash; -1: exact copies only.", -1, 16)] = 8
+    suspects: Annotated[bool, Setting("Look for likely wrong labels.", flags=("--suspects/--no-suspects",))] = True
+    model: Annotated[
+        str, Setting("The judge of the labels: a model that was not trained on these faces.", complete="model")
+    ] = "mien-small"
+    folds: Annotated[int, Setting("Parts of the data; the judge of each is fitted to the others.", 2)] = 4
 
     def __post_init__(self) -> None:
         check_ranges(self)
