@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mien.data.importing import import_dataset, plan_import
     from mien.data.info import describe as describe_dataset
     from mien.data.readers import load_dataset
+    from mien.data.relabel import relabel_dataset
     from mien.data.screen import screen_dataset
     from mien.data.settings import CropSettings, ScreenSettings, SplitSettings
     from mien.data.splits import split_dataset
@@ -133,6 +134,7 @@ _HOMES = {
     "load_model": "mien.model_file",
     "plan_import": "mien.data.importing",
     "predict": "mien.recognition.shortcuts",
+    "relabel_dataset": "mien.data.relabel",
     "screen_dataset": "mien.data.screen",
     "split_dataset": "mien.data.splits",
     "train": "mien.training.train",
@@ -202,6 +204,7 @@ __all__ = [
     "load_model",
     "plan_import",
     "predict",
+    "relabel_dataset",
     "screen_dataset",
     "split_dataset",
     "train",

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from mien.data.dataset import Dataset
 from mien.data.duplicates import DuplicateGroups
 from mien.data.findings import comparable, where
-from mien.data.flags import COLUMNS, FLAGS, Flags, flag_rows, write_flags
+from mien.data.flags import COLUMNS, FLAGS, Flags, about, flag_rows, write_flags
 from mien.data.judge import Judge
 from mien.errors import MissingExtraError
 from mien.files import atomic_folder, write_text
 from mien.labels import EIGHT
-from mien.pages import Page
+from mien.pages import Choice, Page
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -175,7 +175,12 @@ def audit_page(dataset: Dataset, summary: AuditSummary, flags: Sequence[Flags]) 
         f"{summary.samples:,} samples, {summary.labelled:,} of them labelled. Nothing was removed: "
         f"{FLAGS} has a row for each flag, and `mien data drop` takes away the kinds you choose.",
     )
-    page.section("What was found")
+    page.section(
+        "What was found",
+        "Tick what is wrong below an image, choose the right label or drop, and save; then: "
+        "mien data relabel DATA decisions.csv --out FIXED",
+    )
+    page.decisions("Save decisions", "decisions.csv")
     splits = list(dataset.counts())
     header = ("kind", "flags", "share", *(s or "no split" for s in splits))
     page.table(
@@ -218,8 +223,21 @@ def audit_page(dataset: Dataset, summary: AuditSummary, flags: Sequence[Flags]) 
         shown = each.rows[:GALLERY].tolist()
         most = f" The worst {GALLERY} are shown." if len(each) > GALLERY else ""
         page.section(f"{title}: {len(each):,}", f"{text}{most}")
-        page.gallery([dataset.image(row) for row in shown], [_caption(dataset, each, i) for i in range(len(shown))])
+        page.gallery(
+            [dataset.image(row) for row in shown],
+            [_caption(dataset, each, i) for i in range(len(shown))],
+            choices=[_choice(dataset, each, i) for i in range(len(shown))],
+        )
     return page
+
+
+def _choice(dataset: Dataset, flags: Flags, place: int) -> Choice:
+    """The tick of a flag: the suggested label, or another, or that the sample is dropped."""
+    row = int(flags.rows[place])
+    source, split, label = about(dataset, row)
+    cells = {"row": str(row), "source": source, "split": split, "label": label, "reason": f"audit: {flags.kind}"}
+    options = [(name, name) for name in dataset.label_names] + [("-", "drop")]
+    return Choice(cells, options, flags.suggested[place] or "-")
 
 
 def _caption(dataset: Dataset, flags: Flags, place: int) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mien.data.arrays import is_arrays, open_arrays
+from mien.data.arrays import MANIFEST, is_arrays, open_arrays
 from mien.data.dataset import CHUNK, SPLITS, Chunk, Dataset, Fitted, Problem, Source, SourceOver, collect
 from mien.data.reading.archives import Archive, TarArchive, is_tar, other_archive
 from mien.data.reading.label_reading import Labels
@@ -279,6 +279,11 @@ def _arrays(path: Path, said: Choices) -> Opened:
     if said.labels or said.split_map:
         raise DataError(
             f"{path}: is a data set of mien already; its labels and splits are settled; import its source anew"
+        )
+    if (path / "manifest.csv").exists():
+        raise DataError(
+            f"{path / 'manifest.csv'}: is not read; the manifest of this data set is {MANIFEST}; apply it with  "
+            f"mien data relabel,  to the data set that was exported, or move it away"
         )
     dataset = open_arrays(path)
     if said.splits is not None:

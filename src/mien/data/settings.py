@@ -12,7 +12,7 @@ from mien.errors import ArgumentError
 
 NoFace = Literal["drop", "keep", "whole"]
 Which = Literal["all", "largest"]
-Layout = Literal["folders", "npy", "csv", "parquet", "webdataset", "yolo", "coco"]
+Layout = Literal["folders", "npy", "csv", "parquet", "webdataset", "yolo", "coco", "label-studio", "fiftyone"]
 
 _Pad = Annotated[
     float | None,
@@ -120,6 +120,8 @@ class ExportSettings:
 
     For yolo and coco only: photographs, the folder that cropped faces came from; detector, the name of a face
     detector that finds the boxes; cascade, its file where it is haar.
+
+    For label-studio and fiftyone only: flags, an audit's flags.csv, and only, the kinds of flags (all, where empty).
     """
 
     as_: Annotated[Layout, Setting("The layout; see above.", flags=("--as",))]
@@ -129,3 +131,8 @@ class ExportSettings:
     ] = None
     detector: Annotated[str | None, Setting("yolo, coco: find the boxes with this detector.")] = None
     cascade: Annotated[Path | None, Setting("A cascade file for the detector haar.", metavar="FILE")] = None
+    flags: Annotated[
+        Path | None,
+        Setting("label-studio, fiftyone: only the samples in this flags.csv, with its suggestions.", metavar="FILE"),
+    ] = None
+    only: Annotated[tuple[str, ...], Setting("A kind of flag; repeatable.  [default: all]", metavar="KIND")] = ()

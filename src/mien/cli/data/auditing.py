@@ -105,6 +105,46 @@ def drop(
     typer.echo(f"{'would be written to ' if dry_run else ''}{out}: {dropped.samples_out:,} samples")
 
 
+def relabel(
+    source: DataSet,
+    fixes: Annotated[Path, typer.Argument(metavar="FIXES", help="The decisions: a file, or a folder of FiftyOne.")],
+    out: NewData,
+    new_classes: Annotated[bool, typer.Option("--new-classes", help="New labels may be new classes.")] = False,
+    dry_run: DryRun = False,
+    resume: Resume = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a data set with corrected labels. The manifest keeps each old label, the reason, and this step.
+
+    FIXES is a CSV with the columns source, new_label and reason (that of the button "Save decisions" on an audit's
+    page, or an edited manifest.csv), or what Label Studio (JSON, JSON-MIN, CSV) or FiftyOne (labels.json, samples.json)
+    export of the images that `mien data export --as label-studio` or `--as fiftyone` wrote. The new label `-` drops a
+    sample.
+
+    Examples:
+
+    - `mien data relabel faces decisions.csv --out fixed`
+    - `mien data export faces --out review --as label-studio --flags audit/flags.csv --only label-suspect`
+    - `mien data relabel faces label-studio.json --out fixed --dry-run`
+    """
+    from mien.cli.progress import progress_bar
+    from mien.data.readers import open_dataset
+    from mien.data.relabel import relabel_dataset
+    from mien.files import require_apart
+
+    require_apart(source, out)
+    with progress_bar("relabel", unit="images", quiet=quiet) as progress:
+        done = relabel_dataset(
+            open_dataset(source, warn=warn), fixes, out, new_classes=new_classes, dry_run=dry_run, resume=resume,
+            progress=progress,
+        )  # fmt: skip
+    for (old, new), count in sorted(done.changes.items(), key=lambda item: -item[1]):
+        typer.echo(f"{old or '(no label)'} -> {'dropped' if new == '-' else new}: {count:,}")
+    changed = sum(done.changes.values())
+    typer.echo(f"{changed:,} of {done.samples:,} labels changed, {done.confirmed:,} decisions confirm the label")
+    typer.echo(f"{'would be written to ' if dry_run else ''}{out}: {done.samples - done.dropped:,} samples")
+
+
 def _print_summary(summary: AuditSummary) -> None:
     from rich.console import Console
     from rich.table import Table
