@@ -50,10 +50,10 @@ def export_dataset(
 ) -> tuple[Problem, ...]:
     """Writes a data set, or that at a path, to the folder `out`, or for csv to the file `out` where that ends in .csv.
 
-    as_: one of `FORMATS`; the rest as in `ExportSettings`. resume: resume a killed export of the same data and
-    settings stopped; a finished one is left as it is. Returns what could not be exported: photographs that can't be
-    read (yolo and coco; also in OUT/problems.csv). Raises DataError where the layout can't hold the data, OutputError
-    where `out` is there already or can't be written.
+    as_: one of `FORMATS`; the rest as in `ExportSettings`. resume: resume a killed export of this data and settings;
+    a finished one is left as it is. Returns what could not be exported: photographs that can't be read, and images
+    without a face (yolo and coco; also in OUT/problems.csv). Raises DataError where the layout can't hold the data,
+    OutputError where `out` is there already or can't be written.
     """
     out = Path(out)
     dataset = as_dataset(dataset, out=out)

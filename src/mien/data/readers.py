@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
-from mien.data.arrays import MANIFEST, is_arrays, open_arrays
+from mien.data.arrays import MANIFEST, PROBLEMS, is_arrays, open_arrays
 from mien.data.dataset import CHUNK, SPLITS, Chunk, Dataset, Fitted, Problem, Source, SourceOver, collect
 from mien.data.reading.archives import Archive, TarArchive, is_tar, other_archive
 from mien.data.reading.label_reading import Labels
 from mien.data.reading.layouts import KNOWN, PACKED, find_layout, why_unused
-from mien.data.reading.reading import Choices, Found, Reading, Scan, make_choices
+from mien.data.reading.reading import EXPORTED, Choices, Found, Reading, Scan, make_choices
 from mien.data.reading.sources import ImageFiles
 from mien.data.reading.trees import Folder, Tree, printable, suffix_of
 from mien.data.samples import Samples
@@ -236,8 +236,12 @@ def open_fitted(
         if not cut or "" in wanted:
             break
         wanted = (*{*splits, "train"}, "")  # what validation can be split off
-    for line in opened.reading.labels.said:
-        warn(f"{path}: labels read as {line}" if opened.reading.labels.assumed else f"{path}: labels: {line}")
+    labels = opened.reading.labels
+    for line in labels.said:
+        if labels.assumed:
+            warn(f"{path}: labels read as {line}")
+        elif not labels.numbers:  # names: those that were translated, and those that are no expressions
+            warn(f"{path}: labels: {line}")
     return with_validation(dataset, warn) if dataset and cut else dataset
 
 
@@ -335,6 +339,7 @@ def _finish(found: Found | None, scan: Scan | None, said: Choices, root: Path) -
     if scan is not None:
         used = {r.name for r in source.records} if isinstance(source, ImageFiles) else set()
         used |= {*found.used, *scan.class_files}
+        used |= {PROBLEMS} if scan.tree.has(EXPORTED) else set()
         unused = [name for name in scan.tree.names if name not in used]
     if said.splits is not None and isinstance(source, ImageFiles):  # problems of no split are reported with every split
         source = replace(

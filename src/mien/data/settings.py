@@ -12,6 +12,8 @@ from mien.errors import ArgumentError
 
 NoFace = Literal["drop", "keep", "whole"]
 Which = Literal["all", "largest"]
+Kept = Literal["arrays", "folders", "npy", "parquet"]
+"""How an import or a crop may keep what it makes."""
 Layout = Literal["folders", "npy", "csv", "parquet", "webdataset", "yolo", "coco", "label-studio", "fiftyone"]
 
 _Pad = Annotated[

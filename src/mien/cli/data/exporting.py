@@ -36,7 +36,7 @@ def export(
     - `label-studio`, `fiftyone`: to look at labels; `mien data relabel` applies the answers. With `--flags`, what an
     audit flagged and its suggestions
 
-    Exit code: 0 all was written, 3 some photographs can't be read (OUT/problems.csv), 2 wrong usage or data.
+    Exit code: 0 all was written, 3 some images have no face or can't be read (OUT/problems.csv), 2 wrong usage or data.
 
     Examples:
 
@@ -61,7 +61,7 @@ def export(
     count = "the flagged" if settings.flags else f"{len(dataset):,}"
     typer.echo(f"{out}: {count} samples as {settings.as_}")
     if problems:
-        warn(f"{len(problems):,} photographs can't be read: {out / 'problems.csv'}")
+        warn(f"{len(problems):,} images have no face, or can't be read: {out / 'problems.csv'}")
         raise typer.Exit(NOT_ALL_READ)
 
 
