@@ -34,7 +34,6 @@ WITH_EXAMPLES = (
     "mien.data.dataset",
     "mien.data.importing",
     "mien.data.readers",
-    "mien.training.auditing",
 )
 
 

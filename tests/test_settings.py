@@ -7,7 +7,7 @@ import pytest
 
 from mien.config import check_ranges, settings_of
 from mien.crop_spec import CropSpec
-from mien.data.settings import AuditChoices, AuditSettings, CropSettings
+from mien.data.settings import AuditSettings, CropSettings
 from mien.errors import ServingError
 from mien.recognition.settings import WatchSettings
 from mien.serving.settings import ServeSettings
@@ -58,7 +58,7 @@ print(option(crop, "size"), toml("crop").size, fields(module.CropSettings)["size
 def test_a_changed_default_of_the_audit_reaches_command_toml_and_python(tmp_path):
     code = """
 from mien.cli.data.auditing import audit
-from mien.training.auditing import audit as library
+from mien.data.audit import audit as library
 print(option(audit, "near"), toml("audit").near)
 print(option(library, "near"), module.AuditSettings().near)
 """
@@ -88,7 +88,7 @@ print(option(serve, "port"), fields(module.ServeSettings)["port"])
         (lambda: CropSettings(size=4), "size is 4; expected 8 to 2048"),
         (lambda: CropSettings(channels=2), "channels is 2; expected 1"),
         (lambda: CropSpec(margin=float("nan")), "margin is nan; expected -0.5 to 3"),
-        (lambda: AuditChoices(folds=1), "folds is 1; expected 2 or more"),
+        (lambda: AuditSettings(folds=1), "folds is 1; expected 2 or more"),
         (lambda: check_ranges(WatchSettings(max_seconds=0)), "max_seconds is 0; expected above 0"),
         (lambda: ServeSettings(port=-1), "port is -1; expected 0 to 65535"),
     ],
@@ -98,10 +98,6 @@ def test_a_value_out_of_range_is_named(make, message):
         make()
 
 
-def test_exact_copies_only_has_one_form_inside():
-    assert AuditSettings(near=-1) == AuditSettings(near=None)
-
-
 def test_every_setting_of_a_table_has_a_meaning():
-    for cls in (CropSettings, AuditChoices, WatchSettings, ServeSettings):
+    for cls in (CropSettings, AuditSettings, WatchSettings, ServeSettings):
         assert all(setting.about for setting in settings_of(cls).values() if setting.option)

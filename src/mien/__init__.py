@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from mien.version import __version__
 
 if TYPE_CHECKING:
+    from mien.data.audit import audit
     from mien.data.audit_report import AuditReport
     from mien.data.crops import crop_dataset
     from mien.data.dataset import Dataset
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from mien.data.importing import import_dataset, plan_import
     from mien.data.info import describe as describe_dataset
     from mien.data.readers import load_dataset
+    from mien.data.relabel import relabel_dataset
     from mien.data.screen import screen_dataset
     from mien.data.settings import CropSettings, ScreenSettings, SplitSettings
     from mien.data.splits import split_dataset
@@ -62,7 +64,6 @@ if TYPE_CHECKING:
     from mien.recognition.watch import Watch
     from mien.releases import list_models
     from mien.results import Box, Details, Detections, Face, FrameResult, ImageResult, Results, TrackedFace
-    from mien.training.auditing import audit
     from mien.training.callbacks import Callback
     from mien.training.cross_validation import CrossValidation, cross_validate
     from mien.training.network_listing import list_networks
@@ -116,7 +117,7 @@ _HOMES = {
     "TruncatedVideoError": "mien.errors",
     "VideoError": "mien.errors",
     "Watch": "mien.recognition.watch",
-    "audit": "mien.training.auditing",
+    "audit": "mien.data.audit",
     "calibrate": "mien.evaluation.recalibrate",
     "compare": "mien.evaluation.compare",
     "crop_dataset": "mien.data.crops",
@@ -140,6 +141,7 @@ _HOMES = {
     "predict": "mien.recognition.shortcuts",
     "pull_model": "mien.evaluation.hub",
     "push_model": "mien.evaluation.hub",
+    "relabel_dataset": "mien.data.relabel",
     "screen_dataset": "mien.data.screen",
     "split_dataset": "mien.data.splits",
     "train": "mien.training.train",
@@ -214,6 +216,7 @@ __all__ = [
     "predict",
     "pull_model",
     "push_model",
+    "relabel_dataset",
     "screen_dataset",
     "split_dataset",
     "train",

@@ -1,4 +1,4 @@
-"""Shows data to people: contact sheets of images, and HTML pages of one file that need no script and no network.
+"""Shows data to people: contact sheets of images, and HTML pages of one file that need no network.
 
 Every text may come from a file name or a data set: it is escaped, and characters that steer a terminal or turn the
 direction of reading are left out.
@@ -7,13 +7,16 @@ direction of reading are left out.
 from __future__ import annotations
 
 import base64
+import hashlib
 import html
 import io
+import json
 import math
 import re
 import textwrap
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -145,17 +148,36 @@ def figure_png(figure: Figure) -> bytes:
 # Pages
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A tick below an image, with a list of values. cells: further cells of the row that is saved: column -> text."""
+
+    cells: Mapping[str, str]
+    options: Sequence[tuple[str, str]]
+    chosen: str
+
+    def html(self) -> str:
+        """The tick and the list; options are pairs of value and text."""
+        options = "".join(
+            f'<option value="{_escape(value)}"{" selected" if value == self.chosen else ""}>{_escape(text)}</option>'
+            for value, text in self.options
+        )
+        cells = _escape(json.dumps(dict(self.cells)))
+        return f'<label class="pick"><input type="checkbox" data-cells="{cells}"><select>{options}</select></label>'
+
+
 class Page:
     """An HTML page in one file: sections with texts, tables, figures and galleries, written top to bottom.
 
-    Everything is inlined. The page's own policy forbids scripts and requests. It follows the reader's light or dark
-    theme, fits a phone, and prints.
+    Everything is inlined. The page's own policy forbids requests, and scripts but the one of `decisions`. It follows
+    the reader's light or dark theme, fits a phone, and prints.
     """
 
     def __init__(self, title: str, intro: str = "") -> None:
         self._title, self._intro = title, intro
         self._sections: list[tuple[str, str]] = []  # anchor, title
         self._parts: list[str] = []
+        self._script = ""
 
     def section(self, title: str, text: str = "") -> None:
         """Begins a section; its heading is listed in the contents."""
@@ -207,21 +229,36 @@ class Page:
         self._parts.append(f"<figure>{_image(png_bytes, alt)}{below}</figure>\n")
 
     def gallery(
-        self, images: Sequence[Image], captions: Sequence[str] = (), *, alts: Sequence[str] = (), tile: int = 96
+        self,
+        images: Sequence[Image],
+        captions: Sequence[str] = (),
+        *,
+        alts: Sequence[str] = (),
+        tile: int = 96,
+        choices: Sequence[Choice] = (),
     ) -> None:
         """Images of any sizes in rows, each `tile` pixels wide with its caption; large ones are made smaller.
 
         captions, alts: none, or one for each image. An alternative text (without any: the caption) also shows where
-        the mouse rests.
+        the mouse rests. choices: none, or a tick for each image, which `decisions` saves.
         """
         _same_length(images, captions)
+        _same_length(images, [choice.chosen for choice in choices])
         _same_length(images, alts)
         names = alts or captions or [f"image {i + 1}" for i in range(len(images))]
         parts = [f'<div class="gallery" style="--tile:{tile}px">']
         for i, (image, name) in enumerate(zip(images, names, strict=True)):
             below = f"<figcaption>{_escape(captions[i])}</figcaption>" if captions else ""
-            parts.append(f"<figure>{_image(png(shrink(image, 2 * tile)), name)}{below}</figure>")
+            tick = choices[i].html() if choices else ""
+            parts.append(f"<figure>{_image(png(shrink(image, 2 * tile)), name)}{tick}{below}</figure>")
         self._parts.append("\n".join((*parts, "</div>\n")))
+
+    def decisions(self, text: str, file: str) -> None:
+        """A button that saves what is ticked in galleries as the CSV `file`, a row for each tick."""
+        self._script = _SAVE
+        self._parts.append(
+            f'<p><button id="save" data-file="{_escape(file)}">{_escape(text)}</button> <output></output></p>\n'
+        )
 
     def write(self, path: Path) -> None:
         """Writes the page, whole or not at all. Raises OutputError."""
@@ -229,10 +266,12 @@ class Page:
         contents = f'<nav aria-label="Contents"><ul>{links}</ul></nav>\n' if len(self._sections) > 1 else ""
         intro = "".join(f'<p class="intro">{_escape(p)}</p>\n' for p in self._intro.split("\n\n") if p.strip())
         with atomic_text(path) as file:
-            file.write(_HEAD.format(title=_escape(self._title), style=_STYLE))
+            digest = base64.b64encode(hashlib.sha256(self._script.encode()).digest()).decode()
+            policy = f"; script-src 'sha256-{digest}'" if self._script else ""
+            file.write(_HEAD.format(title=_escape(self._title), style=_STYLE, policy=policy))
             file.write(f"<header><h1>{_escape(self._title)}</h1>\n{intro}</header>\n{contents}<main>\n")
             file.writelines(self._parts)
-            file.write("</main>\n</body>\n</html>\n")
+            file.write(f"</main>\n{f'<script>{self._script}</script>' if self._script else ''}</body>\n</html>\n")
 
 
 def _escape(text: object) -> str:
@@ -270,13 +309,35 @@ _HEAD = """<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:;
+style-src 'unsafe-inline'{policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>{title}</title>
 <style>{style}</style>
 </head>
 <body>
+"""
+
+# Saves a row for each tick; choosing a value ticks its box.
+_SAVE = """
+const boxes = [...document.querySelectorAll(".pick input")];
+const done = () => boxes.filter(box => box.checked);
+const show = () => document.querySelector("output").textContent = done().length + " ticked";
+for (const box of boxes) {
+  box.addEventListener("change", show);
+  box.nextElementSibling.addEventListener("change", () => { box.checked = true; show(); });
+}
+document.getElementById("save").addEventListener("click", event => {
+  const rows = done().map(box => ({ ...JSON.parse(box.dataset.cells), new_label: box.nextElementSibling.value }));
+  const columns = ["row", "source", "split", "label", "new_label", "reason"];
+  const cell = value => '"' + String(value ?? "").replaceAll('"', '""') + '"';
+  const lines = [columns, ...rows.map(row => columns.map(name => row[name]))].map(one => one.map(cell).join(","));
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([lines.join("\\n") + "\\n"], { type: "text/csv" }));
+  link.download = event.target.dataset.file;
+  link.click();
+});
 """
 
 _STYLE = """
@@ -310,6 +371,8 @@ figcaption { font-size: .85rem; line-height: 1.35; margin-top: .25rem }
 .gallery figure { margin: 0 }
 .gallery img { width: 100%; aspect-ratio: 1; object-fit: contain; background: none }
 .gallery figcaption { font-size: .75rem }
+.pick { display: flex; gap: .25rem }
+.pick select { min-width: 0; flex: 1; font-size: .75rem }
 @media (max-width: 40rem) {
   main > figure { overflow-x: auto }
   main > figure img { max-width: max(100%, 40rem) }

@@ -1,4 +1,4 @@
-"""The audit's flags, confident learning, and dropping by flags."""
+"""The audit's flags, likely wrong labels, and dropping by flags."""
 
 import csv
 import json
@@ -10,15 +10,20 @@ from typer.testing import CliRunner
 
 from mien.cli import app
 from mien.data.arrays import open_arrays, write_arrays
-from mien.data.audit import audit_dataset
+from mien.data.audit import audit, audit_dataset
 from mien.data.dataset import Dataset, offsets_of, text_column
 from mien.data.findings import contrast_flags, contrasts, copy_flags, find_suspects, vote_flags
 from mien.data.flags import COLUMNS, FLAGS, drop_flagged, drop_rows, read_flags
+from mien.data.judge import judge_labels
+from mien.data.readers import load_dataset
 from mien.data.settings import AuditSettings
+from mien.data.splits import subset_rows
 from mien.data.toy import toy_faces
 from mien.errors import DataError, MienError, OutputError
 from mien.labels import EIGHT, FER2013
 from places import SHARED
+
+PLAIN = AuditSettings(near=-1, suspects=False)
 
 
 def dataset_of(images, splits, labels, names=FER2013, **columns):
@@ -61,7 +66,7 @@ def by_kind(flags):
 
 
 def test_each_flaw_is_flagged_once(flawed, tmp_path):
-    summary = audit_dataset(flawed, tmp_path / "a", AuditSettings(near=None)).summary
+    summary = audit_dataset(flawed, tmp_path / "a", PLAIN).summary
     with (tmp_path / "a" / FLAGS).open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert tuple(rows[0]) == COLUMNS
@@ -138,7 +143,7 @@ def test_labels_that_nobody_can_vote_for_are_left_alone():
     assert vote_flags(dataset).rows.tolist() == [1]
 
 
-# Confident learning
+# Likely wrong labels
 
 
 def flipped(count=400, wrong=30, classes=4):
@@ -174,37 +179,64 @@ def test_suspects_with_missing_labels_predictions_and_classes():
         find_suspects(np.zeros(400, np.int64), probabilities)
 
 
-def test_suspects_in_the_audit_and_resuming(flawed, tmp_path):
-    labels = flawed.labels
-    probabilities = np.full((12, 7), 0.02, np.float32)
-    probabilities[np.arange(12), labels] = 0.88
-    probabilities[0] = [0.02, 0.02, 0.02, 0.88, 0.02, 0.02, 0.02]
-    calls = []
+def test_a_model_that_is_not_fitted_to_the_labels_has_to_contradict_them_too():
+    labels, _truth, probabilities, chosen = flipped()
+    own = probabilities.copy()
+    own[chosen[:10], labels[chosen[:10]]] = 2  # here it agrees with the label
+    suspects = find_suspects(labels, probabilities, own)
+    assert sorted(suspects.rows.tolist()) == sorted(chosen[10:].tolist())
 
-    def predict(dataset, groups, folder):
-        calls.append(groups.tolist())
-        folder.mkdir()
-        if len(calls) == 1:
+
+def faces_of_public(count, seed=0):
+    if not (SHARED / "data").is_dir():
+        pytest.skip("needs shared/data, the Parquet files of FER2013")
+    data = load_dataset(SHARED / "data", splits=["validation"], warn=[].append)
+    return data.take(subset_rows(data, count, seed=seed))
+
+
+def test_the_audit_of_700_faces_finds_what_raters_contradict(tmp_path):
+    summary = audit_dataset(faces_of_public(700), tmp_path / "a", AuditSettings()).summary
+    assert summary.judge.can_judge and 0.6 < summary.judge.agreement < 0.75
+    assert summary.precision[-1][1] >= 2 * summary.disagreeing / summary.voted
+    assert summary.suggested_right >= 0.5
+    assert "the suggested label has the most votes for" in (tmp_path / "a/index.html").read_text("utf-8")
+    again = audit_dataset(faces_of_public(700), tmp_path / "a", AuditSettings(), resume=True)
+    assert again.summary == summary and again.probabilities.shape == (700, 7)
+
+
+def test_a_judge_near_chance_flags_no_label(tmp_path, caplog):
+    data = faces_of_public(700)
+    mixed = data.with_columns(label=np.random.default_rng(0).permutation(data.labels))
+    report = audit(mixed, tmp_path / "a")
+    assert not report.summary.judge.can_judge
+    assert "wrong labels can't be judged" in caplog.text and "kappa" in caplog.text
+    assert "label-suspect" not in by_kind(report.flags)
+
+
+def test_a_killed_audit_resumes(flawed, tmp_path, monkeypatch):
+    asked = []
+
+    def interrupted(*given):
+        asked.append(given)
+        if len(asked) == 1:
             raise KeyboardInterrupt
-        return probabilities
+        return judge_labels(*given[:-1], groups, folds=2)
 
-    settings = AuditSettings(near=4, recipe="toy", folds=2)
+    settings = AuditSettings(near=4, folds=2)
+    monkeypatch.setattr("mien.data.audit.judge_labels", lambda *given, **_: interrupted(*given))
+    groups = np.full(12, -1)
     with pytest.raises(KeyboardInterrupt):
-        audit_dataset(flawed, tmp_path / "a", settings, out_of_fold=predict)
+        audit_dataset(flawed, tmp_path / "a", settings)
     assert not (tmp_path / "a").exists()
-    (tmp_path / ".a.part/.journal/folds").rmdir()
     with pytest.raises(OutputError, match="--resume"):
-        audit_dataset(flawed, tmp_path / "a", settings, out_of_fold=predict)
-    summary = audit_dataset(flawed, tmp_path / "a", settings, out_of_fold=predict, resume=True).summary
-    assert calls[1][3] == calls[1][4] >= 0  # copies are told
-    (suspect,) = (f for f in read_flags(tmp_path / "a" / FLAGS, flawed) if f.kind == "label-suspect")
-    assert (suspect.rows.tolist(), suspect.suggested) == ([0], ("happy",))
-    assert summary.confirmed == 0.0
+        audit_dataset(flawed, tmp_path / "a", settings)
+    summary = audit_dataset(flawed, tmp_path / "a", settings, resume=True).summary
+    assert asked[1][3][3] == asked[1][3][4] >= 0  # copies are passed on
     assert np.load(tmp_path / "a/out-of-fold.npy").shape == (12, 7)
-    assert audit_dataset(flawed, tmp_path / "a", settings, out_of_fold=predict, resume=True).summary == summary
-    assert len(calls) == 2
+    assert audit_dataset(flawed, tmp_path / "a", settings, resume=True).summary == summary
+    assert len(asked) == 2
     with pytest.raises(OutputError, match="exists already"):
-        audit_dataset(flawed, tmp_path / "a", AuditSettings(near=None), resume=True)
+        audit_dataset(flawed, tmp_path / "a", PLAIN, resume=True)
 
 
 # Dropping
@@ -212,7 +244,7 @@ def test_suspects_in_the_audit_and_resuming(flawed, tmp_path):
 
 @pytest.fixture
 def flags(flawed, tmp_path):
-    audit_dataset(flawed, tmp_path / "audit", AuditSettings(near=None))
+    audit_dataset(flawed, tmp_path / "audit", PLAIN)
     return tmp_path / "audit" / FLAGS
 
 
@@ -284,7 +316,7 @@ def test_hostile_sources_survive_the_csv(tmp_path):
     names = ['a,"b"\n.png', "=1+1", "\udcff.png"]
     dataset = dataset_of([np.zeros((4, 4, 1), np.uint8)] * 3, ["train"] * 3, [0, 1, -1])
     dataset = dataset.with_columns(source=text_column(names))
-    audit_dataset(dataset, tmp_path / "a", AuditSettings(near=None))
+    audit_dataset(dataset, tmp_path / "a", PLAIN)
     flags = by_kind(read_flags(tmp_path / "a" / FLAGS, dataset))
     assert flags["blank"] == [0, 1, 2]
     assert flags["label-conflict"] == [0, 1]
@@ -322,14 +354,14 @@ def test_commands(flawed, tmp_path):
     assert isinstance(inside.exception, MienError)
 
 
-def test_audit_command_with_a_quick_network(tmp_path):
-    pytest.importorskip("torch")
+def test_audit_command_with_a_judge(tmp_path):
     samples = toy_faces(84, seed=2)
     dataset = dataset_of(list(samples.images), ["train"] * 84, samples.labels)
     write_arrays(dataset, tmp_path / "in", command="import", settings={})
-    arguments = ["data", "audit", str(tmp_path / "in"), "--folds", "2", "--epochs", "1", "--threads", "1", "-q"]
+    arguments = ["data", "audit", str(tmp_path / "in"), "--folds", "2", "-q"]
     done = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "one")])
     assert done.exit_code == 0, done.output
+    assert "held-out labels, chance is" in done.output
     assert sorted(p.name for p in (tmp_path / "one").iterdir()) == [
         "flags.csv", "index.html", "job.json", "out-of-fold.npy", "summary.json"
     ]  # fmt: skip
@@ -339,7 +371,7 @@ def test_no_face(tmp_path):
     from mien.faces import DetectorChoice
 
     dataset = dataset_of([noise(0), np.zeros((48, 48, 1), np.uint8)], ["train"] * 2, [0, 1])
-    audit_dataset(dataset, tmp_path / "a", AuditSettings(near=None), detector=DetectorChoice("haar"))
+    audit_dataset(dataset, tmp_path / "a", PLAIN, detector=DetectorChoice("haar"))
     assert by_kind(read_flags(tmp_path / "a" / FLAGS, dataset))["no-face"] == [0, 1]
 
 

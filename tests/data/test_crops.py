@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mien.cli import app
-from mien.crop import CropSpec
+from mien.crop import CropSpec, fit_face
 from mien.data.arrays import open_arrays
 from mien.data.crops import CroppedSource, CropSettings, crop_dataset, find_faces, select_faces
 from mien.data.dataset import collect
@@ -279,3 +279,28 @@ def test_crops_are_recognised_as_the_faces_in_the_photograph(tmp_path, image, mo
     assert len(wanted) == len(answers) >= 1
     for face, answer in zip(wanted, answers, strict=True):
         assert answer.faces[0].probabilities == pytest.approx(face.probabilities, abs=1e-6)
+
+
+@pytest.mark.parametrize("size", [(48, 48), (60, 40), (120, 128)])
+def test_a_tight_crop_never_becomes_smaller_nor_gets_smeared_edges(tmp_path, monkeypatch, size):
+    class Fills:
+        name = "fills"
+
+        def detect(self, image):  # a box that reaches over every edge, as detectors find in tight crops
+            height, width = image.shape[:2]
+            box = np.array([[-0.1 * width, -0.05 * height, 1.05 * width, 1.1 * height]], np.float32)
+            return Detections(box, np.ones(1, np.float32))
+
+    monkeypatch.setattr("mien.faces.make_detector", lambda *_, **__: Fills())
+    face = np.random.default_rng(0).integers(0, 255, (*size, 3), np.uint8)
+    write(tmp_path / "in/a.png", face)
+    crop_dataset(
+        tmp_path / "in", tmp_path / "out", detector=DetectorChoice(), settings=CropSettings(size=48, channels=3, pad=0)
+    )  # fmt: skip
+    made = open_arrays(tmp_path / "out").image(0)
+    edge = min(size)
+    assert any(
+        np.array_equal(made, fit_face(face[top : top + edge, left : left + edge, ::-1], 48, 3))
+        for top in range(size[0] - edge + 1)
+        for left in range(size[1] - edge + 1)
+    )

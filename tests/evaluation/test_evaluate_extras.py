@@ -197,5 +197,5 @@ def test_command_on_arrays_with_groups_and_train(tmp_path, capsys):
     assert written["train_copies"] is written["accuracy_without_train_copies"] is written["speed"] is None
     with pytest.raises(DataError, match="no column 'sex' to group by; it has source, split, label, age"):
         command(**arguments, out=tmp_path / "none", groups=["sex"])
-    with pytest.raises(DataError, match="no split 'validation'"):
-        command(**(arguments | {"split": "validation"}), out=tmp_path / "none")
+    command(**(arguments | {"split": "validation"}), out=tmp_path / "held", leak_check=False, format_="json")
+    assert json.loads(capsys.readouterr().out)["n"] == 1  # held out of train, as training does

@@ -1,14 +1,16 @@
 """What a run learns from: labels, subsets, sampling; faces streamed from disk as if they were in memory."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+import mien
 from mien.data.importing import import_dataset
 from mien.data.toy import toy_faces, write_toy_folders
-from mien.errors import DataError, RecipeError
+from mien.errors import RecipeError
 from mien.labels import FER2013
 from mien.model_file import ModelFile
 from mien.training.batches import Faces, StreamedImages, batches, epoch_order
@@ -93,11 +95,19 @@ def test_a_streamed_run_ends_in_a_model_file(toy, tmp_path):
     assert ModelFile(run.models[0]).info.size == 40
 
 
-def test_streaming_wants_arrays(toy, tmp_path):
+def test_folders_without_validation_are_divided_and_streamed(toy, tmp_path):
+    plain = tmp_path / "plain"
+    shutil.copytree(toy / "folders" / "train", plain)
+    said = []
     recipe = load_recipe("toy", TINY)
-    with pytest.raises(DataError, match="import it first:  mien data import"):
-        train_run(recipe, toy / "folders", tmp_path / "r", device=CPU, stream=True)
-    assert not (tmp_path / "r").exists()
+    train, validation = read_splits(recipe, plain, stream=False, warn=said.append)
+    assert len(validation) == round(len(train) / 9) and not set(train.sources) & set(validation.sources)
+    assert "training faces are held out for it (10 % of each class, seed 0)" in said[0]
+    streamed, held = read_splits(recipe, plain, stream=True, warn=said.append)
+    assert held.sources == validation.sources
+    np.testing.assert_array_equal(streamed.images[:], train.images)
+    opened = read_splits(recipe, mien.load_dataset(plain), stream=False, warn=said.append)
+    assert opened[1].sources == validation.sources
 
 
 def test_an_error_while_reading_ahead_is_raised_where_the_batch_is_wanted():

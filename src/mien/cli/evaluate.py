@@ -11,7 +11,7 @@ import typer
 
 from mien.cli.model_options import Balance, Prior, SomeModels
 from mien.cli.option_groups import grouped
-from mien.cli.output_options import DataOption, Quiet, TableOrJson, out_option, warn
+from mien.cli.output_options import DataOption, Labels, Quiet, TableOrJson, data_with, out_option, warn
 from mien.cli.training_options import TrainIfMissing
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ def evaluate(
     out: Annotated[Path, out_option("Folder for report.html, metrics.json, report.txt, predictions.csv.")],
     models: SomeModels = None,
     data: DataOption = None,
+    labels: Labels = "",
     split: SomeSplit = None,
     file: FileOptions,
     common: CommonOptions,
@@ -135,11 +136,13 @@ def evaluate(
     options = {**asdict(common), "groups": common.groups or (), "out": out, "warn": warn}
     if file.predictions is not None:
         options |= {"columns": _named_columns(file.column or ()), "scores": file.scores}
-        results = {"": evaluate_file(file.predictions, data, split, classes=_listed(file.classes), **options)}
+        truth = data_with(labels, data) if data else None
+        results = {"": evaluate_file(file.predictions, truth, split, classes=_listed(file.classes), **options)}
     else:
         data = _data_to_measure(named[0], data, missing.train_if_missing, split)
         with progress_bar("corrupted faces", unit="faces", quiet=quiet or not measures.robustness) as progress:
-            results = evaluate_side_by_side(named, data, split, progress=progress, **options, **asdict(measures))
+            measured = data_with(labels, data)
+            results = evaluate_side_by_side(named, measured, split, progress=progress, **options, **asdict(measures))
     _print(results, format_)
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from mien.data.dataset import Dataset
 
 TableOrJson = Annotated[Literal["table", "json"], typer.Option("--format", "-f", help="What is printed.")]
 Emoji = Annotated[bool, typer.Option("--emoji", help="Draw a badge of the expression beside each face.")]
@@ -19,6 +22,9 @@ DataSet = Annotated[Path, typer.Argument(metavar="IN", help="Any data set that `
 DataOption = Annotated[
     Path | None, typer.Option("--data", help="A data set: class folders, fer2013.csv, Parquet, arrays.")
 ]
+Labels = Annotated[
+    str, typer.Option(metavar="NAMES", help="What the labels of --data mean, as in `mien data import --labels`.")
+]
 Split = Annotated[Literal["train", "validation", "test"], typer.Option(help="The split of --data.")]
 NewName = Annotated[str, typer.Option("--name", help="The new model's name. [default: the file's]")]
 
@@ -30,6 +36,15 @@ def out_option(what: str, metavar: str | None = None) -> Any:
 
 NewData = Annotated[Path, out_option("The new data set.")]
 NewModel = Annotated[Path, out_option("The model file to write.")]
+
+
+def data_with(labels: str, data: Path) -> Dataset | Path:
+    """A data set whose labels mean what `--labels` says; its path, where the option is not given."""
+    if not labels:
+        return data
+    from mien.data.readers import load_dataset
+
+    return load_dataset(data, labels=labels, warn=warn)
 
 
 def warn(line: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mien.cli.output_options import DryRun, Quiet, out_option, printer, warn
+from mien.cli.output_options import DryRun, Labels, Quiet, data_with, out_option, printer, warn
 from mien.cli.training_options import (
     Changes,
     RecipeArgument,
@@ -22,15 +22,14 @@ from mien.cli.training_progress import print_how_to_resume, training_view
 from mien.training.installed import require_training
 
 if TYPE_CHECKING:
+    from mien.data.dataset import Dataset
     from mien.training.recipe import Recipe
 
 _Resume = Annotated[bool, typer.Option("--resume", help="Resume the run in --out.")]
 _StopAfter = Annotated[
     int, typer.Option(min=0, metavar="EPOCH", help="Pause after this epoch; --resume continues. 0 = never.")
 ]
-_Stream = Annotated[
-    bool, typer.Option("--stream", help="Leave the faces on disk, for data sets that `mien data import` wrote.")
-]
+_Stream = Annotated[bool, typer.Option("--stream", help="Leave the faces on disk, for data larger than memory.")]
 _Folds = Annotated[
     int, typer.Option(min=0, metavar="K", help="Train once for each of K folds, and write one table. 0 = no folds.")
 ]
@@ -43,6 +42,7 @@ def train(
     data: TrainingData,
     out: Annotated[Path, out_option("The run's folder.")],
     set_: Changes = None,
+    labels: Labels = "",
     resume: _Resume = False,
     stop_after: _StopAfter = 0,
     stream: _Stream = False,
@@ -63,6 +63,7 @@ def train(
     Examples:
 
     - `mien train mien-small --data fer2013.csv --out runs/small --set targets.votes=0`
+    - `mien train mien-nano --data folders-0-to-6/ --labels fer2013 --out runs/nano --set 'distill.teachers=[]'`
     - `mien train my.toml --data faces/ --out runs/mine --set optimizer.epochs=20`
     - `mien train mien-small --data fer2013/ --out runs/small --resume`
     - `mien train mien-small --data fer2013/ --out runs/small --stop-after 10`
@@ -75,7 +76,7 @@ def train(
 
     changes = set_ or []
     if dry_run:
-        _check(recipe, changes, data, stream=stream)
+        _check(recipe, changes, data_with(labels, data), stream=stream)
         return
     require_training("training")
     import mien
@@ -94,8 +95,9 @@ def train(
 
     with interruptible(print_resume), training_view(settings, curves=curves, quiet=quiet) as view:
         run = mien.train(
-            settings, data, out, resume=resume, stop_after=stop_after, stream=stream, given=given_keys(changes),
-            log=log or (), device=device, threads=threads, progress=view.watcher(), warn=view.log,
+            settings, data_with(labels, data), out, resume=resume, stop_after=stop_after, stream=stream,
+            given=given_keys(changes), log=log or (), device=device, threads=threads, progress=view.watcher(),
+            warn=view.log,
         )  # fmt: skip
     leave_unless_first()
     if stop_after and not run.models:
@@ -122,7 +124,7 @@ def _repeat(recipe: Recipe, data: Path, out: Path, *, quiet: bool, **options: An
     typer.echo(str(found.folder / "table.md"))
 
 
-def _check(recipe: str, changes: Sequence[str], data: Path, *, stream: bool) -> None:
+def _check(recipe: str, changes: Sequence[str], data: Dataset | Path, *, stream: bool) -> None:
     """Prints the resolved recipe as TOML, and the number of faces on stderr; without PyTorch."""
     from mien.config import to_toml
     from mien.errors import MissingExtraError

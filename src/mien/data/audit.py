@@ -1,7 +1,7 @@
 """Checks a data set and flags what may be wrong with it; removes nothing.
 
 Counts, sizes, blank and low-contrast images, images without a face, copies inside and across splits, copies with
-different labels, labels that raters' votes contradict, and labels that are likely wrong by confident learning; and
+different labels, labels that raters' votes contradict, and labels that are likely wrong by a model's judgement; and
 whether all labels look as if they were read in a wrong order.
 """
 
@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mien.config import default_of
 from mien.data.arrays import JOURNAL, resumable_folder
 from mien.data.audit_report import PREDICTIONS, SUMMARY, AuditReport, read_summary, summarise
 from mien.data.dataset import Dataset
@@ -29,26 +29,82 @@ from mien.data.findings import (
     face_flags,
     find_suspects,
     kept_array,
-    require_cleanlab,
     suspect_flags,
     vote_flags,
 )
 from mien.data.flags import FLAGS, read_flags
+from mien.data.judge import judge_labels, model_answers
 from mien.data.plausibility import check_source
+from mien.data.readers import as_dataset
 from mien.data.settings import AuditSettings
 from mien.errors import OutputError
 from mien.faces import DetectorChoice
-from mien.files import write_text
-from mien.reporting import Progress
+from mien.files import make_folder, write_text
+from mien.model_file import load_model
+from mien.reporting import Progress, log_warning
 from mien.version import __version__
 
 _JOB = "job.json"
-_SCORES, _FOLDS = "face-scores", "folds"
+_SCORES, _ANSWERS = "face-scores", "answers.npy"
 
-OutOfFold = Callable[[Dataset, NDArray[np.int64], Path], NDArray[np.float32]]
-"""A data set, groups of copies int64 (N,) with -1 for none, a folder to work in -> class probabilities float32 (N, K),
-each from a network trained on neither the sample nor a copy of it; NaN where there is none. Unfinished work in the
-folder is resumed."""
+
+def audit(
+    data: Dataset | str | Path,
+    out: str | Path | None = None,
+    *,
+    near: int = default_of(AuditSettings, "near"),
+    suspects: bool = True,
+    model: str = default_of(AuditSettings, "model"),
+    folds: int = default_of(AuditSettings, "folds"),
+    detector: str | DetectorChoice | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+    warn: Callable[[str], None] = log_warning,
+) -> AuditReport:
+    """Flags what may be wrong with a data set: copies, leaks, blank images, likely wrong labels. Removes nothing.
+
+    Args:
+        data: Any data set that mien reads, or an opened one.
+        out: The new folder for index.html, flags.csv, summary.json, and out-of-fold.npy with `suspects`; None writes
+            none, and `AuditReport.save` can.
+        near: Near copies differ in at most this many bits of a 64-bit hash, 0 to 16; -1 finds exact copies only.
+        suspects: Look for likely wrong labels.
+        model: The judge of the labels: the name or file of a model that was not trained on these faces. A head
+            translates its expressions into the classes of the data.
+        folds: Parts of the data, 2 or more; the head that judges one is fitted to the others.
+        detector: Also flag images without a face, by this detector.
+        resume: Resume a killed audit in `out`.
+        progress: Receives the number of images that are done, and the total.
+        warn: Receives one line for each record that could not be read, and one if the judge can't judge the labels.
+
+    Returns:
+        AuditReport: the flags, and their number by kind and split in `summary`, with how good the judge is.
+
+    Raises:
+        DataError: The data can't be used.
+        ModelFileError: There is no such model.
+        OutputError: `out` exists or can't be written.
+        MissingExtraError: An extra is not installed.
+
+    Example:
+        >>> import tempfile, mien
+        >>> from mien.data.toy import write_toy_folders
+        >>> folder = tempfile.mkdtemp() + "/toy"
+        >>> write_toy_folders(folder, train=14, validation=7, test=0)
+        >>> report = mien.audit(folder, suspects=False)
+        >>> report.summary.samples, report.to_pandas()["kind"].tolist()
+        (21, [])
+    """
+    folder = None if out is None else Path(out)
+    dataset = as_dataset(data, out=folder, warn=warn)
+    choice = DetectorChoice(detector) if isinstance(detector, str) else detector
+    report = audit_dataset(
+        dataset, folder, AuditSettings(near, suspects, model, folds), detector=choice, resume=resume, progress=progress
+    )
+    judge = report.summary.judge
+    if judge and not judge.can_judge:
+        warn(judge.sentence())
+    return report
 
 
 def audit_dataset(
@@ -56,67 +112,56 @@ def audit_dataset(
     out: Path | None,
     settings: AuditSettings,
     *,
-    out_of_fold: OutOfFold | None = None,
     detector: DetectorChoice | None = None,
     resume: bool = False,
     progress: Progress | None = None,
 ) -> AuditReport:
-    """Audits a data set; writes the report into the folder `out`, where one is given, as `AuditReport.save` does.
-
-    out_of_fold: makes the predictions by which labels are suspected, see `OutOfFold`. detector: detects faces in every
-    image. resume: a killed audit of the same data and settings is resumed; a finished one is read.
-    Raises OutputError where `out` is there already, or unfinished work of another kind is; DataError, DetectorError,
-    MissingExtraError.
-    """
-    if out_of_fold is not None:
-        require_cleanlab()
+    """`audit` for a parsed choice of settings."""
     if out is None:
         with tempfile.TemporaryDirectory(prefix="mien-") as folder:
-            return _audit(dataset, Path(folder), settings, out_of_fold, detector, progress)
+            return _audit(dataset, Path(folder), settings, detector, progress)
     job: dict[str, Any] = {"command": "audit", "settings": asdict(settings), "version": __version__}
     job |= {"source": dataset.fingerprint, "detector": detector.identity() if detector else ""}
     if out.exists():
-        return _finished(dataset, out, job, settings, resume=resume)
+        return _finished(dataset, out, job, resume=resume)
     with resumable_folder(out, job, resume=resume) as part:
-        report = _audit(dataset, part, settings, out_of_fold, detector, progress)
+        report = _audit(dataset, part, settings, detector, progress)
         report.write(part)
         write_text(part / _JOB, json.dumps(job, indent=2) + "\n")
     return report
 
 
 def _audit(
-    dataset: Dataset,
-    part: Path,
-    settings: AuditSettings,
-    out_of_fold: OutOfFold | None,
-    detector: DetectorChoice | None,
-    progress: Progress | None,
+    dataset: Dataset, part: Path, settings: AuditSettings, detector: DetectorChoice | None, progress: Progress | None
 ) -> AuditReport:
     """All checks. part: a folder that keeps what is slow to compute."""
     work = part / JOURNAL
     contrast = contrasts(dataset, progress)
     exact = find_duplicates(dataset)
-    near = None if settings.near is None else find_duplicates(dataset, near=settings.near)
+    near = None if settings.near < 0 else find_duplicates(dataset, near=settings.near)
     scores = None if detector is None else detection_scores(dataset, detector, work / _SCORES, progress)
-    probabilities = None
-    if out_of_fold is not None:
-        group = (near or exact).group  # near groups hold the exact ones
-        probabilities = kept_array(part / PREDICTIONS, lambda: out_of_fold(dataset, group, work / _FOLDS))
-    suspects = None if probabilities is None else find_suspects(dataset.labels, probabilities)
+    judged = None
+    if settings.suspects:
+        model = load_model(settings.model)
+        make_folder(work)
+        answers = kept_array(work / _ANSWERS, lambda: model_answers(dataset, model, progress))
+        judged = judge_labels(dataset, answers, model, (near or exact).group, folds=settings.folds)
+    suspects = None
+    if judged and judged.judge.can_judge:
+        suspects = find_suspects(dataset.labels, judged.probabilities, judged.own)
     flags = (
-        *contrast_flags(contrast, settings.low_contrast),
+        *contrast_flags(contrast),
         *(() if scores is None else (face_flags(scores),)),
         *copy_flags(dataset, exact.group, None if near is None else near.group),
         *(() if dataset.votes is None else (vote_flags(dataset),)),
         *(() if suspects is None else (suspect_flags(dataset, suspects),)),
     )
-    summary = summarise(dataset, flags, exact, near, probabilities, check_source(dataset).sentence())
-    return AuditReport(dataset, flags, summary, settings.folds, probabilities)
+    judge = judged.judge if judged else None
+    summary = summarise(dataset, flags, exact, near, judge, check_source(dataset).sentence())
+    return AuditReport(dataset, flags, summary, judged.probabilities if judged else None)
 
 
-def _finished(
-    dataset: Dataset, out: Path, job: dict[str, Any], settings: AuditSettings, *, resume: bool
-) -> AuditReport:
+def _finished(dataset: Dataset, out: Path, job: dict[str, Any], *, resume: bool) -> AuditReport:
     try:
         same = resume and json.loads((out / _JOB).read_text("utf-8")) == json.loads(json.dumps(job))
     except (OSError, ValueError):
@@ -126,4 +171,4 @@ def _finished(
     place = out / PREDICTIONS
     probabilities = np.load(place, allow_pickle=False) if place.exists() else None
     summary = read_summary(json.loads((out / SUMMARY).read_text("utf-8")))
-    return AuditReport(dataset, read_flags(out / FLAGS, dataset), summary, settings.folds, probabilities)
+    return AuditReport(dataset, read_flags(out / FLAGS, dataset), summary, probabilities)

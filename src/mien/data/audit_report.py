@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from mien.data.dataset import Dataset
 from mien.data.duplicates import DuplicateGroups
 from mien.data.findings import comparable, where
-from mien.data.flags import COLUMNS, FLAGS, Flags, flag_rows, write_flags
+from mien.data.flags import COLUMNS, FLAGS, Flags, about, flag_rows, write_flags
+from mien.data.judge import Judge
 from mien.errors import MissingExtraError
 from mien.files import atomic_folder, write_text
-from mien.pages import Page
+from mien.labels import EIGHT
+from mien.pages import Choice, Page
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,8 +29,8 @@ PAGE, SUMMARY, PREDICTIONS = "index.html", "summary.json", "out-of-fold.npy"
 GALLERY = 120
 """How many images of each kind the page shows."""
 
-TOP = 200
-"""The number of top suspects for which the share that raters' votes confirm is reported."""
+TOPS = (50, 100, 200, 400)
+"""The numbers of first suspects for which the share that raters' votes confirm is reported, and for all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,9 @@ class AuditSummary:
     """What an audit found.
 
     copies: exact ones. near_copies: exact and near ones. voted, disagreeing: samples with votes for an expression, and
-    those whose label the votes contradict. accuracy: of the out-of-fold predictions, by the given labels. confirmed:
-    among the first suspects (`TOP`), the share that the votes contradict. None: not computed.
+    those whose label the votes contradict. judge: how good the judge of the labels is. precision: numbers of first
+    suspects (`TOPS`, and all), with the share of them that the votes contradict. suggested_right: the share of suspects
+    whose suggested label has the most votes. None: not computed.
     label_check: how far a shipped model agrees with the labels, and whether another order fits far better; empty where
     they are no expressions.
     """
@@ -68,8 +71,9 @@ class AuditSummary:
     near_copies: Copies | None
     voted: int | None
     disagreeing: int | None
-    accuracy: float | None
-    confirmed: float | None
+    judge: Judge | None
+    precision: tuple[tuple[int, float], ...]
+    suggested_right: float | None
     label_check: str = ""
 
 
@@ -82,23 +86,16 @@ def summarise(
     flags: Sequence[Flags],
     exact: DuplicateGroups,
     near: DuplicateGroups | None,
-    probabilities: NDArray[np.float32] | None,
+    judge: Judge | None,
     label_check: str = "",
 ) -> AuditSummary:
-    """The summary of these flags. probabilities: out-of-fold, float32 (N, K); None where none were made."""
+    """The summary of these flags. judge: of the labels, where there was one."""
     kinds = tuple(
         KindCount(f.kind, len(f), tuple((s, int((dataset.splits[f.rows] == s).sum())) for s in dataset.counts()))
         for f in flags
     )
-    accuracy = confirmed = None
-    if probabilities is not None:
-        judged = (dataset.labels >= 0) & np.isfinite(probabilities).all(1)
-        accuracy = round(float((probabilities[judged].argmax(1) == dataset.labels[judged]).mean()), 4)
     by_kind = {f.kind: f for f in flags}
-    if "label-suspect" in by_kind and "votes-disagree" in by_kind:
-        top = by_kind["label-suspect"].rows[:TOP]
-        top = top[comparable(dataset)[top]]
-        confirmed = round(float(np.isin(top, by_kind["votes-disagree"].rows).mean()), 4) if len(top) else None
+    precision, right = _by_votes(dataset, by_kind.get("label-suspect"))
     return AuditSummary(
         samples=len(dataset),
         labelled=int((dataset.labels >= 0).sum()),
@@ -107,10 +104,29 @@ def summarise(
         near_copies=None if near is None else _copies_of(near),
         voted=None if dataset.votes is None else int(comparable(dataset).sum()),
         disagreeing=len(by_kind["votes-disagree"]) if "votes-disagree" in by_kind else None,
-        accuracy=accuracy,
-        confirmed=confirmed,
+        judge=judge,
+        precision=precision,
+        suggested_right=right,
         label_check=label_check,
     )
+
+
+def _by_votes(dataset: Dataset, suspects: Flags | None) -> tuple[tuple[tuple[int, float], ...], float | None]:
+    """How many of the first suspects the votes contradict, and how often the suggestion has the most votes."""
+    if dataset.votes is None or not suspects:
+        return (), None
+    known = comparable(dataset)[suspects.rows]
+    rows = suspects.rows[known]
+    if not len(rows):
+        return (), None
+    suggested = np.array([EIGHT.index(name) if name in EIGHT else -1 for name in suspects.suggested])[known]
+    label = np.array([EIGHT.index(dataset.label_name(row)) for row in rows.tolist()])
+    votes = dataset.votes[rows]
+    place, most = np.arange(len(rows)), votes.max(1)
+    wrong = votes[place, label] < most
+    right = (suggested >= 0) & (votes[place, suggested] == most)
+    counts = [*(n for n in TOPS if n < len(rows)), len(rows)]
+    return tuple((n, round(float(wrong[:n].mean()), 4)) for n in counts), round(float(right.mean()), 4)
 
 
 def read_summary(table: dict[str, Any]) -> AuditSummary:
@@ -121,6 +137,8 @@ def read_summary(table: dict[str, Any]) -> AuditSummary:
         "kinds": kinds,
         "copies": Copies(**table["copies"]),
         "near_copies": None if near is None else Copies(**near),
+        "judge": Judge(**table["judge"]) if table["judge"] else None,
+        "precision": tuple((n, share) for n, share in table["precision"]),
     }
     return AuditSummary(**(table | read))
 
@@ -137,20 +155,32 @@ _TITLES = {
     "label-conflict": ("Copies with different labels", "The same pixels, labelled differently: at most one is right."),
     "votes-disagree": ("Labels that raters contradict", "Another expression than the label has the most votes. Unknown "
                        "and not-a-face are no expressions and do not count; a tie does not contradict."),
-    "label-suspect": ("Likely wrong labels", "By confident learning over out-of-fold predictions of a quick network. "
-                      "The score says how far the predicted label is ahead of the given one. A person should look "
-                      "before anything is dropped."),
+    "label-suspect": ("Likely wrong labels", "A judge that was not fitted to these faces finds another class at least "
+                      "three times as probable. A person should look before anything is changed."),
 }  # fmt: skip
 
 
-def audit_page(dataset: Dataset, summary: AuditSummary, flags: Sequence[Flags], folds: int) -> Page:
-    """What was found, in tables, and the worst of each kind. folds: of the out-of-fold predictions."""
+def precision_text(summary: AuditSummary) -> str:
+    """What raters' votes say of the suspects, in one line."""
+    shares = ", ".join(f"{share:.0%} of the first {count:,}" for count, share in summary.precision)
+    return (
+        f"votes contradict {shares} suspects; the suggested label has the most votes for {summary.suggested_right:.0%}"
+    )
+
+
+def audit_page(dataset: Dataset, summary: AuditSummary, flags: Sequence[Flags]) -> Page:
+    """What was found, in tables, and the worst of each kind."""
     page = Page(
         f"Audit of {Path(dataset.name).name}",
         f"{summary.samples:,} samples, {summary.labelled:,} of them labelled. Nothing was removed: "
         f"{FLAGS} has a row for each flag, and `mien data drop` takes away the kinds you choose.",
     )
-    page.section("What was found")
+    page.section(
+        "What was found",
+        "Tick what is wrong below an image, choose the right label or drop, and save; then: "
+        "mien data relabel DATA decisions.csv --out FIXED",
+    )
+    page.decisions("Save decisions", "decisions.csv")
     splits = list(dataset.counts())
     header = ("kind", "flags", "share", *(s or "no split" for s in splits))
     page.table(
@@ -170,13 +200,10 @@ def audit_page(dataset: Dataset, summary: AuditSummary, flags: Sequence[Flags], 
     if summary.voted:
         share = (summary.disagreeing or 0) / summary.voted
         page.text(f"Raters' votes contradict {share:.1%} of {summary.voted:,} labels.")
-        if summary.confirmed is not None:
-            page.text(f"Of the first {TOP} suspects they contradict {summary.confirmed:.1%}.")
-    if summary.accuracy is not None:
-        page.text(
-            f"The quick network's out-of-fold predictions agree with {summary.accuracy:.1%} of the labels "
-            f"({folds} folds)."
-        )
+    if summary.judge is not None:
+        page.text(f"The judge of the labels: {summary.judge.sentence()}.")
+    if summary.precision:
+        page.text(precision_text(summary) + ".")
     page.section("Splits and classes")
     counts = dataset.counts()
     names = [n for n in (*dataset.label_names, "") if any(n in by for by in counts.values())]
@@ -196,8 +223,21 @@ def audit_page(dataset: Dataset, summary: AuditSummary, flags: Sequence[Flags], 
         shown = each.rows[:GALLERY].tolist()
         most = f" The worst {GALLERY} are shown." if len(each) > GALLERY else ""
         page.section(f"{title}: {len(each):,}", f"{text}{most}")
-        page.gallery([dataset.image(row) for row in shown], [_caption(dataset, each, i) for i in range(len(shown))])
+        page.gallery(
+            [dataset.image(row) for row in shown],
+            [_caption(dataset, each, i) for i in range(len(shown))],
+            choices=[_choice(dataset, each, i) for i in range(len(shown))],
+        )
     return page
+
+
+def _choice(dataset: Dataset, flags: Flags, place: int) -> Choice:
+    """The tick of a flag: the suggested label, or another, or that the sample is dropped."""
+    row = int(flags.rows[place])
+    source, split, label = about(dataset, row)
+    cells = {"row": str(row), "source": source, "split": split, "label": label, "reason": f"audit: {flags.kind}"}
+    options = [(name, name) for name in dataset.label_names] + [("-", "drop")]
+    return Choice(cells, options, flags.suggested[place] or "-")
 
 
 def _caption(dataset: Dataset, flags: Flags, place: int) -> str:
@@ -214,14 +254,12 @@ class AuditReport:
         dataset: The data set.
         flags: The flags of each kind, the worst first.
         summary: The counts.
-        folds: The folds of the out-of-fold predictions.
-        probabilities: Out-of-fold predictions, float32 (N, K); None where none were made.
+        probabilities: The judge's out-of-fold predictions, float32 (N, K); None where none were made.
     """
 
     dataset: Dataset
     flags: tuple[Flags, ...]
     summary: AuditSummary
-    folds: int
     probabilities: NDArray[np.float32] | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -259,4 +297,4 @@ class AuditReport:
         write_text(folder / SUMMARY, json.dumps(self.to_dict(), indent=2) + "\n")
         if self.probabilities is not None:
             np.save(folder / PREDICTIONS, self.probabilities)
-        audit_page(self.dataset, self.summary, self.flags, self.folds).write(folder / PAGE)
+        audit_page(self.dataset, self.summary, self.flags).write(folder / PAGE)

@@ -8,16 +8,17 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Generic, Literal, TypeVar
+from typing import Generic, TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.crop import crop_faces
+from mien.crop import crop_faces, fit_face
+from mien.crop_spec import CropSpec
 from mien.data.arrays import PROBLEMS, read_problems
 from mien.data.dataset import Chunk, Dataset, Problem, Source, SourceOver, text_column
-from mien.data.settings import CropSettings, Which
+from mien.data.settings import CropSettings, Kept, Which
 from mien.faces import DetectorChoice, FaceDetector
 from mien.faces.geometry import large_enough, taken
 from mien.images import as_image
@@ -51,7 +52,7 @@ def crop_dataset(
     *,
     detector: DetectorChoice,
     settings: CropSettings,
-    as_: Literal["arrays", "folders"] = "arrays",
+    as_: Kept = "arrays",
     workers: int | None = None,
     resume: bool = False,
     progress: Progress | None = None,
@@ -146,7 +147,7 @@ class CroppedSource(SourceOver):
         wanted = self.settings
         found = find_faces(detector, image, pad=wanted.pad)
         faces = select_faces(found, min_face=wanted.min_face, which=wanted.faces)
-        wrong = ""
+        wrong, tight = "", len(faces) > 0 and not faces.cropped and not wanted.spec.align
         if not len(faces) and wanted.no_face == "drop":
             too_small = f" of {wanted.min_face} pixels or more" if len(found) else ""
             wrong = f"no face{too_small} found by {detector.name}"
@@ -154,10 +155,32 @@ class CroppedSource(SourceOver):
             edges = np.array([[0, 0, image.shape[1], image.shape[0]]], np.float32)
             faces = Detections(edges, np.zeros(1, np.float32), cropped=wanted.no_face == "keep")
         crops = crop_faces(image, faces, wanted.spec, size=wanted.size, channels=wanted.channels)
+        if tight:
+            for i, box in enumerate(faces.boxes.tolist()):
+                part = _tight_part(image, box, wanted.spec)
+                if part is not None:
+                    crops[i] = fit_face(part, wanted.size, wanted.channels)
         marks = np.full((len(faces), 10), np.nan, np.float32)
         if faces.landmarks is not None:
             marks = faces.landmarks.reshape(-1, 10).astype(np.float32)
         return _Cut(crops, faces.boxes.astype(np.float32), faces.scores.astype(np.float32), marks, wrong)
+
+
+def _tight_part(image: Image, box: list[float], spec: CropSpec) -> Image | None:
+    """The square around a face, inside the image, where the image is a loose crop or smaller than the square.
+
+    Beyond the image's border there is nothing but repeated pixels, and the face would become smaller. None: it is an
+    ordinary photograph.
+    """
+    height, width = image.shape[:2]
+    x1, y1, x2, y2 = box
+    side = max(x2 - x1, y2 - y1) * (1 + spec.margin)
+    if max(height, width) >= ENLARGED and side <= min(height, width):
+        return None
+    edge = max(1, min(round(side), height, width))
+    left = min(max(round((x1 + x2 - edge) / 2), 0), width - edge)
+    top = min(max(round((y1 + y2 - edge) / 2 + spec.shift_y * side), 0), height - edge)
+    return image[top : top + edge, left : left + edge]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

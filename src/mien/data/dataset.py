@@ -10,20 +10,16 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mien.crop import fit_face
+from mien.data.conversions import Conversions
 from mien.data.samples import Samples
 from mien.errors import DataError
 from mien.reporting import Progress
-
-if TYPE_CHECKING:
-    import datasets  # type: ignore[import-untyped]
-    import pandas as pd
-    import torch
 
 SPLITS = ("train", "validation", "test")
 """What splits are called in mien. A sample of no split has the split ''."""
@@ -98,10 +94,11 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Dataset:
+class Dataset(Conversions):
     """The samples of a data set: a manifest with a row per sample, and their pixels, memory-mapped where they are many.
 
-    `load_dataset` makes one. Its splits are data sets too. It is a `Source`.
+    `load_dataset`, `from_arrays`, `from_pandas` and `from_huggingface` make one. Its splits and slices are data sets
+    too: `data["train"][:100]`; `data[3]` is one sample. Iterating gives the names of the splits. It is a `Source`.
 
     Attributes:
         label_names: The names of the classes; labels are indices into them.
@@ -163,55 +160,42 @@ class Dataset:
         """float32 (N, 8), raters' votes for `labels.EIGHT`; zeros where nobody voted; None where there are none."""
         return self.columns.get("votes")
 
-    def __getitem__(self, split: str) -> Dataset:
-        """One split: "train", "validation", "test", or "" for samples without one. Raises DataError for another."""
-        rows = np.flatnonzero(self.splits == split)
-        if not len(rows):
-            has = ", ".join(sorted({str(s) or "'' (no split)" for s in self.splits.tolist()}, key=split_rank)) or "none"
-            raise DataError(f"{self.name}: no split {split!r}; it has {has}")
-        return self.take(rows)
+    @overload
+    def __getitem__(self, key: int) -> dict[str, Any]: ...
+
+    @overload
+    def __getitem__(self, key: str | slice | Sequence[int] | NDArray[Any]) -> Dataset: ...
+
+    def __getitem__(self, key: Any) -> Dataset | dict[str, Any]:
+        """A split, a sample, or some of the samples.
+
+        Args:
+            key: "train", "validation", "test", or "" for samples without a split; a row, also counted from the end;
+                a slice, rows, or bool (N,).
+
+        Returns:
+            The samples as a data set; of a row a dict with image (uint8 (H, W, C)), label (a name or None), and
+            the other columns.
+
+        Raises:
+            DataError: There is no such split.
+            IndexError: There is no such row.
+        """
+        if isinstance(key, str):
+            rows = np.flatnonzero(self.splits == key)
+            if not len(rows):
+                has = ", ".join(sorted({str(s) or "'' (no split)" for s in self.splits.tolist()}, key=split_rank))
+                raise DataError(f"{self.name}: no split {key!r}; it has {has or 'none'}")
+            return self.take(rows)
+        rows = np.arange(len(self))[key]
+        if isinstance(rows, np.ndarray):
+            return self.take(rows)
+        label = self.label_name(rows) or None
+        return {"image": self.image(rows), **{k: v[rows] for k, v in self.columns.items()}, "label": label}
 
     def __iter__(self) -> Iterator[str]:
         """The names of the splits, in the usual order, as a mapping of splits has them."""
         return iter(sorted(set(self.splits.tolist()), key=split_rank))
-
-    def to_pandas(self) -> pd.DataFrame:
-        """Returns the manifest as a pandas DataFrame, a row per sample, without the pixels.
-
-        Columns: source, split, label (the class's name, None for no label), height, width, channels, and any others
-        of the data set. Several numbers per sample are columns of their own: votes_angry, ..., box_x1, ...
-        Raises MissingExtraError without pandas.
-        """
-        from mien.data.conversions import to_pandas
-
-        return to_pandas(self)
-
-    def to_torch(self, *, size: int | None = None, channels: int | None = None) -> torch.utils.data.TensorDataset:
-        """Returns pairs of image and label for PyTorch's `DataLoader`, in memory.
-
-        Images are uint8 (C, H, W), 0 to 255, grey or RGB; labels are int64, indices into `label_names`, -1 for none.
-
-        Args:
-            size: The side to which images are resized, in pixels; None keeps the size, where all have one.
-            channels: 1 for grey, 3 for RGB; None for RGB where an image has colour.
-
-        Raises:
-            DataError: The images have several sizes, or are no squares, and `size` is None.
-            MissingExtraError: PyTorch is not installed.
-        """
-        from mien.data.conversions import to_torch
-
-        return to_torch(self, size=size, channels=channels)
-
-    def to_huggingface(self) -> datasets.DatasetDict:
-        """Returns a Hugging Face `DatasetDict`: a split each, with image, label (`ClassLabel`) and the other columns.
-
-        Samples of no split are in "data". Images are PNGs in memory; votes are FER+'s ten columns, `ferplus_votes`.
-        Raises MissingExtraError without `datasets`.
-        """
-        from mien.data.conversions import to_huggingface
-
-        return to_huggingface(self)
 
     def label_name(self, row: int) -> str:
         """One sample's label by its name; '' where it has none."""

@@ -11,27 +11,27 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import numpy as np
 
 from mien.data.arrays import JOURNAL, PROBLEMS, read_problems, resumable_folder, write_arrays
 from mien.data.dataset import Dataset, Problem, Source, Step
+from mien.data.flags import KINDS, check_kinds, read_flags
 from mien.data.readers import as_dataset, open_dataset
+from mien.data.reading.reading import EXPORTED
 from mien.data.settings import ExportSettings, Layout
 from mien.data.writing.detection import check_boxes, write_detection
 from mien.data.writing.files import size_text, write_plain, write_rows
 from mien.data.writing.plain import check_csv, write_csv, write_folders, write_npy
+from mien.data.writing.review import Hints, write_review
 from mien.data.writing.shards import write_parquet, write_webdataset
 from mien.errors import DataError, OutputError
 from mien.files import atomic_path, cannot_write, require_apart, write_bytes
 from mien.reporting import Progress
 from mien.version import __version__
 
-FORMATS = ("folders", "npy", "csv", "parquet", "webdataset", "yolo", "coco")
-
-ABOUT = ".mien-export.json"
-"""A hidden file in each exported folder: from what, by which settings and steps it was made."""
+FORMATS = get_args(Layout)
 
 
 def export_dataset(
@@ -43,25 +43,29 @@ def export_dataset(
     photographs: Path | None = None,
     detector: str | None = None,
     cascade: Path | None = None,
+    flags: Path | None = None,
+    only: tuple[str, ...] = (),
     resume: bool = False,
     progress: Progress | None = None,
 ) -> tuple[Problem, ...]:
     """Writes a data set, or that at a path, to the folder `out`, or for csv to the file `out` where that ends in .csv.
 
-    as_: one of `FORMATS`; the rest as in `ExportSettings`. resume: resume a killed export of the same data and
-    settings stopped; a finished one is left as it is. Returns what could not be exported: photographs that can't be
-    read (yolo and coco; also in OUT/problems.csv). Raises DataError where the layout can't hold the data, OutputError
-    where `out` is there already or can't be written.
+    as_: one of `FORMATS`; the rest as in `ExportSettings`. resume: resume a killed export of this data and settings;
+    a finished one is left as it is. Returns what could not be exported: photographs that can't be read, and images
+    without a face (yolo and coco; also in OUT/problems.csv). Raises DataError where the layout can't hold the data,
+    OutputError where `out` is there already or can't be written.
     """
     out = Path(out)
     dataset = as_dataset(dataset, out=out)
-    settings = ExportSettings(cast(Layout, as_), jpeg, photographs, detector, cascade)
+    settings = ExportSettings(cast(Layout, as_), jpeg, photographs, detector, cascade, flags, only)
     check_layout(dataset, settings)
     if photographs:
         require_apart(photographs, out)
     job = {"command": "export", "version": __version__, "source": dataset.fingerprint, "samples": len(dataset)}
     job |= {"as": as_, "jpeg": jpeg, "photographs": str(photographs) if photographs else None, "detector": detector}
     job |= {"cascade": str(cascade)} if cascade else {}
+    hints = _hints(dataset, settings)
+    job |= {"flagged": sorted(hints)} if flags else {}
     if resume and _finished(out, job):
         shutil.rmtree(out / JOURNAL, ignore_errors=True)  # killed after the last move
         return read_problems(out)
@@ -73,11 +77,11 @@ def export_dataset(
         _write_csv_file(dataset, out, progress)
         return ()
     with resumable_folder(out, job, resume=resume) as part:
-        problems = _write(dataset, part, settings, progress)
+        problems = _write(dataset, part, settings, hints, progress)
         if problems:
             write_rows([("source", "reason"), *((p.source, p.reason) for p in problems)], part / PROBLEMS)
         about = {"job": job, "label_names": dataset.label_names, "steps": [asdict(step) for step in dataset.steps]}
-        write_plain(part / ABOUT, json.dumps(about, indent=1))
+        write_plain(part / EXPORTED, json.dumps(about, indent=1))
     return problems
 
 
@@ -92,6 +96,8 @@ def check_layout(dataset: Dataset, settings: ExportSettings) -> None:
         raise DataError(f"--jpeg: {as_} holds plain pixels; leave it out")
     if as_ not in ("yolo", "coco") and (settings.photographs or settings.detector):
         raise DataError(f"--photographs and --detector are for yolo and coco; {as_} has no boxes")
+    if settings.flags and as_ not in ("label-studio", "fiftyone"):
+        raise DataError(f"--flags: is for label-studio and fiftyone; {as_} holds no suggestions")
     if settings.cascade and settings.detector != "haar":
         raise DataError("--cascade is a file for --detector haar; leave it out")
     if not len(dataset):
@@ -109,7 +115,28 @@ def check_layout(dataset: Dataset, settings: ExportSettings) -> None:
         check_boxes(dataset, settings.photographs, settings.detector)
 
 
-def _write(dataset: Dataset, folder: Path, settings: ExportSettings, progress: Progress | None) -> tuple[Problem, ...]:
+def _hints(dataset: Dataset, settings: ExportSettings) -> Hints:
+    """The suggestions of the flags; of several flags of a sample, the first that suggests a label."""
+    if not settings.flags:
+        return {}
+    flags = read_flags(settings.flags, dataset)
+    check_kinds(settings.only)
+    hints: dict[int, tuple[str, str]] = {}
+    for each in flags:
+        if each.kind in (settings.only or KINDS):
+            for row, suggested, reason in zip(each.rows.tolist(), each.suggested, each.reasons, strict=True):
+                if not hints.get(row, ("", ""))[0]:
+                    hints[row] = (suggested, reason)
+    if not hints:
+        raise DataError(
+            f"{settings.flags}: has no flag of {', '.join(settings.only or KINDS)}; there is nothing to export"
+        )
+    return hints
+
+
+def _write(
+    dataset: Dataset, folder: Path, settings: ExportSettings, hints: Hints, progress: Progress | None
+) -> tuple[Problem, ...]:
     match settings.as_:
         case "folders":
             write_folders(dataset, folder, settings.jpeg, progress)
@@ -121,6 +148,8 @@ def _write(dataset: Dataset, folder: Path, settings: ExportSettings, progress: P
             write_parquet(dataset, folder, settings.jpeg, progress)
         case "webdataset":
             write_webdataset(dataset, folder, settings.jpeg, progress)
+        case "label-studio" | "fiftyone":
+            write_review(dataset, folder, settings, hints, progress)
         case _:
             return write_detection(dataset, folder, settings, progress)
     return ()
@@ -138,7 +167,7 @@ def _write_csv_file(dataset: Dataset, out: Path, progress: Progress | None) -> N
 
 def _finished(out: Path, job: dict[str, object]) -> bool:
     try:
-        return bool(json.loads((out / ABOUT).read_text("utf-8"))["job"] == job)
+        return bool(json.loads((out / EXPORTED).read_text("utf-8"))["job"] == job)
     except (OSError, ValueError, KeyError, TypeError):  # not there, or nothing of ours
         return False
 
@@ -167,7 +196,7 @@ def write_source(
         return write_arrays(source, out, command=command, settings=settings, resume=resume, progress=progress)
     between = out.parent / f".{out.name}.arrays"
     if out.exists() and not between.exists():
-        before = _last_step(out / ABOUT) if resume else None
+        before = _last_step(out / EXPORTED) if resume else None
         if before and (before.command, before.settings) == (command, dict(settings)):
             return open_dataset(out).with_step(before)
         raise OutputError(f"{out}: exists already; give a new folder")

@@ -87,7 +87,7 @@ def flag_rows(dataset: Dataset, flags: Sequence[Flags]) -> Iterator[tuple[str, s
     for each in flags:
         cells = zip(each.rows.tolist(), each.scores.tolist(), each.reasons, each.suggested, strict=True)
         for row, score, reason, suggested in cells:
-            yield each.kind, *_about(dataset, row), row, score, reason, suggested
+            yield each.kind, *about(dataset, row), row, score, reason, suggested
 
 
 def write_flags(path: Path, dataset: Dataset, flags: Sequence[Flags]) -> None:
@@ -137,7 +137,7 @@ def drop_rows(
 
     Samples of the test split stay unless `from_test`. Raises DataError for an unknown kind.
     """
-    _check_kinds(only)
+    check_kinds(only)
     chosen = np.zeros(len(dataset), bool)
     for each in flags:
         if each.kind in only:
@@ -163,7 +163,7 @@ def drop_flagged(
 
     Which ones, see `drop_rows`. Raises DataError where the flags do not fit or nothing would be left, OutputError.
     """
-    _check_kinds(only)
+    check_kinds(only)
     out = Path(out)
     dataset = as_dataset(data, out=out)
     found = read_flags(Path(flags), dataset)
@@ -182,15 +182,19 @@ def drop_flagged(
     return Dropped(len(dataset), len(dataset) - len(rows), by_split, spared)
 
 
-def _about(dataset: Dataset, row: int) -> tuple[str, str, str]:
+def source_text(dataset: Dataset, row: int) -> str:
+    """A sample's source as a text file can hold it."""
+    return str(dataset.sources[row]).encode("utf-8", "backslashreplace").decode()
+
+
+def about(dataset: Dataset, row: int) -> tuple[str, str, str]:
     """Source, split and label name of a sample, as a text file can hold them."""
-    source = str(dataset.sources[row]).encode("utf-8", "backslashreplace").decode()
-    return source, str(dataset.splits[row]), dataset.label_name(row)
+    return source_text(dataset, row), str(dataset.splits[row]), dataset.label_name(row)
 
 
 def _parse(line: dict[str, str], dataset: Dataset, place: str) -> tuple[str, tuple[int, float, str, str]]:
     kind = line["kind"]
-    _check_kinds([kind], place)
+    check_kinds([kind], place)
     try:
         row, score = int(line["row"]), float(line["score"])
     except (TypeError, ValueError) as error:
@@ -200,7 +204,7 @@ def _parse(line: dict[str, str], dataset: Dataset, place: str) -> tuple[str, tup
     given = (line["source"], line["split"], line["label"])
     if not 0 <= row < len(dataset):
         raise DataError(f"{place}: row {row}; {dataset.name} has {len(dataset):,}: the flags are of another data set")
-    own = _about(dataset, row)
+    own = about(dataset, row)
     if given != own:
         raise DataError(
             f"{place}: row {row} is {_named(given)} there and {_named(own)} in {dataset.name}: "
@@ -214,7 +218,8 @@ def _named(about: tuple[str, str, str]) -> str:
     return f"'{source}' ({split or 'no split'}, {label or 'no label'})"
 
 
-def _check_kinds(kinds: Sequence[str], place: str = "--only") -> None:
+def check_kinds(kinds: Sequence[str], place: str = "--only") -> None:
+    """Raises DataError where one of these is no kind of flag."""
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown:
         raise DataError(f"{place}: unknown kind '{unknown[0]}'; expected {', '.join(KINDS)}")

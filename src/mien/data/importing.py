@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from mien.data.dataset import Dataset, Problem, split_rank
 from mien.data.export import write_source
@@ -12,12 +13,13 @@ from mien.data.plausibility import MIN_FACES, Plausibility, check_source
 from mien.data.readers import Opened, open_source
 from mien.data.reading.label_reading import Labels
 from mien.data.reading.reading import Choices, make_choices
+from mien.data.settings import Kept
 from mien.errors import DataError
 from mien.files import require_apart
 from mien.labels import ORDERS
 from mien.reporting import Progress
 
-FORMATS = ("arrays", "folders", "parquet")
+FORMATS = get_args(Kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ def import_dataset(
     Args:
         source: A folder, archive or file.
         out: The new folder. It appears when it is complete.
-        as_: "arrays" of mien, "folders" of images, or "parquet".
+        as_: "arrays" of mien, "folders" of images, "npy", or "parquet".
         labels, split_map, label_column, image_column, root, ferplus: As for `load_dataset`.
         choices: These six, parsed, as the commands pass them.
         check: Whether a shipped model judges on a sample of the faces if the labels are plausible.

@@ -16,15 +16,16 @@ from pathlib import Path
 
 import numpy as np
 
-from mien.data.arrays import is_arrays, open_arrays
+from mien.data.arrays import MANIFEST, PROBLEMS, is_arrays, open_arrays
 from mien.data.dataset import CHUNK, SPLITS, Chunk, Dataset, Fitted, Problem, Source, SourceOver, collect
 from mien.data.reading.archives import Archive, TarArchive, is_tar, other_archive
 from mien.data.reading.label_reading import Labels
 from mien.data.reading.layouts import KNOWN, PACKED, find_layout, why_unused
-from mien.data.reading.reading import Choices, Found, Reading, Scan, make_choices
+from mien.data.reading.reading import EXPORTED, Choices, Found, Reading, Scan, make_choices
 from mien.data.reading.sources import ImageFiles
 from mien.data.reading.trees import Folder, Tree, printable, suffix_of
 from mien.data.samples import Samples
+from mien.data.settings import SplitSettings
 from mien.errors import DataError
 from mien.files import require_apart
 from mien.signatures import describe_file
@@ -206,19 +207,64 @@ def read_dataset(
     """The wanted splits of a data set, those that it has, as training and evaluation take them.
 
     size, channels: what the faces are resized and converted to. The images are in a temporary file or are views of the
-    arrays, not to be written to. Otherwise as `open_dataset`; also raises DataError where a sample has no label.
+    arrays, not to be written to. Otherwise as `open_fitted`; also raises DataError where a sample has no label.
     """
-    opened = open_source(path, splits=splits)
-    if opened.source.total == 0:
-        return {}
-    if isinstance(opened.source, Dataset):
-        dataset = opened.source
-    else:
-        dataset = collect(Fitted(opened, size, channels), problem=_telling(warn), name=str(path))
-    if opened.reading.labels.assumed:
-        warn(f"{path}: labels read as {opened.reading.labels.said[0]}")
-    found = set(dataset.splits.tolist())
-    return {s: dataset.samples(s, size=size, channels=channels) for s in splits if s in found}
+    dataset = open_fitted(path, size=size, channels=channels, splits=splits, warn=warn)
+    found = set() if dataset is None else set(dataset.splits.tolist())
+    return {s: dataset.samples(s, size=size, channels=channels) for s in splits if dataset and s in found}
+
+
+def open_fitted(
+    path: Path, *, size: int, channels: int, splits: Sequence[str], warn: Callable[[str], None] = _log.warning
+) -> Dataset | None:
+    """A data set for training: some splits, with images that are not larger than needed. None where it has none.
+
+    Arrays of mien are opened in place; other layouts are read once, resized, into a temporary file. If validation is
+    wanted and missing, it is split off as in `with_validation`. warn: also receives how labels were read, where that
+    is not obvious. Otherwise as `open_dataset`.
+    """
+    wanted = tuple(splits)
+    while True:
+        opened = open_source(path, splits=wanted)
+        if isinstance(opened.source, Dataset):
+            dataset: Dataset | None = opened.source
+        else:
+            fitted = Fitted(opened, size, channels)
+            empty = opened.source.total == 0
+            dataset = None if empty else collect(fitted, problem=_telling(warn), name=str(path))
+        cut = "validation" in splits and (dataset is None or "validation" not in dataset.splits)
+        if not cut or "" in wanted:
+            break
+        wanted = (*{*splits, "train"}, "")  # what validation can be split off
+    labels = opened.reading.labels
+    for line in labels.said:
+        if labels.assumed:
+            warn(f"{path}: labels read as {line}")
+        elif not labels.numbers:  # names: those that were translated, and those that are no expressions
+            warn(f"{path}: labels: {line}")
+    return with_validation(dataset, warn) if dataset and cut else dataset
+
+
+def with_validation(dataset: Dataset, warn: Callable[[str], None] = _log.warning) -> Dataset:
+    """The data set with a validation split: its own, or a tenth of train and of the samples without a split.
+
+    The same faces each time: training, comparison and calibration of one data set agree on them. warn: receives a line
+    where validation was split off.
+    """
+    from mien.data.splits import DEFAULT_SHARE, divide
+
+    source = np.isin(dataset.splits.astype(str), ("train", ""))
+    if "validation" in dataset.splits or not source.any():
+        return dataset
+    divided = divide(dataset, SplitSettings(validation=DEFAULT_SHARE)).dataset
+    count = int((divided.splits == "validation").sum())
+    if not count:
+        return dataset
+    warn(
+        f"{dataset.name}: has no split 'validation': {count:,} of {int(source.sum()):,} training faces are held out "
+        f"for it ({100 * DEFAULT_SHARE:.0f} % of each class, seed 0); choose them yourself with  mien data split"
+    )
+    return divided
 
 
 def require_split(dataset: dict[str, Samples], split: str, path: Path) -> Samples:
@@ -237,6 +283,11 @@ def _arrays(path: Path, said: Choices) -> Opened:
     if said.labels or said.split_map:
         raise DataError(
             f"{path}: is a data set of mien already; its labels and splits are settled; import its source anew"
+        )
+    if (path / "manifest.csv").exists():
+        raise DataError(
+            f"{path / 'manifest.csv'}: is not read; the manifest of this data set is {MANIFEST}; apply it with  "
+            f"mien data relabel,  to the data set that was exported, or move it away"
         )
     dataset = open_arrays(path)
     if said.splits is not None:
@@ -288,6 +339,7 @@ def _finish(found: Found | None, scan: Scan | None, said: Choices, root: Path) -
     if scan is not None:
         used = {r.name for r in source.records} if isinstance(source, ImageFiles) else set()
         used |= {*found.used, *scan.class_files}
+        used |= {PROBLEMS} if scan.tree.has(EXPORTED) else set()
         unused = [name for name in scan.tree.names if name not in used]
     if said.splits is not None and isinstance(source, ImageFiles):  # problems of no split are reported with every split
         source = replace(

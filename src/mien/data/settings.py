@@ -6,13 +6,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from mien.config import Setting, check_ranges, default_of
+from mien.config import Setting, check_ranges
 from mien.crop_spec import CropSpec
 from mien.errors import ArgumentError
 
 NoFace = Literal["drop", "keep", "whole"]
 Which = Literal["all", "largest"]
-Layout = Literal["folders", "npy", "csv", "parquet", "webdataset", "yolo", "coco"]
+Kept = Literal["arrays", "folders", "npy", "parquet"]
+"""How an import or a crop may keep what it makes."""
+Layout = Literal["folders", "npy", "csv", "parquet", "webdataset", "yolo", "coco", "label-studio", "fiftyone"]
 
 _Pad = Annotated[
     float | None,
@@ -73,42 +75,14 @@ class ScreenSettings:
 
 @dataclass(frozen=True, slots=True)
 class AuditSettings:
-    """What decides an audit's outcome, apart from the data.
+    """What decides an audit's outcome, apart from the data; also the table [audit] of mien.toml."""
 
-    near: the most bits in which the perceptual hashes of near copies differ; None or -1 for exact copies only.
-    low_contrast: images whose grey levels (0 to 255) have a smaller standard deviation are flagged; of FER2013's faces
-    99 in 100 have 25 or more. recipe: the quick network's, as TOML; '' without suspects. folds: of its out-of-fold
-    predictions, where there are any.
-    """
-
-    near: Annotated[
-        int | None, Setting("Near copies: differing bits of the 64-bit hash; -1: exact copies only.", -1, 16)
-    ] = 8
-    low_contrast: float = 12.0
-    recipe: str = ""
-    folds: Annotated[int, Setting("Parts of the data; each is predicted by a network of its own.", 2)] = 4
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
-        if self.near == -1:
-            object.__setattr__(self, "near", None)
-
-
-@dataclass(frozen=True, slots=True)
-class AuditChoices:
-    """What a person chooses for an audit: on the command line, in the table [audit] of mien.toml, or from Python."""
-
-    near: Annotated[int, Setting("Near copies: differing bits of the 64-bit hash; -1: exact copies only.", -1, 16)] = (
-        default_of(AuditSettings, "near")
-    )
-    suspects: Annotated[
-        bool, Setting("Train a small network to find likely wrong labels.", flags=("--suspects/--no-suspects",))
-    ] = True
-    folds: Annotated[int, Setting("Parts of the data; each is predicted by a network of its own.", 2)] = default_of(
-        AuditSettings, "folds"
-    )
-    epochs: Annotated[int | None, Setting("Epochs of the quick network.  [default: the recipe's]", 1)] = None
-    recipe: Annotated[str, Setting("The quick network's recipe: a shipped name or a TOML file.")] = "audit"
+    near: Annotated[int, Setting("Near copies: differing bits of the 64-bit hash; -1: exact copies only.", -1, 16)] = 8
+    suspects: Annotated[bool, Setting("Look for likely wrong labels.", flags=("--suspects/--no-suspects",))] = True
+    model: Annotated[
+        str, Setting("The judge of the labels: a model that was not trained on these faces.", complete="model")
+    ] = "mien-small"
+    folds: Annotated[int, Setting("Parts of the data; the judge of each is fitted to the others.", 2)] = 4
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -148,6 +122,8 @@ class ExportSettings:
 
     For yolo and coco only: photographs, the folder that cropped faces came from; detector, the name of a face
     detector that finds the boxes; cascade, its file where it is haar.
+
+    For label-studio and fiftyone only: flags, an audit's flags.csv, and only, the kinds of flags (all, where empty).
     """
 
     as_: Annotated[Layout, Setting("The layout; see above.", flags=("--as",))]
@@ -157,3 +133,8 @@ class ExportSettings:
     ] = None
     detector: Annotated[str | None, Setting("yolo, coco: find the boxes with this detector.")] = None
     cascade: Annotated[Path | None, Setting("A cascade file for the detector haar.", metavar="FILE")] = None
+    flags: Annotated[
+        Path | None,
+        Setting("label-studio, fiftyone: only the samples in this flags.csv, with its suggestions.", metavar="FILE"),
+    ] = None
+    only: Annotated[tuple[str, ...], Setting("A kind of flag; repeatable.  [default: all]", metavar="KIND")] = ()

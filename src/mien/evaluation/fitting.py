@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mien.crop import fit_face
 from mien.data.dataset import Dataset
-from mien.data.readers import read_dataset, require_split
+from mien.data.readers import read_dataset, require_split, with_validation
 from mien.data.samples import VOTE_LABELS, Samples, vote_majority, vote_shares
 from mien.errors import DataError, MissingExtraError, OutputError
 from mien.evaluation.metrics import expected_calibration_error
@@ -88,6 +88,7 @@ def fitting_split(
     if split == "train":
         warn(f"{name}: models are more confident on the faces they were trained on; fit to --split validation instead")
     if isinstance(data, Dataset):
+        data = with_validation(data, warn)
         found = {split: data.samples(split, size=size, channels=channels)} if split in set(data.splits.tolist()) else {}
     else:
         found = read_dataset(Path(data), size=size, channels=channels, splits=(split,), warn=warn)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mien.data.arrays import is_arrays
 from mien.data.dataset import Dataset, Fitted, collect
-from mien.data.readers import open_dataset, open_source
+from mien.data.readers import open_dataset, open_fitted, open_source, with_validation
 from mien.data.samples import ALL, Samples
 from mien.errors import DataError
 
@@ -88,6 +88,10 @@ def _chosen(
     data: str | Path | Dataset, split: str | None, train: bool, size: int, channels: int, warn: Callable[[str], None]
 ) -> tuple[Dataset, str]:
     """The data with the wanted split, and its name. Raises DataError if they have none."""
+    if split == "validation":
+        dataset = _with_validation(data, train, size, channels, warn)
+        if dataset is not None and split in dataset.splits:
+            return dataset, split
     dataset, found = None, set[str]()
     for wanted in (split,) if split else ("test", "validation", ALL):
         read = None if wanted == ALL else (wanted, "train") if train else (wanted,)
@@ -95,7 +99,10 @@ def _chosen(
         found = set() if dataset is None else set(dataset.splits.tolist())
         if dataset is not None and (wanted in found or (wanted == ALL and (split == ALL or found == {""}))):
             if split is None and wanted == ALL:
-                warn(f"{data_name(data)}: the data have no splits: all their faces are measured")
+                warn(
+                    f"{data_name(data)}: the data have no splits: all their faces are measured; those that training "
+                    "holds out of such data are  --split validation"
+                )
             return dataset, wanted
     has = ", ".join(sorted(found - {""})) or ("no splits" if split in (None, ALL) else "others were not read")
     missing = f"no split '{split}'" if split else "neither 'test' nor 'validation'"
@@ -103,6 +110,16 @@ def _chosen(
         f"{data_name(data)}: {missing} (found: {has}); measure all faces with  --split all,  or make splits with  "
         "mien data split"
     )
+
+
+def _with_validation(
+    data: str | Path | Dataset, train: bool, size: int, channels: int, warn: Callable[[str], None]
+) -> Dataset | None:
+    """The data with the validation split that training uses, which may have been split off; None without samples."""
+    if isinstance(data, Dataset):
+        return with_validation(data, warn)
+    splits = ("validation", "train") if train else ("validation",)
+    return open_fitted(Path(data), size=size, channels=channels, splits=splits, warn=warn)
 
 
 def _open(

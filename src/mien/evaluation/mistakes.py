@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.findings import find_suspects
+from mien.data.findings import SUSPICION, find_suspects
 from mien.data.samples import VOTE_LABELS, vote_shares
-from mien.errors import DataError, MissingExtraError
 from mien.evaluation.result import Evaluation
 
 _UNSURE_LABEL, _UNSURE_MAJORITY = 0.5, 0.6
@@ -38,8 +37,8 @@ def find_mistakes(evaluation: Evaluation, votes: NDArray[np.float32] | None = No
 
     votes: float32 (n, 8), raters' votes for the measured faces. A label is doubtful if another expression has more
     votes, or if less than half of the raters chose it (for the ground truth `votes`: less than 60 %). A face without
-    votes has no doubtful label. Without votes, confident learning on the model's own probabilities decides (without
-    cleanlab, `doubted`), where the model is good enough: accuracy at least 0.7, and 0.5 of the class's faces right.
+    votes has no doubtful label. Without votes, the model's own probabilities decide (`find_suspects`), where the model
+    is good enough: accuracy at least 0.7, and 0.5 of the class's faces right.
     """
     e = evaluation
     wrong = np.flatnonzero(e.truth_index != e.predicted_index)
@@ -47,23 +46,6 @@ def find_mistakes(evaluation: Evaluation, votes: NDArray[np.float32] | None = No
         wrong = wrong[np.argsort(-e.confidence[wrong], kind="stable")]
     doubtful, why = _doubtful(e, votes)
     return Mistakes(wrong[~doubtful[wrong]], wrong[doubtful[wrong]], why)
-
-
-def doubted(truth: NDArray[np.int64], probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Labels that the model contradicts with at least its usual confidence: a simple rule of confident learning.
-
-    truth: int64 (n,). probabilities: float64 (n, K). The usual confidence of a class is the mean probability of that
-    class over its own samples. A label is doubtful if its probability is below the usual one of its class, and the
-    probability of the most likely class reaches the usual one of that class. Returns bool (n,).
-    """
-    n, classes = probabilities.shape
-    sums = np.bincount(truth, probabilities[np.arange(n), truth], minlength=classes)
-    counts = np.bincount(truth, minlength=classes)
-    usual = np.divide(sums, counts, out=np.full(classes, np.inf), where=counts > 0)
-    called, own = probabilities.argmax(1), probabilities[np.arange(n), truth]
-    contradicted: NDArray[np.bool_] = (called != truth) & (own < usual[truth])
-    contradicted &= probabilities.max(1) >= usual[called]
-    return contradicted
 
 
 def _doubtful(e: Evaluation, votes: NDArray[np.float32] | None) -> tuple[NDArray[np.bool_], str]:
@@ -86,18 +68,11 @@ def _doubtful(e: Evaluation, votes: NDArray[np.float32] | None) -> tuple[NDArray
 def _by_probabilities(e: Evaluation, p: NDArray[np.float64]) -> tuple[NDArray[np.bool_], str]:
     answered = np.flatnonzero(e.predicted_index >= 0)
     truth, probabilities, doubtful = e.truth_index[answered], p[answered], np.zeros(e.n, bool)
-    try:
-        suspects = find_suspects(truth, probabilities.astype(np.float32))
-    except (MissingExtraError, DataError):  # DataError: there is a single class, so no label can be wrong
-        rule = (
-            "a label is doubtful if its probability is below the mean of that class's faces, and that of the predicted "
-            "class is at least the mean of its faces"
-        )
-        doubtful[answered] = doubted(truth, probabilities)
-        return doubtful, f"Decided by the model's own probabilities: {rule}."
-    doubtful[answered[suspects.rows]] = True
+    if len(np.unique(truth)) > 1:  # of a single class no label can be wrong
+        doubtful[answered[find_suspects(truth, probabilities.astype(np.float32)).rows]] = True
     return doubtful, (
-        "Decided by confident learning (Northcutt et al. 2021) on the model's own probabilities: a hint, not a proof."
+        "Decided by the model's own probabilities: another class is at least "
+        f"{SUSPICION} times as probable as the label. A hint, not a proof."
     )
 
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from mien.data.reading.reading import Choices
     from mien.data.settings import SplitSettings
     from mien.faces import DetectorChoice
-    from mien.training.recipe import Recipe
 
 
 def draw_toy(folder: Path, context: Context, *, settings: config.ToyTable, seed: int) -> Outcome:
@@ -107,15 +106,13 @@ def audit_data(
     source: Path,
     settings: config.AuditTable,
     detector: DetectorChoice | None,
-    recipe: Recipe,
 ) -> Outcome:
     """Flags samples that may be wrong; removes none."""
-    from mien.training.auditing import audit
+    from mien.data.audit import audit
 
     report = audit(
-        source, folder / "audit", near=settings.near, suspects=settings.suspects, folds=settings.folds, recipe=recipe,
-        detector=detector, device=context.device, threads=context.threads, resume=True, progress=context.progress,
-        warn=context.log,
+        source, folder / "audit", near=settings.near, suspects=settings.suspects, model=settings.model,
+        folds=settings.folds, detector=detector, resume=True, progress=context.progress, warn=context.log,
     )  # fmt: skip
     summary = report.summary
     found = ", ".join(f"{kind.total:,} {kind.kind}" for kind in summary.kinds if kind.total)

@@ -146,18 +146,12 @@ class _Planner:
         files: tuple[Path, ...] = ()
         if audit.detector:
             choice, files = self._detector(audit.detector, audit.cascade)
-        changes = [f"optimizer.epochs={audit.epochs}"] if audit.epochs else []
-        recipe = self._recipe(audit.recipe, [*self._seed_change(), *changes])
-        settings = asdict(audit)
-        if audit.suspects:
-            settings |= {"recipe": asdict(recipe)}
         self._add(
             "audit",
-            settings,
-            partial(data_stages.audit_data, source=self._data("audit"), settings=audit, detector=choice, recipe=recipe),
+            asdict(audit),
+            partial(data_stages.audit_data, source=self._data("audit"), settings=audit, detector=choice),
             inputs=(self.data_stage,),
             files=files,
-            needs_training=audit.suspects,
         )
 
     def _drop(self) -> None:

@@ -178,6 +178,6 @@ def _require_extras(stages: Sequence[Stage]) -> None:
     """Fails before hours of work, not after them, if a later stage cannot run."""
     if stages and any(find_spec(name) is None for name in ("pyarrow", "matplotlib")):
         raise MissingExtraError("data", "running a pipeline")
-    training = ("torch", "safetensors", "onnx", "onnxscript", "cleanlab")
+    training = ("torch", "safetensors", "onnx", "onnxscript")
     if any(stage.needs_training for stage in stages) and any(find_spec(name) is None for name in training):
         raise MissingExtraError("train", "training")

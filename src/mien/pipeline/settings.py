@@ -21,7 +21,7 @@ from mien.crop_spec import CropSpec
 from mien.data import dedupe, explore, flags, toy
 from mien.data.dedupe import Conflicts, Keep
 from mien.data.reading import reading
-from mien.data.settings import AuditChoices, CropSettings, NoFace, ScreenSettings, SplitSettings, Which
+from mien.data.settings import AuditSettings, CropSettings, NoFace, ScreenSettings, SplitSettings, Which
 from mien.errors import RecipeError
 from mien.evaluation import compare, ensemble, evaluate
 from mien.faces import DetectorChoice
@@ -112,7 +112,7 @@ class DedupeTable:
 
 
 @dataclass(frozen=True, slots=True)
-class AuditTable(AuditChoices):
+class AuditTable(AuditSettings):
     """The options of `mien data audit`."""
 
     detector: Detector | None = None

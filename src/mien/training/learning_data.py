@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mien.data.arrays import is_arrays, open_arrays
 from mien.data.dataset import Dataset
-from mien.data.readers import open_source, read_dataset, require_split
+from mien.data.readers import open_fitted, open_source, with_validation
 from mien.data.samples import Samples
 from mien.errors import DataError, RecipeError
 from mien.training.recipe import Recipe
@@ -73,18 +73,15 @@ def read_splits(
 ) -> tuple[Split, Split]:
     """Training and validation split of `data`, as the recipe's [data] wants them.
 
-    stream: leave the faces on disk; `data` must then be a data set that mien wrote, or an open one. warn: receives what
-    is left out.
+    stream: leave the faces on disk. warn: receives what is left out, and that validation was split off, where it was.
     Raises DataError for data that can't be used, RecipeError for labels that it has not.
     """
     size, channels = recipe.input.size, recipe.input.channels
-    if stream:
-        train, validation = (_mapped(data, split, size, channels) for split in ("train", "validation"))
-    elif isinstance(data, Dataset):
-        train, validation = (Split.of(data.samples(s, size=size, channels=channels)) for s in ("train", "validation"))
+    if isinstance(data, Dataset):
+        dataset: Dataset | None = with_validation(data, warn)
     else:
-        found = read_dataset(data, size=size, channels=channels, splits=("train", "validation"), warn=warn)
-        train, validation = (Split.of(require_split(found, split, data)) for split in ("train", "validation"))
+        dataset = open_fitted(data, size=size, channels=channels, splits=("train", "validation"), warn=warn)
+    train, validation = (_split(dataset, data, name, size, channels, stream) for name in ("train", "validation"))
     if train.label_names != validation.label_names:
         raise DataError(f"{data}: train has {train.label_names}, validation has {validation.label_names}")
     if recipe.data.labels:
@@ -126,15 +123,14 @@ def stratified(labels: NDArray[np.int64], count: int, *, seed: int) -> NDArray[n
     return np.sort(np.concatenate(drawn))
 
 
-def _mapped(data: Path | Dataset, split: str, size: int, channels: int) -> Split:
-    if not isinstance(data, Dataset) and not is_arrays(data):
-        raise DataError(
-            f"{data}: --stream reads data sets that mien wrote; import it first:  mien data import {data} --out FOLDER"
-        )
-    dataset = data if isinstance(data, Dataset) else open_arrays(data)
+def _split(dataset: Dataset | None, data: Path | Dataset, split: str, size: int, channels: int, stream: bool) -> Split:
+    """One split; stream: its faces stay on disk. Raises DataError where it is missing, or a face has no label."""
+    if dataset is None or split not in dataset.splits:
+        has = ", ".join(name for name in dataset or () if name) or "none of train, validation, test"
+        raise DataError(f"{data}: no split '{split}'; it has {has}; make splits with  mien data split")
+    if not stream:
+        return Split.of(dataset.samples(split, size=size, channels=channels))
     rows = np.flatnonzero(dataset.splits == split)
-    if not len(rows):
-        raise DataError(f"{data}: no split '{split}'; make splits with  mien data split")
     if (dataset.labels[rows] < 0).any():
         raise DataError(f"{data}: {int((dataset.labels[rows] < 0).sum())} faces of {split} have no label")
     votes = None if dataset.votes is None else dataset.votes[rows]

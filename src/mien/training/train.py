@@ -58,7 +58,7 @@ def train(
         out: The run folder.
         resume: Resume the run in `out`. Without it, a folder that holds a run is refused.
         stop_after: Pause after this epoch, without a model file; 0 trains to the end.
-        stream: Leave the faces on disk, for data that `mien data import` wrote.
+        stream: Leave the faces on disk, for data larger than memory.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or a torch.device.
         threads: CPU threads; 0 keeps PyTorch's choice.
         log: Any of `tensorboard`, `mlflow` and `wandb`.
@@ -204,7 +204,7 @@ class Preparation:
 
 def check_training(
     recipe: Recipe,
-    data: Path,
+    data: Path | Dataset,
     *,
     stream: bool = False,
     given: Collection[str] = (),
@@ -212,11 +212,12 @@ def check_training(
 ) -> Preparation:
     """Checks a recipe and its data without training, and without PyTorch. Raises DataError, RecipeError."""
     recipe, lines = fit_to_size(recipe, *face_sizes(data))
+    name = data.name if isinstance(data, Dataset) else str(data)
     train_split, validation_split = read_splits(recipe, data, stream=stream, warn=warn)
-    targets = head_targets(train_split, recipe.targets, source=str(data))
-    held = head_targets(validation_split, recipe.targets, source=str(data))
+    targets = head_targets(train_split, recipe.targets, source=name)
+    held = head_targets(validation_split, recipe.targets, source=name)
     fitted = fit_to_faces(recipe, len(train_split), given=given)
-    for line in (*lines, *check_classes(targets, held, str(data)), *fit_lines(recipe, fitted, len(train_split))):
+    for line in (*lines, *check_classes(targets, held, name), *fit_lines(recipe, fitted, len(train_split))):
         warn(line)
     counts = [
         {name: int((split.labels == number).sum()) for number, name in enumerate(split.label_names)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from mien.cli.data.auditing import audit, drop
+from mien.cli.data.auditing import audit, drop, relabel
 from mien.cli.data.augment import augment
 from mien.cli.data.cropping import crop, screen
 from mien.cli.data.dedupe import dedupe
@@ -28,6 +28,7 @@ app.command("screen")(screen)
 app.command("dedupe")(dedupe)
 app.command("audit")(audit)
 app.command("drop")(drop)
+app.command("relabel")(relabel)
 app.command("explore")(explore)
 app.command("info")(info)
 app.command("augment")(augment)

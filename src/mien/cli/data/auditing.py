@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,8 +11,7 @@ from mien.cli.detector_options import DetectorFiles, NoDetector
 from mien.cli.exit_codes import NOT_ALL_READ
 from mien.cli.option_groups import grouped
 from mien.cli.output_options import DataSet, DryRun, NewData, Quiet, Resume, out_option, warn
-from mien.cli.training_options import Threads, TrainingDevice
-from mien.data.settings import AuditChoices
+from mien.data.settings import AuditSettings
 
 if TYPE_CHECKING:
     from mien.data.audit_report import AuditSummary
@@ -24,20 +22,20 @@ def audit(
     source: DataSet,
     *,
     out: Annotated[Path, out_option("The new folder for the page and the flags.", "DIR")],
-    choices: AuditChoices,
+    settings: AuditSettings,
     detector: NoDetector = None,
     files: DetectorFiles,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of the quick network. [default: the recipe's]")] = None,
-    device: TrainingDevice = "auto",
-    threads: Threads = 0,
     resume: Resume = False,
     quiet: Quiet = False,
 ) -> None:
     """Flag what may be wrong with a data set: a page with images, and a list. Nothing is removed.
 
     Flags: blank, low-contrast, no-face (with `--detector`), duplicate, near-duplicate, leak (a copy in another split),
-    label-conflict (copies with different labels), votes-disagree (where there are votes), label-suspect (confident
-    learning over out-of-fold predictions; votes are not used for it; needs the extra [train]).
+    label-conflict (copies with different labels), votes-disagree (where there are votes), label-suspect (a judge finds
+    another class three times as probable; votes are not used for it).
+
+    The judge is a model (`--model`) with a head that is fitted to the labels of the other folds. How well it predicts
+    held-out labels is printed; near chance it reports that it can't judge, and flags no label.
 
     A shipped model also classifies a sample. If its predictions agree far better with another order of the labels, or
     with two classes exchanged, the audit reports that.
@@ -50,15 +48,16 @@ def audit(
 
     - `mien data audit fer2013.csv --out audit`
     - `mien data audit faces --out audit --no-suspects --detector mtcnn`
-    - `mien data audit faces --out audit --epochs 20 --resume`
+    - `mien data audit faces --out audit --model own.onnx`
     """
     from mien.cli.progress import progress_bar
-    from mien.training.auditing import audit as run_audit
+    from mien.data.audit import audit_dataset
+    from mien.data.readers import as_dataset
 
-    options = {**asdict(choices), "seed": seed, "device": device, "threads": threads, "resume": resume}
     choice, unread = files.choice(detector) if detector else None, list[str]()
     with progress_bar("audit", unit="images", quiet=quiet) as progress:
-        report = run_audit(source, out, detector=choice, progress=progress, warn=unread.append, **options)
+        dataset = as_dataset(source, out=out, warn=unread.append)
+        report = audit_dataset(dataset, out, settings, detector=choice, resume=resume, progress=progress)
     for line in unread:
         warn(line)
     _print_summary(report.summary)
@@ -106,10 +105,52 @@ def drop(
     typer.echo(f"{'would be written to ' if dry_run else ''}{out}: {dropped.samples_out:,} samples")
 
 
+def relabel(
+    source: DataSet,
+    fixes: Annotated[Path, typer.Argument(metavar="FIXES", help="The decisions: a file, or a folder of FiftyOne.")],
+    out: NewData,
+    new_classes: Annotated[bool, typer.Option("--new-classes", help="New labels may be new classes.")] = False,
+    dry_run: DryRun = False,
+    resume: Resume = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a data set with corrected labels. The manifest keeps each old label, the reason, and this step.
+
+    FIXES is a CSV with the columns source, new_label and reason (that of the button "Save decisions" on an audit's
+    page, or an edited manifest.csv), or what Label Studio (JSON, JSON-MIN, CSV) or FiftyOne (labels.json, samples.json)
+    export of the images that `mien data export --as label-studio` or `--as fiftyone` wrote. The new label `-` drops a
+    sample.
+
+    Examples:
+
+    - `mien data relabel faces decisions.csv --out fixed`
+    - `mien data export faces --out review --as label-studio --flags audit/flags.csv --only label-suspect`
+    - `mien data relabel faces label-studio.json --out fixed --dry-run`
+    """
+    from mien.cli.progress import progress_bar
+    from mien.data.readers import open_dataset
+    from mien.data.relabel import relabel_dataset
+    from mien.files import require_apart
+
+    require_apart(source, out)
+    with progress_bar("relabel", unit="images", quiet=quiet) as progress:
+        done = relabel_dataset(
+            open_dataset(source, warn=warn), fixes, out, new_classes=new_classes, dry_run=dry_run, resume=resume,
+            progress=progress,
+        )  # fmt: skip
+    for (old, new), count in sorted(done.changes.items(), key=lambda item: -item[1]):
+        typer.echo(f"{old or '(no label)'} -> {'dropped' if new == '-' else new}: {count:,}")
+    changed = sum(done.changes.values())
+    typer.echo(f"{changed:,} of {done.samples:,} labels changed, {done.confirmed:,} decisions confirm the label")
+    typer.echo(f"{'would be written to ' if dry_run else ''}{out}: {done.samples - done.dropped:,} samples")
+
+
 def _print_summary(summary: AuditSummary) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from mien.data.audit_report import precision_text
 
     splits = [split for split, _ in summary.kinds[0].by_split]
     table = Table("flag", title=f"{summary.samples:,} samples", title_justify="left")
@@ -120,6 +161,9 @@ def _print_summary(summary: AuditSummary) -> None:
     Console(highlight=False).print(table)
     if summary.label_check:
         typer.echo(summary.label_check)
-    if summary.confirmed is not None and summary.voted:
-        overall = (summary.disagreeing or 0) / summary.voted
-        typer.echo(f"votes contradict {overall:.1%} of all labels, {summary.confirmed:.1%} of the first suspects")
+    if summary.judge:
+        typer.echo(summary.judge.sentence(), err=not summary.judge.can_judge)
+    if summary.voted:
+        typer.echo(f"votes contradict {(summary.disagreeing or 0) / summary.voted:.0%} of all labels")
+    if summary.precision:
+        typer.echo(precision_text(summary))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,7 +14,7 @@ from mien.cli.detector_options import Detector, DetectorFiles, Detectors
 from mien.cli.exit_codes import NOT_ALL_READ
 from mien.cli.option_groups import grouped
 from mien.cli.output_options import DataSet, DryRun, NewData, Quiet, Resume
-from mien.data.settings import CropSettings, ScreenSettings
+from mien.data.settings import CropSettings, Kept, ScreenSettings
 
 if TYPE_CHECKING:
     from mien.data.dataset import Source
@@ -31,7 +31,7 @@ def crop(
     detector: Detector = "auto",
     files: DetectorFiles,
     settings: CropSettings,
-    as_: Annotated[Literal["arrays", "folders"], typer.Option("--as", help="How the data set is kept.")] = "arrays",
+    as_: Annotated[Kept, typer.Option("--as", help="How the data set is kept.")] = "arrays",
     workers: _Workers = None,
     ray: RayOptions,
     resume: Resume = False,
@@ -42,7 +42,8 @@ def crop(
 
     With the default size, channels, margin and align a model sees the same pixels in the crops (`mien predict
     --detector none`) as in the photographs. Images smaller than 96 pixels are loose crops: they are enlarged for
-    detection, and cropped as they are. Each face keeps its image's label and split, and gets its box and landmarks.
+    detection. Their squares stay inside the image, as they do where a face fills a larger image. Each face keeps its
+    image's label and split, and gets its box and landmarks.
 
     Exit code: 0 all images gave faces, 3 some did not (OUT/problems.csv names them), 2 wrong usage or
     data.
@@ -51,6 +52,7 @@ def crop(
 
     - `mien data crop photos/ --out faces`
     - `mien data crop photos/ --out faces --size 224 --channels 3 --margin 0.3 --align --faces largest --as folders`
+    - `mien data crop fer2013.csv --out npy --detector mtcnn --as npy`
     - `mien data crop images-of-faces/ --out faces --detector none`
     - `mien data crop photos/ --out faces --engine ray --actors 8`
     """

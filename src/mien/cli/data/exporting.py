@@ -33,8 +33,10 @@ def export(
     - `webdataset`: tar files of 5,000 samples: KEY.png, KEY.cls, KEY.json
     - `yolo`, `coco`: photographs, boxes and classes. The box is the whole image, a detector's (`--detector`), or for
     faces of `mien data crop` their place in the photographs (`--photographs`)
+    - `label-studio`, `fiftyone`: to look at labels; `mien data relabel` applies the answers. With `--flags`, what an
+    audit flagged and its suggestions
 
-    Exit code: 0 all was written, 3 some photographs can't be read (OUT/problems.csv), 2 wrong usage or data.
+    Exit code: 0 all was written, 3 some images have no face or can't be read (OUT/problems.csv), 2 wrong usage or data.
 
     Examples:
 
@@ -56,9 +58,10 @@ def export(
         return
     with progress_bar("export", unit="images", quiet=quiet) as progress:
         problems = export_dataset(dataset, out, **asdict(settings), resume=resume, progress=progress)
-    typer.echo(f"{out}: {len(dataset):,} samples as {settings.as_}")
+    count = "the flagged" if settings.flags else f"{len(dataset):,}"
+    typer.echo(f"{out}: {count} samples as {settings.as_}")
     if problems:
-        warn(f"{len(problems):,} photographs can't be read: {out / 'problems.csv'}")
+        warn(f"{len(problems):,} images have no face, or can't be read: {out / 'problems.csv'}")
         raise typer.Exit(NOT_ALL_READ)
 
 

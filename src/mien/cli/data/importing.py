@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mien.cli.exit_codes import NOT_ALL_READ
 from mien.cli.option_groups import grouped
 from mien.cli.output_options import Quiet, Resume, out_option, warn
+from mien.data.settings import Kept
 
 if TYPE_CHECKING:
     from mien.data.dataset import Problem
@@ -56,9 +57,7 @@ def import_(
     source: Annotated[Path, typer.Argument(help="A list, table, folder or ZIP; see above.")],
     *,
     out: Annotated[Path | None, out_option("The new data set.")] = None,
-    as_: Annotated[
-        Literal["arrays", "folders", "parquet"], typer.Option("--as", help="How the data set is kept.")
-    ] = "arrays",
+    as_: Annotated[Kept, typer.Option("--as", help="How the data set is kept.")] = "arrays",
     plan: Annotated[
         bool, typer.Option("--plan", "--dry-run", help="Read everything, report how it was read, and write nothing.")
     ] = False,

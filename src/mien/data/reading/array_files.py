@@ -316,6 +316,8 @@ def _declared(scan: Scan, arrays: Sequence[Named]) -> tuple[tuple[str, ...], lis
     folder = arrays[0].array.file[: arrays[0].array.file.rfind("/") + 1]
     for name in _NAME_FILES:
         if scan.tree.has(folder + name):
+            if scan.exported_names:
+                return scan.exported_names, [folder + name]
             return _names_in(scan, folder + name), [folder + name]
     images = [one.array for one in arrays if one.role == "images"]
     for one in arrays:
@@ -377,6 +379,9 @@ def _manifest_rows(
         of_split = by_split.get(_split(scan, part.word), [])
         labels = [declared[int(t)] if t.isdecimal() and int(t) < len(declared) else "" for t in texts]
         if [row.get("label") for row in of_split] != labels:
-            return None
+            raise DataError(
+                f"{scan.tree.where(name)}: does not agree with {_called(part.labels or part.images)}, so one was "
+                "edited; apply it to the data set that was exported, with  mien data relabel,  or delete it"
+            )
         rows += of_split
     return rows

@@ -56,7 +56,7 @@ def find_label_studio(scan: Scan) -> Found | None:
     if not tasks:
         return None
     gathered = Annotated(scan, "Label Studio", fractions=True)
-    gathered.used.update(tasks)
+    gathered.used.update((*tasks, *scan.named("label_config.xml")))
     control = _control(scan, [task for some in tasks.values() for task in some])
     for name, some in tasks.items():
         split = gathered.split_of_list(name)
@@ -119,6 +119,13 @@ def _control(scan: Scan, tasks: Iterable[_Task]) -> str:
             "name one with --label-column"
         )
     return ""
+
+
+def choices_of(task: Mapping[str, Any], where: str) -> set[str]:
+    """The different choices of a task's annotators for the whole image; several of one are joined by commas."""
+    return {
+        ", ".join(labels) for classes, _ in _full(task, where, set()).answers for labels in classes.values() if labels
+    }
 
 
 def _full(task: Mapping[str, Any], where: str, unread: set[str]) -> _Task:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -27,6 +28,9 @@ _OTHER_SUFFIXES = frozenset({
 
 MAX_TEXT = 256 * 1024 * 1024
 """The most bytes of a list or an annotation file."""
+
+EXPORTED = ".mien-export.json"
+"""A hidden file in each exported folder: from what, by which settings and steps it was made."""
 
 NOT_PART = "is not part of the data set"
 
@@ -177,6 +181,9 @@ class Scan:
 
     def labels(self, written: Collection[str], where: str, **known: Any) -> Labels:
         """What labels mean, with what the user says of them, or a file of class names; `known` as in `read_labels`."""
+        own = self.exported_names
+        if own and not self.choices.labels and all(map(is_number, own)):  # classes that are called by numbers
+            return read_labels({*written, *own}, where, as_names=True)
         if self.choices.labels or known.get("declared") or known.get("order"):
             return read_labels(written, where, choice=self.choices.labels, **known)
         texts = [text for text in written if not is_no_label(text)]
@@ -190,6 +197,16 @@ class Scan:
         labels = read_labels(written, where, choice=meaning)
         said = ", ".join(f"{number} {name}" for number, name in sorted(names.items()))
         return replace(labels, said=(f"{said} (named in {', '.join(files)})", *labels.said[1:]))
+
+    @cached_property
+    def exported_names(self) -> tuple[str, ...]:
+        """The classes of a data set that mien exported, those without a sample too; none of another one."""
+        if not self.tree.has(EXPORTED):
+            return ()
+        try:
+            return tuple(map(str, json.loads(self.text(EXPORTED))["label_names"]))
+        except (DataError, ValueError, KeyError, TypeError):
+            return ()
 
     def _shows(self, name: str) -> bool:
         suffix = suffix_of(name)

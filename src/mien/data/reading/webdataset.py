@@ -15,7 +15,6 @@ from mien.data.reading.list_columns import LABEL_COLUMNS, SPLIT_COLUMNS
 from mien.data.reading.reading import Found, Scan
 from mien.data.reading.sources import Record, column_name, found_files
 from mien.data.reading.trees import Folder
-from mien.errors import DataError
 from mien.images import IMAGE_SUFFIXES
 from mien.labels import EIGHT
 
@@ -74,8 +73,8 @@ def _are_samples(samples: Iterable[_Sample]) -> bool:
 
 def _found(scan: Scan, archives: Mapping[str, TarArchive], samples: Iterable[_Sample]) -> Found:
     tree = next(iter(archives.values())) if isinstance(scan.tree, TarArchive) else TarArchive.joined(archives)
-    about = {sample.key: _about(tree, sample) for sample in samples}
-    declared = _exported_names(scan)
+    declared = scan.exported_names
+    about = {sample.key: _about(tree, sample, exported=bool(declared)) for sample in samples}
     titles = _titles(about.values())
     numbers = [t for t, n in _NUMBERS.items() if all(_are_numbers(said.get(t), n) for said in about.values())]
     records: list[Record] = []
@@ -107,8 +106,11 @@ def _found(scan: Scan, archives: Mapping[str, TarArchive], samples: Iterable[_Sa
                        tree=tree, extra=columns, stamp=stamp)  # fmt: skip
 
 
-def _about(tree: TarArchive, sample: _Sample) -> dict[str, Any]:
-    """What a sample's texts say: `label` as written, and what else its JSON holds; '' -> why it can't be used."""
+def _about(tree: TarArchive, sample: _Sample, *, exported: bool) -> dict[str, Any]:
+    """What a sample's texts say: `label` as written, and what else its JSON holds; '' -> why it can't be used.
+
+    exported: mien wrote it, so its JSON has the name of the class and KEY.cls its number.
+    """
     texts: dict[str, str] = {}
     for end in _CLASS:
         name = sample.members.get(end)
@@ -131,7 +133,7 @@ def _about(tree: TarArchive, sample: _Sample) -> dict[str, Any]:
     if isinstance(value, list | dict):
         return {"": f"its label in KEY.json is {json.dumps(value)[:60]}; expected a name or a number"}
     in_json = "" if value is None else str(value).strip()
-    in_text = next((text for end, text in texts.items() if text), "")
+    in_text = "" if exported and in_json else next((text for text in texts.values() if text), "")
     both = not is_no_label(in_json) and not is_no_label(in_text)  # a name and a number may mean the same
     if both and in_json.isdecimal() == in_text.isdecimal() and in_json.lower() != in_text.lower():
         return {"": f"its label is '{in_text[:40]}' in one file and '{in_json[:40]}' in KEY.json"}
@@ -170,14 +172,3 @@ def _split(scan: Scan, sample: _Sample, said: Mapping[str, Any]) -> tuple[str, s
             if word and scan.choices.split(word):
                 return word, scan.choices.split(word)
     return "", ""
-
-
-def _exported_names(scan: Scan) -> tuple[str, ...]:
-    """The classes of a data set that mien exported: those without a sample too."""
-    if not scan.tree.has(".mien-export.json"):
-        return ()
-    try:
-        names = json.loads(scan.text(".mien-export.json"))["label_names"]
-        return tuple(map(str, names))
-    except (DataError, ValueError, KeyError, TypeError):
-        return ()

@@ -97,7 +97,7 @@ def check_boxes(dataset: Dataset, photographs: Path | None, detector: str | None
 def write_detection(
     dataset: Dataset, folder: Path, settings: ExportSettings, progress: Progress | None
 ) -> tuple[Problem, ...]:
-    """Writes yolo or coco into `folder`; returns the photographs that can't be read."""
+    """Writes yolo or coco into `folder`; returns the photographs that can't be read, and the images without a face."""
     jpeg, yolo = settings.jpeg, settings.as_ == "yolo"
     suffix = ".png" if jpeg is None else ".jpg"
     detect = make_detector(settings.detector, cascade=settings.cascade) if settings.detector else None
@@ -119,6 +119,9 @@ def write_detection(
                         problems.append(result)
                     else:
                         written.append((image, result))
+                        if not len(result.boxes):
+                            sources = ", ".join(map(str, dataset.sources[image.rows].tolist()))
+                            problems.append(Problem(sources, f"{_no_face(settings)}; {image.file.name} has no box"))
                     done += len(image.rows)
                 if progress:
                     progress(done, len(dataset))
@@ -129,6 +132,10 @@ def write_detection(
     if yolo:
         write_plain(folder / "data.yaml", _yolo_yaml(dict(zip(splits, titles, strict=True)), dataset.label_names))
     return tuple(problems)
+
+
+def _no_face(settings: ExportSettings) -> str:
+    return f"no face found by {settings.detector}" if settings.detector else "its box is empty"
 
 
 def _images(
