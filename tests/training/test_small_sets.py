@@ -12,6 +12,7 @@ from mien.cli import main
 from mien.data.toy import write_toy_folders
 from mien.errors import DataError, RecipeError
 from mien.training.class_checks import check_classes
+from mien.training.learning_data import face_sizes
 from mien.training.loop import BEST, CHECKPOINT, LAST
 from mien.training.recipe import load_recipe
 from mien.training.run import ASKED, asked_recipe, train_run
@@ -216,6 +217,7 @@ def test_a_class_in_validation_alone_is_said_once_before_training(few, tmp_path)
         ("scratch-cnn3-avg", (48, 48), 1, (48, 48, 3, 128)),  # it is for colour, and enlarges
         ("scratch-cnn2", (64, 64), 3, (64, 59, 3, 0)),
         ("scratch-cnn2", (600, 600), 1, (224, 205, 1, 0)),
+        ("scratch-cnn2", (0, 0), 1, (48, 44, 1, 0)),  # nothing to read yet
         ("scratch-cnn2", (40, 64), 1, (48, 44, 1, 0)),  # of several sizes: the recipe's own
         ("finetune", (100, 100), 3, (100, 92, 3, 96)),
         ("finetune", (128, 128), 1, (128, 117, 1, 0)),
@@ -235,3 +237,10 @@ def test_whoever_sets_a_size_keeps_it(tmp_path):
     (tmp_path / "own.toml").write_text('extends = "scratch-cnn2"\n[input]\nsize = 64\nview = 60\n')
     for recipe in (load_recipe(str(tmp_path / "own.toml")), load_recipe("scratch-cnn2", ["input.size=64"])):
         assert fit_to_size(recipe, (128, 128), 3)[0].input.size == 64
+
+
+def test_the_size_is_that_of_the_faces_whatever_their_splits_are_called(tmp_path):
+    write_toy_folders(tmp_path / "faces", train=14, validation=0, test=0, seed=1)
+    folder = tmp_path / "faces"
+    assert face_sizes(folder) == ((48, 48), 1)
+    assert face_sizes(folder / "train" if (folder / "train").is_dir() else folder) == ((48, 48), 1)

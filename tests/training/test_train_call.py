@@ -91,6 +91,16 @@ def test_own_parts_that_do_not_fit_are_one_line(parts, says, data, tmp_path):
         mien.train("toy", data, out=tmp_path / "b", **parts, **EPOCHS)
 
 
+def test_an_own_network_that_can_not_be_exported_is_one_line_and_keeps_its_weights(data, tmp_path):
+    class Branching(torch.nn.Module):
+        def forward(self, faces):
+            return faces.flatten(1) if float(faces.sum()) > 0 else faces.flatten(1) * 2
+
+    with pytest.raises(mien.TrainingError, match=r"toy: PyTorch can't export .*the weights are in best\.safetensors"):
+        mien.train("toy", data, tmp_path / "run", network=Branching, optimizer={"epochs": 1})
+    assert (tmp_path / "run" / "best.safetensors").is_file()
+
+
 def test_sections_are_still_settings(data, tmp_path):
     run = mien.train("toy", data, tmp_path / "c", augment={"level": "none"}, network={"dropout": 0.3}, stop_after=1)
     assert (run.recipe.augment.flip, run.recipe.network.dropout, run.own.names()) == (False, 0.3, {})

@@ -184,8 +184,9 @@ def test_refusals(recipe, scripted, tmp_path):
     run_trials(recipe, tmp_path, tmp_path / "out", trials=1)
     with pytest.raises(TrainingError, match="holds trials of another recipe or search called 'small'"):
         run_trials(recipe, tmp_path, tmp_path / "out", trials=2, overrides=("seed=2",))
+    (tmp_path / "none.toml").write_text("seed = 1\n")
     with pytest.raises(RecipeError, match=r"no \[search\] table"):
-        run_trials("mien-small", tmp_path, tmp_path / "none", trials=1)
+        run_trials(str(tmp_path / "none.toml"), tmp_path, tmp_path / "none", trials=1)
     with pytest.raises(TrainingError, match="can't be used as a database of trials"):
         run_trials(recipe, tmp_path, tmp_path / "out", trials=1, storage=f"sqlite:///{tmp_path}/no/such/folder.db")
     with pytest.raises(TrainingError, match=r"^postgresql\+psycopg://127\.0\.0\.1/x: ") as refused:

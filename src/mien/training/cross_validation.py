@@ -25,7 +25,6 @@ from mien.evaluation import metrics
 from mien.evaluation.compare import read_history
 from mien.evaluation.frames import data_frame
 from mien.evaluation.tables import plain_table, write_tables
-from mien.evaluation.validation import VALIDATION_FILE
 from mien.files import make_folder, write_text
 from mien.reporting import log_warning
 from mien.training.installed import require_training
@@ -182,10 +181,10 @@ def _run(
     options: dict[str, Any],
     progress: Callable[[Recipe, str, bool], Watcher] | None,
 ) -> None:
-    from mien.training.recipe import same_training
-    from mien.training.run import asked_recipe, train_run
+    from mien.training.ladder import is_finished
+    from mien.training.run import train_run
 
-    done = (folder / VALIDATION_FILE).is_file() and same_training(asked_recipe(folder), recipe)
+    done = is_finished(recipe, folder)
     watcher = None if progress is None else progress(recipe, folder.name, done)
     if not done:
         train_run(recipe, data, folder, resume=True, watcher=watcher, **options)

@@ -91,6 +91,11 @@ def _to_onnx(deployed: Deployed, info: ModelInfo) -> onnx.ModelProto:
                 dynamo=True,
                 verbose=False,
             )
+    except Exception as error:  # a caller's own network may hold anything
+        first = next(iter(str(error).splitlines()), type(error).__name__)
+        raise TrainingError(
+            f"{info.name}: PyTorch can't export the network ({first[:200]}); the weights are in best.safetensors"
+        ) from error
     finally:
         logger.setLevel(level)
     if program is None:

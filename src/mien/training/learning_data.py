@@ -94,12 +94,12 @@ def read_splits(
 def face_sizes(data: Path | Dataset) -> tuple[tuple[int, int], int]:
     """The smallest and largest side of the data's images (height or width), and 1 channel if all are grey, else 3.
 
-    Of files that are not mien's own, the first few hundred count.
+    Of files that are not mien's own, the first few hundred count. Sides of 0 where there is none.
     """
     if isinstance(data, Dataset) or is_arrays(data):
         shapes = np.asarray((data if isinstance(data, Dataset) else open_arrays(data)).shapes)
     else:
-        chunks = open_source(data, splits=("train", "validation")).chunks()
+        chunks = open_source(data).chunks()
         shapes = np.array([image.shape for image in next((c.images for c in chunks if len(c.images)), [])])
     if not len(shapes):
         return (0, 0), 1

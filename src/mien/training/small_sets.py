@@ -69,7 +69,7 @@ def fit_to_size(recipe: Recipe, sizes: tuple[int, int], channels: int) -> tuple[
     keeps its size stays as it is; a line says if faces are shrunk.
     """
     input, (least, side) = recipe.input, sizes
-    if not input.fit or least != side:
+    if not input.fit or least != side or side == 0:
         keep = f"--set input.size={side} --set input.view={side - side // 12} keeps them"
         return recipe, [f"faces of up to {side} pixels are shrunk to {input.size}; {keep}"] if side > input.size else []
     size = max(16, min(side, _MOST_FIT))

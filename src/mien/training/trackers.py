@@ -74,7 +74,7 @@ def check_trackers(names: Sequence[str]) -> None:
     """Raises TrainingError for an unknown tracker, MissingExtraError for one whose packages are not installed."""
     for name in names:
         if name not in _NEEDS:
-            raise TrainingError(f"--log {name}: no such tracker; expected {' or '.join(TRACKERS)}")
+            raise TrainingError(f"--log {name}: no such tracker; expected {', '.join(TRACKERS[:-1])} or {TRACKERS[-1]}")
         if any(find_spec(package) is None for package in _NEEDS[name]):
             raise MissingExtraError("tracking", f"--log {name}")
 
