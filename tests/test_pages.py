@@ -10,7 +10,7 @@ import pytest
 
 from mien.errors import OutputError
 from mien.images import decode_image
-from mien.pages import Page, contact_sheet, figure_png, figure_text, new_figure, plain, png
+from mien.pages import Page, _caption_lines, contact_sheet, figure_png, figure_text, new_figure, plain, png
 
 HOSTILE = "<script>alert(1)</script> \"a\" & \x1b[31mred\x00 \u202egnp.exe\n'b'"
 
@@ -156,3 +156,11 @@ def test_figures_take_any_label():
     figure = new_figure(3, 2)
     figure.subplots().bar([figure_text(n) for n in ("a$b$", r"$\frac$", "笑顔", HOSTILE)], [1, 2, 3, 4])
     assert decode_image(figure_png(figure), "a").shape == (260, 390, 3)
+
+
+def test_captions_keep_the_ends_of_long_words_and_groups_are_tinted():
+    assert _caption_lines("surprise fer2013-train.parquet:12891", 96) == ["surprise", "fer..t:12891"]
+    assert _caption_lines("10 out disgust validation", 96) == ["10 out", "disgust", "validation"]
+    sheet = contact_sheet([grey(9, 9)] * 4, ["a"] * 4, tile=20, columns=4, groups=[7, 7, 8, 9])
+    below = sheet[-6, [5, 29, 53, 77]].tolist()
+    assert below[0] == below[1] == below[3] == [255, 255, 255] != below[2]

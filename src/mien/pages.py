@@ -37,8 +37,8 @@ Image = NDArray[np.uint8]
 _STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _NUMBER = re.compile(r"[-+]?[\d,.]+(e[-+]?\d+)?( ?(%|s|h|MB|GB))?|[-–]?")
 _FONT, _FONT_SCALE, _LINE = cv2.FONT_HERSHEY_SIMPLEX, 0.35, 13
-_CAPTION_LINES = 2
-_PAPER, _INK = 255, 40
+_CAPTION_LINES = 3
+_PAPER, _INK, _TINT = 255, 40, (196, 216, 244)
 
 
 def plain(text: object) -> str:
@@ -74,12 +74,18 @@ def letterbox(image: Image, side: int) -> Image:
 
 
 def contact_sheet(
-    images: Sequence[Image], captions: Sequence[str] = (), *, tile: int = 96, columns: int = 12
+    images: Sequence[Image],
+    captions: Sequence[str] = (),
+    *,
+    tile: int = 96,
+    columns: int = 12,
+    groups: Sequence[int] = (),
 ) -> NDArray[np.uint8]:
     """Images of any sizes side by side in rows, each in a square of `tile` pixels above its caption.
 
-    captions: none, or one for each image; up to two lines of each are drawn, in ASCII (other letters become '?').
-    columns: how many images a row has at most. Returns uint8 (H, W, 3), RGB; of no images one white tile.
+    captions: none, or one for each image; up to three lines of each are drawn, in ASCII (other letters become '?'), and
+    long words lose their middle. columns: how many images a row has at most. groups: none, or a number for each image:
+    every second group of neighbours is on a tinted ground. Returns uint8 (H, W, 3), RGB; of no images one white tile.
     """
     _same_length(images, captions)
     lines = [_caption_lines(text, tile) for text in captions]
@@ -88,8 +94,12 @@ def contact_sheet(
     across = max(1, min(columns, len(images)))
     down = max(1, -(-len(images) // across))
     sheet = np.full((down * step_y + gap, across * step_x + gap, 3), _PAPER, np.uint8)
+    tinted = False
     for i, image in enumerate(images):
         top, left = gap + i // across * step_y, gap + i % across * step_x
+        tinted ^= bool(groups) and i > 0 and groups[i] != groups[i - 1]
+        if tinted:
+            sheet[top - gap : top - gap + step_y, left - gap : left - gap + step_x] = _TINT
         sheet[top : top + tile, left : left + tile] = letterbox(image, tile)
         for number, line in enumerate(lines[i] if lines else ()):
             place = (left, top + tile + _LINE * (number + 1) - 3)
@@ -111,9 +121,17 @@ def _resize(image: Image, factor: float) -> Image:
 
 
 def _caption_lines(text: str, tile: int) -> list[str]:
-    ascii_only = plain(text).encode("ascii", "replace").decode()
     letters = max(4, int(tile / (cv2.getTextSize("a1", _FONT, _FONT_SCALE, 1)[0][0] / 2)))
-    return textwrap.wrap(ascii_only, letters, max_lines=_CAPTION_LINES, placeholder="..")
+    words = [_shortened(word, letters) for word in plain(text).encode("ascii", "replace").decode().split()]
+    return textwrap.wrap(" ".join(words), letters, max_lines=_CAPTION_LINES, placeholder="..", break_on_hyphens=False)
+
+
+def _shortened(word: str, letters: int) -> str:
+    """A word that is too long, without its middle: numbers at its end tell files apart."""
+    if len(word) <= letters:
+        return word
+    start = (letters - 2) // 3
+    return f"{word[:start]}..{word[start + 2 - letters :]}"
 
 
 # Figures

@@ -434,3 +434,12 @@ def test_wrong_settings(tmp_path):
             export_dataset(toy(3), tmp_path / "out", **options)
     with pytest.raises(DataError, match="no samples"):
         export_dataset(toy(3).take(np.arange(0)), tmp_path / "out", as_="folders")
+
+
+@pytest.mark.parametrize("as_", ["yolo", "coco"])
+def test_images_without_a_face_are_named(tmp_path, as_):
+    images = [np.zeros((48, 48, 1), np.uint8), *toy_faces(2).images]
+    found = export_dataset(make(images, [0, 1, 2], ["train"] * 3), tmp_path / "out", as_=as_, detector="haar")
+    assert "no face found by haar; " in found[0].reason and found[0].reason.endswith(".png has no box")
+    with (tmp_path / "out" / "problems.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == len(found)

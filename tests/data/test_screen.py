@@ -187,3 +187,13 @@ def test_command_tells_how_many_went_from_each_split(faces, tmp_path, easy_and_s
     assert result.exit_code == 0, result.output
     assert "3 samples, 4 rejected: 3 of train, 1 of test" in result.output.replace("\n", "")
     assert open_arrays(tmp_path / "out").steps[-1].command == "screen"
+
+
+def test_a_cascade_is_for_haar_alone_and_refused_without_it(tmp_path):
+    from mien.cli.detector_options import DetectorFiles
+    from mien.errors import DetectorError
+
+    files = DetectorFiles(tmp_path / "faces.xml")
+    assert [choice.cascade for choice in files.choices(["mtcnn", "haar"])] == [None, tmp_path / "faces.xml"]
+    with pytest.raises(DetectorError, match="cascade is given with the detector yunet, which reads none"):
+        files.choices(["yunet"])[0].make(min_face=20, threads=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -51,3 +52,8 @@ class DetectorFiles:
         from mien.faces import DetectorChoice
 
         return DetectorChoice(detector, self.cascade)
+
+    def choices(self, detectors: Sequence[str]) -> tuple[DetectorChoice, ...]:
+        """Several detectors; where haar is one of them, the file is for that alone."""
+        alone = DetectorFiles() if "haar" in detectors else self
+        return tuple((self if name == "haar" else alone).choice(name) for name in detectors)

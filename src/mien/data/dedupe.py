@@ -157,7 +157,7 @@ def write_sheet(dataset: Dataset, groups: DuplicateGroups, staying: NDArray[np.b
         for row in shown
     ]
     images = [shrink(dataset.image(row), _TILE) for row in shown]
-    write_bytes(path, png(contact_sheet(images, captions, tile=_TILE)))
+    write_bytes(path, png(contact_sheet(images, captions, tile=_TILE, groups=groups.group[shown].tolist())))
 
 
 def _by_group(groups: DuplicateGroups) -> NDArray[np.int64]:

@@ -30,7 +30,7 @@ LOW_CONTRAST = 12.0
 
 
 SUSPICION = 3
-"""A label is suspect where another class is at least so many times as probable."""
+"""A label is suspect where another class is at least this factor more probable."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -144,7 +144,8 @@ def _with_head(
 
 def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     powers: NDArray[np.float64] = np.exp(logits - logits.max(1, keepdims=True))
-    return powers / powers.sum(1, keepdims=True)
+    shares: NDArray[np.float64] = powers / powers.sum(1, keepdims=True)
+    return shares
 
 
 def _measured(name: str, labels: NDArray[np.int64], shares: NDArray[np.float64]) -> Judge:

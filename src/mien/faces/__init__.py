@@ -43,6 +43,8 @@ def make_detector(
     """
     if not min_face > 0:
         raise DetectorError(f"min_face is {min_face}; expected a number of pixels above 0")
+    if cascade and name in DETECTORS and name != "haar":
+        raise DetectorError(f"cascade is given with the detector {name}, which reads none; use --detector haar")
     match name:
         case "auto":
             from mien.faces.auto import Auto

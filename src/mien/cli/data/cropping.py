@@ -102,7 +102,7 @@ def screen(
     from mien.cli.progress import progress_bar
     from mien.data.screen import screen_dataset
 
-    choices = tuple(files.choice(name) for name in detector)
+    choices = files.choices(detector)
     if dry_run:
         _print_plan(source, out, choices)
         return

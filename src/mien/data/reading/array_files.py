@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,9 +23,6 @@ from mien.labels import EIGHT
 
 _MANY_FILES = 50
 """A tree with more .npy files holds an array for each image: annotations, or features."""
-
-_NUMBERED = re.compile(r"arr_\d+")
-"""What `np.savez` calls arrays that were given no name."""
 
 _NAME_FILES = ("label_names.json", "class_names.json", "classes.json")
 
@@ -194,6 +190,12 @@ def _parts(scan: Scan, arrays: Sequence[Named]) -> tuple[list[_Part], list[str]]
         raise DataError(f"{(unpaired[0] if unpaired else arrays[0]).array.where}: which arrays belong together is not "
                         f"clear: {shown} are left over; name them with --image-column and --label-column")  # fmt: skip
     notes = [f"{_called(part.images)} has no labels" for part in parts if not part.labels]
+    known = {id(one.array) for one in arrays if one.role}
+    notes += [
+        f"{_called(part.images)} and {_called(part.labels)} belong together by their shapes"
+        for part in parts
+        if part.labels and not known & {id(part.images), id(part.labels)}
+    ]
     notes += [f"not read: {shown}"] if left else []
     finished = [_with_axes(part) for part in parts]
     if len({part.scale for part in finished}) > 1:
@@ -209,9 +211,9 @@ def _colours(part: _Part) -> bool:
 
 
 def _part(members: Sequence[Named]) -> _Part | None:
-    """The images of a group, their labels and votes; by their shapes where they are called arr_0 and arr_1."""
+    """The images of a group, their labels and votes; by their shapes where their names do not say which is which."""
     by_role = {role: [one.array for one in members if one.role == role] for role in ("images", "labels", "votes", "")}
-    nameless = [a for a in by_role[""] if _NUMBERED.fullmatch(a.key.rpartition("/")[2])]
+    nameless = list({a.where: a for a in by_role[""]}.values())
     images = by_role["images"] or [a for a in nameless if len(a.shape) in (3, 4)]
     labels = [a for a in by_role["labels"] if not _are_names(a, images)]
     if not by_role["images"]:
