@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # Pillow reports odd files through warnings. Python's warning filters and Pillow's limit are global: the first thread
 # that reads bends them, and the last one restores them.
 _lock = threading.Lock()
-_readers = 0
+_readers: list[object] = []
 _before: list[Any] = []
 _RANGES = ((0, 1, 1), (64, 255, 255), (4096, 65535, 65535))  # the largest value is from, to; what white is
 ORIENTATION = 0x0112
@@ -35,7 +35,7 @@ def quiet_pillow(most_pixels: int) -> Iterator[None]:
     """Pillow without warnings, in any number of threads; it refuses images of more than twice `most_pixels`."""
     from PIL import Image
 
-    global _readers
+    reader = object()
     with _lock:
         if not _readers:
             catching = warnings.catch_warnings()
@@ -43,12 +43,12 @@ def quiet_pillow(most_pixels: int) -> Iterator[None]:
             warnings.simplefilter("ignore")
             _before[:] = [catching, Image.MAX_IMAGE_PIXELS]
             Image.MAX_IMAGE_PIXELS = most_pixels
-        _readers += 1
+        _readers.append(reader)
     try:
         yield
     finally:
         with _lock:
-            _readers -= 1
+            _readers.remove(reader)
             if not _readers:
                 catching, Image.MAX_IMAGE_PIXELS = _before
                 catching.__exit__(None, None, None)
