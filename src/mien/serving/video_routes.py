@@ -12,10 +12,10 @@ from starlette.responses import FileResponse
 
 from mien.serving import schemas
 from mien.serving.engine import Engine
-from mien.serving.jobs import VideoJobs, VideoState
 from mien.serving.refusals import Refusal
 from mien.serving.schemas import DetectorName, ModelName
 from mien.serving.video_work import FRAMES, RESULTS, TIMELINE_CSV, TIMELINE_LINES, VIDEO
+from mien.serving.videos import VideoJobs, VideoState
 
 _TYPES = {
     TIMELINE_CSV: "text/csv; charset=utf-8",
