@@ -314,6 +314,8 @@ def test_slow_uploads_of_videos_take_no_place(tmp_path: Path) -> None:
             said = [answer_of(client, 0.1) for client in slow]  # the slowest gave way to the others
             drip(slow, 10)
             said = [before or answer_of(client) for before, client in zip(said, slow, strict=True)]
+            for client in slow:
+                client.close()
             assert set(said) <= {408, 503}
         seen.check()
 

@@ -207,6 +207,8 @@ def _run_many(settings: ServeSettings, workers: int, listening: socket.socket) -
         config = _config(
             settings, partial(_worker_app, settings), factory=True, workers=workers, timeout_worker_healthcheck=30
         )
+        if not settings.quiet:
+            logging.getLogger("uvicorn.error").setLevel(logging.INFO)  # in this process it is about workers only
         Multiprocess(config, sockets=[listening]).run()
 
 
