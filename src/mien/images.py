@@ -174,12 +174,13 @@ def decoding_cost(data: bytes, *, max_pixels: int = MAX_PIXELS, whole_pixels: in
 
 def _size_by_pillow(data: bytes, kind: str) -> tuple[tuple[int, int] | None, bool]:
     """Width and height, and whether OpenCV reads it, as Pillow does not know its pixels."""
+    errors: tuple[type[Exception], ...] = (*damage(), ImageError)
     with quiet_pillow(MAX_PIXELS):
         try:
             with open_image(data, kind, "") as image:
                 width, height = image.size
                 return (width, height), False
-        except (*damage(), ImageError):
+        except errors:
             try:
                 return (tiff_size(data), True) if kind == "TIFF" else (None, False)
             except damage():

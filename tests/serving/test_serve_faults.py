@@ -43,6 +43,7 @@ class Process:
 
     pid: int
     port: int
+    stopped: bool = False  # by a test
 
     def memory_mb(self) -> float:
         """Resident memory of the server and of all that it started."""
@@ -97,7 +98,7 @@ def server(folder: Path, *options: str) -> Iterator[Process]:
             assert time.monotonic() < end
             time.sleep(0.05)
         yield running
-        assert process.poll() is None, "the server ended"
+        assert running.stopped or process.poll() is None, "the server ended"
         assert "Traceback" not in log.read_text()
     finally:
         process.send_signal(signal.SIGTERM)
@@ -330,3 +331,40 @@ def test_260_slow_uploads_leave_room_for_probes_and_photos(tmp_path: Path) -> No
         seen.check()
         for client in slow:
             client.close()
+
+
+def test_every_request_that_began_is_answered_when_the_server_stops(tmp_path: Path) -> None:
+    """Clients send one photo after the other on open connections; one has sent half of its upload."""
+    photo, lost, answered = ASTRONAUT.read_bytes(), [], [0] * 8
+
+    def load(number: int) -> None:
+        client = http.client.HTTPConnection("127.0.0.1", running.port, timeout=30)
+        while True:
+            try:
+                client.request("POST", "/v1/predict", photo)
+                answer = client.getresponse()
+                answer.read()
+            except (OSError, http.client.HTTPException) as error:
+                lost.append(repr(error))
+                return
+            answered[number] += answer.status == 200
+            if answer.status not in (200, 503):
+                lost.append(str(answer.status))
+            if answer.headers["connection"] == "close":
+                return
+
+    with server(tmp_path) as running, ThreadPoolExecutor(8) as clients:
+        jobs = [clients.submit(load, number) for number in range(8)]
+        half = running.connect()
+        half.sendall(head(f"Content-Length: {len(photo)}") + photo[:1000])
+        time.sleep(2)
+        os.kill(running.pid, signal.SIGTERM)
+        time.sleep(1.5)
+        half.sendall(photo[1000:])
+        assert answer_of(half, 20) == 200
+        half.close()
+        for job in jobs:
+            job.result(30)
+        assert lost == []
+        assert min(answered) > 0
+        running.stopped = True

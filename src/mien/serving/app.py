@@ -55,55 +55,6 @@ _DESCRIPTION = (
     "Images stay in memory and are discarded after the response; a video is kept in a private temporary folder until "
     "it is removed."
 )
-_IMAGES = {"type": "string", "format": "binary"}
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "description": (
-            "Images: files of a form, the bytes of one image, or JSON with base64 or data: URLs. The format is "
-            "detected from the content; paths and URLs are not opened."
-        ),
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["files"],
-                    "properties": {"files": {"type": "array", "minItems": 1, "items": _IMAGES}},
-                }
-            },
-            "image/*": {"schema": {**_IMAGES, "minLength": 1}},
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["images"],
-                    "properties": {"images": {"type": "array", "minItems": 1, "items": {"type": "string"}}},
-                    "example": {"images": ["data:image/jpeg;base64,...", "<base64>"]},
-                }
-            },
-        },
-    }
-}
-_ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": schemas.ErrorShape, "description": text}
-    for status, text in (
-        (400, "the request is malformed"),
-        (401, "a token is required"),
-        (403, "the Origin is another site"),
-        (408, "the upload took too long"),
-        (413, "too large, or too many files"),
-        (415, "the body is compressed"),
-        (421, "the Host is not this server"),
-        (422, "a parameter is invalid, or the image is unreadable"),
-        (503, "overloaded, or not ready yet"),
-    )
-}
-_FEW: dict[int | str, dict[str, Any]] = {status: _ERRORS[status] for status in (401, 403, 421)}
-_NOT_READY: dict[int | str, dict[str, Any]] = {503: _ERRORS[503]}
-_CSV = {"text/csv": {"schema": {"type": "string"}}}
-_ROWS: dict[int | str, dict[str, Any]] = {200: {"content": _CSV}}
-_DRAWN: dict[int | str, dict[str, Any]] = {
-    200: {"content": {**_CSV, "image/jpeg": {"schema": _IMAGES}, "image/png": {"schema": _IMAGES}}}
-}
 Form = Annotated[Literal["json", "csv"], Query(alias="format", description="csv: one row per face")]
 Annotate = Annotated[
     bool, Query(description="return the image with boxes and labels instead of JSON; one image per request")
@@ -150,7 +101,7 @@ def create_app(settings: ServeSettings) -> FastAPI:
     _add_routes(app, server)
     _add_health_routes(app, server)
     if jobs is not None:
-        VideoRoutes(jobs, engine).add_to(app, _ERRORS)
+        VideoRoutes(jobs, engine).add_to(app)
     app.router.default = _page_or(app.router.default, settings.on_device)
     app.add_exception_handler(HTTPException, _raise_refusal)
     app.add_exception_handler(RequestValidationError, _raise_parameter)
@@ -295,9 +246,9 @@ def _add_routes(app: FastAPI, server: _Server) -> None:
 
     @app.post(
         "/v1/predict",
-        responses={**_ERRORS, **_DRAWN},
+        responses={**schemas.ERRORS, **schemas.DRAWN},
         response_model=schemas.AnswerShape,
-        openapi_extra=_BODY,
+        openapi_extra=schemas.IMAGES_BODY,
         summary="Recognise expressions of faces in images",
     )
     async def predict(
@@ -311,9 +262,9 @@ def _add_routes(app: FastAPI, server: _Server) -> None:
 
     @app.post(
         "/v1/predict/faces",
-        responses={**_ERRORS, **_ROWS},
+        responses={**schemas.ERRORS, **schemas.ROWS},
         response_model=schemas.AnswerShape,
-        openapi_extra=_BODY,
+        openapi_extra=schemas.IMAGES_BODY,
         summary="Recognise expressions of face crops",
     )
     async def predict_faces(request: Request, model: ModelName = None, form: Form = "json") -> Response:
@@ -321,7 +272,7 @@ def _add_routes(app: FastAPI, server: _Server) -> None:
 
     @app.get(
         "/v1/models",
-        responses=_FEW,
+        responses=schemas.ACCESS_ERRORS,
         response_model=schemas.ModelsShape,
         summary="Served models and detectors, and limits",
     )
@@ -350,12 +301,12 @@ def _add_health_routes(app: FastAPI, server: _Server) -> None:
     async def healthz() -> schemas.StateShape:
         return schemas.StateShape(status="ok")
 
-    @app.get("/readyz", responses=_NOT_READY, response_model=schemas.StateShape, summary="Readiness")
+    @app.get("/readyz", responses=schemas.NOT_READY, response_model=schemas.StateShape, summary="Readiness")
     async def readyz() -> schemas.StateShape:
         server.check_ready()
         return schemas.StateShape(status="ready")
 
-    @app.get("/metrics", responses=_FEW, response_class=Response, summary="Metrics for Prometheus")
+    @app.get("/metrics", responses=schemas.ACCESS_ERRORS, response_class=Response, summary="Metrics for Prometheus")
     async def get_metrics() -> Response:
         return Response(server.metrics.text(), headers={"content-type": CONTENT_TYPE})
 

@@ -1,4 +1,4 @@
-"""The images of a request: files of a form, base64 or data URLs in a text, or the body itself."""
+"""What is in a body: images as files of a form, base64 or data URLs in a text, or the body itself; or a video."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
 
@@ -16,8 +18,9 @@ from mien.errors import ImageError
 from mien.images import HEAD_BYTES, decoding_cost, describe_file, image_kind
 from mien.media.addresses import decode_base64, read_data_url
 from mien.serving.engine import SEARCHED_PIXELS, WHOLE_PIXELS, Upload
-from mien.serving.refusals import Refusal, bad_request, too_large
+from mien.serving.refusals import Refusal, bad_request, busy, too_large
 from mien.serving.settings import ServeSettings
+from mien.serving.video_work import ACCEPTED, HEAD, looks_like_video
 
 _ENCODED_NAME = re.compile(rb";\s*filename\*\s*=\s*utf-8'[^']*'([^;\s]*)", re.IGNORECASE)  # as RFC 6266 writes names
 
@@ -260,3 +263,70 @@ def _check_count(count: int, max_files: int) -> None:
 def _no_image() -> Refusal:
     """400: the request holds no image."""
     return bad_request("no_image", f"there is no image in the request; {_HOW_TO_SEND}")
+
+
+class VideoFile:
+    """The file of an uploaded video. count: its bytes. Its methods run in other threads, one at a time."""
+
+    def __init__(self, place: Path, boundary: bytes | None) -> None:
+        """boundary: of a form; None: the body is the video. Raises Refusal for an invalid one."""
+        self.count = 0
+        self._head: bytes | None = b""  # None: checked
+        self._form = None if boundary is None else FormParts(boundary, begin=self._begin, data=self._add)
+        self._file = place.open("xb", buffering=0)
+
+    def take(self, chunks: list[bytes]) -> None:
+        """Adds a part of the body. Raises Refusal."""
+        data = b"".join(chunks)
+        if self._form is None:
+            self._add(data)
+        else:
+            self._form.take(data)
+
+    def end(self, chunks: list[bytes]) -> None:
+        """Adds the rest of the body. Raises Refusal if there is no video."""
+        self.take(chunks)
+        if self._form is not None:
+            self._form.end()
+        if not self.count:
+            raise bad_request(
+                "no_video", "there is no video in the request; send a file (multipart) or a video's bytes"
+            )
+        self._check_head()
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+    def _begin(self, _field: str, name: str | None) -> bool:
+        """Called when a part of a form begins. Returns whether it is a file. Raises Refusal for a second file.
+
+        A first, empty one is ignored: browsers send it for a file input without a file.
+        """
+        if name is not None and self.count:
+            raise bad_request("one_video", "a request takes one video; send each video in its own request")
+        return name is not None
+
+    def _add(self, data: bytes) -> None:
+        self.count += len(data)
+        if self._head is not None:
+            self._head += data[: HEAD - len(self._head)]
+            if len(self._head) >= HEAD:
+                self._check_head()
+        left = memoryview(data)
+        try:
+            while left:
+                left = left[self._file.write(left) :]
+        except OSError:
+            raise no_room() from None
+
+    def _check_head(self) -> None:
+        if self._head is not None and not looks_like_video(self._head):
+            message = f"this is not a video; expected {ACCEPTED}"
+            raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unreadable_video", message)
+        self._head = None
+
+
+def no_room() -> Refusal:
+    """503: the disk, or the server's share of it, is full."""
+    return busy("there is no room for more videos; remove one", kind="disk", retry_after=30)

@@ -64,10 +64,6 @@ class Order:
     balance: float | None = None
     prior: dict[str, float] | None = None
 
-    def to_json(self) -> str:
-        """As one line of JSON."""
-        return json.dumps(asdict(self))
-
 
 @dataclass(frozen=True, slots=True)
 class JobReport:
@@ -85,15 +81,6 @@ class JobReport:
     error: str | None = None
     bug: str | None = None
     summary: dict[str, Any] | None = None
-
-    def to_json(self) -> str:
-        """As one line of JSON."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, line: bytes | str) -> JobReport:
-        """Parses a line. Raises ValueError, TypeError for any other text."""
-        return cls(**json.loads(line))
 
 
 class _Refused(MienError):
@@ -314,7 +301,7 @@ def run_order() -> None:
     sys.stdout = sys.stderr  # output of libraries is not a report
 
     def send(report: JobReport) -> None:
-        out.write(report.to_json() + "\n")
+        out.write(json.dumps(asdict(report)) + "\n")
         out.flush()
 
     send(_run(Order(**json.loads(line)), send))

@@ -35,11 +35,11 @@ from mien.results import ModelSummary
 from mien.serving.metrics import Metrics
 from mien.serving.private_folders import Hold, held_bytes, is_held, private_folder, remove
 from mien.serving.receiving import Receiver, client_of, declared_bytes
-from mien.serving.refusals import ClientGone, Refusal, bad_request, busy, too_large
+from mien.serving.refusals import ClientGone, Refusal, busy, too_large
 from mien.serving.schemas import VideoStage
 from mien.serving.settings import ServeSettings
-from mien.serving.uploads import FormParts, form_boundary
-from mien.serving.video_work import ACCEPTED, HEAD, RESULTS, UPLOAD, JobReport, Order, looks_like_video
+from mien.serving.uploads import VideoFile, form_boundary, no_room
+from mien.serving.video_work import RESULTS, UPLOAD, JobReport, Order
 
 _ID = re.compile(r"[A-Za-z0-9_-]{32}")
 _STATE = "state.json"
@@ -173,7 +173,7 @@ class VideoJobs:
         most = settings.max_video_mb * 1_000_000
         over = too_large(f"the video has more than {settings.max_video_mb} MB; send a smaller one")
         await asyncio.to_thread(self._check_room, min(declared_bytes(request), most))
-        file = _UploadFile(place, form_boundary(request.headers.get("content-type", "")))
+        file = VideoFile(place, form_boundary(request.headers.get("content-type", "")))
         deadline = time.monotonic() + settings.video_upload_timeout_s
         waiting: list[bytes] = []
         checked = 0
@@ -361,9 +361,9 @@ async def _process(order: Order, on_report: Callable[[JobReport], None]) -> JobR
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        process.stdin.write(order.to_json().encode() + b"\n")
+        process.stdin.write(json.dumps(asdict(order)).encode() + b"\n")
         async for line in process.stdout:
-            report = JobReport.from_json(line)
+            report = JobReport(**json.loads(line))
             if report.ended:
                 return report
             on_report(report)
@@ -382,69 +382,3 @@ def _about_upload(reason: str | None) -> str:
 
 def _log_bug(text: str) -> None:
     log.error("a video failed: %s", text, extra={"details": {"error": text.partition("\n")[0], "traceback": text}})
-
-
-class _UploadFile:
-    """The file of an upload. count: its bytes. Its methods run in other threads, one at a time."""
-
-    def __init__(self, place: Path, boundary: bytes | None) -> None:
-        """boundary: of a form; None: the body is the video. Raises Refusal for an invalid one."""
-        self.count = 0
-        self._head: bytes | None = b""  # None: checked
-        self._form = None if boundary is None else FormParts(boundary, begin=self._begin, data=self._add)
-        self._file = place.open("xb", buffering=0)
-
-    def take(self, chunks: list[bytes]) -> None:
-        """Adds a part of the body. Raises Refusal."""
-        data = b"".join(chunks)
-        if self._form is None:
-            self._add(data)
-        else:
-            self._form.take(data)
-
-    def end(self, chunks: list[bytes]) -> None:
-        """Adds the rest of the body. Raises Refusal if there is no video."""
-        self.take(chunks)
-        if self._form is not None:
-            self._form.end()
-        if not self.count:
-            raise bad_request(
-                "no_video", "there is no video in the request; send a file (multipart) or a video's bytes"
-            )
-        self._check_head()
-
-    def close(self) -> None:
-        self._file.close()
-
-    def _begin(self, _field: str, name: str | None) -> bool:
-        """Called when a part of a form begins. Returns whether it is a file. Raises Refusal for a second file.
-
-        A first, empty one is ignored: browsers send it for a file input without a file.
-        """
-        if name is not None and self.count:
-            raise bad_request("one_video", "a request takes one video; send each video in its own request")
-        return name is not None
-
-    def _add(self, data: bytes) -> None:
-        self.count += len(data)
-        if self._head is not None:
-            self._head += data[: HEAD - len(self._head)]
-            if len(self._head) >= HEAD:
-                self._check_head()
-        left = memoryview(data)
-        try:
-            while left:
-                left = left[self._file.write(left) :]
-        except OSError:
-            raise no_room() from None
-
-    def _check_head(self) -> None:
-        if self._head is not None and not looks_like_video(self._head):
-            message = f"this is not a video; expected {ACCEPTED}"
-            raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unreadable_video", message)
-        self._head = None
-
-
-def no_room() -> Refusal:
-    """503: the disk, or the server's share of it, is full."""
-    return busy("there is no room for more videos; remove one", kind="disk", retry_after=30)
