@@ -10,7 +10,7 @@ import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from http import HTTPStatus
 
@@ -75,7 +75,7 @@ class Receiver:
 
     async def chunks(
         self, request: Request, most: int, over: Refusal, deadline: float, *, of_client: int | None = None
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """Yields the body, `most` bytes at most; more are refused with `over`. Raises Refusal, ClientGone.
 
         of_client: uploads that a client may have at once; None: its share of all.
