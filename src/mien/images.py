@@ -19,9 +19,19 @@ from numpy.typing import NDArray
 
 from mien.errors import ImageError
 from mien.image_arrays import rgb_array
-from mien.pillow_images import damage, open_image, pixels_of, quiet_pillow, tiff_size, wide_pixels
+from mien.pillow_images import (
+    ORIENTATION,
+    damage,
+    on_white,
+    open_image,
+    pixels_of,
+    quiet_pillow,
+    tiff_size,
+    upright,
+    wide_pixels,
+)
 from mien.signatures import HEAD_BYTES, IMAGE_KINDS, describe_file, image_kind
-from mien.whole_images import Checked, check_jpeg, check_png
+from mien.whole_images import Checked, check_jpeg, check_png, jpeg_size
 
 __all__ = [
     "HEAD_BYTES",
@@ -32,6 +42,7 @@ __all__ = [
     "WHOLE_PIXELS",
     "as_image",
     "decode_image",
+    "decoding_cost",
     "describe_file",
     "image_kind",
     "is_pillow_image",
@@ -64,6 +75,9 @@ WHOLE_PIXELS = 100_000_000
 
 MAX_FILE_BYTES = 256 * 1024 * 1024
 """Larger files are refused unread."""
+
+# What decoders hold a pixel beside the array, as measured; a TIFF may have three numbers of 64 bits.
+_HELD_BYTES, _ODD_BYTES = {"JPEG2000": 16, "AVIF": 9, "HEIC": 9, "JPEG": 9}, 26
 
 _log = logging.getLogger("mien")
 _large_lock = threading.Lock()  # one image above WHOLE_PIXELS is decoded at a time
@@ -99,15 +113,27 @@ def read_image(path: str | Path, *, grey: bool = False, max_pixels: int = MAX_PI
     return decode_image(data, str(path), grey=grey, max_pixels=max_pixels)
 
 
-def decode_image(data: bytes, source: str, *, grey: bool = False, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
-    """The bytes of an image file as an array; `source` is its name in errors. Otherwise as `read_image`."""
+def decode_image(
+    data: bytes,
+    source: str,
+    *,
+    grey: bool = False,
+    max_pixels: int = MAX_PIXELS,
+    whole_pixels: int | None = None,
+) -> NDArray[np.uint8]:
+    """The bytes of an image file as an array; `source` is its name in errors. Otherwise as `read_image`.
+
+    whole_pixels: larger JPEG is decoded at a reduced scale; None: `WHOLE_PIXELS`.
+    """
     kind = image_kind(data[:HEAD_BYTES])
     if kind is None:
         raise _no_image(data[:HEAD_BYTES], source)
-    checked = _check(data, kind, source, min(WHOLE_PIXELS, max_pixels))
+    most = min(whole_pixels or WHOLE_PIXELS, max_pixels)
+    checked = _check(data, kind, source, most)
     if checked is None:
-        return _decode_with_pillow(data, kind, source, grey=grey, max_pixels=max_pixels)
-    scale = _scale(checked.width, checked.height, source, max_pixels, scalable=checked.scalable)
+        return _decode_with_pillow(data, kind, source, grey=grey, max_pixels=max_pixels, most=WHOLE_PIXELS)
+    most = most if kind == "JPEG" else WHOLE_PIXELS
+    scale = _scale(checked.width, checked.height, source, max_pixels, most, scalable=checked.scalable)
     if checked.data is None:
         raise ImageError(f"{source}: is a truncated {kind} (its end is missing); get a whole copy of the file")
     if len(checked.data) > len(data):
@@ -116,7 +142,49 @@ def decode_image(data: bytes, source: str, *, grey: bool = False, max_pixels: in
         image = _decode_with_opencv(checked.data, scale, grey=grey)
         if image is not None:
             return image
-    return _decode_with_pillow(checked.data, kind, source, grey=grey, max_pixels=max_pixels, scalable=checked.scalable)
+    return _decode_with_pillow(
+        checked.data, kind, source, grey=grey, max_pixels=max_pixels, most=most, scalable=checked.scalable
+    )
+
+
+def decoding_cost(data: bytes, *, max_pixels: int = MAX_PIXELS, whole_pixels: int | None = None) -> tuple[int, int]:
+    """What `decode_image` takes at most, by the header alone.
+
+    Returns:
+        The pixels of the array, and the bytes held while it is made. Both are 0 for what is refused by its header.
+    """
+    kind = image_kind(data[:HEAD_BYTES])
+    size, scalable, odd = None, False, False
+    if kind == "JPEG":
+        found = jpeg_size(data)
+        size, scalable = (found[:2], found[2]) if found else (None, False)
+    elif kind == "PNG" and len(data) >= 24:
+        size = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+    elif kind is not None:
+        size, odd = _size_by_pillow(data, kind)
+    if size is None or size[0] * size[1] > (MAX_PIXELS if scalable else max_pixels):
+        return 0, 0
+    stored = size[0] * size[1]
+    most = min(whole_pixels or WHOLE_PIXELS, max_pixels) if kind == "JPEG" else WHOLE_PIXELS
+    scale = next((n for n in (1, 2, 4) if -(-size[0] // n) * -(-size[1] // n) <= most), 8)
+    pixels = stored // scale**2
+    held = pixels * 3 if scalable else stored * (_ODD_BYTES if odd else _HELD_BYTES.get(kind or "", 7))
+    return pixels, held + pixels * 3
+
+
+def _size_by_pillow(data: bytes, kind: str) -> tuple[tuple[int, int] | None, bool]:
+    """Width and height, and whether OpenCV reads it, as Pillow does not know its pixels."""
+    errors: tuple[type[Exception], ...] = (*damage(), ImageError)
+    with quiet_pillow(MAX_PIXELS):
+        try:
+            with open_image(data, kind, "") as image:
+                width, height = image.size
+                return (width, height), False
+        except errors:
+            try:
+                return (tiff_size(data), True) if kind == "TIFF" else (None, False)
+            except damage():
+                return None, False
 
 
 def as_image(image: Any, source: str) -> NDArray[np.uint8]:
@@ -167,15 +235,18 @@ def _check(data: bytes, kind: str, source: str, most_pixels: int) -> Checked | N
     return checked
 
 
-def _scale(width: int, height: int, source: str, max_pixels: int, *, scalable: bool) -> int:
-    """By how much an image is made smaller: 1, 2, 4 or 8. scalable: while it is decoded. Raises ImageError."""
+def _scale(width: int, height: int, source: str, max_pixels: int, most: int, *, scalable: bool) -> int:
+    """By how much an image is made smaller: 1, 2, 4 or 8, to have at most `most` pixels. Raises ImageError.
+
+    scalable: it is made smaller while it is decoded.
+    """
     limit = MAX_PIXELS if scalable else max_pixels
     if width * height > limit:
         raise ImageError(
             f"{source}: has {width:,} x {height:,} = {width * height / 1e6:,.0f} million pixels, "
             f"the limit is {limit / 1e6:,.0f}; make it smaller"
         )
-    most = min(WHOLE_PIXELS, max_pixels)
+    most = min(most, max_pixels)
     return next((n for n in (1, 2, 4) if -(-width // n) * -(-height // n) <= most), 8)
 
 
@@ -201,7 +272,14 @@ def _decode_with_opencv(data: bytes, scale: int, *, grey: bool) -> NDArray[np.ui
 
 
 def _decode_with_pillow(
-    data: bytes, kind: str, source: str, *, grey: bool, max_pixels: int, scalable: bool = False
+    data: bytes,
+    kind: str,
+    source: str,
+    *,
+    grey: bool,
+    max_pixels: int,
+    most: int,
+    scalable: bool = False,
 ) -> NDArray[np.uint8]:
     from PIL import Image, UnidentifiedImageError
 
@@ -209,7 +287,11 @@ def _decode_with_pillow(
         try:
             with open_image(data, kind, source) as image:
                 width, height = image.size
-                scale = _scale(width, height, source, max_pixels, scalable=scalable)
+                scale = _scale(width, height, source, max_pixels, most, scalable=scalable)
+                if kind == "WEBP" and scale == 1 and not getattr(image, "is_animated", False):
+                    pixels = _decode_webp(data, grey=grey)
+                    if pixels is not None:
+                        return upright(pixels, image.getexif().get(ORIENTATION, 1))
                 return pixels_of(image, source, grey=grey, scale=scale)
         except Image.DecompressionBombError as error:  # far above the limit, found by Pillow while opening
             raise ImageError(f"{source}: has too many pixels ({error}); make it smaller") from error
@@ -222,6 +304,22 @@ def _decode_with_pillow(
             raise ImageError(f"{source}: is a damaged {kind} ({reason}); get a whole copy of the file") from error
 
 
+def _decode_webp(data: bytes, *, grey: bool) -> NDArray[np.uint8] | None:
+    """A still WebP by OpenCV, which takes half of Pillow's memory. None: Pillow says why."""
+    import cv2
+    from PIL import Image
+
+    values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if values is None or values.ndim != 3:
+        return None
+    order = cv2.COLOR_BGRA2RGBA if values.shape[2] == 4 else cv2.COLOR_BGR2RGB
+
+    def crop(box: tuple[int, int, int, int]) -> Image.Image:
+        return Image.fromarray(cv2.cvtColor(values[box[1] : box[3]], order))
+
+    return on_white((values.shape[1], values.shape[0]), crop, grey=grey)
+
+
 def _decode_odd_tiff(data: bytes, source: str, *, grey: bool, max_pixels: int) -> NDArray[np.uint8] | None:
     """A TIFF whose pixels Pillow does not know, by OpenCV: floating-point colours, 64 bits. None: nor does OpenCV."""
     import cv2
@@ -230,7 +328,7 @@ def _decode_odd_tiff(data: bytes, source: str, *, grey: bool, max_pixels: int) -
         size = tiff_size(data)
         if size is None:
             return None
-        scale = _scale(*size, source, max_pixels, scalable=False)
+        scale = _scale(*size, source, max_pixels, WHOLE_PIXELS, scalable=False)
         values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except damage():
         return None

@@ -7,7 +7,7 @@ import struct
 import threading
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -19,24 +19,39 @@ from mien.errors import ImageError
 if TYPE_CHECKING:
     from PIL import Image
 
-# Pillow reports odd files through warnings. Python's warning filters and Pillow's limit are global: one thread at a
-# time may bend them.
+# Pillow reports odd files through warnings. Python's warning filters and Pillow's limit are global: the first thread
+# that reads bends them, and the last one restores them.
 _lock = threading.Lock()
+_readers: list[object] = []
+_before: list[Any] = []
 _RANGES = ((0, 1, 1), (64, 255, 255), (4096, 65535, 65535))  # the largest value is from, to; what white is
+ORIENTATION = 0x0112
+"""Of EXIF."""
+_STRIP_PIXELS = 1 << 21  # what Pillow converts at once: a copy of a whole large image would be hundreds of megabytes
 
 
 @contextmanager
 def quiet_pillow(most_pixels: int) -> Iterator[None]:
-    """Pillow without warnings, for one thread at a time; it refuses images of more than twice `most_pixels`."""
+    """Pillow without warnings, in any number of threads; it refuses images of more than twice `most_pixels`."""
     from PIL import Image
 
-    with _lock, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, most_pixels
-        try:
-            yield
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
+    reader = object()
+    with _lock:
+        if not _readers:
+            catching = warnings.catch_warnings()
+            catching.__enter__()
+            warnings.simplefilter("ignore")
+            _before[:] = [catching, Image.MAX_IMAGE_PIXELS]
+            Image.MAX_IMAGE_PIXELS = most_pixels
+        _readers.append(reader)
+    try:
+        yield
+    finally:
+        with _lock:
+            _readers.remove(reader)
+            if not _readers:
+                catching, Image.MAX_IMAGE_PIXELS = _before
+                catching.__exit__(None, None, None)
 
 
 def open_image(data: bytes, kind: str, source: str) -> Image.Image:
@@ -85,29 +100,55 @@ def pixels_of(image: Image.Image, source: str, *, grey: bool, scale: int = 1) ->
 
     Raises ImageError.
     """
-    from PIL import Image, ImageOps
-
     size = image.size
     if scale > 1:
         image.draft(None, (-(-size[0] // scale), -(-size[1] // scale)))  # some formats can be decoded smaller
     image.load()
     if image.width * image.height == 0:
         raise ImageError(f"{source}: has no pixels")
+    orientation = image.getexif().get(ORIENTATION, 1)
     if scale > 1 and image.size == size:
-        exif = image.getexif()
         image = image.convert("RGBA") if image.mode in {"P", "PA", "1"} else image
         image = image.reduce(scale)
-        image.info["exif"] = exif.tobytes()
-    image = ImageOps.exif_transpose(image)
     if image.mode == "F" or image.mode.startswith("I"):
-        return wide_pixels(np.asarray(image), source, grey=grey)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        paper = Image.new("RGB", image.size, "white")
-        paper.paste(image, mask=image.getchannel("A"))
-        image = paper
-    pixels = np.array(image.convert("L" if grey else "RGB"))
-    return pixels[..., None] if grey else pixels
+        return upright(wide_pixels(np.asarray(image), source, grey=grey), orientation)
+    whole = image.width * image.height <= _STRIP_PIXELS
+    return upright(on_white(image.size, lambda box: image if whole else image.crop(box), grey=grey), orientation)
+
+
+def on_white(
+    size_wh: tuple[int, int], crop: Callable[[tuple[int, int, int, int]], Image.Image], *, grey: bool
+) -> NDArray[np.uint8]:
+    """A loaded image as uint8 (H, W, 3) or (H, W, 1), strip by strip; transparent parts become white.
+
+    crop: called with the (left, top, right, bottom) of each strip, pixels.
+    """
+    from PIL import Image
+
+    width, height = size_wh
+    rows = max(1, _STRIP_PIXELS // width)
+    pixels = np.empty((height, width, 1 if grey else 3), np.uint8)
+    for top in range(0, height, rows):
+        strip = crop((0, top, width, min(top + rows, height)))
+        if strip.has_transparency_data:
+            strip = strip.convert("RGBA")
+            paper = Image.new("RGB", strip.size, "white")
+            paper.paste(strip, mask=strip.getchannel("A"))
+            strip = paper
+        values = np.asarray(strip.convert("L" if grey else "RGB"))
+        pixels[top : top + rows] = values[..., None] if grey else values
+    return pixels
+
+
+def upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """Turns an array (H, W, C) by its EXIF orientation, 1 to 8; others leave it."""
+    if orientation in {5, 6, 7, 8}:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in {2, 3, 6, 7}:
+        pixels = pixels[:, ::-1]
+    if orientation in {3, 4, 7, 8}:
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
 
 
 def tiff_size(data: bytes) -> tuple[int, int] | None:

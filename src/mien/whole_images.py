@@ -84,27 +84,45 @@ def check_jpeg(data: bytes, most_pixels: int) -> Checked | None:
 
     most_pixels: larger ones are not completed.
     """
-    size, frame, components, scan = None, 0, 0, 0
-    for position, marker in _segments(data):
-        if marker in _JPEG_FRAMES and position + 10 <= len(data):
-            height, width, components = struct.unpack(">HHB", data[position + 5 : position + 10])
-            size, frame = (width, height), marker
-        elif marker == 0xDA:
-            scan = position
-            break
-    if size is None:
+    head = _jpeg_head(data)
+    if head is None:
         return None
+    (width, height), frame, components, scan = head
     whole: bytes | None = data
     # The end marker can't occur inside the packed pixels, but it does in an embedded thumbnail: it is looked for
     # after the start of the scan only.
     if not scan:
         whole = None
     elif data.find(_END_OF_JPEG, scan) < 0:
-        whole = _completed_jpeg(data, scan, frame) if size[0] * size[1] <= most_pixels else None
-    in_one_scan = bool(scan) and data[scan + 4 : scan + 5] == bytes([components])
-    scalable = frame in {0xC0, 0xC1} and in_one_scan  # others are held as a whole, whatever the scale
+        whole = _completed_jpeg(data, scan, frame) if width * height <= most_pixels else None
     # A completed file goes to Pillow, which does not print the warnings of libjpeg.
-    return Checked(*size, whole, components in (1, 3) and whole is data, scalable)
+    return Checked(width, height, whole, components in (1, 3) and whole is data, _is_scalable(data, head))
+
+
+_JpegHead = tuple[tuple[int, int], int, int, int]  # size, kind of frame, components, where the scan begins or 0
+
+
+def jpeg_size(data: bytes) -> tuple[int, int, bool] | None:
+    """Width, height, and whether it is `scalable`; None if it ends before its size is known."""
+    head = _jpeg_head(data)
+    return None if head is None else (*head[0], _is_scalable(data, head))
+
+
+def _jpeg_head(data: bytes) -> _JpegHead | None:
+    size, frame, components = None, 0, 0
+    for position, marker in _segments(data):
+        if marker in _JPEG_FRAMES and position + 10 <= len(data):
+            height, width, components = struct.unpack(">HHB", data[position + 5 : position + 10])
+            size, frame = (width, height), marker
+        elif marker == 0xDA:
+            return None if size is None else (size, frame, components, position)
+    return None if size is None else (size, frame, components, 0)
+
+
+def _is_scalable(data: bytes, head: _JpegHead) -> bool:
+    """Progressive files and those of several scans are held as a whole, whatever the scale."""
+    _, frame, components, scan = head
+    return frame in {0xC0, 0xC1} and bool(scan) and data[scan + 4 : scan + 5] == bytes([components])
 
 
 def _segments(data: bytes, position: int = 2) -> Iterator[tuple[int, int]]:

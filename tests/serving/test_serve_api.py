@@ -254,6 +254,7 @@ def test_annotated_image(port: int) -> None:
         ("POST", "/v1/predict?annotate=maybe", b"x", 422, "bad_parameter"),
         ("POST", "/v1/predict", None, 400, "no_image"),
         ("GET", "/v1/predict", None, 405, "method_not_allowed"),
+        ("PUT", "/v1/videos/x", None, 405, "method_not_allowed"),
         ("GET", "/v1/../../etc/passwd", None, 404, "not_found"),
         ("GET", "/docs", None, 404, "not_found"),
     ],
@@ -262,6 +263,20 @@ def test_errors_have_one_shape(port: int, method: str, path: str, body: bytes, s
     answer = ask(port, method, path, body)
     assert (answer.status, answer.code) == (status, code)
     assert "content-security-policy" in answer.headers
+
+
+def test_options_names_every_method_of_a_path(port: int) -> None:
+    answer = ask(port, "OPTIONS", "/v1/videos/x")
+    assert (answer.status, answer.headers["allow"]) == (204, "DELETE, GET, OPTIONS")
+    assert ask(port, "PUT", "/v1/videos/x").headers["allow"] == "DELETE, GET, OPTIONS"
+
+
+def test_metrics_name_the_routes_and_count_refusals_by_kind(port: int) -> None:
+    ask(port, "GET", f"/v1/videos/{'a' * 32}")
+    text = ask(port, "GET", "/metrics").body.decode()
+    assert 'mien_requests_total{method="GET",route="/v1/videos/{video}",status="404"}' in text
+    assert 'mien_refused_total{code="no_video",kind="no_video"}' in text
+    assert "mien_work_bytes" in text
 
 
 @pytest.mark.parametrize(
@@ -330,7 +345,8 @@ def test_a_token_is_needed_where_there_is_a_file_of_them(tiny: Path, tmp_path: P
     tokens.write_text(f"# for the page\n{TOKEN}\n\n{OTHER_TOKEN}\n")
     with serving(tiny, token_file=tokens) as port:
         assert ask(port, "GET", "/healthz").status == 200
-        for path in ("/v1/models", "/v1/openapi.json", "/metrics"):
+        assert ask(port, "GET", "/v1/openapi.json").status == 200  # the page links to it
+        for path in ("/v1/models", "/metrics"):
             refused = ask(port, "GET", path)
             assert (refused.status, refused.code) == (401, "token_needed")
             assert refused.headers["www-authenticate"].startswith("Bearer")
@@ -353,7 +369,7 @@ def test_token_files_that_cannot_be_used(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"max_upload_mb": 0}, {"answer_timeout_s": 0}, {"port": 70000}, {"models": ()}, {"detectors": ("eye",)},
+        {"max_upload_mb": 0}, {"timeout_s": 0}, {"port": 70000}, {"models": ()}, {"detectors": ("eye",)},
         {"queue_length": 3}, {"allowed_origins": ("*",)}, {"models": ("a", "a")}, {"head_timeout_s": float("nan")},
     ],
 )  # fmt: skip

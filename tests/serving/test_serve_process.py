@@ -97,7 +97,7 @@ def test_a_killed_worker_is_replaced_and_counts_are_of_all(tiny: Path, tmp_path:
         assert metric(port, "mien_faces_total") == 4
         process.send_signal(signal.SIGTERM)
         assert process.wait(40) == 0
-    assert "starting another" in log.read_text()
+    assert f"Child process [{killed}] died" in log.read_text()
 
 
 def _workers(children: Path) -> list[int]:

@@ -33,10 +33,9 @@ from made_video import astronaut_clip, make_clip, noise
 from mien.cli import main
 from mien.errors import VideoError
 from mien.model_file import load_model
-from mien.serving import jobs, video_work
+from mien.serving import video_work, videos
 from mien.serving.private_folders import private_folder
-from mien.serving.video_upload import looks_like_video
-from mien.serving.video_work import JobReport, Order
+from mien.serving.video_work import JobReport, Order, looks_like_video
 from tiny_models import make_model
 
 NANO = ROOT / "src" / "mien" / "models" / "mien-nano.onnx"
@@ -370,7 +369,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
             await asyncio.sleep(0.01)
         return JobReport(ended=True, complete=True)
 
-    monkeypatch.setattr(jobs, "_process", process)
+    monkeypatch.setattr(videos, "_process", process)
     yield go_on
     go_on.set()
 
@@ -422,7 +421,7 @@ def test_a_video_belongs_to_its_token(tiny: Path, clips: Path, held: threading.E
 def test_a_client_gone_in_mid_upload_and_a_silent_one_leave_nothing(tiny: Path, clips: Path, temporary: Path) -> None:
     data = (clips / "long.mp4").read_bytes()
     request = head(f"Content-Length: {len(data)}").replace(b"predict", b"videos")
-    with serving(tiny, upload_timeout_s=1, head_timeout_s=1, video_queue=1) as port:
+    with serving(tiny, head_timeout_s=1, video_queue=1) as port:
         for _ in range(3):  # more than there are places
             with connect(port) as client:
                 client.sendall(request + data[: len(data) // 2])
@@ -445,7 +444,7 @@ def test_a_client_gone_when_its_upload_was_read_leaves_nothing(
             await asyncio.sleep(0.01)
         return JobReport(ended=True, complete=True)
 
-    monkeypatch.setattr(jobs, "_process", check)
+    monkeypatch.setattr(videos, "_process", check)
     data = (clips / "short.mp4").read_bytes()
     with serving(tiny) as port:
         with connect(port) as client:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import io
+import signal
+import threading
+import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from functools import partial
 from http import HTTPStatus
 from importlib import resources
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import FastAPI, Query, Request, Response, WebSocket
@@ -17,6 +22,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -25,73 +31,30 @@ from mien.media.sinks import CsvSink, JsonSink
 from mien.results import ImageResult, ModelSummary
 from mien.results.draw import draw_faces, encode_image
 from mien.serving import schemas
+from mien.serving.connections import STATE, Connections
 from mien.serving.engine import NO_DETECTOR, Engine, Upload
-from mien.serving.gate import Envelope, Gate
-from mien.serving.jobs import VideoJobs, videos_offered
+from mien.serving.gate import Envelope, Gate, Stopping
+from mien.serving.memory import Budget, resident_bytes, return_free_memory, settle_allocator
 from mien.serving.metrics import CONTENT_TYPE, Metrics
-from mien.serving.refusals import ClientGone, Refusal, busy
+from mien.serving.receiving import Receiver, client_of
+from mien.serving.refusals import ClientGone, Refusal, busy, too_slow
 from mien.serving.schemas import DetectorName, ModelName
 from mien.serving.settings import ServeSettings, read_tokens
 from mien.serving.stream import Streams
-from mien.serving.uploads import UploadMemory, read_body, read_uploads
+from mien.serving.turns import BODY, Turns
+from mien.serving.uploads import memory_for, read_uploads
 from mien.serving.video_routes import VideoRoutes
+from mien.serving.videos import VideoJobs, videos_offered
 from mien.version import __version__
 
 T = TypeVar("T")
+_KEEP_EVERY_S, _KEPT_BYTES = 0.25, 50_000_000
+_ANSWER_FIRST_S = 1.0
 _DESCRIPTION = (
     "Apparent facial expressions in images, as human raters label them; not what a person feels. "
     "Images stay in memory and are discarded after the response; a video is kept in a private temporary folder until "
     "it is removed."
 )
-_IMAGES = {"type": "string", "format": "binary"}
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "description": (
-            "Images: files of a form, the bytes of one image, or JSON with base64 or data: URLs. The format is "
-            "detected from the content; paths and URLs are not opened."
-        ),
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["files"],
-                    "properties": {"files": {"type": "array", "minItems": 1, "items": _IMAGES}},
-                }
-            },
-            "image/*": {"schema": {**_IMAGES, "minLength": 1}},
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["images"],
-                    "properties": {"images": {"type": "array", "minItems": 1, "items": {"type": "string"}}},
-                    "example": {"images": ["data:image/jpeg;base64,...", "<base64>"]},
-                }
-            },
-        },
-    }
-}
-_ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": schemas.ErrorShape, "description": text}
-    for status, text in (
-        (400, "the request is malformed"),
-        (401, "a token is required"),
-        (403, "the Origin is another site"),
-        (408, "the upload took too long"),
-        (413, "too large, or too many files"),
-        (415, "the body is compressed"),
-        (421, "the Host is not this server"),
-        (422, "a parameter is invalid, or the image is unreadable"),
-        (503, "overloaded, or not ready yet"),
-    )
-}
-_FEW: dict[int | str, dict[str, Any]] = {status: _ERRORS[status] for status in (401, 403, 421)}
-_NOT_READY: dict[int | str, dict[str, Any]] = {503: _ERRORS[503]}
-_CSV = {"text/csv": {"schema": {"type": "string"}}}
-_ROWS: dict[int | str, dict[str, Any]] = {200: {"content": _CSV}}
-_DRAWN: dict[int | str, dict[str, Any]] = {
-    200: {"content": {**_CSV, "image/jpeg": {"schema": _IMAGES}, "image/png": {"schema": _IMAGES}}}
-}
 Form = Annotated[Literal["json", "csv"], Query(alias="format", description="csv: one row per face")]
 Annotate = Annotated[
     bool, Query(description="return the image with boxes and labels instead of JSON; one image per request")
@@ -104,22 +67,26 @@ def create_app(settings: ServeSettings) -> FastAPI:
     Raises ModelFileError, DetectorError, and ServingError for an invalid token file.
     """
     tokens = read_tokens(settings.token_file) if settings.token_file else ()
-    metrics = Metrics()
-    engine = Engine(settings, metrics)
-    server = _Server(settings, engine, metrics)
+    settle_allocator()
+    metrics, stopping = Metrics(), Stopping()
+    server = _Server(settings, stopping, metrics)
+    engine = server.engine
     files = dict(zip(engine.models, settings.models, strict=True))
-    jobs = VideoJobs(settings, files, metrics) if videos_offered(settings) else None
+    jobs = VideoJobs(settings, files, server.receiver, metrics) if videos_offered(settings) else None
+    connections = Connections(settings, metrics)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        warming = asyncio.create_task(engine.warm_up())
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        running = [asyncio.create_task(engine.warm_up()), asyncio.create_task(server.keep(connections))]
+        answer_first(stopping)
         if jobs is not None:
             await jobs.start()
-        yield
+        yield {STATE: connections}
         if jobs is not None:
             await jobs.close()
-        warming.cancel()
-        engine.close()
+        for task in running:
+            task.cancel()
+        server.close()
 
     app = FastAPI(
         title="mien",
@@ -132,13 +99,12 @@ def create_app(settings: ServeSettings) -> FastAPI:
         redirect_slashes=False,
     )
     _add_routes(app, server)
-    _add_health_routes(app, engine, metrics)
+    _add_health_routes(app, server)
     if jobs is not None:
-        VideoRoutes(jobs, engine).add_to(app, _ERRORS)
-    routes = [route.path for route in app.routes if hasattr(route, "path")]
+        VideoRoutes(jobs, engine).add_to(app)
     app.router.default = _page_or(app.router.default, settings.on_device)
-    app.add_exception_handler(HTTPException, _refuse_http)
-    app.add_exception_handler(RequestValidationError, _refuse_parameter)
+    app.add_exception_handler(HTTPException, _raise_refusal)
+    app.add_exception_handler(RequestValidationError, _raise_parameter)
     inner = [Middleware(Gate, settings=settings, tokens=tokens, protected=("/v1", "/metrics"))]
     if settings.allowed_origins:
         inner.insert(
@@ -150,7 +116,7 @@ def create_app(settings: ServeSettings) -> FastAPI:
                 allow_headers=["authorization", "content-type"],
             ),
         )
-    app.user_middleware = [Middleware(Envelope, routes=routes, metrics=metrics), *inner]
+    app.user_middleware = [Middleware(Envelope, routes=app.routes, stopping=stopping, metrics=metrics), *inner]
     return app
 
 
@@ -194,40 +160,85 @@ def _device_files(folder: Path) -> ASGIApp:
 class _Server:
     """State shared by the routes."""
 
-    def __init__(self, settings: ServeSettings, engine: Engine, metrics: Metrics) -> None:
-        self.settings, self.engine, self.metrics = settings, engine, metrics
+    def __init__(self, settings: ServeSettings, stopping: Stopping, metrics: Metrics) -> None:
+        self.settings, self.stopping, self.metrics = settings, stopping, metrics
         self.videos = videos_offered(settings)
-        self.memory = UploadMemory(settings.max_held_mb * 1_000_000, metrics)
-        self.streams = Streams(engine, metrics, most=settings.max_streams, timeout_s=settings.stream_timeout_s)
+        self.budget = Budget(settings.max_memory_mb, settings.client_share, metrics)
+        self.turns = Turns(settings, self.budget, metrics)
+        self.engine = Engine(settings, self.turns, self.budget, metrics)
+        self.receiver = Receiver(settings, self.budget)
+        self.streams = Streams(self.engine, self.budget, settings, metrics)
 
     async def predict(
         self, request: Request, *, model: str | None, detector: str | None, annotate: bool, form: str
     ) -> Response:
         """Reads the images, recognises them and returns the response. Stops if the client disconnects."""
+        deadline = time.monotonic() + self.settings.timeout_s
         name, detector_name = self.engine.choose(model, detector)
+        self.check_ready()
+        client = client_of(request)
+        async with self.receiver.in_memory(request, deadline) as body:
+
+            async def work() -> Response:
+                kind = request.headers.get("content-type", "")
+                reading = partial(read_uploads, body, kind, self.settings)
+                uploads = await self.turns.run(client, reading, memory=memory_for(body, kind), kind=BODY)
+                if annotate and len(uploads) > 1:
+                    raise Refusal(HTTPStatus.BAD_REQUEST, "one_image", "annotate takes one image per request")
+                with self.turns.places(client, [upload.pixels for upload in uploads], deadline):
+                    results = await self.engine.recognize(
+                        uploads, client=client, model=name, detector=detector_name, keep_images=annotate
+                    )
+                    if not annotate:
+                        return _document(self.engine.summary(name), results, form)
+                    drawing, memory = partial(_drawn, results[0], uploads[0]), 9 * uploads[0].pixels
+                    return await self.turns.run(client, drawing, pixels=uploads[0].pixels, memory=memory)
+
+            return await _while_connected(request, work(), deadline)
+
+    def check_ready(self) -> None:
+        """Raises Refusal (503) while the networks are warmed up, and when the server stops."""
+        if self.stopping.begun:
+            raise busy("the server is stopping", kind="stopping")
         if not self.engine.ready:
-            raise busy("the server is warming up")
-        if self.engine.full:
-            raise busy("the queue is full")  # before the upload is read
-        body = await read_body(request, self.settings, self.memory)
-        size = len(body)
-        try:
-            content_type = request.headers.get("content-type", "")
-            uploads = await asyncio.to_thread(
-                read_uploads, bytes(body), content_type, max_files=self.settings.max_files
-            )
-            del body
-            if annotate and len(uploads) > 1:
-                raise Refusal(HTTPStatus.BAD_REQUEST, "one_image", "annotate takes one image per request")
-            with self.engine.places(len(uploads)):
-                work = self.engine.recognize(uploads, model=name, detector=detector_name, keep_images=annotate)
-                results = await _while_connected(request, work, self.settings.answer_timeout_s)
-                if annotate:
-                    return await asyncio.to_thread(_drawn, results[0], uploads[0])
-            text = _document(self.engine.summary(name), results, form)
-            return Response(text, media_type="text/csv" if form == "csv" else "application/json")
-        finally:
-            self.memory.give_back(size)
+            raise busy("the server is warming up", kind="warming_up")
+
+    async def keep(self, connections: Connections) -> None:
+        """Closes slow connections, and returns freed memory to the system when work has ended."""
+        least, returned = 0, True
+        while True:
+            await asyncio.sleep(_KEEP_EVERY_S)
+            connections.check()
+            if not self.turns.idle:
+                returned = False
+            elif not returned and resident_bytes() > least + _KEPT_BYTES:
+                returned = True
+                await asyncio.to_thread(return_free_memory)
+                least = resident_bytes()
+
+    def close(self) -> None:
+        """Ends all threads."""
+        self.turns.close()
+        self.engine.close()
+
+
+def answer_first(stopping: Stopping) -> None:
+    """On SIGTERM and SIGINT, goes on accepting for a moment, and ends connections with their responses.
+
+    uvicorn then stops: it closes connections between two requests, where the client may just have sent the next.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        stop = signal.getsignal(number)
+
+        def on_signal(number: int, frame: FrameType | None, stop: Any = stop) -> None:
+            delay = 0.0 if stopping.begun else _ANSWER_FIRST_S
+            stopping.begun = True
+            loop.call_soon_threadsafe(loop.call_later, delay, stop, number, None)
+
+        signal.signal(number, on_signal)
 
 
 def _add_routes(app: FastAPI, server: _Server) -> None:
@@ -235,9 +246,9 @@ def _add_routes(app: FastAPI, server: _Server) -> None:
 
     @app.post(
         "/v1/predict",
-        responses={**_ERRORS, **_DRAWN},
+        responses={**schemas.ERRORS, **schemas.DRAWN},
         response_model=schemas.AnswerShape,
-        openapi_extra=_BODY,
+        openapi_extra=schemas.IMAGES_BODY,
         summary="Recognise expressions of faces in images",
     )
     async def predict(
@@ -251,9 +262,9 @@ def _add_routes(app: FastAPI, server: _Server) -> None:
 
     @app.post(
         "/v1/predict/faces",
-        responses={**_ERRORS, **_ROWS},
+        responses={**schemas.ERRORS, **schemas.ROWS},
         response_model=schemas.AnswerShape,
-        openapi_extra=_BODY,
+        openapi_extra=schemas.IMAGES_BODY,
         summary="Recognise expressions of face crops",
     )
     async def predict_faces(request: Request, model: ModelName = None, form: Form = "json") -> Response:
@@ -261,7 +272,7 @@ def _add_routes(app: FastAPI, server: _Server) -> None:
 
     @app.get(
         "/v1/models",
-        responses=_FEW,
+        responses=schemas.ACCESS_ERRORS,
         response_model=schemas.ModelsShape,
         summary="Served models and detectors, and limits",
     )
@@ -281,38 +292,36 @@ def _add_routes(app: FastAPI, server: _Server) -> None:
     @app.websocket("/v1/stream")
     async def stream(socket: WebSocket, model: ModelName = None, detector: DetectorName = None) -> None:
         name, detector_name = engine.choose(model, detector)
-        if not engine.ready or server.streams.full:
-            raise busy("too many streams" if engine.ready else "the server is warming up")
+        server.check_ready()
         await server.streams.run(socket, model=name, detector=detector_name)
 
 
-def _add_health_routes(app: FastAPI, engine: Engine, metrics: Metrics) -> None:
+def _add_health_routes(app: FastAPI, server: _Server) -> None:
     @app.get("/healthz", response_model=schemas.StateShape, summary="Liveness")
     async def healthz() -> schemas.StateShape:
         return schemas.StateShape(status="ok")
 
-    @app.get("/readyz", responses=_NOT_READY, response_model=schemas.StateShape, summary="Readiness")
+    @app.get("/readyz", responses=schemas.NOT_READY, response_model=schemas.StateShape, summary="Readiness")
     async def readyz() -> schemas.StateShape:
-        if not engine.ready:
-            raise busy("the server is warming up")
+        server.check_ready()
         return schemas.StateShape(status="ready")
 
-    @app.get("/metrics", responses=_FEW, response_class=Response, summary="Metrics for Prometheus")
+    @app.get("/metrics", responses=schemas.ACCESS_ERRORS, response_class=Response, summary="Metrics for Prometheus")
     async def get_metrics() -> Response:
-        return Response(metrics.text(), headers={"content-type": CONTENT_TYPE})
+        return Response(server.metrics.text(), headers={"content-type": CONTENT_TYPE})
 
 
-async def _while_connected(request: Request, work: Coroutine[Any, Any, T], timeout_s: float) -> T:
-    """Awaits the work. Raises ClientGone if the client disconnects, Refusal if the work takes too long."""
+async def _while_connected(request: Request, work: Coroutine[Any, Any, T], deadline: float) -> T:
+    """Awaits the work. Raises ClientGone if the client disconnects, Refusal if the work is not done in time."""
     working = asyncio.ensure_future(work)
     leaving = asyncio.ensure_future(_disconnected(request))
     try:
-        await asyncio.wait((working, leaving), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((working, leaving), timeout=deadline - time.monotonic(), return_when=asyncio.FIRST_COMPLETED)
         if working.done():
             return working.result()
         if leaving.done():
             raise ClientGone
-        raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too_slow", "recognition took too long", retry_after=5)
+        raise too_slow(retry_after=5)
     finally:
         for task in (working, leaving):
             task.cancel()
@@ -324,14 +333,15 @@ async def _disconnected(request: Request) -> None:
         pass
 
 
-def _document(model: ModelSummary, results: list[ImageResult], form: str) -> bytes:
+def _document(model: ModelSummary, results: list[ImageResult], form: str) -> Response:
     """The text that `mien predict --format json` or `csv` writes."""
     text = io.StringIO()
     sink = CsvSink(text, model) if form == "csv" else JsonSink(text, model)
     for result in results:
         sink.write(result)
     sink.finish()
-    return text.getvalue().encode("utf-8", errors="backslashreplace")
+    body = text.getvalue().encode("utf-8", errors="backslashreplace")
+    return Response(body, media_type="text/csv" if form == "csv" else "application/json")
 
 
 def _drawn(result: ImageResult, upload: Upload) -> Response:
@@ -343,21 +353,24 @@ def _drawn(result: ImageResult, upload: Upload) -> Response:
     return Response(data, media_type="image/jpeg" if suffix == ".jpg" else "image/png")
 
 
-async def _refuse_http(request: Request, error: Exception) -> Response:
-    """Refusals of the framework: unknown paths and methods."""
+async def _raise_refusal(request: Request, error: Exception) -> Response:
+    """Refusals of the framework: unknown paths and methods. OPTIONS returns the methods of a path."""
     assert isinstance(error, HTTPException)
     status = HTTPStatus(error.status_code)
-    code = status.phrase.lower().replace(" ", "_")
-    refusal = Refusal(status, code, f"{status.phrase}: see /v1/openapi.json")
-    return Response(refusal.body(), status, headers={**(error.headers or {}), **refusal.headers()})
+    if status != HTTPStatus.METHOD_NOT_ALLOWED:
+        raise Refusal(status, status.phrase.lower().replace(" ", "_"), f"{status.phrase}: see /v1/openapi.json")
+    path = str(request.scope["path"])
+    found = [route for route in request.app.routes if isinstance(route, Route) and route.path_regex.match(path)]
+    allow = ", ".join(sorted({method for route in found for method in route.methods or ()} | {"OPTIONS"}))
+    if request.method == "OPTIONS" and found:
+        return Response(status_code=HTTPStatus.NO_CONTENT, headers={"allow": allow})
+    refusal = Refusal(status, "method_not_allowed", f"this path takes {allow}; see /v1/openapi.json")
+    refusal.allow = allow
+    raise refusal
 
 
-async def _refuse_parameter(request: Request, error: Exception) -> Response:
+async def _raise_parameter(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     names = ", ".join(sorted({str(part["loc"][-1]) for part in error.errors() if part["loc"][0] == "query"}))
-    refusal = Refusal(
-        HTTPStatus.UNPROCESSABLE_ENTITY,
-        "bad_parameter",
-        f"invalid parameters: {names}; see /v1/openapi.json",
-    )
-    return Response(refusal.body(), refusal.status, headers=refusal.headers())
+    message = f"invalid parameters: {names}; see /v1/openapi.json"
+    raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "bad_parameter", message)

@@ -1,121 +1,97 @@
-"""Time limits of connections: uvicorn's protocols with the limits that uvicorn leaves to a proxy.
+"""What uvicorn leaves to a proxy: strict heads, and time limits and numbers of open connections.
 
-Three things have a time limit: a request's head, the rest of an upload that was already refused, and a response that
-the client does not read. Connections above the limit get 503 at once.
+`Connections` looks at uvicorn's open connections a few times a second and closes those that are too slow. Requests are
+never refused for the number of connections: those without a request give way, so that a probe is always answered.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from http import HTTPStatus
+import re
+import time
+from collections import Counter
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from mien.serving.gate import SECURITY_HEADERS
-from mien.serving.refusals import Refusal, bad_request, busy
+from mien.serving.metrics import Metrics
 from mien.serving.settings import ServeSettings
 
+MOST_HEAD = 32_768
+"""Bytes of a request's head."""
 
-class _Clock:
-    """A timer that ends a connection."""
+STATE = "mien.connections"
+"""Where the application's lifespan keeps its `Connections` for `strict_http`."""
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._handle: asyncio.TimerHandle | None = None
-
-    def run(self, end: Callable[[], None]) -> None:
-        """Starts the timer unless it is running."""
-        if self._handle is None:
-            self._handle = asyncio.get_running_loop().call_later(self._seconds, end)
-
-    def stop(self) -> None:
-        """Stops the timer if it is running."""
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
+_BARE_LF = re.compile(rb"(?<!\r)\n")
 
 
-class _ReadInTime(asyncio.Protocol):
-    """A connection whose client must read what is sent within the time limit."""
+class _StrictHeads(h11.Connection):
+    """Refuses a line feed without its carriage return: proxies disagree on it, and so on where a request ends."""
 
-    settings: ServeSettings
-    transport: asyncio.Transport
-
-    def __init__(self, *args: Any, **named: Any) -> None:
-        super().__init__(*args, **named)
-        self._sending = _Clock(self.settings.answer_timeout_s)
-
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self._sending.run(self.transport.abort)
-
-    def resume_writing(self) -> None:
-        self._sending.stop()
-        super().resume_writing()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._sending.stop()
-        super().connection_lost(exc)
+    def next_event(self) -> Any:
+        if self.their_state is h11.IDLE and _BARE_LF.search(self.trailing_data[0].partition(b"\r\n\r\n")[0]):
+            raise h11.RemoteProtocolError("a line feed without its carriage return")
+        return super().next_event()
 
 
-class _Http(_ReadInTime, H11Protocol):
-    """HTTP/1.1 with time limits for heads, refused bodies and responses."""
-
-    def __init__(self, *args: Any, **named: Any) -> None:
-        super().__init__(*args, **named)
-        self._head = _Clock(self.settings.head_timeout_s)
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        if len(self.connections) > self.settings.max_connections:
-            transport.write(_raw_response(busy("too many connections")))
-            transport.close()
-            self._sending.run(transport.abort)
-            return
-        self._head.run(transport.abort)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._head.stop()
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing():
-            return
-        super().data_received(data)
-        self._watch()
-
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
-        self._watch()
-
-    def send_400_response(self, msg: str) -> None:
-        self.transport.write(_raw_response(bad_request("bad_http", "this is not valid HTTP")))
-        self.transport.close()
-
-    def _watch(self) -> None:
-        """Runs the timer while a head is incomplete, and while a body arrives after its response was sent."""
-        working = self.conn.their_state is not h11.IDLE and self.conn.our_state not in (h11.DONE, h11.MUST_CLOSE)
-        self._head.stop() if working else self._head.run(self.transport.abort)
+def strict_http(**named: Any) -> H11Protocol:
+    """Makes uvicorn's HTTP protocol for a new connection."""
+    made = H11Protocol(**named)
+    made.conn = _StrictHeads(h11.SERVER, MOST_HEAD)
+    named["app_state"][STATE].open = named["server_state"].connections
+    return made
 
 
-class _WebSocket(_ReadInTime, WebSocketsSansIOProtocol):
-    """A WebSocket with a time limit for what is sent."""
+class Connections:
+    """The open connections of a worker."""
+
+    def __init__(self, settings: ServeSettings, metrics: Metrics) -> None:
+        self._settings, self._metrics = settings, metrics
+        self._since: WeakKeyDictionary[Any, tuple[Any, float]] = WeakKeyDictionary()
+        self.open: set[Any] = set()
+
+    def check(self) -> None:
+        """Closes connections that are too slow, and the oldest without a request if there are too many."""
+        settings, now = self._settings, time.monotonic()
+        limits = {"head": settings.head_timeout_s, "rest": settings.head_timeout_s, "sending": settings.timeout_s}
+        unused: list[tuple[float, Any]] = []
+        for connection in list(self.open):
+            state = _state(connection)
+            before, since = self._since.get(connection, (None, now))
+            if state != before:
+                self._since[connection] = state, (since := now)
+            if now - since > limits.get(state[0], float("inf")):
+                self._close(connection, state[0])
+            elif state[0] in ("head", "rest"):
+                unused.append((since, connection))
+        of_client = Counter(_address(connection) for connection in self.open)
+        most, share = settings.max_connections, max(1, round(settings.max_connections * settings.client_share))
+        total = len(self.open)
+        for _, connection in sorted(unused, key=lambda pair: pair[0]):
+            if total > most or of_client[_address(connection)] > share:
+                self._close(connection, "too_many")
+                total -= 1
+                of_client[_address(connection)] -= 1
+
+    def _close(self, connection: Any, reason: str) -> None:
+        connection.transport.abort()
+        self._metrics.closed.labels(reason).inc()
 
 
-def protocols(settings: ServeSettings) -> tuple[type[asyncio.Protocol], type[asyncio.Protocol]]:
-    """Returns the protocol classes for HTTP and WebSockets, with the limits of the settings."""
-    limited = {"settings": settings}
-    return type("Http", (_Http,), limited), type("WebSocket", (_WebSocket,), limited)
+def _state(connection: Any) -> tuple[Any, ...]:
+    """What a connection does, with its progress: `head`, `rest` (of a refused body), `sending` or `working`."""
+    buffered = connection.transport.get_write_buffer_size()
+    if buffered:
+        return "sending", buffered
+    if not isinstance(connection, H11Protocol):
+        return ("working",)
+    cycle = connection.cycle
+    if cycle is None or (cycle.response_complete and connection.conn.their_state is not h11.SEND_BODY):
+        return "head", id(cycle)
+    return ("rest" if cycle.response_complete else "working"), id(cycle)
 
 
-def _raw_response(refusal: Refusal) -> bytes:
-    """A complete response for a connection without a request."""
-    body = refusal.body()
-    headers = {**SECURITY_HEADERS, **refusal.headers(), "content-length": str(len(body)), "connection": "close"}
-    lines = [f"HTTP/1.1 {int(refusal.status)} {HTTPStatus(refusal.status).phrase}"]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode() + body
+def _address(connection: Any) -> str:
+    return str((connection.client or ("",))[0])

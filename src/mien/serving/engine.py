@@ -1,47 +1,62 @@
 """Recognition for concurrent requests: images are decoded and searched in threads, faces are classified in batches.
 
-The event loop only waits. An image occupies a place in the queue from its acceptance to its result. A request is
-refused at once if the queue is full, and a cancelled request releases its places.
+The event loop only waits. `Turns` decides which image is next.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
+from mien.errors import ImageError
 from mien.faces import make_detector
+from mien.images import decode_image
 from mien.model_file import load_model, split_models
+from mien.recognition.inputs import Unreadable
 from mien.recognition.recognizer import Recognizer
 from mien.recognition.scheduling import BatchLimit, DetectedImage
 from mien.results import ImageResult, ModelSummary
+from mien.serving.memory import Budget
 from mien.serving.metrics import Metrics
-from mien.serving.refusals import bad_request, busy
+from mien.serving.refusals import bad_request
 from mien.serving.settings import ServeSettings
+from mien.serving.turns import Turns
 
 NO_DETECTOR = "none"
 """The detector for images that are face crops already; always available."""
 
 
+WHOLE_PIXELS = 25_000_000
+"""Larger JPEG is decoded at a reduced scale: faces of the least size need no more."""
+
+SEARCHED_PIXELS = 1920 * 1920
+"""The detectors shrink larger images."""
+
+
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """An uploaded image: the client's name for it, and its bytes."""
+    """An uploaded image: the client's name for it, and its bytes.
+
+    pixels, memory: of the array that it is decoded to, and the bytes that the work on it takes at most.
+    """
 
     name: str
     data: bytes
+    pixels: int = 0
+    memory: int = 0
 
 
 class Engine:
     """Recognises images of concurrent requests with every served model and detector."""
 
-    def __init__(self, settings: ServeSettings, metrics: Metrics) -> None:
+    def __init__(self, settings: ServeSettings, turns: Turns, budget: Budget, metrics: Metrics) -> None:
         """Opens the models. Raises ModelFileError, DetectorError, ArgumentError."""
-        self._metrics = metrics
-        self._length, self._taken = settings.queue_length, 0
+        self._settings, self._turns, self._budget, self._metrics = settings, turns, budget, metrics
         # Images are processed concurrently, so each network runs in one thread.
         detectors = {
             name: make_detector(
@@ -55,7 +70,6 @@ class Engine:
         }
         self._recognizers: dict[tuple[str, str], Recognizer] = {}
         self._batches: dict[str, _Batches] = {}
-        self._detecting = ThreadPoolExecutor(settings.thread_count, thread_name_prefix="mien-detect")
         self._classifying = ThreadPoolExecutor(1, thread_name_prefix="mien-classify")
         self._summaries: dict[str, ModelSummary] = {}
         for name in settings.models:
@@ -71,11 +85,10 @@ class Engine:
                     balance=settings.balance,
                     prior=settings.prior,
                     batch_size=settings.batch_size,
-                    max_pixels=settings.max_pixels,
                 )
             crops_only = self._recognizers[called, NO_DETECTOR]
             self._summaries[called] = crops_only.summary()  # read now: the file may be replaced later
-            self._batches[called] = _Batches(crops_only, self._classifying, settings, metrics)
+            self._batches[called] = _Batches(crops_only, self._classifying, settings, turns, metrics)
         self.models = tuple(self._summaries)
         self.detectors = settings.detectors
         self.ready = False
@@ -89,8 +102,9 @@ class Engine:
         image = np.random.default_rng(0).integers(0, 255, (120, 160, 3), np.uint8)
         loop = asyncio.get_running_loop()
         for recognizer in self._recognizers.values():
-            detected = await loop.run_in_executor(self._detecting, recognizer.detect_source, image, "warm-up")
+            detected = await loop.run_in_executor(self._classifying, recognizer.detect_source, image, "warm-up")
             await loop.run_in_executor(self._classifying, recognizer.classify, [detected])
+        self._budget.settle()
         self.ready = True
 
     def choose(self, model: str | None, detector: str | None) -> tuple[str, str]:
@@ -104,59 +118,54 @@ class Engine:
             )
         return model, detector
 
-    @property
-    def full(self) -> bool:
-        """Whether the queue is full."""
-        return self._taken >= self._length
-
-    @contextmanager
-    def places(self, count: int) -> Iterator[None]:
-        """Occupies places for `count` images. Raises Refusal (503) if they are not free."""
-        if self._taken + count > self._length:
-            raise busy("the queue is full")
-        self._change(count)
-        try:
-            yield
-        finally:
-            self._change(-count)
-
     async def recognize(
-        self, uploads: Sequence[Upload], *, model: str, detector: str, keep_images: bool = False
+        self, uploads: Sequence[Upload], *, client: str, model: str, detector: str, keep_images: bool = False
     ) -> list[ImageResult]:
-        """Returns results in order; an unreadable image has an `error`. The caller holds the places."""
+        """Returns results in order; an unreadable image has an `error`."""
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(self._one(upload, model=model, detector=detector, keep_image=keep_images))
+                group.create_task(self._one(upload, client, self._recognizers[model, detector], model, keep_images))
                 for upload in uploads
             ]
         return [task.result() for task in tasks]
 
     def close(self) -> None:
-        """Ends the threads and drops waiting images."""
-        for pool in (self._detecting, self._classifying):
-            pool.shutdown(cancel_futures=True)
+        """Ends the thread and drops waiting faces."""
+        self._classifying.shutdown(cancel_futures=True)
 
-    async def _one(self, upload: Upload, *, model: str, detector: str, keep_image: bool) -> ImageResult:
-        recognizer = self._recognizers[model, detector]
-        loop = asyncio.get_running_loop()
-        detected = await loop.run_in_executor(
-            self._detecting, recognizer.detect_source, upload.data, upload.name, keep_image
-        )
+    async def _one(
+        self, upload: Upload, client: str, recognizer: Recognizer, model: str, keep_image: bool
+    ) -> ImageResult:
+        work, pixels, memory = partial(self._detect, upload, recognizer, keep_image), upload.pixels, upload.memory
+        if memory > self._budget.limit:
+            error = f"{upload.name}: takes {memory / 1e6:,.0f} MB to decode, more than this server may; make it smaller"
+            work = partial(recognizer.detect_source, Unreadable(upload.name, error), upload.name)
+            pixels = memory = 0
+        detected = await self._turns.run(client, work, pixels=pixels, memory=memory)
         self._metrics.images.labels("read" if detected.result.error is None else "not_read").inc()
         return await self._batches[model].classify(detected) if detected.face_count else detected.result
 
-    def _change(self, count: int) -> None:
-        self._taken += count
-        self._metrics.waiting.set(self._taken)
+    def _detect(self, upload: Upload, recognizer: Recognizer, keep_image: bool) -> DetectedImage:
+        """Decodes an image and searches it for faces; in a thread."""
+        pixels = self._settings.max_pixels
+        try:
+            source: object = decode_image(
+                upload.data, upload.name, max_pixels=pixels, whole_pixels=min(WHOLE_PIXELS, pixels)
+            )
+        except ImageError as error:
+            source = Unreadable(upload.name, str(error))
+        except MemoryError:
+            source = Unreadable(upload.name, f"{upload.name}: does not fit into memory; make it smaller")
+        return recognizer.detect_source(source, upload.name, keep_image)
 
 
 class _Batches:
     """Collects detected images of one model for a short window, then classifies their faces as a batch."""
 
     def __init__(
-        self, recognizer: Recognizer, pool: ThreadPoolExecutor, settings: ServeSettings, metrics: Metrics
+        self, recognizer: Recognizer, pool: ThreadPoolExecutor, settings: ServeSettings, turns: Turns, metrics: Metrics
     ) -> None:
-        self._recognizer, self._pool, self._metrics = recognizer, pool, metrics
+        self._recognizer, self._pool, self._turns, self._metrics = recognizer, pool, turns, metrics
         self._window_s, self._limit = settings.batch_window_ms / 1000, BatchLimit(settings.batch_size)
         self._waiting: list[tuple[DetectedImage, asyncio.Future[ImageResult]]] = []
         self._running: asyncio.Task[None] | None = None
@@ -171,7 +180,8 @@ class _Batches:
 
     async def _run(self) -> None:
         try:
-            await asyncio.sleep(self._window_s)
+            if not self._turns.idle:
+                await asyncio.sleep(self._window_s)
             while self._waiting:  # images that arrived during a batch form the next one, without another window
                 batch = self._take()
                 if batch:

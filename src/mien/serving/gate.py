@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import ipaddress
 import logging
 import re
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from http import HTTPStatus
+from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from mien.serving.connections import MOST_HEAD
 from mien.serving.metrics import Metrics
-from mien.serving.refusals import ClientGone, Refusal, internal_error
+from mien.serving.refusals import ClientGone, Refusal, bad_request, internal_error
 from mien.serving.settings import ServeSettings, is_loopback
 
 TOKEN_PROTOCOL = "mien.token."
@@ -40,7 +44,8 @@ SECURITY_HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
-_OPEN = {"/healthz", "/readyz"}  # need no token: they reveal only whether the server is up
+_PROBES = {"/healthz", "/readyz"}  # are also open to any Host, and reveal only whether the server is up
+_PUBLIC = "/v1/openapi.json"  # the page links to it, and a link has no token
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{1,5})?", re.ASCII | re.IGNORECASE)
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
@@ -57,19 +62,27 @@ async def refuse(refusal: Refusal, scope: Scope, receive: Receive, send: Send) -
     await send({"type": f"{kind}.body", "body": b"" if scope.get("method") == "HEAD" else body})
 
 
+class Stopping:
+    """Whether the server was asked to stop."""
+
+    def __init__(self) -> None:
+        self.begun = False
+
+
 class Envelope:
     """Adds headers, and handles errors, counts and logs."""
 
-    def __init__(self, app: ASGIApp, *, routes: Sequence[str], metrics: Metrics) -> None:
-        """routes: paths with a count of their own in metrics and logs; any other path is `other`."""
-        self._app, self._routes, self._metrics = app, frozenset(routes), metrics
+    def __init__(self, app: ASGIApp, *, routes: Sequence[Any], stopping: Stopping, metrics: Metrics) -> None:
+        """routes: of the application; their paths are the names of requests in metrics and logs."""
+        self._app, self._stopping, self._metrics = app, stopping, metrics
+        self._routes = [(route.path_regex, str(route.path)) for route in routes if hasattr(route, "path_regex")]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one request or one WebSocket."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        began, status = time.perf_counter(), 0
+        began, status, refused = time.monotonic(), 0, None
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
@@ -79,6 +92,8 @@ class Envelope:
                 for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
                 headers.setdefault("cache-control", "no-store")
+                if self._stopping.begun and scope["type"] == "http":
+                    headers["connection"] = "close"
             await send(message)
 
         try:
@@ -86,24 +101,27 @@ class Envelope:
         except ClientGone:
             status = status or 499
         except Exception as error:
-            refusal = error if isinstance(error, Refusal) else internal_error()
+            refused = error if isinstance(error, Refusal) else internal_error()
             if not isinstance(error, Refusal):
                 _log_bug(error)
             if status:
                 raise RuntimeError("failed after the response began") from None  # the connection is closed
-            await refuse(refusal, scope, receive, send_with_headers)
-            self._metrics.refused.labels(refusal.code).inc()
+            await refuse(refused, scope, receive, send_with_headers)
+            self._metrics.refused.labels(refused.code, refused.kind).inc()
         finally:
-            self._count(scope, status, time.perf_counter() - began)
+            self._count(scope, status, time.monotonic() - began, refused)
 
-    def _count(self, scope: Scope, status: int, seconds: float) -> None:
-        route = scope["path"] if scope["path"] in self._routes else "other"
+    def _count(self, scope: Scope, status: int, seconds: float, refused: Refusal | None) -> None:
+        route = next((path for regex, path in self._routes if regex.match(scope["path"])), "other")
         method = scope.get("method", "WS")
         method = method if method in _METHODS or method == "WS" else "other"
         self._metrics.requests.labels(route, method, str(status)).inc()
         if scope["type"] == "http":
             self._metrics.request_seconds.labels(route).observe(seconds)
-        details = {"route": route, "method": method, "status": status, "ms": round(seconds * 1000, 1)}
+        details: dict[str, object] = {"route": route, "method": method, "status": status}
+        details["ms"] = round(seconds * 1000, 1)
+        if refused is not None:
+            details["refused"] = refused.kind
         log.info("%s %s %d", method, route, status, extra={"details": details})
 
 
@@ -120,11 +138,13 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Checks a request and passes it on."""
-        if scope["type"] in ("http", "websocket") and scope["path"] not in _OPEN:
+        if scope["type"] in ("http", "websocket") and scope["path"] not in _PROBES:
             headers = Headers(scope=scope)
+            _check_head(headers)
             self._check_host(headers)
             self._check_origin(headers)
-            if self._digests and scope["path"].startswith(self._protected):
+            scope["mien.client"] = _network(scope)
+            if self._digests and scope["path"].startswith(self._protected) and scope["path"] != _PUBLIC:
                 self._check_token(scope, headers)
         await self._app(scope, receive, send)
 
@@ -158,7 +178,26 @@ class Gate:
         if sum(hmac.compare_digest(digest, known) for known in self._digests) == 0:
             message = "a valid token is required: send it as  Authorization: Bearer TOKEN"
             raise Refusal(HTTPStatus.UNAUTHORIZED, "token_needed", message)
-        scope["mien.caller"] = digest.hex()  # the owner of uploaded videos
+        scope["mien.caller"] = scope["mien.client"] = digest.hex()  # the owner of uploaded videos
+
+
+def _check_head(headers: Headers) -> None:
+    """Refuses what proxies read in different ways, and what arrived too fast for the parser's own limit."""
+    if "content-length" in headers and "transfer-encoding" in headers:
+        raise bad_request("bad_http", "the request has both Content-Length and Transfer-Encoding; send one")
+    if sum(len(name) + len(value) for name, value in headers.raw) > MOST_HEAD:
+        message = f"the headers have more than {MOST_HEAD:,} bytes"
+        raise Refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "bad_http", message)
+
+
+def _network(scope: Scope) -> str:
+    """The client's address; of IPv6 the first half, as one client has all addresses of the second."""
+    address = str((scope.get("client") or ("",))[0])
+    with suppress(ValueError):
+        found = ipaddress.ip_address(address)
+        if found.version == 6 and not found.ipv4_mapped:
+            return str(ipaddress.ip_network((found, 64), strict=False))
+    return address
 
 
 def _digest(token: str) -> bytes:

@@ -7,6 +7,7 @@ worker then reports the sum over all workers.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -32,7 +33,8 @@ class Metrics:
             "mien_request_seconds", "From a request's head to the end of its response", ("route",),
             buckets=_SECONDS, registry=own,
         )  # fmt: skip
-        self.refused = Counter("mien_refused", "Refused requests, by error code", ("code",), registry=own)
+        self.refused = Counter("mien_refused", "Refused requests", ("code", "kind"), registry=own)
+        self.closed = Counter("mien_closed", "Connections closed by the server, by why", ("reason",), registry=own)
         self.images = Counter("mien_images", "Images, by whether they were readable", ("outcome",), registry=own)
         self.faces = Counter("mien_faces", "Classified faces", registry=own)
         self.batch_faces = Histogram("mien_batch_faces", "Faces classified together", buckets=_FACES, registry=own)
@@ -41,6 +43,9 @@ class Metrics:
         )
         self.upload_bytes = Gauge(
             "mien_upload_bytes", "Uploads held in memory", registry=own, multiprocess_mode="livesum"
+        )
+        self.work_bytes = Gauge(
+            "mien_work_bytes", "Memory that running work may take", registry=own, multiprocess_mode="livesum"
         )
         self.streams = Gauge("mien_streams", "Open streams", registry=own, multiprocess_mode="livesum")
         self.frames = Counter(
@@ -52,6 +57,14 @@ class Metrics:
         """The text of `/metrics`, summed over all workers."""
         registry = self._registry
         if self._many:
+            _forget_the_dead()
             registry = CollectorRegistry()
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return generate_latest(registry)
+
+
+def _forget_the_dead() -> None:
+    """Removes the queue and streams of killed workers."""
+    for file in Path(os.environ[_FOLDER]).glob("gauge_livesum_*.db"):
+        if not Path(f"/proc/{file.stem.rpartition('_')[2]}").exists() and Path("/proc/self").exists():
+            file.unlink(missing_ok=True)

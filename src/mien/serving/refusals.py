@@ -7,11 +7,19 @@ from http import HTTPStatus
 
 
 class Refusal(Exception):
-    """A request that the server refuses. code: for programs; message: for people; retry_after: seconds."""
+    """A request that the server refuses.
 
-    def __init__(self, status: HTTPStatus, code: str, message: str, *, retry_after: int | None = None) -> None:
+    code: for programs. message: for people. retry_after: seconds. kind: what is counted and logged. allow: methods
+    of the path, for 405.
+    """
+
+    def __init__(
+        self, status: HTTPStatus, code: str, message: str, *, retry_after: int | None = None, kind: str = ""
+    ) -> None:
         super().__init__(message)
         self.status, self.code, self.message, self.retry_after = status, code, message, retry_after
+        self.kind = kind or code
+        self.allow = ""
 
     def body(self) -> bytes:
         """The JSON text, `{"error": {"code", "message"}}`."""
@@ -22,6 +30,8 @@ class Refusal(Exception):
         found = {"content-type": "application/json"}
         if self.retry_after is not None:
             found["retry-after"] = str(self.retry_after)
+        if self.allow:
+            found["allow"] = self.allow
         if self.status == HTTPStatus.UNAUTHORIZED:
             found["www-authenticate"] = 'Bearer realm="mien"'
         return found
@@ -31,9 +41,16 @@ class ClientGone(Exception):
     """The client has disconnected."""
 
 
-def busy(what: str) -> Refusal:
-    """503: the server is overloaded; the client may retry after a second."""
-    return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "busy", f"{what}; try again in a moment", retry_after=1)
+def busy(what: str, *, kind: str, retry_after: int = 1) -> Refusal:
+    """503: the server is overloaded. kind: what is exhausted, for metrics and logs."""
+    message = f"{what}; try again in a moment"
+    return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "busy", message, retry_after=retry_after, kind=kind)
+
+
+def too_slow(retry_after: int) -> Refusal:
+    """503: the request can't be answered, or was not, before its deadline."""
+    message = "the server is too busy to answer in time; try again later, or send fewer or smaller images"
+    return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too_slow", message, retry_after=retry_after)
 
 
 def too_large(what: str) -> Refusal:

@@ -11,17 +11,14 @@ import socket
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from multiprocessing.connection import wait
-from multiprocessing.context import SpawnProcess
-from types import FrameType
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from mien.errors import MissingExtraError, ServingError
+from mien.errors import MienError, MissingExtraError, ServingError
 from mien.exporting.web import check_web_export
 from mien.serving.settings import ServeSettings, read_tokens
 
@@ -29,7 +26,6 @@ if TYPE_CHECKING:
     import uvicorn
 
 _BACKLOG = 2048
-_SHORT_LIFE_S, _SHORT_LIVES = 10.0, 5  # give up after 5 consecutive workers that lived less than 10 s
 log = logging.getLogger("mien.serving")
 
 
@@ -75,6 +71,8 @@ def serve(settings: ServeSettings, *, workers: int = 1, log_line: Callable[[str]
     if workers < 1:
         raise ServingError(f"workers is {workers}; expected at least 1")
     _need_extra()
+    _raise_file_limit()
+    set_up_logs(json_lines=settings.json_logs, quiet=settings.quiet)
     if workers > 1:
         _check(settings)
         settings = replace(settings, threads=settings.threads or max(1, (os.cpu_count() or 1) // workers))
@@ -86,7 +84,8 @@ def serve(settings: ServeSettings, *, workers: int = 1, log_line: Callable[[str]
         if server is None:
             _run_many(settings, workers, listening)
         else:
-            _run(server, settings, listening)
+            with suppress(KeyboardInterrupt):  # uvicorn raises the signal again after its shutdown
+                server.run(sockets=[listening])
 
 
 def make_server(settings: ServeSettings) -> uvicorn.Server:
@@ -97,26 +96,34 @@ def make_server(settings: ServeSettings) -> uvicorn.Server:
     import uvicorn
 
     from mien.serving.app import create_app
-    from mien.serving.connections import protocols
 
-    http, web_socket = protocols(settings)
-    return uvicorn.Server(
-        uvicorn.Config(
-            create_app(settings),
-            loop="asyncio",
-            lifespan="on",
-            http=http,
-            ws=web_socket,
-            ws_max_size=settings.max_upload_mb * 1_000_000,
-            ws_per_message_deflate=False,  # a small message could decompress to a huge one
-            timeout_keep_alive=max(1, round(settings.head_timeout_s)),
-            timeout_graceful_shutdown=max(1, round(settings.shutdown_timeout_s)),
-            backlog=_BACKLOG,
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            proxy_headers=False,
-        )
+    return uvicorn.Server(_config(settings, create_app(settings)))
+
+
+def _config(settings: ServeSettings, app: Any, **more: Any) -> uvicorn.Config:
+    import uvicorn
+
+    from mien.serving.connections import MOST_HEAD, strict_http
+    from mien.serving.stream import frame_bytes
+
+    return uvicorn.Config(
+        app,
+        loop="asyncio",
+        lifespan="on",
+        http=strict_http,  # type: ignore[arg-type]
+        ws="websockets-sansio",
+        ws_max_size=frame_bytes(settings),
+        ws_per_message_deflate=False,  # a small message could decompress to a huge one
+        h11_max_incomplete_event_size=MOST_HEAD,
+        timeout_keep_alive=max(1, round(settings.head_timeout_s)),
+        timeout_graceful_shutdown=max(1, round(settings.shutdown_timeout_s)),
+        backlog=_BACKLOG,
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
+        **more,
     )
 
 
@@ -176,72 +183,48 @@ def _greeting(settings: ServeSettings, port: int, workers: int) -> list[str]:
     return lines
 
 
-def _run(server: uvicorn.Server, settings: ServeSettings, listening: socket.socket) -> None:
-    set_up_logs(json_lines=settings.json_logs, quiet=settings.quiet)
-    with suppress(KeyboardInterrupt):  # uvicorn raises the signal again after its shutdown
-        server.run(sockets=[listening])
+def _raise_file_limit() -> None:
+    """Allows as many open connections as the system does."""
+    with suppress(ImportError, OSError, ValueError):
+        import resource
+
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _run_many(settings: ServeSettings, workers: int, listening: socket.socket) -> None:
-    """Runs the workers and replaces dead ones until SIGINT or SIGTERM, then waits for them to finish."""
-    from mien.serving.jobs import videos_offered
+    """Runs uvicorn's workers until SIGINT or SIGTERM; it replaces those that die."""
+    from uvicorn.supervisors import Multiprocess
+
     from mien.serving.private_folders import private_folder
+    from mien.serving.videos import videos_offered
 
-    set_up_logs(json_lines=settings.json_logs, quiet=settings.quiet)
-    stop = threading.Event()
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        stop.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, on_signal)
     with ExitStack() as stack:
         if videos_offered(settings):
             settings = replace(settings, video_folder=stack.enter_context(private_folder()))
-        counts = stack.enter_context(
-            tempfile.TemporaryDirectory(prefix="mien-counts-")
-        )  # for /metrics; holds counts only
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = counts
-        running = [_start(settings, listening) for _ in range(workers)]
-        short_lives = 0
-        while not stop.is_set() and short_lives < _SHORT_LIVES:
-            wait([process.sentinel for process, _ in running], timeout=0.2)
-            for place, (process, began) in enumerate(running):
-                if process.is_alive() or stop.is_set():
-                    continue
-                short_lives = short_lives + 1 if time.monotonic() - began < _SHORT_LIFE_S else 0
-                _forget(process)
-                log.warning("worker %s ended with %s; starting another", process.pid, process.exitcode)
-                running[place] = _start(settings, listening)
-        for process, _ in running:
-            process.terminate()
-        deadline = time.monotonic() + settings.shutdown_timeout_s + 5
-        for process, _ in running:
-            process.join(max(0.0, deadline - time.monotonic()))
-            process.kill()
-            process.join()
-    if short_lives >= _SHORT_LIVES:
-        raise ServingError("the workers end as soon as they start; use --workers 1 to see why")
+        # For /metrics; holds counts only.
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = stack.enter_context(tempfile.TemporaryDirectory(prefix="mien-counts-"))
+        config = _config(
+            settings, partial(_worker_app, settings), factory=True, workers=workers, timeout_worker_healthcheck=30
+        )
+        if not settings.quiet:
+            logging.getLogger("uvicorn.error").setLevel(logging.INFO)  # in this process it is about workers only
+        Multiprocess(config, sockets=[listening]).run()
 
 
-def _start(settings: ServeSettings, listening: socket.socket) -> tuple[SpawnProcess, float]:
-    process = multiprocessing.get_context("spawn").Process(target=_work, args=(settings, listening))
-    process.start()
-    return process, time.monotonic()
+def _worker_app(settings: ServeSettings) -> Any:
+    """The application of one of several workers. If it can't be made, uvicorn does not try again."""
+    from uvicorn.config import STARTUP_FAILURE
 
+    from mien.serving.app import create_app
 
-def _forget(process: SpawnProcess) -> None:
-    """Removes the queue and streams of a dead worker from the metrics."""
-    from prometheus_client.multiprocess import mark_process_dead
-
-    if process.pid is not None:
-        mark_process_dead(process.pid)  # type: ignore[no-untyped-call]
-
-
-def _work(settings: ServeSettings, listening: socket.socket) -> None:
-    """Runs a worker."""
+    set_up_logs(json_lines=settings.json_logs, quiet=settings.quiet)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _run(make_server(settings), settings, listening)
+    try:
+        return create_app(settings)
+    except MienError as error:
+        log.error("%s", error)
+        sys.exit(STARTUP_FAILURE)
 
 
 def _end_with_parent() -> None:

@@ -107,3 +107,55 @@ class ErrorShape(BaseModel):
     """The shape of every error."""
 
     error: ErrorDetails
+
+
+Responses = dict[int | str, dict[str, Any]]
+"""Of an OpenAPI document, by status."""
+
+BINARY = {"type": "string", "format": "binary"}
+IMAGES_BODY = {
+    "requestBody": {
+        "required": True,
+        "description": (
+            "Images: files of a form, the bytes of one image, or JSON with base64 or data: URLs. The format is "
+            "detected from the content; paths and URLs are not opened."
+        ),
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["files"],
+                    "properties": {"files": {"type": "array", "minItems": 1, "items": BINARY}},
+                }
+            },
+            "image/*": {"schema": {**BINARY, "minLength": 1}},
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["images"],
+                    "properties": {"images": {"type": "array", "minItems": 1, "items": {"type": "string"}}},
+                    "example": {"images": ["data:image/jpeg;base64,...", "<base64>"]},
+                }
+            },
+        },
+    }
+}
+ERRORS: Responses = {
+    status: {"model": ErrorShape, "description": text}
+    for status, text in (
+        (400, "the request is malformed"),
+        (401, "a token is required"),
+        (403, "the Origin is another site"),
+        (408, "the upload took too long"),
+        (413, "too large, or too many files"),
+        (415, "the body is compressed"),
+        (421, "the Host is not this server"),
+        (422, "a parameter is invalid, or the image is unreadable"),
+        (503, "overloaded, or not ready yet"),
+    )
+}
+ACCESS_ERRORS: Responses = {status: ERRORS[status] for status in (401, 403, 421)}
+NOT_READY: Responses = {503: ERRORS[503]}
+_CSV = {"text/csv": {"schema": {"type": "string"}}}
+ROWS: Responses = {200: {"content": _CSV}}
+DRAWN: Responses = {200: {"content": {**_CSV, "image/jpeg": {"schema": BINARY}, "image/png": {"schema": BINARY}}}}

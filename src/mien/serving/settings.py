@@ -26,11 +26,12 @@ class ServeSettings:
     """Settings of `serve`. Every value is checked when the object is created.
 
     models, detectors: choices of a request; the first is the default. device: as for `Recognizer`. batch_window_ms:
-    faces of requests that arrive within this window are classified together, batch_size at most. max_held_mb: of all
-    uploads in memory; 0: 256, or twice max_upload_mb. max_streams: concurrent, per worker. head_timeout_s: for a
-    request's head, and of an idle connection. answer_timeout_s: also for a client that does not read the response.
-    stream_timeout_s: a stream without a frame for this long is closed. shutdown_timeout_s: for running requests when
-    the server stops.
+    faces of requests that arrive within this window are classified together, batch_size at most. client_share: of
+    connections, uploads, their memory, places and streams that a single client may have; a client is a token, or else
+    an address. max_frame_mb: of a stream; max_streams: concurrent, per worker. head_timeout_s: for a request's head, of
+    an idle connection, and for the next 40 kB of an upload. timeout_s: from a request's head to its response, and for
+    a client that does not read. stream_timeout_s: a stream without a frame for this long is closed. shutdown_timeout_s:
+    for running requests when the server stops.
 
     Of videos: max_video_pixels: of each frame. video_jobs, video_queue: in progress and waiting, per worker.
     max_videos, max_video_disk_mb: kept, by all workers together; 0 MB: 4096, or twice max_video_mb. video_work_s: for
@@ -75,22 +76,25 @@ class ServeSettings:
         None
     )
     max_upload_mb: Annotated[int, Setting("The largest request.", 1, flags=("--max-upload",), metavar="MB")] = 32
-    max_held_mb: int = 0
+    max_memory_mb: Annotated[
+        int,
+        Setting("Memory of each worker, without videos.", 200, flags=("--max-memory",), metavar="MB"),
+    ] = 1000
     max_pixels: Annotated[
         int, Setting("Pixels of the largest image; a larger JPEG is decoded at a reduced scale.", 1)
     ] = 50_000_000
     max_files: Annotated[int, Setting("Images in one request; at most --queue.", 1)] = 32
     max_connections: Annotated[int, Setting("Open connections of each worker.", 1)] = 256
+    client_share: Annotated[float, within(0, 1, open=True)] = 0.75
     max_streams: _Count = 16
+    max_frame_mb: _Count = 4
     queue_length: Annotated[
         int, Setting("Images queued or in progress; with more, requests are refused (503).", 1, flags=("--queue",))
     ] = 128
     head_timeout_s: _Seconds = 10
-    upload_timeout_s: Annotated[
-        float, Setting("For an upload.", 0, open=True, flags=("--upload-timeout",), metavar="SECONDS")
-    ] = 60
-    answer_timeout_s: Annotated[
-        float, Setting("For the work on an upload.", 0, open=True, flags=("--answer-timeout",), metavar="SECONDS")
+    timeout_s: Annotated[
+        float,
+        Setting("For a request: its upload, its wait and the work.", 0, open=True, flags=("--timeout",), metavar="S"),
     ] = 60
     stream_timeout_s: _Seconds = 60
     shutdown_timeout_s: float = 30
@@ -122,20 +126,27 @@ class ServeSettings:
     video_work_s: _Seconds = 3600
     video_ttl_s: _Seconds = 900
     video_folder: Path | None = None
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        Setting(
+            "Address of a proxy whose X-Forwarded-For names the client.", flags=("--trusted-proxy",), metavar="ADDRESS"
+        ),
+    ] = ()
     json_logs: bool = False
     quiet: bool = False
 
     def __post_init__(self) -> None:
         check_ranges(self, ServingError)
-        if not self.max_held_mb:
-            object.__setattr__(self, "max_held_mb", max(256, 2 * self.max_upload_mb))
         if not self.max_video_disk_mb:
             object.__setattr__(self, "max_video_disk_mb", max(4096, 2 * self.max_video_mb))
         if not self.models or len(set(self.models)) < len(self.models):
             raise ServingError("name at least one model, and none twice")
         check_detectors(self.detectors)
-        if self.max_video_disk_mb < self.max_video_mb or self.max_held_mb < self.max_upload_mb:
-            raise ServingError("max_held_mb and max_video_disk_mb: expected max_upload_mb and max_video_mb or more")
+        if self.max_video_disk_mb < self.max_video_mb:
+            raise ServingError(f"max_video_disk_mb is {self.max_video_disk_mb}; expected max_video_mb or more")
+        if self.max_memory_mb < 10 * self.max_upload_mb:
+            least = 10 * self.max_upload_mb
+            raise ServingError(f"max_memory_mb is {self.max_memory_mb}; expected ten times max_upload_mb, {least}")
         if self.queue_length < self.max_files:
             raise ServingError(f"max_files is {self.max_files}; expected at most queue_length ({self.queue_length})")
         for origin in self.allowed_origins:

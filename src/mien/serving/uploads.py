@@ -1,26 +1,26 @@
-"""The images of a request: files of a form, base64 or data URLs in a text, or the body itself."""
+"""What is in a body: images as files of a form, base64 or data URLs in a text, or the body itself; or a video."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
-from starlette.requests import ClientDisconnect, Request
 
 from mien.errors import ImageError
-from mien.images import HEAD_BYTES, describe_file, image_kind
+from mien.images import HEAD_BYTES, decoding_cost, describe_file, image_kind
 from mien.media.addresses import decode_base64, read_data_url
-from mien.serving.engine import Upload
-from mien.serving.metrics import Metrics
-from mien.serving.refusals import ClientGone, Refusal, bad_request, busy, too_large
+from mien.serving.engine import SEARCHED_PIXELS, WHOLE_PIXELS, Upload
+from mien.serving.refusals import Refusal, bad_request, busy, too_large
 from mien.serving.settings import ServeSettings
+from mien.serving.video_work import ACCEPTED, HEAD, looks_like_video
 
 _ENCODED_NAME = re.compile(rb";\s*filename\*\s*=\s*utf-8'[^']*'([^;\s]*)", re.IGNORECASE)  # as RFC 6266 writes names
 
@@ -35,6 +35,7 @@ _INDEX = re.compile(r"\[\d*\]$")  # `images[]` and `images[0]` are `images`
 _FORM = re.compile(rb"--([^\r\n]{1,70})\r\nContent-", re.IGNORECASE)  # the beginning of a form shows its boundary
 _MOST_VALUES = 10_000  # of JSON: 32 MB of empty lists would take a gigabyte when parsed
 _MOST_PARTS = 1000  # of a form
+_NETWORK_BYTES = 20_000_000  # of a search for faces, beside what depends on its pixels
 _KINDS = {dict: "an object", list: "a list", bool: "true or false", type(None): "null"}
 
 
@@ -62,13 +63,14 @@ class FormParts:
         self._begin_part, self._data = begin, data
         self._header, self._value, self._disposition = bytearray(), bytearray(), b""
         self._is_wanted = self._ended = False
+        self._parts = 0
         if not boundary:
             raise _damaged()
         try:
             self._parser = MultipartParser(
                 boundary,
                 {
-                    "on_part_begin": lambda: setattr(self, "_disposition", b""),
+                    "on_part_begin": self._begin,
                     "on_part_data": self._add,
                     "on_header_field": lambda data, start, end: self._header.extend(data[start:end]),
                     "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
@@ -92,6 +94,12 @@ class FormParts:
         if not self._ended:
             raise _damaged()
 
+    def _begin(self) -> None:
+        self._parts += 1  # here, as a part without headers never comes to their end
+        if self._parts > _MOST_PARTS:
+            raise too_large(f"the form has more than {_MOST_PARTS} parts; send files only")
+        self._disposition, self._is_wanted = b"", False
+
     def _end_header(self) -> None:
         if self._header.lower() == b"content-disposition":
             self._disposition = bytes(self._value)
@@ -114,63 +122,32 @@ def _damaged() -> Refusal:
     return bad_request("bad_multipart", "the multipart body is damaged or cut off")
 
 
-class UploadMemory:
-    """Counts the bytes of uploads that are held in memory."""
-
-    def __init__(self, limit: int, metrics: Metrics) -> None:
-        self._limit, self._held, self._metrics = limit, 0, metrics
-
-    def take(self, count: int) -> None:
-        """Adds incoming bytes. Raises Refusal (503) if they would pass the limit."""
-        if self._held + count > self._limit:
-            raise busy("too many uploads at once")
-        self._change(count)
-
-    def give_back(self, count: int) -> None:
-        """Subtracts released bytes."""
-        self._change(-count)
-
-    def _change(self, count: int) -> None:
-        self._held += count
-        self._metrics.upload_bytes.set(self._held)
+def memory_for(body: Sequence[bytes], content_type: str) -> int:
+    """Bytes that `read_uploads` takes at most beside the body: text is held decoded, as strings and as images."""
+    head = body[0][:HEAD_BYTES] if body else b""
+    is_form = form_boundary(content_type) is not None or bool(_FORM.match(head))
+    is_text = not is_form and describe_file(head) in _TEXTS
+    return sum(map(len, body)) * (5 if is_text else 2)
 
 
-async def read_body(request: Request, settings: ServeSettings, memory: UploadMemory) -> bytearray:
-    """Reads the body of a request. The caller returns its length to `memory`. Raises Refusal, ClientGone."""
-    check_encoding(request)
-    limit = settings.max_upload_mb * 1_000_000
-    over = too_large(f"the upload has more than {settings.max_upload_mb} MB; send smaller or fewer images")
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared[:20]) > limit:
-        raise over
-    body = bytearray()
-    try:
-        async with asyncio.timeout(settings.upload_timeout_s):
-            async for chunk in request.stream():
-                if len(body) + len(chunk) > limit:
-                    raise over
-                memory.take(len(chunk))
-                body += chunk
-    except BaseException as error:
-        memory.give_back(len(body))
-        if isinstance(error, TimeoutError):
-            message = f"the upload took more than {settings.upload_timeout_s:g} seconds"
-            raise Refusal(HTTPStatus.REQUEST_TIMEOUT, "upload_timeout", message) from None
-        if isinstance(error, ClientDisconnect):
-            raise ClientGone from None
-        raise
-    return body
+def weighed(upload: Upload, settings: ServeSettings) -> Upload:
+    """The image with what it takes to decode it, by its header."""
+    pixels, memory = decoding_cost(
+        upload.data, max_pixels=settings.max_pixels, whole_pixels=min(WHOLE_PIXELS, settings.max_pixels)
+    )
+    searched = min(pixels, SEARCHED_PIXELS)
+    work = _NETWORK_BYTES + 30 * searched + 9 * pixels
+    return replace(upload, pixels=pixels, memory=max(memory, work) if pixels else 0)
 
 
-def check_encoding(request: Request) -> None:
-    """Raises Refusal (415) for a compressed body. A small one could decompress to a huge one."""
-    if request.headers.get("content-encoding", "").strip().lower() not in ("", "identity"):
-        message = "the body is compressed; send it without Content-Encoding, as files of images and videos are"
-        raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "encoded", message)
+def read_uploads(chunks: list[bytes], content_type: str, settings: ServeSettings) -> list[Upload]:
+    """Returns the files of a form, the images of a text, or the body as one image. Empties `chunks`. Raises Refusal."""
+    body = b"".join(chunks)
+    chunks.clear()
+    return [weighed(upload, settings) for upload in _images_of(body, content_type, settings.max_files)]
 
 
-def read_uploads(body: bytes, content_type: str, *, max_files: int) -> list[Upload]:
-    """Returns the files of a form, the images of a text, or the body as one image. Raises Refusal."""
+def _images_of(body: bytes, content_type: str, max_files: int) -> list[Upload]:
     if not body:
         raise _no_image()
     if image_kind(body[:HEAD_BYTES]):
@@ -197,8 +174,6 @@ def _of_form(body: bytes, boundary: bytes, max_files: int) -> list[Upload]:
 
     def begin(field: str, filename: str | None) -> bool:
         _check_count(sum(name is not None for _, name, _ in parts), max_files)
-        if len(parts) >= _MOST_PARTS:
-            raise too_large(f"the form has more than {_MOST_PARTS} fields; send images only")
         parts.append((field, filename, []))
         return True
 
@@ -288,3 +263,70 @@ def _check_count(count: int, max_files: int) -> None:
 def _no_image() -> Refusal:
     """400: the request holds no image."""
     return bad_request("no_image", f"there is no image in the request; {_HOW_TO_SEND}")
+
+
+class VideoFile:
+    """The file of an uploaded video. count: its bytes. Its methods run in other threads, one at a time."""
+
+    def __init__(self, place: Path, boundary: bytes | None) -> None:
+        """boundary: of a form; None: the body is the video. Raises Refusal for an invalid one."""
+        self.count = 0
+        self._head: bytes | None = b""  # None: checked
+        self._form = None if boundary is None else FormParts(boundary, begin=self._begin, data=self._add)
+        self._file = place.open("xb", buffering=0)
+
+    def take(self, chunks: list[bytes]) -> None:
+        """Adds a part of the body. Raises Refusal."""
+        data = b"".join(chunks)
+        if self._form is None:
+            self._add(data)
+        else:
+            self._form.take(data)
+
+    def end(self, chunks: list[bytes]) -> None:
+        """Adds the rest of the body. Raises Refusal if there is no video."""
+        self.take(chunks)
+        if self._form is not None:
+            self._form.end()
+        if not self.count:
+            raise bad_request(
+                "no_video", "there is no video in the request; send a file (multipart) or a video's bytes"
+            )
+        self._check_head()
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+    def _begin(self, _field: str, name: str | None) -> bool:
+        """Called when a part of a form begins. Returns whether it is a file. Raises Refusal for a second file.
+
+        A first, empty one is ignored: browsers send it for a file input without a file.
+        """
+        if name is not None and self.count:
+            raise bad_request("one_video", "a request takes one video; send each video in its own request")
+        return name is not None
+
+    def _add(self, data: bytes) -> None:
+        self.count += len(data)
+        if self._head is not None:
+            self._head += data[: HEAD - len(self._head)]
+            if len(self._head) >= HEAD:
+                self._check_head()
+        left = memoryview(data)
+        try:
+            while left:
+                left = left[self._file.write(left) :]
+        except OSError:
+            raise no_room() from None
+
+    def _check_head(self) -> None:
+        if self._head is not None and not looks_like_video(self._head):
+            message = f"this is not a video; expected {ACCEPTED}"
+            raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unreadable_video", message)
+        self._head = None
+
+
+def no_room() -> Refusal:
+    """503: the disk, or the server's share of it, is full."""
+    return busy("there is no room for more videos; remove one", kind="disk", retry_after=30)

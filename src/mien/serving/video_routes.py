@@ -12,10 +12,10 @@ from starlette.responses import FileResponse
 
 from mien.serving import schemas
 from mien.serving.engine import Engine
-from mien.serving.jobs import VideoJobs, VideoState
 from mien.serving.refusals import Refusal
 from mien.serving.schemas import DetectorName, ModelName
 from mien.serving.video_work import FRAMES, RESULTS, TIMELINE_CSV, TIMELINE_LINES, VIDEO
+from mien.serving.videos import VideoJobs, VideoState
 
 _TYPES = {
     TIMELINE_CSV: "text/csv; charset=utf-8",
@@ -23,20 +23,20 @@ _TYPES = {
     VIDEO: "video/mp4",
     FRAMES: "application/json",
 }
-_FILE = {"type": "string", "format": "binary"}
 _BODY = {
     "requestBody": {
         "required": True,
         "description": "A video: the only file of a form, or its bytes. The format is detected from the content.",
         "content": {
-            "multipart/form-data": {"schema": {"type": "object", "required": ["file"], "properties": {"file": _FILE}}},
-            "video/*": {"schema": {**_FILE, "minLength": 1}},
+            "multipart/form-data": {
+                "schema": {"type": "object", "required": ["file"], "properties": {"file": schemas.BINARY}}
+            },
+            "video/*": {"schema": {**schemas.BINARY, "minLength": 1}},
         },
     }
 }
 _RANGE = re.compile(r"bytes=(?:(\d{1,18})-(\d{0,18})|-(\d{1,18}))")
-_Responses = dict[int | str, dict[str, Any]]
-_ERRORS: _Responses = {
+_ERRORS: schemas.Responses = {
     status: {"model": schemas.ErrorShape, "description": text}
     for status, text in (
         (404, "there is no such video"),
@@ -53,11 +53,11 @@ class VideoRoutes:
     def __init__(self, jobs: VideoJobs, engine: Engine) -> None:
         self._jobs, self._engine = jobs, engine
 
-    def add_to(self, app: FastAPI, errors: _Responses) -> None:
-        """Adds the routes. errors: status -> response of the OpenAPI document."""
+    def add_to(self, app: FastAPI) -> None:
+        """Adds the routes."""
 
-        def responses(*statuses: int) -> _Responses:
-            return {status: (errors | _ERRORS)[status] for status in (401, 403, 421, *statuses)}
+        def responses(*statuses: int) -> schemas.Responses:
+            return {status: (schemas.ERRORS | _ERRORS)[status] for status in (401, 403, 421, *statuses)}
 
         one = "/v1/videos/{video}"
         app.post(

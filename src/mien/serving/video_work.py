@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from mien.errors import MienError
+from mien.images import describe_file, image_kind
 
 if TYPE_CHECKING:
     from mien.results import FrameResult, ModelSummary
@@ -31,6 +32,9 @@ ACCEPTED = "MP4, MOV, WebM, MKV, AVI, MPEG, OGG, or an animated GIF, PNG, WebP o
 _FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,asf,flv,ogg,ivf,gif,apng,h264,hevc,mjpeg,yuv4mpegpipe"
 )  # fmt: skip
+HEAD = 1024
+"""Bytes from which the format is detected."""
+
 _REPORT_EVERY_S = 0.25
 _CHECK_EVERY_S = 2.0
 _MOST_MEMORY = 4 << 30
@@ -60,10 +64,6 @@ class Order:
     balance: float | None = None
     prior: dict[str, float] | None = None
 
-    def to_json(self) -> str:
-        """As one line of JSON."""
-        return json.dumps(asdict(self))
-
 
 @dataclass(frozen=True, slots=True)
 class JobReport:
@@ -82,15 +82,6 @@ class JobReport:
     bug: str | None = None
     summary: dict[str, Any] | None = None
 
-    def to_json(self) -> str:
-        """As one line of JSON."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, line: bytes | str) -> JobReport:
-        """Parses a line. Raises ValueError, TypeError for any other text."""
-        return cls(**json.loads(line))
-
 
 class _Refused(MienError):
     """A video that exceeds a limit of the server."""
@@ -98,6 +89,23 @@ class _Refused(MienError):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+def looks_like_video(head: bytes) -> bool:
+    """Whether a file may be a video. head: its first 1024 bytes, or all of a smaller file."""
+    kind = image_kind(head)
+    if kind:  # MJPEG begins as a JPEG does
+        return kind in ("GIF", "JPEG") or _is_animated(head)
+    return describe_file(head) in ("a video", "sound or video") or head.startswith(b"\0\0\1")  # bare MPEG
+
+
+def _is_animated(head: bytes) -> bool:
+    """Whether an image in PNG, WebP or AVIF is animated."""
+    if head.startswith(b"\x89PNG"):
+        return b"acTL" in head
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return head[12:16] == b"VP8X" and bool(head[20] & 2)
+    return head[4:8] == b"ftyp" and b"avis" in head[: int.from_bytes(head[:4])]
 
 
 def check_upload(order: Order) -> None:
@@ -293,7 +301,7 @@ def run_order() -> None:
     sys.stdout = sys.stderr  # output of libraries is not a report
 
     def send(report: JobReport) -> None:
-        out.write(report.to_json() + "\n")
+        out.write(json.dumps(asdict(report)) + "\n")
         out.flush()
 
     send(_run(Order(**json.loads(line)), send))

@@ -1,4 +1,4 @@
-"""Video jobs: an upload is checked, queued, and processed by a separate process (`video_work`).
+"""Video jobs and their routes: an upload is checked, queued, and processed by a separate process (`video_work`).
 
 All workers of a server share one private temporary folder. Each job is a folder in it, with the upload, the results
 and `state.json`. The worker that received the upload writes `state.json`; every worker reads it. Removing the folder
@@ -12,14 +12,16 @@ import hmac
 import importlib.util
 import json
 import logging
+import math
 import os
 import re
 import secrets
 import sys
 import time
 from asyncio.subprocess import DEVNULL, PIPE
+from collections import Counter
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, aclosing, suppress
 from dataclasses import asdict, dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
@@ -32,10 +34,11 @@ from mien.files import write_text
 from mien.results import ModelSummary
 from mien.serving.metrics import Metrics
 from mien.serving.private_folders import Hold, held_bytes, is_held, private_folder, remove
-from mien.serving.refusals import ClientGone, Refusal
+from mien.serving.receiving import Receiver, client_of, declared_bytes
+from mien.serving.refusals import ClientGone, Refusal, busy, too_large
 from mien.serving.schemas import VideoStage
 from mien.serving.settings import ServeSettings
-from mien.serving.video_upload import no_room, receive_video
+from mien.serving.uploads import VideoFile, form_boundary, no_room
 from mien.serving.video_work import RESULTS, UPLOAD, JobReport, Order
 
 _ID = re.compile(r"[A-Za-z0-9_-]{32}")
@@ -43,6 +46,9 @@ _STATE = "state.json"
 _CHECK_S = 20.0  # limit for opening a video; a file that takes longer is malicious
 _SWEEP_EVERY_S = 0.5
 _RETRY_S = 10
+_PIECE, _FORM_BYTES = 256_000, 10_000  # bytes per write; what a form may have beside its file
+_CHECK_ROOM_EVERY = 16 << 20  # bytes of an upload
+_CRASHED = "the decoder crashed"
 _LONGEST_LINE = 64 << 20  # bytes, of a process's output: a summary has a row per face
 
 log = logging.getLogger("mien.serving")
@@ -82,14 +88,16 @@ def videos_offered(settings: ServeSettings) -> bool:
 class VideoJobs:
     """Accepts and runs jobs of this worker, and reads those of all workers."""
 
-    def __init__(self, settings: ServeSettings, models: dict[str, str], metrics: Metrics) -> None:
+    def __init__(self, settings: ServeSettings, models: dict[str, str], receiver: Receiver, metrics: Metrics) -> None:
         """models: served name -> file or name of a shipped model."""
-        self._settings, self._models, self._metrics = settings, models, metrics
+        self._settings, self._models, self._receiver, self._metrics = settings, models, receiver, metrics
         self._folder = settings.video_folder
         self._own = ExitStack()  # removes the folder if this worker made it
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._places = 0
-        self._turns = asyncio.Semaphore(settings.video_jobs)
+        self._most = settings.video_jobs + settings.video_queue
+        self._share = math.ceil(self._most * settings.client_share)
+        self._places: Counter[str] = Counter()
+        self._turns, self._checks = asyncio.Semaphore(settings.video_jobs), asyncio.Semaphore(2)
         self._sweeping: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -110,32 +118,26 @@ class VideoJobs:
         self, request: Request, *, model: str, summary: ModelSummary, detector: str, owner: str
     ) -> VideoState:
         """Receives the video of a request and queues it. Raises Refusal, ClientGone, after removing the upload."""
-        settings = self._settings
-        if self._places >= settings.video_jobs + settings.video_queue or len(self._folders()) >= settings.max_videos:
-            message = "too many videos; try again later"
-            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "busy", message, retry_after=_RETRY_S)
+        client = client_of(request)
+        self._check_places(client)  # here too, so that nobody sends a video in vain
         state = VideoState(secrets.token_urlsafe(24), owner, model)
         folder = self._root / state.id
-        self._places += 1
-        hold = None
+        hold, place = None, False
         try:
             folder.mkdir(mode=0o700)
             hold = Hold(folder)
-            await receive_video(request, folder / UPLOAD, settings, self._check_room)
-            order = Order(
-                check=True, folder=str(folder), root=str(self._root), model=self._models[model],
-                sha256=",".join(summary.sha256), detector=detector, min_face=settings.min_face,
-                most_seconds=settings.max_video_s, most_pixels=settings.max_video_pixels,
-                most_bytes=settings.max_video_disk_mb * 1_000_000,
-                cascade=str(settings.cascade or ""), balance=summary.balance,
-                prior=None if summary.prior is None else dict(summary.prior),
-            )  # fmt: skip
-            await self._check(order)
+            await self._receive(request, folder / UPLOAD)
+            self._check_places(client)
+            self._places[client] += 1
+            place = True
+            order = self._order(folder, model, summary, detector)
+            async with self._checks:
+                await self._check(order)
             if await request.is_disconnected():
                 raise ClientGone
             self._write(state)
         except BaseException as error:
-            self._places -= 1
+            self._places[client] -= place
             remove(folder)
             if hold is not None:
                 hold.release()
@@ -144,8 +146,52 @@ class VideoJobs:
             raise
         task = asyncio.create_task(self._run(state, replace(order, check=False)))
         self._tasks[state.id] = task
-        task.add_done_callback(lambda _: self._release(state.id, hold))  # runs even if it is cancelled before it starts
+        # Runs even if the task is cancelled before it starts.
+        task.add_done_callback(lambda _: self._release(state.id, client, hold))
         return state
+
+    def _order(self, folder: Path, model: str, summary: ModelSummary, detector: str) -> Order:
+        settings = self._settings
+        return Order(
+            check=True, folder=str(folder), root=str(self._root), model=self._models[model],
+            sha256=",".join(summary.sha256), detector=detector, min_face=settings.min_face,
+            most_seconds=settings.max_video_s, most_pixels=settings.max_video_pixels,
+            most_bytes=settings.max_video_disk_mb * 1_000_000,
+            cascade=str(settings.cascade or ""), balance=summary.balance,
+            prior=None if summary.prior is None else dict(summary.prior),
+        )  # fmt: skip
+
+    def _check_places(self, client: str) -> None:
+        kept = sum((folder / _STATE).exists() for folder in self._folders())
+        full = self._places.total() >= self._most or self._places[client] >= self._share
+        if full or kept >= self._settings.max_videos:
+            raise busy("there are too many videos", kind="videos", retry_after=_RETRY_S)
+
+    async def _receive(self, request: Request, place: Path) -> None:
+        """Writes the video of a request to `place`. Raises Refusal, ClientGone."""
+        settings = self._settings
+        most = settings.max_video_mb * 1_000_000
+        over = too_large(f"the video has more than {settings.max_video_mb} MB; send a smaller one")
+        await asyncio.to_thread(self._check_room, min(declared_bytes(request), most))
+        file = VideoFile(place, form_boundary(request.headers.get("content-type", "")))
+        deadline = time.monotonic() + settings.video_upload_timeout_s
+        waiting: list[bytes] = []
+        checked = 0
+        try:
+            async with aclosing(
+                self._receiver.chunks(request, most + _FORM_BYTES, over, deadline, of_client=self._share)
+            ) as chunks:
+                async for chunk in chunks:
+                    waiting.append(chunk)
+                    if sum(map(len, waiting)) >= _PIECE:
+                        await asyncio.to_thread(file.take, waiting)
+                        waiting = []
+                    if file.count - checked >= _CHECK_ROOM_EVERY:
+                        checked = file.count
+                        await asyncio.to_thread(self._check_room, 0)
+            await asyncio.to_thread(file.end, waiting)
+        finally:
+            file.close()
 
     def get(self, video: str, owner: str) -> VideoState:
         """Returns a job by its id. Raises Refusal (404) if there is none, or if it has another owner."""
@@ -207,8 +253,8 @@ class VideoJobs:
         status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE if wrong_kind else HTTPStatus.UNPROCESSABLE_ENTITY
         raise Refusal(status, report.refused or "unreadable_video", _about_upload(report.error))
 
-    def _release(self, video: str, hold: Hold) -> None:
-        self._places -= 1
+    def _release(self, video: str, client: str, hold: Hold) -> None:
+        self._places[client] -= 1
         del self._tasks[video]
         hold.release()
 
@@ -230,8 +276,8 @@ class VideoJobs:
                 except TimeoutError:
                     report = JobReport(error="processing exceeds this server's time limit")
             self._end(state, report)
-        except OutputError:
-            pass  # the folder was removed, or the disk is full; then the next sweep marks the job as failed
+        except OutputError:  # the next sweep marks the job as failed
+            log.warning("a video ended: it was removed, or the disk is full")
 
     def _end(self, state: VideoState, report: JobReport) -> None:
         """Writes the final state. Removes the upload, and the results of a failed job."""
@@ -241,7 +287,7 @@ class VideoJobs:
         error = _about_upload(report.error) if name == "failed" else report.error
         for left in (UPLOAD, *(RESULTS if name == "failed" else ())):
             (self._root / state.id / left).unlink(missing_ok=True)
-        self._metrics.videos.labels(name).inc()
+        self._metrics.videos.labels("crashed" if report.error == _CRASHED else name).inc()
         ended = replace(state, state=name, frames=report.frames, summary=report.summary, error=error)
         self._write(replace(ended, progress=1.0, ended_at=time.time()))
 
@@ -315,13 +361,13 @@ async def _process(order: Order, on_report: Callable[[JobReport], None]) -> JobR
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        process.stdin.write(order.to_json().encode() + b"\n")
+        process.stdin.write(json.dumps(asdict(order)).encode() + b"\n")
         async for line in process.stdout:
-            report = JobReport.from_json(line)
+            report = JobReport(**json.loads(line))
             if report.ended:
                 return report
             on_report(report)
-        return JobReport(error="the decoder crashed")
+        return JobReport(error=_CRASHED, bug="its process crashed or was killed")
     finally:
         with suppress(ProcessLookupError):
             process.kill()

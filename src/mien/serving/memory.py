@@ -1,0 +1,95 @@
+"""The memory of one worker: a budget that is asked before memory is spent, and an allocator that gives it back."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from mien.serving.metrics import Metrics
+from mien.serving.refusals import busy
+
+_RECEIVED = 0.4  # share of uploads and streams; the rest is for the work on them
+_SPARE = 0.1  # share that nobody may take: small objects, fragments, buffers of connections
+_SMALL, _FOR_SMALL = 1_000_000, 0.1  # bytes of a small upload, and the share that is kept for those
+_MMAP_THRESHOLD, _ARENA_MAX = -3, -8  # of glibc's mallopt
+
+
+class Budget:
+    """Bytes that uploads, streams and decoded images may take. Called from the event loop only."""
+
+    def __init__(self, most_mb: int, client_share: float, metrics: Metrics) -> None:
+        """client_share: of received bytes that one client may hold."""
+        self._most, self._client_share, self._metrics = most_mb * 1_000_000, client_share, metrics
+        self._received: Counter[str] = Counter()
+        self._at_work = 0
+        self.limit = self._most // 2
+
+    def settle(self) -> None:
+        """Subtracts what the process holds when its networks are warm; half of the limit is always left."""
+        self.limit = max(self.limit, round(self._most * (1 - _SPARE)) - resident_bytes())
+
+    def receive(self, client: str, count: int, *, held: int = 0) -> None:
+        """Takes bytes for an upload, which holds `held` of them already. Raises Refusal (503)."""
+        limit = self.limit * _RECEIVED
+        share = limit * self._client_share
+        if held + count > _SMALL:
+            limit, share = limit * (1 - _FOR_SMALL), share * (1 - _FOR_SMALL)
+        if self._received.total() + count > limit or self._received[client] + count > share:
+            raise busy("too many uploads at once", kind="memory")
+        self._change(client, count)
+
+    def give_back(self, client: str, count: int) -> None:
+        """Returns received bytes."""
+        self._change(client, -count)
+        if not self._received[client]:
+            del self._received[client]
+
+    def has_room(self, count: int) -> bool:
+        """Whether work may take so many bytes now."""
+        return self._received.total() + self._at_work + count <= self.limit
+
+    @contextmanager
+    def at_work(self, count: int) -> Iterator[None]:
+        """Takes bytes for work while the block runs, whether there is room or not."""
+        self.work(count)
+        try:
+            yield
+        finally:
+            self.work(-count)
+
+    def work(self, count: int) -> None:
+        """Adds bytes of work, or subtracts them."""
+        self._at_work += count
+        self._metrics.work_bytes.set(self._at_work)
+
+    def _change(self, client: str, count: int) -> None:
+        self._received[client] += count
+        self._metrics.upload_bytes.set(self._received.total())
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process; 0 where the system has no /proc."""
+    with suppress(OSError, ValueError):
+        return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return 0
+
+
+def settle_allocator() -> None:
+    """Makes glibc return what is freed.
+
+    By default it keeps blocks of up to 32 MB once such a block was freed, in as many arenas as there are threads.
+    """
+    with suppress(OSError, AttributeError):
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_MMAP_THRESHOLD, 4 << 20)
+        libc.mallopt(_ARENA_MAX, 4)
+
+
+def return_free_memory() -> None:
+    """Returns free pages inside of the heap to the system; some milliseconds, in any thread."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
