@@ -61,6 +61,18 @@ def test_the_answer_is_the_command_lines(port: int, tiny: Path, tmp_path: Path) 
     assert [image["error"] is None for image in answer.json["images"]] == [True, True, False, False, False]
 
 
+def test_details_where_the_server_was_told_so(tiny: Path) -> None:
+    with serving(tiny, detectors=("auto",), details=True) as port:
+        astronaut = ("astronaut.png", ASTRONAUT.read_bytes())
+        (face,) = post(port, "/v1/predict", astronaut).json["images"][0]["faces"]
+        head, row = post(port, "/v1/predict?format=csv", astronaut).body.decode().splitlines()
+        (crop,) = post(port, "/v1/predict/faces", astronaut).json["images"][0]["faces"]
+    expected = Recognizer(tiny, details=True, threads=1).predict(ASTRONAUT)[0].to_dict()["details"]
+    assert face["details"] == expected
+    assert dict(zip(head.split(","), row.split(","), strict=True))["yaw"] == str(expected["pose"]["yaw"])
+    assert "detector" in crop["details"]["error"]
+
+
 def test_the_server_balances_as_it_was_told(tmp_path: Path) -> None:
     prior = (0.14, 0.02, 0.14, 0.25, 0.17, 0.11, 0.17)
     model = make_model(tmp_path / "m.onnx", prior=prior, balance=0.25)

@@ -203,18 +203,16 @@ def _report(done: OutputSummary, writer: WatchWriter, *, as_json: bool, events: 
 
     from mien.media.timeline_summary import summary_text
 
-    summary = writer.counter.summary()
-    gestures = [] if writer.gestures is None else [track.to_dict() for track in writer.gestures.summary()]
+    counts = writer.summary()
     if as_json:
-        document = done.to_dict() | summary.to_dict() | ({"gestures": gestures} if writer.gestures else {})
-        typer.echo(json.dumps(document, indent=2), err=to_stdout or events)
+        typer.echo(json.dumps(done.to_dict() | counts, indent=2), err=to_stdout or events)
         return
     out = sys.stderr if to_stdout or events else sys.stdout
     width = shutil.get_terminal_size().columns if out.isatty() else 100
-    typer.echo(summary_text(summary, width=width, colors=out.isatty()), nl=False, file=out)
-    for track in gestures:
-        counts = f"{track['blinks']} blinks ({track['blinks_per_minute'] or 0:g} a minute)"
-        typer.echo(f"track {track['track']}: {counts}, {track['nods']} nods, {track['shakes']} shakes", file=out)
+    typer.echo(summary_text(writer.counter.summary(), width=width, colors=out.isatty()), nl=False, file=out)
+    for track in counts.get("gestures", ()):
+        blinks = f"blinks {track['blinks']} ({track['blinks_per_minute'] or 0:g} a minute)"
+        typer.echo(f"track {track['track']}: {blinks}, nods {track['nods']}, shakes {track['shakes']}", file=out)
     if done.end_verified is False:
         typer.echo("its container states no length: whether the file is complete can't be checked", file=out)
     if done.written:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,6 +97,13 @@ class WatchWriter:
             logging.getLogger("mien").warning("%s: recorded without sound (%s)", path, error)
             recorder = open_recorder(path, rate=self._source.rate)
         self.add(Recording(recorder), name=str(path), drawn=True)
+
+    def summary(self) -> dict[str, Any]:
+        """The frames and tracks so far as JSON has them, with gestures where faces have details."""
+        counts = self.counter.summary().to_dict()
+        if self.gestures is not None:
+            counts["gestures"] = [track.to_dict() for track in self.gestures.summary()]
+        return counts
 
     def write(self, each: Callable[[FrameResult], None] | None = None) -> OutputSummary:
         """Runs the watch to its end and closes all outputs. `each` and errors are those of `write_outputs`."""

@@ -85,6 +85,8 @@ class Engine:
                     balance=settings.balance,
                     prior=settings.prior,
                     batch_size=settings.batch_size,
+                    threads=1,
+                    details=settings.details,
                 )
             crops_only = self._recognizers[called, NO_DETECTOR]
             self._summaries[called] = crops_only.summary()  # read now: the file may be replaced later

@@ -60,6 +60,7 @@ class ServeSettings:
     cascade: Annotated[Path | None, Setting("A cascade file for the detector haar.", metavar="FILE")] = None
     device: Annotated[str, Setting("Where networks run: auto, cpu, cuda, coreml, openvino, directml, ...")] = "auto"
     min_face: Annotated[int, Setting("Leave out smaller faces, in pixels.", 1, metavar="PX")] = 20
+    details: Annotated[bool, Setting("Also return head pose, gaze, eyes, mouth and blendshapes of each face.")] = False
     balance: Annotated[
         float | None,
         Setting(

@@ -62,6 +62,7 @@ class Order:
     most_bytes: int
     cascade: str = ""
     balance: float | None = None
+    details: bool = False
     prior: dict[str, float] | None = None
 
 
@@ -175,8 +176,9 @@ def work(order: Order, on_report: Callable[[JobReport], None]) -> JobReport:
         threads=1,
     )
     recognizer = Recognizer(
-        models, detector=detector, min_face=order.min_face, balance=order.balance, prior=order.prior
-    )
+        models, detector=detector, min_face=order.min_face, balance=order.balance, prior=order.prior,
+        details=order.details,
+    )  # fmt: skip
     opened = open_video(folder / UPLOAD)
     watched = recognizer.watch(opened, keep_images=True)
     with WatchWriter(watched, recognizer.summary()) as writer:
@@ -187,7 +189,7 @@ def work(order: Order, on_report: Callable[[JobReport], None]) -> JobReport:
         limits = _Limits(order, on_report, opened.frames, stop=watched.close)
         done = writer.write(limits.check)
     error = limits.exceeded or done.error
-    summary = writer.counter.summary().to_dict()
+    summary = writer.summary()
     return JobReport(done.frames, 1.0, ended=True, complete=error is None, error=error, summary=summary)
 
 

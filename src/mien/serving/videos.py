@@ -157,7 +157,7 @@ class VideoJobs:
             sha256=",".join(summary.sha256), detector=detector, min_face=settings.min_face,
             most_seconds=settings.max_video_s, most_pixels=settings.max_video_pixels,
             most_bytes=settings.max_video_disk_mb * 1_000_000,
-            cascade=str(settings.cascade or ""), balance=summary.balance,
+            cascade=str(settings.cascade or ""), balance=summary.balance, details=settings.details,
             prior=None if summary.prior is None else dict(summary.prior),
         )  # fmt: skip
 
