@@ -344,10 +344,10 @@ def test_refusals(toy_folder, tiny_run, tmp_path):
         train_run(large, toy_folder, tmp_path / "r", given=["optimizer.batch_size"], device=CPU)
     with pytest.raises(DataError, match="no such data set"):
         train_run(recipe, tmp_path / "nothing", tmp_path / "r", device=CPU)
-    only_train = tmp_path / "only" / "train"
-    only_train.parent.mkdir()
-    only_train.symlink_to(toy_folder / "train")
-    with pytest.raises(DataError, match="no split 'validation'; it has train"):
+    only_test = tmp_path / "only" / "test"
+    only_test.parent.mkdir()
+    only_test.symlink_to(toy_folder / "train")
+    with pytest.raises(DataError, match="no split 'train'; it has none of train, validation, test"):
         train_run(recipe, tmp_path / "only", tmp_path / "r", device=CPU)
     file = tmp_path / "file"
     file.touch()
