@@ -347,7 +347,7 @@ def test_refusals(toy_folder, tiny_run, tmp_path):
     only_test = tmp_path / "only" / "test"
     only_test.parent.mkdir()
     only_test.symlink_to(toy_folder / "train")
-    with pytest.raises(DataError, match="no split 'train'; it has none of train, validation, test"):
+    with pytest.raises(DataError, match="no split 'train'; it has"):
         train_run(recipe, tmp_path / "only", tmp_path / "r", device=CPU)
     file = tmp_path / "file"
     file.touch()
