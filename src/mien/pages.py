@@ -130,8 +130,7 @@ def _shortened(word: str, letters: int) -> str:
     """A word that is too long, without its middle: numbers at its end tell files apart."""
     if len(word) <= letters:
         return word
-    start = (letters - 2) // 3
-    return f"{word[:start]}..{word[start + 2 - letters :]}"
+    return f"{word[: (letters - 2) // 3]}..{word[(letters - 2) // 3 + 2 - letters :]}"
 
 
 # Figures
@@ -168,7 +167,7 @@ def figure_png(figure: Figure) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A tick below an image, with a list of values. cells: further cells of the row that is saved: column -> text."""
+    """A tick below an image, with a list of values; cells: further cells of the row that is saved, column -> text."""
 
     cells: Mapping[str, str]
     options: Sequence[tuple[str, str]]
@@ -261,7 +260,6 @@ class Page:
         the mouse rests. choices: none, or a tick for each image, which `decisions` saves.
         """
         _same_length(images, captions)
-        _same_length(images, [choice.chosen for choice in choices])
         _same_length(images, alts)
         names = alts or captions or [f"image {i + 1}" for i in range(len(images))]
         parts = [f'<div class="gallery" style="--tile:{tile}px">']
@@ -342,20 +340,16 @@ _SAVE = """
 const boxes = [...document.querySelectorAll(".pick input")];
 const done = () => boxes.filter(box => box.checked);
 const show = () => document.querySelector("output").textContent = done().length + " ticked";
-for (const box of boxes) {
-  box.addEventListener("change", show);
-  box.nextElementSibling.addEventListener("change", () => { box.checked = true; show(); });
-}
-document.getElementById("save").addEventListener("click", event => {
+boxes.forEach(box => box.onchange = show);
+boxes.forEach(box => box.nextElementSibling.onchange = () => { box.checked = true; show(); });
+document.getElementById("save").onclick = event => {
   const rows = done().map(box => ({ ...JSON.parse(box.dataset.cells), new_label: box.nextElementSibling.value }));
   const columns = ["row", "source", "split", "label", "new_label", "reason"];
-  const cell = value => '"' + String(value ?? "").replaceAll('"', '""') + '"';
-  const lines = [columns, ...rows.map(row => columns.map(name => row[name]))].map(one => one.map(cell).join(","));
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([lines.join("\\n") + "\\n"], { type: "text/csv" }));
-  link.download = event.target.dataset.file;
-  link.click();
-});
+  const line = cells => cells.map(cell => '"' + String(cell).replaceAll('"', '""') + '"').join(",") + "\\n";
+  const lines = [columns, ...rows.map(row => columns.map(name => row[name]))].map(line);
+  const href = URL.createObjectURL(new Blob(lines, { type: "text/csv" }));
+  Object.assign(document.createElement("a"), { href, download: event.target.dataset.file }).click();
+};
 """
 
 _STYLE = """
@@ -389,8 +383,7 @@ figcaption { font-size: .85rem; line-height: 1.35; margin-top: .25rem }
 .gallery figure { margin: 0 }
 .gallery img { width: 100%; aspect-ratio: 1; object-fit: contain; background: none }
 .gallery figcaption { font-size: .75rem }
-.pick { display: flex; gap: .25rem }
-.pick select { min-width: 0; flex: 1; font-size: .75rem }
+.pick { display: flex; gap: .25rem } .pick select { min-width: 0; flex: 1; font-size: .75rem }
 @media (max-width: 40rem) {
   main > figure { overflow-x: auto }
   main > figure img { max-width: max(100%, 40rem) }
