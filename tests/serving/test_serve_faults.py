@@ -215,18 +215,19 @@ def huge() -> bytes:
     return buffer.getvalue()
 
 
-def test_frames_of_31_mb_take_no_memory(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [31_000_000, 3_900_000])
+def test_large_frames_of_many_streams_take_no_memory(size: int, tmp_path: Path) -> None:
     def flood(address: str) -> None:
         with suppress(OSError, WebSocketException), ExitStack() as stack:
             path = f"ws://127.0.0.1:{running.port}/v1/stream"
             opened = open_stream(path, proxy=None, source_address=(address, 0), max_size=None)
             socket_ = stack.enter_context(opened)
             for _ in range(4):
-                socket_.send(b"x" * 31_000_000)
+                socket_.send(b"x" * size)
 
     with server(tmp_path) as running:
         with Watch(running) as seen, ThreadPoolExecutor(16) as clients:
-            for _ in range(2):
+            for _ in range(3):
                 list(clients.map(flood, [ATTACKER] * 16))
         seen.check()
 

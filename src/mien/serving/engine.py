@@ -57,13 +57,13 @@ class Engine:
     def __init__(self, settings: ServeSettings, turns: Turns, budget: Budget, metrics: Metrics) -> None:
         """Opens the models. Raises ModelFileError, DetectorError, ArgumentError."""
         self._settings, self._turns, self._budget, self._metrics = settings, turns, budget, metrics
-        # Images are processed concurrently, so each network runs in one thread.
+        # As in the library: threads of a network that do not spin help a single client, and do not harm many.
         detectors = {
             name: make_detector(
                 name,
                 min_face=settings.min_face,
                 cascade=settings.cascade,
-                threads=1,
+                threads=settings.threads,
                 device=settings.device,
             )
             for name in dict.fromkeys((*settings.detectors, NO_DETECTOR))
@@ -73,7 +73,10 @@ class Engine:
         self._classifying = ThreadPoolExecutor(1, thread_name_prefix="mien-classify")
         self._summaries: dict[str, ModelSummary] = {}
         for name in settings.models:
-            members = [load_model(part, threads=1, device=settings.device) for part in split_models(name)]
+            members = [
+                load_model(part, threads=settings.threads, spin=False, device=settings.device)
+                for part in split_models(name)
+            ]
             called = "+".join(model.info.name for model in members)
             if called in self._summaries:
                 called = f"{called}-{len(self._summaries) + 1}"
