@@ -28,7 +28,7 @@ pytest.importorskip("playwright", reason="Playwright drives the browser")
 
 from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
 
-from made_server import ask, form, serving
+from made_server import BOUNDARY, ask, form, serving
 from mien.labels import EXPRESSIONS, color_rgb, emoji
 from mien.media.sinks import CsvSink
 from mien.recognition.recognizer import Recognizer
@@ -165,6 +165,18 @@ def test_a_image_shows_its_faces_and_its_files_are_those_of_the_command_line(por
     assert abs(changed[:, 0].max() - y2) < 8
     assert abs(changed[:, 1].min() - x1) < 8
     assert not (changed == [(y1 + y2) // 2, (x1 + x2) // 2]).all(axis=1).any()
+
+
+def test_details_are_on_the_card_and_in_the_files(open_page: OpenPage) -> None:
+    with serving(NANO, detectors=("auto",), details=True) as port:
+        page = open_page(port)
+        page.set_input_files("#files", ASTRONAUT)
+        expect(page.locator(".card .details")).to_contain_text("Head: yaw 1°, pitch 8°, roll 3°. Gaze: yaw")
+        body = form((ASTRONAUT.name, ASTRONAUT.read_bytes()))
+        answer = ask(
+            port, "POST", "/v1/predict?format=csv", body, Content_Type=f"multipart/form-data; boundary={BOUNDARY}"
+        )
+        assert downloaded(page, "#save-csv") == answer.body
 
 
 def test_box_and_card_belong_together(stub_port: int, open_page: OpenPage) -> None:

@@ -2,7 +2,7 @@
 
 import { annotated, drawFaces, faceAt, fitCanvas } from "./draw.js";
 import { css, shown } from "./labels.js";
-import { $, faceLine, make, makeBars } from "./parts.js";
+import { $, detailsLine, faceLine, make, makeBars } from "./parts.js";
 import { predict } from "./place.js";
 import { download, encode, renamed, toCsv, toJson } from "./save.js";
 import { settings } from "./settings.js";
@@ -219,7 +219,7 @@ function makeCard(entry, face, index, open) {
   const look = shown(face.expression, face.confidence, settings.unsureBelow);
   card.style.setProperty("--mark", css(look.color));
   summary.append(...faceLine(index + 1, look, face.confidence));
-  card.append(summary, makeBars(face.probabilities));
+  card.append(summary, makeBars(face.probabilities), make("p", "details", detailsLine(face.details)));
   card.addEventListener("pointerenter", () => choose(entry, index));
   card.addEventListener("pointerleave", () => choose(entry, -1));
   card.addEventListener("focusin", () => choose(entry, index));

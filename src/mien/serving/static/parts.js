@@ -33,6 +33,16 @@ export function faceLine(number, look, confidence) {
   return [make("span", "number", `Face ${number}`), emoji, make("span", "name", look.title), make("span", "share", percent(confidence))];
 }
 
+/** What a face does, in a line; empty where the server gives no details. */
+export function detailsLine(details) {
+  if (!details) return "";
+  const { pose, gaze, eyes_open: eyes, mouth_open: mouth, error } = details;
+  if (error) return `No details: ${error}.`;
+  const degrees = (angles) => Object.entries(angles).map(([name, angle]) => `${name} ${Math.round(angle)}°`).join(", ");
+  const looks = gaze ? `Gaze: ${degrees(gaze)}.` : "Eyes closed.";
+  return `Head: ${degrees(pose)}. ${looks} Eyes open: left ${percent(eyes.left)}, right ${percent(eyes.right)}. Mouth open: ${percent(mouth)}.`;
+}
+
 /** A bar for each label, in the model's order. */
 export function makeBars(probabilities) {
   const list = make("ul", "bars");
