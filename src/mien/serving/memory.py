@@ -49,7 +49,7 @@ class Budget:
             del self._received[client]
 
     def has_room(self, count: int) -> bool:
-        """Whether work may take so many bytes now."""
+        """Whether there is memory for work of this size, in bytes, now."""
         return self._received.total() + self._at_work + count <= self.limit
 
     @contextmanager
