@@ -199,6 +199,7 @@ def mixed(port: int, process: int, tally: Tally, minutes: float, folder: Path) -
                 time.sleep(1)
 
     def kill() -> None:
+        time.sleep(30)
         children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
         workers = [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
         if workers:
@@ -206,6 +207,7 @@ def mixed(port: int, process: int, tally: Tally, minutes: float, folder: Path) -
             os.kill(random.choice(workers), signal.SIGKILL)
 
     def fill() -> None:
+        time.sleep(45)
         for place in folder.glob("mien-videos-*"):
             with contextlib.suppress(OSError):
                 with (place / "full").open("wb") as file:
@@ -220,8 +222,8 @@ def mixed(port: int, process: int, tally: Tally, minutes: float, folder: Path) -
         repeat(lambda: send(port, tally, "video", video, "/v1/videos"), 4),
         repeat(lambda: send(port, tally, "probe", b"", "/healthz", "GET"), 0.2),
         *(repeat(slow, 0.1) for _ in range(8)),
-        repeat(lambda: (time.sleep(30), kill()), 0),
-        repeat(lambda: (time.sleep(45), fill()), 0),
+        repeat(kill, 0),
+        repeat(fill, 0),
     ]
     for thread in threads:
         thread.join()

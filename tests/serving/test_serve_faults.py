@@ -338,7 +338,8 @@ def test_260_slow_uploads_leave_room_for_probes_and_photos(tmp_path: Path) -> No
 
 def test_every_request_that_began_is_answered_when_the_server_stops(tmp_path: Path) -> None:
     """Clients send one photo after the other on open connections; one has sent half of its upload."""
-    photo, lost, answered = ASTRONAUT.read_bytes(), [], [0] * 8
+    photo, answered = ASTRONAUT.read_bytes(), [0] * 8
+    lost: list[str] = []
 
     def load(number: int) -> None:
         client = http.client.HTTPConnection("127.0.0.1", running.port, timeout=30)
