@@ -49,11 +49,7 @@ class Budget:
             del self._received[client]
 
     def has_room(self, count: int) -> bool:
-<<<<<<< HEAD
         """Whether work may take this number of bytes now."""
-=======
-        """Whether there is memory for work of this size, in bytes, now."""
->>>>>>> serve
         return self._received.total() + self._at_work + count <= self.limit
 
     @contextmanager
