@@ -21,6 +21,7 @@ import pytest
 from mien.errors import OutputError
 from mien.recognition.watch import StageSeconds, WatchStats
 from mien.results import Box, Face, FrameResult, TrackedFace
+from mien.results.details import Details, EyesOpen, Pose
 from mien.serving import live
 from mien.serving.live import LivePage
 
@@ -32,13 +33,30 @@ def stats() -> WatchStats:
     return WatchStats(50, 47, 3, 47, 0, 2.0, 23.5, 0.041, 0.093, 3, StageSeconds())
 
 
-def frame(number: int, *, faces: int = 1, grey: int = 90, size_wh: tuple[int, int] = (160, 120)) -> FrameResult:
+DETAILS = Details(
+    mesh=np.zeros((478, 3), np.float32), pose=Pose(3, -4, 5), eyes_open=EyesOpen(0.1, 0.2), mouth_open=0.5,
+    blendshapes={"jawOpen": 0.5},
+)  # fmt: skip
+
+
+def frame(
+    number: int,
+    *,
+    faces: int = 1,
+    grey: int = 90,
+    size_wh: tuple[int, int] = (160, 120),
+    details: Details | None = None,
+) -> FrameResult:
     shares = (0.5, 0.2, 0.3) if number % 2 else (0.1, 0.2, 0.7)
     smoothed = dict(zip(LABELS, shares, strict=True))
     best = LABELS[int(np.argmax(shares))]
     seen = tuple(
         TrackedFace(
-            k + 1, Face(Box(60 * k, 20, 60 * k + 40, 70), 0.9, best, max(shares), smoothed), True, smoothed, best
+            k + 1,
+            Face(Box(60 * k, 20, 60 * k + 40, 70), 0.9, best, max(shares), smoothed, details=details),
+            True,
+            smoothed,
+            best,
         )
         for k in range(faces)
     )
@@ -291,7 +309,7 @@ def feed(page: LivePage) -> Iterator[threading.Event]:
         number = 0
         while not stop.wait(0.04):
             number += 1
-            page.write(frame(number, faces=2))
+            page.write(frame(number, faces=2, details=DETAILS))
 
     feeder = threading.Thread(target=write)
     feeder.start()
@@ -319,6 +337,7 @@ def look(tab: Any) -> None:
     assert tab.inner_text("#fps") == "23.5"
     assert tab.inner_text("#latency") == "41 / 93 ms"
     assert tab.locator("#faces .bars:visible").count() == 1
+    says(tab, "#faces .details:not(:empty)", "Head: yaw 3°, pitch -4°, roll 5°. Eyes closed.")
     assert tab.evaluate("document.documentElement.scrollWidth") <= 360
 
 

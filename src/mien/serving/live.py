@@ -168,10 +168,12 @@ class LivePage:
 
     def event(self, result: FrameResult) -> str:
         """A frame's faces with frame rate and latency, as JSON."""
-        stats = self._stats()
+        stats, frame = self._stats(), result.to_dict()
+        for face in frame["faces"]:
+            face.get("details", {}).pop("mesh", None)  # ten times as long as the rest, and not shown
         return json.dumps(
             {
-                **result.to_dict(),
+                **frame,
                 "fps": stats.frames_per_s,
                 "latency_p50_s": stats.latency_p50_s,
                 "latency_p95_s": stats.latency_p95_s,

@@ -2,7 +2,7 @@
 
 import { drawChart } from "./chart.js";
 import { css, shown } from "./labels.js";
-import { $, addSnapshot, announcer, faceLine, fillLegend, fillList, make, makeBars, setState } from "./parts.js";
+import { $, addSnapshot, announcer, detailsLine, faceLine, fillLegend, fillList, make, makeBars, setState } from "./parts.js";
 
 const WINDOW_S = 30;
 const MOST_SAVED = 6;
@@ -117,18 +117,19 @@ function makeItem({ track }) {
     chosen = track;
     showFaces(held?.frame ?? newest);
   });
-  item.append(button, make("ul"));
+  item.append(button, make("ul"), make("p", "details"));
   return item;
 }
 
-function showFace(item, { track, smoothed, smoothed_expression: expression }, isChosen) {
+function showFace(item, { track, smoothed, smoothed_expression: expression, details }, isChosen) {
   const look = shown(expression, smoothed[expression], 0);
   item.style.setProperty("--mark", css(look.color));
   item.firstChild.setAttribute("aria-pressed", isChosen);
   item.firstChild.replaceChildren(...faceLine(track, look, smoothed[expression]));
   const bars = makeBars(smoothed);
   bars.hidden = !isChosen;
-  item.lastChild.replaceWith(bars);
+  item.children[1].replaceWith(bars);
+  item.lastChild.textContent = isChosen ? detailsLine(details) : "";
 }
 
 function showChart(frame, track) {
