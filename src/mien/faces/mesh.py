@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,6 +108,12 @@ class FaceMesh:
         turn = (left * signs) @ right
         scale = (singular * signs).sum() / (self._weights @ ((self._frontal - own) ** 2).sum(axis=1))
         return turn, float(scale)
+
+
+@lru_cache(maxsize=4)
+def open_mesh(*, threads: int, device: str) -> FaceMesh:
+    """The mesh that all recognizers with these settings share."""
+    return FaceMesh(threads=threads, device=device)
 
 
 def _placed(points: Floats, square: Square) -> Floats:

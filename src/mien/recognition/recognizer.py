@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from mien.balance import Prior
 from mien.errors import ArgumentError, ImageError, MienError, VideoError
 from mien.faces import FaceDetector, make_detector
-from mien.faces.mesh import FaceMesh
+from mien.faces.mesh import open_mesh
 from mien.image_arrays import ColorOrder, Tensor, check_color
 from mien.images import MAX_PIXELS
 from mien.inference import check_device
@@ -123,7 +123,7 @@ class Recognizer:
             min_face=min_face,
             abstain_below=abstain_below,
             batch_size=batch_size,
-            mesh=FaceMesh(threads=threads, device=device) if details else None,
+            mesh=open_mesh(threads=threads, device=device) if details else None,
         )
         self._batch_size, self._max_pixels, self._details = batch_size, max_pixels, details
         self._workers = workers or min(4, os.cpu_count() or 1)
