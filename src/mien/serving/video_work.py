@@ -177,7 +177,7 @@ def work(order: Order, on_report: Callable[[JobReport], None]) -> JobReport:
     )
     recognizer = Recognizer(
         models, detector=detector, min_face=order.min_face, balance=order.balance, prior=order.prior,
-        details=order.details,
+        threads=1, details=order.details,
     )  # fmt: skip
     opened = open_video(folder / UPLOAD)
     watched = recognizer.watch(opened, keep_images=True)
