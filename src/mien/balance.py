@@ -31,6 +31,13 @@ _LEAST, _MOST = 1e-9, 1e300
 Probabilities = TypeVar("Probabilities", NDArray[np.float32], NDArray[np.float64])
 
 
+def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Logits (N, K) as probabilities."""
+    powers: NDArray[np.float64] = np.exp(logits - logits.max(1, keepdims=True))
+    shares: NDArray[np.float64] = powers / powers.sum(1, keepdims=True)
+    return shares
+
+
 def balance_probabilities(probabilities: Probabilities, weights: NDArray[np.float64] | None) -> Probabilities:
     """Probabilities (N, K) times weights (K,), rows made to sum to 1 again; without weights they are returned as is."""
     if weights is None:

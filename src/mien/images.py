@@ -166,8 +166,7 @@ def decoding_cost(data: bytes, *, max_pixels: int = MAX_PIXELS, whole_pixels: in
         return 0, 0
     stored = size[0] * size[1]
     most = min(whole_pixels or WHOLE_PIXELS, max_pixels) if kind == "JPEG" else WHOLE_PIXELS
-    scale = next((n for n in (1, 2, 4) if -(-size[0] // n) * -(-size[1] // n) <= most), 8)
-    pixels = stored // scale**2
+    pixels = stored // _reduction(*size, most) ** 2
     held = pixels * 3 if scalable else stored * (_ODD_BYTES if odd else _HELD_BYTES.get(kind or "", 7))
     return pixels, held + pixels * 3
 
@@ -246,7 +245,10 @@ def _scale(width: int, height: int, source: str, max_pixels: int, most: int, *, 
             f"{source}: has {width:,} x {height:,} = {width * height / 1e6:,.0f} million pixels, "
             f"the limit is {limit / 1e6:,.0f}; make it smaller"
         )
-    most = min(most, max_pixels)
+    return _reduction(width, height, min(most, max_pixels))
+
+
+def _reduction(width: int, height: int, most: int) -> int:
     return next((n for n in (1, 2, 4) if -(-width // n) * -(-height // n) <= most), 8)
 
 

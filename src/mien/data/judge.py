@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.balance import softmax
 from mien.data.dataset import CHUNK, Dataset
 from mien.data.splits import assign
 from mien.errors import DataError
@@ -135,17 +136,11 @@ def _with_head(
     bound = np.linalg.inv(ones[0].T @ ones[0] / 2 + ridge)
     weights = np.zeros((ones[0].shape[1], classes))
     for _ in range(_STEPS):
-        step = bound @ (ones[0].T @ (wanted - _softmax(ones[0] @ weights)) - ridge @ weights)
+        step = bound @ (ones[0].T @ (wanted - softmax(ones[0] @ weights)) - ridge @ weights)
         weights += step
         if np.abs(step).max() < 1e-4:
             break
-    return _softmax(ones[1] @ weights)
-
-
-def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    powers: NDArray[np.float64] = np.exp(logits - logits.max(1, keepdims=True))
-    shares: NDArray[np.float64] = powers / powers.sum(1, keepdims=True)
-    return shares
+    return softmax(ones[1] @ weights)
 
 
 def _measured(name: str, labels: NDArray[np.int64], shares: NDArray[np.float64]) -> Judge:

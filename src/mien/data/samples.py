@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,16 @@ class Samples:
             tuple(dataset.sources[rows].tolist()),
             None if votes is None else votes[rows],
         )
+
+
+def of_labels(
+    labels: NDArray[np.int64], names: Sequence[str], wanted: Sequence[str]
+) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+    """The rows whose label is one of the `wanted`, all of which are in `names`; and their labels, indices into it."""
+    numbers = np.full(len(names), -1, np.int64)
+    numbers[[names.index(name) for name in wanted]] = np.arange(len(wanted))
+    rows = np.flatnonzero(numbers[labels] >= 0)
+    return rows, numbers[labels[rows]]
 
 
 def vote_majority(votes: NDArray[np.float32]) -> NDArray[np.int64]:

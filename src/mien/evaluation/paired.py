@@ -44,8 +44,10 @@ class Difference:
 
 def mcnemar(first: Evaluation, second: Evaluation) -> McNemar | None:
     """The test between two evaluations; None where they did not measure the same faces by the same truth."""
-    if not same_faces(first, second):
-        return None
+    return _test(first, second) if same_faces(first, second) else None
+
+
+def _test(first: Evaluation, second: Evaluation) -> McNemar:
     one, other = (e.truth_index == e.predicted_index for e in (first, second))
     only_first, only_second = int((one & ~other).sum()), int((other & ~one).sum())
     return McNemar(only_first, only_second, exact_p_value(only_first, only_second))
@@ -63,12 +65,11 @@ def differences(found: dict[str, Evaluation], *, seed: int = 0) -> tuple[Differe
     """Every pair of evaluations of the same faces, in order; pairs of other faces are left out."""
     names = list(found)
     pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :] if same_faces(found[a], found[b])]
-    tests = [mcnemar(found[a], found[b]) for a, b in pairs]
-    adjusted = holm([test.p_value for test in tests if test is not None])
+    tests = [_test(found[a], found[b]) for a, b in pairs]
+    adjusted = holm([test.p_value for test in tests])
     return tuple(
         _difference(a, b, found[a], found[b], test, p, seed)
         for (a, b), test, p in zip(pairs, tests, adjusted, strict=True)
-        if test is not None
     )
 
 

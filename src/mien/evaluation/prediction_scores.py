@@ -7,6 +7,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.balance import softmax
+
 Scores = Literal["probabilities", "percent", "logits"]
 
 _EXACT = 1e-3
@@ -28,7 +30,7 @@ def to_probabilities(
     that fails.
     """
     if kind == "logits":
-        return _softmax(values), "its scores are read as logits: their softmax is measured", {}
+        return softmax(values), "its scores are read as logits: their softmax is measured", {}
     if kind is not None:
         return _divided(values), f"its scores are read as {kind}: each row is divided by its sum", _below(values)
     off = _allowed(values.shape[1], decimals)
@@ -52,7 +54,7 @@ def to_probabilities(
     negative = values.min(1) < -_EXACT
     if negative.mean() > 0.5 and (np.abs(sums - 1) > _EXACT).mean() > 0.5:
         seen = f"{values.min():.4g} to {values.max():.4g}"
-        return _softmax(values), f"its scores are logits ({seen}): their softmax is measured", {}
+        return softmax(values), f"its scores are logits ({seen}): their softmax is measured", {}
     raise UnclearScoresError(
         f"its scores are {values.min():.4g} to {values.max():.4g}, and rows add up to {sums.min():.4g} to "
         f"{sums.max():.4g}; expected probabilities (sum 1), percent (sum 100) or logits; give their kind: "
@@ -74,10 +76,4 @@ def _divided(values: NDArray[np.float64]) -> NDArray[np.float64]:
     kept = np.maximum(values, 0.0)
     sums = kept.sum(1, keepdims=True)
     shares: NDArray[np.float64] = np.divide(kept, sums, out=np.zeros(kept.shape), where=sums > 0)
-    return shares
-
-
-def _softmax(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    powers: NDArray[np.float64] = np.exp(values - values.max(1, keepdims=True))
-    shares: NDArray[np.float64] = powers / powers.sum(1, keepdims=True)
     return shares

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
-
+from mien.data.samples import of_labels
 from mien.errors import ArgumentError, DataError
 from mien.evaluation.inputs import Inputs
 from mien.evaluation.result import Truth
@@ -78,14 +77,11 @@ def with_protocol(inputs: Inputs, protocol: Protocol, name: str) -> Inputs:
     lacking = [label for label in protocol.classes if label not in samples.label_names]
     if lacking:
         raise DataError(f"{name}: no class '{lacking[0]}', which the protocol measures; choose another protocol")
-    place = [samples.label_names.index(label) for label in protocol.classes]
-    numbers = np.full(len(samples.label_names), -1, np.int64)
-    numbers[place] = np.arange(len(place))
-    rows = np.flatnonzero(numbers[samples.labels] >= 0)
+    rows, labels = of_labels(samples.labels, samples.label_names, protocol.classes)
     kept = replace(
         samples,
         images=samples.images[rows],
-        labels=numbers[samples.labels[rows]],
+        labels=labels,
         label_names=protocol.classes,
         sources=tuple(samples.sources[row] for row in rows.tolist()),
         votes=None if samples.votes is None else samples.votes[rows],

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.balance import check_balance
+from mien.balance import check_balance, softmax
 from mien.data.dataset import Dataset
 from mien.data.samples import Samples
 from mien.errors import ArgumentError
@@ -144,7 +144,7 @@ def write_calibrated(
     else:
         change = fit_temperature(logits[use], targets.shares[use])
         scale, temperature = scale / change, model.info.temperature * change
-    calibrated = _softmax(scale * logits + bias)
+    calibrated = softmax(scale * logits + bias)
     before, after = judge(probabilities, targets), judge(calibrated, targets)
     note = f"{method} fitted to {split} of {source or 'the data'}: {int(use.sum())} faces"
     prior = model.info.prior if method == "temperature" and model.info.prior else training_mix(targets.shares)
@@ -193,7 +193,7 @@ def fit_vector(
     x = identity.copy()
     current = loss(x)
     for _ in range(_STEPS):
-        p = _softmax(z * x[:k] + x[k:])
+        p = softmax(z * x[:k] + x[k:])
         gradient = (np.concatenate((((p - t) * z).sum(0), (p - t).sum(0))) + x - identity) / n
         # The softmax's curvature diag(p) - p p', taken along each parameter: z for a scale, 1 for a bias.
         along = np.concatenate((p * z, p), 1)
@@ -209,9 +209,3 @@ def fit_vector(
         if promised < _SETTLED:
             break
     return x[:k], x[k:]
-
-
-def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    e = np.exp(logits - logits.max(1, keepdims=True))
-    shares: NDArray[np.float64] = e / e.sum(1, keepdims=True)
-    return shares

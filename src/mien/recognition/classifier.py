@@ -101,6 +101,11 @@ class FaceSteps:
         self._min_face, self._abstain_below = min_face, abstain_below
         self._faces_a_call = max(1, batch_size // VIEWS) if classifier.tta else batch_size
 
+    @property
+    def gives_details(self) -> bool:
+        """Whether faces get their details."""
+        return self._mesh is not None
+
     def detect(self, image: NDArray[np.uint8], *, upright: bool = False) -> Detections:
         """The faces of an RGB image (H, W, 3) that are large enough, from left to right.
 

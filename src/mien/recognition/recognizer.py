@@ -125,7 +125,7 @@ class Recognizer:
             batch_size=batch_size,
             mesh=open_mesh(threads=threads, device=device) if details else None,
         )
-        self._batch_size, self._max_pixels, self._details = batch_size, max_pixels, details
+        self._batch_size, self._max_pixels = batch_size, max_pixels
         self._workers = workers or min(4, os.cpu_count() or 1)
 
     @property
@@ -135,7 +135,7 @@ class Recognizer:
 
     def summary(self) -> ModelSummary:
         """The model: name, labels, checksum, and the device that runs it."""
-        return replace(self.classifier.summary(), details=self._details)
+        return replace(self.classifier.summary(), details=self.steps.gives_details)
 
     # A str is a Sequence, and so is bytes: the first that fits counts.
     @overload

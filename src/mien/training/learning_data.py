@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mien.data.arrays import is_arrays, open_arrays
 from mien.data.dataset import Dataset
 from mien.data.readers import open_fitted, open_source, with_validation
-from mien.data.samples import Samples
+from mien.data.samples import Samples, of_labels
 from mien.errors import DataError, RecipeError
 from mien.training.recipe import Recipe
 from mien.training.recipe_sections import DataSettings
@@ -143,10 +143,8 @@ def _of_labels(split: Split, settings: DataSettings, data: Path | Dataset) -> Sp
     unknown = [label for label in settings.labels if label not in split.label_names]
     if unknown:
         raise RecipeError(f"data.labels: {data} has no label '{unknown[0]}'; it has {', '.join(split.label_names)}")
-    place = np.full(len(split.label_names), -1, np.int64)
-    place[[split.label_names.index(label) for label in settings.labels]] = np.arange(len(settings.labels))
-    rows = np.flatnonzero(place[split.labels] >= 0)
+    rows, labels = of_labels(split.labels, split.label_names, settings.labels)
     if not len(rows):
         raise DataError(f"{data}: a split has not one face of {', '.join(settings.labels)}")
     kept = split.take(rows)
-    return Split(kept.images, place[kept.labels], settings.labels, kept.sources, kept.votes)
+    return Split(kept.images, labels, settings.labels, kept.sources, kept.votes)
