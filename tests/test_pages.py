@@ -10,7 +10,8 @@ import pytest
 
 from mien.errors import OutputError
 from mien.images import decode_image
-from mien.pages import Page, _caption_lines, contact_sheet, figure_png, figure_text, new_figure, plain, png
+from mien.pages import Page, contact_sheet, figure_png, figure_text, new_figure, plain, png
+from mien.pages.images import _caption_lines
 
 HOSTILE = "<script>alert(1)</script> \"a\" & \x1b[31mred\x00 \u202egnp.exe\n'b'"
 

@@ -3,10 +3,10 @@
 const KNOWN = {
   angry: { color: [214, 61, 57], emoji: "😠" },
   disgust: { color: [104, 142, 38], emoji: "🤢" },
-  fear: { color: [130, 86, 178], emoji: "😨" },
-  happy: { color: [240, 180, 20], emoji: "😀" },
+  fear: { color: [142, 100, 196], emoji: "😨" },
+  happy: { color: [186, 135, 0], emoji: "😀" },
   sad: { color: [52, 120, 200], emoji: "😢" },
-  surprise: { color: [235, 120, 30], emoji: "😲" },
+  surprise: { color: [224, 104, 20], emoji: "😲" },
   neutral: { color: [120, 130, 140], emoji: "😐" },
   contempt: { color: [170, 110, 80], emoji: "😏" },
 };

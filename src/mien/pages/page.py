@@ -1,7 +1,6 @@
-"""Shows data to people: contact sheets of images, and HTML pages of one file that need no network.
+"""HTML pages of one file that need no network.
 
-Every text may come from a file name or a data set: it is escaped, and characters that steer a terminal or turn the
-direction of reading are left out.
+Every text may come from a file name or a data set: it is escaped.
 """
 
 from __future__ import annotations
@@ -9,160 +8,23 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-import io
 import json
 import math
 import re
-import textwrap
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from mien.errors import ArgumentError, MissingExtraError
+from mien.errors import ArgumentError
 from mien.files import atomic_text
+from mien.pages.images import Image, png, same_length, shrink
+from mien.pages.text import plain
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-Image = NDArray[np.uint8]
-"""uint8 (H, W), (H, W, 1) or (H, W, 3) in RGB order, 0 to 255."""
-
-_STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _NUMBER = re.compile(r"[-+]?[\d,.]+(e[-+]?\d+)?( ?(%|s|h|MB|GB))?|[-–]?")
-_FONT, _FONT_SCALE, _LINE = cv2.FONT_HERSHEY_SIMPLEX, 0.35, 13
-_CAPTION_LINES = 3
-_PAPER, _INK, _TINT = 255, 40, (196, 216, 244)
-
-
-def plain(text: object) -> str:
-    """A text on one line, without the characters that steer a terminal or turn the direction of reading."""
-    return _STEERING.sub("", re.sub(r"[\t\r\n]+", " ", str(text)))
-
-
-# Images
-
-
-def rgb(image: Image) -> Image:
-    """A grey or RGB image as uint8 (H, W, 3)."""
-    whole = image if image.ndim == 3 else image[..., None]
-    return np.repeat(whole, 3, axis=2) if whole.shape[2] == 1 else whole
-
-
-def shrink(image: Image, side: int) -> Image:
-    """An image whose longer side is at most `side` pixels; smaller ones come back as they are."""
-    height, width = image.shape[:2]
-    if max(height, width) <= side:
-        return image
-    return _resize(image, side / max(height, width))
-
-
-def letterbox(image: Image, side: int) -> Image:
-    """An image enlarged or shrunk into a white square, uint8 (side, side, 3); its proportions are kept."""
-    height, width = image.shape[:2]
-    inner = rgb(_resize(image, side / max(height, width)))
-    square = np.full((side, side, 3), _PAPER, np.uint8)
-    top, left = (side - inner.shape[0]) // 2, (side - inner.shape[1]) // 2
-    square[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
-    return square
-
-
-def contact_sheet(
-    images: Sequence[Image],
-    captions: Sequence[str] = (),
-    *,
-    tile: int = 96,
-    columns: int = 12,
-    groups: Sequence[int] = (),
-) -> NDArray[np.uint8]:
-    """Images of any sizes side by side in rows, each in a square of `tile` pixels above its caption.
-
-    captions: none, or one for each image; up to three lines of each are drawn, in ASCII (other letters become '?'), and
-    long words lose their middle. columns: how many images a row has at most. groups: none, or a number for each image:
-    every second group of neighbours is on a tinted ground. Returns uint8 (H, W, 3), RGB; of no images one white tile.
-    """
-    _same_length(images, captions)
-    lines = [_caption_lines(text, tile) for text in captions]
-    gap = 4
-    step_x, step_y = tile + gap, tile + gap + _LINE * max(map(len, lines), default=0)
-    across = max(1, min(columns, len(images)))
-    down = max(1, -(-len(images) // across))
-    sheet = np.full((down * step_y + gap, across * step_x + gap, 3), _PAPER, np.uint8)
-    tinted = False
-    for i, image in enumerate(images):
-        top, left = gap + i // across * step_y, gap + i % across * step_x
-        tinted ^= bool(groups) and i > 0 and groups[i] != groups[i - 1]
-        if tinted:
-            sheet[top - gap : top - gap + step_y, left - gap : left - gap + step_x] = _TINT
-        sheet[top : top + tile, left : left + tile] = letterbox(image, tile)
-        for number, line in enumerate(lines[i] if lines else ()):
-            place = (left, top + tile + _LINE * (number + 1) - 3)
-            cv2.putText(sheet, line, place, _FONT, _FONT_SCALE, (_INK,) * 3, 1, cv2.LINE_AA)
-    return sheet
-
-
-def png(image: Image) -> bytes:
-    """An image as the bytes of a PNG file."""
-    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 and image.shape[2] == 3 else image
-    return cv2.imencode(".png", bgr)[1].tobytes()
-
-
-def _resize(image: Image, factor: float) -> Image:
-    height, width = (max(1, round(n * factor)) for n in image.shape[:2])
-    way = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
-    resized = cv2.resize(image, (width, height), interpolation=way)  # drops an axis of one channel
-    return resized.reshape(height, width, *image.shape[2:]).astype(np.uint8, copy=False)
-
-
-def _caption_lines(text: str, tile: int) -> list[str]:
-    letters = max(4, int(tile / (cv2.getTextSize("a1", _FONT, _FONT_SCALE, 1)[0][0] / 2)))
-    words = [_shortened(word, letters) for word in plain(text).encode("ascii", "replace").decode().split()]
-    return textwrap.wrap(" ".join(words), letters, max_lines=_CAPTION_LINES, placeholder="..", break_on_hyphens=False)
-
-
-def _shortened(word: str, letters: int) -> str:
-    """A word that is too long, without its middle: numbers at its end tell files apart."""
-    if len(word) <= letters:
-        return word
-    return f"{word[: (letters - 2) // 3]}..{word[(letters - 2) // 3 + 2 - letters :]}"
-
-
-# Figures
-
-
-def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of matplotlib, in inches, that needs no display. Raises MissingExtraError."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("data", "drawing figures") from error
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def figure_text(text: object) -> str:
-    """A text for a figure: a `$` in it stays a dollar and begins no formula."""
-    return plain(text).replace("$", r"\$")
-
-
-def figure_png(figure: Figure) -> bytes:
-    """A figure of matplotlib as the bytes of a PNG file."""
-    data = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # a box stands for it
-        figure.savefig(data, dpi=130, format="png", metadata={"Software": None})
-    return data.getvalue()
-
-
-# Pages
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,8 +121,8 @@ class Page:
         captions, alts: none, or one for each image. An alternative text (without any: the caption) also shows where
         the mouse rests. choices: none, or a tick for each image, which `decisions` saves.
         """
-        _same_length(images, captions)
-        _same_length(images, alts)
+        same_length(images, captions)
+        same_length(images, alts)
         names = alts or captions or [f"image {i + 1}" for i in range(len(images))]
         parts = [f'<div class="gallery" style="--tile:{tile}px">']
         for i, (image, name) in enumerate(zip(images, names, strict=True)):
@@ -314,11 +176,6 @@ def _cell(value: Any) -> str:
             return "–"
         return f"{number:,.0f}" if abs(number) >= 1000 else f"{number:.4g}"
     return str(value)
-
-
-def _same_length(images: Sequence[Image], captions: Sequence[str]) -> None:
-    if len(captions) not in (0, len(images)):
-        raise ArgumentError(f"{len(captions)} captions for {len(images)} images; expected none or one for each")
 
 
 _HEAD = """<!DOCTYPE html>
