@@ -108,8 +108,8 @@ def export(
 
     Example:
         >>> import mien
-        >>> mien.export("mien-small", "openvino").path  # doctest: +SKIP
-        PosixPath('mien-small-openvino')
+        >>> mien.export("mien-nano", "onnx-fp16").path
+        PosixPath('mien-nano-fp16.onnx')
     """
     warn = warn or logging.getLogger("mien").warning
     source = model if isinstance(model, ModelFile) else load_model(model)

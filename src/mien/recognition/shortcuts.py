@@ -183,7 +183,7 @@ def watch(
         >>> import mien
         >>> [len(frame) for frame in mien.watch("src/mien/examples")]  # a folder of images is a video, too
         [1]
-        >>> mien.watch("talk.mp4", out="talk/").written  # doctest: +SKIP
+        >>> mien.watch("talk.mp4", out="talk/").written
         ('talk/timeline.csv', 'talk/plot.png', 'talk/drawn.mp4')
     """
     options = {"device": device, "min_face": min_face, "abstain_below": abstain_below, "details": details}

@@ -88,10 +88,14 @@ class _Track:
 class Tracker:
     """Gives faces their numbers, from 1; none is given twice.
 
-    >>> tracker = Tracker()
-    >>> tracker.update(detector.detect(first), 0.0, first).tracks  # doctest: +SKIP
-    (1,)
-    >>> tracker.follow(second, 0.04).detections.boxes  # doctest: +SKIP
+    Example:
+        >>> from mien.faces import make_detector
+        >>> from mien.images import read_image
+        >>> frame, detector, tracker = read_image("photo.jpg"), make_detector("yunet"), Tracker()
+        >>> tracker.update(detector.detect(frame), 0.0, frame).tracks
+        (1,)
+        >>> tracker.follow(frame, 0.04).detections.boxes.shape
+        (1, 4)
     """
 
     def __init__(

@@ -137,9 +137,9 @@ def cross_validate(
 
     Example:
         >>> import mien
-        >>> found = mien.cross_validate("scratch-cnn2", "faces/", "runs/cv", folds=5, seeds=3)  # doctest: +SKIP
-        >>> found.mean("accuracy"), found.sd("accuracy")  # doctest: +SKIP
-        (0.71, 0.02)
+        >>> found = mien.cross_validate("scratch-cnn2", "faces/", "runs/cv", folds=2, seeds=1, optimizer={"epochs": 1})
+        >>> found.mean("accuracy"), found.sd("accuracy")
+        (0..., 0...)
     """
     require_training("cross-validation")
     from mien.training.devices import pick_device

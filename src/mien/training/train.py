@@ -91,9 +91,9 @@ def train(
 
     Example:
         >>> import mien
-        >>> run = mien.train("toy", "faces/", out="runs/toy", optimizer={"epochs": 5})  # doctest: +SKIP
-        >>> run.history[-1]["label_accuracy"], run.model  # doctest: +SKIP
-        (0.93, PosixPath('runs/toy/toy.onnx'))
+        >>> run = mien.train("toy", "faces/", out="runs/toy", optimizer={"epochs": 2})
+        >>> run.history[-1]["label_accuracy"], run.model
+        (0..., PosixPath('runs/toy/toy.onnx'))
     """
     require_training("training")
     from mien.training.callbacks import Watcher
@@ -169,8 +169,8 @@ def tune(
 
     Example:
         >>> import mien
-        >>> mien.tune("scratch-cnn4", "fer2013.csv", "runs/tuned", trials=20).score  # doctest: +SKIP
-        0.62
+        >>> mien.tune("toy", "fer2013.csv", "runs/tuned", trials=1).score
+        0...
     """
     require_training("tuning")
     from mien.training.devices import pick_device
