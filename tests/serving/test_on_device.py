@@ -398,14 +398,14 @@ def test_the_exported_page_works_without_a_network_also_after_a_reload(site: Pat
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no image")
     page.set_input_files("#files", [ASTRONAUT, broken])
-    expect(page.locator(".card")).to_contain_text("happy", timeout=30_000)
+    expect(page.locator(".face")).to_contain_text("happy", timeout=30_000)
     expect(page.locator(".entry .note").nth(1)).to_contain_text("is not an image")
     expect(page.locator("[data-place=device]").first).to_be_visible()
     expect(page.locator("#tab-video")).to_have_count(0)
     page.click("#tab-camera")
-    page.click("#camera-start")
-    expect(page.locator("#camera-faces li p")).to_contain_text(re.compile(r"Face 1: \w+ \d+ %"), timeout=30_000)
-    expect(page.locator("#camera-state")).to_have_text("Frames stay on this device.")
+    page.click("text=Start the camera")
+    expect(page.locator("#camera .face .head")).to_contain_text(re.compile(r"1\w+\d+ %"), timeout=30_000)
+    expect(page.locator("#camera .state")).to_have_text("Frames stay on this device.")
     assert {url.split("/")[2] for url in asked if url.startswith("http")} == {host.split("/")[2]}
     assert not [url for url in asked if "/v1/" in url]
 
@@ -424,11 +424,11 @@ def test_with_the_switch_on_the_served_page_sends_nothing(site: Path, page: Any)
         page.on("websocket", lambda socket: sent.append(socket.url))
         page.context.set_offline(True)
         page.set_input_files("#files", ASTRONAUT)
-        expect(page.locator(".card")).to_contain_text("happy", timeout=30_000)
+        expect(page.locator(".face")).to_contain_text("happy", timeout=30_000)
         page.click("#tab-camera")
-        page.click("#camera-start")
-        expect(page.locator("#camera-faces li p")).to_contain_text(re.compile(r"Face 1: \w+ \d+ %"), timeout=30_000)
-        page.click("#camera-start")
+        page.click("text=Start the camera")
+        expect(page.locator("#camera .face .head")).to_contain_text(re.compile(r"1\w+\d+ %"), timeout=30_000)
+        page.click("text=Stop the camera")
         page.click("#tab-images")
         elsewhere = {what for what in sent if " blob:" not in what and " data:" not in what}
         assert elsewhere <= {f"GET http://127.0.0.1:{port}/icon.svg"}  # the tab's icon, anew with another title
