@@ -187,11 +187,11 @@ def _list_rejected(
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("source", "split", "label", "reason"))
         writer.writerows((r.source, r.split, r.label, r.reason) for r in rejected)
-    _rejected_page(rejected, shown, kept).write(page)
+    rejected_page(rejected, shown, kept).write(page)
     return tuple(rejected)
 
 
-def _rejected_page(rejected: Sequence[Rejected], shown: dict[str, Image], kept: int) -> Page:
+def rejected_page(rejected: Sequence[Rejected], shown: dict[str, Image], kept: int) -> Page:
     """The rejected samples, those without any face first. shown: the images of some, by source."""
     clear = sum(one.reason.startswith(_NO_FACE) for one in rejected)
     page = Page(

@@ -301,13 +301,20 @@ def _chart(chart: Chart) -> dict[str, Any]:
             "cells": [[_track(chart, row, c) for c in chart.columns] for row in range(len(chart.rows))],
         }
     if isinstance(chart, Matrix):
-        shades = [
-            [min(1.0, max(0.0, (float(v) - chart.low) / (chart.top - chart.low))) for v in row] for row in chart.values
-        ]
+        shades = [[_shade((float(v) - chart.low) / (chart.top - chart.low)) for v in row] for row in chart.values]
         return {"kind": "matrix", "chart": chart, "shades": shades}
     named = {s.name: s for s in reversed(chart.series)}  # the first of a name
     legend = [named[name] for name in dict.fromkeys(s.name for s in chart.series)] if chart.legend else []
     return {"kind": "lines", "chart": chart, "legend": legend, "data": json.dumps(_plotted(chart))}
+
+
+def _shade(share: float) -> tuple[float, bool]:
+    """How much of the accent a cell has in percent, and whether its text is white.
+
+    Shades on which neither black nor white can be read are left out.
+    """
+    share = min(1.0, max(0.0, share))
+    return (round(86 + 35 * (share - 0.6), 1), True) if share > 0.6 else (round(90 * share, 1), False)
 
 
 def _track(chart: Bars, row: int, column: Any) -> dict[str, Any]:
