@@ -11,22 +11,16 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
 from http import HTTPStatus
-from importlib import resources
-from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import FastAPI, Query, Request, Response, WebSocket
 from fastapi.exceptions import RequestValidationError
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
-from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mien.exporting.web import WORKER_POLICY, check_web_export
 from mien.media.sinks import CsvSink, JsonSink
 from mien.results import ImageResult, ModelSummary
 from mien.results.draw import draw_faces, encode_image
@@ -36,6 +30,7 @@ from mien.serving.engine import NO_DETECTOR, Engine, Upload
 from mien.serving.gate import Envelope, Gate, Stopping
 from mien.serving.memory import Budget, resident_bytes, return_free_memory, settle_allocator
 from mien.serving.metrics import CONTENT_TYPE, Metrics
+from mien.serving.page import page_or
 from mien.serving.receiving import Receiver, client_of
 from mien.serving.refusals import ClientGone, Refusal, busy, too_slow
 from mien.serving.schemas import DetectorName, ModelName
@@ -102,7 +97,7 @@ def create_app(settings: ServeSettings) -> FastAPI:
     _add_health_routes(app, server)
     if jobs is not None:
         VideoRoutes(jobs, engine).add_to(app)
-    app.router.default = _page_or(app.router.default, settings.on_device)
+    app.router.default = page_or(app.router.default, settings.on_device)
     app.add_exception_handler(HTTPException, _raise_refusal)
     app.add_exception_handler(RequestValidationError, _raise_parameter)
     inner = [Middleware(Gate, settings=settings, tokens=tokens, protected=("/v1", "/metrics"))]
@@ -118,43 +113,6 @@ def create_app(settings: ServeSettings) -> FastAPI:
         )
     app.user_middleware = [Middleware(Envelope, routes=app.routes, stopping=stopping, metrics=metrics), *inner]
     return app
-
-
-def _page_or(not_found: ASGIApp, on_device: Path | None) -> ASGIApp:
-    """Serves the page's files for paths without a route. As a mounted route it would turn 405 of other routes into 404.
-
-    on_device: an exported folder; the files below its `device` replace those of the page.
-    """
-    files = StaticFiles(directory=Path(str(resources.files("mien.serving"))) / "static", html=True)
-    exported = _device_files(on_device) if on_device else None
-
-    async def page(scope: Scope, receive: Receive, send: Send) -> None:
-        is_for_page = scope["type"] == "http" and not scope["path"].startswith("/v1/")
-        if exported and is_for_page and scope["path"].startswith("/device/"):
-            await exported(scope, receive, send)
-        else:
-            await (files if is_for_page else not_found)(scope, receive, send)
-
-    return page
-
-
-def _device_files(folder: Path) -> ASGIApp:
-    """Serves the files of an exported folder, which may compile WebAssembly. Raises ExportError."""
-    check_web_export(folder)
-    files = StaticFiles(directory=folder / "device")
-
-    async def device(scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_policy(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers["content-security-policy"] = WORKER_POLICY
-                headers["cache-control"] = "no-cache"
-            await send(message)
-
-        below = {**scope, "root_path": f"{scope.get('root_path', '')}/device"}
-        await files(below, receive, send_with_policy)
-
-    return device
 
 
 class _Server:
