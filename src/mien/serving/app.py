@@ -246,7 +246,7 @@ def _add_routes(app: FastAPI, server: _Server) -> None:
 
     @app.post(
         "/v1/predict",
-        responses={**schemas.ERRORS, **schemas.DRAWN},
+        responses=schemas.DRAWN,
         response_model=schemas.AnswerShape,
         openapi_extra=schemas.IMAGES_BODY,
         summary="Recognise expressions of faces in images",
@@ -262,7 +262,7 @@ def _add_routes(app: FastAPI, server: _Server) -> None:
 
     @app.post(
         "/v1/predict/faces",
-        responses={**schemas.ERRORS, **schemas.ROWS},
+        responses=schemas.ROWS,
         response_model=schemas.AnswerShape,
         openapi_extra=schemas.IMAGES_BODY,
         summary="Recognise expressions of face crops",
@@ -272,7 +272,7 @@ def _add_routes(app: FastAPI, server: _Server) -> None:
 
     @app.get(
         "/v1/models",
-        responses=schemas.ACCESS_ERRORS,
+        responses=schemas.errors(),
         response_model=schemas.ModelsShape,
         summary="Served models and detectors, and limits",
     )
@@ -301,12 +301,12 @@ def _add_health_routes(app: FastAPI, server: _Server) -> None:
     async def healthz() -> schemas.StateShape:
         return schemas.StateShape(status="ok")
 
-    @app.get("/readyz", responses=schemas.NOT_READY, response_model=schemas.StateShape, summary="Readiness")
+    @app.get("/readyz", responses=schemas.errors(503), response_model=schemas.StateShape, summary="Readiness")
     async def readyz() -> schemas.StateShape:
         server.check_ready()
         return schemas.StateShape(status="ready")
 
-    @app.get("/metrics", responses=schemas.ACCESS_ERRORS, response_class=Response, summary="Metrics for Prometheus")
+    @app.get("/metrics", responses=schemas.errors(), response_class=Response, summary="Metrics for Prometheus")
     async def get_metrics() -> Response:
         return Response(server.metrics.text(), headers={"content-type": CONTENT_TYPE})
 

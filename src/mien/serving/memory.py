@@ -8,9 +8,12 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mien.serving.metrics import Metrics
 from mien.serving.refusals import busy
+
+if TYPE_CHECKING:
+    from mien.serving.metrics import Metrics
 
 _RECEIVED = 0.4  # share of uploads and streams; the rest is for the work on them
 _SPARE = 0.1  # share that nobody may take: small objects, fragments, buffers of connections
