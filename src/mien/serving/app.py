@@ -33,7 +33,7 @@ from mien.results.draw import draw_faces, encode_image
 from mien.serving import schemas
 from mien.serving.connections import STATE, Connections
 from mien.serving.engine import NO_DETECTOR, Engine, Upload
-from mien.serving.gate import Envelope, Gate, Stopping
+from mien.serving.gate import Envelope, Gate
 from mien.serving.memory import Budget, resident_bytes, return_free_memory, settle_allocator
 from mien.serving.metrics import CONTENT_TYPE, Metrics
 from mien.serving.receiving import Receiver, client_of
@@ -68,7 +68,7 @@ def create_app(settings: ServeSettings) -> FastAPI:
     """
     tokens = read_tokens(settings.token_file) if settings.token_file else ()
     settle_allocator()
-    metrics, stopping = Metrics(), Stopping()
+    metrics, stopping = Metrics(), threading.Event()
     server = _Server(settings, stopping, metrics)
     engine = server.engine
     files = dict(zip(engine.models, settings.models, strict=True))
@@ -105,7 +105,7 @@ def create_app(settings: ServeSettings) -> FastAPI:
     app.router.default = _page_or(app.router.default, settings.on_device)
     app.add_exception_handler(HTTPException, _raise_refusal)
     app.add_exception_handler(RequestValidationError, _raise_parameter)
-    inner = [Middleware(Gate, settings=settings, tokens=tokens, protected=("/v1", "/metrics"))]
+    inner = [Middleware(Gate, settings=settings, tokens=tokens)]
     if settings.allowed_origins:
         inner.insert(
             0,
@@ -160,7 +160,7 @@ def _device_files(folder: Path) -> ASGIApp:
 class _Server:
     """State shared by the routes."""
 
-    def __init__(self, settings: ServeSettings, stopping: Stopping, metrics: Metrics) -> None:
+    def __init__(self, settings: ServeSettings, stopping: threading.Event, metrics: Metrics) -> None:
         self.settings, self.stopping, self.metrics = settings, stopping, metrics
         self.videos = videos_offered(settings)
         self.budget = Budget(settings.max_memory_mb, settings.client_share, metrics)
@@ -198,7 +198,7 @@ class _Server:
 
     def check_ready(self) -> None:
         """Raises Refusal (503) while the networks are warmed up, and when the server stops."""
-        if self.stopping.begun:
+        if self.stopping.is_set():
             raise busy("the server is stopping", kind="stopping")
         if not self.engine.ready:
             raise busy("the server is warming up", kind="warming_up")
@@ -222,7 +222,7 @@ class _Server:
         self.engine.close()
 
 
-def answer_first(stopping: Stopping) -> None:
+def answer_first(stopping: threading.Event) -> None:
     """On SIGTERM and SIGINT, goes on accepting for a moment, and ends connections with their responses.
 
     uvicorn then stops: it closes connections between two requests, where the client may just have sent the next.
@@ -234,8 +234,8 @@ def answer_first(stopping: Stopping) -> None:
         stop = signal.getsignal(number)
 
         def on_signal(number: int, frame: FrameType | None, stop: Any = stop) -> None:
-            delay = 0.0 if stopping.begun else _ANSWER_FIRST_S
-            stopping.begun = True
+            delay = 0.0 if stopping.is_set() else _ANSWER_FIRST_S
+            stopping.set()
             loop.call_soon_threadsafe(loop.call_later, delay, stop, number, None)
 
         signal.signal(number, on_signal)

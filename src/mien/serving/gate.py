@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from http import HTTPStatus
+from threading import Event
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -45,6 +46,8 @@ SECURITY_HEADERS = {
     "cross-origin-resource-policy": "same-origin",
 }
 _PROBES = {"/healthz", "/readyz"}  # are also open to any Host, and reveal only whether the server is up
+_ADMIN = {*_PROBES, "/metrics"}  # of --admin-port, which needs no token
+_PROTECTED = ("/v1", "/metrics")  # beginnings of paths that need a token
 _PUBLIC = "/v1/openapi.json"  # the page links to it, and a link has no token
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{1,5})?", re.ASCII | re.IGNORECASE)
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
@@ -62,17 +65,10 @@ async def refuse(refusal: Refusal, scope: Scope, receive: Receive, send: Send) -
     await send({"type": f"{kind}.body", "body": b"" if scope.get("method") == "HEAD" else body})
 
 
-class Stopping:
-    """Whether the server was asked to stop."""
-
-    def __init__(self) -> None:
-        self.begun = False
-
-
 class Envelope:
     """Adds headers, and handles errors, counts and logs."""
 
-    def __init__(self, app: ASGIApp, *, routes: Sequence[Any], stopping: Stopping, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, *, routes: Sequence[Any], stopping: Event, metrics: Metrics) -> None:
         """routes: of the application; their paths are the names of requests in metrics and logs."""
         self._app, self._stopping, self._metrics = app, stopping, metrics
         self._routes = [(route.path_regex, str(route.path)) for route in routes if hasattr(route, "path_regex")]
@@ -92,7 +88,7 @@ class Envelope:
                 for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
                 headers.setdefault("cache-control", "no-store")
-                if self._stopping.begun and scope["type"] == "http":
+                if self._stopping.is_set() and scope["type"] == "http":
                     headers["connection"] = "close"
             await send(message)
 
@@ -128,23 +124,24 @@ class Envelope:
 class Gate:
     """Checks access. Raises Refusal."""
 
-    def __init__(
-        self, app: ASGIApp, *, settings: ServeSettings, tokens: Sequence[str], protected: Sequence[str]
-    ) -> None:
-        """tokens: accepted tokens; none needed if empty. protected: prefixes of the paths that need a token."""
+    def __init__(self, app: ASGIApp, *, settings: ServeSettings, tokens: Sequence[str]) -> None:
+        """tokens: accepted tokens; none needed if empty."""
         self._app, self._settings = app, settings
         self._digests = [_digest(token) for token in tokens]
-        self._protected = tuple(protected)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Checks a request and passes it on."""
+        is_admin = bool(self._settings.admin_port) and (scope.get("server") or ("", 0))[1] == self._settings.admin_port
+        if is_admin and scope["path"] not in _ADMIN:
+            raise Refusal(HTTPStatus.NOT_FOUND, "not_found", f"this port has {', '.join(sorted(_ADMIN))} only")
         if scope["type"] in ("http", "websocket") and scope["path"] not in _PROBES:
             headers = Headers(scope=scope)
             _check_head(headers)
             self._check_host(headers)
             self._check_origin(headers)
             scope["mien.client"] = _network(scope)
-            if self._digests and scope["path"].startswith(self._protected) and scope["path"] != _PUBLIC:
+            is_protected = scope["path"].startswith(_PROTECTED) and scope["path"] != _PUBLIC and not is_admin
+            if self._digests and is_protected:
                 self._check_token(scope, headers)
         await self._app(scope, receive, send)
 

@@ -41,6 +41,9 @@ class ServeSettings:
 
     host: Annotated[str, Setting("Where to listen; only this machine can reach the default.")] = "127.0.0.1"
     port: Annotated[int, Setting("0 takes any free one.", 0, 65535)] = 8000
+    admin_port: Annotated[
+        int, Setting("Answer /healthz, /readyz and /metrics on this port too, without a token; 0: no.", 0, 65535)
+    ] = 0
     models: Annotated[
         tuple[str, ...],
         Setting(
