@@ -10,8 +10,8 @@ import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from http import HTTPStatus
 
 from starlette.requests import ClientDisconnect, Request
@@ -86,45 +86,36 @@ class Receiver:
         if declared_bytes(request) > most:
             raise over
         client = client_of(request)
-        self._budget.receive(client, _BUFFERS)
-        try:
-            upload = self._admitted(client, of_client or self._share)
-        except BaseException:
-            self._budget.give_back(client, _BUFFERS)
-            raise
-        stream = aiter(request.stream())
-        now = time.monotonic()
-        marked, marked_at = 0, now
-        try:
-            while True:
-                async with asyncio.timeout(
-                    min(marked_at + self._settings.head_timeout_s, deadline) - now
-                ) as upload.timer:
-                    if upload.gives_way:
-                        raise TimeoutError
-                    chunk = await anext(stream, None)
-                upload.timer = None
-                if chunk is None:
-                    return
-                upload.count += len(chunk)
-                if upload.count > most:
-                    raise over
-                yield chunk
-                now = time.monotonic()
-                if upload.count - marked >= LEAST_BYTES:
-                    marked, marked_at = upload.count, now
-        except TimeoutError:
-            if upload.gives_way:
-                raise busy("there are too many uploads, and this one is slow", kind="slow_upload") from None
-            message = "the upload was too slow, or took too long"
-            raise Refusal(HTTPStatus.REQUEST_TIMEOUT, "upload_timeout", message) from None
-        except ClientDisconnect:
-            raise ClientGone from None
-        finally:
-            self._uploads.remove(upload)
-            self._budget.give_back(client, _BUFFERS)
+        with self._budget.received(client, _BUFFERS), self._admitted(client, of_client or self._share) as upload:
+            try:
+                stream, now = aiter(request.stream()), time.monotonic()
+                marked, marked_at = 0, now
+                while True:
+                    limit = min(marked_at + self._settings.head_timeout_s, deadline) - now
+                    async with asyncio.timeout(limit) as upload.timer:
+                        if upload.gives_way:
+                            raise TimeoutError
+                        chunk = await anext(stream, None)
+                    upload.timer = None
+                    if chunk is None:
+                        return
+                    upload.count += len(chunk)
+                    if upload.count > most:
+                        raise over
+                    yield chunk
+                    now = time.monotonic()
+                    if upload.count - marked >= LEAST_BYTES:
+                        marked, marked_at = upload.count, now
+            except TimeoutError:
+                if upload.gives_way:
+                    raise busy("there are too many uploads, and this one is slow", kind="slow_upload") from None
+                message = "the upload was too slow, or took too long"
+                raise Refusal(HTTPStatus.REQUEST_TIMEOUT, "upload_timeout", message) from None
+            except ClientDisconnect:
+                raise ClientGone from None
 
-    def _admitted(self, client: str, share: int) -> _Upload:
+    @contextmanager
+    def _admitted(self, client: str, share: int) -> Iterator[_Upload]:
         """A new upload; a slow one gives way to it if there are too many. Raises Refusal (503)."""
         staying = [upload for upload in self._uploads if not upload.gives_way]
         own = [upload for upload in staying if upload.client == client]
@@ -138,7 +129,10 @@ class Receiver:
             slowest.give_way()
         upload = _Upload(client)
         self._uploads.append(upload)
-        return upload
+        try:
+            yield upload
+        finally:
+            self._uploads.remove(upload)
 
 
 def client_of(request: Request) -> str:

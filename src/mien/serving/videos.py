@@ -20,7 +20,6 @@ import secrets
 import sys
 import time
 from asyncio.subprocess import DEVNULL, PIPE
-from collections import Counter
 from contextlib import ExitStack, aclosing, suppress
 from http import HTTPStatus
 from pathlib import Path
@@ -30,6 +29,7 @@ from starlette.requests import Request
 from mien.errors import OutputError
 from mien.files import write_text
 from mien.results import ModelSummary
+from mien.serving.memory import Places
 from mien.serving.metrics import Metrics
 from mien.serving.private_folders import held_bytes, is_locked, locked_folder, private_folder, remove
 from mien.serving.receiving import Receiver, client_of, declared_bytes
@@ -71,9 +71,12 @@ class VideoJobs:
         self._folder = settings.video_folder
         self._own = ExitStack()  # removes the folder if this worker made it
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._most = settings.video_jobs + settings.video_queue
-        self._share = math.ceil(self._most * settings.client_share)
-        self._places: Counter[str] = Counter()
+        most = settings.video_jobs + settings.video_queue
+        self._share, self._full = (
+            math.ceil(most * settings.client_share),
+            busy("there are too many videos", kind="videos", retry_after=_RETRY_S),
+        )
+        self._places = Places(most, self._share, self._full)
         self._turns, self._checks = asyncio.Semaphore(settings.video_jobs), asyncio.Semaphore(2)
         self._sweeping: asyncio.Task[None] | None = None
 
@@ -96,15 +99,15 @@ class VideoJobs:
     ) -> VideoState:
         """Receives the video of a request and queues it. Raises Refusal, ClientGone, after removing the upload."""
         client = client_of(request)
-        self._check_places(client)  # here too, so that nobody sends a video in vain
+        self._places.check(client)  # here too, so that nobody sends a video in vain
+        if sum((folder / STATE).exists() for folder in self._folders()) >= self._settings.max_videos:
+            raise self._full
         state = VideoState(id=secrets.token_urlsafe(24), owner=owner, model=model)
         folder, held = self._root / state.id, ExitStack()
         try:
             held.callback(os.close, locked_folder(folder))
             await self._receive(request, folder / UPLOAD)
-            self._check_places(client)
-            self._places[client] += 1
-            held.callback(self._places.subtract, [client])
+            held.enter_context(self._places.taken(client))
             await self._check(Order(folder, self._root, self._settings))
             if await request.is_disconnected():
                 raise ClientGone
@@ -120,12 +123,6 @@ class VideoJobs:
         held.callback(self._tasks.pop, state.id)
         task.add_done_callback(lambda _: held.close())  # also if the task is cancelled before it starts
         return state
-
-    def _check_places(self, client: str) -> None:
-        kept = sum((folder / STATE).exists() for folder in self._folders())
-        full = self._places.total() >= self._most or self._places[client] >= self._share
-        if full or kept >= self._settings.max_videos:
-            raise busy("there are too many videos", kind="videos", retry_after=_RETRY_S)
 
     async def _receive(self, request: Request, place: Path) -> None:
         """Writes the video of a request to `place`. Raises Refusal, ClientGone."""
