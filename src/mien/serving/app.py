@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from http import HTTPStatus
 from importlib import resources
@@ -20,7 +20,6 @@ from fastapi import FastAPI, Query, Request, Response, WebSocket
 from fastapi.exceptions import RequestValidationError
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
@@ -77,16 +76,15 @@ def create_app(settings: ServeSettings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        running = [asyncio.create_task(engine.warm_up()), asyncio.create_task(server.keep(connections))]
         answer_first(stopping)
-        if jobs is not None:
-            await jobs.start()
-        yield {STATE: connections}
-        if jobs is not None:
-            await jobs.close()
-        for task in running:
-            task.cancel()
-        server.close()
+        async with jobs or nullcontext():
+            work = [engine.warm_up(), server.keep(connections), *([jobs.sweep()] if jobs else [])]
+            running = [asyncio.create_task(each) for each in work]
+            yield {STATE: connections}
+            for task in running:
+                task.cancel()
+        server.turns.close()
+        engine.close()
 
     app = FastAPI(
         title="mien",
@@ -105,18 +103,12 @@ def create_app(settings: ServeSettings) -> FastAPI:
     app.router.default = _page_or(app.router.default, settings.on_device)
     app.add_exception_handler(HTTPException, _raise_refusal)
     app.add_exception_handler(RequestValidationError, _raise_parameter)
-    inner = [Middleware(Gate, settings=settings, tokens=tokens)]
+    app.add_middleware(Gate, settings=settings, tokens=tokens)
     if settings.allowed_origins:
-        inner.insert(
-            0,
-            Middleware(
-                CORSMiddleware,
-                allow_origins=settings.allowed_origins,
-                allow_methods=["GET", "POST", "DELETE"],
-                allow_headers=["authorization", "content-type"],
-            ),
-        )
-    app.user_middleware = [Middleware(Envelope, routes=app.routes, stopping=stopping, metrics=metrics), *inner]
+        methods, headers = ("GET", "POST", "DELETE"), ("authorization", "content-type")
+        origins = settings.allowed_origins
+        app.add_middleware(CORSMiddleware, allow_origins=origins, allow_methods=methods, allow_headers=headers)
+    app.add_middleware(Envelope, routes=app.routes, stopping=stopping, metrics=metrics)
     return app
 
 
@@ -215,11 +207,6 @@ class _Server:
                 returned = True
                 await asyncio.to_thread(return_free_memory)
                 least = resident_bytes()
-
-    def close(self) -> None:
-        """Ends all threads."""
-        self.turns.close()
-        self.engine.close()
 
 
 def answer_first(stopping: threading.Event) -> None:

@@ -21,11 +21,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mien.serving.connections import MOST_HEAD
 from mien.serving.metrics import Metrics
-from mien.serving.refusals import ClientGone, Refusal, bad_request, internal_error
+from mien.serving.refusals import ClientGone, Refusal, bad_request
 from mien.serving.settings import ServeSettings, is_loopback
 
 TOKEN_PROTOCOL = "mien.token."
@@ -50,19 +51,14 @@ _ADMIN = {*_PROBES, "/metrics"}  # of --admin-port, which needs no token
 _PROTECTED = ("/v1", "/metrics")  # beginnings of paths that need a token
 _PUBLIC = "/v1/openapi.json"  # the page links to it, and a link has no token
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{1,5})?", re.ASCII | re.IGNORECASE)
-_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WS"}
 
 log = logging.getLogger("mien.serving")
 
 
 async def refuse(refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
     """Sends a refusal to a request, or to a WebSocket that is not open yet."""
-    kind = "websocket.http.response" if scope["type"] == "websocket" else "http.response"
-    body = refusal.body()
-    headers = {**refusal.headers(), "content-length": str(len(body))}
-    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": f"{kind}.start", "status": int(refusal.status), "headers": raw})
-    await send({"type": f"{kind}.body", "body": b"" if scope.get("method") == "HEAD" else body})
+    await Response(refusal.body(), int(refusal.status), refusal.headers())(scope, receive, send)
 
 
 class Envelope:
@@ -97,9 +93,7 @@ class Envelope:
         except ClientGone:
             status = status or 499
         except Exception as error:
-            refused = error if isinstance(error, Refusal) else internal_error()
-            if not isinstance(error, Refusal):
-                _log_bug(error)
+            refused = error if isinstance(error, Refusal) else _bug(error)
             if status:
                 raise RuntimeError("failed after the response began") from None  # the connection is closed
             await refuse(refused, scope, receive, send_with_headers)
@@ -110,14 +104,12 @@ class Envelope:
     def _count(self, scope: Scope, status: int, seconds: float, refused: Refusal | None) -> None:
         route = next((path for regex, path in self._routes if regex.match(scope["path"])), "other")
         method = scope.get("method", "WS")
-        method = method if method in _METHODS or method == "WS" else "other"
+        method = method if method in _METHODS else "other"
         self._metrics.requests.labels(route, method, str(status)).inc()
         if scope["type"] == "http":
             self._metrics.request_seconds.labels(route).observe(seconds)
-        details: dict[str, object] = {"route": route, "method": method, "status": status}
-        details["ms"] = round(seconds * 1000, 1)
-        if refused is not None:
-            details["refused"] = refused.kind
+        details = {"route": route, "method": method, "status": status, "ms": round(seconds * 1000, 1)}
+        details |= {"refused": refused.kind} if refused else {}
         log.info("%s %s %d", method, route, status, extra={"details": details})
 
 
@@ -201,11 +193,10 @@ def _digest(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", errors="surrogatepass")).digest()
 
 
-def _log_bug(error: BaseException) -> None:
+def _bug(error: Exception) -> Refusal:
     """Logs the type and traceback; not the message, which may contain a file name or content."""
-    leaves = [error]
-    while isinstance(leaves[0], BaseExceptionGroup):
-        leaves = list(leaves[0].exceptions)
-    place = "".join(traceback.format_tb(leaves[0].__traceback__))
-    details = {"error": type(leaves[0]).__name__, "traceback": place}
-    log.error("a request failed: %s\n%s", type(leaves[0]).__name__, place, extra={"details": details})
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    kind, place = type(error).__name__, "".join(traceback.format_tb(error.__traceback__))
+    log.error("a request failed: %s\n%s", kind, place, extra={"details": {"error": kind, "traceback": place}})
+    return Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "internal error; see the server's log")

@@ -66,13 +66,3 @@ def bad_request(code: str, message: str) -> Refusal:
 def no_room() -> Refusal:
     """503: the disk, or the server's share of it, is full."""
     return busy("there is no room for more videos; remove one", kind="disk", retry_after=30)
-
-
-def no_video() -> Refusal:
-    """404."""
-    return Refusal(HTTPStatus.NOT_FOUND, "no_video", "there is no such video, or it has expired")
-
-
-def internal_error() -> Refusal:
-    """500: a bug of the server."""
-    return Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "internal error; see the server's log")

@@ -81,8 +81,7 @@ class ServeSettings:
     )
     max_upload_mb: Annotated[int, Setting("The largest request.", 1, flags=("--max-upload",), metavar="MB")] = 32
     max_memory_mb: Annotated[
-        int,
-        Setting("Memory of each worker, without videos.", 200, flags=("--max-memory",), metavar="MB"),
+        int, Setting("Memory of each worker, without videos.", 200, flags=("--max-memory",), metavar="MB")
     ] = 1000
     max_pixels: Annotated[
         int, Setting("Pixels of the largest image; a larger JPEG is decoded at a reduced scale.", 1)

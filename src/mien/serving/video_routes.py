@@ -11,7 +11,7 @@ from starlette.responses import FileResponse
 
 from mien.serving import schemas
 from mien.serving.engine import Engine
-from mien.serving.refusals import Refusal, no_video
+from mien.serving.refusals import Refusal
 from mien.serving.schemas import DetectorName, ModelName, VideoShape
 from mien.serving.video_work import RESULTS
 from mien.serving.videos import VideoJobs
@@ -92,11 +92,7 @@ class VideoRoutes:
     async def get_file(self, request: Request, video: str) -> Response:
         """Takes a `Range` with one part; any other is ignored."""
         name = request.url.path.rpartition("/")[2]
-        place = self._jobs.result(video, _owner(request), name)
-        try:
-            status = place.stat()
-        except OSError:
-            raise no_video() from None
+        place, status = self._jobs.result(video, _owner(request), name)
         wanted = request.headers.get("range")
         part = _RANGE.fullmatch(wanted or "")
         if wanted is not None and (part is None or (part[1] and part[2] and int(part[1]) > int(part[2]))):

@@ -33,7 +33,7 @@ from mien.serving.memory import Places
 from mien.serving.metrics import Metrics
 from mien.serving.private_folders import held_bytes, is_locked, locked_folder, private_folder, remove
 from mien.serving.receiving import Receiver, client_of, declared_bytes
-from mien.serving.refusals import ClientGone, Refusal, busy, no_room, no_video, too_large
+from mien.serving.refusals import ClientGone, Refusal, busy, no_room, too_large
 from mien.serving.schemas import VideoShape
 from mien.serving.settings import ServeSettings
 from mien.serving.uploads import VideoFile, form_boundary
@@ -78,18 +78,15 @@ class VideoJobs:
         )
         self._places = Places(most, self._share, self._full)
         self._turns, self._checks = asyncio.Semaphore(settings.video_jobs), asyncio.Semaphore(2)
-        self._sweeping: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
-        """Starts sweeping the folder. Without a given folder, makes one and removes those of killed servers."""
+    async def __aenter__(self) -> None:
+        """Without a given folder, makes one and removes those of killed servers."""
         if self._folder is None:
             self._folder = self._own.enter_context(private_folder())
-        self._sweeping = asyncio.create_task(self._sweep())
 
-    async def close(self) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Stops all jobs of this worker, and removes the folder if this worker made it."""
-        tasks = [*self._tasks.values(), *([self._sweeping] if self._sweeping else [])]
-        for task in tasks:
+        for task in (tasks := list(self._tasks.values())):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._own.close()
@@ -153,19 +150,20 @@ class VideoJobs:
         """Returns a job by its id. Raises Refusal (404) if there is none, or if it has another owner."""
         state = self._load(self._root / video) if _ID.fullmatch(video) else None
         if state is None or not hmac.compare_digest(state.owner, owner):
-            raise no_video()
+            raise Refusal(HTTPStatus.NOT_FOUND, "no_video", "there is no such video, or it has expired")
         if state.state in ("done", "incomplete"):
             state.files = list(RESULTS)
         if state.ended_at is not None:
             state.removed_in_s = max(0.0, state.ended_at + self._settings.video_ttl_s - time.time())
         return state
 
-    def result(self, video: str, owner: str, name: str) -> Path:
-        """Returns the path of a result file, one of `RESULTS`. Raises Refusal."""
-        state = self.get(video, owner)
-        if name not in state.files:
-            raise Refusal(HTTPStatus.CONFLICT, "no_result", state.error or "the video is not processed yet")
-        return self._root / video / name
+    def result(self, video: str, owner: str, name: str) -> tuple[Path, os.stat_result]:
+        """Returns a result file, one of `RESULTS`. Raises Refusal."""
+        state, place = self.get(video, owner), self._root / video / name
+        with suppress(FileNotFoundError):
+            if name in state.files:
+                return place, place.stat()
+        raise Refusal(HTTPStatus.CONFLICT, "no_result", state.error or "the video is not processed yet")
 
     async def remove(self, video: str, owner: str) -> None:
         """Cancels a job and removes its files; a job of another worker stops within a second. Raises Refusal."""
@@ -249,7 +247,7 @@ class VideoJobs:
                 self._write(state)
         return state
 
-    async def _sweep(self) -> None:
+    async def sweep(self) -> None:
         """Cancels removed jobs; removes expired jobs, and uploads whose worker was killed."""
         while True:
             await asyncio.sleep(_SWEEP_EVERY_S)
