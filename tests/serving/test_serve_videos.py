@@ -7,11 +7,14 @@ import csv
 import io
 import json
 import os
+import re
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +68,23 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TMPDIR", str(folder))
     monkeypatch.setattr(tempfile, "tempdir", None)
     return folder
+
+
+@pytest.fixture
+def small_disk(temporary: Path) -> Iterator[Path]:
+    """The folder for temporary files on a file system of 8 MB."""
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "mien-test", str(temporary)]
+    if sys.platform != "linux" or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount a file system")
+    yield temporary
+    subprocess.run(["umount", "--lazy", str(temporary)], check=True)
+
+
+def fill(file: Path) -> None:
+    """Takes all that is left of a file system."""
+    with suppress(OSError), file.open("ab", buffering=0) as out:
+        while True:
+            out.write(bytes(4096))
 
 
 def folders_in(temporary: Path) -> list[Path]:
@@ -354,6 +374,44 @@ def test_limits_of_length_frame_and_size(tiny: Path, clips: Path, tmp_path: Path
         (folder / "kept").write_bytes(b"x" * 999_000)
         full = send(port, clips / "short.mp4")
         assert (full.status, full.code, full.headers["retry-after"]) == (503, "busy", "30")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's limits of processes")
+def test_a_video_that_needs_more_than_its_memory_fails_and_nothing_else_does(tiny: Path, tmp_path: Path) -> None:
+    """The process of a video gets twice --max-memory."""
+    clip = make_clip(tmp_path / "large.mp4", frames=6, size_wh=(2560, 1440))
+    with serving(tiny, max_memory_mb=200, max_upload_mb=20) as port:
+        job = send(port, clip).json["id"]
+
+        def is_limited() -> bool:
+            limits = [Path(f"/proc/{pid}/limits").read_text() for pid, parent in working() if parent == os.getpid()]
+            return any(re.search(r"Max data size +400000000 +400000000", text) for text in limits)
+
+        until(is_limited)
+        job = ended(port, job)
+        assert job["state"] == "failed"
+        assert "more memory than" in job["error"] or "crashed" in job["error"]
+        assert ask(port, "POST", "/v1/predict", png()).status == 200
+
+
+def test_a_full_disk_refuses_videos_and_says_so(tiny: Path, clips: Path, small_disk: Path) -> None:
+    """On a file system of 8 MB."""
+    short = clips / "short.mp4"
+    with serving(tiny) as port:
+        large = send(port, short.read_bytes()[:4000] + bytes(12_000_000))
+        assert (large.status, large.code, large.headers["retry-after"]) == (503, "busy", "30")
+        assert left_in(small_disk) == []
+        assert metric(port, 'mien_refused_total{code="busy",kind="disk"}') == 1
+        job = send(port, clips / "long.mp4").json["id"]
+        until(lambda: state_of(port, job)["frames"] > 0, 60)
+        fill(small_disk / "full")
+        assert ended(port, job)["state"] in ("failed", "incomplete")
+        assert "space" in state_of(port, job)["error"]
+        fill(small_disk / "full")
+        assert send(port, short).code == "busy"
+        assert ask(port, "POST", "/v1/predict", png()).status == 200
+        (small_disk / "full").unlink()
+        assert ended(port, send(port, short).json["id"])["state"] == "done"
 
 
 # Cancelling, queues, and whose videos they are

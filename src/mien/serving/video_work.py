@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import signal
 import sys
 import threading
@@ -48,6 +49,7 @@ HEAD = 1024
 
 _REPORT_EVERY_S = 0.25
 _CHECK_EVERY_S = 2.0
+_NO_MEMORY = re.compile("alloc|memory", re.IGNORECASE)  # in errors of OpenCV and ONNX Runtime
 _NICE = 15  # the server takes precedence on a busy processor
 
 
@@ -261,9 +263,9 @@ def _run(order: Order) -> Report:
     except MienError as error:
         code = error.code if isinstance(error, _Refused) else "unreadable_video"
         return Report(refused=code, error=_without_paths(str(error), order))
-    except MemoryError:
-        return Report(error="it needs more memory than this server may take")
     except Exception as error:  # only type and traceback: the message may contain a file name
+        if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
+            return Report(error="it needs more memory than this server may take")
         frames = "".join(traceback.format_tb(error.__traceback__))
         return Report(error="internal error", bug=f"{type(error).__name__}\n{frames}")
 
