@@ -171,8 +171,10 @@ def _run_many(settings: ServeSettings, workers: int, listening: list[socket.sock
     with ExitStack() as stack:
         if videos_offered(settings):
             settings = replace(settings, video_folder=stack.enter_context(private_folder()))
-        # For /metrics; holds counts only.
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = stack.enter_context(tempfile.TemporaryDirectory(prefix="mien-counts-"))
+        # For /metrics; holds counts only. In memory if possible, as a worker that maps a file of a full disk is killed.
+        place = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+        counts = tempfile.TemporaryDirectory(prefix="mien-counts-", dir=place)
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = stack.enter_context(counts)
         config = _config(
             settings, partial(_worker_app, settings), factory=True, workers=workers, timeout_worker_healthcheck=30
         )
