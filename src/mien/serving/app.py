@@ -351,9 +351,7 @@ async def _raise_refusal(request: Request, error: Exception) -> Response:
     allow = ", ".join(sorted({method for route in found for method in route.methods or ()} | {"OPTIONS"}))
     if request.method == "OPTIONS" and found:
         return Response(status_code=HTTPStatus.NO_CONTENT, headers={"allow": allow})
-    refusal = Refusal(status, "method_not_allowed", f"this path takes {allow}; see /v1/openapi.json")
-    refusal.allow = allow
-    raise refusal
+    raise Refusal(status, "method_not_allowed", f"this path takes {allow}; see /v1/openapi.json", allow=allow)
 
 
 async def _raise_parameter(request: Request, error: Exception) -> Response:

@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import Response
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mien.serving.connections import MOST_HEAD
@@ -47,18 +47,12 @@ SECURITY_HEADERS = {
     "cross-origin-resource-policy": "same-origin",
 }
 _PROBES = {"/healthz", "/readyz"}  # are also open to any Host, and reveal only whether the server is up
-_ADMIN = {*_PROBES, "/metrics"}  # of --admin-port, which needs no token
-_PROTECTED = ("/v1", "/metrics")  # beginnings of paths that need a token
+_METRICS = "/metrics"
 _PUBLIC = "/v1/openapi.json"  # the page links to it, and a link has no token
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{1,5})?", re.ASCII | re.IGNORECASE)
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WS"}
 
 log = logging.getLogger("mien.serving")
-
-
-async def refuse(refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
-    """Sends a refusal to a request, or to a WebSocket that is not open yet."""
-    await Response(refusal.body(), int(refusal.status), refusal.headers())(scope, receive, send)
 
 
 class Envelope:
@@ -96,7 +90,8 @@ class Envelope:
             refused = error if isinstance(error, Refusal) else _bug(error)
             if status:
                 raise RuntimeError("failed after the response began") from None  # the connection is closed
-            await refuse(refused, scope, receive, send_with_headers)
+            content = {"error": {"code": refused.code, "message": refused.message}}
+            await JSONResponse(content, int(refused.status), refused.headers)(scope, receive, send_with_headers)
             self._metrics.refused.labels(refused.code, refused.kind).inc()
         finally:
             self._count(scope, status, time.monotonic() - began, refused)
@@ -123,16 +118,16 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Checks a request and passes it on."""
-        is_admin = bool(self._settings.admin_port) and (scope.get("server") or ("", 0))[1] == self._settings.admin_port
-        if is_admin and scope["path"] not in _ADMIN:
-            raise Refusal(HTTPStatus.NOT_FOUND, "not_found", f"this port has {', '.join(sorted(_ADMIN))} only")
         if scope["type"] in ("http", "websocket") and scope["path"] not in _PROBES:
+            is_admin = (scope.get("server") or ("", 0))[1] == (self._settings.admin_port or None)
+            if is_admin and scope["path"] != _METRICS:
+                raise Refusal(HTTPStatus.NOT_FOUND, "not_found", "this port has probes and metrics only")
             headers = Headers(scope=scope)
             _check_head(headers)
             self._check_host(headers)
             self._check_origin(headers)
             scope["mien.client"] = _network(scope)
-            is_protected = scope["path"].startswith(_PROTECTED) and scope["path"] != _PUBLIC and not is_admin
+            is_protected = scope["path"].startswith(("/v1", _METRICS)) and scope["path"] != _PUBLIC and not is_admin
             if self._digests and is_protected:
                 self._check_token(scope, headers)
         await self._app(scope, receive, send)
@@ -166,7 +161,8 @@ class Gate:
         # All are compared, each in constant time, so that the time reveals nothing about the tokens.
         if sum(hmac.compare_digest(digest, known) for known in self._digests) == 0:
             message = "a valid token is required: send it as  Authorization: Bearer TOKEN"
-            raise Refusal(HTTPStatus.UNAUTHORIZED, "token_needed", message)
+            scheme = 'Bearer realm="mien"'
+            raise Refusal(HTTPStatus.UNAUTHORIZED, "token_needed", message, www_authenticate=scheme)
         scope["mien.caller"] = scope["mien.client"] = digest.hex()  # the owner of uploaded videos
 
 

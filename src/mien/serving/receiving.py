@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from starlette.requests import ClientDisconnect, Request
@@ -27,22 +28,18 @@ _BUFFERS = 500_000  # bytes of an upload that wait in buffers, of uvicorn and of
 _FAST = 100_000  # bytes a second; a faster upload does not give way
 
 
+@dataclass(eq=False, slots=True)
 class _Upload:
-    """A body that is being read. give_way: ends its waiting for more."""
+    """A body that is being read. timer: of its waiting for more."""
 
-    def __init__(self, client: str) -> None:
-        self.client, self.began, self.count = client, time.monotonic(), 0
-        self.gives_way = False
-        self.timer: asyncio.Timeout | None = None
+    client: str
+    began: float = field(default_factory=time.monotonic)
+    count: int = 0
+    gives_way: bool = False
+    timer: asyncio.Timeout | None = None
 
-    @property
     def rate(self) -> float:
         return self.count / max(0.1, time.monotonic() - self.began)
-
-    def give_way(self) -> None:
-        self.gives_way = True
-        if self.timer is not None:
-            self.timer.reschedule(asyncio.get_running_loop().time())
 
 
 class Receiver:
@@ -123,10 +120,12 @@ class Receiver:
             if len(own) < share:
                 ((most, _),) = Counter(upload.client for upload in staying).most_common(1)
                 own = [upload for upload in staying if upload.client == most]
-            slowest = min(own, key=lambda upload: upload.rate)
-            if slowest.rate > _FAST:
+            slowest = min(own, key=_Upload.rate)
+            if slowest.rate() > _FAST:
                 raise busy("there are too many uploads", kind="uploads")
-            slowest.give_way()
+            slowest.gives_way = True
+            if slowest.timer is not None:
+                slowest.timer.reschedule(asyncio.get_running_loop().time())  # ends now
         upload = _Upload(client)
         self._uploads.append(upload)
         try:

@@ -112,33 +112,37 @@ Responses = dict[int | str, dict[str, Any]]
 """Of an OpenAPI document, by status."""
 
 BINARY = {"type": "string", "format": "binary"}
-IMAGES_BODY = {
-    "requestBody": {
-        "required": True,
-        "description": (
-            "Images: files of a form, the bytes of one image, or JSON with base64 or data: URLs. The format is "
-            "detected from the content; paths and URLs are not opened."
-        ),
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["files"],
-                    "properties": {"files": {"type": "array", "minItems": 1, "items": BINARY}},
-                }
-            },
-            "image/*": {"schema": {**BINARY, "minLength": 1}},
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["images"],
-                    "properties": {"images": {"type": "array", "minItems": 1, "items": {"type": "string"}}},
-                    "example": {"images": ["data:image/jpeg;base64,...", "<base64>"]},
-                }
-            },
+
+
+def body_of(about: str, field: str, schema: dict[str, Any], kinds: dict[str, Any]) -> dict[str, Any]:
+    """A request's body: a form with a field of this schema, or one of the kinds."""
+    form = {"type": "object", "required": [field], "properties": {field: schema}}
+    schemas = {"multipart/form-data": form, **kinds}
+    content = {kind: {"schema": each} for kind, each in schemas.items()}
+    return {"requestBody": {"required": True, "description": about, "content": content}}
+
+
+IMAGES_BODY = body_of(
+    "Images: files of a form, the bytes of one image, or JSON with base64 or data: URLs. The format is detected from "
+    "the content; paths and URLs are not opened.",
+    "files",
+    {"type": "array", "minItems": 1, "items": BINARY},
+    {
+        "image/*": {**BINARY, "minLength": 1},
+        "application/json": {
+            "type": "object",
+            "required": ["images"],
+            "properties": {"images": {"type": "array", "minItems": 1, "items": {"type": "string"}}},
+            "example": {"images": ["data:image/jpeg;base64,...", "<base64>"]},
         },
-    }
-}
+    },
+)
+VIDEO_BODY = body_of(
+    "A video: the only file of a form, or its bytes. The format is detected from the content.",
+    "file",
+    BINARY,
+    {"video/*": {**BINARY, "minLength": 1}},
+)
 _ERRORS = {
     400: "the request is malformed",
     401: "a token is required",

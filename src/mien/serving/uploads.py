@@ -54,7 +54,7 @@ class FormParts:
 
         Returns what is called with each chunk of the part; None: nothing. Both may raise Refusal.
         """
-        self._begin, self._boundary = begin, boundary
+        self._begin = begin
         self._header, self._value, self._disposition = bytearray(), bytearray(), b""
         self._add: Callable[[bytes], object] | None = None
         self._parts, self._ended = 0, False
@@ -126,11 +126,9 @@ def memory_for(body: Sequence[bytes], content_type: str) -> int:
 
 def weighed(upload: Upload, settings: ServeSettings) -> Upload:
     """The image with what it takes to decode it, by its header."""
-    pixels, memory = decoding_cost(
-        upload.data, max_pixels=settings.max_pixels, whole_pixels=min(WHOLE_PIXELS, settings.max_pixels)
-    )
-    searched = min(pixels, SEARCHED_PIXELS)
-    work = _NETWORK_BYTES + 30 * searched + 9 * pixels
+    most = settings.max_pixels
+    pixels, memory = decoding_cost(upload.data, max_pixels=most, whole_pixels=min(WHOLE_PIXELS, most))
+    work = _NETWORK_BYTES + 30 * min(pixels, SEARCHED_PIXELS) + 9 * pixels
     return replace(upload, pixels=pixels, memory=max(memory, work) if pixels else 0)
 
 
@@ -194,10 +192,8 @@ def _decoded(items: Sequence[bytes], max_files: int) -> list[Upload]:
     found = [(item, _image_in(item)) for item in items]
     if all(image is None for _, image in found):
         raise _no_image()
-    return [
-        Upload(f"image {number}", item[:HEAD_BYTES] if image is None else image)
-        for number, (item, image) in enumerate(found)
-    ]
+    images = [item[:HEAD_BYTES] if image is None else image for item, image in found]
+    return [Upload(f"image {number}", image) for number, image in enumerate(images)]
 
 
 def _image_in(data: bytes) -> bytes | None:

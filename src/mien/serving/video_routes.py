@@ -16,18 +16,6 @@ from mien.serving.schemas import DetectorName, ModelName, VideoShape
 from mien.serving.video_work import RESULTS
 from mien.serving.videos import VideoJobs
 
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "description": "A video: the only file of a form, or its bytes. The format is detected from the content.",
-        "content": {
-            "multipart/form-data": {
-                "schema": {"type": "object", "required": ["file"], "properties": {"file": schemas.BINARY}}
-            },
-            "video/*": {"schema": {**schemas.BINARY, "minLength": 1}},
-        },
-    }
-}
 _RANGE = re.compile(r"bytes=(?:(\d{1,18})-(\d{0,18})|-(\d{1,18}))")
 
 
@@ -44,7 +32,7 @@ class VideoRoutes:
             "/v1/videos",
             status_code=HTTPStatus.ACCEPTED,
             responses=schemas.errors(400, 408, 413, 415, 422, 503),
-            openapi_extra=_BODY,
+            openapi_extra=schemas.VIDEO_BODY,
             summary="Upload a video: starts a job that tracks its faces",
         )(self.send_video)
         app.get(one, responses=schemas.errors(404), summary="State of a video job")(self.get_video)

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from mien.errors import MienError
 from mien.files import write_text
 from mien.images import describe_file, image_kind
+from mien.serving.memory import settle_allocator
 from mien.serving.private_folders import held_bytes
 from mien.serving.settings import ServeSettings
 
@@ -95,19 +96,9 @@ class _Refused(MienError):
 
 def looks_like_video(head: bytes) -> bool:
     """Whether a file may be a video. head: its first 1024 bytes, or all of a smaller file."""
-    kind = image_kind(head)
-    if kind:  # MJPEG begins as a JPEG does
-        return kind in ("GIF", "JPEG") or _is_animated(head)
+    if kind := image_kind(head):  # animated perhaps; MJPEG begins as a JPEG does
+        return kind in ("GIF", "JPEG", "PNG", "WEBP", "AVIF")
     return describe_file(head) in ("a video", "sound or video") or head.startswith(b"\0\0\1")  # bare MPEG
-
-
-def _is_animated(head: bytes) -> bool:
-    """Whether an image in PNG, WebP or AVIF is animated."""
-    if head.startswith(b"\x89PNG"):
-        return b"acTL" in head
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return head[12:16] == b"VP8X" and bool(head[20] & 2)
-    return head[4:8] == b"ftyp" and b"avis" in head[: int.from_bytes(head[:4])]
 
 
 def check_upload(order: Order) -> None:
@@ -276,19 +267,6 @@ def _without_paths(message: str, order: Order) -> str:
     return message.removeprefix(f"{upload}: ").replace(upload, "the video").replace(f"{order.folder}/", "")
 
 
-def _set_limits(settings: ServeSettings) -> None:
-    """Disables core dumps and limits memory, in which address space counts that is never used."""
-    import resource
-
-    from mien.serving.memory import settle_allocator
-
-    settle_allocator()
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if sys.platform == "linux":
-        most = 2_000_000 * settings.max_memory_mb
-        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
-
-
 def _end_with_server() -> None:
     os.read(0, 1)  # returns when the server closes the pipe or exits
     os._exit(1)
@@ -296,14 +274,16 @@ def _end_with_server() -> None:
 
 def run_order() -> None:
     """Reads the order from standard input, runs it and writes the report."""
+    import resource
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server stops this process
     order: Order = pickle.load(sys.stdin.buffer)  # written by the server
-    _set_limits(order.settings)
+    settle_allocator()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        most = 2_000_000 * order.settings.max_memory_mb  # half of it is address space that is not used
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     threading.Thread(target=_end_with_server, daemon=True).start()
     out, sys.stdout = sys.stdout, sys.stderr  # output of libraries is not a report
     print(json.dumps(asdict(_run(order))), file=out, flush=True)
     os._exit(0)  # does not wait for threads
-
-
-if __name__ == "__main__":
-    run_order()
