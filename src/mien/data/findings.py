@@ -256,8 +256,9 @@ def _copies(
     rows_scores = np.broadcast_to(np.asarray(score, np.float64), rows.shape)
     order = np.lexsort((rows, kept[rows]))  # copies of one image side by side
     rows, rows_scores = rows[order], rows_scores[order]
-    reasons = [f"{says} row {other} ({where(dataset, other)})" for other in kept[rows].tolist()]
-    return rank_flags(kind, rows, rows_scores, reasons)
+    others = kept[rows].tolist()
+    reasons = [f"{says} row {other} ({where(dataset, other)})" for other in others]
+    return rank_flags(kind, rows, rows_scores, reasons, others=others)
 
 
 def _conflicts(dataset: Dataset, group: NDArray[np.int64]) -> Flags:

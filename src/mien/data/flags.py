@@ -39,7 +39,7 @@ class Flags:
     """The flags of one kind, the worst first.
 
     rows: int64 (n,). scores: float64 (n,), 0 to 1, higher is worse. reasons, suggested: a text each; `suggested` is
-    the name of a likelier label, or ''.
+    the name of a likelier label, or ''. others: the row that each is a copy of; empty for other kinds, and once read.
     """
 
     kind: str
@@ -47,6 +47,7 @@ class Flags:
     scores: NDArray[np.float64]
     reasons: tuple[str, ...]
     suggested: tuple[str, ...]
+    others: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -68,6 +69,7 @@ def rank_flags(
     scores: NDArray[np.float32] | NDArray[np.float64],
     reasons: Sequence[str],
     suggested: Sequence[str] | None = None,
+    others: Sequence[int] = (),
 ) -> Flags:
     """Flags of one kind, sorted: the worst first, equal ones in the order given."""
     rounded: NDArray[np.float64] = np.asarray(scores, np.float64).round(6)  # as the file holds them
@@ -79,6 +81,7 @@ def rank_flags(
         rounded[order],
         tuple(reasons[i] for i in order.tolist()),
         tuple(names[i] for i in order.tolist()),
+        tuple(others[i] for i in order.tolist()) if others else (),
     )
 
 

@@ -1,111 +1,138 @@
-"""HTML pages of one file that need no network.
+"""HTML pages of one file that need no network: what reports are written with.
 
-Every text may come from a file name or a data set: it is escaped.
+Every text may come from a file name or a data set: the templates escape it, without exception.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import html
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import numpy as np
 
 from mien.errors import ArgumentError
-from mien.files import atomic_text
+from mien.files import atomic_text, cannot_write, make_folder, write_bytes
+from mien.pages import drawing
+from mien.pages.charts import Bars, Chart, Lines, Matrix, number
 from mien.pages.images import Image, png, same_length, shrink
 from mien.pages.text import plain
 
-_NUMBER = re.compile(r"[-+]?[\d,.]+(e[-+]?\d+)?( ?(%|s|h|MB|GB))?|[-–]?")
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from matplotlib.figure import Figure
+
+_NUMBER = re.compile(r"[-+<]?\s?[\d,.]+(e[-+]?\d+)?(\s?(%|s|h|MB|GB|points))?(\s–\s[\d,.]+(\s%)?)?|[-–]?")
+_HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A tick below an image, with a list of values; cells: further cells of the row that is saved, column -> text."""
+    """A tick below an image, with a list of values; cells: further cells of the row that is saved, column -> text.
+
+    options: pairs of value and text; chosen: the value that is chosen at first.
+    """
 
     cells: Mapping[str, str]
     options: Sequence[tuple[str, str]]
     chosen: str
 
-    def html(self) -> str:
-        """The tick and the list; options are pairs of value and text."""
-        options = "".join(
-            f'<option value="{_escape(value)}"{" selected" if value == self.chosen else ""}>{_escape(text)}</option>'
-            for value, text in self.options
-        )
-        cells = _escape(json.dumps(dict(self.cells)))
-        return f'<label class="pick"><input type="checkbox" data-cells="{cells}"><select>{options}</select></label>'
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A figure that matters, at the top of a page: its name, its value, and a note below, as its interval."""
+
+    name: str
+    value: str
+    note: str = ""
+
+
+@dataclass(slots=True)
+class _Section:
+    title: str
+    anchor: str
+    blocks: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
 
 class Page:
-    """An HTML page in one file: sections with texts, tables, figures and galleries, written top to bottom.
+    """An HTML page in one file: a verdict, then sections with texts, tables, charts and galleries, top to bottom.
 
-    Everything is inlined. The page's own policy forbids requests, and scripts but the one of `decisions`. It follows
-    the reader's light or dark theme, fits a phone, and prints.
+    Everything is inlined. The page's own policy forbids requests, and scripts but its own. It follows the reader's
+    light or dark theme, fits a phone, and prints. A section that stays empty is left out.
     """
 
-    def __init__(self, title: str, intro: str = "") -> None:
-        self._title, self._intro = title, intro
-        self._sections: list[tuple[str, str]] = []  # anchor, title
-        self._parts: list[str] = []
-        self._script = ""
+    def __init__(self, title: str, verdict: str = "", *, kind: str = "") -> None:
+        """A page. verdict: two sentences with the figures that matter. kind: what the page is, above its title."""
+        self._title, self._verdict, self._kind = title, verdict, kind
+        self._tiles: list[Tile] = []
+        self._sections = [_Section("", "")]
+        self._figures: dict[str, Figure | Sequence[Chart]] = {}
+        self._decides = False
+
+    def tiles(self, tiles: Iterable[Tile]) -> None:
+        """The figures that matter, below the verdict."""
+        self._tiles.extend(tiles)
 
     def section(self, title: str, text: str = "") -> None:
         """Begins a section; its heading is listed in the contents."""
         slug = re.sub(r"[^a-z0-9]+", "-", plain(title).lower()).strip("-") or "section"
-        taken = {anchor for anchor, _ in self._sections}
-        anchor, number = slug, 2
+        taken = {section.anchor for section in self._sections}
+        anchor, copy = slug, 2
         while anchor in taken:
-            anchor, number = f"{slug}-{number}", number + 1
-        self._sections.append((anchor, title))
-        self._parts.append(f'<h2 id="{anchor}"><a href="#{anchor}">{_escape(title)}</a></h2>\n')
+            anchor, copy = f"{slug}-{copy}", copy + 1
+        self._sections.append(_Section(title, anchor))
         self.text(text)
 
-    def heading(self, title: str) -> None:
+    def heading(self, title: str, text: str = "") -> None:
         """A heading inside a section; it is not in the contents."""
-        self._parts.append(f"<h3>{_escape(title)}</h3>\n")
+        self._add("heading", title=title)
+        self.text(text)
 
     def text(self, text: str) -> None:
         """Paragraphs, with an empty line between them."""
-        self._parts.extend(f"<p>{_escape(p)}</p>\n" for p in text.split("\n\n") if p.strip())
+        for paragraph in filter(str.strip, text.split("\n\n")):
+            self._add("text", text=paragraph)
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[object]], caption: str = "") -> None:
-        """A table. Columns of numbers stand right; integers get thousands separators, fractions four digits."""
+        """A table; none without rows. Columns of numbers stand right; integers get thousands separators."""
         for row in rows:
             if len(row) != len(header):
                 raise ArgumentError(f"a row of {len(row)} cells below {len(header)} headings")
         cells = [[_cell(value) for value in row] for row in rows]
-        numeric = [all(_NUMBER.fullmatch(row[i]) for row in cells) and bool(cells) for i in range(len(header))]
-        marks = [' class="n"' if n else "" for n in numeric]
-        head = "".join(f'<th scope="col"{m}>{_escape(name)}</th>' for name, m in zip(header, marks, strict=True))
-        body = "".join(
-            "<tr>" + "".join(f"<td{m}>{_escape(c)}</td>" for c, m in zip(row, marks, strict=True)) + "</tr>\n"
-            for row in cells
-        )
-        title = f"<caption>{_escape(caption)}</caption>" if caption else ""
-        # The box can be scrolled with the keyboard where the table is wider than the screen.
-        self._parts.append(
-            f'<div class="table" tabindex="0"><table>{title}<thead><tr>{head}</tr></thead>\n'
-            f"<tbody>\n{body}</tbody></table></div>\n"
-        )
+        numeric = [all(_NUMBER.fullmatch(row[i]) for row in cells) for i in range(len(header))]
+        if rows:
+            self._add("table", header=header, rows=cells, numeric=numeric, caption=caption)
+
+    def facts(self, pairs: Iterable[tuple[str, object]]) -> None:
+        """Names and what they are, as a list of terms."""
+        self._add("facts", pairs=[(name, _cell(value)) for name, value in pairs])
 
     def links(self, items: Sequence[tuple[str, str]]) -> None:
         """A list of links to other files, (text, path), each path relative to this page's folder."""
-        rows = "".join(f'<li><a href="{_escape(quote(path))}">{_escape(text)}</a></li>\n' for text, path in items)
-        self._parts.append(f"<ul>\n{rows}</ul>\n")
+        self._add("links", links=[(text, quote(path)) for text, path in items])
 
-    def figure(self, png_bytes: bytes, alt: str, caption: str = "") -> None:
+    def image(self, png_bytes: bytes, alt: str, caption: str = "") -> None:
         """One image as wide as the page allows. alt: what it shows, for those who can't see it."""
-        below = f"<figcaption>{_escape(caption)}</figcaption>" if caption else ""
-        self._parts.append(f"<figure>{_image(png_bytes, alt)}{below}</figure>\n")
+        self._add("image", image=_image(png_bytes, alt), caption=caption)
+
+    def chart(self, charts: Chart | Sequence[Chart], name: str = "", caption: str = "") -> None:
+        """Charts side by side. name: that of their file in `write_figures`; none without."""
+        panels = list(charts) if isinstance(charts, Sequence) else [charts]
+        if name:
+            self._figures[name] = panels
+        self._add("charts", charts=[_chart(panel) for panel in panels], caption=caption)
+
+    def keep(self, figure: Figure, name: str) -> None:
+        """A figure of matplotlib that only `write_figures` writes."""
+        self._figures[name] = figure
 
     def gallery(
         self,
@@ -115,52 +142,235 @@ class Page:
         alts: Sequence[str] = (),
         tile: int = 96,
         choices: Sequence[Choice] = (),
+        columns: int = 0,
     ) -> None:
         """Images of any sizes in rows, each `tile` pixels wide with its caption; large ones are made smaller.
 
         captions, alts: none, or one for each image. An alternative text (without any: the caption) also shows where
-        the mouse rests. choices: none, or a tick for each image, which `decisions` saves.
+        the mouse rests. choices: none, or a tick for each image, which `decisions` saves. columns: images in a row; 0:
+        as many as fit.
         """
-        same_length(images, captions)
-        same_length(images, alts)
-        names = alts or captions or [f"image {i + 1}" for i in range(len(images))]
-        parts = [f'<div class="gallery" style="--tile:{tile}px">']
-        for i, (image, name) in enumerate(zip(images, names, strict=True)):
-            below = f"<figcaption>{_escape(captions[i])}</figcaption>" if captions else ""
-            tick = choices[i].html() if choices else ""
-            parts.append(f"<figure>{_image(png(shrink(image, 2 * tile)), name)}{tick}{below}</figure>")
-        self._parts.append("\n".join((*parts, "</div>\n")))
+        shown = _shown(images, captions, alts, tile)
+        self._add(
+            "gallery", images=list(zip(shown, _ticks(choices, len(shown)), strict=True)), tile=tile, columns=columns
+        )
+
+    def groups(
+        self,
+        groups: Sequence[Sequence[Image]],
+        captions: Sequence[str],
+        alts: Sequence[Sequence[str]],
+        *,
+        choices: Sequence[Choice] = (),
+    ) -> None:
+        """Images that belong together, as a copy and its original: each group in a frame above its caption.
+
+        alts: a text for each image. choices: none, or a tick for each group, which `decisions` saves.
+        """
+        shown = [_shown(images, (), names, 96) for images, names in zip(groups, alts, strict=True)]
+        self._add("groups", groups=list(zip(shown, captions, _ticks(choices, len(shown)), strict=True)))
+
+    def behind(
+        self,
+        anchor: str,
+        title: str,
+        images: Sequence[Image],
+        captions: Sequence[str],
+        alts: Sequence[str],
+        back: str,
+    ) -> None:
+        """Images that only show when a link to their anchor is followed, as from a cell of a matrix.
+
+        back: the anchor of where the link is.
+        """
+        self._add("behind", anchor=anchor, title=title, images=_shown(images, captions, alts, 96), back=back)
+
+    def anchor(self) -> str:
+        """The anchor of the section that is being written."""
+        return self._sections[-1].anchor
 
     def decisions(self, text: str, file: str) -> None:
         """A button that saves what is ticked in galleries as the CSV `file`, a row for each tick."""
-        self._script = _SAVE
-        self._parts.append(
-            f'<p><button id="save" data-file="{_escape(file)}">{_escape(text)}</button> <output></output></p>\n'
+        self._decides = True
+        self._add("decisions", text=text, file=file)
+
+    def html(self) -> str:
+        """The whole page."""
+        from markupsafe import Markup
+
+        sections = [section for section in self._sections if section.blocks]
+        plotted = any(
+            chart["kind"] == "lines" for s in sections for _, data in s.blocks for chart in data.get("charts", ())
         )
+        script = _script(["uplot.js", "charts.js"] * plotted + ["decisions.js"] * self._decides)
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        style = "".join(_design(name) for name in ("tokens.css", *["uplot.css"] * plotted, "report.css"))
+        return _templates().get_template("page.html").render(
+            title=self._title,
+            kind=self._kind,
+            verdict=self._verdict,
+            tiles=self._tiles,
+            sections=sections,
+            style=Markup(style),
+            script=Markup(script),
+            policy=Markup(f"; script-src 'sha256-{digest}'" if script else ""),
+        )  # fmt: skip
 
     def write(self, path: Path) -> None:
         """Writes the page, whole or not at all. Raises OutputError."""
-        links = "".join(f'<li><a href="#{anchor}">{_escape(title)}</a></li>' for anchor, title in self._sections)
-        contents = f'<nav aria-label="Contents"><ul>{links}</ul></nav>\n' if len(self._sections) > 1 else ""
-        intro = "".join(f'<p class="intro">{_escape(p)}</p>\n' for p in self._intro.split("\n\n") if p.strip())
         with atomic_text(path) as file:
-            digest = base64.b64encode(hashlib.sha256(self._script.encode()).digest()).decode()
-            policy = f"; script-src 'sha256-{digest}'" if self._script else ""
-            file.write(_HEAD.format(title=_escape(self._title), style=_STYLE, policy=policy))
-            file.write(f"<header><h1>{_escape(self._title)}</h1>\n{intro}</header>\n{contents}<main>\n")
-            file.writelines(self._parts)
-            file.write(f"</main>\n{f'<script>{self._script}</script>' if self._script else ''}</body>\n</html>\n")
+            file.write(self.html())
+
+    def write_figures(self, folder: Path, *, replaced: Iterable[str] = ()) -> None:
+        """Writes every chart that has a name as PNG, SVG and PDF.
+
+        replaced: patterns of names; older figures of these names are removed. Raises MissingExtraError without
+        matplotlib, OutputError.
+        """
+        kinds = {"png": drawing.figure_png, "svg": drawing.figure_svg, "pdf": drawing.figure_pdf}
+        make_folder(folder)
+        for old in (path for name in replaced for kind in kinds for path in folder.glob(f"{name}.{kind}")):
+            try:
+                old.unlink(missing_ok=True)
+            except OSError as error:
+                raise cannot_write(old, error) from error
+        for name, charts in self._figures.items():
+            figure = drawing.draw(charts) if isinstance(charts, Sequence) else charts
+            for kind, written in kinds.items():
+                write_bytes(folder / f"{name}.{kind}", written(figure))
+
+    def _add(self, kind: str, **data: Any) -> None:
+        self._sections[-1].blocks.append((kind, data))
 
 
-def _escape(text: object) -> str:
-    return html.escape(plain(text))
+@cache
+def _templates() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    def harmless(value: object) -> object:
+        return value if isinstance(value, Markup) else "" if value is None else plain(value)
+
+    return Environment(
+        loader=FileSystemLoader(_HERE / "templates"),
+        autoescape=True,
+        finalize=harmless,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
-def _image(png_bytes: bytes, alt: str) -> str:
+@cache
+def _design(name: str) -> str:
+    return (_HERE / "design" / name).read_text("utf-8")
+
+
+def _script(names: Sequence[str]) -> str:
+    """Modules of `design` as one: they know each other by the names that they import."""
+    lines = "".join(_design(name) for name in names).splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith(("import ", "export default ")))
+
+
+def _shown(images: Sequence[Image], captions: Sequence[str], alts: Sequence[str], tile: int) -> list[dict[str, Any]]:
+    same_length(images, captions)
+    same_length(images, alts)
+    names = alts or captions or [f"image {i + 1}" for i in range(len(images))]
+    below = captions or [""] * len(images)
+    return [
+        {"image": _image(png(shrink(image, 2 * tile)), name), "caption": caption}
+        for image, name, caption in zip(images, names, below, strict=True)
+    ]
+
+
+def _ticks(choices: Sequence[Choice], count: int) -> list[dict[str, Any] | None]:
+    found = [{"cells": json.dumps(dict(c.cells)), "options": c.options, "chosen": c.chosen} for c in choices]
+    return [*found] if choices else [None] * count
+
+
+def _image(png_bytes: bytes, alt: str) -> dict[str, Any]:
     height, width = int.from_bytes(png_bytes[20:24], "big"), int.from_bytes(png_bytes[16:20], "big")
-    data = base64.b64encode(png_bytes).decode()
-    name = _escape(alt)
-    return f'<img src="data:image/png;base64,{data}" width="{width}" height="{height}" alt="{name}" title="{name}">'
+    return {"data": base64.b64encode(png_bytes).decode(), "width": width, "height": height, "alt": alt}
+
+
+def _chart(chart: Chart) -> dict[str, Any]:
+    if isinstance(chart, Bars):
+        return {
+            "kind": "bars",
+            "chart": chart,
+            "cells": [[_track(chart, row, c) for c in chart.columns] for row in range(len(chart.rows))],
+        }
+    if isinstance(chart, Matrix):
+        shades = [[_shade((float(v) - chart.low) / (chart.top - chart.low)) for v in row] for row in chart.values]
+        return {"kind": "matrix", "chart": chart, "shades": shades}
+    named = {s.name: s for s in reversed(chart.series)}  # the first of a name
+    legend = [named[name] for name in dict.fromkeys(s.name for s in chart.series)] if chart.legend else []
+    return {"kind": "lines", "chart": chart, "legend": legend, "data": json.dumps(_plotted(chart))}
+
+
+def _shade(share: float) -> tuple[float, bool]:
+    """How much of the accent a cell has in percent, and whether its text is white.
+
+    Shades on which neither black nor white can be read are left out.
+    """
+    share = min(1.0, max(0.0, share))
+    return (round(86 + 35 * (share - 0.6), 1), True) if share > 0.6 else (round(90 * share, 1), False)
+
+
+def _track(chart: Bars, row: int, column: Any) -> dict[str, Any]:
+    """What a cell of bars shows: its text, and places in percent of its track."""
+    low, high = column.range
+
+    def place(value: float | None) -> float | None:
+        found = number(value)
+        return None if found is None else round(100 * min(1.0, max(0.0, (found - low) / (high - low))), 2)
+
+    ends = [place(side[row]) if side else None for side in (column.low, column.high)]
+    shape = ""
+    if column.shapes:
+        heights = column.shapes[row]
+        step = 100 / max(1, len(heights) - 1)
+        shape = " ".join(f"{i * step:.1f},{100 * (1 - h):.0f}" for i, h in enumerate(heights))
+    return {
+        "text": column.texts[row],
+        "at": place(column.values[row]),
+        "low": ends[0],
+        "high": ends[1],
+        "bar": column.bar,
+        "shape": shape,
+        "color": chart.color(row, column),
+    }
+
+
+def _plotted(chart: Lines) -> dict[str, Any]:
+    """What the script draws."""
+
+    def rounded(values: Iterable[float | None]) -> list[float | None]:
+        return [None if (n := number(v)) is None else float(f"{n:.5g}") for v in values]
+
+    return {
+        "x": rounded(chart.places),
+        "names": [plain(name) for name in chart.categories],
+        "xLabel": plain(chart.x_label),
+        "yLabel": plain(chart.y_label),
+        "xLog": chart.x_log,
+        "whole": chart.whole,
+        "xRange": chart.x_range,
+        "yRange": chart.y_range,
+        "marks": [{"name": plain(m.name), "x": m.x, "y": m.y} for m in chart.marks],
+        "series": [
+            {
+                "name": plain(s.name),
+                "color": s.color,
+                "style": s.style,
+                "marked": s.marked,
+                "values": rounded(s.values),
+                "low": rounded(s.low),
+                "high": rounded(s.high),
+            }
+            for s in chart.series
+        ],
+    }
 
 
 def _cell(value: Any) -> str:
@@ -176,82 +386,3 @@ def _cell(value: Any) -> str:
             return "–"
         return f"{number:,.0f}" if abs(number) >= 1000 else f"{number:.4g}"
     return str(value)
-
-
-_HEAD = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:;
-style-src 'unsafe-inline'{policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-"""
-
-# Saves a row for each tick; choosing a value ticks its box.
-_SAVE = """
-const boxes = [...document.querySelectorAll(".pick input")];
-const done = () => boxes.filter(box => box.checked);
-const show = () => document.querySelector("output").textContent = done().length + " ticked";
-boxes.forEach(box => box.onchange = show);
-boxes.forEach(box => box.nextElementSibling.onchange = () => { box.checked = true; show(); });
-document.getElementById("save").onclick = event => {
-  const rows = done().map(box => ({ ...JSON.parse(box.dataset.cells), new_label: box.nextElementSibling.value }));
-  const columns = ["row", "source", "split", "label", "new_label", "reason"];
-  const line = cells => cells.map(cell => '"' + String(cell).replaceAll('"', '""') + '"').join(",") + "\\n";
-  const lines = [columns, ...rows.map(row => columns.map(name => row[name]))].map(line);
-  const href = URL.createObjectURL(new Blob(lines, { type: "text/csv" }));
-  Object.assign(document.createElement("a"), { href, download: event.target.dataset.file }).click();
-};
-"""
-
-_STYLE = """
-:root { --paper: #fff; --ink: #1d2129; --soft: #5b6470; --line: #d9dde3; --tint: #f5f6f8; --link: #0b57b0 }
-@media (prefers-color-scheme: dark) {
-  :root { --paper: #15181d; --ink: #e4e7ec; --soft: #9aa4b2; --line: #343b45; --tint: #1d2229; --link: #7db4ff }
-}
-* { box-sizing: border-box }
-body { margin: 0 auto; max-width: 72rem; padding: 1rem; background: var(--paper); color: var(--ink);
-  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; overflow-wrap: anywhere }
-h1 { font-size: 1.7rem; line-height: 1.2; margin: .5rem 0 }
-h2 { font-size: 1.25rem; margin: 2.5rem 0 .5rem; padding-top: .75rem; border-top: 1px solid var(--line) }
-h3 { font-size: 1rem; margin: 1.5rem 0 .5rem }
-h2 a { color: inherit; text-decoration: none }
-p { margin: .5rem 0; max-width: 46rem }
-.intro, figcaption, caption { color: var(--soft) }
-a { color: var(--link) }
-nav ul { display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; list-style: none; margin: 1rem 0 0; padding: 0 }
-.table { overflow-x: auto; margin: 1rem 0 }
-table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; overflow-wrap: normal }
-caption { text-align: left; padding: .25rem 0 }
-th, td { padding: .3rem .75rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top }
-th { background: var(--tint); white-space: nowrap }
-td { max-width: 32rem; overflow-wrap: break-word }
-.n { text-align: right; white-space: nowrap }
-figure { margin: 1rem 0 }
-figure img { max-width: 100%; height: auto; display: block; background: #fff; border-radius: 4px }
-figcaption { font-size: .85rem; line-height: 1.35; margin-top: .25rem }
-.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(var(--tile), 1fr)); gap: .75rem .5rem;
-  margin: 1rem 0 }
-.gallery figure { margin: 0 }
-.gallery img { width: 100%; aspect-ratio: 1; object-fit: contain; background: none }
-.gallery figcaption { font-size: .75rem }
-.pick { display: flex; gap: .25rem } .pick select { min-width: 0; flex: 1; font-size: .75rem }
-@media (max-width: 40rem) {
-  main > figure { overflow-x: auto }
-  main > figure img { max-width: max(100%, 40rem) }
-}
-@media screen and (prefers-color-scheme: dark) { main > figure img { filter: brightness(.85) } }
-@media print {
-  :root { --paper: #fff; --ink: #000; --soft: #444; --line: #bbb; --tint: #fff; --link: #000 }
-  body { max-width: none; padding: 0; font-size: 11pt }
-  nav { display: none }
-  figure, tr { break-inside: avoid }
-  h2, h3 { break-after: avoid }
-  .table { overflow: visible }
-}
-"""

@@ -73,7 +73,7 @@ def screen_data(
     )
     reports = [
         StageReport(title, place.name)
-        for title, place in (("rejected samples", result.sheet), ("list of them", result.listing))
+        for title, place in (("rejected samples", result.page), ("list of them", result.listing))
         if place
     ]
     return _data_outcome(result.dataset, name, reports, problems=len(result.unreadable))
@@ -87,7 +87,7 @@ def dedupe_data(folder: Path, context: Context, *, source: Path, settings: confi
         source, folder / name, near=settings.near, keep=settings.keep, conflicts=settings.conflicts, resume=True,
         progress=context.progress,
     )  # fmt: skip
-    groups = [("groups of copies", result.sheet), ("list of them", result.table)]
+    groups = [("groups of copies", result.page), ("list of them", result.table)]
     reports = [StageReport(title, place.name) for title, place in groups if place]
     return Outcome(
         _arrays(name),

@@ -44,9 +44,8 @@ from mien.training.learning_data import Split, face_sizes, read_splits
 from mien.training.loop import BEST, CHECKPOINT, LAST, TRAIN_SEEN, fit, network_on, predict_logits
 from mien.training.networks import ExpressionNetwork, count_parameters
 from mien.training.own_parts import NO_OWN, OwnParts
-from mien.training.plots import plot_curves
 from mien.training.recipe import Recipe, load_recipe, same_training
-from mien.training.run_page import write_run_page
+from mien.training.run_page import write_curves, write_run_page
 from mien.training.small_sets import fit_lines, fit_to_faces, fit_to_size
 from mien.training.targets import HeadTargets, head_targets, training_mixes
 from mien.training.trackers import TrackedRun, check_trackers, tracked
@@ -220,7 +219,7 @@ def _taught(lesson: _Lesson, out: Path, workers: WorkerGroup, watcher: Watcher, 
 def _finished(lesson: _Lesson, out: Path, history: list[dict[str, float]], faces: Faces, validation: Faces) -> Run:
     """Draws the curves, calibrates and exports each head, and writes the page."""
     recipe = lesson.recipe
-    plot_curves(history, out / "curves.png", title=recipe.name)
+    write_curves(history, out / "curves.png", title=recipe.name)
     about = f"{lesson.name}: {len(lesson.train)} faces to train on, {len(lesson.validation)} to validate"
     mixes = training_mixes(lesson.train, recipe.targets, source=lesson.name)
     models = _export_heads(lesson, out, about, faces, validation, mixes)
