@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,8 +20,10 @@ from playwright.sync_api import Page, expect
 
 from conftest import NANO
 from made_server import ask, serving, until
+from mien.media.timeline_summary import clock
 from page_browser import downloaded, pixels
 from page_stub import Stub
+from places import SHARED
 
 OpenPage = Callable[..., Page]
 
@@ -138,6 +142,26 @@ def test_a_video_from_upload_to_removal_on_the_real_server(port: int, open_page:
     expect(page.locator("#video-state")).to_contain_text("removed from the server")
     page.set_input_files("#video-file", {"name": "no.mp4", "mimeType": "video/mp4", "buffer": b"no video"})
     expect(page.locator("#video-state")).to_contain_text("This is not a video")
+
+
+def test_its_figures_are_those_of_the_command_line(port: int, open_page: OpenPage, tmp_path: Path) -> None:
+    clip = SHARED / "media" / "short-one-face.mp4"
+    if not clip.is_file() or not ask(port, "GET", "/v1/models").json["videos"]:
+        pytest.skip("the clip or PyAV is absent")
+    command = [sys.executable, "-m", "mien", "watch", str(clip), "-m", str(NANO), "--format", "json"]
+    done = subprocess.run(command, capture_output=True, check=True, timeout=300)
+    wanted = json.loads(done.stdout)["tracks"]
+    page = open_page(port, "video")
+    page.set_input_files("#video-file", clip)
+    expect(page.locator("#video .timeline")).to_have_count(len(wanted), timeout=120_000)
+    for note, track in zip(page.locator("#video .details").all_inner_texts(), wanted, strict=True):
+        shares = ", ".join(f"{one['expression']} {round(100 * one['share'])} %" for one in track["expressions"])
+        assert note.startswith(f"In view {clock(track['seconds'], tenths=True)}: {shares}. ")
+    frames = json.loads(downloaded(page, "#video-json"))["frames"]
+    (face,) = frames[0]["faces"]
+    page.locator("#video .timeline").press("Home")
+    share = round(100 * face["smoothed"][face["smoothed_expression"]])
+    expect(page.locator("#video .face .head")).to_contain_text(f"{face['smoothed_expression']}{share} %")
 
 
 def test_a_server_without_videos_says_so(open_page: OpenPage) -> None:

@@ -142,7 +142,7 @@ async function showPreview(latest, signal) {
 /** Plays the original. Returns false where it is not available. */
 async function playOriginal(signal) {
   const current = job;
-  const original = job.file ?? (await getVideoFile(job.id, "original", signal).catch(() => null));
+  const original = job.file ?? (await getVideoFile(job.id, "upload", signal).catch(() => null));
   if (!original || job !== current) return false;
   play(original);
   return true;
