@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,7 +14,7 @@ from mien.data.dataset import SPLITS, Dataset, Problem, Selection, collect
 from mien.data.duplicates import DuplicateGroups, find_duplicates
 from mien.data.readers import as_source, keep_apart
 from mien.errors import OutputError
-from mien.files import atomic_text, make_folder, write_bytes
+from mien.files import csv_text, make_folder, write_bytes, write_text
 from mien.pages import contact_sheet, png, shrink
 from mien.reporting import Progress
 
@@ -132,13 +131,12 @@ def _majorities(dataset: Dataset, groups: DuplicateGroups) -> NDArray[np.int64]:
 
 def write_table(dataset: Dataset, groups: DuplicateGroups, staying: NDArray[np.bool_], path: Path) -> None:
     """A CSV of all samples that have a copy, group by group. kind: exact where another one has the same pixels."""
-    with atomic_text(path) as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(("group", "kind", "source", "split", "label", "kept", "distance"))
-        for row in _by_group(groups).tolist():
-            kind, kept = "exact" if groups.exact[row] else "near", "yes" if staying[row] else "no"
-            where = (dataset.sources[row], dataset.splits[row], dataset.label_name(row))
-            table.writerow((groups.group[row], kind, *where, kept, groups.distance[row]))
+    rows: list[tuple[object, ...]] = [("group", "kind", "source", "split", "label", "kept", "distance")]
+    for row in _by_group(groups).tolist():
+        kind, kept = "exact" if groups.exact[row] else "near", "yes" if staying[row] else "no"
+        where = (dataset.sources[row], dataset.splits[row], dataset.label_name(row))
+        rows.append((groups.group[row], kind, *where, kept, groups.distance[row]))
+    write_text(path, csv_text(rows))
 
 
 def write_sheet(dataset: Dataset, groups: DuplicateGroups, staying: NDArray[np.bool_], path: Path) -> None:
@@ -161,6 +159,5 @@ def write_sheet(dataset: Dataset, groups: DuplicateGroups, staying: NDArray[np.b
 
 
 def _by_group(groups: DuplicateGroups) -> NDArray[np.int64]:
-    """The samples that have a copy, group by group."""
     members = np.flatnonzero(groups.group >= 0)
     return members[np.argsort(groups.group[members], kind="stable")]

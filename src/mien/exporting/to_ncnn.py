@@ -41,13 +41,9 @@ def write_ncnn(model: ModelFile, folder: Path) -> None:
         onnx.save(one_face_by_planes(model), str(Path(work, "model.onnx")))
         try:
             done = subprocess.run(
-                [_pnnx(), "model.onnx", "fp16=0"],
-                cwd=work,
-                capture_output=True,
-                text=True,
-                timeout=_TIMEOUT_S,
+                [_pnnx(), "model.onnx", "fp16=0"], cwd=work, capture_output=True, text=True, timeout=_TIMEOUT_S,
                 check=False,
-            )
+            )  # fmt: skip
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ExportError(f"{model.path}: pnnx did not work ({error}); install it anew") from error
         if done.returncode or not all(Path(work, name).is_file() for name in (PARAM, BIN)):

@@ -90,22 +90,13 @@ def dedupe_data(folder: Path, context: Context, *, source: Path, settings: confi
     groups = [("groups of copies", result.sheet), ("list of them", result.table)]
     reports = [StageReport(title, place.name) for title, place in groups if place]
     return Outcome(
-        _arrays(name),
-        tuple(reports),
-        samples_in=len(result.before),
-        samples_out=len(result.rows),
-        problems=len(result.problems),
-        note=f"{result.groups.groups:,} groups of copies",
-    )
+        _arrays(name), tuple(reports), samples_in=len(result.before), samples_out=len(result.rows),
+        problems=len(result.problems), note=f"{result.groups.groups:,} groups of copies",
+    )  # fmt: skip
 
 
 def audit_data(
-    folder: Path,
-    context: Context,
-    *,
-    source: Path,
-    settings: config.AuditTable,
-    detector: DetectorChoice | None,
+    folder: Path, context: Context, *, source: Path, settings: config.AuditTable, detector: DetectorChoice | None
 ) -> Outcome:
     """Flags samples that may be wrong; removes none."""
     from mien.data.audit import audit

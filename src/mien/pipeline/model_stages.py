@@ -37,7 +37,7 @@ def train_model(
     """
     from mien.model_file import ModelFile
     from mien.training.callbacks import Watcher
-    from mien.training.small_sets import given_keys
+    from mien.training.recipe import given_keys
     from mien.training.train import train
 
     for line in notes:

@@ -35,11 +35,9 @@ class FrameOutput(Protocol):
 
     def write(self, result: FrameResult) -> None:
         """Takes one result."""
-        ...
 
     def close(self) -> None:
         """Completes what was written."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +233,6 @@ class _Drawing:
 
     @property
     def left_out(self) -> int:
-        """Frames of a live source that were not drawn."""
         return self._waiting.dropped
 
     def write(self, result: FrameResult) -> None:

@@ -13,8 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mien.data.samples import Samples
-from mien.training.learning_data import MappedFaces, Split
+from mien.data.samples import MappedFaces, Split
 from mien.training.targets import HeadTargets
 
 _AHEAD = 4  # batches that are read ahead
@@ -50,7 +49,7 @@ class Faces:
     classes: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
 
     @classmethod
-    def on(cls, device: torch.device, samples: Samples | Split, targets: tuple[HeadTargets, ...]) -> Faces:
+    def on(cls, device: torch.device, samples: Split, targets: tuple[HeadTargets, ...]) -> Faces:
         """Moves a split to `device`; images on disk stay there."""
         images: Tensor | StreamedImages
         if isinstance(samples.images, MappedFaces):

@@ -28,9 +28,9 @@ from mien.evaluation.tables import plain_table, write_tables
 from mien.files import make_folder, write_text
 from mien.reporting import log_warning
 from mien.training.installed import require_training
-from mien.training.recipe import Recipe, load_recipe
+from mien.training.recipe import Recipe, given_keys, load_recipe
 from mien.training.records import CONFUSIONS, TRAIN_PREFIX
-from mien.training.small_sets import given_keys, once
+from mien.training.small_sets import once
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -143,6 +143,7 @@ def cross_validate(
     """
     require_training("cross-validation")
     from mien.training.devices import pick_device
+    from mien.training.ladder import run_unless_finished
 
     if folds == 1 or folds < 0 or seeds < 1:
         raise RecipeError(f"folds {folds}, seeds {seeds}: expected 2 folds or more (0 for none), and 1 seed or more")
@@ -159,11 +160,14 @@ def cross_validate(
     options = {"given": given, "trackers": log, "device": chosen, "warn": warn}
     runs: list[RepeatedRun] = []
     for number in range(folds) if folds else (None,):
-        divided = dataset if number is None else _held_out(dataset, fold, number)
+        divided = dataset
+        if number is not None:
+            splits = np.where(fold == number, "validation", np.where(fold >= 0, "train", "test"))
+            divided = dataset.with_columns(split=text_column(splits.tolist()))
         for seed in range(recipe.seed, recipe.seed + seeds):
             name = f"seed-{seed}" if number is None else f"fold-{number}-seed-{seed}"
             own = replace(recipe, seed=seed)
-            _run(own, divided, out / name, options, progress)
+            run_unless_finished(own, divided, out / name, progress, **options)
             runs += _figures(out / name, number, seed)
     found = CrossValidation(tuple(runs), out)
     exact = _exact(found)
@@ -172,22 +176,6 @@ def cross_validate(
     rows = [dict(zip(exact[0], row, strict=True)) for row in exact[1]]
     write_text(out / PAGE_JSON, json.dumps({"summary": summary, "runs": rows}, indent=2) + "\n")
     return found
-
-
-def _run(
-    recipe: Recipe,
-    data: Dataset,
-    folder: Path,
-    options: dict[str, Any],
-    progress: Callable[[Recipe, str, bool], Watcher] | None,
-) -> None:
-    from mien.training.ladder import is_finished
-    from mien.training.run import train_run
-
-    done = is_finished(recipe, folder)
-    watcher = None if progress is None else progress(recipe, folder.name, done)
-    if not done:
-        train_run(recipe, data, folder, resume=True, watcher=watcher, **options)
 
 
 def _folds(dataset: Dataset, folds: int, group_by: Sequence[str]) -> NDArray[np.int64]:
@@ -205,12 +193,6 @@ def _folds(dataset: Dataset, folds: int, group_by: Sequence[str]) -> NDArray[np.
     return np.where(dataset.labels < 0, -1, fold)
 
 
-def _held_out(dataset: Dataset, fold: NDArray[np.int64], number: int) -> Dataset:
-    """The data with this fold as validation, and the others as train."""
-    splits = np.where(fold == number, "validation", np.where(fold >= 0, "train", "test"))
-    return dataset.with_columns(split=text_column(splits.tolist()))
-
-
 def _begin(out: Path, dataset: Dataset, fold: NDArray[np.int64]) -> None:
     """Claims the folder for these folds of these data."""
     job = {"data": dataset.fingerprint, "folds": hashlib.sha256(fold.tobytes()).hexdigest()}
@@ -221,7 +203,6 @@ def _begin(out: Path, dataset: Dataset, fold: NDArray[np.int64]) -> None:
 
 
 def _figures(folder: Path, fold: int | None, seed: int) -> list[RepeatedRun]:
-    """The last epoch's figures of each head."""
     last = read_history(folder)[-1]
     found = []
     for one in json.loads((folder / CONFUSIONS).read_text("utf-8")):

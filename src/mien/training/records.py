@@ -53,12 +53,7 @@ def heads_in(row: Mapping[str, float]) -> list[str]:
 
 
 def write_records(
-    out: Path,
-    history: Sequence[dict[str, float]],
-    confusions: Sequence[Confusion],
-    timing: Timing,
-    *,
-    seconds: float,
+    out: Path, history: Sequence[dict[str, float]], confusions: Sequence[Confusion], timing: Timing, *, seconds: float
 ) -> None:
     """Rewrites history and confusions, and appends the last epoch's times. Raises OutputError.
 

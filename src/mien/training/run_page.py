@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mien.config import flat_items, toml_value
+from mien.data.samples import Images
 from mien.errors import DataError
 from mien.evaluation import page as sections
 from mien.evaluation.figures import FigurePage
@@ -18,7 +19,6 @@ from mien.evaluation.result import Evaluation
 from mien.evaluation.validation import VALIDATION_FILE, HeadAnswers, read_answers
 from mien.labels import color_rgb
 from mien.pages import contact_sheet, figure_png, figure_text, new_figure, png
-from mien.training.learning_data import Images
 from mien.training.recipe import Recipe
 from mien.training.records import CONFUSIONS
 

@@ -14,8 +14,8 @@ from mien.reporting import log_warning
 from mien.training.class_checks import check_classes
 from mien.training.installed import require_training
 from mien.training.learning_data import face_sizes, read_splits
-from mien.training.recipe import Recipe, load_recipe
-from mien.training.small_sets import fit_lines, fit_to_faces, fit_to_size, given_keys
+from mien.training.recipe import Recipe, given_keys, load_recipe
+from mien.training.small_sets import fit_lines, fit_to_faces, fit_to_size
 from mien.training.targets import head_targets
 
 if TYPE_CHECKING:

@@ -179,8 +179,8 @@ def read_pixel_table(scan: Scan, name: str, *, beside: bool = False) -> Found:
     texts: list[bytes] = []
     for number, line in data_lines(tree, name, columns.skipped):
         fields = fields_of(line, columns)
-        if not fields.reason:
-            _check_cells(fields, f"{where}:{number}")
+        if not fields.reason and ("\ufffd" in fields.label or "\ufffd" in fields.usage):
+            raise DataError(f"{where}:{number}: not UTF-8 text; save the file as UTF-8")
         usages.append(fields.usage)
         written.append(fields.label)
         if len(texts) < _LOOKED_AT and not fields.reason:
@@ -298,12 +298,6 @@ def _quoted(line: bytes, delimiter: bytes) -> list[bytes]:
     except csv.Error:
         return line.rstrip(b"\r\n").split(delimiter)
     return [cell.strip().encode("utf-8", "surrogateescape") for cell in cells]
-
-
-def _check_cells(fields: Fields, where: str) -> None:
-    """Raises DataError where a label or a split is not UTF-8."""
-    if "\ufffd" in fields.label or "\ufffd" in fields.usage:
-        raise DataError(f"{where}: not UTF-8 text; save the file as UTF-8")
 
 
 def _check_text(line: bytes, where: str) -> None:
