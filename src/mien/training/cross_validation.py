@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.config import flat_items, toml_value
 from mien.data.dataset import Dataset, text_column
 from mien.data.readers import load_dataset
 from mien.data.settings import SplitSettings
@@ -28,7 +27,7 @@ from mien.evaluation.tables import plain_table, write_tables
 from mien.files import make_folder, write_text
 from mien.reporting import log_warning
 from mien.training.installed import require_training
-from mien.training.recipe import Recipe, given_keys, load_recipe
+from mien.training.recipe import Recipe, recipe_with
 from mien.training.records import CONFUSIONS, TRAIN_PREFIX
 from mien.training.small_sets import once
 
@@ -147,16 +146,12 @@ def cross_validate(
 
     if folds == 1 or folds < 0 or seeds < 1:
         raise RecipeError(f"folds {folds}, seeds {seeds}: expected 2 folds or more (0 for none), and 1 seed or more")
-    changes = [f"{key}={toml_value(value)}" for key, value in flat_items(settings)]
-    if not isinstance(recipe, Recipe):
-        recipe, given = load_recipe(str(recipe), changes, warn=warn), [*given, *given_keys(changes)]
-    elif settings:
-        raise RecipeError(f"{next(iter(settings))}: settings need a recipe's name or file; use dataclasses.replace")
+    recipe, given = recipe_with(recipe, settings, given, warn)
     dataset = data if isinstance(data, Dataset) else load_dataset(Path(data))
     fold = _folds(dataset, folds, group_by)
     out, warn = Path(out), once(warn)
     _begin(out, dataset, fold)
-    chosen = pick_device(device, threads=threads) if isinstance(device, str) else device
+    chosen = pick_device(device, threads=threads)
     options = {"given": given, "trackers": log, "device": chosen, "warn": warn}
     runs: list[RepeatedRun] = []
     for number in range(folds) if folds else (None,):

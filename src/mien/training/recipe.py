@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from mien.config import from_table, to_toml, with_overrides
+from mien.config import flat_items, from_table, to_toml, toml_value, with_overrides
 from mien.crop_spec import CropSpec
 from mien.errors import RecipeError
 from mien.suggestions import did_you_mean
@@ -152,6 +152,21 @@ def load_recipe(
 def given_keys(overrides: Iterable[str]) -> frozenset[str]:
     """The keys that `key=value` pairs set."""
     return frozenset(pair.partition("=")[0].strip() for pair in overrides)
+
+
+def recipe_with(
+    recipe: str | Path | Recipe, settings: Mapping[str, Any], given: Collection[str], warn: Callable[[str], None]
+) -> tuple[Recipe, list[str]]:
+    """A recipe by its name or file with changed settings, and the keys that the user set; a `Recipe` as it is.
+
+    Raises RecipeError as `load_recipe`, and for settings of a `Recipe`.
+    """
+    changes = [f"{key}={toml_value(value)}" for key, value in flat_items(settings)]
+    if not isinstance(recipe, Recipe):
+        return load_recipe(str(recipe), changes, warn=warn), [*given, *given_keys(changes)]
+    if settings:
+        raise RecipeError(f"{next(iter(settings))}: settings need a recipe's name or file; use dataclasses.replace")
+    return recipe, list(given)
 
 
 def _fit_to_epochs(
