@@ -8,8 +8,7 @@ from pathlib import Path
 
 from mien.errors import ExportError, require_extra
 from mien.exporting.parity import Runner
-from mien.exporting.to_ncnn import open_ncnn, write_ncnn
-from mien.exporting.to_openvino import open_openvino, write_openvino
+from mien.exporting.runtimes import open_ncnn, open_openvino, write_ncnn, write_openvino
 from mien.model_file import ModelFile
 
 INT8 = "onnx-int8"

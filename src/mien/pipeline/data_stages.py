@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 from mien.data.arrays import MANIFEST, PIXELS, PROBLEMS
 from mien.data.dataset import Dataset
 from mien.pipeline import settings as config
-from mien.pipeline.context import FLAGS, INDEX, TOY, Context, clear
 from mien.pipeline.settings import common_fields
-from mien.pipeline.state import Outcome, StageReport
+from mien.pipeline.state import FLAGS, INDEX, TOY, Context, Outcome, StageReport, clear
 
 if TYPE_CHECKING:
     from mien.data.reading.reading import Choices

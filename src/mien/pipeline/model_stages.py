@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 from mien.errors import DataError, TrainingError
 from mien.files import make_folder, write_bytes, write_text
 from mien.pipeline import settings as config
-from mien.pipeline.context import MODELS, WEIGHTS, Context, clear
-from mien.pipeline.state import Outcome, StageReport
+from mien.pipeline.state import MODELS, WEIGHTS, Context, Outcome, StageReport, clear
 
 if TYPE_CHECKING:
     from mien.model_file import ModelFile

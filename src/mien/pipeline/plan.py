@@ -15,9 +15,8 @@ from mien.data.reading.reading import make_choices
 from mien.errors import RecipeError
 from mien.faces import DetectorChoice
 from mien.pipeline import data_stages, model_stages
-from mien.pipeline.context import FLAGS, MODELS, TOY, WEIGHTS, Context
 from mien.pipeline.settings import CompareTable, Settings, TrainTable
-from mien.pipeline.state import Outcome
+from mien.pipeline.state import FLAGS, MODELS, TOY, WEIGHTS, Context, Outcome
 
 if TYPE_CHECKING:
     from mien.training.recipe import Recipe

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from mien.errors import RecipeError, require_extra
-from mien.pipeline.context import INDEX, Context
 from mien.pipeline.overview import write_overview
 from mien.pipeline.plan import Stage, chosen_stages, make_plan
 from mien.pipeline.settings import read_settings
-from mien.pipeline.state import Job, StageRecord, StageResult, Store, file_checksum
+from mien.pipeline.state import INDEX, Context, Job, StageRecord, StageResult, Store, file_checksum
 from mien.reporting import Progress
 
 

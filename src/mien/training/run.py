@@ -44,8 +44,8 @@ from mien.training.learning_data import face_sizes, read_splits
 from mien.training.loop import BEST, CHECKPOINT, LAST, TRAIN_SEEN, fit, network_on, predict_logits
 from mien.training.networks import ExpressionNetwork, count_parameters
 from mien.training.own_parts import NO_OWN, OwnParts
-from mien.training.plots import plot_curves
 from mien.training.recipe import Recipe, load_recipe, same_training
+from mien.training.records import plot_curves
 from mien.training.run_page import write_run_page
 from mien.training.small_sets import fit_lines, fit_to_faces, fit_to_size
 from mien.training.targets import HeadTargets, head_targets, training_mixes

@@ -19,7 +19,7 @@ from mien.data.dataset import CHUNK, SPLITS, Chunk, Problem, Step, text_column
 from mien.data.reading.archives import UNREADABLE
 from mien.data.reading.ferplus import check_join, read_ferplus, vote_columns
 from mien.data.reading.label_reading import Labels, is_no_label, plain
-from mien.data.reading.pixel_columns import BLANKS, PixelColumns, pixel_columns
+from mien.data.reading.list_columns import BLANKS, PixelColumns, pixel_columns
 from mien.data.reading.pixels import pixels_of, scaled_pixels
 from mien.data.reading.reading import Found, Reading, Scan, split_words
 from mien.data.reading.text_tables import MAX_LINE, column_names, open_text_table
