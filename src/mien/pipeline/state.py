@@ -1,7 +1,8 @@
 """What stages are given and what they give, and the state of a pipeline.
 
-state.json has a record of each finished stage, and each stage has a folder. A stage is built in OUT/.building and moved to its place. Its record is written before the move, and the folder holds
-the key of the record. A kill at any moment therefore leaves either the old output or the new one.
+state.json has a record of each finished stage, and each stage has a folder. A stage is built in OUT/.building and moved
+to its place. Its record is written before the move, and the folder holds the key of the record. A kill at any moment
+therefore leaves either the old output or the new one.
 """
 
 from __future__ import annotations
