@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -14,9 +13,7 @@ pytest.importorskip("playwright", reason="Playwright drives the browser")
 
 from playwright.sync_api import Page, expect
 
-from made_server import serving
-from page_browser import downloaded, image_file, pixels
-from page_stub import Stub, face
+from page_browser import downloaded
 
 OpenPage = Callable[..., Page]
 

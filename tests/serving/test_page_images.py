@@ -23,8 +23,8 @@ from made_server import BOUNDARY, ask, form, serving
 from mien.media.sinks import CsvSink
 from mien.recognition.recognizer import Recognizer
 from page_browser import downloaded, image_file, pixels
-from places import ASTRONAUT
 from page_stub import Stub, face
+from places import ASTRONAUT
 
 OpenPage = Callable[..., Page]
 

@@ -14,8 +14,8 @@ pytest.importorskip("playwright", reason="Playwright drives the browser")
 from playwright.sync_api import Page, expect
 
 from made_server import serving
-from page_browser import downloaded, image_file, pixels
-from page_stub import Stub, face
+from page_browser import image_file
+from page_stub import Stub
 
 OpenPage = Callable[..., Page]
 

@@ -261,7 +261,6 @@ class Watch(ClosedAtExit):
             self._followed.end(error)
 
     def _detect(self, frame: Frame) -> _Followed:
-        """Detects or tracks the faces of a frame, and crops them."""
         image, left_top = frame.image, None
         if self._region is not None:
             image, left_top = cut_out(image, self._region)
