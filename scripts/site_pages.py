@@ -88,7 +88,7 @@ def command_lines(command: Any, name: str, above: typer.Context, level: int) -> 
             panel = getattr(parameter, "rich_help_panel", None)
             panels.setdefault(panel or "Arguments and options", []).append(record)
     for panel, records in panels.items():
-        yield table((panel, "meaning"), ((f"`{flags}`", text) for flags, text in records))
+        yield table((panel, "meaning"), ((f"`{flags}`", text.replace("[", "\\[")) for flags, text in records))
     for below in command.list_commands(context) if hasattr(command, "list_commands") else ():
         yield from command_lines(command.get_command(context, below), below, context, level + 1)
 
@@ -112,7 +112,8 @@ def key_sections(sections: Iterable[tuple[str, Any]]) -> Iterator[str]:
     """A heading, the docstring and a table of the keys for each settings class."""
     for title, kind in sections:
         yield f"\n## {title}\n"
-        yield re.sub(r"(?m)^Attributes:\n", "", inspect.cleandoc(kind.__doc__)).replace("\n    ", "\n") + "\n"
+        about = inspect.cleandoc(kind.__doc__).replace("Attributes:\n", "")
+        yield re.sub(r"(?m)^    (\w+): ", r"- `\1`: ", about) + "\n"
         yield table(("key", "type", "default", "range"), key_rows(kind))
 
 

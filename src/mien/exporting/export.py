@@ -106,7 +106,7 @@ def export(
         OutputError: The place can't be written.
         MissingExtraError: The packages of the format are not installed.
 
-    Example:
+    Examples:
         >>> import mien
         >>> mien.export("mien-small", "openvino").path  # doctest: +SKIP
         PosixPath('mien-small-openvino')

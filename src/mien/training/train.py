@@ -89,7 +89,7 @@ def train(
         TrainingError: The device is not available, or the training failed.
         MissingExtraError: The extra [train], or a tracker, is not installed.
 
-    Example:
+    Examples:
         >>> import mien
         >>> run = mien.train("toy", "faces/", out="runs/toy", optimizer={"epochs": 5})  # doctest: +SKIP
         >>> run.history[-1]["label_accuracy"], run.model  # doctest: +SKIP
@@ -167,7 +167,7 @@ def tune(
         TrainingError: No trial came to its end.
         MissingExtraError: The extra [train] or [tune] is not installed.
 
-    Example:
+    Examples:
         >>> import mien
         >>> mien.tune("scratch-cnn4", "fer2013.csv", "runs/tuned", trials=20).score  # doctest: +SKIP
         0.62
