@@ -78,9 +78,7 @@ def main() -> None:
     photo_image().save(out / "photo.webp", quality=88, method=6)
     first, *others = turning_frames()
     animation = io.BytesIO()
-    first.save(
-        animation, "WEBP", save_all=True, append_images=others, duration=FRAME_MS, loop=0, quality=60, method=6
-    )
+    first.save(animation, "WEBP", save_all=True, append_images=others, duration=FRAME_MS, loop=0, quality=60, method=6)
     (out / "turning.webp").write_bytes(animation.getvalue())
     for path in sorted(out.glob("*.webp")):
         print(path, path.stat().st_size, "bytes")

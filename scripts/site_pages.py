@@ -154,7 +154,10 @@ def http_page() -> str:
     lines = ["# HTTP API\n", f"{document['info']['description']}\n"]
     for path, methods in document["paths"].items():
         for method, route in methods.items():
-            lines += [f"## `{method.upper()} {path}`\n", f"{route.get('summary', '')}. {route.get('description', '')}\n"]
+            lines += [
+                f"## `{method.upper()} {path}`\n",
+                f"{route.get('summary', '')}. {route.get('description', '')}\n",
+            ]
             asked = route.get("parameters", [])
             if asked:
                 rows = ((f"`{each['name']}`", each["in"], each.get("description", "")) for each in asked)

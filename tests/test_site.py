@@ -1,4 +1,4 @@
-"""The documentation site: it builds without a warning, and its reference has every public name, command, key and route."""
+"""The documentation site: it builds without a warning; its reference has every name, command, key and route."""
 
 import dataclasses
 import os
@@ -85,4 +85,6 @@ def test_the_site_builds_without_a_warning(tmp_path):
 
 def loaded_from_elsewhere(page: Path):
     """Scripts, styles and images that a page would load from another server."""
-    return re.findall(r'<(?:script|link rel="stylesheet"|img)[^>]*(?:src|href)="(https?:[^"]+)"', page.read_text("utf-8"))
+    return re.findall(
+        r'<(?:script|link rel="stylesheet"|img)[^>]*(?:src|href)="(https?:[^"]+)"', page.read_text("utf-8")
+    )
