@@ -59,7 +59,7 @@ class Conversions:
         Raises:
             DataError: The arrays do not fit each other, or nothing says what the numbers mean.
 
-        Example:
+        Examples:
             >>> import numpy as np
             >>> import mien
             >>> images = np.random.default_rng(0).integers(0, 256, (20, 48, 48), np.uint8)

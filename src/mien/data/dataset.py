@@ -110,7 +110,7 @@ class Dataset(Conversions):
         name: The name in messages, the path where there is one.
         fingerprint: A text that changes with the content.
 
-    Example:
+    Examples:
         >>> import tempfile, mien
         >>> from mien.data.toy import write_toy_folders
         >>> folder = tempfile.mkdtemp() + "/toy"

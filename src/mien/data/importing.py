@@ -75,7 +75,7 @@ def import_dataset(
         OutputError: `out` is there already, or touches the source.
         MissingExtraError: An extra is not installed.
 
-    Example:
+    Examples:
         >>> import tempfile, mien
         >>> from mien.data.toy import write_toy_folders
         >>> folder = tempfile.mkdtemp()

@@ -138,7 +138,7 @@ def load_dataset(
         DataError: There is no data set, it cannot be read, or a choice does not fit it.
         MissingExtraError: The layout needs an extra that is not installed.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> import mien
         >>> from mien.data.toy import write_toy_folders

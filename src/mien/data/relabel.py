@@ -96,7 +96,7 @@ def relabel_dataset(
         DataError: A decision fits no sample, several, or another label; two decisions contradict each other.
         OutputError: `out` exists already, or touches the data.
 
-    Example:
+    Examples:
         >>> import tempfile, mien
         >>> from pathlib import Path
         >>> from mien.data.toy import write_toy_folders

@@ -106,7 +106,7 @@ def export(
         OutputError: The place can't be written.
         MissingExtraError: The packages of the format are not installed.
 
-    Example:
+    Examples:
         >>> import mien
         >>> mien.export("mien-nano", "onnx-fp16").path
         PosixPath('mien-nano-fp16.onnx')

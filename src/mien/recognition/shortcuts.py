@@ -106,7 +106,7 @@ def predict(
         DeviceError: The device is unknown.
         ArgumentError: A number or the color is out of range.
 
-    Example:
+    Examples:
         >>> import mien
         >>> result = mien.predict("src/mien/examples/astronaut.png")
         >>> len(result), result[0].expression, result[0].top(2)[1][0]
@@ -172,7 +172,7 @@ def watch(
         MissingExtraError: PyAV or matplotlib is not installed.
         ArgumentError: A number is out of range.
 
-    Example:
+    Examples:
         >>> import mien
         >>> [len(frame) for frame in mien.watch("src/mien/examples")]  # a folder of images is a video, too
         [1]

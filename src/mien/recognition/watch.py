@@ -98,7 +98,7 @@ class Watch(ClosedAtExit):
 
     The first iteration starts its threads; the end of the loop, of the `with` block, or `close` stops them.
 
-    Example:
+    Examples:
         >>> import mien
         >>> with mien.watch("src/mien/examples") as watch:
         ...     expressions = [face.smoothed_expression for frame in watch for face in frame]

@@ -38,7 +38,7 @@ class ImageResult:
         image: uint8 RGB (H, W, 3), where it was kept; else None.
         labels: The model's labels in its order.
 
-    Example:
+    Examples:
         >>> import mien
         >>> result = mien.predict("src/mien/examples/astronaut.png")
         >>> result
@@ -95,7 +95,7 @@ class ImageResult:
         Raises:
             ArgumentError: An expression is none of the model's labels, or min_confidence is out of range.
 
-        Example:
+        Examples:
             >>> import mien
             >>> result = mien.predict("src/mien/examples/astronaut.png")
             >>> len(result.filter(expression="happy", min_size=50)), len(result.filter(lambda face: face.box.x1 > 300))
@@ -178,7 +178,7 @@ class ImageResult:
             ImageError: The image was not kept and can't be read again from `source`.
             ArgumentError: Another color, or nothing of that name to draw.
 
-        Example:
+        Examples:
             >>> import mien
             >>> mien.predict("src/mien/examples/astronaut.png").plot().shape
             (512, 512, 3)
@@ -230,7 +230,7 @@ class ImageResult:
 class Results(list[ImageResult]):
     """The results of several images, in their order: a list with a few more methods.
 
-    Example:
+    Examples:
         >>> import mien
         >>> results = mien.predict(["src/mien/examples/astronaut.png", "gone.png"])
         >>> results

@@ -25,7 +25,7 @@ class TrackedFace:
             to 1.
         smoothed_expression: The most likely label by `smoothed`.
 
-    Example:
+    Examples:
         >>> import mien
         >>> (frame,) = mien.watch("src/mien/examples")
         >>> face = frame[0]
@@ -68,7 +68,7 @@ class FrameResult:
         latency_s: Seconds from its arrival to its result, for live sources; else None.
         image: uint8 RGB (H, W, 3), with `keep_images`; else None.
 
-    Example:
+    Examples:
         >>> import mien
         >>> list(mien.watch("src/mien/examples"))
         [FrameResult(0, 0.000 s, 512x512, 1 face: happy 0.99)]

@@ -134,7 +134,7 @@ def cross_validate(
         DataError: The data can't be used, or have another number of folds.
         TrainingError: `out` holds runs of other data or folds, or a training failed.
 
-    Example:
+    Examples:
         >>> import mien
         >>> found = mien.cross_validate("scratch-cnn2", "faces/", "runs/cv", folds=2, seeds=1, optimizer={"epochs": 1})
         >>> found.mean("accuracy"), found.sd("accuracy")

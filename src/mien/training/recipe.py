@@ -77,7 +77,7 @@ def recipe_names() -> tuple[str, ...]:
 def list_recipes() -> tuple[Recipe, ...]:
     """The recipes that come with mien, by name.
 
-    Example:
+    Examples:
         >>> import mien
         >>> next(recipe.network.kind for recipe in mien.list_recipes() if recipe.name == "mien-small")
         'resnet'

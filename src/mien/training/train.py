@@ -88,7 +88,7 @@ def train(
         TrainingError: The device is not available, or the training failed.
         MissingExtraError: The extra [train], or a tracker, is not installed.
 
-    Example:
+    Examples:
         >>> import mien
         >>> run = mien.train("toy", "faces/", out="runs/toy", optimizer={"epochs": 2})
         >>> run.history[-1]["label_accuracy"], run.model
@@ -162,7 +162,7 @@ def tune(
         TrainingError: No trial came to its end.
         MissingExtraError: The extra [train] or [tune] is not installed.
 
-    Example:
+    Examples:
         >>> import mien
         >>> mien.tune("toy", "fer2013.csv", "runs/tuned", trials=1).score
         0...
