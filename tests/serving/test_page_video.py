@@ -48,7 +48,7 @@ def test_a_video_becomes_a_player_over_timelines(stub: Stub, stub_port: int, ope
     sliders = page.get_by_role("slider", name=re.compile("Time, face"))
     expect(sliders).to_have_count(2)
     expect(page.locator("#video .details")).to_have_text(
-        ["In view 0:02.0: happy 100 %. 0 changes.", "In view 0:01.0: sad 100 %. 0 changes."]
+        ["In view 0:02.0: happy 100 %.", "In view 0:01.0: sad 100 %."]
     )
     assert page.url.endswith("#video=job-1")
     expect(page.locator("#video-player")).to_have_js_property("readyState", 4)
@@ -156,7 +156,7 @@ def test_its_figures_are_those_of_the_command_line(port: int, open_page: OpenPag
     expect(page.locator("#video .timeline")).to_have_count(len(wanted), timeout=120_000)
     for note, track in zip(page.locator("#video .details").all_inner_texts(), wanted, strict=True):
         shares = ", ".join(f"{one['expression']} {round(100 * one['share'])} %" for one in track["expressions"])
-        assert note.startswith(f"In view {clock(track['seconds'], tenths=True)}: {shares}. ")
+        assert note.startswith(f"In view {clock(track['seconds'], tenths=True)}: {shares}.")
     frames = json.loads(downloaded(page, "#video-json"))["frames"]
     (face,) = frames[0]["faces"]
     page.locator("#video .timeline").press("Home")

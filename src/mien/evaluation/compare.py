@@ -174,7 +174,7 @@ def compare(
         OutputError: The folder can't be written into.
         MissingExtraError: matplotlib is needed for `out`.
 
-    Example:
+    Examples:
         >>> import mien
         >>> mien.compare(["runs/a", "runs/b"]).verdict
         "Keep a: it calls ..."

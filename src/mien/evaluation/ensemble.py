@@ -100,7 +100,7 @@ def ensemble(
         OutputError: The file can't be written.
         MissingExtraError: onnx is not installed.
 
-    Example:
+    Examples:
         >>> import mien
         >>> mien.ensemble("mien-small-fer2013+mien-nano-fer2013", "ab.onnx").weights
         (0.5, 0.5)

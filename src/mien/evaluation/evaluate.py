@@ -127,7 +127,7 @@ def evaluate(
         MissingExtraError: matplotlib is needed for `explain`, pyarrow for Parquet.
         ArgumentError: `explain` without `out`, or a balance or prior that can't be used.
 
-    Example:
+    Examples:
         >>> import mien
         >>> report = mien.evaluate("mien-small", "fer2013.csv", out="report")
         >>> report.accuracy, report.interval

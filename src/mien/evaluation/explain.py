@@ -186,7 +186,7 @@ def explain(
         ModelFileError: There is no such model, or it is not a model of mien.
         OutputError: The folder can't be written into.
 
-    Example:
+    Examples:
         >>> import mien
         >>> mien.explain("mien-small", "photo.jpg", out="explained").expressions
         ('happy',)

@@ -96,7 +96,7 @@ def calibrate(
         MissingExtraError: onnx is not installed.
         ArgumentError: The balance is out of range.
 
-    Example:
+    Examples:
         >>> import mien
         >>> mien.calibrate("mien-small-fer2013", "fer2013.csv", "small-calibrated.onnx").after.ece
         0...

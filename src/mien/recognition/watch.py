@@ -98,7 +98,7 @@ class Watch(ClosedAtExit):
 
     The first iteration starts its threads; the end of the loop, of the `with` block, or `close` stops them.
 
-    Example:
+    Examples:
         >>> import mien
         >>> with mien.watch("src/mien/examples") as watch:
         ...     expressions = [face.smoothed_expression for frame in watch for face in frame]
@@ -261,7 +261,6 @@ class Watch(ClosedAtExit):
             self._followed.end(error)
 
     def _detect(self, frame: Frame) -> _Followed:
-        """Detects or tracks the faces of a frame, and crops them."""
         image, left_top = frame.image, None
         if self._region is not None:
             image, left_top = cut_out(image, self._region)

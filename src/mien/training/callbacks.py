@@ -17,7 +17,7 @@ EpochFunction = Callable[[Row], object]
 class Callback:
     """Base of your own callbacks for `mien.train`: override the methods that you need.
 
-    Example:
+    Examples:
         >>> import mien
         >>> class Printer(mien.Callback):
         ...     def on_epoch(self, row):

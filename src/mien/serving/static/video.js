@@ -132,10 +132,10 @@ async function finished(signal) {
 /** Shows the original, as far as it is processed. latest: its last frame so far. */
 async function showPreview(latest, signal) {
   if (!job.address) await playOriginal(signal);
+  $("video-stage").hidden = !job.address;
   if (!latest) return;
   frames = [toFrame(latest)];
   player.currentTime = latest.time_s;
-  $("video-stage").hidden = false;
   drawAll();
 }
 
@@ -201,7 +201,7 @@ function makeRow(track, labels) {
   const card = new FaceCard(labels, { timeline: { onPoint: (point) => hover(point?.time ?? null), onSeek: seek } });
   const shares = track.expressions.map(({ expression, share }) => `${expression} ${percent(share)}`).join(", ");
   const changes = track.transitions.reduce((sum, { count }) => sum + count, 0);
-  const note = `In view ${clock(track.seconds, true)}: ${shares}. ${changes} change${changes === 1 ? "" : "s"}.`;
+  const note = `In view ${clock(track.seconds, true)}: ${shares}.${changes ? ` ${changes} change${changes === 1 ? "" : "s"}.` : ""}`;
   const { root } = card.timeline;
   const attributes = { role: "slider", tabindex: "0", "aria-label": `Time, face ${track.track}`, "aria-valuemin": "0", "aria-valuemax": length.toFixed(1) };
   for (const [name, value] of Object.entries(attributes)) root.setAttribute(name, value);
