@@ -83,8 +83,8 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
                 problems.append(f"asked {address}")
 
         def listen(text: str) -> None:
-            # That a request was refused is what some tests are about, and the browser says it here too.
-            if "the server responded with a status" not in text:
+            # That a request was refused or lost is what some tests are about, and the browser says it here too.
+            if "the server responded with a status" not in text and "net::ERR_" not in text:
                 problems.append(text)
 
         page.on("request", lambda request: look(request.url))

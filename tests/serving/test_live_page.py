@@ -24,6 +24,7 @@ from mien.results import Box, Face, FrameResult, TrackedFace
 from mien.results.details import Details, EyesOpen, Pose
 from mien.serving import live
 from mien.serving.live import LivePage
+from page_browser import axe_findings
 
 LABELS = ("happy", "sad", "neutral")
 CHROMIUM = Path("/usr/bin/chromium")
@@ -386,9 +387,13 @@ def test_in_a_browser(page: LivePage, feed: threading.Event) -> None:
         tab.goto(page.address, wait_until="domcontentloaded")
         look(tab)
         open_by_keyboard(tab)
+        for scheme in ("light", "dark"):
+            tab.emulate_media(color_scheme=scheme)
+            assert axe_findings(tab) == []
         pause_and_save(tab)
         feed.set()
         page.close()
         says(tab, ".state", "The source has ended.")
+        expect(tab.locator(".face .name")).to_have_text(["out of sight", "out of sight"])
         browser.close()
     assert [text for text in complaints if "ERR_" not in text] == []  # the stream is cut off when the page closes

@@ -42,6 +42,7 @@ from mien.model_file import load_model
 from mien.recognition.recognizer import Recognizer
 from mien.results import Detections
 from mien.serving.settings import ServeSettings
+from page_browser import axe_findings
 
 DEVICE = ROOT / "src" / "mien" / "serving" / "static" / "device"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -405,6 +406,7 @@ def test_the_exported_page_works_without_a_network_also_after_a_reload(site: Pat
     expect(page.locator("[data-place=device]").first).to_be_visible()
     expect(page.locator("#image-code")).to_be_hidden()  # there is no server to ask
     expect(page.locator("#tab-video")).to_have_count(0)
+    assert axe_findings(page) == []
     page.click("#tab-camera")
     page.click("text=Start the camera")
     expect(page.locator("#camera .face .head")).to_contain_text(re.compile(r"1\w+\d+ %"), timeout=30_000)

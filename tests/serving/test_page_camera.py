@@ -15,7 +15,9 @@ pytest.importorskip("playwright", reason="Playwright drives the browser")
 
 from playwright.sync_api import Page, expect
 
-from page_browser import downloaded
+from conftest import NANO
+from made_server import serving
+from page_browser import downloaded, pixels
 
 OpenPage = Callable[..., Page]
 
@@ -116,3 +118,33 @@ def test_faces_keep_their_numbers_from_frame_to_frame(stub_port: int, open_page:
     assert found["seen"][9] == [[2, "sad", 1]]
     assert [0, "happy", 1] in found["seen"][5]
     assert found["number"] == 3
+
+
+def test_a_lost_server_is_said_and_leaves_no_face(open_page: OpenPage) -> None:
+    with serving(NANO, detectors=("auto",)) as port:
+        page = open_page(port, "camera", width=390, height=844)
+        expect(page.locator("#camera .hint")).to_have_text("Start the camera to see faces here.")
+        page.click("text=Start the camera")
+        expect(page.locator("#camera .face .head")).to_contain_text("happy")
+        page.locator("#camera-video").scroll_into_view_if_needed()
+        drawn = pixels(page, "#camera .overlay")
+    expect(page.locator("#camera .state")).to_contain_text("connection was lost")
+    expect(page.locator("#camera .face .name")).to_have_text("out of sight")
+    assert pixels(page, "#camera .overlay") != drawn
+    ink = "canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(Boolean)"
+    assert not page.eval_on_selector("#camera .overlay", ink)
+    expect(page.locator("#camera .state")).to_contain_text("does not respond", timeout=30_000)
+    expect(page.locator("#camera .on-air")).to_be_hidden()
+
+
+def test_the_keys_of_the_live_view(port: int, open_page: OpenPage) -> None:
+    page = open_page(port, "camera")
+    page.click("text=Start the camera")
+    expect(page.locator("#camera .face")).to_have_count(1)
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("Space")
+    expect(page.locator("#camera .state")).to_contain_text("Paused")
+    page.keyboard.press("s")
+    expect(page.locator("#camera .shots img")).to_have_count(1)
+    page.keyboard.press("Space")
+    expect(page.locator("#camera .state")).to_contain_text("Frames go")

@@ -47,9 +47,7 @@ def test_a_video_becomes_a_player_over_timelines(stub: Stub, stub_port: int, ope
     assert page.evaluate(NOW) == pytest.approx(1.5, abs=0.05)
     sliders = page.get_by_role("slider", name=re.compile("Time, face"))
     expect(sliders).to_have_count(2)
-    expect(page.locator("#video .details")).to_have_text(
-        ["In view 0:02.0: happy 100 %.", "In view 0:01.0: sad 100 %."]
-    )
+    expect(page.locator("#video .details")).to_have_text(["In view 0:02.0: happy 100 %.", "In view 0:01.0: sad 100 %."])
     assert page.url.endswith("#video=job-1")
     expect(page.locator("#video-player")).to_have_js_property("readyState", 4)
     with_boxes = pixels(page, "#video-overlay")

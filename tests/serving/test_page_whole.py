@@ -137,7 +137,7 @@ def test_the_page_of_the_api_lists_and_sends(open_page: OpenPage, tmp_path: Path
         page = open_page(port, ready=False)
         page.goto(f"http://127.0.0.1:{port}/api.html")
         predict = page.locator(".operation", has_text="/v1/predict").first
-        predict.locator("summary").click()
+        predict.locator("summary").first.click()
         predict.locator("input[type=file]").set_input_files(ASTRONAUT)
         predict.locator("button").click()
         expect(predict.locator(".output")).to_contain_text("401")
