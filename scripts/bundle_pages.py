@@ -1,4 +1,4 @@
-"""Makes the bundled files of the pages' design: uPlot (MIT), the font DejaVu Sans, and the emoji as SVG.
+"""Makes the bundled files of pages and images: uPlot (MIT), the emoji as SVG, and the font DejaVu Sans.
 
     python scripts/bundle_pages.py
 
@@ -20,7 +20,8 @@ from pathlib import Path
 from mien.labels import EXPRESSIONS
 from mien.results.badges import INK, UNSURE, Color, Pen, Point, draw_face
 
-DESIGN = Path(__file__).parent.parent / "src" / "mien" / "pages" / "design"
+PACKAGE = Path(__file__).parent.parent / "src" / "mien"
+DESIGN, LETTERING = PACKAGE / "pages" / "design", PACKAGE / "lettering"
 UPLOT = (
     "uplot@1.6.32",
     "KIMVnG68zvu5XXUbC4LQEPnhwOxBuLyW1AHtpm6IKTXImkbLgkMy+jabjLgSLMasNuGGzQm/ep3tOkyTxpiQIw==",
@@ -62,16 +63,16 @@ def main() -> None:
     """Writes the files."""
     uplot = _package(*UPLOT)
     script = uplot["dist/uPlot.iife.min.js"].decode().rstrip() + "\nexport default uPlot;\n"
-    _write("uplot.js", script.encode())
-    _write("uplot.css", uplot["dist/uPlot.min.css"])
-    _write("LICENSE.uplot", uplot["LICENSE"])
+    _write(DESIGN / "uplot.js", script.encode())
+    _write(DESIGN / "uplot.css", uplot["dist/uPlot.min.css"])
+    _write(DESIGN / "LICENSE.uplot", uplot["LICENSE"])
     fonts = _package(*DEJAVU)
-    _write("DejaVuSans.ttf", fonts["ttf/DejaVuSans.ttf"])
-    _write("LICENSE.dejavu", fonts["LICENSE"])
+    _write(LETTERING / "DejaVuSans.ttf", fonts["ttf/DejaVuSans.ttf"])
+    _write(LETTERING / "LICENSE.dejavu", fonts["LICENSE"])
     names = [*EXPRESSIONS, UNSURE]
     faces = {"unsure" if name == UNSURE else name: _svg(name) for name in names}
     text = "// The emoji of the expressions as SVG. Made by scripts/bundle_pages.py.\n\nexport const EMOJI = "
-    _write("emoji.js", f"{text}{json.dumps(faces, indent=2)};\n".encode())
+    _write(DESIGN / "emoji.js", f"{text}{json.dumps(faces, indent=2)};\n".encode())
 
 
 def _svg(expression: str) -> str:
@@ -101,9 +102,9 @@ def _package(name: str, sha512: str) -> Mapping[str, bytes]:
             return {path: file.read() for path, file in files.items() if file is not None}
 
 
-def _write(name: str, data: bytes) -> None:
-    (DESIGN / name).write_bytes(data)
-    print(f"{name}: {len(data):,} bytes, sha256 {hashlib.sha256(data).hexdigest()[:16]}")
+def _write(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+    print(f"{path.name}: {len(data):,} bytes, sha256 {hashlib.sha256(data).hexdigest()[:16]}")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import shutil
 import tomllib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import onnx
 from short_metrics import read_short_metrics, replace_checksum, write_short_metrics
@@ -87,7 +88,7 @@ def main() -> None:
             release(place, arguments.data)
     share_weights()
     write_releases()
-    write_table()
+    write_tables()
 
 
 def lender(place: Path) -> Path:
@@ -165,37 +166,46 @@ def _short_figures(name: str, truth: Truth) -> dict[str, object]:
     }
 
 
-def write_table() -> None:
-    """The README's table of models, from releases.json and the newest page of speeds."""
+def write_tables() -> None:
+    """The tables of models, from releases.json and the newest page of speeds: a short one in the README, the whole one
+    in docs/models."""
     page = max((ROOT / "benchmarks/results").glob("*-classify.md"))
     ms = _milliseconds(page.read_text("utf-8"))
-    lines = [
-        f"| model | target | balance | size | [one face](benchmarks/results/{page.name}) | FER+ majority of eight: accuracy | macro recall | original label: accuracy | macro recall | PrivateTest by votes, balance 0 | by label | licence |",
-        f"|{'---|' * 12}",
-    ]
     rows = json.loads(RELEASES.read_text("utf-8"))
-    for row in rows:
-        name, licence = row["name"], row["licence"].partition(";")[0]
-        shares = f", shares {row['shares']}'s" if row["shares"] else ""
-        size = f"{row['parameters'] / 1e6:.2f} M, {row['bytes'] / 1e6:.1f} MB{shares}"
-        cells = [
-            f"[`{name}`](docs/models/{name}.md)",
-            row["target"],
-            f"{ModelFile(shipped_models()[name]).info.balance:g}",
-            size,
-            f"{ms[name]:.1f} ms",
-        ]
-        for truth in TRUTHS:
-            figures = row[truth]
-            low, high = figures["accuracy_95"]
-            cells += [f"{figures['accuracy']:.3f} ({low:.3f}-{high:.3f})", f"{figures['macro_recall']:.3f}"]
-        cells += held_back(shipped_models()[name]).values()
-        lines.append(f"| {' | '.join([*cells, licence])} |")
-    readme = ROOT / "README.md"
-    before, _, rest = readme.read_text("utf-8").partition("<!-- models table -->\n")
+    speeds = f"[one face](../../benchmarks/results/{page.name})"
+    heads = f"| model | target | balance | size | {speeds} | FER+ majority of eight: accuracy | macro recall | original label: accuracy | macro recall | PrivateTest by votes, balance 0 | by label | licence |"
+    whole = [heads, f"|{'---|' * 12}", *(_whole_row(row, ms[row["name"]]) for row in rows)]
+    short = ["| model | choose it for | by votes; by label | size, time, licence |", "|---|---|---|---|"]
+    short += [_short_row(row, ms[row["name"]]) for row in rows]
+    _replace_table(ROOT / "docs/models/README.md", whole)
+    _replace_table(ROOT / "README.md", short)
+
+
+def _short_row(row: dict[str, Any], ms: float) -> str:
+    name, licence = row["name"], row["licence"].partition(";")[0]
+    accuracies = "; ".join(f"{row[truth]['accuracy']:.3f}" for truth in TRUTHS)
+    facts = f"{row['bytes'] / 1e6:.1f} MB, {ms:.1f} ms, {licence}"
+    return f"| [`{name}`](docs/models/{name}.md) | {row['about']} | {accuracies} | {facts} |"
+
+
+def _whole_row(row: dict[str, Any], ms: float) -> str:
+    name, licence = row["name"], row["licence"].partition(";")[0]
+    shares = f", shares {row['shares']}'s" if row["shares"] else ""
+    size = f"{row['parameters'] / 1e6:.2f} M, {row['bytes'] / 1e6:.1f} MB{shares}"
+    balance = f"{ModelFile(shipped_models()[name]).info.balance:g}"
+    cells = [f"[`{name}`]({name}.md)", row["target"], balance, size, f"{ms:.1f} ms"]
+    for truth in TRUTHS:
+        figures = row[truth]
+        low, high = figures["accuracy_95"]
+        cells += [f"{figures['accuracy']:.3f} ({low:.3f}-{high:.3f})", f"{figures['macro_recall']:.3f}"]
+    return f"| {' | '.join([*cells, *held_back(shipped_models()[name]).values(), licence])} |"
+
+
+def _replace_table(page: Path, lines: list[str]) -> None:
+    before, _, rest = page.read_text("utf-8").partition("<!-- models table -->\n")
     _, _, after = rest.partition("<!-- end models table -->")
     table = "\n".join(lines)
-    readme.write_text(f"{before}<!-- models table -->\n{table}\n<!-- end models table -->{after}", "utf-8")
+    page.write_text(f"{before}<!-- models table -->\n{table}\n<!-- end models table -->{after}", "utf-8")
 
 
 def held_back(path: Path) -> dict[Truth, str]:

@@ -83,17 +83,35 @@ def test_help_of_every_command_has_an_example():
 
 @pytest.mark.parametrize("name", sorted(shipped_models()))
 def test_readme_and_card_agree_with_the_metrics(name):
-    """The README's table, the model card and the shipped file say what the committed metrics.json say."""
-    readme = (ROOT / "README.md").read_text("utf-8")
+    """The tables of models, the model card and the shipped file say what the committed metrics.json say."""
+    pages = (ROOT / "README.md", ROOT / "docs/models/README.md")
+    (short,), (row,) = (
+        [line for line in page.read_text("utf-8").splitlines() if line.startswith(f"| [`{name}`]")] for page in pages
+    )
     card = (ROOT / "docs/models" / f"{name}.md").read_text("utf-8")
-    (row,) = (line for line in readme.splitlines() if line.startswith(f"| [`{name}`]"))
     sha256 = load_model(name).sha256
     for truth in ("votes", "label"):
         metrics = json.loads((ROOT / "docs/results" / name / f"metrics-{truth}.json").read_text("utf-8"))
+        assert f"{metrics['accuracy']:.3f}" in short
         assert f"{metrics['accuracy']:.3f} (" in row
         assert f"{metrics['balanced_accuracy']:.3f}" in row
         assert f"{metrics['accuracy']:.4f} (" in card
         assert metrics["models"][0]["sha256"] == sha256
+
+
+def test_the_readme_says_of_peers_what_was_measured():
+    table = (ROOT / "README.md").read_text("utf-8").partition("<!-- peers table -->")[2].partition("<!-- end")[0]
+    (link,) = re.findall(r"on two cores on \[[\d-]+\]\((.+?)\)", (ROOT / "README.md").read_text("utf-8"))
+    page = (ROOT / link).read_text("utf-8")
+    names = {"fer": "fer, tflite", "human": "human (Node, wasm)", "mien-small": "**mien-small**"}
+    names["mien-small-fer2013"] = "**mien-small-fer2013**"
+    rows = [[cell.strip(" *") for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    measured = [row for row in rows if row[-1].endswith(" ms")]
+    assert {row[0] for row in measured} == set(names)
+    for name, _, _, label, votes, speed, photo in measured:
+        figures = "".join(line for line in page.splitlines() if line.startswith(f"| {names[name]} |"))
+        assert f"**{label}** (" in figures and f"| {votes} |" in figures
+        assert f"| {speed} |" in figures and f"| {photo.removesuffix(' ms')} |" in figures
 
 
 def test_readme_python_blocks_run(tmp_path):

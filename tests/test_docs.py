@@ -3,12 +3,17 @@
 import dataclasses
 import doctest
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import cv2
 import pytest
+import typer
 
+import mien
 from made_video import make_clip
+from mien.cli import app
 from mien.config import toml_value
 from mien.data.reading.layouts import READ
 from mien.data.toy import write_toy_folders
@@ -99,6 +104,38 @@ def test_the_python_page_runs(tmp_path, monkeypatch):
     assert doctest.DocTestRunner(optionflags=options).run(page, out=said.append).failed == 0, "".join(said)
 
 
+RUN = sorted([*DOCS.glob("how-to/*.md"), *DOCS.glob("migrate/*.md"), *DOCS.glob("tutorial/*.md")])
+
+
+def steps_of(page):
+    """The blocks of a page that are run, in order: (language, code). Only tutorials have commands that are run."""
+    blocks = re.findall(r"```(python|sh)\n(.*?)```", page.read_text("utf-8"), re.S)
+    return [(kind, code) for kind, code in blocks if kind == "python" or page.parent.name == "tutorial"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", RUN, ids=lambda page: page.relative_to(DOCS).as_posix())
+def test_pages_run_as_they_are_written(page, tmp_path, monkeypatch):
+    """Python blocks share their names, as in one session. `pip install` is left out."""
+    for package, extra in (("torch", "train"), ("av", "video"), ("pandas", "pandas")):
+        pytest.importorskip(package, reason=f"the extra [{extra}] is not installed")
+    if page.parent.name != "tutorial":
+        make_files(tmp_path)
+        (tmp_path / "crops").symlink_to(tmp_path / "faces/test/happy")
+        (tmp_path / "videos").mkdir()
+        shutil.copy(tmp_path / "talk.mp4", tmp_path / "videos")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
+    names = {}
+    for kind, code in steps_of(page):
+        if kind == "python":
+            exec(code, names)
+            continue
+        lines = [line for line in code.splitlines() if not line.startswith("pip install")]
+        done = subprocess.run(["bash", "-euc", "\n".join(lines)], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{code}\n{done.stdout}{done.stderr}"
+
+
 PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md"))]
 
 
@@ -117,3 +154,37 @@ def test_links_between_pages_lead_somewhere(page):
         target = page.parent / path if path else page
         assert target.exists(), link
         assert not anchor or anchor in anchors_of(target), link
+
+
+def typed_commands(page):
+    """Each `mien ...` of a page's shell blocks and code spans, as words."""
+    text = page.read_text("utf-8")
+    shell = "".join(re.findall(r"```(?:sh|bash)\n(.*?)```", text, re.S)).replace("\\\n", " ")
+    spans = re.findall(r"`(mien [^`]+)`", re.sub(r"```.*?```", "", text, flags=re.S))
+    for line in [*shell.splitlines(), *spans]:
+        for typed in re.findall(r"(?:^|[|;&] |do )(mien [a-z].*?)(?=$| +[|;&#]|;)", line):
+            yield typed.split()
+
+
+def options_of(words):
+    """The options of the command that these words name. KeyError for a command that does not exist."""
+    command, words = typer.main.get_command(app), words[1:]
+    if words[0] == "export" and words[1:2] not in (["web"], ["model"]):
+        words.insert(1, "model")  # the short form
+    for word in words:
+        if hasattr(command, "commands") and re.fullmatch(r"[a-z][a-z-]*", word):
+            command = command.commands[word]
+    return {option for each in command.params for option in (*each.opts, *each.secondary_opts)}
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=lambda page: page.name)
+def test_commands_on_pages_exist_with_their_options(page):
+    for words in typed_commands(page):
+        wrong = {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)} - options_of(words)
+        assert wrong <= {"--help"}, " ".join(words)
+
+
+def test_public_names_on_pages_exist():
+    for page in PAGES[:2] + PAGES[3:]:
+        code = "".join(re.findall(r"```(?:python|py)\n(.*?)```", page.read_text("utf-8"), re.S))
+        assert not set(re.findall(r"\bmien\.([A-Za-z_]+)\b", code)) - {*mien.__all__, "errors", "data"}, page

@@ -235,7 +235,7 @@ def load_model(name_or_path: str | Path, *, threads: int = 0, spin: bool = True,
         ModelFileError: There is no such model, or it is not mien's.
         DeviceError: The device is unknown.
 
-    Example:
+    Examples:
         >>> import mien
         >>> mien.load_model("mien-nano").info.labels[:3]
         ('angry', 'disgust', 'fear')

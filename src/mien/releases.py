@@ -88,7 +88,7 @@ def list_models() -> list[str]:
     Returns:
         Names, the default model first.
 
-    Example:
+    Examples:
         >>> import mien
         >>> mien.list_models()[:3]
         ['mien-small', 'mien-base', 'mien-nano']

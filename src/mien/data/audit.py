@@ -86,7 +86,7 @@ def audit(
         OutputError: `out` exists or can't be written.
         MissingExtraError: An extra is not installed.
 
-    Example:
+    Examples:
         >>> import tempfile, mien
         >>> from mien.data.toy import write_toy_folders
         >>> folder = tempfile.mkdtemp() + "/toy"

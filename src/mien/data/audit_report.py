@@ -16,7 +16,7 @@ from mien.data.duplicates import DuplicateGroups
 from mien.data.findings import comparable, where
 from mien.data.flags import COLUMNS, FLAGS, Flags, about, flag_rows, write_flags
 from mien.data.judge import Judge
-from mien.errors import MissingExtraError
+from mien.errors import import_extra
 from mien.files import atomic_folder, write_text
 from mien.labels import EIGHT
 from mien.pages import Bars, Choice, Column, Page, Tile
@@ -312,10 +312,7 @@ class AuditReport:
         Raises:
             MissingExtraError: pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise MissingExtraError("pandas", "to_pandas()") from error
+        pd = import_extra("pandas", "pandas", "to_pandas()")
         return pd.DataFrame(list(flag_rows(self.dataset, self.flags)), columns=list(COLUMNS))
 
     def save(self, folder: str | Path) -> Path:

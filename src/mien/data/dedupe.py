@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from mien.data.dataset import SPLITS, Dataset, Problem, Selection, collect
 from mien.data.duplicates import DuplicateGroups, find_duplicates
 from mien.data.readers import as_source, keep_apart
 from mien.errors import OutputError
-from mien.files import atomic_text, make_folder
+from mien.files import csv_text, make_folder, write_text
 from mien.pages import Page, Tile
 from mien.reporting import Progress
 
@@ -134,13 +133,12 @@ def _majorities(dataset: Dataset, groups: DuplicateGroups) -> NDArray[np.int64]:
 
 def write_table(dataset: Dataset, groups: DuplicateGroups, staying: NDArray[np.bool_], path: Path) -> None:
     """A CSV of all samples that have a copy, group by group. kind: exact where another one has the same pixels."""
-    with atomic_text(path) as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(("group", "kind", "source", "split", "label", "kept", "distance"))
-        for row in _by_group(groups).tolist():
-            kind, kept = "exact" if groups.exact[row] else "near", "yes" if staying[row] else "no"
-            where = (dataset.sources[row], dataset.splits[row], dataset.label_name(row))
-            table.writerow((groups.group[row], kind, *where, kept, groups.distance[row]))
+    rows: list[tuple[object, ...]] = [("group", "kind", "source", "split", "label", "kept", "distance")]
+    for row in _by_group(groups).tolist():
+        kind, kept = "exact" if groups.exact[row] else "near", "yes" if staying[row] else "no"
+        where = (dataset.sources[row], dataset.splits[row], dataset.label_name(row))
+        rows.append((groups.group[row], kind, *where, kept, groups.distance[row]))
+    write_text(path, csv_text(rows))
 
 
 def groups_page(dataset: Dataset, groups: DuplicateGroups, staying: NDArray[np.bool_]) -> Page:
@@ -192,6 +190,5 @@ def _listed(texts: Sequence[str]) -> str:
 
 
 def _by_group(groups: DuplicateGroups) -> NDArray[np.int64]:
-    """The samples that have a copy, group by group."""
     members = np.flatnonzero(groups.group >= 0)
     return members[np.argsort(groups.group[members], kind="stable")]

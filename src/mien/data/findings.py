@@ -72,12 +72,9 @@ def find_suspects(
     wrong = np.flatnonzero((ratio * SUSPICION < 1) & (best != given))
     wrong = wrong[np.argsort(ratio[wrong], kind="stable")]
     return Suspects(
-        judged[wrong],
-        (1 - ratio[wrong]).astype(np.float32),
-        best[wrong].astype(np.int64),
-        opinion[wrong, best[wrong]].astype(np.float32),
-        opinion[wrong, given[wrong]].astype(np.float32),
-    )
+        judged[wrong], (1 - ratio[wrong]).astype(np.float32), best[wrong].astype(np.int64),
+        opinion[wrong, best[wrong]].astype(np.float32), opinion[wrong, given[wrong]].astype(np.float32),
+    )  # fmt: skip
 
 
 def contrasts(dataset: Dataset, progress: Progress | None = None) -> NDArray[np.float32]:

@@ -75,7 +75,7 @@ def import_dataset(
         OutputError: `out` is there already, or touches the source.
         MissingExtraError: An extra is not installed.
 
-    Example:
+    Examples:
         >>> import tempfile, mien
         >>> from mien.data.toy import write_toy_folders
         >>> folder = tempfile.mkdtemp()
@@ -85,13 +85,9 @@ def import_dataset(
     """
     source, out = Path(source), Path(out)
     choices = choices or make_choices(
-        labels=labels,
-        split_map=split_map,
-        label_column=label_column,
-        image_column=image_column,
-        root=None if root is None else Path(root),
-        ferplus=None if ferplus is None else Path(ferplus),
-    )
+        labels=labels, split_map=split_map, label_column=label_column, image_column=image_column, root=root,
+        ferplus=ferplus,
+    )  # fmt: skip
     if as_ not in FORMATS:
         raise DataError(f"--as {as_}: unknown; expected {', '.join(FORMATS)}")
     require_apart(source, out)

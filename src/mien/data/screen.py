@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -19,7 +18,7 @@ from mien.data.dataset import Chunk, Dataset, Problem, Source, SourceOver, split
 from mien.data.settings import ScreenSettings
 from mien.errors import DataError
 from mien.faces import DetectorChoice, FaceDetector
-from mien.files import atomic_text
+from mien.files import csv_text, write_text
 from mien.images import as_image
 from mien.pages import Page, shrink
 from mien.reporting import Progress
@@ -183,10 +182,8 @@ def _list_rejected(
             if name in wanted:
                 shown[name] = shrink(chunk.images[row], _SIDE).copy()
     rejected.sort(key=lambda one: not one.reason.startswith(_NO_FACE))
-    with atomic_text(listing) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("source", "split", "label", "reason"))
-        writer.writerows((r.source, r.split, r.label, r.reason) for r in rejected)
+    rows = ((r.source, r.split, r.label, r.reason) for r in rejected)
+    write_text(listing, csv_text([("source", "split", "label", "reason"), *rows]))
     rejected_page(rejected, shown, kept).write(page)
     return tuple(rejected)
 

@@ -174,9 +174,10 @@ def compare(
         OutputError: The folder can't be written into.
         MissingExtraError: matplotlib is needed for `out`.
 
-    Example:
+    Examples:
         >>> import mien
-        >>> print(mien.compare(["runs/a", "runs/b"]).verdict)  # doctest: +SKIP
+        >>> mien.compare(["runs/a", "runs/b"]).verdict
+        "Keep a: it calls ..."
     """
     comparison = _comparison(
         [Path(getattr(run, "folder", run)) for run in runs],

@@ -100,9 +100,9 @@ def ensemble(
         OutputError: The file can't be written.
         MissingExtraError: onnx is not installed.
 
-    Example:
+    Examples:
         >>> import mien
-        >>> mien.ensemble("mien-small-fer2013+mien-nano-fer2013", "ab.onnx").weights  # doctest: +SKIP
+        >>> mien.ensemble("mien-small-fer2013+mien-nano-fer2013", "ab.onnx").weights
         (0.5, 0.5)
     """
     if weights == "fit" and data is None:

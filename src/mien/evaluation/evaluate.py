@@ -127,10 +127,13 @@ def evaluate(
         MissingExtraError: matplotlib is needed for `explain`, pyarrow for Parquet.
         ArgumentError: `explain` without `out`, or a balance or prior that can't be used.
 
-    Example:
+    Examples:
         >>> import mien
-        >>> report = mien.evaluate("mien-small", "fer2013/", out="report")  # doctest: +SKIP
-        >>> report.accuracy, report.interval, report.per_class.to_pandas()  # doctest: +SKIP
+        >>> report = mien.evaluate("mien-small", "fer2013.csv", out="report")
+        >>> report.accuracy, report.interval
+        (0..., (0..., 0...))
+        >>> report.per_class.to_pandas().columns.tolist()[:2]
+        ['label', 'support']
     """
     if explain and out is None:
         raise ArgumentError("explained faces are shown in report.html; give a folder with out")

@@ -186,9 +186,10 @@ def explain(
         ModelFileError: There is no such model, or it is not a model of mien.
         OutputError: The folder can't be written into.
 
-    Example:
+    Examples:
         >>> import mien
-        >>> mien.explain("mien-small", "photo.jpg", out="explained").expressions  # doctest: +SKIP
+        >>> mien.explain("mien-small", "photo.jpg", out="explained").expressions
+        ('happy',)
     """
     opened = model if isinstance(model, ModelFile) else load_model(model)
     found = make_detector(detector) if isinstance(detector, str) else detector

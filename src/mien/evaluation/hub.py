@@ -36,7 +36,7 @@ def push_model(
         ModelFileError: The model can't be used, or the hub refuses or can't be reached.
         MissingExtraError: The extra [huggingface] is not installed.
 
-    Example:
+    Examples:
         >>> import mien
         >>> mien.push_model("runs/mine/mine.onnx", "me/faces")  # doctest: +SKIP
         'https://huggingface.co/me/faces'

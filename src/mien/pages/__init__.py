@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from mien.pages.charts import Bars, Column, Lines, Mark, Matrix, Series
 from mien.pages.drawing import draw, figure_pdf, figure_png, figure_svg, figure_text, new_figure
+from mien.pages.files import DESIGN, design_names
 from mien.pages.images import Image, contact_sheet, letterbox, png, rgb, shrink
 from mien.pages.page import Choice, Page, Tile
 from mien.pages.text import plain
 
 __all__ = [
+    "DESIGN",
     "Bars",
     "Choice",
     "Column",
@@ -20,6 +22,7 @@ __all__ = [
     "Series",
     "Tile",
     "contact_sheet",
+    "design_names",
     "draw",
     "figure_pdf",
     "figure_png",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 
 import cv2
@@ -10,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import ArgumentError
+from mien.lettering import draw_text, text_width
 from mien.pages.text import plain
 
 Image = NDArray[np.uint8]
 """uint8 (H, W), (H, W, 1) or (H, W, 3) in RGB order, 0 to 255."""
 
-_FONT, _FONT_SCALE, _LINE = cv2.FONT_HERSHEY_SIMPLEX, 0.35, 13
+_LETTERS, _LINE = 12, 14  # pixels: of a caption's letters, and from one of its lines to the next
 _CAPTION_LINES = 3
 _PAPER, _INK, _TINT = 255, 40, (196, 216, 244)
 
@@ -54,8 +54,8 @@ def contact_sheet(
 ) -> NDArray[np.uint8]:
     """Images of any sizes side by side in rows, each in a square of `tile` pixels above its caption.
 
-    captions: none, or one for each image; up to three lines of each are drawn, in ASCII (other letters become '?'), and
-    long words lose their middle. columns: how many images a row has at most. groups: none, or a number for each image:
+    captions: none, or one for each image; up to three lines of each are drawn, and long words lose their
+    middle. columns: how many images a row has at most. groups: none, or a number for each image:
     every second group of neighbours is on a tinted ground. Returns uint8 (H, W, 3), RGB; of no images one white tile.
     """
     same_length(images, captions)
@@ -73,8 +73,7 @@ def contact_sheet(
             sheet[top - gap : top - gap + step_y, left - gap : left - gap + step_x] = _TINT
         sheet[top : top + tile, left : left + tile] = letterbox(image, tile)
         for number, line in enumerate(lines[i] if lines else ()):
-            place = (left, top + tile + _LINE * (number + 1) - 3)
-            cv2.putText(sheet, line, place, _FONT, _FONT_SCALE, (_INK,) * 3, 1, cv2.LINE_AA)
+            draw_text(sheet, line, left, top + tile + _LINE * number + 2, _LETTERS, (_INK,) * 3)
     return sheet
 
 
@@ -92,16 +91,25 @@ def _resize(image: Image, factor: float) -> Image:
 
 
 def _caption_lines(text: str, tile: int) -> list[str]:
-    letters = max(4, int(tile / (cv2.getTextSize("a1", _FONT, _FONT_SCALE, 1)[0][0] / 2)))
-    words = [_shortened(word, letters) for word in plain(text).encode("ascii", "replace").decode().split()]
-    return textwrap.wrap(" ".join(words), letters, max_lines=_CAPTION_LINES, placeholder="..", break_on_hyphens=False)
+    """The lines of a caption, each at most as wide as the tile."""
+    lines: list[str] = []
+    for word in (_shortened(word, tile) for word in plain(text).split()):
+        if lines and text_width(f"{lines[-1]} {word}", _LETTERS) <= tile:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    if len(lines) > _CAPTION_LINES:
+        lines[_CAPTION_LINES - 1] = _shortened(f"{lines[_CAPTION_LINES - 1]}…", tile)
+    return lines[:_CAPTION_LINES]
 
 
-def _shortened(word: str, letters: int) -> str:
-    """A word that is too long, without its middle: numbers at its end tell files apart."""
-    if len(word) <= letters:
-        return word
-    return f"{word[: (letters - 2) // 3]}..{word[(letters - 2) // 3 + 2 - letters :]}"
+def _shortened(word: str, width: float) -> str:
+    """A word that is too wide, without its middle: numbers at its end tell files apart."""
+    cut, left = word, len(word)
+    while text_width(cut, _LETTERS) > width and left > 2:
+        left -= 1
+        cut = f"{word[: left // 3]}…{word[left // 3 - left :]}"
+    return cut
 
 
 def same_length(images: Sequence[Image], captions: Sequence[str]) -> None:

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 from mien.data.arrays import MANIFEST, PIXELS, PROBLEMS
 from mien.data.dataset import Dataset
 from mien.pipeline import settings as config
-from mien.pipeline.context import FLAGS, INDEX, TOY, Context, clear
 from mien.pipeline.settings import common_fields
-from mien.pipeline.state import Outcome, StageReport
+from mien.pipeline.state import FLAGS, INDEX, TOY, Context, Outcome, StageReport, clear
 
 if TYPE_CHECKING:
     from mien.data.reading.reading import Choices
@@ -90,22 +89,13 @@ def dedupe_data(folder: Path, context: Context, *, source: Path, settings: confi
     groups = [("groups of copies", result.page), ("list of them", result.table)]
     reports = [StageReport(title, place.name) for title, place in groups if place]
     return Outcome(
-        _arrays(name),
-        tuple(reports),
-        samples_in=len(result.before),
-        samples_out=len(result.rows),
-        problems=len(result.problems),
-        note=f"{result.groups.groups:,} groups of copies",
-    )
+        _arrays(name), tuple(reports), samples_in=len(result.before), samples_out=len(result.rows),
+        problems=len(result.problems), note=f"{result.groups.groups:,} groups of copies",
+    )  # fmt: skip
 
 
 def audit_data(
-    folder: Path,
-    context: Context,
-    *,
-    source: Path,
-    settings: config.AuditTable,
-    detector: DetectorChoice | None,
+    folder: Path, context: Context, *, source: Path, settings: config.AuditTable, detector: DetectorChoice | None
 ) -> Outcome:
     """Flags samples that may be wrong; removes none."""
     from mien.data.audit import audit

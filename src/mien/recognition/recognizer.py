@@ -48,7 +48,7 @@ Model = str | Path | ModelFile
 class Recognizer:
     """Recognises facial expressions in images, videos, cameras and streams.
 
-    Example:
+    Examples:
         >>> recognizer = Recognizer("mien-nano", abstain_below=0.4)
         >>> recognizer.predict("src/mien/examples/astronaut.png")[0].expression
         'happy'
@@ -180,7 +180,7 @@ class Recognizer:
                 with its `error`. A folder or pattern without images.
             ArgumentError: Another `color`.
 
-        Example:
+        Examples:
             >>> import numpy as np
             >>> recognizer = Recognizer()
             >>> recognizer.predict("src/mien/examples/*.png")
@@ -215,7 +215,7 @@ class Recognizer:
         Raises:
             ArgumentError: Another `color`.
 
-        Example:
+        Examples:
             >>> paths = ["src/mien/examples/astronaut.png"] * 2
             >>> [len(result) for result in Recognizer().stream(paths)]
             [1, 1]
@@ -271,7 +271,7 @@ class Recognizer:
             MissingExtraError: PyAV is not installed.
             ArgumentError: A number is out of range.
 
-        Example:
+        Examples:
             >>> for frame in Recognizer().watch("src/mien/examples"):  # a folder of images is a video, too
             ...     for face in frame:
             ...         print(frame.time_s, face.track, face.smoothed_expression)
@@ -284,15 +284,9 @@ class Recognizer:
         opened = open_video(source, live=live) if isinstance(source, str | int | Path) else source
         try:
             return Watch(
-                opened,
-                self.steps,
-                every=every,
-                smooth_s=smooth_s,
-                keep_images=keep_images,
-                max_seconds=max_seconds,
-                live=live,
-                region=None if region is None else as_region(region),
-            )
+                opened, self.steps, every=every, smooth_s=smooth_s, keep_images=keep_images, max_seconds=max_seconds,
+                live=live, region=None if region is None else as_region(region),
+            )  # fmt: skip
         except (ValueError, VideoError):
             opened.close()
             raise

@@ -46,7 +46,7 @@ class Box:
         x2: Right edge.
         y2: Bottom edge.
 
-    Example:
+    Examples:
         >>> box = Box(10, 20, 40, 60)
         >>> x1, y1, x2, y2 = box
         >>> box.xywh, box.area, box.center
@@ -110,7 +110,7 @@ class Face:
             `face.pose` is `face.details.pose`, and so are the others.
         image: The whole image, uint8 RGB (H, W, 3), if it was kept; else None. Faces of one image share it.
 
-    Example:
+    Examples:
         >>> import mien
         >>> face = mien.predict("src/mien/examples/astronaut.png")[0]
         >>> face.expression, round(face.confidence, 2)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.errors import ArgumentError, MissingExtraError
+from mien.errors import ArgumentError, import_extra
 from mien.results.documents import ImageDocument, ModelDocument
 from mien.results.faces import Face, faces_text
 
@@ -38,7 +38,7 @@ class ImageResult:
         image: uint8 RGB (H, W, 3), where it was kept; else None.
         labels: The model's labels in its order.
 
-    Example:
+    Examples:
         >>> import mien
         >>> result = mien.predict("src/mien/examples/astronaut.png")
         >>> result
@@ -95,7 +95,7 @@ class ImageResult:
         Raises:
             ArgumentError: An expression is none of the model's labels, or min_confidence is out of range.
 
-        Example:
+        Examples:
             >>> import mien
             >>> result = mien.predict("src/mien/examples/astronaut.png")
             >>> len(result.filter(expression="happy", min_size=50)), len(result.filter(lambda face: face.box.x1 > 300))
@@ -149,10 +149,9 @@ class ImageResult:
         Raises:
             MissingExtraError: supervision is not installed.
         """
-        try:
-            import supervision as sv
-        except ImportError as error:
-            raise MissingExtraError("supervision", "to_supervision()") from error
+        import_extra("supervision", "supervision", "to_supervision()")
+        import supervision as sv
+
         labels = list(self.labels) or list(self.faces[0].probabilities if self.faces else ())
         return sv.Detections(
             xyxy=np.array([face.box.xyxy for face in self.faces], np.float32).reshape(-1, 4),
@@ -179,7 +178,7 @@ class ImageResult:
             ImageError: The image was not kept and can't be read again from `source`.
             ArgumentError: Another color, or nothing of that name to draw.
 
-        Example:
+        Examples:
             >>> import mien
             >>> mien.predict("src/mien/examples/astronaut.png").plot().shape
             (512, 512, 3)
@@ -231,7 +230,7 @@ class ImageResult:
 class Results(list[ImageResult]):
     """The results of several images, in their order: a list with a few more methods.
 
-    Example:
+    Examples:
         >>> import mien
         >>> results = mien.predict(["src/mien/examples/astronaut.png", "gone.png"])
         >>> results
@@ -351,10 +350,7 @@ class ModelSummary:
 
 
 def _pandas(results: Iterable[ImageResult]) -> pd.DataFrame:
-    try:
-        import pandas  # noqa: F401 (only whether it is there)
-    except ImportError as error:
-        raise MissingExtraError("pandas", "to_pandas()") from error
+    import_extra("pandas", "pandas", "to_pandas()")
     from mien.results.rows import pandas_table
 
     results = list(results)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.results.documents import rounded
 from mien.results.faces import Box, Face, faces_text
 
 
@@ -24,7 +25,7 @@ class TrackedFace:
             to 1.
         smoothed_expression: The most likely label by `smoothed`.
 
-    Example:
+    Examples:
         >>> import mien
         >>> (frame,) = mien.watch("src/mien/examples")
         >>> face = frame[0]
@@ -67,7 +68,7 @@ class FrameResult:
         latency_s: Seconds from its arrival to its result, for live sources; else None.
         image: uint8 RGB (H, W, 3), with `keep_images`; else None.
 
-    Example:
+    Examples:
         >>> import mien
         >>> list(mien.watch("src/mien/examples"))
         [FrameResult(0, 0.000 s, 512x512, 1 face: happy 0.99)]
@@ -130,14 +131,7 @@ class ExpressionEvent:
 
     def to_dict(self) -> dict[str, Any]:
         """The event as JSON has it."""
-        return {
-            "track": self.track,
-            "expression": self.expression,
-            "start_s": round(self.start_s, 3),
-            "end_s": round(self.end_s, 3),
-            "peak_s": round(self.peak_s, 3),
-            "peak": round(self.peak, 4),
-        }
+        return rounded(self, start_s=3, end_s=3, peak_s=3, peak=4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,13 +154,7 @@ class GestureEvent:
 
     def to_dict(self) -> dict[str, Any]:
         """The event as JSON has it."""
-        return {
-            "track": self.track,
-            "gesture": self.gesture,
-            "start_s": round(self.start_s, 3),
-            "end_s": round(self.end_s, 3),
-            "size": round(self.size, 4),
-        }
+        return rounded(self, start_s=3, end_s=3, size=4)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,13 @@ EpochFunction = Callable[[Row], object]
 class Callback:
     """Base of your own callbacks for `mien.train`: override the methods that you need.
 
-    Example:
+    Examples:
         >>> import mien
         >>> class Printer(mien.Callback):
         ...     def on_epoch(self, row):
         ...         print(row["train_loss"])
-        >>> mien.train("toy", "faces/", out="runs/a", callbacks=[Printer()])  # doctest: +SKIP
+        >>> run = mien.train("toy", "faces/", out="runs/printed", callbacks=[Printer()], optimizer={"epochs": 1})
+        2...
     """
 
     def on_start(self, history: Sequence[Row]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from mien.config import flat_items, toml_value
+from mien.data.samples import Images
 from mien.errors import DataError
 from mien.evaluation import page as sections
 from mien.evaluation.compare import History, read_history
@@ -21,7 +22,6 @@ from mien.files import write_bytes
 from mien.pages import Lines, Mark, Page, Series, Tile, draw, figure_png, figure_text
 from mien.pages.charts import GREY, class_color
 from mien.pages.text import percent, percent_span
-from mien.training.learning_data import Images
 from mien.training.recipe import Recipe
 from mien.training.records import CONFUSIONS, heads_in
 

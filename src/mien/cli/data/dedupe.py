@@ -82,7 +82,6 @@ def dedupe(
 
 
 def _print(result: Deduped, *, near_copies: bool) -> None:
-    """How many groups there are, and the counts before and after."""
     from mien.cli.data.counts import print_counts
 
     before, groups = result.before, result.groups
