@@ -1,4 +1,4 @@
-"""Records of a run after each epoch: history.csv, timing.csv, confusions.json; and its learning curves as an image."""
+"""Records of a run after each epoch: history.csv, timing.csv, confusions.json."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ TRAIN_PREFIX = "train_"
 """Before a figure of validation, as `label_accuracy`, it is that of as many training faces, unaugmented."""
 
 HISTORY, TIMING, CONFUSIONS = "history.csv", "timing.csv", "confusions.json"
-
-_COLOURS = ("#2f6fb3", "#d9822b")
 
 
 @dataclass(frozen=True, slots=True)
