@@ -147,7 +147,8 @@ def _series(axes: Axes, x: Any, series: Series, label: str | None) -> None:
         axes.fill_between(x, _numbers(series.low), _numbers(series.high), color=series.color, alpha=0.15, linewidth=0)
     marker = "o" if series.style == "points" or np.isfinite(y).sum() == 1 else ""
     line = {"points": "", "dashed": "--", "line": "-"}[series.style]
-    axes.plot(x, y, linestyle=line, marker=marker, color=series.color, linewidth=1.6, markersize=4.5, label=label)
+    look: dict[str, Any] = {"color": series.color, "alpha": series.opacity, "linewidth": 1.6, "markersize": 4.5}
+    axes.plot(x, y, linestyle=line, marker=marker, label=label, **look)
     if series.marked is not None:
         axes.plot(x[series.marked], y[series.marked], "o", color=series.color, markersize=7, markeredgecolor="white")
 
