@@ -13,7 +13,7 @@ from mien.serving import schemas
 from mien.serving.engine import Engine
 from mien.serving.refusals import Refusal
 from mien.serving.schemas import DetectorName, ModelName, VideoShape
-from mien.serving.video_work import RESULTS
+from mien.serving.video_work import FILES
 from mien.serving.videos import VideoJobs
 
 _RANGE = re.compile(r"bytes=(?:(\d{1,18})-(\d{0,18})|-(\d{1,18}))")
@@ -42,7 +42,7 @@ class VideoRoutes:
             responses=schemas.errors(404),
             summary="Cancel a video job and remove its files",
         )(self.remove_video)
-        for name, kind in RESULTS.items():
+        for name, kind in FILES.items():
             content: dict[str, Any] = {"content": {kind.partition(";")[0]: {}}}
             app.get(
                 f"{one}/{name}",
@@ -88,7 +88,7 @@ class VideoRoutes:
         elif part is not None and (int(part[1]) >= status.st_size if part[1] else int(part[3]) == 0):
             message = f"the file has {status.st_size} bytes"
             raise Refusal(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, "no_such_part", message)
-        return FileResponse(place, media_type=RESULTS[name], filename=f"mien-{name}", stat_result=status)
+        return FileResponse(place, media_type=FILES[name], filename=f"mien-{name}", stat_result=status)
 
 
 def _owner(request: Request) -> str:
