@@ -198,7 +198,9 @@ def stream(port: int, tally: Tally, frames: list[bytes], *, wait: bool) -> None:
     what = "frame of a stream" if wait else "flood of frames"
     try:
         path = f"ws://127.0.0.1:{port}/v1/stream"
-        with open_stream(path, proxy=None, source_address=(address(what), 0), max_size=None) as opened:
+        with open_stream(
+            path, proxy=None, source_address=(address(what), 0), open_timeout=100, max_size=None
+        ) as opened:
             for frame in frames:
                 opened.send(frame)
                 if wait:
@@ -266,7 +268,7 @@ def mixed(
                 time.sleep(1)
 
     def kill() -> None:
-        time.sleep(30)
+        time.sleep(60)
         found = children_of(process)
         workers = [pid for pid in found if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
         if workers:
