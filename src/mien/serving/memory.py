@@ -85,7 +85,7 @@ class Places:
         self._taken: Counter[str] = Counter()
 
     def check(self, client: str, count: int = 1) -> None:
-        """Raises Refusal (503) unless there are so many places for the client."""
+        """Raises Refusal (503) unless the client may take as many places."""
         if self._taken.total() + count > self._most or self._taken[client] + count > self._share:
             raise self._full()
 
