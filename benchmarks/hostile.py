@@ -2,10 +2,11 @@
 
     python benchmarks/hostile.py [--images 2000] [--videos 200] [--minutes 20] [--cases 5000]
 
-Everything runs on this machine, over loopback. The load has clients with photos, huge images, slow uploads, broken
-forms and videos; meanwhile a worker is killed now and then, and the disk for videos is full for a while.
+Everything runs on this machine, over loopback. The load has clients with photos, huge images, streams, floods of large
+frames, slow heads and uploads, broken forms and videos; meanwhile a worker is killed now and then, and the file system
+of temporary files is full for a while (a small one of its own where mounting is allowed).
 Allowed are answers below 500, and 503 with `Retry-After`; every refusal must have a code and a message. An answer is
-lost if the connection ends without one, unless the worker was killed in that second.
+lost if the connection ends without one, unless a worker was killed in that second.
 """
 
 from __future__ import annotations
@@ -32,9 +33,12 @@ from pathlib import Path
 
 from page import ROOT, SHARED, arguments, table, write_page
 from PIL import Image
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.sync.client import connect as open_stream
 
 from mien.errors import MienError
 
+DISK_MB = 300
 KINDS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "JPEG2000")
 
 
@@ -79,12 +83,12 @@ class Tally:
 
 
 def send(
-    port: int, tally: Tally, what: str, body: bytes, path: str = "/v1/predict", method: str = "POST"
+    port: int, tally: Tally, what: str, body: bytes, path: str = "/v1/predict", method: str = "POST", kind: str = ""
 ) -> tuple[int, bytes]:
     """One request; its answer is counted."""
     client = http.client.HTTPConnection("127.0.0.1", port, timeout=100, source_address=(address(what), 0))
     try:
-        client.request(method, path, body)
+        client.request(method, path, body, {"Content-Type": kind} if kind else {})
         answer = client.getresponse()
         data = answer.read()
     except (OSError, http.client.HTTPException) as error:
@@ -102,12 +106,27 @@ def address(what: str) -> str:
 
 
 @contextlib.contextmanager
-def server(workers: int, folder: Path) -> Iterator[tuple[int, int]]:
+def small_disk(folder: Path) -> Iterator[Path]:
+    """A folder on a file system of its own, or a plain one where mounting is not allowed."""
+    place = folder / "temporary"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "mien-hostile", str(place)]
+    mounted = os.name == "posix" and subprocess.run(mount, capture_output=True, check=False).returncode == 0
+    try:
+        yield place
+    finally:
+        if mounted:
+            subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+@contextlib.contextmanager
+def server(workers: int, folder: Path, admin: int) -> Iterator[tuple[int, int]]:
     """Port and process id of a running server, whose log must have no traceback."""
-    log = folder / "log"
+    log, temporary = folder / "log", folder / "temporary"
     command = [sys.executable, "-m", "mien", "serve", "-m", "mien-nano", "--port", "0", "--workers", str(workers)]
+    command += ["--admin-port", str(admin)]
     with log.open("ab") as file:
-        process = subprocess.Popen(command, stderr=file, stdout=file, env={**os.environ, "TMPDIR": str(folder)})
+        process = subprocess.Popen(command, stderr=file, stdout=file, env={**os.environ, "TMPDIR": str(temporary)})
     try:
         while not (found := re.search(r"serves on http://\S+:(\d+)", log.read_text())):
             time.sleep(0.1)
@@ -158,27 +177,74 @@ def videos(port: int, tally: Tally, count: int) -> None:
     random_ = random.Random(2)
     data = (SHARED / "media/short-one-face.mp4").read_bytes()
     for _ in range(count):
-        status, answer = send(port, tally, "mutated video", mutated(data, random_), "/v1/videos")
-        if status == 202:
-            place = f"/v1/videos/{json.loads(answer)['id']}"
-            end = time.monotonic() + 60
-            state = "queued"
-            while state in ("queued", "running") and time.monotonic() < end:
-                time.sleep(0.2)
-                state = json.loads(send(port, tally, "state of a video", b"", place, "GET")[1] or b"{}").get(
-                    "state", ""
-                )
-            tally.seen.setdefault("ended videos", Counter())[state] += 1
-            send(port, tally, "removed video", b"", place, "DELETE")
+        video(port, tally, "mutated video", mutated(data, random_))
 
 
-def mixed(port: int, process: int, tally: Tally, minutes: float, folder: Path) -> None:
-    """Clients of all kinds at once, while workers are killed and the disk is full."""
+def video(port: int, tally: Tally, what: str, body: bytes) -> None:
+    """A video that is sent, followed to its end and removed."""
+    status, answer = send(port, tally, what, body, "/v1/videos")
+    if status != 202:
+        return
+    place, end, state = f"/v1/videos/{json.loads(answer)['id']}", time.monotonic() + 60, "queued"
+    while state in ("queued", "running") and time.monotonic() < end:
+        time.sleep(0.3)
+        state = json.loads(send(port, tally, "state of a video", b"", place, "GET")[1] or b"{}").get("state", "")
+    tally.seen.setdefault("ended videos", Counter())[state or "no answer"] += 1
+    send(port, tally, "removed video", b"", place, "DELETE")
+
+
+def stream(port: int, tally: Tally, frames: list[bytes], *, wait: bool) -> None:
+    """A stream: each frame is answered, or, without waiting, all are sent at once and the newest is."""
+    what = "frame of a stream" if wait else "flood of frames"
+    try:
+        path = f"ws://127.0.0.1:{port}/v1/stream"
+        with open_stream(path, proxy=None, source_address=(address(what), 0), max_size=None) as opened:
+            for frame in frames:
+                opened.send(frame)
+                if wait:
+                    json.loads(opened.recv(60))["faces"]
+                    tally.add(what, 200, {}, b"")
+            if not wait:
+                opened.recv(60)
+                tally.add(what, 200, {}, b"")
+    except InvalidStatus as error:
+        answer = error.response
+        tally.add(what, answer.status_code, {k.lower(): v for k, v in answer.headers.raw_items()}, answer.body or b"")
+    except ConnectionClosed as error:
+        if error.rcvd is None:
+            tally.lose(what, error)
+        else:
+            tally.seen.setdefault(what, Counter())[f"closed with {error.rcvd.code}"] += 1
+    except (OSError, WebSocketException) as error:
+        tally.lose(what, error)
+
+
+def resident_mb(process: int) -> dict[str, float]:
+    """Resident memory of each process of the server, by kind."""
+    found: dict[str, float] = {}
+    for child in Path(f"/proc/{process}/task/{process}/children").read_text().split():
+        with contextlib.suppress(OSError):
+            text = Path(f"/proc/{child}/status").read_text()
+            found["worker"] = max(found.get("worker", 0), int(re.findall(r"VmRSS:\s+(\d+)", text)[0]) / 1000)
+            for its in " ".join(file.read_text() for file in Path(f"/proc/{child}/task").glob("*/children")).split():
+                text = Path(f"/proc/{its}/status").read_text()
+                found["video"] = max(found.get("video", 0), int(re.findall(r"VmRSS:\s+(\d+)", text)[0]) / 1000)
+    return found
+
+
+def mixed(
+    port: int, process: int, tally: Tally, minutes: float, folder: Path, admin: int
+) -> tuple[dict[str, float], list[str]]:
+    """Clients of all kinds at once, while workers are killed and the disk is full.
+
+    Returns the most memory of a process, by kind, and what the workers that live have counted.
+    """
     end = time.monotonic() + minutes * 60
     photo = (ROOT / "src/mien/examples/astronaut.png").read_bytes()
     buffer = io.BytesIO()
     Image.new("RGB", (7050, 7050), (90, 120, 60)).save(buffer, "WEBP", quality=1, method=0)
-    huge, video = buffer.getvalue(), (SHARED / "media/short-one-face.mp4").read_bytes()
+    huge, clip = buffer.getvalue(), (SHARED / "media/short-one-face.mp4").read_bytes()
+    most: dict[str, float] = {}
     form = b"--b\r\n\r\n\r\n" * 200_000
 
     def repeat(job: Callable[[], object], pause: float) -> threading.Thread:
@@ -192,8 +258,9 @@ def mixed(port: int, process: int, tally: Tally, minutes: float, folder: Path) -
         return thread
 
     def slow() -> None:
+        beginning = b"POST /v1/videos HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999\r\n\r\n"
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=30) as client:
-            client.sendall(b"POST /v1/videos HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999\r\n\r\n")
+            client.sendall(random.choice((beginning, b"GET /healthz HTTP/1.1\r\n")))
             for _ in range(15):
                 client.sendall(b"x")
                 time.sleep(1)
@@ -208,25 +275,37 @@ def mixed(port: int, process: int, tally: Tally, minutes: float, folder: Path) -
 
     def fill() -> None:
         time.sleep(45)
-        for place in folder.glob("mien-videos-*"):
-            with contextlib.suppress(OSError):
-                with (place / "full").open("wb") as file:
-                    file.truncate(5_000_000_000)  # sparse: it counts against the limit of the server
-                time.sleep(10)
-                (place / "full").unlink()
+        full = folder / "temporary" / "full"
+        with contextlib.suppress(OSError), full.open("wb", buffering=0) as file:
+            while file.tell() < DISK_MB * 2_000_000:
+                file.write(bytes(1_000_000))
+        time.sleep(10)
+        full.unlink()
+
+    def measure() -> None:
+        with contextlib.suppress(OSError):
+            for kind, found in resident_mb(process).items():
+                most[kind] = max(most.get(kind, 0), found)
 
     threads = [
         *(repeat(lambda: send(port, tally, "photo", photo), 0.1) for _ in range(3)),
         repeat(lambda: send(port, tally, "huge image", huge), 0.5),
-        repeat(lambda: send(port, tally, "form of empty parts", form), 1),
-        repeat(lambda: send(port, tally, "video", video, "/v1/videos"), 4),
+        repeat(lambda: send(port, tally, "form of empty parts", form, kind="multipart/form-data; boundary=b"), 1),
+        repeat(lambda: video(port, tally, "video", clip), 1),
+        repeat(lambda: stream(port, tally, [photo] * 20, wait=True), 0.5),
+        *(repeat(lambda: stream(port, tally, [bytes(3_900_000)] * 4, wait=False), 0.5) for _ in range(4)),
         repeat(lambda: send(port, tally, "probe", b"", "/healthz", "GET"), 0.2),
+        repeat(lambda: send(admin, tally, "probe of the admin port", b"", "/readyz", "GET"), 0.2),
+        repeat(lambda: send(admin, tally, "metrics of the admin port", b"", "/metrics", "GET"), 1),
+        repeat(measure, 0.2),
         *(repeat(slow, 0.1) for _ in range(8)),
         repeat(kill, 0),
         repeat(fill, 0),
     ]
     for thread in threads:
         thread.join()
+    text = send(admin, tally, "metrics of the admin port", b"", "/metrics", "GET")[1].decode()
+    return most, re.findall(r"^mien_(?:refused|closed|videos)_total\{.*", text, re.MULTILINE)
 
 
 def generated(port: int, cases: int) -> list[str]:
@@ -255,16 +334,25 @@ def main() -> None:
     files, load = Tally(), Tally()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        with server(1, folder) as (port, _):
+        with socket.create_server(("127.0.0.1", 0)) as found:
+            admin = int(found.getsockname()[1])
+        with small_disk(folder), server(1, folder, admin) as (port, _):
             images(port, files, options.images)
             videos(port, files, options.videos)
             calls = generated(port, options.cases) if options.cases else []
+        shutil.rmtree(folder / "temporary")
         (folder / "log").write_text("")
-        with server(2, folder) as (port, process):
-            mixed(port, process, load, options.minutes, folder)
-        tracebacks = (folder / "log").read_text().count("Traceback")
-    lines = ["Mutated files, one worker:", "", *files.lines(), "", "Generated calls:", "", *calls, ""]
+        with small_disk(folder), server(2, folder, admin) as (port, process):
+            most, counted = mixed(port, process, load, options.minutes, folder, admin)
+        log = (folder / "log").read_text()
+    tracebacks, crashed = log.count("Traceback"), log.count("a video failed")
+    lines = []
+    if files.seen:
+        lines += ["Mutated files, one worker:", "", *files.lines(), "", "Generated calls:", "", *calls, ""]
     lines += [f"Mixed load with faults, two workers, {options.minutes:g} minutes:", "", *load.lines(), ""]
+    lines += [f"Most memory of a process: {', '.join(f'{kind} {mb:.0f} MB' for kind, mb in most.items())}.", ""]
+    lines += ["Counted by `/metrics`:", "", "```", *counted, "```", ""]
+    lines += [f"Workers that were killed: {log.count('died')}. Videos whose process crashed: {crashed}.", ""]
     lines += [f"Not allowed: {len(files.bad) + len(load.bad)}. Tracebacks in the log of the mixed load: {tracebacks}."]
     write_page(options.results, "hostile", "Hostile requests", lines, packages=("uvicorn", "fastapi", "starlette"))
 

@@ -17,14 +17,14 @@ from pathlib import Path
 
 from mien.data.readers import load_dataset
 from mien.evaluation.compare import read_history
-from mien.evaluation.compare_page import curves_figure
+from mien.evaluation.compare_page import curve_charts
 from mien.evaluation.evaluate import evaluate
-from mien.evaluation.figures import FigurePage
 from mien.evaluation.result import Evaluation
 from mien.evaluation.robustness import SEVERITIES
 from mien.evaluation.side_by_side import evaluate_side_by_side
 from mien.evaluation.tables import write_tables
-from mien.files import make_folder, write_bytes
+from mien.files import make_folder
+from mien.pages import Page
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs/results"
@@ -43,7 +43,7 @@ def main() -> None:
     out = arguments.out
     make_folder(out)
     data = load_dataset(arguments.data, splits=("validation", "train"), warn=lambda _: None)
-    page = FigurePage("Published figures, reproduced", "On FER2013's PublicTest, unless stated otherwise.")
+    page = Page("Published figures, reproduced", "On FER2013's PublicTest, unless stated otherwise.")
     rows, found = [], {}
     for truth, suffix in (("votes", ""), ("label", "-fer2013")):
         names = [f"{name}{suffix}" for name in MODELS]
@@ -60,6 +60,7 @@ def main() -> None:
     robustness_table(page, data, out)
     for name in ("networks", "ladder"):
         trained(page, name, out)
+    page.write_figures(out)
     page.write(out / "index.html")
     print(out / "index.html")
     differing = [row for row in rows if row[-1] == "no"]
@@ -76,7 +77,7 @@ def against_published(model: str, truth: str, found: Evaluation) -> list[tuple[o
     return [(model, truth, name, old, new, "yes" if abs(old - new) <= WITHIN else "no") for name, old, new in pairs]
 
 
-def balance_table(page: FigurePage, found: dict[str, Evaluation], out: Path) -> None:
+def balance_table(page: Page, found: dict[str, Evaluation], out: Path) -> None:
     """The table of docs/evaluation.md: accuracy / macro recall at six balances."""
     columns, rows = ("model", *(f"{b:g}" for b in BALANCES)), []
     for name, e in found.items():
@@ -88,7 +89,7 @@ def balance_table(page: FigurePage, found: dict[str, Evaluation], out: Path) -> 
     page.table(columns, rows)
 
 
-def robustness_table(page: FigurePage, data: object, out: Path) -> None:
+def robustness_table(page: Page, data: object, out: Path) -> None:
     """mien-small on corrupted faces, at balance 0."""
     folder = out / "robustness-mien-small"
     found = evaluate("mien-small", data, "validation", out=folder, balance=0.0, robustness=True).robustness  # type: ignore[arg-type]
@@ -103,13 +104,11 @@ def robustness_table(page: FigurePage, data: object, out: Path) -> None:
     page.links([("its report", f"{folder.name}/report.html")])
 
 
-def trained(page: FigurePage, name: str, out: Path) -> None:
+def trained(page: Page, name: str, out: Path) -> None:
     """The learning curves of published trainings, from their records."""
     runs = {place.parent.name: read_history(place.parent) for place in sorted((RESULTS / name).glob("*/history.csv"))}
     page.section(f"Trainings: {name}", f"From docs/results/{name}: {len(runs)} runs.")
-    page.draw(curves_figure(runs, "label"), f"curves-{name}", f"Learning curves of {len(runs)} runs")
-    for file, data in page.files.items():
-        write_bytes(out / file, data)
+    page.chart(curve_charts(runs, "label"), f"curves-{name}", f"Learning curves of {len(runs)} runs")
     table = (RESULTS / name / "compare.csv").read_text("utf-8").splitlines()
     header, *lines = [line.split(",") for line in table]
     page.table(header, lines)

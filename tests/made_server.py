@@ -49,18 +49,25 @@ def serving(model: Path, **settings: Any) -> Iterator[int]:
     """The port of a warm server."""
     wanted = {"models": (str(model),), "detectors": ("none",), **settings}
     server = make_server(ServeSettings(**wanted))
-    listening = socket.create_server(("127.0.0.1", 0))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    listening = [socket.create_server(("127.0.0.1", port)) for port in (0, *filter(None, [settings.get("admin_port")]))]
+    thread = threading.Thread(target=server.run, kwargs={"sockets": listening})
     thread.start()
-    port = int(listening.getsockname()[1])
+    port = int(listening[0].getsockname()[1])
     try:
         until(lambda: server.started and ask(port, "GET", "/readyz").status == 200)
         yield port
     finally:
         server.should_exit = True
         thread.join(20)
-        listening.close()
+        for each in listening:
+            each.close()
         assert not thread.is_alive()
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])
 
 
 def until(true: Any, seconds: float = 20.0) -> None:

@@ -7,16 +7,14 @@ import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
-from starlette.staticfiles import StaticFiles
 
 from mien.labels import EIGHT
 from mien.serving.gate import SECURITY_HEADERS
+from mien.serving.page import page_or
 
 MODEL = {"name": "stub", "labels": list(EIGHT), "target": "votes", "sha256": ["0" * 64]}
 
@@ -117,8 +115,7 @@ class Stub:
         async def delete() -> Response:
             return Response(status_code=204)
 
-        page = Path(str(resources.files("mien.serving"))) / "static"
-        app.mount("/", StaticFiles(directory=page, html=True))
+        app.router.default = page_or(app.router.default)
         return app
 
     @staticmethod

@@ -1,11 +1,18 @@
 """A day with mien: from a CSV of faces to an exported model, in the calls that a user writes."""
 
+import doctest
+import shutil
+from importlib import import_module
+
 import numpy as np
 import pytest
+from PIL import Image
 
 import mien
+from made_video import astronaut_clip
 from mien.data.toy import toy_faces
 from mien.pages import png
+from places import ASTRONAUT
 
 pytest.importorskip("torch", reason="needs the extra [train]")
 
@@ -77,3 +84,37 @@ def test_runs_are_compared_faces_explained_and_models_exported(run, tmp_path):
     pytest.importorskip("openvino")
     exported = mien.export("mien-small", "openvino", out=tmp_path / "x")
     assert mien.load_model(exported.path).info.labels == mien.load_model("mien-small").info.labels
+
+
+@pytest.fixture(scope="module")
+def desk(csv, run, tmp_path_factory):
+    """A folder with the files that examples name."""
+    folder = tmp_path_factory.mktemp("desk")
+    (folder / "fer2013.csv").symlink_to(csv)
+    for name in ("a", "b"):
+        shutil.copytree(run.folder, folder / "runs" / name)
+    Image.open(ASTRONAUT).convert("RGB").save(folder / "photo.jpg")
+    faces = toy_faces(70, seed=7)
+    for row, (face, label) in enumerate(zip(faces.images, faces.labels, strict=True)):
+        place = folder / "faces" / mien.load_model("mien-nano-fer2013").info.labels[label] / f"{row}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(png(face))
+    astronaut_clip(folder / "talk.mp4", frames=10)
+    (folder / "src/mien").mkdir(parents=True)
+    (folder / "src/mien/examples").symlink_to(ASTRONAUT.parent)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "evaluation.compare", "evaluation.ensemble", "evaluation.explain", "evaluation.evaluate",
+        "evaluation.recalibrate", "training.callbacks", "training.train", "training.cross_validation",
+        "exporting.export", "recognition.shortcuts", "recognition.tracking",
+    ],
+)  # fmt: skip
+def test_examples_in_docstrings_run(module, desk, monkeypatch):
+    monkeypatch.chdir(desk)
+    options = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+    found = doctest.testmod(import_module(f"mien.{module}"), optionflags=options)
+    assert found.attempted > 0 and found.failed == 0

@@ -1,6 +1,7 @@
 """Contact sheets and pages: any image, hostile texts, whole files."""
 
 import base64
+import json
 import os
 import re
 from html.parser import HTMLParser
@@ -10,7 +11,25 @@ import pytest
 
 from mien.errors import OutputError
 from mien.images import decode_image
-from mien.pages import Page, _caption_lines, contact_sheet, figure_png, figure_text, new_figure, plain, png
+from mien.pages import (
+    Bars,
+    Column,
+    Lines,
+    Mark,
+    Matrix,
+    Page,
+    Series,
+    Tile,
+    contact_sheet,
+    draw,
+    figure_png,
+    figure_text,
+    new_figure,
+    plain,
+    png,
+)
+from mien.pages.charts import fitting_range, on_one_axis
+from mien.pages.images import _caption_lines
 
 HOSTILE = "<script>alert(1)</script> \"a\" & \x1b[31mred\x00 \u202egnp.exe\n'b'"
 
@@ -87,7 +106,14 @@ def test_hostile_texts_become_text(tmp_path):
     page.section("second")
     page.table([HOSTILE], [[HOSTILE]], HOSTILE)
     page.gallery([grey(4, 4)], [HOSTILE])
-    page.figure(png(grey(4, 4)), HOSTILE, HOSTILE)
+    page.image(png(grey(4, 4)), HOSTILE, HOSTILE)
+    page.tiles([Tile(HOSTILE, HOSTILE, HOSTILE)])
+    page.facts([(HOSTILE, HOSTILE)])
+    page.links([(HOSTILE, HOSTILE)])
+    page.chart(Bars(HOSTILE, HOSTILE, [HOSTILE], [Column(HOSTILE, [0.5], [HOSTILE])], HOSTILE, [HOSTILE]))
+    page.chart(Matrix(HOSTILE, [HOSTILE], [HOSTILE], [[1.0]], [[HOSTILE]], HOSTILE, HOSTILE, links={(0, 0): "a"}))
+    page.groups([[grey(4, 4)]], [HOSTILE], [[HOSTILE]])
+    page.behind("a", HOSTILE, [grey(4, 4)], [HOSTILE], [HOSTILE], page.anchor())
     text = written(page, tmp_path)
     tags = Tags(text)
     assert not tags.all("script")
@@ -124,9 +150,10 @@ def test_page_asks_for_nothing_and_every_image_is_inside(tmp_path):
 def test_sections_of_one_name_have_anchors_of_their_own(tmp_path):
     page = Page("a")
     for title in ("Faces: happy", "faces happy", "笑顔", "Faces: happy"):
-        page.section(title)
+        page.section(title, "text")
+    page.section("empty")  # leaves no hole
     tags = Tags(written(page, tmp_path))
-    anchors = [h["id"] for h in tags.all("h2")]
+    anchors = [section["id"] for section in tags.all("section")]
     assert anchors == ["faces-happy", "faces-happy-2", "section", "faces-happy-3"]
     assert [a["href"] for a in tags.all("a")][:4] == [f"#{a}" for a in anchors]
 
@@ -158,9 +185,39 @@ def test_figures_take_any_label():
     assert decode_image(figure_png(figure), "a").shape == (260, 390, 3)
 
 
+def test_a_chart_is_drawn_twice_from_the_same_data(tmp_path):
+    line = Series("a$b", [0.1, None, 0.9], "#3c55c8", low=[0.0, None, 0.8], high=[0.2, None, 1.0], marked=2)
+    lines = Lines("t", [1, 2, 3], [line, Series("b", [1, 2, 3], "#3c55c8", "bars")], "epoch", "y", [Mark("m", x=2)])
+    column = Column("c", [0.2, None], ["20", "–"], [0.1, None], [1.4, None], range=(0, 1.5))
+    bars = Bars("t", "class", ["x", "y"], [column])
+    matrix = Matrix("t", ["x"], ["p", "q"], [[0.1, 0.9]], [["1", "9"]])
+    page = Page("a")
+    page.section("one")
+    page.chart([lines, bars, matrix], "all")
+    page.write_figures(tmp_path / "figures")
+    assert sorted(p.name for p in (tmp_path / "figures").iterdir()) == ["all.pdf", "all.png", "all.svg"]
+    tags = Tags(written(page, tmp_path))
+    (plot,) = (div for div in tags.all("div") if "data-chart" in div)
+    shown = json.loads(plot["data-chart"])
+    assert shown["series"][0]["values"] == [0.1, None, 0.9] and shown["whole"] and shown["marks"][0]["x"] == 2
+    spans = [i["style"] for i in tags.all("i") if i.get("class") == "span"]
+    assert spans == ["left:6.67%;width:86.66%"]  # the whole interval
+    axes = draw(lines).axes[0]
+    assert axes.get_xlabel() == "epoch" and np.isnan(axes.lines[0].get_ydata()[1])
+    assert all(float(tick).is_integer() for tick in axes.get_xticks())
+
+
+def test_ranges_and_axes_have_every_value():
+    assert fitting_range([0.52, None], [0.61]) == pytest.approx((0.5, 0.65))
+    assert fitting_range([]) == (0.0, 1.0)
+    places, (steep,) = on_one_axis([(np.array([0, 0, 0.5]), np.array([0, 0.4, 1.0]))], points=3)
+    assert places == [0, 0.5, 1] and steep == [0.4, 1.0, None]
+
+
 def test_captions_keep_the_ends_of_long_words_and_groups_are_tinted():
-    assert _caption_lines("surprise fer2013-train.parquet:12891", 96) == ["surprise", "fer..t:12891"]
-    assert _caption_lines("10 out disgust validation", 96) == ["10 out", "disgust", "validation"]
+    assert _caption_lines("surprise fer2013-train.parquet:12891", 96) == ["surprise", "fer2…uet:12891"]
+    assert _caption_lines("10 out disgust validation", 96) == ["10 out disgust", "validation"]
+    assert _caption_lines("грустный 10 out of 20, or so many words that three lines do not hold them", 60)[2][-1] == "…"
     sheet = contact_sheet([grey(9, 9)] * 4, ["a"] * 4, tile=20, columns=4, groups=[7, 7, 8, 9])
     below = sheet[-6, [5, 29, 53, 77]].tolist()
     assert below[0] == below[1] == below[3] == [255, 255, 255] != below[2]

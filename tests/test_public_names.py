@@ -27,7 +27,6 @@ WITH_EXAMPLES = (
     "mien.results.images",
     "mien.results.videos",
     "mien.recognition.recognizer",
-    "mien.recognition.shortcuts",
     "mien.recognition.watch",
     "mien.model_file",
     "mien.releases",

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar
 
-from mien.errors import MissingExtraError, RecipeError
+from mien.errors import RecipeError, import_extra
 from mien.suggestions import did_you_mean
 
 T = TypeVar("T")
@@ -74,6 +74,15 @@ def settings_of(cls: type[Any]) -> Mapping[str, Setting]:
         for note in getattr(hints[field.name], "__metadata__", ())
         if isinstance(note, Setting)
     }
+
+
+class InRange:
+    """A base of dataclasses whose numbers must be in their ranges: ValueError where one is not."""
+
+    __slots__ = ()
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
 
 def check_ranges(settings: Any, error: type[Exception] = ValueError) -> None:
@@ -196,11 +205,7 @@ def flat_items(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
 
 
 def _writer() -> Callable[[Mapping[str, Any]], str]:
-    try:
-        from tomli_w import dumps
-    except ImportError as error:
-        raise MissingExtraError("train", "writing TOML") from error
-    return dumps
+    return import_extra("tomli_w", "train", "writing TOML").dumps  # type: ignore[no-any-return]
 
 
 def _without_none(table: Mapping[str, Any]) -> dict[str, Any]:

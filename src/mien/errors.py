@@ -3,6 +3,10 @@
 A message names the file or key, what was expected and what to do; the command line prints it as one line.
 """
 
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
 
 class MienError(Exception):
     """Base of all errors that mien raises on purpose."""
@@ -78,3 +82,17 @@ class MissingExtraError(MienError):
     def __init__(self, extra: str, needs: str) -> None:
         super().__init__(f"{needs} needs the extra [{extra}]: install it with  pip install 'mien[{extra}]'")
         self.extra = extra
+
+
+def import_extra(module: str, extra: str, needs: str) -> Any:
+    """Imports a module of an extra. needs: what it is wanted for. Raises MissingExtraError if it is not installed."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(extra, needs) from error
+
+
+def require_extra(extra: str, needs: str, *packages: str) -> None:
+    """Raises MissingExtraError if a package of an extra is not installed; imports none."""
+    if any(find_spec(name) is None for name in packages):
+        raise MissingExtraError(extra, needs)

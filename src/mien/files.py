@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self, TextIO
+from typing import Any, Self, TextIO
 
 from mien.errors import OutputError
 
@@ -106,6 +108,13 @@ def write_text(path: Path, text: str) -> None:
     """A whole text file (UTF-8) at once. Raises OutputError."""
     with atomic_text(path) as file:
         file.write(text)
+
+
+def csv_text(rows: Iterable[Iterable[Any]]) -> str:
+    """Rows as CSV."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def make_folder(path: Path) -> None:

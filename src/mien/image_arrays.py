@@ -25,15 +25,12 @@ class Tensor(Protocol):
 
     def detach(self) -> Any:
         """The values without their history."""
-        ...
 
     def cpu(self) -> Any:
         """The values in main memory."""
-        ...
 
     def numpy(self) -> Any:
         """The values as an array."""
-        ...
 
 
 def check_color(color: str) -> None:

@@ -15,7 +15,7 @@ from mien.errors import DataError
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """One expression: its name in mien, an RGB colour for drawings, and an emoji for text."""
+    """One expression: its name, an RGB colour with a contrast of 3 on light and dark pages, and an emoji for text."""
 
     name: str
     color_rgb: tuple[int, int, int]
@@ -27,10 +27,10 @@ EXPRESSIONS: dict[str, Expression] = {
     for e in (
         Expression("angry", (214, 61, 57), "😠"),
         Expression("disgust", (104, 142, 38), "🤢"),
-        Expression("fear", (130, 86, 178), "😨"),
-        Expression("happy", (240, 180, 20), "😀"),
+        Expression("fear", (142, 100, 196), "😨"),
+        Expression("happy", (186, 135, 0), "😀"),
         Expression("sad", (52, 120, 200), "😢"),
-        Expression("surprise", (235, 120, 30), "😲"),
+        Expression("surprise", (224, 104, 20), "😲"),
         Expression("neutral", (120, 130, 140), "😐"),
         Expression("contempt", (170, 110, 80), "😏"),
     )

@@ -80,7 +80,7 @@ def test_dedupe(places):
     write_arrays(data, places / "in", command="import", settings={})
     killed, whole = killed_in_the_middle(places, "data", "dedupe", places / "in")
     assert killed == whole
-    assert {"out/manifest.parquet", "out-groups.csv", "out-groups.png"} < set(whole)
+    assert {"out/manifest.parquet", "out-groups.csv", "out-groups.html"} < set(whole)
 
 
 def test_crop(places):

@@ -80,7 +80,7 @@ def test_each_flaw_is_flagged_once(flawed, tmp_path):
     assert (summary.copies.groups, summary.copies.conflicts, summary.copies.across_splits) == (3, 1, 1)
     assert json.loads((tmp_path / "a/summary.json").read_text())["kinds"][0]["total"] == 1
     page = (tmp_path / "a/index.html").read_text("utf-8")
-    assert page.count("<img") == 9
+    assert page.count("<img ") == 9 + 4  # copies are beside what they are copies of
     assert not list(tmp_path.glob(".*"))
 
 

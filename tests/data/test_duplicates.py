@@ -288,7 +288,8 @@ def test_dedupe_writes_the_rest_a_table_and_a_sheet(tmp_path):
     assert [(r["source"], r["kept"]) for r in table[:4]] == [("p0", "no"), ("p4", "yes"), ("p5", "no"), ("p9", "no")]
     assert list(table[4]) == ["group", "kind", "source", "split", "label", "kept", "distance"]
     assert list(table[4].values()) == ["1", "exact", "p1", "train", "happy", "no", "0"]
-    assert cv2.imread(str(tmp_path / "out-groups.png")) is not None
+    page = (tmp_path / "out-groups.html").read_text("utf-8")
+    assert page.count("<img ") == 9 and "8 were removed and 2 stay" in page
 
 
 def test_a_killed_dedupe_goes_on_and_ends_with_the_same_bytes(tmp_path):
@@ -381,4 +382,4 @@ def test_command(tmp_path):
     assert done.exit_code == 0, done.output
     assert "3 groups of 9 images, 0 of them of near copies" in done.output
     assert "2 groups with different labels, 2 across splits" in done.output
-    assert sorted(p.name for p in (tmp_path / "looks").iterdir()) == ["out-groups.csv", "out-groups.png"]
+    assert sorted(p.name for p in (tmp_path / "looks").iterdir()) == ["out-groups.csv", "out-groups.html"]

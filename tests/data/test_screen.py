@@ -80,8 +80,8 @@ def test_samples_without_a_face_are_listed_and_the_others_kept(faces, tmp_path, 
     assert rows["train/sad/30.png"] == {
         "source": "train/sad/30.png", "split": "train", "label": "sad", "reason": "no face found by mtcnn",
     }  # fmt: skip
-    sheet = read_image(tmp_path / "out-rejected.png")
-    assert sheet.shape[1] > 3 * 96
+    page = (tmp_path / "out-rejected.html").read_text("utf-8")
+    assert page.count("<img ") == 3 and "3 of 7 samples were rejected: 3 without any face" in page
     assert result.unreadable == ()
 
 
@@ -119,7 +119,7 @@ def test_nothing_rejected_leaves_no_lists(faces, tmp_path, easy_and_strict):
         if int(place.stem) < 50:
             place.unlink()
     result = screen(faces, tmp_path / "out")
-    assert (result.rejected, result.listing, result.sheet) == ((), None, None)
+    assert (result.rejected, result.listing, result.page) == ((), None, None)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["faces", "out"]
 
 
@@ -141,7 +141,7 @@ def test_a_killed_run_ends_with_the_bytes_of_an_undisturbed_one(faces, tmp_path,
     with pytest.raises(KeyboardInterrupt):
         screen(faces, tmp_path / "killed", progress=kill)
     screen(faces, tmp_path / "killed", resume=True)
-    for name in ("/pixels.u8", "/manifest.parquet", "/problems.csv", "-rejected.csv", "-rejected.png"):
+    for name in ("/pixels.u8", "/manifest.parquet", "/problems.csv", "-rejected.csv", "-rejected.html"):
         whole, killed = (Path(f"{tmp_path}/{out}{name}").read_bytes() for out in ("whole", "killed"))
         assert whole == killed, name
 

@@ -13,7 +13,7 @@ from mien.cli import app
 from mien.data.toy import write_toy_folders
 from mien.errors import DataError
 from mien.evaluation.compare import compare
-from mien.evaluation.compare_page import bars_figure, classes_figure, learning_curves_figure
+from mien.evaluation.compare_page import chosen_epoch, class_charts, learning_curves, runs_chart
 from mien.evaluation.paired import exact_p_value
 from mien.evaluation.validation import HeadAnswers, read_answers, write_answers
 
@@ -104,7 +104,6 @@ def test_the_command_writes_table_page_and_figures(tmp_path):
     assert {"runs.svg", "classes.png", "confusion.svg", "learning-curves.png"} <= names
     page = (out / "compare.html").read_text()
     assert "McNemar" in page
-    assert "<script" not in page
 
 
 def test_other_data_are_measured_with_the_model_files(tmp_path):
@@ -151,11 +150,10 @@ def test_an_unfinished_run_is_a_row_and_figures_have_the_runs_in_their_own_order
     assert "4 of 8  unfinished" in text and " n " in text
     assert r"\begin{tabular}{lrrrrrrrrrrrrr}" in (tmp_path / "out" / "compare.tex").read_text()
     assert (tmp_path / "out" / "compare.md").read_text().startswith("| run | network |")
-    figure = learning_curves_figure(found)
-    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    accuracy, _ = learning_curves(found)
+    names = list(dict.fromkeys(line.name for line in accuracy.series))
     assert names == ["step-0", "step-1", "step-2", "begun (unfinished)"]
-    ticks = [tick.get_text() for tick in bars_figure(found).axes[0].get_xticklabels()]
-    assert ticks == ["step-0", "step-1", "step-2"]
+    assert runs_chart(found).rows == ["step-0", "step-1", "step-2"]
 
 
 def test_runs_are_ranked_by_macro_recall_or_by_the_gaps(tmp_path):
@@ -168,19 +166,34 @@ def test_runs_are_ranked_by_macro_recall_or_by_the_gaps(tmp_path):
     assert by_loss.verdict.startswith("Keep b") and "with the smallest gap of the loss of 3 runs" in by_loss.verdict
 
 
+def test_curves_overlay_all_runs_and_mark_the_chosen_epoch(tmp_path):
+    accuracy, loss = learning_curves(compare([made_run(tmp_path / name, 0.5) for name in "ab"]))
+    assert (accuracy.title, accuracy.y_label, loss.y_label) == ("Accuracy", "accuracy, 0 to 1", "loss, nats")
+    assert accuracy.x == [1, 2, 3, 4] and accuracy.whole
+    assert [(line.name, line.style, line.marked) for line in accuracy.series] == [
+        ("a", "line", 3), ("a", "dashed", None), ("b", "line", 3), ("b", "dashed", None),
+    ]  # fmt: skip
+    rows = [(1, 0.5, 0.2), (2, 0.3, 0.4), (3, 0.4, 0.2)]
+    history = tuple({"epoch": e, "label_accuracy": a, "votes_accuracy": b} for e, a, b in rows)
+    assert chosen_epoch(history) == 1 and chosen_epoch(()) is None  # the first of equals
+
+
 def test_one_epoch_is_points_over_the_runs(tmp_path):
     folders = [made_run(tmp_path / name, 0.5, epochs=range(1, 2)) for name in "abc"]
-    figure = learning_curves_figure(compare(folders))
-    assert [axes.get_title() for axes in figure.axes] == ["label: accuracy", "label: loss"]
-    for axes in figure.axes:
-        assert len(axes.lines) == 6 and all(line.get_marker() == "o" for line in axes.lines)
-        assert axes.get_ylabel().endswith(")") and axes.get_xlabel() == "run"
-        assert [tick.get_text() for tick in axes.get_xticklabels()] == ["a", "b", "c"]
+    for chart in learning_curves(compare(folders)):
+        assert chart.categories == ("a", "b", "c") and chart.x_label == "run"
+        assert [(line.name, line.style) for line in chart.series] == [("validation", "points"), ("training", "points")]
 
 
-def test_bars_of_each_class_are_those_of_every_run(tmp_path):
+def test_charts_of_each_class_are_those_of_every_run(tmp_path):
     found = compare([made_run(tmp_path / name, right) for name, right in (("a", 0.5), ("b", 0.9))])
-    recall, precision, f1 = classes_figure(found).axes
-    assert [axes.get_ylabel() for axes in (recall, precision, f1)] == ["recall", "precision", "F1"]
-    heights = [[bar.get_height() for bar in bars] for bars in recall.containers]
-    assert heights == [[s.recall for s in run.evaluation.per_class] for run in found.in_order]
+    recall, precision, f1 = class_charts(found)
+    assert [chart.title for chart in (recall, precision, f1)] == ["Recall", "Precision", "F1"]
+    assert recall.values == [[s.recall for s in run.evaluation.per_class] for run in found.in_order]
+
+
+def test_error_bars_are_whole(tmp_path):
+    found = compare([made_run(tmp_path / name, right, n=30) for name, right in (("a", 0.1), ("b", 1.0))])
+    column = runs_chart(found).columns[0]
+    low, high = column.range
+    assert low <= min(column.low) and max(column.high) <= high

@@ -20,7 +20,7 @@ from mien.cli import main
 from mien.data.toy import toy_faces
 from mien.errors import ExportError, MienError, MissingExtraError, ModelFileError
 from mien.exporting import export as exporting
-from mien.exporting import formats, quantizing
+from mien.exporting import quantizing
 from mien.exporting.export import LABELS_FILE, export
 from mien.exporting.formats import FORMATS
 from mien.exporting.parity import compare_outputs
@@ -273,7 +273,7 @@ def test_an_unknown_format_is_answered_with_the_known_ones() -> None:
 
 @pytest.mark.parametrize("name", ["onnx", "openvino", "ncnn"])
 def test_a_missing_package_is_named_with_its_extra(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(formats, "find_spec", lambda package: None)
+    monkeypatch.setattr("mien.errors.find_spec", lambda package: None)
     extra = {"onnx": "export"}.get(name, name)
     with pytest.raises(MissingExtraError, match=rf"exporting as {name} needs the extra \[{extra}\]"):
         export("mien-nano", name)

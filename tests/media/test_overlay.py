@@ -33,7 +33,10 @@ def plate_of(drawn: NDArray[np.uint8], color: tuple[int, ...]) -> tuple[int, int
     """x, y, width, height of the plate: the largest stretch of lines that hold much of one colour."""
     mask = (drawn == np.array(color, np.uint8)).all(axis=2).astype(np.uint8)
     line = max(2, round(0.0026 * (drawn.shape[0] * drawn.shape[1]) ** 0.5)) + 2
-    opened = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((line, line), np.uint8))  # without lines of boxes
+    mask = np.pad(mask, 12)  # at the edge, closing would fill what is beside a line
+    filled = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((11, 1), np.uint8))  # letters have another colour
+    filled = filled[12:-12, 12:-12]
+    opened = cv2.morphologyEx(filled, cv2.MORPH_OPEN, np.ones((line, line), np.uint8))  # without lines of boxes
     assert opened.any()
     x, y, width, height = cv2.boundingRect(opened)
     return x, y, width, height

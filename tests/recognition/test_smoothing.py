@@ -9,8 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from mien.recognition.events import EventFinder
-from mien.recognition.smoothing import Smoother
+from mien.recognition.smoothing import DetailsSmoother, Smoother
 from mien.results import Box, ExpressionEvent, Face, FrameResult, TrackedFace
+from mien.results.details import BLENDSHAPES, Details, EyesOpen, Gaze, Pose
 
 Floats = NDArray[np.float32]
 
@@ -144,3 +145,45 @@ def test_two_tracks_have_their_own_events() -> None:
     for one, two in zip(frames("hhhhhhhh"), frames("ssssssss", track=2), strict=True):
         found += finder.take(FrameResult(one.frame, one.time_s, 9, 9, one.faces + two.faces))
     assert [(e.track, e.expression) for e in found + finder.finish()] == [(1, "happy"), (2, "sad")]
+
+
+def details(
+    x: float = 0.0,
+    roll: float = 0.0,
+    openness: float = 0.9,
+    gaze: Gaze | None = Gaze(0.0, 0.0),  # noqa: B008
+) -> Details:
+    """A face of 100 pixels, moved, tilted, and with eyes that are open so far."""
+    mesh = np.linspace((x, 0, 0), (x + 100, 100, 10), 478).astype(np.float32)
+    shapes = dict.fromkeys(BLENDSHAPES, 0.1) | {"eyeBlinkLeft": 1 - openness, "eyeBlinkRight": 1 - openness}
+    return Details(mesh, Pose(0.0, 0.0, roll), gaze, EyesOpen(openness, openness), 0.1, shapes)
+
+
+def test_details_of_a_still_face_are_steady_and_a_blink_keeps_its_depth() -> None:
+    random = np.random.default_rng(0)
+    smoother, raw, steady = DetailsSmoother(), [], []
+    for frame in range(75):
+        now = details(x=float(random.normal(0, 0.5)), openness=0.2 if 40 <= frame < 44 else 0.9)
+        after = smoother.smooth(1, frame / 25, now)
+        assert now.mesh is not None and after.mesh is not None and after.eyes_open is not None
+        raw.append(now.mesh[0, 0])
+        steady.append((after.mesh[0, 0], after.eyes_open.left))
+    points, eyes = np.array(steady).T
+    assert np.abs(np.diff(points[5:], 2)).mean() < 0.4 * np.abs(np.diff(raw[5:], 2)).mean()
+    assert eyes[40:45].min() < 0.3 and eyes[50:].min() > 0.85
+
+
+def test_details_begin_anew_after_a_gap_and_where_the_angle_wraps() -> None:
+    smoother = DetailsSmoother()
+    smoother.smooth(1, 0.0, details(roll=179.0))
+    turned = smoother.smooth(1, 0.04, details(roll=-179.0))
+    assert turned.pose == Pose(0.0, 0.0, -179.0)
+    late = details(x=50.0, roll=-100.0)
+    assert smoother.smooth(1, 2.0, late) == late
+    assert smoother.smooth(2, 2.04, details(x=9.0)) == details(x=9.0)  # another track
+    closed = smoother.smooth(1, 2.04, details(x=50.0, roll=-100.0, gaze=None))
+    assert closed.gaze is None
+    opened = smoother.smooth(1, 2.08, details(x=50.0, roll=-100.0, gaze=Gaze(5.0, 0.0)))
+    assert opened.gaze == Gaze(5.0, 0.0)
+    missing = Details(error="too small")
+    assert smoother.smooth(1, 2.12, missing) is missing

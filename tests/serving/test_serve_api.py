@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import socket
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,7 +23,7 @@ from places import ASTRONAUT
 
 pytest.importorskip("fastapi", reason="needs the extra [web]")
 
-from made_server import BOUNDARY, Gate, ask, jpeg, metric, png, post, serving
+from made_server import BOUNDARY, Gate, ask, free_port, jpeg, metric, png, post, serving
 from mien.errors import ModelFileError, ServingError
 from mien.recognition.recognizer import Recognizer
 from mien.serving.run import make_server, serve
@@ -366,6 +368,23 @@ def test_a_token_is_needed_where_there_is_a_file_of_them(tiny: Path, tmp_path: P
             assert ask(port, "GET", "/v1/models", Authorization=wrong).status == 401
         for token in (TOKEN, OTHER_TOKEN):
             assert post(port, "/v1/predict", ("a", png()), Authorization=f"Bearer {token}").status == 200
+
+
+def test_probes_and_metrics_have_a_port_of_their_own_without_tokens(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "tokens").write_text("a" * 32)
+    admin = free_port()
+    with serving(tiny, token_file=tmp_path / "tokens", admin_port=admin) as port:
+        assert ask(port, "GET", "/metrics").status == 401
+        assert [ask(admin, "GET", path).status for path in ("/healthz", "/readyz", "/metrics")] == [200] * 3
+        assert ask(admin, "GET", "/metrics", Host="evil.example").code == "wrong_host"
+        for path in ("/", "/v1/models", "/v1/openapi.json"):
+            assert ask(admin, "GET", path, Authorization=f"Bearer {'a' * 32}").code == "not_found"
+    with serving(tiny, max_connections=2, client_share=1, admin_port=admin) as port:
+        held = [socket.create_connection(("127.0.0.1", admin)) for _ in range(4)]
+        time.sleep(0.6)
+        assert metric(port, 'mien_closed_total{reason="too_many"}') == 0  # they do not count
+        for client in held:
+            client.close()
 
 
 @pytest.mark.parametrize("text", ["", "# none\n", "short\n", "has spaces in between it\n", "ümlaut-ümlaut-ümlaut\n"])

@@ -30,7 +30,7 @@ from PIL import Image
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect as open_stream
 
-from made_server import BOUNDARY, form
+from made_server import BOUNDARY, form, free_port
 from places import ASTRONAUT
 
 BYSTANDER, ATTACKER = "127.0.0.9", "127.0.0.5"
@@ -50,12 +50,12 @@ class Process:
         return sum(_resident(pid) for pid in (self.pid, *_children(self.pid)))
 
     def ask(
-        self, method: str, path: str, body: bytes | None = None, *, address: str = BYSTANDER, **headers: str
+        self, method: str, path: str, body: bytes | None = None, *, address: str = BYSTANDER, port: int = 0
     ) -> tuple[int, bytes, dict[str, str]]:
         """One request on a connection of its own, from an address of this machine."""
-        client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=90, source_address=(address, 0))
+        client = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=90, source_address=(address, 0))
         try:
-            client.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+            client.request(method, path, body)
             answer = client.getresponse()
             return answer.status, answer.read(), {name.lower(): value for name, value in answer.getheaders()}
         finally:
@@ -121,6 +121,7 @@ class Watch:
 
     server: Process
     address: str = BYSTANDER
+    ports: tuple[int, ...] = ()  # of probes, beside that of the server
     probes: list[tuple[int, float]] = field(default_factory=list)
     photos: list[tuple[int, float]] = field(default_factory=list)
     most_mb: float = 0.0
@@ -149,17 +150,20 @@ class Watch:
         while not self._ended.wait(pause):
             job()
 
-    def _time(self, seen: list[tuple[int, float]], method: str, path: str, body: bytes | None = None) -> None:
+    def _time(
+        self, seen: list[tuple[int, float]], method: str, path: str, body: bytes | None = None, port: int = 0
+    ) -> None:
         began = time.monotonic()
         try:
-            status = self.server.ask(method, path, body, address=self.address)[0]
+            status = self.server.ask(method, path, body, address=self.address, port=port)[0]
         except (OSError, http.client.HTTPException):
             status = 0
         seen.append((status, time.monotonic() - began))
 
     def _probe(self) -> None:
-        for path in ("/healthz", "/readyz", "/metrics"):
-            self._time(self.probes, "GET", path)
+        for port in (self.server.port, *self.ports):
+            for path in ("/healthz", "/readyz", "/metrics"):
+                self._time(self.probes, "GET", path, port=port)
 
     def _measure(self) -> None:
         self.most_mb = max(self.most_mb, self.server.memory_mb())
@@ -325,9 +329,10 @@ def test_slow_uploads_of_videos_take_no_place(tmp_path: Path) -> None:
 
 
 def test_260_slow_uploads_leave_room_for_probes_and_photos(tmp_path: Path) -> None:
-    with server(tmp_path) as running:
+    admin = free_port()
+    with server(tmp_path, "--admin-port", str(admin)) as running:
         slow = [running.connect() for _ in range(260)]
-        with Watch(running) as seen:
+        with Watch(running, ports=(admin,)) as seen:
             for client in slow:
                 client.sendall(head("Content-Length: 1000000") + b"x")
             drip(slow, 14)

@@ -7,12 +7,14 @@ import csv
 import io
 import json
 import os
+import re
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +34,11 @@ from made_server import BOUNDARY, ask, form, metric, png, serving, until
 from made_video import astronaut_clip, make_clip, noise
 from mien.cli import main
 from mien.errors import VideoError
-from mien.model_file import load_model
+from mien.recognition.recognizer import Recognizer
 from mien.serving import video_work, videos
 from mien.serving.private_folders import private_folder
-from mien.serving.video_work import JobReport, Order, looks_like_video
+from mien.serving.settings import ServeSettings
+from mien.serving.video_work import Order, Report, looks_like_video
 from tiny_models import make_model
 
 NANO = ROOT / "src" / "mien" / "models" / "mien-nano.onnx"
@@ -65,6 +68,23 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TMPDIR", str(folder))
     monkeypatch.setattr(tempfile, "tempdir", None)
     return folder
+
+
+@pytest.fixture
+def small_disk(temporary: Path) -> Iterator[Path]:
+    """The folder for temporary files on a file system of 8 MB."""
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "mien-test", str(temporary)]
+    if sys.platform != "linux" or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount a file system")
+    yield temporary
+    subprocess.run(["umount", "--lazy", str(temporary)], check=True)
+
+
+def fill(file: Path) -> None:
+    """Takes all that is left of a file system."""
+    with suppress(OSError), file.open("ab", buffering=0) as out:
+        while True:
+            out.write(bytes(4096))
 
 
 def folders_in(temporary: Path) -> list[Path]:
@@ -101,6 +121,13 @@ def working() -> list[tuple[int, int]]:
         except OSError:
             continue
     return found
+
+
+def order_for(folder: Path, model: Path | None = None, **settings: Any) -> Order:
+    """With a model: for the work on `upload`; otherwise for its check."""
+    (folder / "state.json").write_text("{}")
+    summary = None if model is None else Recognizer(str(model), detector="none").summary()
+    return Order(folder, folder, ServeSettings(**settings), str(model), "none", summary)
 
 
 # What comes of a video
@@ -184,11 +211,11 @@ def test_a_truncated_video_is_incomplete_and_says_why(tiny: Path, tmp_path: Path
 def test_short_videos_that_are_cut_are_incomplete_too(suffix: str, tiny: Path, tmp_path: Path) -> None:
     codec = "mpeg4" if suffix == ".avi" else "libx264"
     data = make_clip(tmp_path / f"short{suffix}", frames=20, codec=codec, image_of=noise).read_bytes()
-    order = Order(False, str(tmp_path), str(tmp_path), str(tiny), load_model(tiny).sha256, "none", 20, 60, 10**7, 10**9)
+    order = order_for(tmp_path, tiny)
     (tmp_path / "upload").write_bytes(data)
-    assert video_work.work(order, lambda report: None).complete
+    assert video_work.work(order).complete
     (tmp_path / "upload").write_bytes(data[: len(data) * 2 // 3 | 1])
-    report = video_work.work(order, lambda report: None)
+    report = video_work.work(order)
     assert not report.complete
     assert report.error is not None
     assert "truncated" in report.error
@@ -198,9 +225,8 @@ def test_short_videos_that_are_cut_are_incomplete_too(suffix: str, tiny: Path, t
 def test_an_upload_without_its_index_is_called_truncated(tiny: Path, tmp_path: Path) -> None:
     data = make_clip(tmp_path / "short.mp4", frames=20, image_of=noise).read_bytes()
     (tmp_path / "upload").write_bytes(data[: len(data) // 2])
-    order = Order(True, str(tmp_path), str(tmp_path), str(tiny), "", "none", 20, 60, 10**7, 10**9)
     with pytest.raises(VideoError, match="truncated"):
-        video_work.check_upload(order)
+        video_work.check_upload(order_for(tmp_path))
 
 
 def test_a_video_that_does_not_say_its_length_ends_at_the_limit(tiny: Path, tmp_path: Path) -> None:
@@ -225,10 +251,6 @@ def test_a_server_that_takes_no_videos_says_so(tiny: Path, clips: Path) -> None:
 
 
 # What is refused
-
-
-def order_for(folder: Path) -> Order:
-    return Order(True, str(folder), str(folder), "m", "", "none", 20, 600.0, 10_000_000, 10**9)
 
 
 @pytest.mark.parametrize(
@@ -268,10 +290,8 @@ def test_animated_images_are_videos_and_still_ones_are_not(kind: str, tiny: Path
     upload.write_bytes(moving)
     video_work.check_upload(order_for(tmp_path))
     with pytest.raises(video_work.MienError, match="has frames of"):
-        video_work.check_upload(replace(order_for(tmp_path), most_pixels=100))
-    model = load_model(tiny)
-    order = replace(order_for(tmp_path), check=False, model=str(tiny), sha256=model.sha256)
-    report = video_work.work(order, lambda report: None)
+        video_work.check_upload(order_for(tmp_path, max_video_pixels=100))
+    report = video_work.work(order_for(tmp_path, tiny))
     assert (report.complete, report.frames, report.error) == (True, 6, None)
     times = [row["time_s"] for row in csv.DictReader(io.StringIO((tmp_path / "timeline.csv").read_text()))]
     assert [round(float(time), 2) for time in times] == [0, 0.04, 0.08, 0.12, 0.16, 0.2]
@@ -356,6 +376,44 @@ def test_limits_of_length_frame_and_size(tiny: Path, clips: Path, tmp_path: Path
         assert (full.status, full.code, full.headers["retry-after"]) == (503, "busy", "30")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's limits of processes")
+def test_a_video_that_needs_more_than_its_memory_fails_and_nothing_else_does(tiny: Path, tmp_path: Path) -> None:
+    """The process of a video gets twice --max-memory."""
+    clip = make_clip(tmp_path / "large.mp4", frames=6, size_wh=(2560, 1440))
+    with serving(tiny, max_memory_mb=200, max_upload_mb=20) as port:
+        job = send(port, clip).json["id"]
+
+        def is_limited() -> bool:
+            limits = [Path(f"/proc/{pid}/limits").read_text() for pid, parent in working() if parent == os.getpid()]
+            return any(re.search(r"Max data size +400000000 +400000000", text) for text in limits)
+
+        until(is_limited)
+        job = ended(port, job)
+        assert job["state"] == "failed"
+        assert "more memory than" in job["error"] or "crashed" in job["error"]
+        assert ask(port, "POST", "/v1/predict", png()).status == 200
+
+
+def test_a_full_disk_refuses_videos_and_says_so(tiny: Path, clips: Path, small_disk: Path) -> None:
+    """On a file system of 8 MB."""
+    short = clips / "short.mp4"
+    with serving(tiny) as port:
+        large = send(port, short.read_bytes()[:4000] + bytes(12_000_000))
+        assert (large.status, large.code, large.headers["retry-after"]) == (503, "busy", "30")
+        assert left_in(small_disk) == []
+        assert metric(port, 'mien_refused_total{code="busy",kind="disk"}') == 1
+        job = send(port, clips / "long.mp4").json["id"]
+        until(lambda: state_of(port, job)["frames"] > 0, 60)
+        fill(small_disk / "full")
+        assert ended(port, job)["state"] in ("failed", "incomplete")
+        assert "space" in state_of(port, job)["error"]
+        fill(small_disk / "full")
+        assert send(port, short).code == "busy"
+        assert ask(port, "POST", "/v1/predict", png()).status == 200
+        (small_disk / "full").unlink()
+        assert ended(port, send(port, short).json["id"])["state"] == "done"
+
+
 # Cancelling, queues, and whose videos they are
 
 
@@ -364,10 +422,10 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """Every upload is a video, and the work on each lasts until the event is set, and then has no results."""
     go_on = threading.Event()
 
-    async def process(order: Order, tell: Callable[[JobReport], None]) -> JobReport:
-        while not order.check and not go_on.is_set():
+    async def process(order: Order) -> Report:
+        while order.summary and not go_on.is_set():
             await asyncio.sleep(0.01)
-        return JobReport(ended=True, complete=True)
+        return Report(complete=True)
 
     monkeypatch.setattr(videos, "_process", process)
     yield go_on
@@ -438,11 +496,11 @@ def test_a_client_gone_when_its_upload_was_read_leaves_nothing(
 ) -> None:
     checking, go_on = threading.Event(), threading.Event()
 
-    async def check(order: Order, tell: Callable[[JobReport], None]) -> JobReport:
+    async def check(order: Order) -> Report:
         checking.set()
         while not go_on.is_set():
             await asyncio.sleep(0.01)
-        return JobReport(ended=True, complete=True)
+        return Report(complete=True)
 
     monkeypatch.setattr(videos, "_process", check)
     data = (clips / "short.mp4").read_bytes()

@@ -197,7 +197,7 @@ def test_what_makes_a_row_stands_in_the_recipe_unless_it_says_otherwise(tmp_path
 
 
 def test_listing_without_torch(monkeypatch, tmp_path):
-    monkeypatch.setattr("mien.training.network_listing.find_spec", lambda _: None)
+    monkeypatch.setattr("mien.errors.find_spec", lambda _: None)
     listed = list_networks()
     assert [each.name for each in listed] == list(NETWORKS)
     for each in listed:
@@ -234,6 +234,6 @@ def test_command_lists_networks(monkeypatch):
     assert "0.057 M" in text
     with pytest.raises(RecipeError, match="did you mean 'mini-xception'"):
         runner.invoke(app, ["networks", "mini-xcption"], catch_exceptions=False)
-    monkeypatch.setattr("mien.training.network_listing.find_spec", lambda _: None)  # else it is measured once more
+    monkeypatch.setattr("mien.errors.find_spec", lambda _: None)  # else it is measured once more
     table = runner.invoke(app, ["networks"], catch_exceptions=False).stdout
     assert all(name in table for name in NETWORKS)

@@ -199,7 +199,7 @@ def test_parameters_name_every_key_of_the_recipe(tmp_path):
 
 def test_a_tracker_that_is_not_there_is_told_before_anything_is_read(tmp_path, monkeypatch, capsys):
     real = importlib.util.find_spec
-    monkeypatch.setattr(trackers, "find_spec", lambda name: None if name == "tensorboard" else real(name))
+    monkeypatch.setattr("mien.errors.find_spec", lambda name: None if name == "tensorboard" else real(name))
     with pytest.raises(MissingExtraError, match=r"pip install 'mien\[tracking\]'"):
         train_run(RECIPE, tmp_path / "no data", tmp_path / "run", trackers=["tensorboard"], device=CPU)
     with pytest.raises(TrainingError, match="no such tracker; expected tensorboard, mlflow or wandb"):

@@ -123,7 +123,7 @@ def test_the_best_settings_become_a_recipe_and_the_page_says_what_matters(recipe
     page = (tmp_path / "out" / "tune.html").read_text()
     assert "What matters" in page
     assert {p.name for p in (tmp_path / "out" / "figures").glob("*.png")} == {
-        "history.png", "importance.png", "keys.png",
+        "history.png", "importance.png", "keys.png", "parallel.png",
     }  # fmt: skip
     more = run_trials(recipe, tmp_path, tmp_path / "out", trials=18)
     assert [t.changes for t in more.trials[:16]] == [t.changes for t in found.trials]

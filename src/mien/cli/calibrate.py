@@ -44,7 +44,6 @@ def calibrate(
 
 
 def _print(result: CalibratedModel, method: str) -> None:
-    """The figures before and after, and what was fitted."""
     from rich.console import Console
     from rich.table import Table
 

@@ -15,8 +15,7 @@ FACES = (1400, 350, 350)
 
 
 def demo(
-    out: Annotated[Path, out_option("A new folder for what the demo makes.")] = Path("mien-demo"),
-    seed: Seed = 0,
+    out: Annotated[Path, out_option("A new folder for what the demo makes.")] = Path("mien-demo"), seed: Seed = 0
 ) -> None:
     """Draw toy faces, train and evaluate on them, recognise a photograph; needs no network and no data.
 

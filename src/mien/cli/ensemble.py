@@ -67,7 +67,6 @@ def _weights(text: str, count: int) -> Literal["equal", "fit"] | list[float]:
 
 
 def _print(result: Ensemble, models: list[ModelFile], *, fitted: str) -> None:
-    """Members with their weights; with data, their figures and how often they disagree."""
     from rich.console import Console
     from rich.table import Table
 

@@ -193,7 +193,6 @@ def _print_rows(results: Mapping[str, Evaluation]) -> None:
 def _check(models: Sequence[str], file: FileOptions, common: CommonOptions, measures: ModelMeasures) -> None:
     """Raises DataError for options that do not fit together."""
     from mien.errors import DataError
-    from mien.pages import new_figure
 
     wanted = common.target_accuracy
     if bool(models) == (file.predictions is not None):
@@ -212,8 +211,6 @@ def _check(models: Sequence[str], file: FileOptions, common: CommonOptions, meas
     }
     if not models and (option := next((option for option, value in of_models.items() if value), None)):
         raise DataError(f"{option}: is for models, whose files are at hand; give models, not --predictions")
-    if measures.explain:
-        new_figure(1, 1)  # without matplotlib there would be no page to show them on
 
 
 def _named_columns(given: Iterable[str]) -> dict[str, str]:

@@ -94,7 +94,6 @@ def model_(
 
 
 def _print(made: Export) -> None:
-    """The place, and a small table of what was compared."""
     from rich.console import Console
     from rich.table import Table
 

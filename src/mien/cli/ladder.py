@@ -63,7 +63,7 @@ def ladder(
     require_training("training")
     from mien.training.devices import pick_device
     from mien.training.ladder import climb_ladder, plan_ladder
-    from mien.training.small_sets import given_keys
+    from mien.training.recipe import given_keys
 
     log_line, changes = printer(quiet=quiet), set_ or ()
     wanted = tuple(name.strip() for name in labels.split(",") if name.strip())

@@ -13,8 +13,7 @@ from mien.config import settings_of
 from mien.recognition.settings import RecognitionSettings
 
 ModelArgument = Annotated[
-    str,
-    typer.Argument(metavar="MODEL", help="A shipped model's name or a model file.", autocompletion=complete_model),
+    str, typer.Argument(metavar="MODEL", help="A shipped model's name or a model file.", autocompletion=complete_model)
 ]
 ModelOrRun = Annotated[
     str,
@@ -82,10 +81,7 @@ Balance = Annotated[
         help=_SETTINGS["balance"].about,
     ),
 ]
-Prior = Annotated[
-    Path | None,
-    typer.Option(metavar=_SETTINGS["prior"].metavar, help=_SETTINGS["prior"].about),
-]
+Prior = Annotated[Path | None, typer.Option(metavar=_SETTINGS["prior"].metavar, help=_SETTINGS["prior"].about)]
 
 
 def one_model(models: Iterable[str]) -> list[str]:

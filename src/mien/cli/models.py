@@ -16,11 +16,7 @@ from mien.cli.output_options import Split, TableOrJson, out_option, warn
 if TYPE_CHECKING:
     from mien.releases import Release
 
-app = typer.Typer(
-    name="models",
-    invoke_without_command=True,
-    rich_markup_mode="markdown",
-)
+app = typer.Typer(name="models", invoke_without_command=True, rich_markup_mode="markdown")
 
 
 @app.callback()
@@ -105,9 +101,7 @@ def card(
 
 
 @app.command("verify")
-def verify(
-    models: InstalledModels = None,
-) -> None:
+def verify(models: InstalledModels = None) -> None:
     """Check by sha256 that files are the released ones. Exit code 2 if one is not; each is named.
 
     Example: `mien models verify mien-small copies/mien-nano.onnx`
@@ -133,9 +127,7 @@ def fetch(
     what: Annotated[
         str,
         typer.Argument(
-            metavar="NAME|URL",
-            help="A released model, or a file's https:// address.",
-            autocompletion=complete_released,
+            metavar="NAME|URL", help="A released model, or a file's https:// address.", autocompletion=complete_released
         ),
     ],
     sha256: Annotated[str, typer.Option(metavar="HEX", help="For an address: the checksum to expect.")] = "",

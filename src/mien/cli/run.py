@@ -98,7 +98,6 @@ def _listener(bar: ExitStack, *, quiet: bool) -> Listener:
 
 
 def _line(result: StageResult) -> str:
-    """What became of a stage."""
     record = result.record
     if result.state == "would run":
         needs = f"; needs {', '.join(result.needs)}" if result.needs else ""

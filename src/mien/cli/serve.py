@@ -16,11 +16,7 @@ _LogFormat = Annotated[Literal["text", "json"], typer.Option(help="How the log i
 
 @grouped
 def serve(
-    *,
-    settings: ServeSettings,
-    workers: _Workers = 1,
-    log_format: _LogFormat = "text",
-    quiet: Quiet = False,
+    *, settings: ServeSettings, workers: _Workers = 1, log_format: _LogFormat = "text", quiet: Quiet = False
 ) -> None:
     """Serve recognition over HTTP: an API under /v1, and a page for people.
 

@@ -71,8 +71,7 @@ def train(
     - `mien train scratch-cnn2 --data faces/ --folds 5 --seeds 3 --out runs/folds`
     - `torchrun --nproc-per-node 2 -m mien train mien-small --data fer2013/ --out runs/small`
     """
-    from mien.training.recipe import load_recipe
-    from mien.training.small_sets import given_keys
+    from mien.training.recipe import given_keys, load_recipe
 
     changes = set_ or []
     if dry_run:
@@ -128,8 +127,7 @@ def _check(recipe: str, changes: Sequence[str], data: Dataset | Path, *, stream:
     """Prints the resolved recipe as TOML, and the number of faces on stderr; without PyTorch."""
     from mien.config import to_toml
     from mien.errors import MissingExtraError
-    from mien.training.recipe import load_recipe
-    from mien.training.small_sets import given_keys
+    from mien.training.recipe import given_keys, load_recipe
     from mien.training.train import check_training
 
     settings = load_recipe(recipe, changes, warn=warn)

@@ -62,9 +62,9 @@ def tune(
     - `mien train runs/tuned/best.toml --data fer2013.csv --out runs/best`
     """
     require_training("training")
-    from mien.cluster.tune import TuneSettings, tune_on_ray
+    from mien.cluster.tune import tune_on_ray
     from mien.training.devices import pick_device
-    from mien.training.tune import run_trials
+    from mien.training.tune import TuneSettings, run_trials
 
     log_line, changes, trackers = printer(quiet=quiet), tuple(set_ or ()), tuple(log or ())
     watcher, workers = _watcher(log_line), ray.settings()

@@ -146,7 +146,6 @@ def watch(
 
 
 def _view(view: ViewOptions, recognizer: Recognizer, watched: Watch) -> FrameOutput:
-    """The window, or the live page."""
     if not view.window:
         return _live_page(recognizer, watched, watched.source, view.port, browser=view.browser)
     from mien.media.window import Window

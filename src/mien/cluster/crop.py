@@ -45,8 +45,6 @@ class RayCrops(SourceOver):
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """A source of one chunk."""
-
     chunk: Chunk
     label_names: tuple[str, ...]
     steps: tuple[Step, ...] = ()

@@ -18,7 +18,7 @@ from typing import Any
 
 from mien.cluster.folder import OutputFolder
 from mien.cluster.sources import Lists, expand_all, is_list
-from mien.errors import MissingExtraError, OutputError
+from mien.errors import OutputError, import_extra
 from mien.version import __version__
 
 PLAN, LISTING, SUMMARY = "plan.json", "listing.parquet", "summary.json"
@@ -139,8 +139,4 @@ def _short(value: object) -> str:
 
 def pyarrow() -> Any:
     """The package. Raises MissingExtraError."""
-    try:
-        import pyarrow as found
-    except ImportError as error:
-        raise MissingExtraError("cluster", "work in shards") from error
-    return found
+    return import_extra("pyarrow", "cluster", "work in shards")

@@ -119,7 +119,11 @@ def predict_shards(
     with folder.local(LISTING) as listing:
         shards = (Shard(n, n * shard_size, names, plan.listing) for n, names in read_shards(listing, missing))
         if ray is None or not missing:
-            found = _here(recognizer, shards, workers, lambda n: progress(whole + n, plan.images))
+            threads = workers or os.cpu_count() or 1
+            found = (
+                work_on_shard(recognizer, s, workers=threads, progress=lambda n: progress(whole + n, plan.images))
+                for s in shards
+            )
         else:
             # The workers may lack the file of a prior.
             found = _on_ray(replace(settings, prior=recognizer.summary().prior), recognizer, shards, ray)
@@ -134,13 +138,6 @@ def predict_shards(
     about = {"listing": plan.listing, **identity, **asdict(total), "shards": plan.shards}
     folder.write(SUMMARY, json.dumps(about, indent=1).encode())
     return summary
-
-
-def _here(
-    recognizer: Recognizer, shards: Iterator[Shard], workers: int | None, progress: Callable[[int], None]
-) -> Generator[ShardDone, None, None]:
-    for shard in shards:
-        yield work_on_shard(recognizer, shard, workers=workers or os.cpu_count() or 1, progress=progress)
 
 
 def _on_ray(

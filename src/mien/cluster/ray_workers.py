@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from mien.errors import ClusterError, MissingExtraError
+from mien.errors import ClusterError, import_extra
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -120,12 +120,9 @@ class RayWorkers(Generic[Task, Result]):
         from ray import exceptions
 
         lost = (
-            exceptions.RayActorError,
-            exceptions.WorkerCrashedError,
-            exceptions.OutOfMemoryError,
-            exceptions.NodeDiedError,
-            exceptions.ObjectLostError,
-        )
+            exceptions.RayActorError, exceptions.WorkerCrashedError, exceptions.OutOfMemoryError,
+            exceptions.NodeDiedError, exceptions.ObjectLostError,
+        )  # fmt: skip
         try:
             return self._ray.get(done)  # type: ignore[no-any-return]
         except exceptions.RayTaskError as error:
@@ -177,10 +174,7 @@ def connected(settings: RaySettings) -> Iterator[Any]:
     if not settings.address:
         # Ray's default on Windows and macOS: addresses of this machine only.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-    try:
-        import ray
-    except ImportError as error:
-        raise MissingExtraError("cluster", "Ray") from error
+    ray = import_extra("ray", "cluster", "Ray")
     if ray.is_initialized():
         yield ray
         return
@@ -201,14 +195,9 @@ def _connect(ray: Any, settings: RaySettings, scratch: str) -> None:
         # Ray requires a token; without this one it writes one to the user's home.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         ray.init(
-            "local",
-            num_cpus=settings.actors or os.cpu_count() or 1,
-            object_store_memory=_OBJECT_STORE_BYTES,
-            include_dashboard=False,
-            _node_ip_address="127.0.0.1",
-            _temp_dir=scratch,
-            **quiet,
-        )
+            "local", num_cpus=settings.actors or os.cpu_count() or 1, object_store_memory=_OBJECT_STORE_BYTES,
+            include_dashboard=False, _node_ip_address="127.0.0.1", _temp_dir=scratch, **quiet,
+        )  # fmt: skip
     except (ConnectionError, RuntimeError, ValueError, ImportError, TimeoutError) as error:
         first = str(error).strip().partition("\n")[0]
         place = settings.address or "a cluster on this machine"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from mien.errors import DataError, ImageError, MissingExtraError
+from mien.errors import DataError, ImageError, import_extra
 from mien.images import IMAGE_SUFFIXES
 
 MAX_BYTES = 64 * 1024 * 1024
@@ -28,12 +28,9 @@ def open_url(url: str) -> tuple[Any, str]:
 
     Raises MissingExtraError without fsspec; DataError for an unknown kind of URL or a missing package.
     """
+    fsspec = import_extra("fsspec", "cluster", f"reading {url}")
     try:
-        from fsspec.core import url_to_fs
-    except ImportError as error:
-        raise MissingExtraError("cluster", f"reading {url}") from error
-    try:
-        return url_to_fs(url)  # type: ignore[no-any-return]
+        return fsspec.url_to_fs(url)  # type: ignore[no-any-return]
     except ImportError as error:
         raise DataError(f"{url}: needs another package: {error}") from error
     except (ValueError, OSError) as error:
@@ -46,12 +43,9 @@ def check_protocol(protocol: str) -> None:
 
     Checks the installed packages, not the network.
     """
+    fsspec = import_extra("fsspec", "cluster", f"reading {protocol}://")
     try:
-        from fsspec import get_filesystem_class
-    except ImportError as error:
-        raise MissingExtraError("cluster", f"reading {protocol}://") from error
-    try:
-        get_filesystem_class(protocol)
+        fsspec.get_filesystem_class(protocol)
     except ImportError as error:
         raise DataError(f"{protocol}://: needs another package: {error}") from error
     except ValueError as error:

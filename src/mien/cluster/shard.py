@@ -91,11 +91,6 @@ def joined_shard(shard: Shard, parts: Sequence[ShardDone]) -> ShardDone:
     return _written(shard, pa.concat_tables(tables), sum((part.counts for part in parts), Counts()))
 
 
-def shard_columns(labels: Sequence[str], *, details: bool = False) -> tuple[str, ...]:
-    """The columns of a shard: `image`, the number in the list, from 0, and those of `mien.results.rows`."""
-    return ("image", *columns(labels, details=details))
-
-
 def _results(
     recognizer: Recognizer, sources: Iterable[str], workers: int, progress: Callable[[int], None]
 ) -> Iterator[ImageResult]:
@@ -140,7 +135,9 @@ def _done(shard: Shard, results: Iterable[ImageResult], model: ModelSummary) -> 
         faces += len(result.faces)
         failed += result.error is not None
         rows.extend((number, *row) for row in image_rows(result, model.labels, details=model.details))
-    table = parquet_table(rows, shard_columns(model.labels, details=model.details))
+    table = parquet_table(
+        rows, ("image", *columns(model.labels, details=model.details))
+    )  # image: the number in the list
     return _written(shard, table, Counts(len(shard.sources), faces, failed))
 
 

@@ -3,30 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from mien.cluster.ray_workers import TRIES, Lost, RaySettings, ray_workers
 from mien.errors import ClusterError
 from mien.reporting import log_warning
 from mien.training.trackers import check_trackers
-from mien.training.tune import conclude_tuning, open_study, train_next_trial
+from mien.training.tune import TuneSettings, conclude_tuning, open_study, train_next_trial
 from mien.training.tuned import Tried, Tuned
-
-
-@dataclass(frozen=True, slots=True)
-class TuneSettings:
-    """The arguments of `mien.training.tune.tune`. device: a name, resolved on each machine."""
-
-    recipe: str
-    data: Path
-    out: Path
-    trials: int
-    overrides: tuple[str, ...] = ()
-    storage: str = ""
-    trackers: tuple[str, ...] = ()
-    device: str = "auto"
 
 
 def tune_on_ray(
@@ -43,7 +27,7 @@ def tune_on_ray(
     on_end: called with each finished trial. Raises what `tune` raises; ClusterError.
     """
     check_trackers(settings.trackers)
-    open_study(settings.recipe, settings.out, overrides=settings.overrides, storage=settings.storage)
+    open_study(settings)
     with ray_workers(partial(_start, settings), ray) as workers:
         if workers.machines > 1 and not settings.storage:
             raise ClusterError(
@@ -55,7 +39,7 @@ def tune_on_ray(
                 warn(f"a trial's worker was lost {TRIES} times ({tried.reason}); the same command resumes it")
             elif tried is not None:
                 on_end(tried)
-    return conclude_tuning(settings.recipe, settings.out, overrides=settings.overrides, storage=settings.storage)
+    return conclude_tuning(settings)
 
 
 def _start(settings: TuneSettings) -> Callable[[int], Tried | None]:
@@ -63,17 +47,4 @@ def _start(settings: TuneSettings) -> Callable[[int], Tried | None]:
     from mien.training.devices import pick_device
 
     device = pick_device(settings.device, threads=1)
-
-    def work(_: int) -> Tried | None:
-        return train_next_trial(
-            settings.recipe,
-            settings.data,
-            settings.out,
-            trials=settings.trials,
-            overrides=settings.overrides,
-            storage=settings.storage,
-            trackers=settings.trackers,
-            device=device,
-        )
-
-    return work
+    return lambda _: train_next_trial(settings, device=device)

@@ -7,7 +7,6 @@ killed resumes from its last chunk and ends with the bytes of an undisturbed one
 from __future__ import annotations
 
 import csv
-import io
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -20,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.dataset import Chunk, Columns, Dataset, Problem, Source, Step, append_pixels, offsets_of
-from mien.errors import DataError, MissingExtraError, OutputError
-from mien.files import cannot_write, make_folder, resumable_path, write_text
+from mien.errors import DataError, OutputError, import_extra
+from mien.files import cannot_write, csv_text, make_folder, resumable_path, write_text
 from mien.reporting import Progress
 from mien.version import __version__
 
@@ -130,7 +129,6 @@ def write_arrays(
 
 
 def _write_manifest(part: Path, tables: list[Any], label_names: tuple[str, ...], steps: tuple[Step, ...]) -> None:
-    """The manifest of the rows in the journal's tables, and the problems that they name."""
     import pyarrow as pa
 
     about = {"format": FORMAT, "label_names": label_names, "steps": [asdict(step) for step in steps]}
@@ -138,7 +136,7 @@ def _write_manifest(part: Path, tables: list[Any], label_names: tuple[str, ...],
     _write_table(whole, part / MANIFEST)
     found = [p for t in tables for p in json.loads(t.schema.metadata[b"problems"])]
     if found:
-        write_text(part / PROBLEMS, _csv([("source", "reason"), *found]))
+        write_text(part / PROBLEMS, csv_text([("source", "reason"), *found]))
 
 
 def staging(out: Path) -> Path:
@@ -224,12 +222,6 @@ def _write_journal(place: Path, chunk: Chunk, shapes: NDArray[np.int32]) -> None
     _write_table(table, place)
 
 
-def _csv(rows: list[Any]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
-
-
 # Columns of numpy and tables of Arrow
 
 
@@ -281,8 +273,4 @@ def _write_table(table: Any, place: Path) -> None:
 
 
 def _pyarrow() -> Any:
-    try:
-        import pyarrow
-    except ImportError as error:
-        raise MissingExtraError("data", "keeping a data set as arrays") from error
-    return pyarrow
+    return import_extra("pyarrow", "data", "keeping a data set as arrays")

@@ -16,10 +16,12 @@ from mien.data.duplicates import DuplicateGroups
 from mien.data.findings import comparable, where
 from mien.data.flags import COLUMNS, FLAGS, Flags, about, flag_rows, write_flags
 from mien.data.judge import Judge
-from mien.errors import MissingExtraError
+from mien.errors import import_extra
 from mien.files import atomic_folder, write_text
 from mien.labels import EIGHT
-from mien.pages import Choice, Page
+from mien.pages import Bars, Choice, Column, Page, Tile
+from mien.pages.charts import series_color
+from mien.pages.text import percent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -170,11 +172,8 @@ def precision_text(summary: AuditSummary) -> str:
 
 def audit_page(dataset: Dataset, summary: AuditSummary, flags: Sequence[Flags]) -> Page:
     """What was found, in tables, and the worst of each kind."""
-    page = Page(
-        f"Audit of {Path(dataset.name).name}",
-        f"{summary.samples:,} samples, {summary.labelled:,} of them labelled. Nothing was removed: "
-        f"{FLAGS} has a row for each flag, and `mien data drop` takes away the kinds you choose.",
-    )
+    page = Page(f"Audit of {Path(dataset.name).name}", _verdict(summary), kind="Audit")
+    page.tiles(_tiles(summary))
     page.section(
         "What was found",
         "Tick what is wrong below an image, choose the right label or drop, and save; then: "
@@ -182,14 +181,7 @@ def audit_page(dataset: Dataset, summary: AuditSummary, flags: Sequence[Flags]) 
     )
     page.decisions("Save decisions", "decisions.csv")
     splits = list(dataset.counts())
-    header = ("kind", "flags", "share", *(s or "no split" for s in splits))
-    page.table(
-        header,
-        [
-            (k.kind, k.total, f"{k.total / max(1, summary.samples):.2%}", *(n for _, n in k.by_split))
-            for k in summary.kinds
-        ],
-    )
+    page.chart(_kinds_chart(summary, splits))
     if summary.label_check:
         page.text(f"A look at a sample: {summary.label_check}.")
     copies = [("exact", summary.copies), *([("exact or near", summary.near_copies)] if summary.near_copies else [])]
@@ -197,13 +189,12 @@ def audit_page(dataset: Dataset, summary: AuditSummary, flags: Sequence[Flags]) 
         ("copies", "groups", "images in them", "groups with different labels", "groups across splits"),
         [(name, c.groups, c.samples, c.conflicts, c.across_splits) for name, c in copies],
     )
-    if summary.voted:
-        share = (summary.disagreeing or 0) / summary.voted
-        page.text(f"Raters' votes contradict {share:.1%} of {summary.voted:,} labels.")
     if summary.judge is not None:
         page.text(f"The judge of the labels: {summary.judge.sentence()}.")
     if summary.precision:
         page.text(precision_text(summary) + ".")
+    for each in flags:
+        _flagged(page, dataset, each)
     page.section("Splits and classes")
     counts = dataset.counts()
     names = [n for n in (*dataset.label_names, "") if any(n in by for by in counts.values())]
@@ -218,17 +209,66 @@ def audit_page(dataset: Dataset, summary: AuditSummary, flags: Sequence[Flags]) 
         [(*shapes[i][[1, 0, 2]].tolist(), int(amounts[i])) for i in order.tolist()],
         "Image sizes" + (f" (the 20 most frequent of {len(shapes)})" if len(shapes) > 20 else ""),
     )
-    for each in flags:
-        title, text = _TITLES[each.kind]
-        shown = each.rows[:GALLERY].tolist()
-        most = f" The worst {GALLERY} are shown." if len(each) > GALLERY else ""
-        page.section(f"{title}: {len(each):,}", f"{text}{most}")
-        page.gallery(
-            [dataset.image(row) for row in shown],
-            [_caption(dataset, each, i) for i in range(len(shown))],
-            choices=[_choice(dataset, each, i) for i in range(len(shown))],
-        )
     return page
+
+
+def _verdict(summary: AuditSummary) -> str:
+    most = sorted((k for k in summary.kinds if k.total), key=lambda k: -k.total)[:3]
+    found = ", ".join(
+        f"{k.total:,} {_TITLES[k.kind][0].lower()} ({percent(k.total / max(1, summary.samples))})" for k in most
+    )
+    text = f"{found or 'Nothing'} flagged among {summary.samples:,} samples"
+    return f"{text}. Nothing was removed: {FLAGS} lists every flag, and `mien data drop` drops the kinds you choose."
+
+
+def _tiles(summary: AuditSummary) -> list[Tile]:
+    copies = summary.copies
+    tiles = [
+        Tile("samples", f"{summary.samples:,}", f"{summary.labelled:,} labelled"),
+        Tile(
+            "exact copies",
+            f"{copies.samples:,}",
+            f"in {copies.groups:,} groups, {copies.across_splits:,} across splits",
+        ),
+        Tile("copies labelled differently", f"{copies.conflicts:,}", "groups"),
+    ]
+    if summary.judge is not None:
+        suspects = next((k.total for k in summary.kinds if k.kind == "label-suspect"), 0)
+        tiles.append(Tile("likely wrong labels", f"{suspects:,}", percent(suspects / max(1, summary.samples))))
+    return tiles
+
+
+def _kinds_chart(summary: AuditSummary, splits: Sequence[str]) -> Bars:
+    kinds = summary.kinds
+    top = (0.0, float(max(1, *(k.total for k in kinds))) if kinds else 1.0)
+    parts = [("all", [k.total for k in kinds])]
+    parts += [(s or "no split", [dict(k.by_split).get(s, 0) for k in kinds]) for s in splits]
+    columns = [
+        Column(name, values, [f"{n:,}" for n in values], range=top, bar=True, color=series_color(i))
+        for i, (name, values) in enumerate(parts)
+    ]
+    shares = [percent(k.total / max(1, summary.samples)) for k in kinds]
+    return Bars("Flags of each kind", "kind", [k.kind for k in kinds], columns, "share", shares)
+
+
+def _flagged(page: Page, dataset: Dataset, flags: Flags) -> None:
+    """The section of one kind: images, or copies beside what they are copies of."""
+    if not len(flags):
+        return
+    title, text = _TITLES[flags.kind]
+    shown = flags.rows[:GALLERY].tolist()
+    most = f" The worst {GALLERY} are shown." if len(flags) > GALLERY else ""
+    page.section(f"{title}: {len(flags):,}", f"{text}{most}")
+    captions = [_caption(dataset, flags, i) for i in range(len(shown))]
+    choices = [_choice(dataset, flags, i) for i in range(len(shown))]
+    images = [dataset.image(row) for row in shown]
+    if not flags.others:
+        page.gallery(images, captions, choices=choices)
+        return
+    others = flags.others[:GALLERY]
+    pairs = [(image, dataset.image(other)) for image, other in zip(images, others, strict=True)]
+    alts = [(caption, f"row {other}: {where(dataset, other)}") for caption, other in zip(captions, others, strict=True)]
+    page.groups(pairs, captions, alts, choices=choices)
 
 
 def _choice(dataset: Dataset, flags: Flags, place: int) -> Choice:
@@ -272,10 +312,7 @@ class AuditReport:
         Raises:
             MissingExtraError: pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise MissingExtraError("pandas", "to_pandas()") from error
+        pd = import_extra("pandas", "pandas", "to_pandas()")
         return pd.DataFrame(list(flag_rows(self.dataset, self.flags)), columns=list(COLUMNS))
 
     def save(self, folder: str | Path) -> Path:

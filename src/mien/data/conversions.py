@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mien.errors import DataError, MissingExtraError
+from mien.errors import DataError, import_extra
 from mien.labels import EIGHT
 
 if TYPE_CHECKING:
@@ -244,7 +244,6 @@ class Conversions:
 
 
 def _loaded(place: Path, name: str, **choices: Any) -> Dataset:
-    """What was written to a temporary place, read; messages name the object instead."""
     from mien.data.readers import load_dataset
 
     try:
@@ -255,8 +254,4 @@ def _loaded(place: Path, name: str, **choices: Any) -> Dataset:
 
 
 def _module(name: str, extra: str) -> Any:
-    try:
-        return import_module(name)
-    except ImportError as error:
-        method = {"datasets": "to_huggingface"}.get(name, f"to_{name}")
-        raise MissingExtraError(extra, f"{method}()") from error
+    return import_extra(name, extra, f"{ {'datasets': 'to_huggingface'}.get(name, f'to_{name}') }()")

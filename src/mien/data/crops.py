@@ -7,6 +7,7 @@ import queue
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -73,17 +74,13 @@ def crop_dataset(
     opened = as_source(source)
     if engine is None:
         count = workers or os.cpu_count() or 1
-        make = detector_maker(detector, min_face=settings.min_face, workers=count)
+        threads = 1 if count > 1 else 0  # each worker has a detector of its own
+        make = partial(detector.make, min_face=settings.min_face, threads=threads)
         cropped: Source = CroppedSource(opened, make, settings, count)
     else:
         cropped = engine(opened)
     faces = write_source(cropped, out, as_=as_, command="crop", settings=recorded, resume=resume, progress=progress)
     return Cropped(faces, read_problems(out), out / PROBLEMS)
-
-
-def detector_maker(choice: DetectorChoice, *, min_face: float, workers: int) -> Callable[[], FaceDetector]:
-    """Makes one detector after the other; with several workers each uses one thread."""
-    return lambda: choice.make(min_face=min_face, threads=1 if workers > 1 else 0)
 
 
 def find_faces(detector: FaceDetector, image: Image, *, pad: float | None = None) -> Detections:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mien.crop import fit_face
 from mien.data.conversions import Conversions
-from mien.data.samples import Samples
+from mien.data.samples import Samples, Split
 from mien.errors import DataError
 from mien.reporting import Progress
 
@@ -227,7 +227,7 @@ class Dataset(Conversions):
 
     def samples(self, split: str, *, size: int, channels: int) -> Samples:
         """One split as training and evaluation take it. Raises DataError where a sample of it has no label."""
-        return Samples.of(self, split, size=size, channels=channels)
+        return Split.of(self, split, size=size, channels=channels).loaded()
 
     def take(self, rows: NDArray[Any]) -> Dataset:
         """The data set of these rows alone, in this order; the pixels are shared."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,14 +15,15 @@ from mien.data.dataset import SPLITS, Dataset, Problem, Selection, collect
 from mien.data.duplicates import DuplicateGroups, find_duplicates
 from mien.data.readers import as_source, keep_apart
 from mien.errors import OutputError
-from mien.files import atomic_text, make_folder, write_bytes
-from mien.pages import contact_sheet, png, shrink
+from mien.files import csv_text, make_folder, write_text
+from mien.pages import Page, Tile
 from mien.reporting import Progress
 
 Keep = Literal["first", "test", "none"]
 Conflicts = Literal["drop", "keep", "majority"]
 
-_SHOWN, _SHOWN_OF_GROUP, _TILE = 360, 6, 96  # the contact sheet's images, of one group, and their size
+_SHOWN, _SHOWN_OF_GROUP = 60, 6
+"""How many groups of each kind the page shows, and how many images of one group."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,7 +31,7 @@ class Deduped:
     """What `dedupe` found and did.
 
     before: the data set as it was. rows: int64, those of its samples that stay. problems: records that can't be read.
-    table, sheet: the files with the groups, None after a dry run.
+    table, page: the files with the groups, None after a dry run.
     """
 
     before: Dataset
@@ -38,7 +39,7 @@ class Deduped:
     rows: NDArray[np.int64]
     problems: tuple[Problem, ...]
     table: Path | None = None
-    sheet: Path | None = None
+    page: Path | None = None
 
 
 def dedupe(
@@ -56,13 +57,13 @@ def dedupe(
     """Writes the data set `source` without its duplicates to the folder `out`.
 
     near, keep, conflicts: as in `find_duplicates` and `dedupe_rows`. report: the folder for the groups' table
-    (`<name of out>-groups.csv`) and contact sheet (`.png`); None: beside `out`. dry_run: nothing is written. resume: go
+    (`<name of out>-groups.csv`) and page (`.html`); None: beside `out`. dry_run: nothing is written. resume: go
     on where a killed run of the same settings stopped. Raises DataError, OutputError, MissingExtraError.
     """
     out = Path(out)
     folder = out.parent if report is None else Path(report)
-    table, sheet = (folder / f"{out.name}-groups{suffix}" for suffix in (".csv", ".png"))
-    keep_apart(source, out, table, sheet)
+    table, page = (folder / f"{out.name}-groups{suffix}" for suffix in (".csv", ".html"))
+    keep_apart(source, out, table, page)
     if folder.resolve().is_relative_to(out.resolve()):
         raise OutputError(f"{folder}: lies in the new data set {out}; give another place for the report")
     if out.exists() and not resume and not dry_run:  # said now, not after the search
@@ -79,8 +80,8 @@ def dedupe(
     write_arrays(rest, out, command="dedupe", settings=settings, resume=resume, progress=progress)
     make_folder(folder)
     write_table(dataset, groups, staying, table)
-    write_sheet(dataset, groups, staying, sheet)
-    return Deduped(dataset, groups, rows, problems, table, sheet)
+    groups_page(dataset, groups, staying).write(page)
+    return Deduped(dataset, groups, rows, problems, table, page)
 
 
 def _read(source: Dataset | str | Path, progress: Progress | None) -> tuple[Dataset, tuple[Problem, ...]]:
@@ -132,35 +133,62 @@ def _majorities(dataset: Dataset, groups: DuplicateGroups) -> NDArray[np.int64]:
 
 def write_table(dataset: Dataset, groups: DuplicateGroups, staying: NDArray[np.bool_], path: Path) -> None:
     """A CSV of all samples that have a copy, group by group. kind: exact where another one has the same pixels."""
-    with atomic_text(path) as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(("group", "kind", "source", "split", "label", "kept", "distance"))
-        for row in _by_group(groups).tolist():
-            kind, kept = "exact" if groups.exact[row] else "near", "yes" if staying[row] else "no"
-            where = (dataset.sources[row], dataset.splits[row], dataset.label_name(row))
-            table.writerow((groups.group[row], kind, *where, kept, groups.distance[row]))
+    rows: list[tuple[object, ...]] = [("group", "kind", "source", "split", "label", "kept", "distance")]
+    for row in _by_group(groups).tolist():
+        kind, kept = "exact" if groups.exact[row] else "near", "yes" if staying[row] else "no"
+        where = (dataset.sources[row], dataset.splits[row], dataset.label_name(row))
+        rows.append((groups.group[row], kind, *where, kept, groups.distance[row]))
+    write_text(path, csv_text(rows))
 
 
-def write_sheet(dataset: Dataset, groups: DuplicateGroups, staying: NDArray[np.bool_], path: Path) -> None:
-    """A contact sheet (PNG): groups with different labels, then near copies, then groups across splits, then others.
+def groups_page(dataset: Dataset, groups: DuplicateGroups, staying: NDArray[np.bool_]) -> Page:
+    """Groups with different labels, then near copies, then groups across splits, then others, in a frame each.
 
-    Each image with its group's number, label, split, and whether it is kept; of large groups the first ones only.
+    Below each its samples' labels, splits, and which are kept; of large groups the first ones only.
     """
-    urgency = 4 * groups.conflicting + 2 * groups.near + 1 * groups.crossing
-    order = _by_group(groups)
-    number = groups.group[order]
-    place = np.arange(len(order)) - np.searchsorted(number, number)  # in its group
-    order, number = order[place < _SHOWN_OF_GROUP], number[place < _SHOWN_OF_GROUP]
-    shown = order[np.argsort(-urgency[number], kind="stable")][:_SHOWN].tolist()
-    captions = [
-        f"{groups.group[row]} {'kept' if staying[row] else 'out'} {dataset.label_name(row)} {dataset.splits[row]}"
-        for row in shown
-    ]
-    images = [shrink(dataset.image(row), _TILE) for row in shown]
-    write_bytes(path, png(contact_sheet(images, captions, tile=_TILE, groups=groups.group[shown].tolist())))
+    removed = int((~staying).sum())
+    verdict = (
+        f"{groups.images:,} of {len(dataset):,} samples are copies, in {groups.groups:,} groups; {removed:,} were "
+        f"removed and {len(dataset) - removed:,} stay. {groups.conflicts:,} groups have different labels, and "
+        f"{groups.cross_split:,} reach across splits."
+    )
+    page = Page(f"Copies in {Path(dataset.name).name}", verdict, kind="Dedupe")
+    page.tiles((
+        Tile("groups", f"{groups.groups:,}", f"{int(groups.near.sum()):,} with near copies"),
+        Tile("removed", f"{removed:,}", f"of {len(dataset):,} samples"),
+        Tile("different labels", f"{groups.conflicts:,}", "groups"),
+        Tile("across splits", f"{groups.cross_split:,}", "groups"),
+    ))  # fmt: skip
+    kinds = np.select((groups.conflicting, groups.near, groups.crossing), (0, 1, 2), 3)
+    members = _by_group(groups)
+    starts = np.searchsorted(groups.group[members], np.arange(groups.groups + 1))
+    for kind, title in enumerate(("Different labels", "Near copies", "Across splits", "Other copies")):
+        own = np.flatnonzero(kinds == kind)
+        if not len(own):
+            continue
+        few = f"The first {_SHOWN} are shown." if len(own) > _SHOWN else ""
+        page.section(f"{title}: {len(own):,} groups", few)
+        shown = own[:_SHOWN].tolist()
+        rows = [members[starts[g] : starts[g + 1]].tolist() for g in shown]
+        texts = [[_sample(dataset, row, bool(staying[row])) for row in inner] for inner in rows]
+        page.groups(
+            [[dataset.image(row) for row in inner[:_SHOWN_OF_GROUP]] for inner in rows],
+            [f"group {g}: {_listed(inner)}" for g, inner in zip(shown, texts, strict=True)],
+            [inner[:_SHOWN_OF_GROUP] for inner in texts],
+        )
+    return page
+
+
+def _sample(dataset: Dataset, row: int, kept: bool) -> str:
+    split = f" ({split})" if (split := str(dataset.splits[row])) else ""
+    return f"{dataset.label_name(row) or 'no label'}{split} {'kept' if kept else 'removed'}"
+
+
+def _listed(texts: Sequence[str]) -> str:
+    more = len(texts) - _SHOWN_OF_GROUP
+    return ", ".join(texts[:_SHOWN_OF_GROUP]) + (f" and {more} more" if more > 0 else "")
 
 
 def _by_group(groups: DuplicateGroups) -> NDArray[np.int64]:
-    """The samples that have a copy, group by group."""
     members = np.flatnonzero(groups.group >= 0)
     return members[np.argsort(groups.group[members], kind="stable")]

@@ -89,7 +89,9 @@ def find_duplicates(dataset: Dataset, *, near: int | None = None, progress: Prog
     if near is not None and not 0 <= near <= MAX_NEAR:
         raise DataError(f"near copies within {near} bits can't be searched; expected 0 to {MAX_NEAR}")
     passes = 1 if near is None else 2
-    first = _first_of_same_pixels(dataset, lambda done: progress and progress(done, passes * len(dataset)))
+    digests = pixel_digests(dataset, lambda done: progress and progress(done, passes * len(dataset)))
+    _, firsts, which = np.unique(digests, return_index=True, return_inverse=True)
+    first = firsts[which.reshape(-1)].astype(np.int64)  # the first sample with the same pixels
     root, distance = first.copy(), np.zeros(len(dataset), np.int64)
     if near is not None:
         distinct = np.flatnonzero(first == np.arange(len(dataset)))
@@ -199,7 +201,8 @@ def near_pairs(hashes: NDArray[np.uint64], bits: int) -> Iterator[tuple[NDArray[
         order = np.argsort(pieces[:, piece], kind="stable")
         keys, words = pieces[order, piece].astype(np.int64), hashes[order]
         bucket = np.searchsorted(keys, np.arange((1 << 16) + 1))  # where each key's hashes begin
-        for flips in _flips(radii[piece]):
+        near = (combinations(range(16), count) for count in range(radii[piece] + 1))  # 16-bit numbers of few bits
+        for flips in (sum(1 << bit for bit in chosen) for some in near for chosen in some):
             for left, right in _bucket_pairs(words, keys, bucket, flips, bits):
                 differ = (words[left] ^ words[right]).view(np.uint16).reshape(-1, _PIECES)
                 new = np.ones(len(left), bool)
@@ -207,11 +210,6 @@ def near_pairs(hashes: NDArray[np.uint64], bits: int) -> Iterator[tuple[NDArray[
                     new &= _BITS_SET[differ[:, earlier]] > radii[earlier]
                 if new.any():
                     yield order[left[new]], order[right[new]]
-
-
-def _flips(radius: int) -> list[int]:
-    """All 16-bit numbers with at most `radius` bits set."""
-    return [sum(1 << bit for bit in chosen) for n in range(radius + 1) for chosen in combinations(range(16), n)]
 
 
 def _bucket_pairs(
@@ -296,12 +294,6 @@ def _join(root: NDArray[np.int64], left: NDArray[np.int64], right: NDArray[np.in
         left, right = left[apart_yet], right[apart_yet]
         # If several compete for the same root one of them wins; the others are tried again.
         root[np.maximum(left, right)] = np.minimum(left, right)
-
-
-def _first_of_same_pixels(dataset: Dataset, done: Callable[[int], object]) -> NDArray[np.int64]:
-    """int64 (N,): the first sample with the same pixels, which may be the sample itself."""
-    _, first, which = np.unique(pixel_digests(dataset, done), return_index=True, return_inverse=True)
-    return first[which.reshape(-1)].astype(np.int64)
 
 
 def _groups_by_root(

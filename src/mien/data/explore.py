@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -18,18 +17,15 @@ from mien.data.dataset import CHUNK, Dataset, split_rank
 from mien.data.readers import as_dataset
 from mien.errors import DataError
 from mien.files import atomic_folder, write_bytes
-from mien.labels import color_rgb
-from mien.pages import Page, contact_sheet, figure_png, figure_text, letterbox, new_figure, png
+from mien.pages import Bars, Column, Lines, Page, Series, Tile, contact_sheet, draw, figure_png, letterbox, png
+from mien.pages.charts import GREY, class_color
 from mien.reporting import Progress
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 MAX_CLASSES = 40
 """The most classes that are shown, the largest first."""
 
-_SPLIT_COLORS = {"train": "#3b6fb6", "validation": "#e0a030", "test": "#4f9d69", "": "#8a919c"}
-_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+_SPLIT_COLORS = {"train": "#3c55c8", "validation": "#b45309", "test": "#1b7a43", "": GREY}
+_QUANTILES = (0.05, 0.5, 0.95)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,7 +48,7 @@ class _Class:
     name: str
     index: int
     count: int
-    color: tuple[float, float, float]
+    color: str
 
 
 def explore(
@@ -72,7 +68,10 @@ def explore(
     with atomic_folder(Path(out)) as folder:
         light = measure_light(dataset, progress=progress)
         splits = sorted(set(dataset.splits.tolist()), key=split_rank)
-        page = Page(Path(dataset.name).name or dataset.name, _intro(dataset, splits))
+        page = Page(Path(dataset.name).name or dataset.name, _verdict(dataset, classes), kind="Data set")
+        found = dataset.counts()
+        page.tiles([Tile("samples", f"{len(dataset):,}", _votes(dataset))])
+        page.tiles(Tile(s or "no split", f"{sum(found[s].values()):,}", "samples") for s in splits)
         _counts(page, folder, dataset, classes, splits)
         if left_out:
             page.text(f"The {len(classes)} largest classes are shown; {left_out} more are not.")
@@ -131,58 +130,46 @@ def _classes(dataset: Dataset) -> tuple[list[_Class], int]:
     found = []
     for label in (*range(len(dataset.label_names)), -1):
         if label in largest:
-            red, green, blue = (n / 255 for n in color_rgb(names[label]))
-            found.append(_Class(names[label], label, counts[label], (red, green, blue)))
+            found.append(_Class(names[label], label, counts[label], class_color(names[label])))
     return found, len(counts) - len(found)
 
 
-def _intro(dataset: Dataset, splits: Sequence[str]) -> str:
-    found = dataset.counts()
-    parts = [f"{sum(found[s].values()):,} of {s or 'no split'}" for s in splits]
-    voted = ""
-    if dataset.votes is not None:
-        voted = f" Raters' votes: {int((dataset.votes.sum(1) > 0).sum()):,} samples."
-    steps = " > ".join(step.command for step in dataset.steps)
-    return f"{len(dataset):,} samples: {', '.join(parts)}.{voted}" + (f"\n\nMade by: {steps}." if steps else "")
+def _verdict(dataset: Dataset, classes: Sequence[_Class]) -> str:
+    most, least = (choose(classes, key=lambda c: c.count) for choose in (max, min))
+    text = f"{len(dataset):,} samples in {len(classes)} classes."
+    if len(classes) < 2:
+        return text
+    shares = [_percent(c.count / len(dataset)) for c in (most, least)]
+    times = most.count / least.count
+    return (
+        f"{text} The largest class is {most.name} ({shares[0]}), the smallest {least.name} ({shares[1]}): {times:.1f} "
+        "times fewer."
+    )
+
+
+def _votes(dataset: Dataset) -> str:
+    return "" if dataset.votes is None else f"{int((dataset.votes.sum(1) > 0).sum()):,} with raters' votes"
 
 
 # The sections
 
 
 def _counts(page: Page, folder: Path, dataset: Dataset, classes: list[_Class], splits: Sequence[str]) -> None:
+    steps = " > ".join(step.command for step in dataset.steps)
     page.section("Classes", "How many samples of each class there are, and what share of each split they are.")
     found = dataset.counts()
     counts = np.array([[found[s].get("" if c.index < 0 else c.name, 0) for s in splits] for c in classes])
-    totals = np.array([sum(found[s].values()) for s in splits])
-    names = [s or "no split" for s in splits]
-    header = ["class", *(heading for name in names for heading in (name, "share")), "all", "share"]
-    rows = [
-        [c.name, *_with_shares(counts[i], totals), c.count, _percent(c.count / len(dataset))]
-        for i, c in enumerate(classes)
-    ]
-    rows.append(["all", *_with_shares(totals, totals), len(dataset), _percent(1)])
-    figure = new_figure(9, 1.2 + 0.36 * len(classes))
-    left, right = figure.subplots(1, 2, sharey=True)
-    places, begin, height = np.arange(len(classes)), np.zeros(len(classes)), 0.8 / len(splits)
-    for j, (split, name) in enumerate(zip(splits, names, strict=True)):
-        color = _SPLIT_COLORS.get(split, "#8a6bb0")
-        left.barh(places, counts[:, j], left=begin, color=color, label=figure_text(name))
-        right.barh(places - 0.4 + height * (j + 0.5), 100 * counts[:, j] / totals[j], height, color=color)
-        begin = begin + counts[:, j]
-    left.set_yticks(places, [figure_text(c.name) for c in classes])
-    left.invert_yaxis()
-    left.set_xlabel("samples")
-    right.set_xlabel("share of the split in percent")
-    _tidy(left, right)
-    figure.legend(loc="outside upper center", ncols=len(splits), frameon=False)
-    _show(
-        page, folder, figure, "counts", "Bars: samples of each class, stacked by split, and their share of each split"
-    )
-    page.table(header, rows)
-
-
-def _with_shares(counts: NDArray[Any], totals: NDArray[Any]) -> list[object]:
-    return [cell for n, total in zip(counts, totals, strict=True) for cell in (n, _percent(n / total))]
+    shares = counts / np.array([sum(found[s].values()) for s in splits])
+    columns = []
+    for j, split in enumerate(splits):
+        texts = [f"{n:,} ({_percent(share)})" for n, share in zip(counts[:, j], shares[:, j], strict=True)]
+        top = (0.0, max(float(shares.max()), 1e-9))
+        color = _SPLIT_COLORS.get(split, "#9d2f8f")
+        columns.append(Column(split or "no split", shares[:, j].tolist(), texts, range=top, bar=True, color=color))
+    notes = [f"{c.count:,} ({_percent(c.count / len(dataset))})" for c in classes]
+    title = f"Samples of each class, and their share of the split; a full bar is {_percent(float(shares.max()))}"
+    _show(page, folder, Bars(title, "class", [c.name for c in classes], columns, "all", notes), "counts")
+    page.text(f"Made by: {steps}." if steps else "")
 
 
 def _percent(share: float) -> str:
@@ -217,27 +204,18 @@ def _light(page: Page, folder: Path, dataset: Dataset, light: Light, classes: li
         "Mean and standard deviation of each image's grey values, 0 to 255. A class that is darker or flatter than "
         "the others can be recognised by that alone.",
     )
-    figure = new_figure(9, 1.2 + 0.5 * len(classes))
-    kinds = (("brightness", light.brightness, 255.0), ("contrast", light.contrast, 127.5))
-    rows: list[list[object]] = [[c.name] for c in classes]
-    for axes, (kind, values, top) in zip(figure.subplots(1, 2, sharey=True), kinds, strict=True):
+    columns = []
+    for kind, values, top in (("brightness", light.brightness, 255.0), ("contrast", light.contrast, 127.5)):
         edges = np.linspace(0, top, 65)
-        middles = (edges[:-1] + edges[1:]) / 2
-        for i, c in enumerate(classes):
-            of_class = values[dataset.labels == c.index]
-            low, *box, high = np.quantile(of_class, _QUANTILES)
-            rows[i] += [f"{box[1]:.0f}", f"{low:.0f} – {high:.0f}"]
-            counts = np.histogram(of_class, edges)[0]
-            axes.fill_between(middles, i, i - 0.85 * counts / counts.max(), color=c.color, alpha=0.75, lw=0, step="mid")
-            axes.plot([low, high], [i, i], color="#444", lw=1)
-            axes.plot([box[1]], [i], "|", color="#000", ms=9, mew=2)
-        axes.set_xlabel(f"{kind}; bar: median, line: middle 90 %")
-        axes.set_yticks(range(len(classes)), [figure_text(c.name) for c in classes])
-        axes.set_ylim(len(classes) - 0.7, -1)
-        axes.set_xlim(0, top)
-        _tidy(axes)
-    _show(page, folder, figure, "brightness-contrast", "Distributions of brightness and contrast for each class")
-    page.table(["class", "brightness, median", "5 % – 95 %", "contrast, median", "5 % – 95 %"], rows)
+        found = [values[dataset.labels == c.index] for c in classes]
+        low, median, high = np.array([np.quantile(own, _QUANTILES) for own in found]).T
+        counts = [np.histogram(own, edges)[0] for own in found]
+        texts = [f"{m:.0f} ({a:.0f} – {b:.0f})" for a, m, b in zip(low, median, high, strict=True)]
+        shapes = [(n / n.max()).tolist() for n in counts]
+        columns.append(Column(kind, median.tolist(), texts, low.tolist(), high.tolist(), shapes, (0.0, top)))
+    title = "Median and middle 90 % of each class, above them the distribution from 0 to 255 and 0 to 127"
+    names, colors = [c.name for c in classes], [c.color for c in classes]
+    _show(page, folder, Bars(title, "class", names, columns, colors=colors), "brightness-contrast")
 
 
 def _sizes(page: Page, folder: Path, dataset: Dataset) -> None:
@@ -245,20 +223,13 @@ def _sizes(page: Page, folder: Path, dataset: Dataset) -> None:
     shapes, counts = np.unique(dataset.shapes, axis=0, return_counts=True)
     most = np.argsort(-counts, kind="stable")[:12]
     if len(shapes) > 1:
-        figure = new_figure(9, 3)
-        axes = figure.subplots()
         edges = np.geomspace(max(1, dataset.shapes[:, :2].min() * 0.9), dataset.shapes[:, :2].max() * 1.1, 60)
-        for column, name, color in ((1, "width", "#3b6fb6"), (0, "height", "#e0a030")):
-            axes.hist(dataset.shapes[:, column], edges.tolist(), histtype="step", lw=1.5, color=color, label=name)
-        axes.set_xscale("log")
-        ticks = np.unique(np.geomspace(edges[0], edges[-1], 7).round()).tolist()
-        axes.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
-        axes.minorticks_off()
-        axes.set_xlabel("pixels")
-        axes.set_ylabel("samples")
-        figure.legend(loc="outside upper center", ncols=2, frameon=False)
-        _tidy(axes)
-        _show(page, folder, figure, "sizes", "How many samples have which width and height")
+        middles = np.sqrt(edges[:-1] * edges[1:]).tolist()
+        lines = [
+            Series(name, np.histogram(dataset.shapes[:, column], edges)[0].tolist(), color)
+            for column, name, color in ((1, "width", "#3c55c8"), (0, "height", "#b45309"))
+        ]
+        _show(page, folder, Lines("Sizes", middles, lines, "pixels", "samples", x_log=True), "sizes")
     rows: list[list[object]] = [
         [f"{h} x {w}", "RGB" if c == 3 else "grey", n, _percent(n / len(dataset))]
         for (h, w, c), n in zip(shapes[most].tolist(), counts[most].tolist(), strict=True)
@@ -276,14 +247,6 @@ def _slug(c: _Class) -> str:
     return f"{c.index}-{re.sub('[^a-z0-9]+', '-', c.name.lower()).strip('-')[:40]}".rstrip("-")
 
 
-def _show(page: Page, folder: Path, figure: Figure, name: str, alt: str) -> None:
-    data = figure_png(figure)
-    write_bytes(folder / f"{name}.png", data)
-    page.figure(data, alt)
-
-
-def _tidy(*several: Any) -> None:
-    for axes in several:
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(axis="x", alpha=0.25)
-        axes.set_axisbelow(True)
+def _show(page: Page, folder: Path, chart: Bars | Lines, name: str) -> None:
+    write_bytes(folder / f"{name}.png", figure_png(draw(chart)))
+    page.chart(chart)

@@ -22,12 +22,12 @@ from mien.data.readers import as_dataset, open_dataset
 from mien.data.reading.reading import EXPORTED
 from mien.data.settings import ExportSettings, Layout
 from mien.data.writing.detection import check_boxes, write_detection
-from mien.data.writing.files import size_text, write_plain, write_rows
+from mien.data.writing.files import size_text, write_plain
 from mien.data.writing.plain import check_csv, write_csv, write_folders, write_npy
 from mien.data.writing.review import Hints, write_review
 from mien.data.writing.shards import write_parquet, write_webdataset
 from mien.errors import DataError, OutputError
-from mien.files import atomic_path, cannot_write, require_apart, write_bytes
+from mien.files import atomic_path, cannot_write, csv_text, require_apart, write_bytes
 from mien.reporting import Progress
 from mien.version import __version__
 
@@ -79,7 +79,7 @@ def export_dataset(
     with resumable_folder(out, job, resume=resume) as part:
         problems = _write(dataset, part, settings, hints, progress)
         if problems:
-            write_rows([("source", "reason"), *((p.source, p.reason) for p in problems)], part / PROBLEMS)
+            write_plain(part / PROBLEMS, csv_text([("source", "reason"), *((p.source, p.reason) for p in problems)]))
         about = {"job": job, "label_names": dataset.label_names, "steps": [asdict(step) for step in dataset.steps]}
         write_plain(part / EXPORTED, json.dumps(about, indent=1))
     return problems

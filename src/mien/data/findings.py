@@ -72,12 +72,9 @@ def find_suspects(
     wrong = np.flatnonzero((ratio * SUSPICION < 1) & (best != given))
     wrong = wrong[np.argsort(ratio[wrong], kind="stable")]
     return Suspects(
-        judged[wrong],
-        (1 - ratio[wrong]).astype(np.float32),
-        best[wrong].astype(np.int64),
-        opinion[wrong, best[wrong]].astype(np.float32),
-        opinion[wrong, given[wrong]].astype(np.float32),
-    )
+        judged[wrong], (1 - ratio[wrong]).astype(np.float32), best[wrong].astype(np.int64),
+        opinion[wrong, best[wrong]].astype(np.float32), opinion[wrong, given[wrong]].astype(np.float32),
+    )  # fmt: skip
 
 
 def contrasts(dataset: Dataset, progress: Progress | None = None) -> NDArray[np.float32]:
@@ -256,8 +253,9 @@ def _copies(
     rows_scores = np.broadcast_to(np.asarray(score, np.float64), rows.shape)
     order = np.lexsort((rows, kept[rows]))  # copies of one image side by side
     rows, rows_scores = rows[order], rows_scores[order]
-    reasons = [f"{says} row {other} ({where(dataset, other)})" for other in kept[rows].tolist()]
-    return rank_flags(kind, rows, rows_scores, reasons)
+    others = kept[rows].tolist()
+    reasons = [f"{says} row {other} ({where(dataset, other)})" for other in others]
+    return rank_flags(kind, rows, rows_scores, reasons, others=others)
 
 
 def _conflicts(dataset: Dataset, group: NDArray[np.int64]) -> Flags:

@@ -19,7 +19,7 @@ from mien.data.arrays import write_arrays
 from mien.data.dataset import Dataset, Selection
 from mien.data.readers import as_dataset
 from mien.errors import DataError
-from mien.files import atomic_text
+from mien.files import csv_text, write_text
 from mien.reporting import Progress
 
 KINDS = (
@@ -39,7 +39,7 @@ class Flags:
     """The flags of one kind, the worst first.
 
     rows: int64 (n,). scores: float64 (n,), 0 to 1, higher is worse. reasons, suggested: a text each; `suggested` is
-    the name of a likelier label, or ''.
+    the name of a likelier label, or ''. others: the row that each is a copy of; empty for other kinds, and once read.
     """
 
     kind: str
@@ -47,6 +47,7 @@ class Flags:
     scores: NDArray[np.float64]
     reasons: tuple[str, ...]
     suggested: tuple[str, ...]
+    others: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -68,18 +69,17 @@ def rank_flags(
     scores: NDArray[np.float32] | NDArray[np.float64],
     reasons: Sequence[str],
     suggested: Sequence[str] | None = None,
+    others: Sequence[int] = (),
 ) -> Flags:
     """Flags of one kind, sorted: the worst first, equal ones in the order given."""
     rounded: NDArray[np.float64] = np.asarray(scores, np.float64).round(6)  # as the file holds them
     order = np.argsort(-rounded, kind="stable")
     names = suggested or [""] * len(rows)
     return Flags(
-        kind,
-        rows[order].astype(np.int64),
-        rounded[order],
-        tuple(reasons[i] for i in order.tolist()),
+        kind, rows[order].astype(np.int64), rounded[order], tuple(reasons[i] for i in order.tolist()),
         tuple(names[i] for i in order.tolist()),
-    )
+        tuple(others[i] for i in order.tolist()) if others else (),
+    )  # fmt: skip
 
 
 def flag_rows(dataset: Dataset, flags: Sequence[Flags]) -> Iterator[tuple[str, str, str, str, int, float, str, str]]:
@@ -92,11 +92,8 @@ def flag_rows(dataset: Dataset, flags: Sequence[Flags]) -> Iterator[tuple[str, s
 
 def write_flags(path: Path, dataset: Dataset, flags: Sequence[Flags]) -> None:
     """All flags as CSV with the columns of `COLUMNS`. Raises OutputError."""
-    with atomic_text(path) as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(COLUMNS)
-        for *before, score, reason, suggested in flag_rows(dataset, flags):
-            table.writerow((*before, f"{score:.6g}", reason, suggested))
+    rows = [(*row[:5], f"{row[5]:.6g}", *row[6:]) for row in flag_rows(dataset, flags)]
+    write_text(path, csv_text([COLUMNS, *rows]))
 
 
 def read_flags(path: Path, dataset: Dataset) -> tuple[Flags, ...]:
@@ -126,12 +123,7 @@ def read_flags(path: Path, dataset: Dataset) -> tuple[Flags, ...]:
 
 
 def drop_rows(
-    dataset: Dataset,
-    flags: Sequence[Flags],
-    *,
-    only: Sequence[str],
-    min_score: float = 0.0,
-    from_test: bool = False,
+    dataset: Dataset, flags: Sequence[Flags], *, only: Sequence[str], min_score: float = 0.0, from_test: bool = False
 ) -> NDArray[np.int64]:
     """Rows int64 (n,), ascending, that flags of the kinds `only` with at least `min_score` take away.
 

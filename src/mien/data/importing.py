@@ -85,13 +85,9 @@ def import_dataset(
     """
     source, out = Path(source), Path(out)
     choices = choices or make_choices(
-        labels=labels,
-        split_map=split_map,
-        label_column=label_column,
-        image_column=image_column,
-        root=None if root is None else Path(root),
-        ferplus=None if ferplus is None else Path(ferplus),
-    )
+        labels=labels, split_map=split_map, label_column=label_column, image_column=image_column, root=root,
+        ferplus=ferplus,
+    )  # fmt: skip
     if as_ not in FORMATS:
         raise DataError(f"--as {as_}: unknown; expected {', '.join(FORMATS)}")
     require_apart(source, out)

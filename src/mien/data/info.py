@@ -122,7 +122,6 @@ def _type(values: np.ndarray[Any, Any]) -> str:
 
 
 def _bytes(path: Path) -> int:
-    """Of a file, or of all files below a folder; links are not followed."""
     if path.is_file():
         return path.stat().st_size
     total = 0

@@ -77,12 +77,7 @@ class Judged:
 
 
 def judge_labels(
-    dataset: Dataset,
-    answers: NDArray[np.float32],
-    model: ModelFile,
-    groups: NDArray[np.int64],
-    *,
-    folds: int,
+    dataset: Dataset, answers: NDArray[np.float32], model: ModelFile, groups: NDArray[np.int64], *, folds: int
 ) -> Judged:
     """Judges the labels of a data set.
 

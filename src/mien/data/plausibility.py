@@ -98,8 +98,7 @@ class Plausibility:
 
 _NOT_ABOUT = Plausibility(0, about=False, reason="they are no expressions that mien knows")
 
-_Test = Callable[[Candidate, int], bool]
-"""Whether a candidate agrees far better than the reading; how many are tried."""
+_Test = Callable[[Candidate, int], bool]  # whether a candidate agrees far better than the reading; how many are tried
 
 
 def check_labels(

@@ -149,13 +149,9 @@ def load_dataset(
         (21, ['train', 'validation'], ('angry', 'disgust'))
     """
     choices = make_choices(
-        labels=labels,
-        split_map=split_map,
-        label_column=label_column,
-        image_column=image_column,
-        root=None if root is None else Path(root),
-        ferplus=None if ferplus is None else Path(ferplus),
-    )
+        labels=labels, split_map=split_map, label_column=label_column, image_column=image_column, root=root,
+        ferplus=ferplus,
+    )  # fmt: skip
     return open_dataset(Path(path), splits=splits, choices=choices, warn=warn)
 
 
@@ -173,7 +169,7 @@ def open_dataset(
     opened = open_source(path, splits=splits, choices=choices)
     if isinstance(opened.source, Dataset):
         return opened.source
-    return collect(opened, problem=_telling(warn), name=str(path))
+    return collect(opened, problem=telling(warn), name=str(path))
 
 
 def as_dataset(
@@ -231,7 +227,7 @@ def open_fitted(
         else:
             fitted = Fitted(opened, size, channels)
             empty = opened.source.total == 0
-            dataset = None if empty else collect(fitted, problem=_telling(warn), name=str(path))
+            dataset = None if empty else collect(fitted, problem=telling(warn), name=str(path))
         cut = "validation" in splits and (dataset is None or "validation" not in dataset.splits)
         if not cut or "" in wanted:
             break
@@ -275,7 +271,8 @@ def require_split(dataset: dict[str, Samples], split: str, path: Path) -> Sample
     return dataset[split]
 
 
-def _telling(warn: Callable[[str], None]) -> Callable[[Problem], None]:
+def telling(warn: Callable[[str], None]) -> Callable[[Problem], None]:
+    """Receives records that cannot be used, and gives `warn` a line for each."""
     return lambda problem: warn(f"left out: {problem.source}: {problem.reason}")
 
 

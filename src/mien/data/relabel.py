@@ -109,7 +109,10 @@ def relabel_dataset(
     """
     fixes, out = Path(fixes), Path(out)
     dataset = as_dataset(data, out=out)
-    chosen = _matched(dataset, read_decisions(fixes))
+    decisions = [one for place in _files(fixes) for one in _read(place)]
+    if not decisions:
+        raise DataError(f"{fixes}: holds no decision; expected a CSV with the columns source, new_label, reason")
+    chosen = _matched(dataset, decisions)
     old = [dataset.label_name(row) for row in range(len(dataset))]
     changed = {row: one for row, one in chosen.items() if _class(one.new, dataset) != old[row]}
     names = _label_names(dataset, changed, new_classes=new_classes)
@@ -131,14 +134,6 @@ def relabel_dataset(
         fixed = write_arrays(selection, out, command="relabel", settings=settings, resume=resume, progress=progress)
     dropped = int((~staying).sum())
     return Relabelled(fixed, len(dataset), changes, dropped, len(chosen) - len(changed))
-
-
-def read_decisions(path: Path) -> list[Decision]:
-    """The decisions in a file or folder. Raises DataError where it is of no known kind."""
-    found = [one for place in _files(path) for one in _read(place)]
-    if not found:
-        raise DataError(f"{path}: holds no decision; expected a CSV with the columns source, new_label, reason")
-    return found
 
 
 def _files(path: Path) -> list[Path]:

@@ -1,9 +1,9 @@
-"""`Samples`: the faces of one split with their labels, votes and sources."""
+"""The faces of one split with their labels, votes and sources: in memory (`Samples`), or maybe on disk (`Split`)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,8 +21,28 @@ ALL = "all"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Samples:
-    """Faces of one split.
+class MappedFaces:
+    """Rows of a data set of arrays, read on access; otherwise like an array uint8 (N, S, S, C)."""
+
+    dataset: Dataset
+    rows: NDArray[np.intp]
+    size: int
+    channels: int
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, chosen: slice | NDArray[np.intp]) -> NDArray[np.uint8]:
+        """The chosen faces, uint8 (n, S, S, C)."""
+        return self.dataset.faces(self.rows[chosen], size=self.size, channels=self.channels)
+
+
+Images = NDArray[np.uint8] | MappedFaces
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Split:
+    """Faces of one split, in memory or still on disk.
 
     images: uint8 (N, S, S, C), grey (C = 1) or RGB (C = 3).
     labels: int64 (N,), an index into `label_names`.
@@ -31,18 +51,18 @@ class Samples:
     zeros is a face for which nobody voted for any of the eight.
     """
 
-    images: NDArray[np.uint8]
+    images: Images
     labels: NDArray[np.int64]
     label_names: tuple[str, ...]
     sources: tuple[str, ...]
     votes: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.labels)
 
     @classmethod
-    def of(cls, dataset: Dataset, split: str, *, size: int, channels: int) -> Samples:
-        """One split of a data set, or `all` of it, resized and converted.
+    def of(cls, dataset: Dataset, split: str, *, size: int, channels: int) -> Split:
+        """One split of a data set, or `all` of it, resized and converted when it is read.
 
         Raises DataError where a sample of it has no label.
         """
@@ -51,13 +71,32 @@ class Samples:
         if (labels < 0).any():
             first = dataset.sources[rows[labels < 0][0]]
             raise DataError(f"{dataset.name}: {int((labels < 0).sum())} faces of {split} have no label, first {first}")
-        return cls(
-            dataset.faces(rows, size=size, channels=channels),
-            labels.astype(np.int64),
-            dataset.label_names,
-            tuple(dataset.sources[rows].tolist()),
-            None if votes is None else votes[rows],
+        return Split(
+            MappedFaces(dataset, rows, size, channels), labels.astype(np.int64), dataset.label_names,
+            tuple(dataset.sources[rows].tolist()), None if votes is None else votes[rows],
+        )  # fmt: skip
+
+    def take(self, rows: NDArray[np.intp]) -> Split:
+        """These rows alone, in this order; images on disk stay there."""
+        images = self.images
+        return Split(
+            replace(images, rows=images.rows[rows]) if isinstance(images, MappedFaces) else images[rows],
+            self.labels[rows],
+            self.label_names,
+            tuple(self.sources[row] for row in rows.tolist()),
+            None if self.votes is None else self.votes[rows],
         )
+
+    def loaded(self) -> Samples:
+        """The same with images as an array; a view of the pixels where they fit."""
+        return Samples(self.images[:], self.labels, self.label_names, self.sources, self.votes)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Samples(Split):
+    """A split in memory."""
+
+    images: NDArray[np.uint8]
 
 
 def of_labels(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -19,9 +18,9 @@ from mien.data.dataset import Chunk, Dataset, Problem, Source, SourceOver, split
 from mien.data.settings import ScreenSettings
 from mien.errors import DataError
 from mien.faces import DetectorChoice, FaceDetector
-from mien.files import atomic_text, write_bytes
+from mien.files import csv_text, write_text
 from mien.images import as_image
-from mien.pages import contact_sheet, png, shrink
+from mien.pages import Page, shrink
 from mien.reporting import Progress
 
 Image = NDArray[np.uint8]
@@ -29,10 +28,10 @@ Image = NDArray[np.uint8]
 MIN_FACE = 20
 """The smallest face to detect, in pixels of the image that the detector receives."""
 
-SHEET = 300
-"""How many rejected samples the contact sheet shows at most."""
+SHOWN = 300
+"""How many rejected samples the page shows at most."""
 
-_TILE = 96
+_SIDE = 192
 _NO_FACE = "no face found by "
 _TOO_FEW = "a face found only by "
 
@@ -49,15 +48,15 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Screened:
-    """What a screening gave. unreadable: records that could not be read at all. listing, sheet: where the rejected ones
-    are listed (CSV) and shown (PNG); None where there are none.
+    """What a screening gave. unreadable: records that could not be read at all. listing, page: where the rejected ones
+    are listed (CSV) and shown (HTML); None where there are none.
     """
 
     dataset: Dataset
     rejected: tuple[Rejected, ...]
     unreadable: tuple[Problem, ...]
     listing: Path | None
-    sheet: Path | None
+    page: Path | None
 
     def rejected_by_split(self) -> list[tuple[str, int]]:
         """Each split that lost samples, in the usual order, and how many."""
@@ -77,7 +76,7 @@ def screen_dataset(
 ) -> Screened:
     """Writes the samples of `source` in which a face is found to the folder `out`, with their `screen_score`.
 
-    The others are listed in `OUT-rejected.csv` and shown in `OUT-rejected.png`, beside `out`. workers: threads; None:
+    The others are listed in `OUT-rejected.csv` and shown in `OUT-rejected.html`, beside `out`. workers: threads; None:
     one per processor. resume: resume a killed run of the same settings.
     Raises DataError, DetectorError, OutputError, MissingExtraError.
     """
@@ -99,9 +98,9 @@ def screen_dataset(
     unreadable = tuple(p for p in problems if p.source not in reasons)
     if not reasons:
         return Screened(dataset, (), unreadable, None, None)
-    listing, sheet = (out.with_name(f"{out.name}-rejected{suffix}") for suffix in (".csv", ".png"))
-    rejected = _list_rejected(opened, reasons, listing, sheet)
-    return Screened(dataset, rejected, unreadable, listing, sheet)
+    listing, page = (out.with_name(f"{out.name}-rejected{suffix}") for suffix in (".csv", ".html"))
+    rejected = _list_rejected(opened, reasons, listing, page, kept=len(dataset))
+    return Screened(dataset, rejected, unreadable, listing, page)
 
 
 def face_scores(detectors: Sequence[FaceDetector], image: Image, *, pad: float | None = None) -> list[float]:
@@ -167,9 +166,11 @@ def _check(detectors: Sequence[DetectorChoice], settings: ScreenSettings) -> Non
         raise DataError(f"--votes is {settings.votes}; expected 1 to {len(names)}, the number of detectors")
 
 
-def _list_rejected(source: Source, reasons: dict[str, str], listing: Path, sheet: Path) -> tuple[Rejected, ...]:
+def _list_rejected(
+    source: Source, reasons: dict[str, str], listing: Path, page: Path, *, kept: int
+) -> tuple[Rejected, ...]:
     """Reads the source once more for what the rejected samples are, and writes them, the clearest cases first."""
-    wanted = set(_evenly(sorted(reasons, key=lambda name: not reasons[name].startswith(_NO_FACE)), SHEET))
+    wanted = set(_evenly(sorted(reasons, key=lambda name: not reasons[name].startswith(_NO_FACE)), SHOWN))
     rejected: list[Rejected] = []
     shown: dict[str, Image] = {}
     names = (*source.label_names, "")
@@ -179,16 +180,34 @@ def _list_rejected(source: Source, reasons: dict[str, str], listing: Path, sheet
             if name in reasons:
                 rejected.append(Rejected(name, split, names[label], reasons[name]))
             if name in wanted:
-                shown[name] = shrink(chunk.images[row], _TILE).copy()
+                shown[name] = shrink(chunk.images[row], _SIDE).copy()
     rejected.sort(key=lambda one: not one.reason.startswith(_NO_FACE))
-    with atomic_text(listing) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("source", "split", "label", "reason"))
-        writer.writerows((r.source, r.split, r.label, r.reason) for r in rejected)
-    tiles = [one for one in rejected if one.source in shown]
-    captions = [f"{one.label or 'no label'} {one.source}" for one in tiles]
-    write_bytes(sheet, png(contact_sheet([shown[one.source] for one in tiles], captions, tile=_TILE)))
+    rows = ((r.source, r.split, r.label, r.reason) for r in rejected)
+    write_text(listing, csv_text([("source", "split", "label", "reason"), *rows]))
+    rejected_page(rejected, shown, kept).write(page)
     return tuple(rejected)
+
+
+def rejected_page(rejected: Sequence[Rejected], shown: dict[str, Image], kept: int) -> Page:
+    """The rejected samples, those without any face first. shown: the images of some, by source."""
+    clear = sum(one.reason.startswith(_NO_FACE) for one in rejected)
+    page = Page(
+        "Rejected samples",
+        f"{len(rejected):,} of {len(rejected) + kept:,} samples were rejected: {clear:,} without any face, "
+        f"{len(rejected) - clear:,} with a face that too few detectors found. Detectors miss faces too: look at these "
+        "before you trust the choice.",
+        kind="Screening",
+    )
+    for title, start in (("No face found", _NO_FACE), ("Found by too few detectors", _TOO_FEW)):
+        own = [one for one in rejected if one.reason.startswith(start)]
+        tiles = [one for one in own if one.source in shown]
+        if not tiles:
+            continue
+        page.section(f"{title}: {len(own):,}", f"{len(tiles):,} are shown." if len(tiles) < len(own) else "")
+        captions = [", ".join(filter(None, (one.label or "no label", one.split))) for one in tiles]
+        alts = [f"{one.source}: {one.reason}" for one in tiles]
+        page.gallery([shown[one.source] for one in tiles], captions, alts=alts)
+    return page
 
 
 def _evenly(names: Sequence[str], count: int) -> list[str]:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from mien.config import Setting, check_ranges
+from mien.config import InRange, Setting, check_ranges
 from mien.crop_spec import CropSpec
 from mien.errors import ArgumentError
 
@@ -62,19 +62,16 @@ class CropSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class ScreenSettings:
+class ScreenSettings(InRange):
     """Which samples a screening keeps. pad: as in `CropSettings`."""
 
     votes: Annotated[int, Setting("How many of the detectors must find a face.", 1, metavar="K")] = 1
     pad: _Pad = None
     keep_test: Annotated[bool, Setting("Drop nothing from the split test.")] = False
 
-    def __post_init__(self) -> None:
-        check_ranges(self)
-
 
 @dataclass(frozen=True, slots=True)
-class AuditSettings:
+class AuditSettings(InRange):
     """What decides an audit's outcome, apart from the data; also the table [audit] of mien.toml."""
 
     near: Annotated[int, Setting("Near copies: differing bits of the 64-bit hash; -1: exact copies only.", -1, 16)] = 8
@@ -83,9 +80,6 @@ class AuditSettings:
         str, Setting("The judge of the labels: a model that was not trained on these faces.", complete="model")
     ] = "mien-small"
     folds: Annotated[int, Setting("Parts of the data; the judge of each is fitted to the others.", 2)] = 4
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,7 @@ from mien.errors import ArgumentError
 from mien.files import atomic_folder
 from mien.labels import FER2013
 
-_DETAIL = 4
-"""Faces are drawn this many times larger and averaged down, which keeps thin lines smooth."""
+_DETAIL = 4  # faces are drawn this many times larger and averaged down, which keeps thin lines smooth
 
 Points = NDArray[np.float64]
 
@@ -95,7 +94,6 @@ def write_toy_folders(
 
 
 def _draw(expression: str, rng: np.random.Generator, size: int, channels: int) -> NDArray[np.uint8]:
-    """One face, uint8 (size, size, channels)."""
     pen = _Pen(rng, size)
     strength = rng.uniform(0.75, 1.1)
     head = _oval(0, 0, rng.uniform(0.74, 0.84), 1.0)

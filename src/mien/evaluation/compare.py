@@ -176,7 +176,8 @@ def compare(
 
     Examples:
         >>> import mien
-        >>> print(mien.compare(["runs/a", "runs/b"]).verdict)  # doctest: +SKIP
+        >>> mien.compare(["runs/a", "runs/b"]).verdict
+        "Keep a: it calls ..."
     """
     comparison = _comparison(
         [Path(getattr(run, "folder", run)) for run in runs],

@@ -102,7 +102,7 @@ def ensemble(
 
     Examples:
         >>> import mien
-        >>> mien.ensemble("mien-small-fer2013+mien-nano-fer2013", "ab.onnx").weights  # doctest: +SKIP
+        >>> mien.ensemble("mien-small-fer2013+mien-nano-fer2013", "ab.onnx").weights
         (0.5, 0.5)
     """
     if weights == "fit" and data is None:

@@ -188,7 +188,8 @@ def explain(
 
     Examples:
         >>> import mien
-        >>> mien.explain("mien-small", "photo.jpg", out="explained").expressions  # doctest: +SKIP
+        >>> mien.explain("mien-small", "photo.jpg", out="explained").expressions
+        ('happy',)
     """
     opened = model if isinstance(model, ModelFile) else load_model(model)
     found = make_detector(detector) if isinstance(detector, str) else detector

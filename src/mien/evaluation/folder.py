@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mien.data.samples import Samples
 from mien.errors import MissingExtraError
 from mien.evaluation.extremes import Extremes
-from mien.evaluation.page import PAGE_FILE, write_page
+from mien.evaluation.page import write_page
 from mien.evaluation.report import report_text
 from mien.evaluation.result import Evaluation
 from mien.evaluation.tables import CLASS_COLUMNS, class_figures, class_rows, write_tables
@@ -44,17 +44,14 @@ def write_folder(
     """Writes all files of an evaluation into the folder `out`; returns their paths, the page first.
 
     samples: the evaluated faces; without them the page shows none. extremes: explained faces, for the page. table:
-    the format of the predictions. warn: receives one line if there is no page because matplotlib is not installed.
+    the format of the predictions. warn: receives one line if there are no files of charts because
+    matplotlib is not installed.
     Raises OutputError, and MissingExtraError for Parquet without pyarrow.
     """
     out = Path(out)
     write_evaluation(evaluation, out, table=table)
     written = (out / METRICS_FILE, out / REPORT_FILE, (out / PREDICTIONS_FILE).with_suffix(f".{table}"))
-    try:
-        return write_page(evaluation, out, samples=samples, extremes=extremes), *written
-    except MissingExtraError as error:
-        warn(f"no {PAGE_FILE}: {error}")
-        return written
+    return write_page(evaluation, out, samples=samples, extremes=extremes, warn=warn), *written
 
 
 def write_evaluation(evaluation: Evaluation, out: Path, *, table: Table = "csv") -> None:

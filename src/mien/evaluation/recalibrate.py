@@ -98,7 +98,8 @@ def calibrate(
 
     Examples:
         >>> import mien
-        >>> mien.calibrate("mien-small", "faces/", "small-calibrated.onnx").after.ece  # doctest: +SKIP
+        >>> mien.calibrate("mien-small-fer2013", "fer2013.csv", "small-calibrated.onnx").after.ece
+        0...
     """
     opened = model if isinstance(model, ModelFile) else load_model(model)
     info = opened.info

@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
 from mien.balance import Balance
 from mien.data.toy import toy_faces
-from mien.errors import MissingExtraError
+from mien.errors import require_extra
 from mien.evaluation.card import write_with_texts
 from mien.model_file import CARD_KEY, METADATA_KEY, ModelFile
 
@@ -46,8 +45,7 @@ def with_balance(source: ModelFile, balance: Balance) -> Iterator[ModelFile]:
     if not balance.balance and not source.info.balance:
         yield source
         return
-    if find_spec("onnx") is None:
-        raise MissingExtraError("export", "putting a balance into a graph")
+    require_extra("export", "putting a balance into a graph", "onnx")
     with tempfile.TemporaryDirectory(prefix="mien-export-") as folder:
         place = Path(folder, source.path.name)
         if balance.balance:

@@ -108,8 +108,8 @@ def export(
 
     Examples:
         >>> import mien
-        >>> mien.export("mien-small", "openvino").path  # doctest: +SKIP
-        PosixPath('mien-small-openvino')
+        >>> mien.export("mien-nano", "onnx-fp16").path
+        PosixPath('mien-nano-fp16.onnx')
     """
     warn = warn or logging.getLogger("mien").warning
     source = model if isinstance(model, ModelFile) else load_model(model)
@@ -122,7 +122,8 @@ def export(
     chosen = model_balance([source], balance, prior)
     if found.is_model_file and out.suffix.lower() != ".onnx":
         raise ExportError(f"{out}: {found.name} is a model file; expected a name that ends in .onnx")
-    samples = None if data is None else _validation(data, source, warn)
+    size, channels = source.info.size, source.info.channels
+    samples = None if data is None else fitting_split(data, "validation", size=size, channels=channels, warn=warn)
     make_folder(out.absolute().parent)
     with with_balance(source, chosen) as balanced:
         made = _export(balanced, found, out, samples, data, check=check, accept_loss=accept_loss)
@@ -141,26 +142,20 @@ def _export(
 ) -> Export:
     faces = _known_faces(source, samples, data) if samples is not None and data is not None else None
     if faces is None and check:
-        faces = _drawn_faces(source)
+        info = source.info
+        images = toy_faces(_TOY_FACES, size=info.size, channels=info.channels).images
+        faces = _Faces(images, "drawn faces", None, "")
     if found.name == INT8:
         assert samples is not None and faces is not None
         return _export_int8(source, found, out, samples, faces, str(data), check=check, accept_loss=accept_loss)
     assert found.write is not None
-    if found.is_model_file:
-        with atomic_path(out) as place:
-            found.write(source, place)
-            parity = _compare(source, found, place, faces) if check and faces is not None else None
-        return _described(source, found, out, parity)
-    return _export_folder(source, found, out, faces if check else None)
-
-
-def _export_folder(source: ModelFile, form: Format, out: Path, faces: _Faces | None) -> Export:
-    assert form.write is not None
-    with atomic_folder(out, replace=True) as folder:  # `_check_free` has decided
-        form.write(source, folder)
-        parity = None if faces is None else _compare(source, form, folder, faces)
-        (folder / LABELS_FILE).write_text(_labels_text(source, form, folder, parity), "utf-8")
-    return _described(source, form, out, parity)
+    # What may be replaced, `_check_free` has decided.
+    with atomic_path(out) if found.is_model_file else atomic_folder(out, replace=True) as place:
+        found.write(source, place)
+        parity = _compare(source, found, place, faces) if check and faces is not None else None
+        if not found.is_model_file:
+            (place / LABELS_FILE).write_text(_labels_text(source, found, place, parity), "utf-8")
+    return _described(source, found, out, parity)
 
 
 def _export_int8(
@@ -214,11 +209,6 @@ def _compare(source: ModelFile, form: Format, place: Path, faces: _Faces) -> Par
     return parity
 
 
-def _validation(data: Path, source: ModelFile, warn: Callable[[str], None]) -> Samples:
-    info = source.info
-    return fitting_split(data, "validation", size=info.size, channels=info.channels, warn=warn)
-
-
 def _known_faces(source: ModelFile, samples: Samples, data: Path) -> _Faces:
     """The validation faces, or 4096 of them, with what counts as right: the raters' majority, or the data's labels.
 
@@ -235,12 +225,6 @@ def _known_faces(source: ModelFile, samples: Samples, data: Path) -> _Faces:
     if not (right[rows] >= 0).any():
         raise DataError(f"{data}: none of its validation faces has one of the labels {', '.join(source.info.labels)}")
     return _Faces(samples.images[rows], f"validation of {Path(data).name}", right[rows], truth)
-
-
-def _drawn_faces(source: ModelFile) -> _Faces:
-    info = source.info
-    images = toy_faces(_TOY_FACES, size=info.size, channels=info.channels).images
-    return _Faces(images, "drawn faces", None, "")
 
 
 def _in_proportion(labels: NDArray[np.int64], count: int) -> NDArray[np.int64]:

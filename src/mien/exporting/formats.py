@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
-from mien.errors import ExportError, MissingExtraError
+from mien.errors import ExportError, require_extra
 from mien.exporting.parity import Runner
-from mien.exporting.to_ncnn import open_ncnn, write_ncnn
-from mien.exporting.to_openvino import open_openvino, write_openvino
+from mien.exporting.runtimes import open_ncnn, open_openvino, write_ncnn, write_openvino
 from mien.model_file import ModelFile
 
 INT8 = "onnx-int8"
@@ -83,6 +81,5 @@ def find_format(name: str) -> Format:
         wrong = f"{name}: is no format to export to" if name else "no format was named"
         raise ExportError(f"{wrong}; choose one with --as: {', '.join(FORMATS)}")
     found = FORMATS[name]
-    if any(find_spec(package) is None for package in found.needs):
-        raise MissingExtraError(found.extra, f"exporting as {name}")
+    require_extra(found.extra, f"exporting as {name}", *found.needs)
     return found

@@ -163,9 +163,7 @@ class _Faces(CalibrationDataReader):  # type: ignore[misc]
         return len(self._batches)
 
     def set_range(self, start_index: int, end_index: int) -> None:
-        """Only these batches from now on."""
         self._rest = iter(self._batches[start_index:end_index])
 
     def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
-        """The next batch; None behind the last."""
         return next(self._rest, None)

@@ -21,6 +21,7 @@ from mien.balance import Balance, Prior, model_balance
 from mien.errors import ExportError, MissingExtraError
 from mien.files import cannot_write
 from mien.model_file import ModelFile, load_model
+from mien.pages import DESIGN
 from mien.releases import releases
 from mien.version import __version__
 
@@ -175,8 +176,10 @@ def _check_free(out: Path, *, force: bool) -> None:
 
 def _copy_page(folder: Path) -> None:
     """Copies the page, marks it as one without a server, and writes the headers file that some web hosts read."""
-    page = Path(str(resources.files("mien.serving"))) / "static"
-    shutil.copytree(page, folder)
+    package = Path(str(resources.files("mien")))
+    shutil.copytree(package / "serving" / "static", folder)
+    shutil.copytree(DESIGN, folder / "design")
+    shutil.copytree(package / "examples", folder / "examples", ignore=shutil.ignore_patterns("*.mp4"))
     index = folder / "index.html"
     tags = f'<meta http-equiv="Content-Security-Policy" content="{_PAGE_POLICY}">\n<meta name="mien-on-device">\n'
     text = index.read_text("utf-8")

@@ -24,7 +24,6 @@ class FaceDetector(Protocol):
 
     def detect(self, image: NDArray[np.uint8]) -> Detections:
         """Faces in an RGB image (H, W, 3) of 0-255, best first."""
-        ...
 
 
 def make_detector(

@@ -68,7 +68,9 @@ def read_source(source: str | Path | NamedImage, *, max_pixels: int = MAX_PIXELS
     found = resolve(source) if isinstance(source, str) else source
     if isinstance(found, NamedImage):
         return decode_image(found.data, found.name, max_pixels=max_pixels)
-    return read_image(_checked_length(found), max_pixels=max_pixels)
+    if len(text := str(found)) > LONGEST_PATH:
+        raise ImageError(f"{shortened(text)}: is too long for a path; give a file's path, its bytes, or a data: URL")
+    return read_image(found, max_pixels=max_pixels)
 
 
 def source_name(source: str | Path | NamedImage) -> str:
@@ -146,13 +148,6 @@ def _file_of(url: str) -> Path:
     if (drive := _DRIVE.match(text)) and not os.path.lexists(text):
         text = f"{drive[1]}:{text[drive.end() :]}"
     return Path(text)
-
-
-def _checked_length(path: Path) -> Path:
-    text = str(path)
-    if len(text) > LONGEST_PATH:
-        raise ImageError(f"{shortened(text)}: is too long for a path; give a file's path, its bytes, or a data: URL")
-    return path
 
 
 def _not_read_here(address: str, scheme: str) -> ImageError:

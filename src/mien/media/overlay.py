@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from mien.errors import ArgumentError
 from mien.labels import color_rgb
+from mien.lettering import blend, text_mask
 from mien.results import Box, FrameResult, TrackedFace
 from mien.results.badges import UNSURE, draw_badge
-from mien.results.draw import ABSTAINED, Color, Rectangle, box_pixels, draw_box, ink, text_mask
+from mien.results.draw import ABSTAINED, Color, Rectangle, box_pixels, draw_box, ink
 from mien.results.draw_details import draw_details
 
 Privacy = Literal["none", "blur", "box"]
@@ -144,19 +145,13 @@ def _plate(track: int, expression: str, percent: int, abstained: bool, height: i
     plate[:, :track_width] = _darker(color)
     top = padding // 2
     if track_width:
-        _write(plate, number, padding, top, _darker(color))
-    _write(plate, name, track_width + padding, top, color)
+        blend(plate[top:, padding:], number, ink(_darker(color)))
+    blend(plate[top:, track_width + padding :], name, ink(color))
     if percent_width:
-        _write(plate, figure, width - padding - figure.shape[1], top, color)
+        blend(plate[top:, width - padding - figure.shape[1] :], figure, ink(color))
     plate[-bar:] = _darker(_darker(color))
     plate[-bar:, : round(width * percent / 100)] = 255
     return plate
-
-
-def _write(plate: NDArray[np.uint8], mask: NDArray[np.uint8], left: int, top: int, ground: Color) -> None:
-    room = plate[top : top + mask.shape[0], left : left + mask.shape[1]]
-    alpha = mask[: room.shape[0], : room.shape[1], None] / np.float32(255)
-    room[:] = np.rint(room + (np.array(ink(ground), np.float32) - room) * alpha).astype(np.uint8)
 
 
 def _place(

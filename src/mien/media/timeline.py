@@ -7,7 +7,6 @@ in parts (`ParquetTimeline`). A new run replaces a file of the same name.
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import shutil
@@ -15,13 +14,12 @@ import sys
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
-from mien.errors import MissingExtraError, OutputError
-from mien.files import ClosedAtExit, atomic_path, cannot_write, make_folder
+from mien.errors import OutputError, import_extra
+from mien.files import ClosedAtExit, atomic_path, cannot_write, csv_text, make_folder
 from mien.results import ExpressionEvent, FrameResult, GestureEvent, ModelSummary
 from mien.results.rows import Row, frame_columns, frame_rows, parquet_table
 
@@ -77,13 +75,13 @@ class LinesTimeline(Timeline):
         self._columns = frame_columns(model.labels, details=model.details)
         self._lines = _Lines(path)
         if form == "csv":
-            self._lines.write(_csv_lines([self._columns]))
+            self._lines.write(csv_text([self._columns]))
 
     def write(self, result: FrameResult) -> None:
         """Writes a frame's rows at once: a reader at the other end of a pipe can follow."""
         rows = frame_rows(result, self._model.labels, self._source, details=self._model.details)
         if self._form == "csv":
-            self._lines.write(_csv_lines(rows))
+            self._lines.write(csv_text(rows))
         else:
             self._lines.write("".join(_json_line(dict(zip(self._columns, row, strict=True))) for row in rows))
 
@@ -221,12 +219,6 @@ class _Lines:
             file.close()
 
 
-def _csv_lines(rows: Iterable[Row]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
-
-
 def _json_line(value: dict[str, Any]) -> str:
     return json.dumps(value, ensure_ascii=False) + "\n"
 
@@ -240,9 +232,7 @@ def _part_files(folder: Path) -> list[Path]:
 
 
 def _parquet() -> tuple[Any, Any]:
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise MissingExtraError("data", "a timeline as Parquet") from error
+    pa = import_extra("pyarrow", "data", "a timeline as Parquet")
+    import pyarrow.parquet as pq
+
     return pa, pq

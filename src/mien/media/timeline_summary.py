@@ -13,9 +13,9 @@ from typing import Any
 
 from mien.labels import color_rgb
 from mien.results import FrameResult, TrackedFace
+from mien.results.documents import rounded
 
-_SHOWN = 20
-"""At most this many tracks are listed, the longest first."""
+_SHOWN = 20  # at most this many tracks are listed, the longest first
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +55,8 @@ class TrackSummary:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""
-        return {
-            "track": self.track,
-            "first_s": round(self.first_s, 3),
-            "last_s": round(self.last_s, 3),
-            "frames": self.frames,
-            "seconds": round(self.seconds, 3),
-            "confidence": round(self.confidence, 4),
-            "expressions": [
-                {"expression": e.expression, "seconds": round(e.seconds, 3), "share": round(e.share, 4)}
-                for e in self.expressions
-            ],
+        return rounded(self, first_s=3, last_s=3, seconds=3, confidence=4) | {
+            "expressions": [rounded(e, seconds=3, share=4) for e in self.expressions],
             "transitions": [{"from": t.before, "to": t.after, "count": t.count} for t in self.transitions],
         }
 
@@ -81,12 +72,7 @@ class TimelineSummary:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""
-        return {
-            "frames": self.frames,
-            "frames_with_faces": self.frames_with_faces,
-            "seconds": round(self.seconds, 3),
-            "tracks": [track.to_dict() for track in self.tracks],
-        }
+        return rounded(self, seconds=3) | {"tracks": [track.to_dict() for track in self.tracks]}
 
 
 class TimelineCounter:
@@ -147,11 +133,7 @@ def summary_text(summary: TimelineSummary, *, width: int = 100, colors: bool = F
         table.add_row(str(track.track), *times, shares, str(changes), f"{track.confidence:.2f}")
     output = io.StringIO()
     console = Console(
-        file=output,
-        width=width,
-        highlight=False,
-        force_terminal=colors,
-        color_system="truecolor" if colors else None,
+        file=output, width=width, highlight=False, force_terminal=colors, color_system="truecolor" if colors else None
     )
     if longest:
         console.print(table)

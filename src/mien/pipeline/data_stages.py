@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 from mien.data.arrays import MANIFEST, PIXELS, PROBLEMS
 from mien.data.dataset import Dataset
 from mien.pipeline import settings as config
-from mien.pipeline.context import FLAGS, INDEX, TOY, Context, clear
 from mien.pipeline.settings import common_fields
-from mien.pipeline.state import Outcome, StageReport
+from mien.pipeline.state import FLAGS, INDEX, TOY, Context, Outcome, StageReport, clear
 
 if TYPE_CHECKING:
     from mien.data.reading.reading import Choices
@@ -73,7 +72,7 @@ def screen_data(
     )
     reports = [
         StageReport(title, place.name)
-        for title, place in (("rejected samples", result.sheet), ("list of them", result.listing))
+        for title, place in (("rejected samples", result.page), ("list of them", result.listing))
         if place
     ]
     return _data_outcome(result.dataset, name, reports, problems=len(result.unreadable))
@@ -87,25 +86,16 @@ def dedupe_data(folder: Path, context: Context, *, source: Path, settings: confi
         source, folder / name, near=settings.near, keep=settings.keep, conflicts=settings.conflicts, resume=True,
         progress=context.progress,
     )  # fmt: skip
-    groups = [("groups of copies", result.sheet), ("list of them", result.table)]
+    groups = [("groups of copies", result.page), ("list of them", result.table)]
     reports = [StageReport(title, place.name) for title, place in groups if place]
     return Outcome(
-        _arrays(name),
-        tuple(reports),
-        samples_in=len(result.before),
-        samples_out=len(result.rows),
-        problems=len(result.problems),
-        note=f"{result.groups.groups:,} groups of copies",
-    )
+        _arrays(name), tuple(reports), samples_in=len(result.before), samples_out=len(result.rows),
+        problems=len(result.problems), note=f"{result.groups.groups:,} groups of copies",
+    )  # fmt: skip
 
 
 def audit_data(
-    folder: Path,
-    context: Context,
-    *,
-    source: Path,
-    settings: config.AuditTable,
-    detector: DetectorChoice | None,
+    folder: Path, context: Context, *, source: Path, settings: config.AuditTable, detector: DetectorChoice | None
 ) -> Outcome:
     """Flags samples that may be wrong; removes none."""
     from mien.data.audit import audit

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 from mien.errors import DataError, TrainingError
 from mien.files import make_folder, write_bytes, write_text
 from mien.pipeline import settings as config
-from mien.pipeline.context import MODELS, WEIGHTS, Context, clear
-from mien.pipeline.state import Outcome, StageReport
+from mien.pipeline.state import MODELS, WEIGHTS, Context, Outcome, StageReport, clear
 
 if TYPE_CHECKING:
     from mien.model_file import ModelFile
@@ -37,7 +36,7 @@ def train_model(
     """
     from mien.model_file import ModelFile
     from mien.training.callbacks import Watcher
-    from mien.training.small_sets import given_keys
+    from mien.training.recipe import given_keys
     from mien.training.train import train
 
     for line in notes:

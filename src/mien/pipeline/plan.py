@@ -15,9 +15,8 @@ from mien.data.reading.reading import make_choices
 from mien.errors import RecipeError
 from mien.faces import DetectorChoice
 from mien.pipeline import data_stages, model_stages
-from mien.pipeline.context import FLAGS, MODELS, TOY, WEIGHTS, Context
 from mien.pipeline.settings import CompareTable, Settings, TrainTable
-from mien.pipeline.state import Outcome
+from mien.pipeline.state import FLAGS, MODELS, TOY, WEIGHTS, Context, Outcome
 
 if TYPE_CHECKING:
     from mien.training.recipe import Recipe
@@ -103,13 +102,9 @@ class _Planner:
         source = s.path(s.import_.source) if s.import_.source else s.out / "toy" / TOY
         ferplus = s.path(s.import_.ferplus) if s.import_.ferplus else None
         choices = make_choices(
-            labels=s.import_.labels,
-            split_map=s.import_.split_map,
-            label_column=s.import_.label_column,
-            image_column=s.import_.image_column,
-            root=s.path(s.import_.root) if s.import_.root else None,
-            ferplus=ferplus,
-        )
+            **{key: value for key, value in asdict(s.import_).items() if key not in ("source", "root", "ferplus")},
+            root=s.path(s.import_.root) if s.import_.root else None, ferplus=ferplus,
+        )  # fmt: skip
         self._add(
             "import",
             {"name": self.name, **choices.to_dict(), "ferplus": ferplus is not None},
@@ -173,20 +168,20 @@ class _Planner:
             self._add("explore", {**asdict(s.explore), "seed": seed}, run, inputs=(self.data_stage,))
 
     def _train(self) -> None:
+        from mien.training.recipe import load_recipe
+
         for run in self.settings.train:
             weights = [self._of_run(run, "weights", one, WEIGHTS[0]) for one in run.weights]
             teachers = [self._of_run(run, "teachers", one, "") for one in run.teachers]
-            changes = [*self._seed_change(), *self._crop_changes(), *_run_changes(run, weights, teachers)]
+            seed = [] if self.seed is None else [f"seed={self.seed}"]
+            changes = [*seed, *self._crop_changes(), *_run_changes(run, weights, teachers)]
             notes: list[str] = []  # logged when the stage runs
-            recipe = self._recipe(run.recipe, changes, notes.append)
+            place = str(self.settings.path(run.recipe)) if run.recipe.endswith(".toml") else run.recipe
+            recipe = load_recipe(place, changes, warn=notes.append)
             stage = partial(
-                model_stages.train_model,
-                source=self._data("train"),
-                recipe=recipe,
-                run=run,
-                changes=changes,
+                model_stages.train_model, source=self._data("train"), recipe=recipe, run=run, changes=changes,
                 notes=notes,
-            )
+            )  # fmt: skip
             self._add(
                 f"train/{run.run}",
                 _run_settings(run, recipe),
@@ -296,7 +291,6 @@ class _Planner:
             )
 
     def _data(self, stage: str) -> Path:
-        """The current data set."""
         if not self.data_stage:
             raise RecipeError(f"{self.settings.file}: [{stage}] needs data; add [import] with a source")
         return self.settings.out / self.data_stage / self.name
@@ -305,15 +299,6 @@ class _Planner:
         """A detector, and the user's files that it reads."""
         path = self.settings.path(cascade) if cascade and name == "haar" else None
         return DetectorChoice(name, path), (path,) if path else ()
-
-    def _recipe(self, recipe: str, changes: Sequence[str], warn: Callable[[str], None] = lambda _line: None) -> Recipe:
-        from mien.training.recipe import load_recipe
-
-        place = str(self.settings.path(recipe)) if recipe.endswith(".toml") else recipe
-        return load_recipe(place, changes, warn=warn)
-
-    def _seed_change(self) -> list[str]:
-        return [] if self.seed is None else [f"seed={self.seed}"]
 
     def _crop_changes(self) -> list[str]:
         """The model file must request the framing of the faces that it was trained on."""
@@ -324,8 +309,7 @@ class _Planner:
         return [f"crop.{key}={str(value).lower()}" for key, value in framing.items()]
 
 
-_Outputs = Sequence[tuple[str, Path]]
-"""Stages of runs, and a file or folder of each."""
+_Outputs = Sequence[tuple[str, Path]]  # stages of runs, and a file or folder of each
 
 
 def _run_changes(run: TrainTable, weights: _Outputs, teachers: _Outputs) -> list[str]:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from mien.errors import MissingExtraError, RecipeError
-from mien.pipeline.context import INDEX, Context
+from mien.errors import RecipeError, require_extra
 from mien.pipeline.overview import write_overview
 from mien.pipeline.plan import Stage, chosen_stages, make_plan
 from mien.pipeline.settings import read_settings
-from mien.pipeline.state import Job, StageRecord, StageResult, Store, file_checksum
+from mien.pipeline.state import INDEX, Context, Job, StageRecord, StageResult, Store, file_checksum
 from mien.reporting import Progress
 
 
@@ -74,7 +72,10 @@ def run_pipeline(
     store = Store(settings.out)
     context = Context(listener.progress, listener.log, settings.general.device, settings.general.threads)
     if not dry_run:
-        _require_extras([stage for stage in plan if stage.name in chosen])
+        if chosen:  # said now, not after hours of work
+            require_extra("data", "running a pipeline", "pyarrow", "matplotlib")
+        if any(stage.needs_training for stage in plan if stage.name in chosen):
+            require_extra("train", "training", "torch", "safetensors", "onnx", "onnxscript")
         store.begin()
     results: list[StageResult] = []
     stale: set[str] = set()
@@ -157,7 +158,6 @@ def _differing(now: Mapping[str, Any], before: Mapping[str, Any], prefix: str = 
 
 
 def _after(name: str, plan: Sequence[Stage]) -> list[str]:
-    """The stages that depend on a stage, directly or through others."""
     found = {name}
     for stage in plan:
         if found & set(stage.inputs):
@@ -172,12 +172,3 @@ def _require_inputs(stage: Stage, store: Store, stale: set[str], file: Path) -> 
                 f"'{stage.name}' needs the output of '{name}', which is missing; run it first:  "
                 f"mien run {file} --from {name}"
             )
-
-
-def _require_extras(stages: Sequence[Stage]) -> None:
-    """Fails before hours of work, not after them, if a later stage cannot run."""
-    if stages and any(find_spec(name) is None for name in ("pyarrow", "matplotlib")):
-        raise MissingExtraError("data", "running a pipeline")
-    training = ("torch", "safetensors", "onnx", "onnxscript")
-    if any(stage.needs_training for stage in stages) and any(find_spec(name) is None for name in training):
-        raise MissingExtraError("train", "training")

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from mien.config import check_ranges, default_of, from_table, suggested, within
+from mien.config import InRange, check_ranges, default_of, from_table, suggested, within
 from mien.crop_spec import CropSpec
 from mien.data import dedupe, explore, flags, toy
 from mien.data.dedupe import Conflicts, Keep
@@ -40,15 +40,12 @@ def common_fields(cls: type[Any], settings: object) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class ToyTable:
+class ToyTable(InRange):
     """Draws cartoon faces into class folders, for [import]. Each key: a number of faces."""
 
     train: Annotated[int, within(1)] = default_of(toy.write_toy_folders, "train")
     validation: Annotated[int, within(0)] = default_of(toy.write_toy_folders, "validation")
     test: Annotated[int, within(0)] = default_of(toy.write_toy_folders, "test")
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,25 +127,19 @@ class DropTable:
 
 
 @dataclass(frozen=True, slots=True)
-class ExploreTable:
+class ExploreTable(InRange):
     """The options of `mien data explore`."""
 
     per_class: Annotated[int, within(1, 500)] = default_of(explore.explore, "per_class")
 
-    def __post_init__(self) -> None:
-        check_ranges(self)
-
 
 @dataclass(frozen=True, slots=True)
-class ReachTable:
+class ReachTable(InRange):
     """The accuracy on validation that each head must reach, a share of 1, less `within`; without one, any will do."""
 
     label: Annotated[float | None, within(0, 1)] = None
     votes: Annotated[float | None, within(0, 1)] = None
     within: Annotated[float, within(0, 1)] = 0.01
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
-"""The state of a pipeline: state.json has a record of each finished stage, and each stage has a folder.
+"""What stages are given and what they give, and the state of a pipeline.
 
-A stage is built in OUT/.building and moved to its place. Its record is written before the move, and the folder holds
-the key of the record. A kill at any moment therefore leaves either the old output or the new one.
+state.json has a record of each finished stage, and each stage has a folder. A stage is built in OUT/.building and moved
+to its place. Its record is written before the move, and the folder holds the key of the record. A kill at any moment
+therefore leaves either the old output or the new one.
 """
 
 from __future__ import annotations
@@ -10,19 +11,38 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from mien.errors import DataError, OutputError
 from mien.files import cannot_write, make_folder, write_text
+from mien.reporting import Progress
 from mien.version import __version__
 
 STATE = "state.json"
 FORMAT = 1
 
+TOY, FLAGS, MODELS, INDEX = "faces", "flags.csv", "models", "index.html"
+WEIGHTS = ("best.safetensors", "last.safetensors", "interpolated.safetensors")
+"""What a run may start from; the first is the usual one."""
+
 _BUILDING, _OLD, _KEY = ".building", ".old", ".mien-stage"
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Callbacks and resources of a stage.
+
+    progress: how many items of the stage are done, and of how many. log: lines worth reading. device, threads: for
+    training, as in `mien train`.
+    """
+
+    progress: Progress
+    log: Callable[[str], None]
+    device: str = "auto"
+    threads: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +220,12 @@ class Store:
             "stages": {name: asdict(record) for name, record in self._records.items()},
         }
         write_text(self.out / STATE, json.dumps(state, indent=1) + "\n")
+
+
+def clear(folder: Path) -> None:
+    """Removes what a killed run left, where the stage cannot resume from it."""
+    if folder.exists():
+        shutil.rmtree(folder)
 
 
 def file_checksum(path: Path) -> str:

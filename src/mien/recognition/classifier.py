@@ -144,11 +144,7 @@ class FaceSteps:
             yield from self.classifier.probabilities(tuple(c[start : start + self._faces_a_call] for c in crops))
 
     def _faces(
-        self,
-        detections: Detections,
-        crops: Crops,
-        rows: Iterator[NDArray[np.float32]],
-        image: NDArray[np.uint8] | None,
+        self, detections: Detections, crops: Crops, rows: Iterator[NDArray[np.float32]], image: NDArray[np.uint8] | None
     ) -> Iterator[Face]:
         labels = self.classifier.labels
         marks: list[list[Point]] | list[None] = (

@@ -29,7 +29,6 @@ class _Blinks:
     least: float = 0.0
 
     def take(self, time_s: float, openness: float) -> tuple[float, float, float] | None:
-        """Start, end and depth of a blink that has ended before this frame."""
         if self.start_s is None:
             while self.open_eyes and time_s - self.open_eyes[0][0] > _BEFORE_S:
                 self.open_eyes.popleft()
@@ -60,7 +59,6 @@ class _Swings:
     way: int = 0
 
     def take(self, time_s: float, angle: float) -> tuple[float, float, float] | None:
-        """Start, end and mean size, degrees, of a gesture that has ended before this frame."""
         if not self.turns:
             self.turns = [(time_s, angle)]
         last_s, last = self.turns[-1]

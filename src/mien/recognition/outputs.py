@@ -7,7 +7,7 @@ output fails.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -35,11 +35,9 @@ class FrameOutput(Protocol):
 
     def write(self, result: FrameResult) -> None:
         """Takes one result."""
-        ...
 
     def close(self) -> None:
         """Completes what was written."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +125,20 @@ def write_outputs(
     rows = [named.output for named in outputs if not named.drawn]
     images = [named.output for named in outputs if named.drawn]
     drawing = _Drawing(images, draw, wait=not live) if images else None
-    ending, lost, frames = Ending.end, _Lost(), 0
+    ending, reason, frames = Ending.end, None, 0
     problems: list[BaseException] = []
+    results = iter(watch)
     try:
-        for result in _until_lost(watch, lost):
+        while True:
+            try:
+                result = next(results, None)
+            except VideoError as error:  # of the source: an output's is a problem
+                if not frames:
+                    raise
+                ending = Ending.truncated if isinstance(error, TruncatedVideoError) else Ending.lost
+                result, reason = None, str(error)
+            if result is None:
+                break
             for output in rows:
                 output.write(result)
             if drawing is not None:
@@ -149,12 +157,10 @@ def write_outputs(
             problems.append(error)
     if problems:
         raise problems[0]
-    if lost.reason is not None:
-        ending = Ending.truncated if lost.truncated else Ending.lost
     written = tuple(named.name for named in outputs if named.name)
     left_out = drawing.left_out if drawing else 0
     verified = watch.end_verified if ending is Ending.end else None
-    return OutputSummary(frames, left_out, watch.stats(), written, ending, lost.reason, verified)
+    return OutputSummary(frames, left_out, watch.stats(), written, ending, reason, verified)
 
 
 class Recording:
@@ -198,25 +204,6 @@ def _rounded(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 4)
 
 
-@dataclass(slots=True)
-class _Lost:
-    reason: str | None = None
-    truncated: bool = False
-
-
-def _until_lost(watch: Watch, lost: _Lost) -> Iterator[FrameResult]:
-    """The results of the watch. A source that fails after its first frame ends them; `lost` gets the reason."""
-    begun = False
-    try:
-        for result in watch:
-            begun = True
-            yield result
-    except VideoError as error:
-        if not begun:
-            raise
-        lost.reason, lost.truncated = str(error), isinstance(error, TruncatedVideoError)
-
-
 class _Drawing:
     """Draws each frame once, in its own thread, and writes it to the drawn outputs.
 
@@ -235,7 +222,6 @@ class _Drawing:
 
     @property
     def left_out(self) -> int:
-        """Frames of a live source that were not drawn."""
         return self._waiting.dropped
 
     def write(self, result: FrameResult) -> None:

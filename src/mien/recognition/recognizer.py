@@ -284,15 +284,9 @@ class Recognizer:
         opened = open_video(source, live=live) if isinstance(source, str | int | Path) else source
         try:
             return Watch(
-                opened,
-                self.steps,
-                every=every,
-                smooth_s=smooth_s,
-                keep_images=keep_images,
-                max_seconds=max_seconds,
-                live=live,
-                region=None if region is None else as_region(region),
-            )
+                opened, self.steps, every=every, smooth_s=smooth_s, keep_images=keep_images, max_seconds=max_seconds,
+                live=live, region=None if region is None else as_region(region),
+            )  # fmt: skip
         except (ValueError, VideoError):
             opened.close()
             raise

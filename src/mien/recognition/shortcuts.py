@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     VideoSource = str | int | Path | FrameSource
 
 
-class _PredictOptions(TypedDict, total=False):
-    """The keywords of `predict`, for its overloads."""
+class _Options(TypedDict, total=False):
+    """The keywords that `predict` and `watch` share, for their overloads."""
 
     model: Model | Sequence[Model]
     detector: str | FaceDetector
@@ -37,23 +37,16 @@ class _PredictOptions(TypedDict, total=False):
     abstain_below: float
     balance: float | None
     prior: Prior | None
-    tta: bool
     details: bool
+
+
+class _PredictOptions(_Options, total=False):
+    tta: bool
     color: ColorOrder
     keep_images: bool | None
 
 
-class _WatchOptions(TypedDict, total=False):
-    """The keywords of `watch` but `out`, for its overloads."""
-
-    model: Model | Sequence[Model]
-    detector: str | FaceDetector
-    device: str
-    min_face: int
-    abstain_below: float
-    balance: float | None
-    prior: Prior | None
-    details: bool
+class _WatchOptions(_Options, total=False):
     every: int | None
     smooth_s: float
     max_seconds: float | None
@@ -183,7 +176,7 @@ def watch(
         >>> import mien
         >>> [len(frame) for frame in mien.watch("src/mien/examples")]  # a folder of images is a video, too
         [1]
-        >>> mien.watch("talk.mp4", out="talk/").written  # doctest: +SKIP
+        >>> mien.watch("talk.mp4", out="talk/").written
         ('talk/timeline.csv', 'talk/plot.png', 'talk/drawn.mp4')
     """
     options = {"device": device, "min_face": min_face, "abstain_below": abstain_below, "details": details}

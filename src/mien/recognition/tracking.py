@@ -88,10 +88,14 @@ class _Track:
 class Tracker:
     """Gives faces their numbers, from 1; none is given twice.
 
-    >>> tracker = Tracker()
-    >>> tracker.update(detector.detect(first), 0.0, first).tracks  # doctest: +SKIP
-    (1,)
-    >>> tracker.follow(second, 0.04).detections.boxes  # doctest: +SKIP
+    Example:
+        >>> from mien.faces import make_detector
+        >>> from mien.images import read_image
+        >>> frame, detector, tracker = read_image("photo.jpg"), make_detector("yunet"), Tracker()
+        >>> tracker.update(detector.detect(frame), 0.0, frame).tracks
+        (1,)
+        >>> tracker.follow(frame, 0.04).detections.boxes.shape
+        (1, 4)
     """
 
     def __init__(
@@ -231,7 +235,6 @@ class Tracker:
         return [row for row in rows if row not in taken]
 
     def _attach(self, track: _Track, found: Detections, row: int, image: Image, time_s: float) -> None:
-        """Updates a track with its detection."""
         box = found.boxes[row]
         side = float((track.box[2:] - track.box[:2]).max())
         away = float(np.abs(box - track.box).max()) / max(side, 1.0)
@@ -314,14 +317,12 @@ def _unit(values: Floats) -> Floats:
 
 
 def _cut(image: Image, box: Floats, *, margin: float = _PATCH_MARGIN) -> _Patch:
-    """The patch around a box."""
     side = max(4, round(float((box[2:] - box[:2]).max()) * margin))
     left, top = (round(float(v) - side / 2) for v in (box[:2] + box[2:]) / 2)
     return _Patch(_grey(image, left, top, side), left, top, side)
 
 
 def _cut_same(image: Image, patch: _Patch) -> _Patch:
-    """The same square of another frame."""
     return _Patch(_grey(image, patch.left, patch.top, patch.side), patch.left, patch.top, patch.side)
 
 
@@ -369,17 +370,9 @@ def _movement(before: _Patch, now: _Patch, box: Floats, expected: Floats) -> tup
     guess = (start + expected * np.float32(before.scale)).astype(np.float32)
     options = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 10, 0.03)
     end, found, _ = cv2.calcOpticalFlowPyrLK(
-        before.grey,
-        now.grey,
-        start,
-        guess,
-        None,
-        None,
-        _FLOW_WINDOW,
-        _FLOW_LEVELS,
-        options,
+        before.grey, now.grey, start, guess, None, None, _FLOW_WINDOW, _FLOW_LEVELS, options,
         cv2.OPTFLOW_USE_INITIAL_FLOW,
-    )
+    )  # fmt: skip
     back, found_back, _ = cv2.calcOpticalFlowPyrLK(
         now.grey, before.grey, end, start.copy(), None, None, _FLOW_WINDOW, _FLOW_LEVELS, options,
         cv2.OPTFLOW_USE_INITIAL_FLOW,

@@ -26,7 +26,7 @@ from mien.recognition.classifier import FaceSteps
 from mien.recognition.region import Region, cut_out, moved
 from mien.recognition.scheduling import Crops
 from mien.recognition.settings import SMOOTH_S
-from mien.recognition.smoothing import Smoother
+from mien.recognition.smoothing import DetailsSmoother, Smoother
 from mien.recognition.tracking import Tracked, Tracker
 from mien.results import Detections, Face, FrameResult, TrackedFace
 
@@ -130,6 +130,7 @@ class Watch(ClosedAtExit):
         self._keep_images, self._max_seconds = keep_images, max_seconds
         self._region = region
         self._smoother = Smoother(smooth_s)
+        self._details_smoother = DetailsSmoother() if smooth_s > 0 else None
         self._tracker = Tracker()
         self._pace = _Pace(every, live=self._live, rate=source.rate)
 
@@ -260,7 +261,6 @@ class Watch(ClosedAtExit):
             self._followed.end(error)
 
     def _detect(self, frame: Frame) -> _Followed:
-        """Detects or tracks the faces of a frame, and crops them."""
         image, left_top = frame.image, None
         if self._region is not None:
             image, left_top = cut_out(image, self._region)
@@ -329,7 +329,10 @@ class Watch(ClosedAtExit):
             probabilities = np.fromiter(face.probabilities.values(), np.float32)
             values = self._smoother.smooth(track, item.time_s, probabilities)
             smoothed = dict(zip(face.probabilities, values.tolist(), strict=True))
-            tracked.append(TrackedFace(track, face, detected, smoothed, max(smoothed, key=smoothed.__getitem__)))
+            steady = face
+            if face.details is not None and self._details_smoother is not None:
+                steady = replace(face, details=self._details_smoother.smooth(track, item.time_s, face.details))
+            tracked.append(TrackedFace(track, steady, detected, smoothed, max(smoothed, key=smoothed.__getitem__)))
         latency_s = None
         if self._live:
             latency_s = time.monotonic() - item.arrived

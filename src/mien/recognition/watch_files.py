@@ -88,9 +88,12 @@ class WatchWriter:
 
     def add_recording(self, path: Path) -> None:
         """Adds the drawn video, with the sound of a video file. Raises OutputError, MissingExtraError."""
+        from mien.media.video.files import VideoFile
         from mien.media.video.recorder import open_recorder
 
-        sound_of = self._source.name if self._has_sound() else None
+        # Folders, animations, pipes and streams give no sound.
+        is_file = isinstance(self._source, VideoFile) and Path(self._source.name).is_file()
+        sound_of = self._source.name if is_file else None
         try:
             recorder = open_recorder(path, rate=self._source.rate, sound_of=sound_of)
         except VideoError as error:  # the sound of a damaged file may have no valid times
@@ -109,12 +112,6 @@ class WatchWriter:
         """Runs the watch to its end and closes all outputs. `each` and errors are those of `write_outputs`."""
         self._started = True
         return write_outputs(self._watched, self._outputs, draw=self._draw, live=self._source.live, each=each)
-
-    def _has_sound(self) -> bool:
-        """Whether the source is a local video file. Folders, animations, pipes and streams give no sound."""
-        from mien.media.video.files import VideoFile
-
-        return isinstance(self._source, VideoFile) and Path(self._source.name).is_file()
 
 
 def watch_into(folder: Path, watched: Watch, model: ModelSummary, *, privacy: Privacy = "none") -> OutputSummary:

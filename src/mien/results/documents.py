@@ -5,7 +5,8 @@ A text in an annotation describes the key. `Share` is a number from 0 to 1.
 
 from __future__ import annotations
 
-from typing import Annotated, NotRequired, TypedDict
+from dataclasses import fields
+from typing import Annotated, Any, NotRequired, TypedDict
 
 Share = Annotated[float, "0 to 1"]
 Corners = Annotated[list[float], "x1, y1, x2, y2, pixels of the image"]
@@ -68,3 +69,9 @@ class PredictionsDocument(TypedDict):
 
     model: ModelDocument
     images: list[ImageDocument]
+
+
+def rounded(result: Any, **digits: int) -> dict[str, Any]:
+    """The fields of a dataclass as JSON has them. digits: how many a number of that name keeps, where it is set."""
+    values = {field.name: getattr(result, field.name) for field in fields(result)}
+    return values | {name: round(values[name], n) for name, n in digits.items() if values[name] is not None}

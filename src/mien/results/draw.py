@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from mien.errors import ArgumentError, ImageError, OutputError
 from mien.files import make_folder, write_bytes
 from mien.images import read_image
 from mien.labels import color_rgb
+from mien.lettering import blend, text_mask
 from mien.results.badges import UNSURE, draw_badge
 from mien.results.draw_details import check_drawn, draw_details
 from mien.results.faces import Face
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 Color = tuple[int, int, int]
 Rectangle = tuple[int, int, int, int]  # x1, y1, x2, y2, pixels
 
-_FONT = cv2.FONT_HERSHEY_DUPLEX
-_FONT_SCALE = 2.0  # text is rendered large once and shrunk: OpenCV's line fonts are ragged when drawn small
-_FONT_THICKNESS = 4
 ABSTAINED: Color = (90, 90, 90)
 _NOTEBOOK_EDGE = 1024  # pixels
 
@@ -236,23 +233,6 @@ def _frame(canvas: NDArray[np.uint8], box: Rectangle, outside: int, thickness: i
         canvas[max(0, top) : max(0, bottom), max(0, left) : max(0, right)] = color
 
 
-@lru_cache(maxsize=2048)
-def text_mask(text: str, height: int) -> NDArray[np.uint8]:
-    """Anti-aliased ASCII text of the given height in pixels (ascenders and descenders).
-
-    uint8 (height, width), 0 to 255, read-only: it is kept for the next time.
-    """
-    (text_width, above), below = cv2.getTextSize(text, _FONT, _FONT_SCALE, _FONT_THICKNESS)
-    large = np.zeros((above + below, text_width + 2 * _FONT_THICKNESS), np.uint8)
-    # Stroke width in rendered pixels such that small text keeps strokes of about one pixel.
-    thickness = max(_FONT_THICKNESS, round(0.9 * large.shape[0] / height))
-    cv2.putText(large, text, (_FONT_THICKNESS, above), _FONT, _FONT_SCALE, 255, thickness, cv2.LINE_AA)
-    width = max(1, round(large.shape[1] * height / large.shape[0]))
-    mask = cv2.resize(large, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-    mask.flags.writeable = False
-    return mask
-
-
 def _place(
     face: Face,
     box: Rectangle,
@@ -321,7 +301,4 @@ def _draw_plate(canvas: NDArray[np.uint8], plate: Rectangle, mask: NDArray[np.ui
     area = canvas[y1:y2, x1:x2]  # an image smaller than the plate cuts it off
     area[:] = color
     top, left = (y2 - y1 - mask.shape[0] + 1) // 2, (x2 - x1 - mask.shape[1]) // 2
-    inner = area[top : top + mask.shape[0], left : left + mask.shape[1]]
-    alpha = mask[: inner.shape[0], : inner.shape[1], None] / np.float32(255)
-    letters = np.array(ink(color), np.float32)
-    inner[:] = np.rint(inner + (letters - inner) * alpha).astype(np.uint8)
+    blend(area[top:, left:], mask, ink(color))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.errors import ArgumentError, MissingExtraError
+from mien.errors import ArgumentError, import_extra
 from mien.results.documents import ImageDocument, ModelDocument
 from mien.results.faces import Face, faces_text
 
@@ -149,10 +149,9 @@ class ImageResult:
         Raises:
             MissingExtraError: supervision is not installed.
         """
-        try:
-            import supervision as sv
-        except ImportError as error:
-            raise MissingExtraError("supervision", "to_supervision()") from error
+        import_extra("supervision", "supervision", "to_supervision()")
+        import supervision as sv
+
         labels = list(self.labels) or list(self.faces[0].probabilities if self.faces else ())
         return sv.Detections(
             xyxy=np.array([face.box.xyxy for face in self.faces], np.float32).reshape(-1, 4),
@@ -351,10 +350,7 @@ class ModelSummary:
 
 
 def _pandas(results: Iterable[ImageResult]) -> pd.DataFrame:
-    try:
-        import pandas  # noqa: F401 (only whether it is there)
-    except ImportError as error:
-        raise MissingExtraError("pandas", "to_pandas()") from error
+    import_extra("pandas", "pandas", "to_pandas()")
     from mien.results.rows import pandas_table
 
     results = list(results)

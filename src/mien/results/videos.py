@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.results.documents import rounded
 from mien.results.faces import Box, Face, faces_text
 
 
@@ -130,14 +131,7 @@ class ExpressionEvent:
 
     def to_dict(self) -> dict[str, Any]:
         """The event as JSON has it."""
-        return {
-            "track": self.track,
-            "expression": self.expression,
-            "start_s": round(self.start_s, 3),
-            "end_s": round(self.end_s, 3),
-            "peak_s": round(self.peak_s, 3),
-            "peak": round(self.peak, 4),
-        }
+        return rounded(self, start_s=3, end_s=3, peak_s=3, peak=4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,13 +154,7 @@ class GestureEvent:
 
     def to_dict(self) -> dict[str, Any]:
         """The event as JSON has it."""
-        return {
-            "track": self.track,
-            "gesture": self.gesture,
-            "start_s": round(self.start_s, 3),
-            "end_s": round(self.end_s, 3),
-            "size": round(self.size, 4),
-        }
+        return rounded(self, start_s=3, end_s=3, size=4)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,34 +8,28 @@ import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from http import HTTPStatus
-from importlib import resources
-from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import FastAPI, Query, Request, Response, WebSocket
 from fastapi.exceptions import RequestValidationError
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
-from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mien.exporting.web import WORKER_POLICY, check_web_export
 from mien.media.sinks import CsvSink, JsonSink
 from mien.results import ImageResult, ModelSummary
 from mien.results.draw import draw_faces, encode_image
 from mien.serving import schemas
 from mien.serving.connections import STATE, Connections
 from mien.serving.engine import NO_DETECTOR, Engine, Upload
-from mien.serving.gate import Envelope, Gate, Stopping
+from mien.serving.gate import Envelope, Gate
 from mien.serving.memory import Budget, resident_bytes, return_free_memory, settle_allocator
 from mien.serving.metrics import CONTENT_TYPE, Metrics
+from mien.serving.page import page_or
 from mien.serving.receiving import Receiver, client_of
 from mien.serving.refusals import ClientGone, Refusal, busy, too_slow
 from mien.serving.schemas import DetectorName, ModelName
@@ -68,7 +62,7 @@ def create_app(settings: ServeSettings) -> FastAPI:
     """
     tokens = read_tokens(settings.token_file) if settings.token_file else ()
     settle_allocator()
-    metrics, stopping = Metrics(), Stopping()
+    metrics, stopping = Metrics(), threading.Event()
     server = _Server(settings, stopping, metrics)
     engine = server.engine
     files = dict(zip(engine.models, settings.models, strict=True))
@@ -77,16 +71,15 @@ def create_app(settings: ServeSettings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        running = [asyncio.create_task(engine.warm_up()), asyncio.create_task(server.keep(connections))]
         answer_first(stopping)
-        if jobs is not None:
-            await jobs.start()
-        yield {STATE: connections}
-        if jobs is not None:
-            await jobs.close()
-        for task in running:
-            task.cancel()
-        server.close()
+        async with jobs or nullcontext():
+            work = [engine.warm_up(), server.keep(connections), *([jobs.sweep()] if jobs else [])]
+            running = [asyncio.create_task(each) for each in work]
+            yield {STATE: connections}
+            for task in running:
+                task.cancel()
+        server.turns.close()
+        engine.close()
 
     app = FastAPI(
         title="mien",
@@ -102,65 +95,22 @@ def create_app(settings: ServeSettings) -> FastAPI:
     _add_health_routes(app, server)
     if jobs is not None:
         VideoRoutes(jobs, engine).add_to(app)
-    app.router.default = _page_or(app.router.default, settings.on_device)
+    app.router.default = page_or(app.router.default, settings.on_device)
     app.add_exception_handler(HTTPException, _raise_refusal)
     app.add_exception_handler(RequestValidationError, _raise_parameter)
-    inner = [Middleware(Gate, settings=settings, tokens=tokens, protected=("/v1", "/metrics"))]
+    app.add_middleware(Gate, settings=settings, tokens=tokens)
     if settings.allowed_origins:
-        inner.insert(
-            0,
-            Middleware(
-                CORSMiddleware,
-                allow_origins=settings.allowed_origins,
-                allow_methods=["GET", "POST", "DELETE"],
-                allow_headers=["authorization", "content-type"],
-            ),
-        )
-    app.user_middleware = [Middleware(Envelope, routes=app.routes, stopping=stopping, metrics=metrics), *inner]
+        methods, headers = ("GET", "POST", "DELETE"), ("authorization", "content-type")
+        origins = settings.allowed_origins
+        app.add_middleware(CORSMiddleware, allow_origins=origins, allow_methods=methods, allow_headers=headers)
+    app.add_middleware(Envelope, routes=app.routes, stopping=stopping, metrics=metrics)
     return app
-
-
-def _page_or(not_found: ASGIApp, on_device: Path | None) -> ASGIApp:
-    """Serves the page's files for paths without a route. As a mounted route it would turn 405 of other routes into 404.
-
-    on_device: an exported folder; the files below its `device` replace those of the page.
-    """
-    files = StaticFiles(directory=Path(str(resources.files("mien.serving"))) / "static", html=True)
-    exported = _device_files(on_device) if on_device else None
-
-    async def page(scope: Scope, receive: Receive, send: Send) -> None:
-        is_for_page = scope["type"] == "http" and not scope["path"].startswith("/v1/")
-        if exported and is_for_page and scope["path"].startswith("/device/"):
-            await exported(scope, receive, send)
-        else:
-            await (files if is_for_page else not_found)(scope, receive, send)
-
-    return page
-
-
-def _device_files(folder: Path) -> ASGIApp:
-    """Serves the files of an exported folder, which may compile WebAssembly. Raises ExportError."""
-    check_web_export(folder)
-    files = StaticFiles(directory=folder / "device")
-
-    async def device(scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_policy(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers["content-security-policy"] = WORKER_POLICY
-                headers["cache-control"] = "no-cache"
-            await send(message)
-
-        below = {**scope, "root_path": f"{scope.get('root_path', '')}/device"}
-        await files(below, receive, send_with_policy)
-
-    return device
 
 
 class _Server:
     """State shared by the routes."""
 
-    def __init__(self, settings: ServeSettings, stopping: Stopping, metrics: Metrics) -> None:
+    def __init__(self, settings: ServeSettings, stopping: threading.Event, metrics: Metrics) -> None:
         self.settings, self.stopping, self.metrics = settings, stopping, metrics
         self.videos = videos_offered(settings)
         self.budget = Budget(settings.max_memory_mb, settings.client_share, metrics)
@@ -198,7 +148,7 @@ class _Server:
 
     def check_ready(self) -> None:
         """Raises Refusal (503) while the networks are warmed up, and when the server stops."""
-        if self.stopping.begun:
+        if self.stopping.is_set():
             raise busy("the server is stopping", kind="stopping")
         if not self.engine.ready:
             raise busy("the server is warming up", kind="warming_up")
@@ -216,13 +166,8 @@ class _Server:
                 await asyncio.to_thread(return_free_memory)
                 least = resident_bytes()
 
-    def close(self) -> None:
-        """Ends all threads."""
-        self.turns.close()
-        self.engine.close()
 
-
-def answer_first(stopping: Stopping) -> None:
+def answer_first(stopping: threading.Event) -> None:
     """On SIGTERM and SIGINT, goes on accepting for a moment, and ends connections with their responses.
 
     uvicorn then stops: it closes connections between two requests, where the client may just have sent the next.
@@ -234,8 +179,8 @@ def answer_first(stopping: Stopping) -> None:
         stop = signal.getsignal(number)
 
         def on_signal(number: int, frame: FrameType | None, stop: Any = stop) -> None:
-            delay = 0.0 if stopping.begun else _ANSWER_FIRST_S
-            stopping.begun = True
+            delay = 0.0 if stopping.is_set() else _ANSWER_FIRST_S
+            stopping.set()
             loop.call_soon_threadsafe(loop.call_later, delay, stop, number, None)
 
         signal.signal(number, on_signal)
@@ -246,7 +191,7 @@ def _add_routes(app: FastAPI, server: _Server) -> None:
 
     @app.post(
         "/v1/predict",
-        responses={**schemas.ERRORS, **schemas.DRAWN},
+        responses=schemas.DRAWN,
         response_model=schemas.AnswerShape,
         openapi_extra=schemas.IMAGES_BODY,
         summary="Recognise expressions of faces in images",
@@ -262,7 +207,7 @@ def _add_routes(app: FastAPI, server: _Server) -> None:
 
     @app.post(
         "/v1/predict/faces",
-        responses={**schemas.ERRORS, **schemas.ROWS},
+        responses=schemas.ROWS,
         response_model=schemas.AnswerShape,
         openapi_extra=schemas.IMAGES_BODY,
         summary="Recognise expressions of face crops",
@@ -272,7 +217,7 @@ def _add_routes(app: FastAPI, server: _Server) -> None:
 
     @app.get(
         "/v1/models",
-        responses=schemas.ACCESS_ERRORS,
+        responses=schemas.errors(),
         response_model=schemas.ModelsShape,
         summary="Served models and detectors, and limits",
     )
@@ -301,12 +246,12 @@ def _add_health_routes(app: FastAPI, server: _Server) -> None:
     async def healthz() -> schemas.StateShape:
         return schemas.StateShape(status="ok")
 
-    @app.get("/readyz", responses=schemas.NOT_READY, response_model=schemas.StateShape, summary="Readiness")
+    @app.get("/readyz", responses=schemas.errors(503), response_model=schemas.StateShape, summary="Readiness")
     async def readyz() -> schemas.StateShape:
         server.check_ready()
         return schemas.StateShape(status="ready")
 
-    @app.get("/metrics", responses=schemas.ACCESS_ERRORS, response_class=Response, summary="Metrics for Prometheus")
+    @app.get("/metrics", responses=schemas.errors(), response_class=Response, summary="Metrics for Prometheus")
     async def get_metrics() -> Response:
         return Response(server.metrics.text(), headers={"content-type": CONTENT_TYPE})
 
@@ -364,9 +309,7 @@ async def _raise_refusal(request: Request, error: Exception) -> Response:
     allow = ", ".join(sorted({method for route in found for method in route.methods or ()} | {"OPTIONS"}))
     if request.method == "OPTIONS" and found:
         return Response(status_code=HTTPStatus.NO_CONTENT, headers={"allow": allow})
-    refusal = Refusal(status, "method_not_allowed", f"this path takes {allow}; see /v1/openapi.json")
-    refusal.allow = allow
-    raise refusal
+    raise Refusal(status, "method_not_allowed", f"this path takes {allow}; see /v1/openapi.json", allow=allow)
 
 
 async def _raise_parameter(request: Request, error: Exception) -> Response:

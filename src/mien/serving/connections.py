@@ -53,10 +53,14 @@ class Connections:
         self.open: set[Any] = set()
 
     def check(self) -> None:
-        """Closes connections that are too slow, and the oldest without a request if there are too many."""
+        """Closes connections that are too slow, and the oldest without a request if there are too many.
+
+        Those of `admin_port` do not count, and stay.
+        """
         settings, now = self._settings, time.monotonic()
         limits = {"head": settings.head_timeout_s, "rest": settings.head_timeout_s, "sending": settings.timeout_s}
         unused: list[tuple[float, Any]] = []
+        counted: Counter[str] = Counter()
         for connection in list(self.open):
             state = _state(connection)
             before, since = self._since.get(connection, (None, now))
@@ -64,16 +68,15 @@ class Connections:
                 self._since[connection] = state, (since := now)
             if now - since > limits.get(state[0], float("inf")):
                 self._close(connection, state[0])
-            elif state[0] in ("head", "rest"):
-                unused.append((since, connection))
-        of_client = Counter(_address(connection) for connection in self.open)
+            elif connection.server[1] != settings.admin_port:
+                counted[_address(connection)] += 1
+                if state[0] in ("head", "rest"):
+                    unused.append((since, connection))
         most, share = settings.max_connections, max(1, round(settings.max_connections * settings.client_share))
-        total = len(self.open)
         for _, connection in sorted(unused, key=lambda pair: pair[0]):
-            if total > most or of_client[_address(connection)] > share:
+            if counted.total() > most or counted[_address(connection)] > share:
                 self._close(connection, "too_many")
-                total -= 1
-                of_client[_address(connection)] -= 1
+                counted[_address(connection)] -= 1
 
     def _close(self, connection: Any, reason: str) -> None:
         connection.transport.abort()

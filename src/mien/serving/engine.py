@@ -57,40 +57,26 @@ class Engine:
     def __init__(self, settings: ServeSettings, turns: Turns, budget: Budget, metrics: Metrics) -> None:
         """Opens the models. Raises ModelFileError, DetectorError, ArgumentError."""
         self._settings, self._turns, self._budget, self._metrics = settings, turns, budget, metrics
-        # As in the library: threads of a network that do not spin help a single client, and do not harm many.
-        detectors = {
-            name: make_detector(
-                name,
-                min_face=settings.min_face,
-                cascade=settings.cascade,
-                threads=settings.threads,
-                device=settings.device,
-            )
-            for name in dict.fromkeys((*settings.detectors, NO_DETECTOR))
-        }
+        make = partial(make_detector, min_face=settings.min_face, cascade=settings.cascade, device=settings.device)
+        named = dict.fromkeys((*settings.detectors, NO_DETECTOR))
+        detectors = {name: make(name, threads=settings.threads) for name in named}
+        recognizer_of = partial(
+            Recognizer, min_face=settings.min_face, balance=settings.balance, prior=settings.prior,
+            batch_size=settings.batch_size, threads=1, details=settings.details,
+        )  # fmt: skip
         self._recognizers: dict[tuple[str, str], Recognizer] = {}
         self._batches: dict[str, _Batches] = {}
         self._classifying = ThreadPoolExecutor(1, thread_name_prefix="mien-classify")
         self._summaries: dict[str, ModelSummary] = {}
+        # As in the library: threads of a network that do not spin help a single client, and do not harm many.
+        load = partial(load_model, threads=settings.threads, spin=False, device=settings.device)
         for name in settings.models:
-            members = [
-                load_model(part, threads=settings.threads, spin=False, device=settings.device)
-                for part in split_models(name)
-            ]
+            members = [load(part) for part in split_models(name)]
             called = "+".join(model.info.name for model in members)
             if called in self._summaries:
                 called = f"{called}-{len(self._summaries) + 1}"
             for detector_name, detector in detectors.items():
-                self._recognizers[called, detector_name] = Recognizer(
-                    members,
-                    detector=detector,
-                    min_face=settings.min_face,
-                    balance=settings.balance,
-                    prior=settings.prior,
-                    batch_size=settings.batch_size,
-                    threads=1,
-                    details=settings.details,
-                )
+                self._recognizers[called, detector_name] = recognizer_of(members, detector=detector)
             crops_only = self._recognizers[called, NO_DETECTOR]
             self._summaries[called] = crops_only.summary()  # read now: the file may be replaced later
             self._batches[called] = _Batches(crops_only, self._classifying, settings, turns, metrics)
@@ -118,20 +104,17 @@ class Engine:
         if model not in self._summaries:
             raise bad_request("unknown_model", "this model is not served; GET /v1/models lists the served models")
         if (model, detector) not in self._recognizers:
-            raise bad_request(
-                "unknown_detector", "this detector is not served; GET /v1/models lists the served detectors"
-            )
+            message = "this detector is not served; GET /v1/models lists the served detectors"
+            raise bad_request("unknown_detector", message)
         return model, detector
 
     async def recognize(
         self, uploads: Sequence[Upload], *, client: str, model: str, detector: str, keep_images: bool = False
     ) -> list[ImageResult]:
         """Returns results in order; an unreadable image has an `error`."""
+        one = partial(self._one, client, self._recognizers[model, detector], model, keep_images)
         async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(self._one(upload, client, self._recognizers[model, detector], model, keep_images))
-                for upload in uploads
-            ]
+            tasks = [group.create_task(one(upload)) for upload in uploads]
         return [task.result() for task in tasks]
 
     def close(self) -> None:
@@ -139,7 +122,7 @@ class Engine:
         self._classifying.shutdown(cancel_futures=True)
 
     async def _one(
-        self, upload: Upload, client: str, recognizer: Recognizer, model: str, keep_image: bool
+        self, client: str, recognizer: Recognizer, model: str, keep_image: bool, upload: Upload
     ) -> ImageResult:
         work, pixels, memory = partial(self._detect, upload, recognizer, keep_image), upload.pixels, upload.memory
         if memory > self._budget.limit:
@@ -152,11 +135,10 @@ class Engine:
 
     def _detect(self, upload: Upload, recognizer: Recognizer, keep_image: bool) -> DetectedImage:
         """Decodes an image and searches it for faces; in a thread."""
-        pixels = self._settings.max_pixels
+        most = self._settings.max_pixels
         try:
-            source: object = decode_image(
-                upload.data, upload.name, max_pixels=pixels, whole_pixels=min(WHOLE_PIXELS, pixels)
-            )
+            whole = min(WHOLE_PIXELS, most)
+            source: object = decode_image(upload.data, upload.name, max_pixels=most, whole_pixels=whole)
         except ImageError as error:
             source = Unreadable(upload.name, str(error))
         except MemoryError:
@@ -188,33 +170,34 @@ class _Batches:
             if not self._turns.idle:
                 await asyncio.sleep(self._window_s)
             while self._waiting:  # images that arrived during a batch form the next one, without another window
-                batch = self._take()
-                if batch:
-                    await self._run_batch(batch)
+                await self._run_batch()
         finally:
             self._running = None
 
-    def _take(self) -> list[tuple[DetectedImage, asyncio.Future[ImageResult]]]:
-        """Takes the oldest images up to a full batch, without cancelled ones."""
-        batch: list[tuple[DetectedImage, asyncio.Future[ImageResult]]] = []
-        while self._waiting and not self._limit.reached_by([detected for detected, _ in batch]):
+    async def _run_batch(self) -> None:
+        """Classifies the oldest images up to a full batch, without cancelled ones."""
+        images: list[DetectedImage] = []
+        futures: list[asyncio.Future[ImageResult]] = []
+        while self._waiting and not self._limit.reached_by(images):
             detected, future = self._waiting.pop(0)
             if not future.done():
-                batch.append((detected, future))
-        return batch
-
-    async def _run_batch(self, batch: list[tuple[DetectedImage, asyncio.Future[ImageResult]]]) -> None:
-        images = [item for item, _ in batch]
-        faces = sum(item.face_count for item in images)
-        try:
-            results = await asyncio.get_running_loop().run_in_executor(self._pool, self._recognizer.classify, images)
-        except Exception as error:  # each waiting request reports it
-            for _, future in batch:
-                if not future.done():
-                    future.set_exception(error)
+                images.append(detected)
+                futures.append(future)
+        if not images:
             return
-        self._metrics.faces.inc(faces)
-        self._metrics.batch_faces.observe(faces)
-        for (_, future), result in zip(batch, results, strict=True):
-            if not future.done():
+        results: list[ImageResult | Exception]
+        try:
+            classify = partial(self._recognizer.classify, images)
+            results = [*await asyncio.get_running_loop().run_in_executor(self._pool, classify)]
+            faces = sum(image.face_count for image in images)
+            self._metrics.faces.inc(faces)
+            self._metrics.batch_faces.observe(faces)
+        except Exception as error:  # each waiting request reports it
+            results = [error] * len(images)
+        for future, result in zip(futures, results, strict=True):
+            if future.done():
+                continue
+            if isinstance(result, Exception):
+                future.set_exception(result)
+            else:
                 future.set_result(result)

@@ -16,15 +16,17 @@ import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from http import HTTPStatus
+from threading import Event
 from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mien.serving.connections import MOST_HEAD
 from mien.serving.metrics import Metrics
-from mien.serving.refusals import ClientGone, Refusal, bad_request, internal_error
+from mien.serving.refusals import ClientGone, Refusal, bad_request
 from mien.serving.settings import ServeSettings, is_loopback
 
 TOKEN_PROTOCOL = "mien.token."
@@ -45,34 +47,18 @@ SECURITY_HEADERS = {
     "cross-origin-resource-policy": "same-origin",
 }
 _PROBES = {"/healthz", "/readyz"}  # are also open to any Host, and reveal only whether the server is up
+_METRICS = "/metrics"
 _PUBLIC = "/v1/openapi.json"  # the page links to it, and a link has no token
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{1,5})?", re.ASCII | re.IGNORECASE)
-_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WS"}
 
 log = logging.getLogger("mien.serving")
-
-
-async def refuse(refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
-    """Sends a refusal to a request, or to a WebSocket that is not open yet."""
-    kind = "websocket.http.response" if scope["type"] == "websocket" else "http.response"
-    body = refusal.body()
-    headers = {**refusal.headers(), "content-length": str(len(body))}
-    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": f"{kind}.start", "status": int(refusal.status), "headers": raw})
-    await send({"type": f"{kind}.body", "body": b"" if scope.get("method") == "HEAD" else body})
-
-
-class Stopping:
-    """Whether the server was asked to stop."""
-
-    def __init__(self) -> None:
-        self.begun = False
 
 
 class Envelope:
     """Adds headers, and handles errors, counts and logs."""
 
-    def __init__(self, app: ASGIApp, *, routes: Sequence[Any], stopping: Stopping, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, *, routes: Sequence[Any], stopping: Event, metrics: Metrics) -> None:
         """routes: of the application; their paths are the names of requests in metrics and logs."""
         self._app, self._stopping, self._metrics = app, stopping, metrics
         self._routes = [(route.path_regex, str(route.path)) for route in routes if hasattr(route, "path_regex")]
@@ -92,7 +78,7 @@ class Envelope:
                 for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
                 headers.setdefault("cache-control", "no-store")
-                if self._stopping.begun and scope["type"] == "http":
+                if self._stopping.is_set() and scope["type"] == "http":
                     headers["connection"] = "close"
             await send(message)
 
@@ -101,12 +87,11 @@ class Envelope:
         except ClientGone:
             status = status or 499
         except Exception as error:
-            refused = error if isinstance(error, Refusal) else internal_error()
-            if not isinstance(error, Refusal):
-                _log_bug(error)
+            refused = error if isinstance(error, Refusal) else _bug(error)
             if status:
                 raise RuntimeError("failed after the response began") from None  # the connection is closed
-            await refuse(refused, scope, receive, send_with_headers)
+            content = {"error": {"code": refused.code, "message": refused.message}}
+            await JSONResponse(content, int(refused.status), refused.headers)(scope, receive, send_with_headers)
             self._metrics.refused.labels(refused.code, refused.kind).inc()
         finally:
             self._count(scope, status, time.monotonic() - began, refused)
@@ -114,37 +99,36 @@ class Envelope:
     def _count(self, scope: Scope, status: int, seconds: float, refused: Refusal | None) -> None:
         route = next((path for regex, path in self._routes if regex.match(scope["path"])), "other")
         method = scope.get("method", "WS")
-        method = method if method in _METHODS or method == "WS" else "other"
+        method = method if method in _METHODS else "other"
         self._metrics.requests.labels(route, method, str(status)).inc()
         if scope["type"] == "http":
             self._metrics.request_seconds.labels(route).observe(seconds)
-        details: dict[str, object] = {"route": route, "method": method, "status": status}
-        details["ms"] = round(seconds * 1000, 1)
-        if refused is not None:
-            details["refused"] = refused.kind
+        details = {"route": route, "method": method, "status": status, "ms": round(seconds * 1000, 1)}
+        details |= {"refused": refused.kind} if refused else {}
         log.info("%s %s %d", method, route, status, extra={"details": details})
 
 
 class Gate:
     """Checks access. Raises Refusal."""
 
-    def __init__(
-        self, app: ASGIApp, *, settings: ServeSettings, tokens: Sequence[str], protected: Sequence[str]
-    ) -> None:
-        """tokens: accepted tokens; none needed if empty. protected: prefixes of the paths that need a token."""
+    def __init__(self, app: ASGIApp, *, settings: ServeSettings, tokens: Sequence[str]) -> None:
+        """tokens: accepted tokens; none needed if empty."""
         self._app, self._settings = app, settings
         self._digests = [_digest(token) for token in tokens]
-        self._protected = tuple(protected)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Checks a request and passes it on."""
         if scope["type"] in ("http", "websocket") and scope["path"] not in _PROBES:
+            is_admin = (scope.get("server") or ("", 0))[1] == (self._settings.admin_port or None)
+            if is_admin and scope["path"] != _METRICS:
+                raise Refusal(HTTPStatus.NOT_FOUND, "not_found", "this port has probes and metrics only")
             headers = Headers(scope=scope)
             _check_head(headers)
             self._check_host(headers)
             self._check_origin(headers)
             scope["mien.client"] = _network(scope)
-            if self._digests and scope["path"].startswith(self._protected) and scope["path"] != _PUBLIC:
+            is_protected = scope["path"].startswith(("/v1", _METRICS)) and scope["path"] != _PUBLIC and not is_admin
+            if self._digests and is_protected:
                 self._check_token(scope, headers)
         await self._app(scope, receive, send)
 
@@ -177,7 +161,8 @@ class Gate:
         # All are compared, each in constant time, so that the time reveals nothing about the tokens.
         if sum(hmac.compare_digest(digest, known) for known in self._digests) == 0:
             message = "a valid token is required: send it as  Authorization: Bearer TOKEN"
-            raise Refusal(HTTPStatus.UNAUTHORIZED, "token_needed", message)
+            scheme = 'Bearer realm="mien"'
+            raise Refusal(HTTPStatus.UNAUTHORIZED, "token_needed", message, www_authenticate=scheme)
         scope["mien.caller"] = scope["mien.client"] = digest.hex()  # the owner of uploaded videos
 
 
@@ -204,11 +189,10 @@ def _digest(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", errors="surrogatepass")).digest()
 
 
-def _log_bug(error: BaseException) -> None:
+def _bug(error: Exception) -> Refusal:
     """Logs the type and traceback; not the message, which may contain a file name or content."""
-    leaves = [error]
-    while isinstance(leaves[0], BaseExceptionGroup):
-        leaves = list(leaves[0].exceptions)
-    place = "".join(traceback.format_tb(leaves[0].__traceback__))
-    details = {"error": type(leaves[0]).__name__, "traceback": place}
-    log.error("a request failed: %s\n%s", type(leaves[0]).__name__, place, extra={"details": details})
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    kind, place = type(error).__name__, "".join(traceback.format_tb(error.__traceback__))
+    log.error("a request failed: %s\n%s", kind, place, extra={"details": {"error": kind, "traceback": place}})
+    return Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "internal error; see the server's log")

@@ -22,10 +22,11 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from mien.errors import OutputError
-from mien.pages import plain, shrink
+from mien.pages import design_names, plain, shrink
 from mien.results import FrameResult
 from mien.results.draw import encode_image
 
@@ -35,17 +36,14 @@ if TYPE_CHECKING:
 DEFAULT_PORT = 8642
 """Tried first, so that a forwarded port stays the same across restarts."""
 
+_TYPES = {".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _FILES = {
-    "": ("live_page/live.html", "text/html; charset=utf-8"),
-    "live.js": ("live_page/live.js", "text/javascript; charset=utf-8"),
-    "app.css": ("static/app.css", "text/css; charset=utf-8"),
-    "icon.svg": ("static/icon.svg", "image/svg+xml"),
-    **{
-        f"{part}.js": (f"static/{part}.js", "text/javascript; charset=utf-8")
-        for part in ("chart", "draw", "labels", "parts")
-    },
+    "": "serving/live_page/live.html",
+    "watch.js": "serving/live_page/watch.js",
+    "icon.svg": "serving/static/icon.svg",
+    **{f"design/{name}": f"pages/design/{name}" for name in design_names()},
 }
-"""The page's own files, and the parts that it shares with the page of `mien serve`."""
+"""The page's own files, and the design that all pages share; below the package."""
 
 _LOCAL_HOST = re.compile(
     r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?", re.ASCII | re.IGNORECASE
@@ -237,8 +235,8 @@ class _Handler(BaseHTTPRequestHandler):
             case "events":
                 self._view(self._send_events)
             case name if name in _FILES:
-                file, kind = _FILES[name]
-                self._send(HTTPStatus.OK, kind, resources.files("mien.serving").joinpath(file).read_bytes())
+                file = resources.files("mien").joinpath(_FILES[name])
+                self._send(HTTPStatus.OK, f"{_TYPES[Path(file.name).suffix]}; charset=utf-8", file.read_bytes())
             case _:
                 self._refuse(HTTPStatus.NOT_FOUND)
 

@@ -8,9 +8,14 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mien.serving.metrics import Metrics
-from mien.serving.refusals import busy
+from mien.serving.refusals import Refusal, busy
+
+if TYPE_CHECKING:
+    from prometheus_client import Gauge
+
+    from mien.serving.metrics import Metrics
 
 _RECEIVED = 0.4  # share of uploads and streams; the rest is for the work on them
 _SPARE = 0.1  # share that nobody may take: small objects, fragments, buffers of connections
@@ -48,18 +53,18 @@ class Budget:
         if not self._received[client]:
             del self._received[client]
 
-    def has_room(self, count: int) -> bool:
-        """Whether work may take this number of bytes now."""
-        return self._received.total() + self._at_work + count <= self.limit
-
     @contextmanager
-    def at_work(self, count: int) -> Iterator[None]:
-        """Takes bytes for work while the block runs, whether there is room or not."""
-        self.work(count)
+    def received(self, client: str, count: int) -> Iterator[None]:
+        """Takes bytes while the block runs. Raises Refusal (503)."""
+        self.receive(client, count)
         try:
             yield
         finally:
-            self.work(-count)
+            self.give_back(client, count)
+
+    def has_room(self, count: int) -> bool:
+        """Whether work may take this number of bytes now."""
+        return self._received.total() + self._at_work + count <= self.limit
 
     def work(self, count: int) -> None:
         """Adds bytes of work, or subtracts them."""
@@ -69,6 +74,37 @@ class Budget:
     def _change(self, client: str, count: int) -> None:
         self._received[client] += count
         self._metrics.upload_bytes.set(self._received.total())
+
+
+class Places:
+    """Places of which one client may have a share. Called from the event loop only."""
+
+    def __init__(self, most: int, share: int, full: Refusal, gauge: Gauge | None = None) -> None:
+        """full: what is raised when there are no more. gauge: shows how many are taken."""
+        self._most, self._share, self._full, self._gauge = most, share, full, gauge
+        self._taken: Counter[str] = Counter()
+
+    def check(self, client: str, count: int = 1) -> None:
+        """Raises Refusal (503) unless there are so many places for the client."""
+        if self._taken.total() + count > self._most or self._taken[client] + count > self._share:
+            raise self._full
+
+    @contextmanager
+    def taken(self, client: str, count: int = 1) -> Iterator[None]:
+        """Takes places while the block runs. Raises Refusal (503)."""
+        self.check(client, count)
+        self._change(client, count)
+        try:
+            yield
+        finally:
+            self._change(client, -count)
+
+    def _change(self, client: str, count: int) -> None:
+        self._taken[client] += count
+        if not self._taken[client]:
+            del self._taken[client]
+        if self._gauge is not None:
+            self._gauge.set(self._taken.total())
 
 
 def resident_bytes() -> int:

@@ -7,6 +7,7 @@ worker then reports the sum over all workers.
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -23,40 +24,30 @@ class Metrics:
     """The counters of one server."""
 
     def __init__(self) -> None:
-        own = CollectorRegistry()
-        self._registry = own
-        self._many = bool(os.environ.get(_FOLDER))
-        self.requests = Counter(
-            "mien_requests", "Requests with a response", ("route", "method", "status"), registry=own
+        self._registry = CollectorRegistry()
+        counter, histogram = partial(Counter, registry=self._registry), partial(Histogram, registry=self._registry)
+        gauge = partial(Gauge, registry=self._registry, multiprocess_mode="livesum")
+        self.requests = counter("mien_requests", "Requests with a response", ("route", "method", "status"))
+        about = "From a request's head to the end of its response"
+        self.request_seconds = histogram("mien_request_seconds", about, ("route",), buckets=_SECONDS)
+        self.refused = counter("mien_refused", "Refused requests", ("code", "kind"))
+        self.closed = counter("mien_closed", "Connections closed by the server, by why", ("reason",))
+        self.images = counter("mien_images", "Images, by whether they were readable", ("outcome",))
+        self.faces = counter("mien_faces", "Classified faces")
+        self.batch_faces = histogram("mien_batch_faces", "Faces classified together", buckets=_FACES)
+        self.waiting = gauge("mien_queue_images", "Images queued or in progress")
+        self.upload_bytes = gauge("mien_upload_bytes", "Uploads held in memory")
+        self.work_bytes = gauge("mien_work_bytes", "Memory that running work may take")
+        self.streams = gauge("mien_streams", "Open streams")
+        self.frames = counter(
+            "mien_frames", "Frames of streams, by whether they were answered or dropped", ("outcome",)
         )
-        self.request_seconds = Histogram(
-            "mien_request_seconds", "From a request's head to the end of its response", ("route",),
-            buckets=_SECONDS, registry=own,
-        )  # fmt: skip
-        self.refused = Counter("mien_refused", "Refused requests", ("code", "kind"), registry=own)
-        self.closed = Counter("mien_closed", "Connections closed by the server, by why", ("reason",), registry=own)
-        self.images = Counter("mien_images", "Images, by whether they were readable", ("outcome",), registry=own)
-        self.faces = Counter("mien_faces", "Classified faces", registry=own)
-        self.batch_faces = Histogram("mien_batch_faces", "Faces classified together", buckets=_FACES, registry=own)
-        self.waiting = Gauge(
-            "mien_queue_images", "Images queued or in progress", registry=own, multiprocess_mode="livesum"
-        )
-        self.upload_bytes = Gauge(
-            "mien_upload_bytes", "Uploads held in memory", registry=own, multiprocess_mode="livesum"
-        )
-        self.work_bytes = Gauge(
-            "mien_work_bytes", "Memory that running work may take", registry=own, multiprocess_mode="livesum"
-        )
-        self.streams = Gauge("mien_streams", "Open streams", registry=own, multiprocess_mode="livesum")
-        self.frames = Counter(
-            "mien_frames", "Frames of streams, by whether they were answered or dropped", ("outcome",), registry=own
-        )
-        self.videos = Counter("mien_videos", "Processed videos, by final state", ("state",), registry=own)
+        self.videos = counter("mien_videos", "Processed videos, by final state", ("state",))
 
     def text(self) -> bytes:
         """The text of `/metrics`, summed over all workers."""
         registry = self._registry
-        if self._many:
+        if os.environ.get(_FOLDER):
             _forget_the_dead()
             registry = CollectorRegistry()
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]

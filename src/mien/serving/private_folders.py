@@ -1,68 +1,58 @@
-"""Temporary folders with a lock, which a process holds while it runs.
-
-A folder whose lock is free belongs to a process that was killed. The next server removes it.
-"""
+"""Private temporary folders, each locked by the process that made it: a free lock shows that it was killed."""
 
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_PREFIX = "mien-videos-"
-_LOCK = "lock"
-_GONE = ".gone-"
-_MAKING_S = 3600.0  # age from which a folder without a lock is a leftover: its process was killed while making it
-
-
-class Hold:
-    """A folder's lock; released by `release` and by the end of the process."""
-
-    def __init__(self, folder: Path) -> None:
-        """Creates and locks the lock file of a new folder. Raises OSError."""
-        import fcntl
-
-        making = folder / f"{_LOCK}.new"
-        self._file = os.open(making, os.O_CREAT | os.O_RDWR, 0o600)
-        fcntl.flock(self._file, fcntl.LOCK_EX)
-        making.rename(folder / _LOCK)  # locked before it gets its name: nobody can find it free
-
-    def release(self) -> None:
-        """Releases the lock. Further calls do nothing."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+_PREFIX, _GONE = "mien-videos-", ".gone-"
 
 
 @contextmanager
 def private_folder() -> Iterator[Path]:
     """Makes a temporary folder that only this user can read, and removes it when the block ends.
 
-    Removes the folders of killed servers first. Raises OSError.
+    Removes the folders that killed servers of this user left first. Raises OSError.
     """
-    remove_leftovers()
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
-    hold = Hold(folder)
+    place = Path(tempfile.gettempdir())
+    for left in (*place.glob(f"{_PREFIX}*"), *place.glob(f"{_GONE}*-{_PREFIX}*")):
+        with suppress(OSError):
+            # Any user may write to the temporary folder.
+            if not left.is_symlink() and left.stat().st_uid == os.getuid() and not is_locked(left):
+                remove(left)
+    folder = place / f"{_PREFIX}{secrets.token_hex(8)}"
+    lock = locked_folder(folder)
     try:
         yield folder
     finally:
         remove(folder)
-        hold.release()
+        os.close(lock)
 
 
-def is_held(folder: Path) -> bool:
-    """Whether a running process holds the folder's lock, or the folder is new and has no lock yet."""
+def locked_folder(place: Path) -> int:
+    """Makes a folder, which gets its name when it is locked. Returns the lock, a file to close. Raises OSError."""
+    import fcntl
+
+    making = place.with_name(f".new-{place.name}")
+    making.mkdir(mode=0o700)
+    lock = os.open(making, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    making.rename(place)
+    return lock
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a running process holds the folder's lock."""
     import fcntl
 
     try:
-        file = os.open(folder / _LOCK, os.O_RDWR)
+        file = os.open(folder, os.O_RDONLY)
     except OSError:
-        with suppress(OSError):
-            return time.time() - folder.stat().st_mtime < _MAKING_S
         return False
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -73,28 +63,12 @@ def is_held(folder: Path) -> bool:
     return False
 
 
-def remove_leftovers() -> int:
-    """Removes the folders that killed servers of this user left. Returns how many."""
-    removed = 0
-    place = Path(tempfile.gettempdir())
-    for folder in (*place.glob(f"{_PREFIX}*"), *place.glob(f"{_GONE}*-{_PREFIX}*")):
-        with suppress(OSError):
-            if folder.is_symlink() or folder.stat().st_uid != os.getuid():
-                continue  # any user may write to the temporary folder
-            if folder.name.startswith(_GONE) or not is_held(folder):
-                removed += remove(folder)
-    return removed
-
-
-def remove(folder: Path) -> bool:
-    """Removes a folder and its content. Returns whether it existed. Renames it first, so that no writer finds it."""
-    doomed = folder.with_name(f"{_GONE}{os.urandom(8).hex()}-{folder.name.removeprefix(_GONE)[-60:]}")
-    try:
+def remove(folder: Path) -> None:
+    """Removes a folder and its content. Renames it first, so that no writer finds it."""
+    doomed = folder.with_name(f"{_GONE}{secrets.token_hex(8)}-{folder.name.removeprefix(_GONE)[-60:]}")
+    with suppress(OSError):
         folder.rename(doomed)
-    except OSError:
-        return False
-    shutil.rmtree(doomed, ignore_errors=True)
-    return True
+        shutil.rmtree(doomed, ignore_errors=True)
 
 
 def held_bytes(folder: Path) -> int:

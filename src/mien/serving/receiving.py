@@ -10,8 +10,9 @@ import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from starlette.requests import ClientDisconnect, Request
@@ -27,22 +28,18 @@ _BUFFERS = 500_000  # bytes of an upload that wait in buffers, of uvicorn and of
 _FAST = 100_000  # bytes a second; a faster upload does not give way
 
 
+@dataclass(eq=False, slots=True)
 class _Upload:
-    """A body that is being read. give_way: ends its waiting for more."""
+    """A body that is being read. timer: of its waiting for more."""
 
-    def __init__(self, client: str) -> None:
-        self.client, self.began, self.count = client, time.monotonic(), 0
-        self.gives_way = False
-        self.timer: asyncio.Timeout | None = None
+    client: str
+    began: float = field(default_factory=time.monotonic)
+    count: int = 0
+    gives_way: bool = False
+    timer: asyncio.Timeout | None = None
 
-    @property
     def rate(self) -> float:
         return self.count / max(0.1, time.monotonic() - self.began)
-
-    def give_way(self) -> None:
-        self.gives_way = True
-        if self.timer is not None:
-            self.timer.reschedule(asyncio.get_running_loop().time())
 
 
 class Receiver:
@@ -86,45 +83,36 @@ class Receiver:
         if declared_bytes(request) > most:
             raise over
         client = client_of(request)
-        self._budget.receive(client, _BUFFERS)
-        try:
-            upload = self._admitted(client, of_client or self._share)
-        except BaseException:
-            self._budget.give_back(client, _BUFFERS)
-            raise
-        stream = aiter(request.stream())
-        now = time.monotonic()
-        marked, marked_at = 0, now
-        try:
-            while True:
-                async with asyncio.timeout(
-                    min(marked_at + self._settings.head_timeout_s, deadline) - now
-                ) as upload.timer:
-                    if upload.gives_way:
-                        raise TimeoutError
-                    chunk = await anext(stream, None)
-                upload.timer = None
-                if chunk is None:
-                    return
-                upload.count += len(chunk)
-                if upload.count > most:
-                    raise over
-                yield chunk
-                now = time.monotonic()
-                if upload.count - marked >= LEAST_BYTES:
-                    marked, marked_at = upload.count, now
-        except TimeoutError:
-            if upload.gives_way:
-                raise busy("there are too many uploads, and this one is slow", kind="slow_upload") from None
-            message = "the upload was too slow, or took too long"
-            raise Refusal(HTTPStatus.REQUEST_TIMEOUT, "upload_timeout", message) from None
-        except ClientDisconnect:
-            raise ClientGone from None
-        finally:
-            self._uploads.remove(upload)
-            self._budget.give_back(client, _BUFFERS)
+        with self._budget.received(client, _BUFFERS), self._admitted(client, of_client or self._share) as upload:
+            try:
+                stream, now = aiter(request.stream()), time.monotonic()
+                marked, marked_at = 0, now
+                while True:
+                    limit = min(marked_at + self._settings.head_timeout_s, deadline) - now
+                    async with asyncio.timeout(limit) as upload.timer:
+                        if upload.gives_way:
+                            raise TimeoutError
+                        chunk = await anext(stream, None)
+                    upload.timer = None
+                    if chunk is None:
+                        return
+                    upload.count += len(chunk)
+                    if upload.count > most:
+                        raise over
+                    yield chunk
+                    now = time.monotonic()
+                    if upload.count - marked >= LEAST_BYTES:
+                        marked, marked_at = upload.count, now
+            except TimeoutError:
+                if upload.gives_way:
+                    raise busy("there are too many uploads, and this one is slow", kind="slow_upload") from None
+                message = "the upload was too slow, or took too long"
+                raise Refusal(HTTPStatus.REQUEST_TIMEOUT, "upload_timeout", message) from None
+            except ClientDisconnect:
+                raise ClientGone from None
 
-    def _admitted(self, client: str, share: int) -> _Upload:
+    @contextmanager
+    def _admitted(self, client: str, share: int) -> Iterator[_Upload]:
         """A new upload; a slow one gives way to it if there are too many. Raises Refusal (503)."""
         staying = [upload for upload in self._uploads if not upload.gives_way]
         own = [upload for upload in staying if upload.client == client]
@@ -132,13 +120,18 @@ class Receiver:
             if len(own) < share:
                 ((most, _),) = Counter(upload.client for upload in staying).most_common(1)
                 own = [upload for upload in staying if upload.client == most]
-            slowest = min(own, key=lambda upload: upload.rate)
-            if slowest.rate > _FAST:
+            slowest = min(own, key=_Upload.rate)
+            if slowest.rate() > _FAST:
                 raise busy("there are too many uploads", kind="uploads")
-            slowest.give_way()
+            slowest.gives_way = True
+            if slowest.timer is not None:
+                slowest.timer.reschedule(asyncio.get_running_loop().time())  # ends now
         upload = _Upload(client)
         self._uploads.append(upload)
-        return upload
+        try:
+            yield upload
+        finally:
+            self._uploads.remove(upload)
 
 
 def client_of(request: Request) -> str:

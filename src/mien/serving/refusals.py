@@ -2,39 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from http import HTTPStatus
 
 
 class Refusal(Exception):
     """A request that the server refuses.
 
-    code: for programs. message: for people. retry_after: seconds. kind: what is counted and logged. allow: methods
-    of the path, for 405.
+    code: for programs. message: for people. kind: what is counted and logged, if it is not the code. headers: of the
+    response, such as `retry_after`.
     """
 
-    def __init__(
-        self, status: HTTPStatus, code: str, message: str, *, retry_after: int | None = None, kind: str = ""
-    ) -> None:
+    def __init__(self, status: HTTPStatus, code: str, message: str, *, kind: str = "", **headers: str) -> None:
         super().__init__(message)
-        self.status, self.code, self.message, self.retry_after = status, code, message, retry_after
-        self.kind = kind or code
-        self.allow = ""
-
-    def body(self) -> bytes:
-        """The JSON text, `{"error": {"code", "message"}}`."""
-        return json.dumps({"error": {"code": self.code, "message": self.message}}).encode()
-
-    def headers(self) -> dict[str, str]:
-        """Headers of the response, besides the security headers."""
-        found = {"content-type": "application/json"}
-        if self.retry_after is not None:
-            found["retry-after"] = str(self.retry_after)
-        if self.allow:
-            found["allow"] = self.allow
-        if self.status == HTTPStatus.UNAUTHORIZED:
-            found["www-authenticate"] = 'Bearer realm="mien"'
-        return found
+        self.status, self.code, self.message, self.kind = status, code, message, kind or code
+        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
 
 
 class ClientGone(Exception):
@@ -44,13 +25,13 @@ class ClientGone(Exception):
 def busy(what: str, *, kind: str, retry_after: int = 1) -> Refusal:
     """503: the server is overloaded. kind: what is exhausted, for metrics and logs."""
     message = f"{what}; try again in a moment"
-    return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "busy", message, retry_after=retry_after, kind=kind)
+    return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "busy", message, kind=kind, retry_after=str(retry_after))
 
 
 def too_slow(retry_after: int) -> Refusal:
     """503: the request can't be answered, or was not, before its deadline."""
     message = "the server is too busy to answer in time; try again later, or send fewer or smaller images"
-    return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too_slow", message, retry_after=retry_after)
+    return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too_slow", message, retry_after=str(retry_after))
 
 
 def too_large(what: str) -> Refusal:
@@ -63,6 +44,6 @@ def bad_request(code: str, message: str) -> Refusal:
     return Refusal(HTTPStatus.BAD_REQUEST, code, message)
 
 
-def internal_error() -> Refusal:
-    """500: a bug of the server."""
-    return Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "internal error; see the server's log")
+def no_room() -> Refusal:
+    """503: the disk, or the server's share of it, is full."""
+    return busy("there is no room for more videos; remove one", kind="disk", retry_after=30)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import importlib.util
 import json
 import logging
 import multiprocessing
@@ -19,13 +21,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mien.errors import MienError, MissingExtraError, ServingError
-from mien.exporting.web import check_web_export
-from mien.serving.settings import ServeSettings, read_tokens
+from mien.serving.settings import ServeSettings
 
 if TYPE_CHECKING:
     import uvicorn
 
 _BACKLOG = 2048
+_EXTRA = ("fastapi", "prometheus_client", "python_multipart", "uvicorn", "websockets")
 log = logging.getLogger("mien.serving")
 
 
@@ -70,22 +72,25 @@ def serve(settings: ServeSettings, *, workers: int = 1, log_line: Callable[[str]
     """
     if workers < 1:
         raise ServingError(f"workers is {workers}; expected at least 1")
-    _need_extra()
+    if not all(map(importlib.util.find_spec, _EXTRA)):
+        raise MissingExtraError("web", "Serving")
     _raise_file_limit()
     set_up_logs(json_lines=settings.json_logs, quiet=settings.quiet)
     if workers > 1:
-        _check(settings)
         settings = replace(settings, threads=settings.threads or max(1, (os.cpu_count() or 1) // workers))
-    with _listen(settings) as listening:
-        greeting = _greeting(settings, listening.getsockname()[1], workers)
-        server = make_server(settings) if workers == 1 else None
-        for line in greeting:
+    server = make_server(settings)  # by each worker too; here all mistakes in the settings are found
+    ports = [settings.port, *([settings.admin_port] if settings.admin_port else [])]
+    with ExitStack() as stack:
+        listening = [stack.enter_context(_listen(settings.host, port)) for port in ports]
+        for line in _greeting(settings, listening[0].getsockname()[1], workers):
             log_line(line)
-        if server is None:
-            _run_many(settings, workers, listening)
-        else:
+        if workers == 1:
             with suppress(KeyboardInterrupt):  # uvicorn raises the signal again after its shutdown
-                server.run(sockets=[listening])
+                server.run(sockets=listening)
+        else:
+            del server
+            gc.collect()
+            _run_many(settings, workers, listening)
 
 
 def make_server(settings: ServeSettings) -> uvicorn.Server:
@@ -103,7 +108,7 @@ def make_server(settings: ServeSettings) -> uvicorn.Server:
 def _config(settings: ServeSettings, app: Any, **more: Any) -> uvicorn.Config:
     import uvicorn
 
-    from mien.serving.connections import MOST_HEAD, strict_http
+    from mien.serving.connections import strict_http
     from mien.serving.stream import frame_bytes
 
     return uvicorn.Config(
@@ -114,7 +119,6 @@ def _config(settings: ServeSettings, app: Any, **more: Any) -> uvicorn.Config:
         ws="websockets-sansio",
         ws_max_size=frame_bytes(settings),
         ws_per_message_deflate=False,  # a small message could decompress to a huge one
-        h11_max_incomplete_event_size=MOST_HEAD,
         timeout_keep_alive=max(1, round(settings.head_timeout_s)),
         timeout_graceful_shutdown=max(1, round(settings.shutdown_timeout_s)),
         backlog=_BACKLOG,
@@ -127,49 +131,14 @@ def _config(settings: ServeSettings, app: Any, **more: Any) -> uvicorn.Config:
     )
 
 
-def _need_extra() -> None:
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        import fastapi  # noqa: F401
-        import prometheus_client  # noqa: F401
-        import python_multipart  # noqa: F401
-        import uvicorn  # noqa: F401
-        import websockets  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError("web", "Serving") from error
-
-
-def _check(settings: ServeSettings) -> None:
-    """Raises errors of the settings once, before the workers start."""
-    from mien.balance import model_balance
-    from mien.faces import make_detector
-    from mien.model_file import load_model, split_models
-
-    for name in settings.models:
-        opened = [load_model(part) for part in split_models(name)]
-        model_balance(opened, settings.balance, settings.prior)
-    for name in settings.detectors:
-        make_detector(name, cascade=settings.cascade)
-    if settings.token_file:
-        read_tokens(settings.token_file)
-    if settings.on_device:
-        check_web_export(settings.on_device)
-
-
-def _listen(settings: ServeSettings) -> socket.socket:
-    listening = None
-    try:
-        found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, kind, protocol, _, address = found[0]
-        listening = socket.socket(family, kind, protocol)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
-        if listening is not None:
-            listening.close()
-        raise ServingError(
-            f"{settings.host}:{settings.port}: can't listen there ({error.strerror}); choose another --host or --port"
-        ) from error
-    return listening
+        reason = (error.strerror or str(error)).partition(" (")[0]
+        message = f"{host}:{port}: can't listen there ({reason}); choose another --host or port"
+        raise ServingError(message) from error
 
 
 def _greeting(settings: ServeSettings, port: int, workers: int) -> list[str]:
@@ -192,7 +161,7 @@ def _raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def _run_many(settings: ServeSettings, workers: int, listening: socket.socket) -> None:
+def _run_many(settings: ServeSettings, workers: int, listening: list[socket.socket]) -> None:
     """Runs uvicorn's workers until SIGINT or SIGTERM; it replaces those that die."""
     from uvicorn.supervisors import Multiprocess
 
@@ -202,14 +171,16 @@ def _run_many(settings: ServeSettings, workers: int, listening: socket.socket) -
     with ExitStack() as stack:
         if videos_offered(settings):
             settings = replace(settings, video_folder=stack.enter_context(private_folder()))
-        # For /metrics; holds counts only.
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = stack.enter_context(tempfile.TemporaryDirectory(prefix="mien-counts-"))
+        # For /metrics; holds counts only. In memory if possible, as a worker that maps a file of a full disk is killed.
+        place = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+        counts = tempfile.TemporaryDirectory(prefix="mien-counts-", dir=place)
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = stack.enter_context(counts)
         config = _config(
             settings, partial(_worker_app, settings), factory=True, workers=workers, timeout_worker_healthcheck=30
         )
         if not settings.quiet:
             logging.getLogger("uvicorn.error").setLevel(logging.INFO)  # in this process it is about workers only
-        Multiprocess(config, sockets=[listening]).run()
+        Multiprocess(config, sockets=listening).run()
 
 
 def _worker_app(settings: ServeSettings) -> Any:

@@ -16,9 +16,6 @@ DetectorName = Annotated[str | None, Query(description="one of GET /v1/models")]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
-VideoStage = Literal["queued", "running", "done", "incomplete", "failed"]
-
-
 def _shape_of(document: type) -> type[BaseModel]:
     """A model with the keys of a typed dictionary of `mien.results.documents`."""
     hints = typing.get_type_hints(document, include_extras=True)
@@ -77,17 +74,19 @@ class VideoShape(BaseModel):
 
     id: Annotated[str, Field(description="with the token that sent the video, it gives access to the video")]
     state: Annotated[
-        VideoStage,
+        Literal["queued", "running", "done", "incomplete", "failed"],
         Field(description="incomplete: the video is damaged or too long; results up to that point are available"),
-    ]
+    ] = "queued"
     model: str
-    progress: Annotated[Probability | None, Field(description="null: the length of the video is unknown")]
-    seconds_left: float | None
-    frames: Annotated[int, Field(ge=0, description="so far")]
-    error: Annotated[str | None, Field(description="why it failed or is incomplete")]
-    summary: Annotated[dict[str, Any] | None, Field(description="as in `mien predict --format json` for a video")]
-    files: Annotated[list[str], Field(description="result files, relative to this job's URL")]
-    removed_in_s: Annotated[float | None, Field(description="seconds until an ended job is removed")]
+    progress: Annotated[Probability | None, Field(description="null: the length of the video is unknown")] = 0
+    seconds_left: float | None = None
+    frames: Annotated[int, Field(ge=0, description="so far")] = 0
+    error: Annotated[str | None, Field(description="why it failed or is incomplete")] = None
+    summary: Annotated[dict[str, Any] | None, Field(description="as in `mien predict --format json` for a video")] = (
+        None
+    )
+    files: Annotated[list[str], Field(description="result files, relative to this job's URL")] = []
+    removed_in_s: Annotated[float | None, Field(description="seconds until an ended job is removed")] = None
 
 
 class StateShape(BaseModel):
@@ -113,49 +112,60 @@ Responses = dict[int | str, dict[str, Any]]
 """Of an OpenAPI document, by status."""
 
 BINARY = {"type": "string", "format": "binary"}
-IMAGES_BODY = {
-    "requestBody": {
-        "required": True,
-        "description": (
-            "Images: files of a form, the bytes of one image, or JSON with base64 or data: URLs. The format is "
-            "detected from the content; paths and URLs are not opened."
-        ),
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["files"],
-                    "properties": {"files": {"type": "array", "minItems": 1, "items": BINARY}},
-                }
-            },
-            "image/*": {"schema": {**BINARY, "minLength": 1}},
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["images"],
-                    "properties": {"images": {"type": "array", "minItems": 1, "items": {"type": "string"}}},
-                    "example": {"images": ["data:image/jpeg;base64,...", "<base64>"]},
-                }
-            },
+
+
+def body_of(about: str, field: str, schema: dict[str, Any], kinds: dict[str, Any]) -> dict[str, Any]:
+    """A request's body: a form with a field of this schema, or one of the kinds."""
+    form = {"type": "object", "required": [field], "properties": {field: schema}}
+    schemas = {"multipart/form-data": form, **kinds}
+    content = {kind: {"schema": each} for kind, each in schemas.items()}
+    return {"requestBody": {"required": True, "description": about, "content": content}}
+
+
+IMAGES_BODY = body_of(
+    "Images: files of a form, the bytes of one image, or JSON with base64 or data: URLs. The format is detected from "
+    "the content; paths and URLs are not opened.",
+    "files",
+    {"type": "array", "minItems": 1, "items": BINARY},
+    {
+        "image/*": {**BINARY, "minLength": 1},
+        "application/json": {
+            "type": "object",
+            "required": ["images"],
+            "properties": {"images": {"type": "array", "minItems": 1, "items": {"type": "string"}}},
+            "example": {"images": ["data:image/jpeg;base64,...", "<base64>"]},
         },
-    }
+    },
+)
+VIDEO_BODY = body_of(
+    "A video: the only file of a form, or its bytes. The format is detected from the content.",
+    "file",
+    BINARY,
+    {"video/*": {**BINARY, "minLength": 1}},
+)
+_ERRORS = {
+    400: "the request is malformed",
+    401: "a token is required",
+    403: "the Origin is another site",
+    404: "there is no such video",
+    408: "the upload took too long",
+    409: "results are not available",
+    413: "too large, or too many files",
+    415: "the body is compressed, or no readable video",
+    416: "the requested range is outside of the file",
+    421: "the Host is not this server",
+    422: "a parameter is invalid, or the file is unreadable or exceeds a limit",
+    503: "overloaded, or not ready yet",
 }
-ERRORS: Responses = {
-    status: {"model": ErrorShape, "description": text}
-    for status, text in (
-        (400, "the request is malformed"),
-        (401, "a token is required"),
-        (403, "the Origin is another site"),
-        (408, "the upload took too long"),
-        (413, "too large, or too many files"),
-        (415, "the body is compressed"),
-        (421, "the Host is not this server"),
-        (422, "a parameter is invalid, or the image is unreadable"),
-        (503, "overloaded, or not ready yet"),
-    )
-}
-ACCESS_ERRORS: Responses = {status: ERRORS[status] for status in (401, 403, 421)}
-NOT_READY: Responses = {503: ERRORS[503]}
+
+
+def errors(*statuses: int) -> Responses:
+    """Error responses with these statuses, and those of access."""
+    return {status: {"model": ErrorShape, "description": _ERRORS[status]} for status in (401, 403, 421, *statuses)}
+
+
 _CSV = {"text/csv": {"schema": {"type": "string"}}}
-ROWS: Responses = {200: {"content": _CSV}}
-DRAWN: Responses = {200: {"content": {**_CSV, "image/jpeg": {"schema": BINARY}, "image/png": {"schema": BINARY}}}}
+ROWS: Responses = {200: {"content": _CSV}, **errors(400, 408, 413, 415, 422, 503)}
+DRAWN: Responses = {
+    **ROWS, 200: {"content": {**_CSV, "image/jpeg": {"schema": BINARY}, "image/png": {"schema": BINARY}}}
+}  # fmt: skip

@@ -41,6 +41,9 @@ class ServeSettings:
 
     host: Annotated[str, Setting("Where to listen; only this machine can reach the default.")] = "127.0.0.1"
     port: Annotated[int, Setting("0 takes any free one.", 0, 65535)] = 8000
+    admin_port: Annotated[
+        int, Setting("Answer /healthz, /readyz and /metrics on this port too, without a token; 0: no.", 0, 65535)
+    ] = 0
     models: Annotated[
         tuple[str, ...],
         Setting(
@@ -78,8 +81,7 @@ class ServeSettings:
     )
     max_upload_mb: Annotated[int, Setting("The largest request.", 1, flags=("--max-upload",), metavar="MB")] = 32
     max_memory_mb: Annotated[
-        int,
-        Setting("Memory of each worker, without videos.", 200, flags=("--max-memory",), metavar="MB"),
+        int, Setting("Memory of each worker, without videos.", 200, flags=("--max-memory",), metavar="MB")
     ] = 1000
     max_pixels: Annotated[
         int, Setting("Pixels of the largest image; a larger JPEG is decoded at a reduced scale.", 1)

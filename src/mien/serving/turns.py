@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-from mien.serving.memory import Budget
+from mien.serving.memory import Budget, Places
 from mien.serving.metrics import Metrics
 from mien.serving.refusals import busy, too_slow
 from mien.serving.settings import ServeSettings
@@ -46,7 +46,7 @@ class _Job:
     pixels: int
     memory: int
     since: float
-    done: asyncio.Future[Any]
+    started: asyncio.Future[asyncio.Future[Any]]
 
     @property
     def weight(self) -> int:
@@ -57,7 +57,7 @@ class Turns:
     """Runs work in threads. Called from the event loop."""
 
     def __init__(self, settings: ServeSettings, budget: Budget, metrics: Metrics) -> None:
-        self._settings, self._budget, self._metrics = settings, budget, metrics
+        self._budget = budget
         threads = settings.thread_count
         self._threads = {SMALL: threads, HUGE: max(1, threads // 4), BODY: max(1, threads // 2)}
         self._pool = ThreadPoolExecutor(sum(self._threads.values()), thread_name_prefix="mien-detect")
@@ -65,8 +65,10 @@ class Turns:
         self._pace = dict.fromkeys(self._threads, _PACE)
         self._waiting: list[_Job] = []  # the oldest first
         self._had: dict[str, float] = {}  # by client: the weight of its work so far, of clients that have work
-        self._places: Counter[str] = Counter()
-        self._huge_places = 0
+        most, files = settings.queue_length, settings.max_files
+        share, most_huge = max(files, math.ceil(most * settings.client_share)), max(files, most // 2)
+        self._places = Places(most, share, busy("the queue is full", kind="queue"), metrics.waiting)
+        self._huge = Places(most_huge, most_huge, busy("the queue has too many huge images", kind="queue"))
 
     @property
     def idle(self) -> bool:
@@ -80,8 +82,8 @@ class Turns:
 
         pixels: its weight. memory: bytes that it takes at most. kind: None: by the pixels.
         """
-        done, memory = asyncio.get_running_loop().create_future(), min(memory, self._budget.limit)
-        job = _Job(client, work, kind or kind_of(pixels), pixels, memory, time.monotonic(), done)
+        started, memory = asyncio.get_running_loop().create_future(), min(memory, self._budget.limit)
+        job = _Job(client, work, kind or kind_of(pixels), pixels, memory, time.monotonic(), started)
         self._waiting.append(job)
         # A client that comes, or comes again, has no claim on the time before.
         others = {job.client for job in self._waiting} - {client}
@@ -89,10 +91,11 @@ class Turns:
         self._had[client] = max(self._had.get(client, 0.0), least)
         self._start()
         try:
-            return await job.done  # type: ignore[no-any-return]
+            running = await started
         finally:
             if job in self._waiting:
                 self._waiting.remove(job)
+        return await asyncio.shield(running)  # a thread can't be cancelled
 
     @contextmanager
     def places(self, client: str, pixels: Sequence[int], deadline: float) -> Iterator[None]:
@@ -100,36 +103,19 @@ class Turns:
 
         Raises Refusal (503) if the places are not free, or if the images can't be ready before the deadline.
         """
-        length, most_files = self._settings.queue_length, self._settings.max_files
-        count, huge = len(pixels), sum(kind_of(size) == HUGE for size in pixels)
-        share = max(most_files, math.ceil(length * self._settings.client_share))
-        if self._places.total() + count > length or self._places[client] + count > share:
-            raise busy("the queue is full", kind="queue")
-        if huge and self._huge_places + huge > max(length // 2, most_files):
-            raise busy("the queue has too many huge images", kind="queue")
-        self._check_deadline(client, pixels, deadline)
-        self._occupy(client, count, huge)
-        try:
+        huge = sum(kind_of(size) == HUGE for size in pixels)
+        with self._places.taken(client, len(pixels)), self._huge.taken(client, huge):
+            needed = max(
+                self._seconds(client, [s for s in pixels if kind_of(s) == kind], kind) for kind in (SMALL, HUGE)
+            )
+            left = deadline - time.monotonic()
+            if needed > left:
+                raise too_slow(math.ceil(min(60.0, max(1.0, needed - left))))
             yield
-        finally:
-            self._occupy(client, -count, -huge)
 
     def close(self) -> None:
         """Ends the threads and drops waiting work."""
         self._pool.shutdown(cancel_futures=True)
-
-    def _occupy(self, client: str, count: int, huge: int) -> None:
-        self._places[client] += count
-        self._huge_places += huge
-        if not self._places[client]:
-            del self._places[client]
-        self._metrics.waiting.set(self._places.total())
-
-    def _check_deadline(self, client: str, pixels: Sequence[int], deadline: float) -> None:
-        needed = max(self._seconds(client, [s for s in pixels if kind_of(s) == kind], kind) for kind in (SMALL, HUGE))
-        left = deadline - time.monotonic()
-        if needed > left:
-            raise too_slow(math.ceil(min(60.0, max(1.0, needed - left))))
 
     def _seconds(self, client: str, pixels: Sequence[int], kind: str) -> float:
         """The expected time until images of one kind are ready."""
@@ -151,6 +137,7 @@ class Turns:
             self._budget.work(job.memory)
             running = asyncio.get_running_loop().run_in_executor(self._pool, job.work)
             running.add_done_callback(partial(self._end, job, time.monotonic()))
+            job.started.set_result(running)
 
     def _next(self) -> _Job | None:
         """The waiting job whose turn it is; None if there is no thread or no memory for any."""
@@ -158,7 +145,7 @@ class Turns:
         for kind, threads in self._threads.items():
             if self._running[kind] >= threads:
                 continue
-            jobs = [job for job in self._waiting if job.kind == kind and not job.done.done()]
+            jobs = [job for job in self._waiting if job.kind == kind and not job.started.done()]
             for client in sorted({job.client for job in jobs}, key=self._had.__getitem__):
                 own = [job for job in jobs if job.client == client]
                 late = now - own[0].since > _PATIENCE_S
@@ -173,15 +160,8 @@ class Turns:
         if job.pixels:
             measured = min(max((time.monotonic() - began) / job.weight, _PACES[0]), _PACES[1])
             self._pace[job.kind] += _LEARNING * (measured - self._pace[job.kind])
-        error = None if ended.cancelled() else ended.exception()
-        if not job.done.done():
-            if ended.cancelled():
-                job.done.cancel()
-            elif error is not None:
-                job.done.set_exception(error)
-            else:
-                job.done.set_result(ended.result())
         if not ended.cancelled():
+            ended.exception()  # may have no other reader
             self._start()
         if self.idle:
             self._had.clear()

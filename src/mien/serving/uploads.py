@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
@@ -18,7 +19,7 @@ from mien.errors import ImageError
 from mien.images import HEAD_BYTES, decoding_cost, describe_file, image_kind
 from mien.media.addresses import decode_base64, read_data_url
 from mien.serving.engine import SEARCHED_PIXELS, WHOLE_PIXELS, Upload
-from mien.serving.refusals import Refusal, bad_request, busy, too_large
+from mien.serving.refusals import Refusal, bad_request, too_large
 from mien.serving.settings import ServeSettings
 from mien.serving.video_work import ACCEPTED, HEAD, looks_like_video
 
@@ -46,64 +47,53 @@ def form_boundary(content_type: str) -> bytes | None:
 
 
 class FormParts:
-    """Reads a body in chunks: `take` each chunk, then call `end`."""
+    """Reads a body in chunks: `take` each chunk, then call `end`. All raise Refusal for a damaged body."""
 
-    def __init__(
-        self,
-        boundary: bytes,
-        *,
-        begin: Callable[[str, str | None], bool],
-        data: Callable[[bytes], None],
-    ) -> None:
+    def __init__(self, boundary: bytes, begin: Callable[[str, str | None], Callable[[bytes], object] | None]) -> None:
         """begin: called with a field's name, and the declared name of its file, which may be empty; None: no file.
 
-        Returns whether `data` gets the bytes of the part. data: called with each chunk of them. Both may raise Refusal.
-        Raises Refusal for an invalid boundary.
+        Returns what is called with each chunk of the part; None: nothing. Both may raise Refusal.
         """
-        self._begin_part, self._data = begin, data
+        self._begin = begin
         self._header, self._value, self._disposition = bytearray(), bytearray(), b""
-        self._is_wanted = self._ended = False
-        self._parts = 0
-        if not boundary:
-            raise _damaged()
-        try:
+        self._add: Callable[[bytes], object] | None = None
+        self._parts, self._ended = 0, False
+        with _whole():
             self._parser = MultipartParser(
                 boundary,
                 {
-                    "on_part_begin": self._begin,
-                    "on_part_data": self._add,
+                    "on_part_begin": self._begin_part,
                     "on_header_field": lambda data, start, end: self._header.extend(data[start:end]),
                     "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
                     "on_header_end": self._end_header,
                     "on_headers_finished": self._end_headers,
+                    "on_part_data": self._add_data,
                     "on_end": lambda: setattr(self, "_ended", True),
                 },
             )
-        except FormParserError:
-            raise _damaged() from None
 
     def take(self, data: bytes) -> None:
-        """Parses the next chunk of the body. Raises Refusal."""
-        try:
+        """Parses the next chunk of the body."""
+        with _whole():
             self._parser.write(data)
-        except FormParserError:
-            raise _damaged() from None
 
     def end(self) -> None:
-        """Ends the body. Raises Refusal if the final boundary is missing."""
-        if not self._ended:
-            raise _damaged()
+        """Ends the body; the final boundary must have come."""
+        with _whole():
+            if not self._ended:
+                raise FormParserError
 
-    def _begin(self) -> None:
+    def _begin_part(self) -> None:
         self._parts += 1  # here, as a part without headers never comes to their end
         if self._parts > _MOST_PARTS:
             raise too_large(f"the form has more than {_MOST_PARTS} parts; send files only")
-        self._disposition, self._is_wanted = b"", False
+        self._disposition, self._add = b"", None
 
     def _end_header(self) -> None:
         if self._header.lower() == b"content-disposition":
             self._disposition = bytes(self._value)
-        self._header, self._value = bytearray(), bytearray()
+        self._header.clear()
+        self._value.clear()
 
     def _end_headers(self) -> None:
         _, options = parse_options_header(self._disposition)
@@ -111,15 +101,19 @@ class FormParts:
         if filename is None and (encoded := _ENCODED_NAME.search(self._disposition)):
             filename = unquote_to_bytes(encoded[1])
         name = None if filename is None else filename.decode("utf-8", errors="replace")
-        self._is_wanted = self._begin_part(options.get(b"name", b"").decode("utf-8", errors="replace"), name)
+        self._add = self._begin(options.get(b"name", b"").decode("utf-8", errors="replace"), name)
 
-    def _add(self, data: bytes, start: int, end: int) -> None:
-        if self._is_wanted:
-            self._data(bytes(data[start:end]))
+    def _add_data(self, data: bytes, start: int, end: int) -> None:
+        if self._add is not None:
+            self._add(bytes(data[start:end]))
 
 
-def _damaged() -> Refusal:
-    return bad_request("bad_multipart", "the multipart body is damaged or cut off")
+@contextmanager
+def _whole() -> Iterator[None]:
+    try:
+        yield
+    except FormParserError:
+        raise bad_request("bad_multipart", "the multipart body is damaged or cut off") from None
 
 
 def memory_for(body: Sequence[bytes], content_type: str) -> int:
@@ -132,11 +126,9 @@ def memory_for(body: Sequence[bytes], content_type: str) -> int:
 
 def weighed(upload: Upload, settings: ServeSettings) -> Upload:
     """The image with what it takes to decode it, by its header."""
-    pixels, memory = decoding_cost(
-        upload.data, max_pixels=settings.max_pixels, whole_pixels=min(WHOLE_PIXELS, settings.max_pixels)
-    )
-    searched = min(pixels, SEARCHED_PIXELS)
-    work = _NETWORK_BYTES + 30 * searched + 9 * pixels
+    most = settings.max_pixels
+    pixels, memory = decoding_cost(upload.data, max_pixels=most, whole_pixels=min(WHOLE_PIXELS, most))
+    work = _NETWORK_BYTES + 30 * min(pixels, SEARCHED_PIXELS) + 9 * pixels
     return replace(upload, pixels=pixels, memory=max(memory, work) if pixels else 0)
 
 
@@ -172,15 +164,12 @@ def _of_form(body: bytes, boundary: bytes, max_files: int) -> list[Upload]:
     """Returns the files of a form, or the images in its fields if it has no files."""
     parts: list[tuple[str, str | None, list[bytes]]] = []
 
-    def begin(field: str, filename: str | None) -> bool:
+    def begin(field: str, filename: str | None) -> Callable[[bytes], object]:
         _check_count(sum(name is not None for _, name, _ in parts), max_files)
         parts.append((field, filename, []))
-        return True
+        return parts[-1][2].append
 
-    def more(data: bytes) -> None:
-        parts[-1][2].append(data)
-
-    reader = FormParts(boundary, begin=begin, data=more)
+    reader = FormParts(boundary, begin)
     reader.take(body[max(0, body.find(b"--" + boundary)) :])  # text before the first boundary has no meaning
     reader.end()
     read = [(field, filename, b"".join(pieces)) for field, filename, pieces in parts]
@@ -203,10 +192,8 @@ def _decoded(items: Sequence[bytes], max_files: int) -> list[Upload]:
     found = [(item, _image_in(item)) for item in items]
     if all(image is None for _, image in found):
         raise _no_image()
-    return [
-        Upload(f"image {number}", item[:HEAD_BYTES] if image is None else image)
-        for number, (item, image) in enumerate(found)
-    ]
+    images = [item[:HEAD_BYTES] if image is None else image for item, image in found]
+    return [Upload(f"image {number}", image) for number, image in enumerate(images)]
 
 
 def _image_in(data: bytes) -> bytes | None:
@@ -272,40 +259,30 @@ class VideoFile:
         """boundary: of a form; None: the body is the video. Raises Refusal for an invalid one."""
         self.count = 0
         self._head: bytes | None = b""  # None: checked
-        self._form = None if boundary is None else FormParts(boundary, begin=self._begin, data=self._add)
+        self._form = None if boundary is None else FormParts(boundary, self._begin)
         self._file = place.open("xb", buffering=0)
+        self.close = self._file.close
 
     def take(self, chunks: list[bytes]) -> None:
-        """Adds a part of the body. Raises Refusal."""
-        data = b"".join(chunks)
-        if self._form is None:
-            self._add(data)
-        else:
-            self._form.take(data)
+        """Adds a part of the body. Raises Refusal, OSError."""
+        add = self._form.take if self._form else self._add
+        add(b"".join(chunks))
 
     def end(self, chunks: list[bytes]) -> None:
-        """Adds the rest of the body. Raises Refusal if there is no video."""
+        """Adds the rest of the body. Raises Refusal if there is no video, OSError."""
         self.take(chunks)
         if self._form is not None:
             self._form.end()
         if not self.count:
-            raise bad_request(
-                "no_video", "there is no video in the request; send a file (multipart) or a video's bytes"
-            )
+            message = "there is no video in the request; send a file (multipart) or a video's bytes"
+            raise bad_request("no_video", message)
         self._check_head()
 
-    def close(self) -> None:
-        """Closes the file."""
-        self._file.close()
-
-    def _begin(self, _field: str, name: str | None) -> bool:
-        """Called when a part of a form begins. Returns whether it is a file. Raises Refusal for a second file.
-
-        A first, empty one is ignored: browsers send it for a file input without a file.
-        """
+    def _begin(self, _field: str, name: str | None) -> Callable[[bytes], object] | None:
+        """Takes one file. A first, empty one is ignored: browsers send it for a file input without a file."""
         if name is not None and self.count:
             raise bad_request("one_video", "a request takes one video; send each video in its own request")
-        return name is not None
+        return self._add if name is not None else None
 
     def _add(self, data: bytes) -> None:
         self.count += len(data)
@@ -314,19 +291,11 @@ class VideoFile:
             if len(self._head) >= HEAD:
                 self._check_head()
         left = memoryview(data)
-        try:
-            while left:
-                left = left[self._file.write(left) :]
-        except OSError:
-            raise no_room() from None
+        while left:
+            left = left[self._file.write(left) :]
 
     def _check_head(self) -> None:
         if self._head is not None and not looks_like_video(self._head):
             message = f"this is not a video; expected {ACCEPTED}"
             raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unreadable_video", message)
         self._head = None
-
-
-def no_room() -> Refusal:
-    """503: the disk, or the server's share of it, is full."""
-    return busy("there is no room for more videos; remove one", kind="disk", retry_after=30)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any
 
@@ -13,38 +12,11 @@ from starlette.responses import FileResponse
 from mien.serving import schemas
 from mien.serving.engine import Engine
 from mien.serving.refusals import Refusal
-from mien.serving.schemas import DetectorName, ModelName
-from mien.serving.video_work import FRAMES, RESULTS, TIMELINE_CSV, TIMELINE_LINES, VIDEO
-from mien.serving.videos import VideoJobs, VideoState
+from mien.serving.schemas import DetectorName, ModelName, VideoShape
+from mien.serving.video_work import RESULTS
+from mien.serving.videos import VideoJobs
 
-_TYPES = {
-    TIMELINE_CSV: "text/csv; charset=utf-8",
-    TIMELINE_LINES: "application/jsonl",
-    VIDEO: "video/mp4",
-    FRAMES: "application/json",
-}
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "description": "A video: the only file of a form, or its bytes. The format is detected from the content.",
-        "content": {
-            "multipart/form-data": {
-                "schema": {"type": "object", "required": ["file"], "properties": {"file": schemas.BINARY}}
-            },
-            "video/*": {"schema": {**schemas.BINARY, "minLength": 1}},
-        },
-    }
-}
 _RANGE = re.compile(r"bytes=(?:(\d{1,18})-(\d{0,18})|-(\d{1,18}))")
-_ERRORS: schemas.Responses = {
-    status: {"model": schemas.ErrorShape, "description": text}
-    for status, text in (
-        (404, "there is no such video"),
-        (409, "results are not available"),
-        (415, "not a readable video, or compressed"),
-        (416, "the requested range is outside of the file"),
-    )
-}
 
 
 class VideoRoutes:
@@ -55,34 +27,30 @@ class VideoRoutes:
 
     def add_to(self, app: FastAPI) -> None:
         """Adds the routes."""
-
-        def responses(*statuses: int) -> schemas.Responses:
-            return {status: (schemas.ERRORS | _ERRORS)[status] for status in (401, 403, 421, *statuses)}
-
         one = "/v1/videos/{video}"
         app.post(
             "/v1/videos",
             status_code=HTTPStatus.ACCEPTED,
-            responses=responses(400, 408, 413, 415, 422, 503),
-            openapi_extra=_BODY,
+            responses=schemas.errors(400, 408, 413, 415, 422, 503),
+            openapi_extra=schemas.VIDEO_BODY,
             summary="Upload a video: starts a job that tracks its faces",
         )(self.send_video)
-        app.get(one, responses=responses(404), summary="State of a video job")(self.get_video)
+        app.get(one, responses=schemas.errors(404), summary="State of a video job")(self.get_video)
         app.delete(
             one,
             status_code=HTTPStatus.NO_CONTENT,
-            responses=responses(404),
+            responses=schemas.errors(404),
             summary="Cancel a video job and remove its files",
         )(self.remove_video)
-        for name in RESULTS:
-            content: dict[str, Any] = {"content": {_TYPES[name].partition(";")[0]: {}}}
+        for name, kind in RESULTS.items():
+            content: dict[str, Any] = {"content": {kind.partition(";")[0]: {}}}
             app.get(
                 f"{one}/{name}",
                 operation_id=f"get_{re.sub('[^a-z0-9]', '_', name)}",
                 responses={
                     200: {**content, "description": "the file"},
                     206: {**content, "description": "the requested range"},
-                    **responses(404, 409, 416),
+                    **schemas.errors(404, 409, 416),
                 },
                 response_class=FileResponse,
                 summary=f"Result of a video: {name}",
@@ -90,7 +58,7 @@ class VideoRoutes:
 
     async def send_video(
         self, request: Request, response: Response, model: ModelName = None, detector: DetectorName = None
-    ) -> schemas.VideoShape:
+    ) -> VideoShape:
         """Returns the new job; its URL is in the header Location."""
         name, detector_name = self._engine.choose(model, detector)
         summary = self._engine.summary(name)
@@ -98,11 +66,11 @@ class VideoRoutes:
             request, model=name, summary=summary, detector=detector_name, owner=_owner(request)
         )
         response.headers["location"] = f"/v1/videos/{state.id}"
-        return self._shape(state)
+        return state
 
-    async def get_video(self, request: Request, video: str) -> schemas.VideoShape:
+    async def get_video(self, request: Request, video: str) -> VideoShape:
         """Returns the job's state, with a summary once it has ended."""
-        return self._shape(self._jobs.get(video, _owner(request)))
+        return self._jobs.get(video, _owner(request))
 
     async def remove_video(self, request: Request, video: str) -> Response:
         """Also works while the job is running."""
@@ -110,31 +78,19 @@ class VideoRoutes:
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
     async def get_file(self, request: Request, video: str) -> Response:
-        """Takes a Range with one part."""
-        return _file(request, self._jobs, video, request.url.path.rpartition("/")[2])
-
-    def _shape(self, state: VideoState) -> schemas.VideoShape:
-        files = list(RESULTS) if state.has_results else []
-        return schemas.VideoShape(**asdict(state), files=files, removed_in_s=self._jobs.removed_in_s(state))
+        """Takes a `Range` with one part; any other is ignored."""
+        name = request.url.path.rpartition("/")[2]
+        place, status = self._jobs.result(video, _owner(request), name)
+        wanted = request.headers.get("range")
+        part = _RANGE.fullmatch(wanted or "")
+        if wanted is not None and (part is None or (part[1] and part[2] and int(part[1]) > int(part[2]))):
+            request.scope["headers"] = [pair for pair in request.scope["headers"] if pair[0] != b"range"]
+        elif part is not None and (int(part[1]) >= status.st_size if part[1] else int(part[3]) == 0):
+            message = f"the file has {status.st_size} bytes"
+            raise Refusal(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, "no_such_part", message)
+        return FileResponse(place, media_type=RESULTS[name], filename=f"mien-{name}", stat_result=status)
 
 
 def _owner(request: Request) -> str:
     """The caller found by `Gate`: the same for all requests with the same token."""
     return str(request.scope.get("mien.caller", ""))
-
-
-def _file(request: Request, jobs: VideoJobs, video: str, name: str) -> Response:
-    """Returns the file, or its one part in `Range`; any other `Range` is ignored."""
-    place = jobs.result(video, _owner(request), name)
-    try:
-        status = place.stat()
-    except OSError:
-        raise Refusal(HTTPStatus.NOT_FOUND, "no_video", "there is no such video, or it has expired") from None
-    wanted = request.headers.get("range")
-    part = _RANGE.fullmatch(wanted or "")
-    if wanted is not None and (part is None or (part[1] and part[2] and int(part[1]) > int(part[2]))):
-        request.scope["headers"] = [pair for pair in request.scope["headers"] if pair[0] != b"range"]
-    elif part is not None and (int(part[1]) >= status.st_size if part[1] else int(part[3]) == 0):
-        message = f"the file has {status.st_size} bytes"
-        raise Refusal(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, "no_such_part", message)
-    return FileResponse(place, media_type=_TYPES[name], filename=f"mien-{name}", stat_result=status)

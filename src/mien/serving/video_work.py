@@ -1,13 +1,16 @@
 """The process of one video job: it decodes, recognises and draws at a low priority, and can be killed.
 
-It reads its order as one line from standard input, and exits when that closes, so no job outlives the server. It
-reports progress as lines on standard output. Uploaded videos are decoded only here, never in the server process.
+It reads its order from standard input, and exits when that closes, so no job outlives the server. It writes progress
+into the job's `state.json`, and its report to standard output. Uploaded videos are decoded only here, never in the
+server process.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import pickle
+import re
 import signal
 import sys
 import threading
@@ -16,16 +19,26 @@ import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from mien.errors import MienError
+from mien.files import write_text
 from mien.images import describe_file, image_kind
+from mien.serving.memory import settle_allocator
+from mien.serving.private_folders import held_bytes
+from mien.serving.settings import ServeSettings
 
 if TYPE_CHECKING:
     from mien.results import FrameResult, ModelSummary
 
-UPLOAD = "upload"
-TIMELINE_CSV, TIMELINE_LINES, VIDEO, FRAMES = RESULTS = ("timeline.csv", "timeline.jsonl", "video.mp4", "frames.json")
+UPLOAD, STATE = "upload", "state.json"
+RESULTS = {
+    "timeline.csv": "text/csv; charset=utf-8",
+    "timeline.jsonl": "application/jsonl",
+    "video.mp4": "video/mp4",
+    "frames.json": "application/json",
+}
+"""The result files and their types."""
 
 ACCEPTED = "MP4, MOV, WebM, MKV, AVI, MPEG, OGG, or an animated GIF, PNG, WebP or AVIF"
 # The common containers, and none that refers to other files (playlists, concatenations, image sequences).
@@ -37,48 +50,37 @@ HEAD = 1024
 
 _REPORT_EVERY_S = 0.25
 _CHECK_EVERY_S = 2.0
-_MOST_MEMORY = 4 << 30
+_NO_MEMORY = re.compile("alloc|memory", re.IGNORECASE)  # in errors of OpenCV and ONNX Runtime
 _NICE = 15  # the server takes precedence on a busy processor
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A job's parameters. check: only check that the upload is a video within the limits.
+    """A job. summary: of the model when the server opened it; None: only check that the upload is within the limits.
 
-    folder: contains the upload, and gets the results. root: folder whose size is limited to most_bytes. model: a file
-    or the name of a shipped model, or several as A+B. sha256: their expected checksums, separated by commas. balance,
-    prior: of their probabilities, as in `Recognizer`.
+    folder: contains the upload and the state, and gets the results. root: folder whose size is limited. model: a file
+    or the name of a shipped model, or several as A+B.
     """
 
-    check: bool
-    folder: str
-    root: str
-    model: str
-    sha256: str
-    detector: str
-    min_face: int
-    most_seconds: float
-    most_pixels: int
-    most_bytes: int
-    cascade: str = ""
-    balance: float | None = None
-    details: bool = False
-    prior: dict[str, float] | None = None
+    folder: Path
+    root: Path
+    settings: ServeSettings
+    model: str = ""
+    detector: str = ""
+    summary: ModelSummary | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class JobReport:
-    """Progress of a job, or its result. progress: 0 to 1, None if the video's length is unknown.
+class Report:
+    """How a job, or a check, ended. complete: the video was read to its end.
 
-    refused: error code of a failed check. error: why it failed or ended early. complete: the video was read to its end.
-    bug: type and traceback of an unexpected exception, for the log. summary: as `TimelineSummary.to_dict`.
+    refused: error code of a failed check. error: why it failed or ended early. bug: type and traceback of an unexpected
+    exception, for the log. summary: as `TimelineSummary.to_dict`.
     """
 
-    frames: int = 0
-    progress: float | None = None
-    ended: bool = False
     complete: bool = False
-    refused: str | None = None
+    frames: int = 0
+    refused: str = "unreadable_video"
     error: str | None = None
     bug: str | None = None
     summary: dict[str, Any] | None = None
@@ -94,19 +96,9 @@ class _Refused(MienError):
 
 def looks_like_video(head: bytes) -> bool:
     """Whether a file may be a video. head: its first 1024 bytes, or all of a smaller file."""
-    kind = image_kind(head)
-    if kind:  # MJPEG begins as a JPEG does
-        return kind in ("GIF", "JPEG") or _is_animated(head)
+    if kind := image_kind(head):  # animated perhaps; MJPEG begins as a JPEG does
+        return kind in ("GIF", "JPEG", "PNG", "WEBP", "AVIF")
     return describe_file(head) in ("a video", "sound or video") or head.startswith(b"\0\0\1")  # bare MPEG
-
-
-def _is_animated(head: bytes) -> bool:
-    """Whether an image in PNG, WebP or AVIF is animated."""
-    if head.startswith(b"\x89PNG"):
-        return b"acTL" in head
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return head[12:16] == b"VP8X" and bool(head[20] & 2)
-    return head[4:8] == b"ftyp" and b"avis" in head[: int.from_bytes(head[:4])]
 
 
 def check_upload(order: Order) -> None:
@@ -118,7 +110,7 @@ def check_upload(order: Order) -> None:
     from mien.media.video.files import as_truncated
     from mien.media.video.image_frames import open_animation
 
-    place = Path(order.folder, UPLOAD)
+    place = order.folder / UPLOAD
     try:
         animation = open_animation(place)
     except VideoError as error:  # its advice is for the command line
@@ -140,21 +132,20 @@ def check_upload(order: Order) -> None:
             if codec is not None:
                 _check_frame_size((codec.width, codec.height), order)
         seconds = VideoDecoder(container, str(place), live=False).stated_seconds
-    if seconds is not None and seconds > order.most_seconds:
-        message = f"is {seconds:.0f} seconds long; this server takes {order.most_seconds:g} at most"
-        raise _Refused("too_long", message)
+    most = order.settings.max_video_s
+    if seconds is not None and seconds > most:
+        raise _Refused("too_long", f"is {seconds:.0f} seconds long; this server takes {most:g} at most")
 
 
 def _check_frame_size(size_wh: tuple[int, int], order: Order) -> None:
-    width, height = size_wh
-    if width * height > order.most_pixels:
-        most = f"{order.most_pixels / 1e6:g} million"
-        message = f"has frames of {width} x {height} pixels; this server takes {most} at most"
+    (width, height), most = size_wh, order.settings.max_video_pixels
+    if width * height > most:
+        message = f"has frames of {width} x {height} pixels; this server takes {most / 1e6:g} million at most"
         raise _Refused("too_large_frames", message)
 
 
-def work(order: Order, on_report: Callable[[JobReport], None]) -> JobReport:
-    """Writes the results, as `mien watch` does for the same file. Raises MienError."""
+def work(order: Order) -> Report:
+    """Writes the results, as `mien watch` does for the same file, and progress. Raises MienError."""
     import cv2
 
     from mien.errors import ModelFileError
@@ -165,69 +156,71 @@ def work(order: Order, on_report: Callable[[JobReport], None]) -> JobReport:
     from mien.recognition.watch_files import WatchWriter
 
     cv2.setNumThreads(1)
-    folder = Path(order.folder)
+    folder, settings, summary = order.folder, order.settings, order.summary
+    assert summary is not None
     models = [load_model(part, threads=1) for part in split_models(order.model)]
-    if ",".join(model.sha256 for model in models) != order.sha256:
+    if [model.sha256 for model in models] != list(summary.sha256):
         raise ModelFileError("the model file has changed since the server started; restart the server")
-    detector = make_detector(
-        order.detector,
-        min_face=order.min_face,
-        cascade=order.cascade or None,
-        threads=1,
-    )
+    detector = make_detector(order.detector, min_face=settings.min_face, cascade=settings.cascade, threads=1)
     recognizer = Recognizer(
-        models, detector=detector, min_face=order.min_face, balance=order.balance, prior=order.prior,
-        threads=1, details=order.details,
+        models, detector=detector, min_face=settings.min_face, balance=summary.balance, prior=summary.prior,
+        threads=1, details=settings.details,
     )  # fmt: skip
     opened = open_video(folder / UPLOAD)
     watched = recognizer.watch(opened, keep_images=True)
+    csv, lines, video, frames = (folder / name for name in RESULTS)
     with WatchWriter(watched, recognizer.summary()) as writer:
-        writer.add_recording(folder / VIDEO)
-        writer.add_timeline(folder / TIMELINE_CSV, source="video")
-        writer.add_timeline(folder / TIMELINE_LINES, source="video")
-        writer.add(_Frames(folder / FRAMES, recognizer.summary()))
-        limits = _Limits(order, on_report, opened.frames, stop=watched.close)
-        done = writer.write(limits.check)
-    error = limits.exceeded or done.error
-    summary = writer.summary()
-    return JobReport(done.frames, 1.0, ended=True, complete=error is None, error=error, summary=summary)
+        writer.add_recording(video)
+        writer.add_timeline(csv, source="video")
+        writer.add_timeline(lines, source="video")
+        writer.add(_Frames(frames, recognizer.summary()))
+        follower = _Follower(order, opened.frames, stop=watched.close)
+        done = writer.write(follower.follow)
+    error = follower.exceeded or done.error
+    return Report(error is None, done.frames, error=error, summary=writer.summary())
 
 
-class _Limits:
-    """Reports progress, and stops the job at a limit that the check before it could not see."""
+class _Follower:
+    """Writes the progress, and stops the job at a limit that the check before it could not see."""
 
-    def __init__(
-        self, order: Order, on_report: Callable[[JobReport], None], frames: int | None, *, stop: Callable[[], None]
-    ) -> None:
-        self._order, self._on_report, self._frames, self._stop = order, on_report, frames, stop
-        self._count, self._reported, self._checked = 0, 0.0, time.monotonic()
+    def __init__(self, order: Order, frames: int | None, *, stop: Callable[[], None]) -> None:
+        """frames: of the whole video; None: unknown."""
+        self._order, self._frames, self._stop = order, frames, stop
+        self._count, self._written, self._checked = 0, 0.0, time.monotonic()
+        self._first: tuple[float, int] | None = None  # frames before it waited for the networks to load
+        self._state = json.loads((order.folder / STATE).read_text("utf-8"))
         self.exceeded: str | None = None
 
-    def check(self, result: FrameResult) -> None:
+    def follow(self, result: FrameResult) -> None:
         """Called after each written frame."""
         self._count += 1
-        now = time.monotonic()
-        if now - self._reported >= _REPORT_EVERY_S:
-            self._reported = now
-            progress = min(1.0, self._count / self._frames) if self._frames else None
-            self._on_report(JobReport(self._count, progress))
-        order = self._order
-        if result.time_s >= order.most_seconds:
-            self._end(f"the video is longer than {order.most_seconds:g} seconds; results up to that point are kept")
-        elif result.width * result.height > order.most_pixels:
-            self._end(
-                f"the frames exceed {order.most_pixels / 1e6:g} million pixels; results up to that point are kept"
-            )
+        now, settings = time.monotonic(), self._order.settings
+        if now - self._written >= _REPORT_EVERY_S:
+            self._written = now
+            self._write_progress(now)
+        if result.time_s >= settings.max_video_s:
+            self._end(f"the video is longer than {settings.max_video_s:g} seconds")
+        elif result.width * result.height > settings.max_video_pixels:
+            self._end(f"the frames exceed {settings.max_video_pixels / 1e6:g} million pixels")
         elif now - self._checked >= _CHECK_EVERY_S:
-            from mien.serving.private_folders import held_bytes
-
             self._checked = now
-            if held_bytes(Path(order.root)) > order.most_bytes:
-                self._end("the server has no room for more videos; results up to that point are kept")
+            if held_bytes(self._order.root) > settings.max_video_disk_mb * 1_000_000:
+                self._end("the server has no room for more videos")
+
+    def _write_progress(self, now: float) -> None:
+        progress = min(1.0, self._count / self._frames) if self._frames else None
+        left = None
+        if self._first is None:
+            self._first = now, self._count
+        elif self._frames:
+            pace = (now - self._first[0]) / (self._count - self._first[1])
+            left = round(pace * max(0, self._frames - self._count), 1)
+        state = {**self._state, "frames": self._count, "progress": progress, "seconds_left": left}
+        write_text(self._order.folder / STATE, json.dumps(state))
 
     def _end(self, why: str) -> None:
         if self.exceeded is None:
-            self.exceeded = why
+            self.exceeded = f"{why}; results up to that point are kept"
             self._stop()
 
 
@@ -250,37 +243,28 @@ class _Frames:
         self._file.close()
 
 
-def _run(order: Order, on_report: Callable[[JobReport], None]) -> JobReport:
+def _run(order: Order) -> Report:
     try:
-        if not order.check:
+        if order.summary is not None:
             os.nice(_NICE)
-            report = work(order, on_report)
-            return replace(report, error=_without_paths(report.error, order) if report.error else None)
+            report = work(order)
+            return replace(report, error=_without_paths(report.error, order)) if report.error else report
         check_upload(order)
-        return JobReport(ended=True, complete=True)
+        return Report(complete=True)
     except MienError as error:
         code = error.code if isinstance(error, _Refused) else "unreadable_video"
-        return JobReport(ended=True, refused=code, error=_without_paths(str(error), order))
-    except MemoryError:
-        return JobReport(ended=True, refused="unreadable_video", error="it needs too much memory")
+        return Report(refused=code, error=_without_paths(str(error), order))
     except Exception as error:  # only type and traceback: the message may contain a file name
+        if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
+            return Report(error="it needs more memory than this server may take")
         frames = "".join(traceback.format_tb(error.__traceback__))
-        return JobReport(ended=True, error="internal error", bug=f"{type(error).__name__}\n{frames}")
+        return Report(error="internal error", bug=f"{type(error).__name__}\n{frames}")
 
 
 def _without_paths(message: str, order: Order) -> str:
     """Removes paths of the server from a message for clients."""
-    upload = str(Path(order.folder, UPLOAD))
+    upload = str(order.folder / UPLOAD)
     return message.removeprefix(f"{upload}: ").replace(upload, "the video").replace(f"{order.folder}/", "")
-
-
-def _set_limits() -> None:
-    """Disables core dumps and limits memory."""
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if sys.platform == "linux":
-        resource.setrlimit(resource.RLIMIT_DATA, (_MOST_MEMORY, _MOST_MEMORY))
 
 
 def _end_with_server() -> None:
@@ -289,26 +273,17 @@ def _end_with_server() -> None:
 
 
 def run_order() -> None:
-    """Reads the order from standard input and runs it."""
+    """Reads the order from standard input, runs it and writes the report."""
+    import resource
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server stops this process
-    _set_limits()
-    line = bytearray()
-    while not line.endswith(b"\n"):
-        piece = os.read(0, 65536)
-        if not piece:
-            return
-        line += piece
+    order: Order = pickle.load(sys.stdin.buffer)  # written by the server
+    settle_allocator()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        most = 2_000_000 * order.settings.max_memory_mb  # half of it is address space that is not used
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     threading.Thread(target=_end_with_server, daemon=True).start()
-    out: TextIO = sys.stdout
-    sys.stdout = sys.stderr  # output of libraries is not a report
-
-    def send(report: JobReport) -> None:
-        out.write(json.dumps(asdict(report)) + "\n")
-        out.flush()
-
-    send(_run(Order(**json.loads(line)), send))
+    out, sys.stdout = sys.stdout, sys.stderr  # output of libraries is not a report
+    print(json.dumps(asdict(_run(order))), file=out, flush=True)
     os._exit(0)  # does not wait for threads
-
-
-if __name__ == "__main__":
-    run_order()

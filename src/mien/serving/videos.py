@@ -1,8 +1,8 @@
-"""Video jobs and their routes: an upload is checked, queued, and processed by a separate process (`video_work`).
+"""Video jobs: an upload is checked, queued, and processed by a separate process (`video_work`).
 
 All workers of a server share one private temporary folder. Each job is a folder in it, with the upload, the results
-and `state.json`. The worker that received the upload writes `state.json`; every worker reads it. Removing the folder
-removes the job: its worker notices within a second and stops. A lock in each folder shows whether its worker runs.
+and `state.json`, which every worker reads. Removing the folder removes the job: its worker notices within a second and
+stops. The worker holds the folder's lock: a job that has not ended and is not locked has lost its worker.
 """
 
 from __future__ import annotations
@@ -14,70 +14,47 @@ import json
 import logging
 import math
 import os
+import pickle
 import re
 import secrets
 import sys
 import time
 from asyncio.subprocess import DEVNULL, PIPE
-from collections import Counter
-from collections.abc import Callable
 from contextlib import ExitStack, aclosing, suppress
-from dataclasses import asdict, dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
 
 from starlette.requests import Request
 
 from mien.errors import OutputError
 from mien.files import write_text
 from mien.results import ModelSummary
+from mien.serving.memory import Places
 from mien.serving.metrics import Metrics
-from mien.serving.private_folders import Hold, held_bytes, is_held, private_folder, remove
+from mien.serving.private_folders import held_bytes, is_locked, locked_folder, private_folder, remove
 from mien.serving.receiving import Receiver, client_of, declared_bytes
-from mien.serving.refusals import ClientGone, Refusal, busy, too_large
-from mien.serving.schemas import VideoStage
+from mien.serving.refusals import ClientGone, Refusal, busy, no_room, too_large
+from mien.serving.schemas import VideoShape
 from mien.serving.settings import ServeSettings
-from mien.serving.uploads import VideoFile, form_boundary, no_room
-from mien.serving.video_work import RESULTS, UPLOAD, JobReport, Order
+from mien.serving.uploads import VideoFile, form_boundary
+from mien.serving.video_work import RESULTS, STATE, UPLOAD, Order, Report
 
 _ID = re.compile(r"[A-Za-z0-9_-]{32}")
-_STATE = "state.json"
 _CHECK_S = 20.0  # limit for opening a video; a file that takes longer is malicious
 _SWEEP_EVERY_S = 0.5
 _RETRY_S = 10
 _PIECE, _FORM_BYTES = 256_000, 10_000  # bytes per write; what a form may have beside its file
 _CHECK_ROOM_EVERY = 16 << 20  # bytes of an upload
 _CRASHED = "the decoder crashed"
-_LONGEST_LINE = 64 << 20  # bytes, of a process's output: a summary has a row per face
 
 log = logging.getLogger("mien.serving")
 
 
-@dataclass(frozen=True, slots=True)
-class VideoState:
-    """State of a job.
+class VideoState(VideoShape):
+    """A job. owner: digest of the sender's token, empty without tokens. ended_at: seconds since 1970."""
 
-    owner: digest of the sender's token, empty without tokens. state: queued, running, done, incomplete (the video is
-    damaged or too long; results up to that point are available) or failed. progress: 0 to 1, None: unknown. error: why
-    it failed or is incomplete. summary: as `TimelineSummary.to_dict`, when it has ended. ended_at: seconds since 1970.
-    """
-
-    id: str
     owner: str
-    model: str
-    state: VideoStage = "queued"
-    progress: float | None = 0.0
-    seconds_left: float | None = None
-    frames: int = 0
-    error: str | None = None
-    summary: dict[str, Any] | None = None
     ended_at: float | None = None
-
-    @property
-    def has_results(self) -> bool:
-        """Whether result files are available."""
-        return self.state in ("done", "incomplete")
 
 
 def videos_offered(settings: ServeSettings) -> bool:
@@ -94,22 +71,22 @@ class VideoJobs:
         self._folder = settings.video_folder
         self._own = ExitStack()  # removes the folder if this worker made it
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._most = settings.video_jobs + settings.video_queue
-        self._share = math.ceil(self._most * settings.client_share)
-        self._places: Counter[str] = Counter()
+        most = settings.video_jobs + settings.video_queue
+        self._share, self._full = (
+            math.ceil(most * settings.client_share),
+            busy("there are too many videos", kind="videos", retry_after=_RETRY_S),
+        )
+        self._places = Places(most, self._share, self._full)
         self._turns, self._checks = asyncio.Semaphore(settings.video_jobs), asyncio.Semaphore(2)
-        self._sweeping: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
-        """Starts sweeping the folder. Without a given folder, makes one and removes those of killed servers."""
+    async def __aenter__(self) -> None:
+        """Without a given folder, makes one and removes those of killed servers."""
         if self._folder is None:
             self._folder = self._own.enter_context(private_folder())
-        self._sweeping = asyncio.create_task(self._sweep())
 
-    async def close(self) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Stops all jobs of this worker, and removes the folder if this worker made it."""
-        tasks = [*self._tasks.values(), *([self._sweeping] if self._sweeping else [])]
-        for task in tasks:
+        for task in (tasks := list(self._tasks.values())):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._own.close()
@@ -119,68 +96,44 @@ class VideoJobs:
     ) -> VideoState:
         """Receives the video of a request and queues it. Raises Refusal, ClientGone, after removing the upload."""
         client = client_of(request)
-        self._check_places(client)  # here too, so that nobody sends a video in vain
-        state = VideoState(secrets.token_urlsafe(24), owner, model)
-        folder = self._root / state.id
-        hold, place = None, False
+        self._places.check(client)  # here too, so that nobody sends a video in vain
+        if sum((folder / STATE).exists() for folder in self._folders()) >= self._settings.max_videos:
+            raise self._full
+        state = VideoState(id=secrets.token_urlsafe(24), owner=owner, model=model)
+        folder, held = self._root / state.id, ExitStack()
         try:
-            folder.mkdir(mode=0o700)
-            hold = Hold(folder)
+            held.callback(os.close, locked_folder(folder))
             await self._receive(request, folder / UPLOAD)
-            self._check_places(client)
-            self._places[client] += 1
-            place = True
-            order = self._order(folder, model, summary, detector)
-            async with self._checks:
-                await self._check(order)
+            held.enter_context(self._places.taken(client))
+            await self._check(Order(folder, self._root, self._settings))
             if await request.is_disconnected():
                 raise ClientGone
             self._write(state)
         except BaseException as error:
-            self._places[client] -= place
             remove(folder)
-            if hold is not None:
-                hold.release()
+            held.close()
             if isinstance(error, OSError | OutputError):
                 raise no_room() from None
             raise
-        task = asyncio.create_task(self._run(state, replace(order, check=False)))
-        self._tasks[state.id] = task
-        # Runs even if the task is cancelled before it starts.
-        task.add_done_callback(lambda _: self._release(state.id, client, hold))
+        order = Order(folder, self._root, self._settings, self._models[model], detector, summary)
+        self._tasks[state.id] = task = asyncio.create_task(self._run(state, order))
+        held.callback(self._tasks.pop, state.id)
+        task.add_done_callback(lambda _: held.close())  # also if the task is cancelled before it starts
         return state
-
-    def _order(self, folder: Path, model: str, summary: ModelSummary, detector: str) -> Order:
-        settings = self._settings
-        return Order(
-            check=True, folder=str(folder), root=str(self._root), model=self._models[model],
-            sha256=",".join(summary.sha256), detector=detector, min_face=settings.min_face,
-            most_seconds=settings.max_video_s, most_pixels=settings.max_video_pixels,
-            most_bytes=settings.max_video_disk_mb * 1_000_000,
-            cascade=str(settings.cascade or ""), balance=summary.balance, details=settings.details,
-            prior=None if summary.prior is None else dict(summary.prior),
-        )  # fmt: skip
-
-    def _check_places(self, client: str) -> None:
-        kept = sum((folder / _STATE).exists() for folder in self._folders())
-        full = self._places.total() >= self._most or self._places[client] >= self._share
-        if full or kept >= self._settings.max_videos:
-            raise busy("there are too many videos", kind="videos", retry_after=_RETRY_S)
 
     async def _receive(self, request: Request, place: Path) -> None:
         """Writes the video of a request to `place`. Raises Refusal, ClientGone."""
         settings = self._settings
         most = settings.max_video_mb * 1_000_000
         over = too_large(f"the video has more than {settings.max_video_mb} MB; send a smaller one")
+        deadline = time.monotonic() + settings.video_upload_timeout_s
+        body = self._receiver.chunks(request, most + _FORM_BYTES, over, deadline, of_client=self._share)
         await asyncio.to_thread(self._check_room, min(declared_bytes(request), most))
         file = VideoFile(place, form_boundary(request.headers.get("content-type", "")))
-        deadline = time.monotonic() + settings.video_upload_timeout_s
         waiting: list[bytes] = []
         checked = 0
         try:
-            async with aclosing(
-                self._receiver.chunks(request, most + _FORM_BYTES, over, deadline, of_client=self._share)
-            ) as chunks:
+            async with aclosing(body) as chunks:
                 async for chunk in chunks:
                     waiting.append(chunk)
                     if sum(map(len, waiting)) >= _PIECE:
@@ -198,16 +151,19 @@ class VideoJobs:
         state = self._load(self._root / video) if _ID.fullmatch(video) else None
         if state is None or not hmac.compare_digest(state.owner, owner):
             raise Refusal(HTTPStatus.NOT_FOUND, "no_video", "there is no such video, or it has expired")
+        if state.state in ("done", "incomplete"):
+            state.files = list(RESULTS)
+        if state.ended_at is not None:
+            state.removed_in_s = max(0.0, state.ended_at + self._settings.video_ttl_s - time.time())
         return state
 
-    def result(self, video: str, owner: str, name: str) -> Path:
-        """Returns the path of a result file, one of `RESULTS`. Raises Refusal."""
-        state = self.get(video, owner)
-        place = self._root / video / name
-        if name not in RESULTS or not state.has_results or not place.is_file():
-            message = state.error or "the video is not processed yet"
-            raise Refusal(HTTPStatus.CONFLICT, "no_result", message)
-        return place
+    def result(self, video: str, owner: str, name: str) -> tuple[Path, os.stat_result]:
+        """Returns a result file, one of `RESULTS`. Raises Refusal."""
+        state, place = self.get(video, owner), self._root / video / name
+        with suppress(FileNotFoundError):
+            if name in state.files:
+                return place, place.stat()
+        raise Refusal(HTTPStatus.CONFLICT, "no_result", state.error or "the video is not processed yet")
 
     async def remove(self, video: str, owner: str) -> None:
         """Cancels a job and removes its files; a job of another worker stops within a second. Raises Refusal."""
@@ -217,12 +173,6 @@ class VideoJobs:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         await asyncio.to_thread(remove, self._root / video)
-
-    def removed_in_s(self, state: VideoState) -> float | None:
-        """Seconds until an ended job is removed; None while it runs."""
-        if state.ended_at is None:
-            return None
-        return max(0.0, state.ended_at + self._settings.video_ttl_s - time.time())
 
     @property
     def _root(self) -> Path:
@@ -240,76 +190,64 @@ class VideoJobs:
 
     async def _check(self, order: Order) -> None:
         """Raises Refusal unless the upload is a video within the limits."""
-        try:
-            async with asyncio.timeout(_CHECK_S):
-                report = await _process(order, lambda report: None)
-        except TimeoutError:
-            report = JobReport(refused="unreadable_video", error="it takes too long to open")
+        async with self._checks:
+            try:
+                async with asyncio.timeout(_CHECK_S):
+                    report = await _process(order)
+            except TimeoutError:
+                report = Report(error="it takes too long to open")
         if report.complete:
             return
-        if report.bug is not None:
-            _log_bug(report.bug)
-        wrong_kind = report.refused in (None, "unreadable_video")
+        _log_bug(report)
+        wrong_kind = report.refused == "unreadable_video"
         status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE if wrong_kind else HTTPStatus.UNPROCESSABLE_ENTITY
-        raise Refusal(status, report.refused or "unreadable_video", _about_upload(report.error))
-
-    def _release(self, video: str, client: str, hold: Hold) -> None:
-        self._places[client] -= 1
-        del self._tasks[video]
-        hold.release()
+        raise Refusal(status, report.refused, _about_upload(report.error))
 
     async def _run(self, state: VideoState, order: Order) -> None:
         """Runs a job from the queue to its end; cancelled when the job is removed."""
         try:
             async with self._turns:
-                state = replace(state, state="running")
+                state.state = "running"
                 self._write(state)
-                pace = _Pace()
-
-                def on_report(report: JobReport) -> None:
-                    left = pace.seconds_left(report.progress)
-                    self._write(replace(state, progress=report.progress, seconds_left=left, frames=report.frames))
-
                 try:
                     async with asyncio.timeout(self._settings.video_work_s):
-                        report = await _process(order, on_report)
+                        report = await _process(order)
                 except TimeoutError:
-                    report = JobReport(error="processing exceeds this server's time limit")
+                    report = Report(error="processing exceeds this server's time limit")
             self._end(state, report)
         except OutputError:  # the next sweep marks the job as failed
             log.warning("a video ended: it was removed, or the disk is full")
 
-    def _end(self, state: VideoState, report: JobReport) -> None:
+    def _end(self, state: VideoState, report: Report) -> None:
         """Writes the final state. Removes the upload, and the results of a failed job."""
-        if report.bug is not None:
-            _log_bug(report.bug)
-        name: VideoStage = "done" if report.complete else "incomplete" if report.summary else "failed"
-        error = _about_upload(report.error) if name == "failed" else report.error
-        for left in (UPLOAD, *(RESULTS if name == "failed" else ())):
+        _log_bug(report)
+        state.state = "done" if report.complete else "incomplete" if report.summary else "failed"
+        failed = state.state == "failed"
+        for left in (UPLOAD, *(RESULTS if failed else ())):
             (self._root / state.id / left).unlink(missing_ok=True)
-        self._metrics.videos.labels("crashed" if report.error == _CRASHED else name).inc()
-        ended = replace(state, state=name, frames=report.frames, summary=report.summary, error=error)
-        self._write(replace(ended, progress=1.0, ended_at=time.time()))
+        self._metrics.videos.labels("crashed" if report.error == _CRASHED else state.state).inc()
+        state.frames, state.summary, state.progress, state.ended_at = report.frames, report.summary, 1.0, time.time()
+        state.error = _about_upload(report.error) if failed else report.error
+        self._write(state)
 
     def _write(self, state: VideoState) -> None:
         """Writes the state. Raises OutputError if the job's folder was removed."""
-        write_text(self._root / state.id / _STATE, json.dumps(asdict(state)))
+        write_text(self._root / state.id / STATE, state.model_dump_json())
 
     def _load(self, folder: Path) -> VideoState | None:
         """Reads a job's state; a job whose worker died has failed. None if there is no such job."""
         state = _read(folder)
-        if state is None or state.ended_at is not None or is_held(folder):
+        if state is None or state.ended_at is not None or is_locked(folder):
             return state
         state = _read(folder)  # its worker may have ended it since the first read
-        if state is None or state.ended_at is not None:
-            return state
-        error = "the server process that ran it ended; send the video again"
-        state = replace(state, state="failed", error=error, ended_at=time.time())
-        with suppress(OutputError):
-            self._write(state)
+        if state is not None and state.ended_at is None:
+            state.state, state.ended_at = "failed", time.time()
+            state.error = "the server process that ran it ended; send the video again"
+            with suppress(OutputError):
+                self._write(state)
         return state
 
-    async def _sweep(self) -> None:
+    async def sweep(self) -> None:
         """Cancels removed jobs; removes expired jobs, and uploads whose worker was killed."""
         while True:
             await asyncio.sleep(_SWEEP_EVERY_S)
@@ -321,53 +259,35 @@ class VideoJobs:
     def _clean(self) -> None:
         for folder in self._folders():
             state = self._load(folder)
-            # An upload whose worker was killed.
-            abandoned = state is None and not is_held(folder) and _read(folder) is None
-            if abandoned or (state is not None and self.removed_in_s(state) == 0):
+            if state is None:  # still uploaded, or its worker was killed meanwhile
+                outdated = not is_locked(folder) and _read(folder) is None
+            else:
+                outdated = state.ended_at is not None and time.time() > state.ended_at + self._settings.video_ttl_s
+            if outdated:
                 remove(folder)
-
-
-class _Pace:
-    """Estimates the remaining time from the progress since the first report, which excludes loading the networks."""
-
-    def __init__(self) -> None:
-        self._began: tuple[float, float] | None = None
-
-    def seconds_left(self, progress: float | None) -> float | None:
-        """progress: 0 to 1. Returns None if there is no estimate yet."""
-        if progress is None:
-            return None
-        now = time.monotonic()
-        if self._began is None:
-            self._began = (now, progress)
-        began, start = self._began
-        return round((now - began) / (progress - start) * (1 - progress), 1) if progress > start else None
 
 
 def _read(folder: Path) -> VideoState | None:
     try:
-        return VideoState(**json.loads((folder / _STATE).read_text("utf-8")))
+        return VideoState.model_validate_json((folder / STATE).read_bytes())
     except (OSError, ValueError):
         return None
 
 
-async def _process(order: Order, on_report: Callable[[JobReport], None]) -> JobReport:
-    """Runs a process and returns its last report; `on_report` gets the others. Cancelling kills the process."""
+async def _process(order: Order) -> Report:
+    """Runs a process and returns its report. Cancelling kills the process."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-P", "-m", "mien.serving.video_work", stdin=PIPE, stdout=PIPE, stderr=DEVNULL,
+        sys.executable, "-P", "-c", "from mien.serving.video_work import run_order as run; run()",
+        stdin=PIPE, stdout=PIPE, stderr=DEVNULL, process_group=0,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(place for place in sys.path if place)},
-        process_group=0, limit=_LONGEST_LINE,
     )  # fmt: skip
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        process.stdin.write(json.dumps(asdict(order)).encode() + b"\n")
-        async for line in process.stdout:
-            report = JobReport(**json.loads(line))
-            if report.ended:
-                return report
-            on_report(report)
-        return JobReport(error=_CRASHED, bug="its process crashed or was killed")
+        process.stdin.write(pickle.dumps(order))  # and stays open: the process ends with it
+        said = await process.stdout.read()
+        crashed = Report(error=_CRASHED, bug="its process crashed or was killed")
+        return Report(**json.loads(said)) if said.endswith(b"\n") else crashed
     finally:
         with suppress(ProcessLookupError):
             process.kill()
@@ -380,5 +300,7 @@ def _about_upload(reason: str | None) -> str:
     return f"the upload{'' if reason.startswith(('is ', 'has ')) else ':'} {reason}"
 
 
-def _log_bug(text: str) -> None:
-    log.error("a video failed: %s", text, extra={"details": {"error": text.partition("\n")[0], "traceback": text}})
+def _log_bug(report: Report) -> None:
+    if report.bug is not None:
+        details = {"error": report.bug.partition("\n")[0], "traceback": report.bug}
+        log.error("a video failed: %s", report.bug, extra={"details": details})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mien.data.samples import Samples
-from mien.training.learning_data import MappedFaces, Split
+from mien.data.samples import MappedFaces, Split
+from mien.media.video.relay import Channel
 from mien.training.targets import HeadTargets
 
 _AHEAD = 4  # batches that are read ahead
@@ -50,7 +49,7 @@ class Faces:
     classes: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
 
     @classmethod
-    def on(cls, device: torch.device, samples: Samples | Split, targets: tuple[HeadTargets, ...]) -> Faces:
+    def on(cls, device: torch.device, samples: Split, targets: tuple[HeadTargets, ...]) -> Faces:
         """Moves a split to `device`; images on disk stay there."""
         images: Tensor | StreamedImages
         if isinstance(samples.images, MappedFaces):
@@ -128,34 +127,25 @@ def _to_tensor(images: NDArray[np.uint8]) -> Tensor:
 
 def _ahead(read: Callable[[Tensor], Tensor], rows: list[Tensor]) -> Iterator[Tensor]:
     """`read` of each row, by a thread that stays a few in front; its errors are raised here."""
-    ready: queue.Queue[Tensor | BaseException] = queue.Queue(_AHEAD)
-    ended = threading.Event()
-
-    def put(item: Tensor | BaseException) -> None:
-        while not ended.is_set():
-            try:
-                ready.put(item, timeout=0.1)
-                return
-            except queue.Full:
-                continue
+    ready: Channel[Tensor] = Channel(_AHEAD)
 
     def work() -> None:
+        error: BaseException | None = None
         try:
             for row in rows:
-                if ended.is_set():
+                if not ready.put(read(row)):
                     return
-                put(read(row))
-        except BaseException as error:
-            put(error)
+        except BaseException as reason:
+            error = reason
+        ready.end(error)
 
     thread = threading.Thread(target=work, name="mien-batches", daemon=True)
     thread.start()
     try:
-        for _ in rows:
-            item = ready.get()
-            if isinstance(item, BaseException):
-                raise item
-            yield item
+        while taken := ready.take():
+            yield taken[0]
+        if ready.error is not None:
+            raise ready.error
     finally:
-        ended.set()
+        ready.stop()
         thread.join()

@@ -22,7 +22,8 @@ class Callback:
         >>> class Printer(mien.Callback):
         ...     def on_epoch(self, row):
         ...         print(row["train_loss"])
-        >>> mien.train("toy", "faces/", out="runs/a", callbacks=[Printer()])  # doctest: +SKIP
+        >>> run = mien.train("toy", "faces/", out="runs/printed", callbacks=[Printer()], optimizer={"epochs": 1})
+        2...
     """
 
     def on_start(self, history: Sequence[Row]) -> None:

@@ -11,17 +11,19 @@ from mien.errors import TrainingError
 from mien.training.workers import local_device
 
 
-def pick_device(name: str = "auto", *, threads: int = 0) -> torch.device:
+def pick_device(name: str | torch.device = "auto", *, threads: int = 0) -> torch.device:
     """Chooses a device and prepares the process for training on it.
 
     Args:
-        name: PyTorch's name of the device. `auto` is CUDA if there is one, else the CPU; under torchrun each process
-            takes its own GPU.
+        name: PyTorch's name of the device, or a device, which is taken as it is. `auto` is CUDA if there is one, else
+            the CPU; under torchrun each process takes its own GPU.
         threads: Threads on the CPU; 0 keeps PyTorch's choice.
 
     Raises:
         TrainingError: The device is not available.
     """
+    if isinstance(name, torch.device):
+        return name
     if threads:
         torch.set_num_threads(threads)
     _keep_freed_memory()

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mien.errors import OutputError
-from mien.evaluation.figures import figure_svg
 from mien.files import write_bytes
-from mien.pages import figure_png, figure_text, new_figure
+from mien.pages import figure_png, figure_svg, figure_text, new_figure
 from mien.training.ladder_steps import LADDER
 from mien.training.recipe import Recipe
 from mien.training.recipe_sections import DAMAGE, LEVELS, AugmentSettings

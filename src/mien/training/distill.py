@@ -17,16 +17,15 @@ import torch
 from numpy.typing import NDArray
 
 from mien.crop import fit_face
+from mien.data.samples import Images
 from mien.errors import RecipeError
 from mien.files import atomic_path, make_folder
 from mien.model_file import ModelFile, load_model
 from mien.reporting import log_warning
-from mien.training.learning_data import Images
 from mien.training.recipe_sections import DistillSettings
 from mien.training.targets import HeadTargets
 
-_AT_ONCE = 64
-"""Few enough that what a network holds of them stays near the processor, and little memory is taken."""
+_AT_ONCE = 64  # few enough that what a network holds of them stays near the processor, and little memory is taken
 
 
 def with_teachers(
@@ -64,7 +63,9 @@ def with_teachers(
     for (teacher, head), place, answer in zip(pairs, places, known, strict=True):
         outputs = _outputs(teacher, images, settings.views, tell) if answer is None else answer
         if answer is None and place is not None:
-            _keep(place, outputs)
+            make_folder(place.parent)
+            with atomic_path(place) as at, at.open("wb") as file:
+                np.save(file, outputs, allow_pickle=False)
         order = [teacher.info.labels.index(label) for label in head.labels]
         said.setdefault(head.head, []).append(outputs[:, order])
     taught = {head: np.asarray(np.mean(of, axis=0), np.float32) for head, of in said.items()}
@@ -113,12 +114,6 @@ def _read(place: Path | None, shape: tuple[int, int]) -> NDArray[np.float32] | N
     except (OSError, ValueError, EOFError):
         return None  # missing or damaged: the teacher predicts again
     return outputs if isinstance(outputs, np.ndarray) and outputs.shape == shape else None
-
-
-def _keep(place: Path, outputs: NDArray[np.float32]) -> None:
-    make_folder(place.parent)
-    with atomic_path(place) as at, at.open("wb") as file:
-        np.save(file, outputs, allow_pickle=False)
 
 
 def _blended(target: HeadTargets, taught: NDArray[np.float32], weight: float) -> HeadTargets:

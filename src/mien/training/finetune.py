@@ -23,8 +23,7 @@ from mien.training.recipe import Recipe
 from mien.training.recipe_sections import PRETRAINED, FinetuneSettings, OptimizerSettings
 from mien.training.start_from_model import network_of_model, start_from_model
 
-_SOME_FACES = 512
-"""On this many, at most, a model file's network is measured before it goes on learning."""
+_SOME_FACES = 512  # on this many, at most, a model file's network is measured before it goes on learning
 
 
 def load_start(network: ExpressionNetwork, recipe: Recipe, faces: Faces) -> None:

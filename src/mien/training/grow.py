@@ -16,8 +16,7 @@ from mien.errors import TrainingError
 from mien.training.networks import ExpressionNetwork
 from mien.training.networks.resnet import ResNet, SqueezeExcite
 
-_GATE = 2.0
-"""Bias of a new gate: it passes sigmoid(2) = 0.88 and can still be trained. The norm before it compensates."""
+_GATE = 2.0  # bias of a new gate: it passes sigmoid(2) = 0.88 and can still be trained. The norm before it compensates.
 
 
 def grown(network: ExpressionNetwork, smaller: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -6,10 +6,12 @@ import shutil
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from mien.config import toml_value
+from mien.data.dataset import Dataset
 from mien.errors import RecipeError
 from mien.evaluation.compare import Comparison, compare
 from mien.evaluation.compare_page import write_comparison
@@ -19,9 +21,9 @@ from mien.reporting import log_warning
 from mien.training.callbacks import Watcher
 from mien.training.ladder_steps import LADDER, LadderStep
 from mien.training.loop import BEST
-from mien.training.recipe import Recipe, load_recipe, same_training
+from mien.training.recipe import Recipe, given_keys, load_recipe, same_training
 from mien.training.run import asked_recipe, train_run
-from mien.training.small_sets import fit_to_faces, given_keys, once
+from mien.training.small_sets import fit_to_faces, once
 
 LONGER, COMPARED = "longer", "compare"
 
@@ -103,8 +105,14 @@ def climb_ladder(
     if longer < 1:
         raise RecipeError(f"longer is {longer:g}; expected how many times as long the best step is trained, 1 or more")
     make_folder(out)
+    options = {"given": given, "trackers": trackers, "device": device, "warn": warn}
+
+    def begin(recipe: Recipe, _: str, finished: bool) -> Watcher:
+        watcher.on_run(recipe, finished)
+        return watcher.training
+
     for step, recipe in plan:
-        _run(recipe, data, out / step.name, given, trackers, device, watcher, warn)
+        run_unless_finished(recipe, data, out / step.name, begin, **options)
     steps = compare([out / step.name for step, _ in plan])
     write_comparison(steps, out / COMPARED)
     winner = steps.runs[0].name
@@ -116,7 +124,7 @@ def climb_ladder(
         description=f"{recipe.description}; {epochs} epochs instead of {recipe.optimizer.epochs}",
         optimizer=replace(recipe.optimizer, epochs=epochs),
     )
-    _run(longest, data, out / LONGER, given, trackers, device, watcher, warn)
+    run_unless_finished(longest, data, out / LONGER, begin, **options)
     both = compare([out / winner, out / LONGER])
     write_comparison(both, out / LONGER / COMPARED)
     best = both.runs[0].name
@@ -127,34 +135,26 @@ def climb_ladder(
     return Ladder(steps, both, best, out / BEST, out / "best.onnx")
 
 
+def run_unless_finished(
+    recipe: Recipe,
+    data: Path | Dataset,
+    folder: Path,
+    begin: Callable[[Recipe, str, bool], Watcher] | None,
+    **options: Any,
+) -> None:
+    """Trains or resumes a run, unless the folder holds it whole.
+
+    begin: called with the recipe, the folder's name and whether it is finished; returns what the run reports to.
+    options: of `train_run`.
+    """
+    finished = is_finished(recipe, folder)
+    watcher = begin(recipe, folder.name, finished) if begin else None
+    if not finished:
+        train_run(recipe, data, folder, resume=True, watcher=watcher, **options)
+
+
 def is_finished(recipe: Recipe, folder: Path) -> bool:
     """Whether the folder holds this recipe's run, trained and exported."""
     if not (folder / VALIDATION_FILE).is_file():
         return False
     return same_training(asked_recipe(folder), recipe)
-
-
-def _run(
-    recipe: Recipe,
-    data: Path,
-    folder: Path,
-    given: Collection[str],
-    trackers: Sequence[str],
-    device: torch.device | None,
-    watcher: LadderWatcher,
-    warn: Callable[[str], None],
-) -> None:
-    finished = is_finished(recipe, folder)
-    watcher.on_run(recipe, finished)
-    if not finished:
-        train_run(
-            recipe,
-            data,
-            folder,
-            resume=True,
-            given=given,
-            trackers=trackers,
-            device=device,
-            watcher=watcher.training,
-            warn=warn,
-        )

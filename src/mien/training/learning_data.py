@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,60 +12,10 @@ from numpy.typing import NDArray
 from mien.data.arrays import is_arrays, open_arrays
 from mien.data.dataset import Dataset
 from mien.data.readers import open_fitted, open_source, with_validation
-from mien.data.samples import Samples, of_labels
+from mien.data.samples import Split, of_labels
 from mien.errors import DataError, RecipeError
 from mien.training.recipe import Recipe
 from mien.training.recipe_sections import DataSettings
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class MappedFaces:
-    """Rows of a data set of arrays, read on access; otherwise like an array uint8 (N, S, S, C)."""
-
-    dataset: Dataset
-    rows: NDArray[np.intp]
-    size: int
-    channels: int
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, chosen: slice | NDArray[np.intp]) -> NDArray[np.uint8]:
-        """The chosen faces, uint8 (n, S, S, C)."""
-        return self.dataset.faces(self.rows[chosen], size=self.size, channels=self.channels)
-
-
-Images = NDArray[np.uint8] | MappedFaces
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Split:
-    """Like `mien.data.samples.Samples`, but the images, uint8 (N, S, S, C), may still be on disk."""
-
-    images: Images
-    labels: NDArray[np.int64]
-    label_names: tuple[str, ...]
-    sources: tuple[str, ...]
-    votes: NDArray[np.float32] | None = None
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    @classmethod
-    def of(cls, samples: Samples) -> Split:
-        """Samples in memory."""
-        return cls(samples.images, samples.labels, samples.label_names, samples.sources, samples.votes)
-
-    def take(self, rows: NDArray[np.intp]) -> Split:
-        """These rows alone, in this order; images on disk stay there."""
-        images = self.images
-        if isinstance(images, MappedFaces):
-            taken: Images = MappedFaces(images.dataset, images.rows[rows], images.size, images.channels)
-        else:
-            taken = images[rows]
-        votes = None if self.votes is None else self.votes[rows]
-        sources = tuple(self.sources[row] for row in rows.tolist())
-        return Split(taken, self.labels[rows], self.label_names, sources, votes)
 
 
 def read_splits(
@@ -128,15 +78,8 @@ def _split(dataset: Dataset | None, data: Path | Dataset, split: str, size: int,
     if dataset is None or split not in dataset.splits:
         has = ", ".join(name for name in dataset or () if name) or "none of train, validation, test"
         raise DataError(f"{data}: no split '{split}'; it has {has}; make splits with  mien data split")
-    if not stream:
-        return Split.of(dataset.samples(split, size=size, channels=channels))
-    rows = np.flatnonzero(dataset.splits == split)
-    if (dataset.labels[rows] < 0).any():
-        raise DataError(f"{data}: {int((dataset.labels[rows] < 0).sum())} faces of {split} have no label")
-    votes = None if dataset.votes is None else dataset.votes[rows]
-    sources = tuple(dataset.sources[rows].tolist())
-    labels = dataset.labels[rows].astype(np.int64)
-    return Split(MappedFaces(dataset, rows, size, channels), labels, dataset.label_names, sources, votes)
+    found = Split.of(dataset, split, size=size, channels=channels)
+    return found if stream else found.loaded()
 
 
 def _of_labels(split: Split, settings: DataSettings, data: Path | Dataset) -> Split:
@@ -146,5 +89,4 @@ def _of_labels(split: Split, settings: DataSettings, data: Path | Dataset) -> Sp
     rows, labels = of_labels(split.labels, split.label_names, settings.labels)
     if not len(rows):
         raise DataError(f"{data}: a split has not one face of {', '.join(settings.labels)}")
-    kept = split.take(rows)
-    return Split(kept.images, labels, settings.labels, kept.sources, kept.votes)
+    return replace(split.take(rows), labels=labels, label_names=settings.labels)

@@ -254,7 +254,6 @@ def _unchanged(images: Tensor, input: InputSettings) -> Tensor:
 
 
 def _step(job: _Job, state: TrainingState, views: Tensor, targets: dict[str, Tensor]) -> float:
-    """One step of the optimiser; the loss before it."""
     settings, network = job.recipe.optimizer, state.network
     divisors = {head: loss.divisor(targets[head]) for head, loss in job.losses.items()}
     job.workers.add_up(list(divisors.values()))

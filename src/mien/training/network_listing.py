@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
 from typing import Any
 
-from mien.errors import MissingExtraError, TrainingError
+from mien.errors import MissingExtraError, TrainingError, require_extra
 from mien.training.network_table import NETWORKS, row_of
 from mien.training.recipe import network_settings
 from mien.training.recipe_sections import InputSettings
@@ -66,8 +65,7 @@ def _listed(name: str) -> ListedNetwork:
     row = row_of(name)
     parameters = macs = stages = None
     try:
-        if find_spec("torch") is None:
-            raise MissingExtraError("train", "measuring a network")
+        require_extra("train", "measuring a network", "torch")
         from mien.training.networks import network_cost
 
         cost = network_cost(settings, InputSettings(row.size, row.size, row.channels), {"label": LABELS})  # type: ignore[arg-type]

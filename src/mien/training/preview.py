@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from mien.data.dataset import Dataset
 from mien.errors import DataError
 from mien.files import write_bytes
+from mien.lettering import draw_text
 from mien.pages import Image, contact_sheet, plain, png
 from mien.training.augment import augment, central
 from mien.training.recipe import load_recipe
@@ -108,6 +108,5 @@ def _label(dataset: Dataset, row: int) -> str:
 
 def _banner(text: str, width: int) -> NDArray[np.uint8]:
     banner = np.full((26, width, 3), 235, np.uint8)
-    ascii_only = plain(text).encode("ascii", "replace").decode()
-    cv2.putText(banner, ascii_only, (6, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (30, 30, 30), 1, cv2.LINE_AA)
+    draw_text(banner, plain(text), 6, 5, 16, (30, 30, 30))
     return banner

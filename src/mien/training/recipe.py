@@ -5,13 +5,13 @@ from __future__ import annotations
 import fnmatch
 import os
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from mien.config import from_table, to_toml, with_overrides
+from mien.config import flat_items, from_table, to_toml, toml_value, with_overrides
 from mien.crop_spec import CropSpec
 from mien.errors import RecipeError
 from mien.suggestions import did_you_mean
@@ -30,7 +30,6 @@ from mien.training.recipe_sections import (
     TargetSettings,
     check,
 )
-from mien.training.small_sets import fit_to_epochs, given_keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,19 +142,81 @@ def load_recipe(
     """
     overrides = tuple(overrides)
     own = with_overrides(recipe_table(name_or_path), _with_fit_off(defaults))
-    usual = OptimizerSettings()
-    table = fit_to_epochs(
-        with_overrides(own, _with_fit_off(overrides)),
-        own,
-        given_keys(overrides),
-        epochs=usual.epochs,
-        warmup=usual.warmup_epochs,
-        warn=warn,
-    )
+    table = _fit_to_epochs(with_overrides(own, _with_fit_off(overrides)), own, given_keys(overrides), warn)
     try:
         return _checked(table, name_or_path)
     except RecipeError as error:
         raise _at_its_file(error, name_or_path) from error
+
+
+def given_keys(overrides: Iterable[str]) -> frozenset[str]:
+    """The keys that `key=value` pairs set."""
+    return frozenset(pair.partition("=")[0].strip() for pair in overrides)
+
+
+def recipe_with(
+    recipe: str | Path | Recipe, settings: Mapping[str, Any], given: Collection[str], warn: Callable[[str], None]
+) -> tuple[Recipe, list[str]]:
+    """A recipe by its name or file with changed settings, and the keys that the user set; a `Recipe` as it is.
+
+    Raises RecipeError as `load_recipe`, and for settings of a `Recipe`.
+    """
+    changes = [f"{key}={toml_value(value)}" for key, value in flat_items(settings)]
+    if not isinstance(recipe, Recipe):
+        return load_recipe(str(recipe), changes, warn=warn), [*given, *given_keys(changes)]
+    if settings:
+        raise RecipeError(f"{next(iter(settings))}: settings need a recipe's name or file; use dataclasses.replace")
+    return recipe, list(given)
+
+
+def _fit_to_epochs(
+    table: dict[str, Any], own: Mapping[str, Any], given: Collection[str], warn: Callable[[str], None]
+) -> dict[str, Any]:
+    """A copy of a recipe's table in which durations in epochs are shortened with `optimizer.epochs`.
+
+    own: the recipe before the user's changes, whose proportions are kept. given: the keys that the user set. Values
+    that the user set stay, and those that a recipe sets together with its epochs. warn: receives each change.
+    """
+    now, before = _table(table, "optimizer"), _table(own, "optimizer")
+    defaults = OptimizerSettings()
+    wanted, usual = (optimizer.get("epochs", defaults.epochs) for optimizer in (now, before))
+    if not all(isinstance(n, int) and n >= 1 for n in (wanted, usual)):
+        return table  # refused where the values are checked
+    fitted = {key: dict(value) if isinstance(value, Mapping) else value for key, value in table.items()}
+    of = f"{wanted} epoch{'s' if wanted > 1 else ''} in all"
+
+    def shorten(section: str, key: str, value: float | int, fit: float | int) -> None:
+        fitted.setdefault(section, {})[key] = fit
+        warn(f"{section}.{key} {value:g} -> {fit:g}: {of}")
+
+    warm, left_out = now.get("warmup_epochs", defaults.warmup_epochs), "warmup_epochs" not in before
+    if (
+        "optimizer.warmup_epochs" not in given
+        and ("optimizer.epochs" in given or left_out)
+        and _is_number(warm)
+        and warm >= wanted
+    ):
+        shorten("optimizer", "warmup_epochs", warm, round(wanted * min(0.5, warm / usual), 3))
+    alone, stages = _table(table, "finetune").get("head_epochs", 0), _table(table, "finetune").get("stages", -1)
+    if (
+        "optimizer.epochs" in given
+        and "finetune.head_epochs" not in given
+        and _is_number(alone)
+        and alone >= wanted
+        and alone > 0
+        and stages != 0
+    ):
+        shorten("finetune", "head_epochs", alone, min(wanted - 1, int(wanted * alone / usual)))
+    return fitted
+
+
+def _table(table: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = table.get(name, {})
+    return found if isinstance(found, Mapping) else {}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _with_fit_off(overrides: Iterable[str]) -> tuple[str, ...]:
@@ -210,7 +271,6 @@ def _merged(table: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _own_table(name_or_path: str) -> dict[str, Any]:
-    """What one recipe itself says."""
     path = Path(name_or_path)
     if path.suffix == ".toml" or path.is_file():
         try:

@@ -6,7 +6,7 @@ import difflib
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from mien.config import check_ranges, within
+from mien.config import InRange, check_ranges, within
 from mien.training.network_table import NETWORKS, OWN, TIMM
 
 
@@ -111,7 +111,7 @@ class NetworkSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class FinetuneSettings:
+class FinetuneSettings(InRange):
     """What of a pretrained network is trained. Frozen stages also keep the statistics of their batch norms.
 
     `stages`: the trunk's last stages that are trained with the head; -1 all, 0 the head alone.
@@ -122,9 +122,6 @@ class FinetuneSettings:
     stages: Annotated[int, within(-1)] = -1
     head_epochs: Annotated[int, within(0)] = 0
     layer_decay: Annotated[float, within(0, 1, open=True)] = 1.0
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +143,7 @@ class DataSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class LossSettings:
+class LossSettings(InRange):
     """The loss of a face's target and the network's output.
 
     `focal`: faces that are easy already count less, by (1 - p)^gamma (Lin et al. 2017). `class_weights`: `balanced`
@@ -160,9 +157,6 @@ class LossSettings:
     class_weights: Literal["none", "balanced", "effective"] = "none"
     logit_adjust: Annotated[float, within(0)] = 0.0
     logit_adjust_heads: tuple[Literal["label", "votes"], ...] = ("label", "votes")
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +178,7 @@ class TargetSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class DistillSettings:
+class DistillSettings(InRange):
     """Soft outputs of other models as targets: each teacher teaches the head that has its labels.
 
     `teachers`: model files, shipped models, or folders of runs, whose model files all teach.
@@ -193,9 +187,6 @@ class DistillSettings:
     teachers: tuple[str, ...] = ()
     weight: Annotated[float, within(0, 1)] = 0.5
     views: Annotated[int, within(1)] = 8
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
 
 
 @dataclass(frozen=True, slots=True)

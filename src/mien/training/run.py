@@ -18,11 +18,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from mien.config import flat_items, to_toml, toml_value
 from mien.data.dataset import Dataset
+from mien.data.samples import Split
 from mien.errors import OutputError, TrainingError
 from mien.evaluation.calibration import fit_temperature
 from mien.evaluation.operating_point import default_balance
@@ -40,13 +40,12 @@ from mien.training.distill import with_teachers
 from mien.training.export import write_model_file
 from mien.training.folder_lock import hold
 from mien.training.interpolate import interpolate_with_start
-from mien.training.learning_data import Split, face_sizes, read_splits
+from mien.training.learning_data import face_sizes, read_splits
 from mien.training.loop import BEST, CHECKPOINT, LAST, TRAIN_SEEN, fit, network_on, predict_logits
 from mien.training.networks import ExpressionNetwork, count_parameters
 from mien.training.own_parts import NO_OWN, OwnParts
-from mien.training.plots import plot_curves
 from mien.training.recipe import Recipe, load_recipe, same_training
-from mien.training.run_page import write_run_page
+from mien.training.run_page import write_curves, write_run_page
 from mien.training.small_sets import fit_lines, fit_to_faces, fit_to_size
 from mien.training.targets import HeadTargets, head_targets, training_mixes
 from mien.training.trackers import TrackedRun, check_trackers, tracked
@@ -153,7 +152,7 @@ def train_run(
     with ExitStack() as held:
         with joined(device) as workers:
             if not workers.is_first:
-                watcher, warn, trackers = None, _ignore, ()
+                watcher, warn, trackers = None, lambda _: None, ()
             watcher = watcher or Watcher()
             lesson = _read_lesson(recipe, own, data, out, workers.count, stream=stream, given=given, warn=warn)
             if workers.is_first:
@@ -162,23 +161,19 @@ def train_run(
             lesson = _taught(lesson, out, workers, watcher, warn)
             about = environment(device) | {"workers": workers.count} | ({"own": own.names()} if own.names() else {})
             if workers.is_first:
-                _write_recipes(lesson.asked, lesson.recipe, out)
+                if lesson.asked != lesson.recipe:
+                    write_text(out / ASKED, to_toml(lesson.asked))
+                else:
+                    (out / ASKED).unlink(missing_ok=True)
+                write_text(out / USED, to_toml(lesson.recipe))
                 write_text(out / ENVIRONMENT, json.dumps(about, indent=2) + "\n")
             faces = Faces.on(device, lesson.train, lesson.targets)
             validation_faces = Faces.on(device, lesson.validation, lesson.held)
             with tracked(trackers, TrackedRun(lesson.recipe, out, about), watcher, warn=warn) as watching:
                 history = fit(
-                    lesson.recipe,
-                    faces,
-                    validation_faces,
-                    {t.head: t.weight for t in lesson.targets},
-                    out,
-                    resume=resume,
-                    watcher=watching,
-                    workers=workers,
-                    stop_after=stop_after,
-                    own=own,
-                )
+                    lesson.recipe, faces, validation_faces, {t.head: t.weight for t in lesson.targets}, out,
+                    resume=resume, watcher=watching, workers=workers, stop_after=stop_after, own=own,
+                )  # fmt: skip
         if not workers.is_first or not (out / LAST).exists():
             return Run(out, lesson.recipe, history, (), own)
         return _finished(lesson, out, history, faces, validation_faces)
@@ -218,9 +213,8 @@ def _taught(lesson: _Lesson, out: Path, workers: WorkerGroup, watcher: Watcher, 
 
 
 def _finished(lesson: _Lesson, out: Path, history: list[dict[str, float]], faces: Faces, validation: Faces) -> Run:
-    """Draws the curves, calibrates and exports each head, and writes the page."""
     recipe = lesson.recipe
-    plot_curves(history, out / "curves.png", title=recipe.name)
+    write_curves(history, out / "curves.png", title=recipe.name)
     about = f"{lesson.name}: {len(lesson.train)} faces to train on, {len(lesson.validation)} to validate"
     mixes = training_mixes(lesson.train, recipe.targets, source=lesson.name)
     models = _export_heads(lesson, out, about, faces, validation, mixes)
@@ -241,10 +235,6 @@ def _sole_trainer(out: Path) -> Iterator[None]:
         with suppress(OSError):  # Windows removes no open file
             (out / LOCK).unlink()  # while it is held: a process that opened it earlier finds it gone, and makes another
         lock.close()
-
-
-def _ignore(_line: str) -> None:
-    pass
 
 
 def _is_finished(recipe: Recipe, out: Path) -> bool:
@@ -282,15 +272,6 @@ def _fitted(recipe: Recipe, out: Path, faces: int, workers: int, given: Collecti
     return replace(recipe, optimizer=steps)
 
 
-def _write_recipes(asked: Recipe, used: Recipe, out: Path) -> None:
-    """Writes the recipe as used, and as given if that differs."""
-    if asked != used:
-        write_text(out / ASKED, to_toml(asked))
-    else:
-        (out / ASKED).unlink(missing_ok=True)
-    write_text(out / USED, to_toml(used))
-
-
 def environment(device: torch.device) -> dict[str, object]:
     """What the run ran on: versions, processor, device, threads."""
     packages = ("torch", "numpy", "opencv-python-headless", "onnx", "onnxruntime")
@@ -319,7 +300,9 @@ def _export_heads(
     shared = count_parameters(network.trunk) + count_parameters(network.neck)
     paths, answers, seen = [], [], _train_hits(recipe, network, train_faces, len(validation))
     for target in targets:
-        wanted = _calibrated_to(target)
+        # Votes are calibrated to the share of raters, labels to how often the label is right.
+        votes = target.head == "votes"
+        wanted = target.distribution if votes else np.eye(len(target.labels), dtype=np.float32)[target.truth]
         use = wanted.sum(1) > 0
         own = logits[target.head].cpu()
         temperature = fit_temperature(own.numpy()[use], wanted[use])
@@ -357,13 +340,6 @@ def _export_heads(
         answers.append(HeadAnswers(target.head, target.labels, truth, probabilities, validation.sources, right, n))
     write_answers(out / VALIDATION_FILE, answers)
     return tuple(paths)
-
-
-def _calibrated_to(target: HeadTargets) -> NDArray[np.float32]:
-    """Votes are calibrated to the share of raters, labels to how often the label is right: float32 (N, K)."""
-    if target.head == "votes":
-        return target.distribution
-    return np.eye(len(target.labels), dtype=np.float32)[target.truth]
 
 
 def _train_hits(

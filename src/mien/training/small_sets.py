@@ -1,29 +1,19 @@
-"""Recipes are written for tens of thousands of faces and tens of epochs. This fits them to fewer, and reports it.
+"""Recipes are written for tens of thousands of faces. This fits them to fewer, and reports it.
 
 A value that the user set stays as it is; where it can't hold, the training is refused with what to set.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
 
 from mien.errors import RecipeError
+from mien.training.recipe import Recipe
 
-if TYPE_CHECKING:
-    from mien.training.recipe import Recipe
+_MOST_FIT = 224  # the largest side of faces that a recipe takes over from the data
 
-_MOST_FIT = 224
-"""The largest side of faces that a recipe takes over from the data."""
-
-_MIN_BATCH = 2
-"""Faces that each process needs in a batch: batch norm has no spread of a single one."""
-
-
-def given_keys(overrides: Iterable[str]) -> frozenset[str]:
-    """The keys that `key=value` pairs set."""
-    return frozenset(pair.partition("=")[0].strip() for pair in overrides)
+_MIN_BATCH = 2  # faces that each process needs in a batch: batch norm has no spread of a single one
 
 
 def once(warn: Callable[[str], None]) -> Callable[[str], None]:
@@ -104,59 +94,3 @@ def fit_lines(asked: Recipe, used: Recipe, faces: int) -> list[str]:
         if getattr(before, key) != getattr(after, key)
     ]
     return [f"optimizer.{', '.join(changes)}: {faces} faces to train on"] if changes else []
-
-
-def fit_to_epochs(
-    table: dict[str, Any],
-    own: Mapping[str, Any],
-    given: Collection[str],
-    *,
-    epochs: int,
-    warmup: float,
-    warn: Callable[[str], None],
-) -> dict[str, Any]:
-    """A copy of a recipe's table in which durations in epochs are shortened with `optimizer.epochs`.
-
-    own: the recipe before the user's changes, whose proportions are kept. given: the keys that the user set. epochs,
-    warmup: their defaults. Values that the user set stay, and those that a recipe sets
-    together with its epochs. warn: receives each change.
-    """
-    now, before = _table(table, "optimizer"), _table(own, "optimizer")
-    wanted, usual = now.get("epochs", epochs), before.get("epochs", epochs)
-    if not all(isinstance(n, int) and n >= 1 for n in (wanted, usual)):
-        return table  # refused where the values are checked
-    fitted = {key: dict(value) if isinstance(value, Mapping) else value for key, value in table.items()}
-    of = f"{wanted} epoch{'s' if wanted > 1 else ''} in all"
-
-    def shorten(section: str, key: str, value: float | int, fit: float | int) -> None:
-        fitted.setdefault(section, {})[key] = fit
-        warn(f"{section}.{key} {value:g} -> {fit:g}: {of}")
-
-    warm, left_out = now.get("warmup_epochs", warmup), "warmup_epochs" not in before
-    if (
-        "optimizer.warmup_epochs" not in given
-        and ("optimizer.epochs" in given or left_out)
-        and _is_number(warm)
-        and warm >= wanted
-    ):
-        shorten("optimizer", "warmup_epochs", warm, round(wanted * min(0.5, warm / usual), 3))
-    alone, stages = _table(table, "finetune").get("head_epochs", 0), _table(table, "finetune").get("stages", -1)
-    if (
-        "optimizer.epochs" in given
-        and "finetune.head_epochs" not in given
-        and _is_number(alone)
-        and alone >= wanted
-        and alone > 0
-        and stages != 0
-    ):
-        shorten("finetune", "head_epochs", alone, min(wanted - 1, int(wanted * alone / usual)))
-    return fitted
-
-
-def _table(table: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = table.get(name, {})
-    return found if isinstance(found, Mapping) else {}
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.samples import Samples, vote_majority, vote_shares
+from mien.data.samples import Split, vote_majority, vote_shares
 from mien.errors import DataError
 from mien.evaluation.operating_point import training_mix
 from mien.labels import EIGHT
-from mien.training.learning_data import Split
 from mien.training.recipe_sections import TargetSettings
 
 
@@ -30,7 +29,7 @@ class HeadTargets:
     truth: NDArray[np.int64]
 
 
-def head_targets(samples: Samples | Split, settings: TargetSettings, *, source: str) -> tuple[HeadTargets, ...]:
+def head_targets(samples: Split, settings: TargetSettings, *, source: str) -> tuple[HeadTargets, ...]:
     """The targets of every head with a weight above 0. Raises DataError where votes are wanted and there are none."""
     votes = samples.votes
     if votes is None and (settings.votes > 0 or settings.label_blend > 0):
@@ -48,7 +47,7 @@ def head_targets(samples: Samples | Split, settings: TargetSettings, *, source: 
     return tuple(made)
 
 
-def training_mixes(train: Samples | Split, settings: TargetSettings, *, source: str) -> dict[str, tuple[float, ...]]:
+def training_mixes(train: Split, settings: TargetSettings, *, source: str) -> dict[str, tuple[float, ...]]:
     """The training mix of each head, see `mien.evaluation.operating_point.training_mix`: its targets as the data have
     them, without label smoothing and teachers."""
     targets = head_targets(train, replace(settings, label_smoothing=0.0), source=source)

@@ -15,12 +15,11 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mien.config import flat_items, to_toml
-from mien.errors import MissingExtraError, TrainingError
+from mien.errors import TrainingError, require_extra
 from mien.files import write_text
 from mien.training.callbacks import Watcher
 from mien.training.recipe import Recipe
@@ -75,8 +74,7 @@ def check_trackers(names: Sequence[str]) -> None:
     for name in names:
         if name not in _NEEDS:
             raise TrainingError(f"--log {name}: no such tracker; expected {', '.join(TRACKERS[:-1])} or {TRACKERS[-1]}")
-        if any(find_spec(package) is None for package in _NEEDS[name]):
-            raise MissingExtraError("tracking", f"--log {name}")
+        require_extra("tracking", f"--log {name}", *_NEEDS[name])
 
 
 @contextmanager

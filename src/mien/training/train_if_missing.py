@@ -17,8 +17,8 @@ import torch
 
 from mien.config import toml_value
 from mien.data.arrays import is_arrays, open_arrays, staging, write_arrays
-from mien.data.dataset import Dataset, Fitted, Problem, Selection, collect
-from mien.data.readers import open_source
+from mien.data.dataset import Dataset, Fitted, Selection, collect
+from mien.data.readers import open_source, telling
 from mien.data.settings import SplitSettings
 from mien.data.splits import divide
 from mien.errors import DataError, ModelFileError, OutputError, TrainingError
@@ -30,10 +30,10 @@ from mien.training.checkpoint import epochs_done
 from mien.training.class_checks import require_two_classes
 from mien.training.loop import CHECKPOINT
 from mien.training.model_places import DATA, run_folder
-from mien.training.recipe import Recipe, load_recipe, same_training
+from mien.training.recipe import Recipe, given_keys, load_recipe, same_training
 from mien.training.recipe_sections import InputSettings
 from mien.training.run import asked_recipe, train_run
-from mien.training.small_sets import fitting_batch, given_keys
+from mien.training.small_sets import fitting_batch
 
 FEW_FACES = 5000
 """With fewer, training begins from weights that have seen faces, and a larger share is held out."""
@@ -108,15 +108,9 @@ def train_if_missing(
     plan = TrainingPlan(model, data, folder, settings, base, faces.label_names, train, validation, done)
     watcher = begin(plan) if begin else None
     run = train_run(
-        settings,
-        folder / DATA,
-        folder,
-        resume=True,
-        given=given_keys(overrides),
-        device=device,
-        watcher=watcher,
+        settings, folder / DATA, folder, resume=True, given=given_keys(overrides), device=device, watcher=watcher,
         warn=warn,
-    )
+    )  # fmt: skip
     with atomic_path(model) as place:
         shutil.copyfile(run.models[0], place)
     return True
@@ -158,10 +152,7 @@ def _divided(data: Path, folder: Path, wanted: InputSettings, warn: Callable[[st
             raise OutputError(f"{folder}: holds a run on {before}, not on {data}; remove it, or name another file")
         return faces
 
-    def left_out(problem: Problem) -> None:
-        warn(f"left out: {problem.source}: {problem.reason}")
-
-    faces = collect(Fitted(open_source(data), wanted.size, wanted.channels), problem=left_out, name=str(data))
+    faces = collect(Fitted(open_source(data), wanted.size, wanted.channels), problem=telling(warn), name=str(data))
     labelled = faces.labels >= 0
     if not labelled.all():
         warn(f"left out: {int((~labelled).sum()):,} faces without a label")

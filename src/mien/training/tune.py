@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import platform
 import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,17 +21,17 @@ import numpy as np
 import torch
 
 from mien.config import to_toml
-from mien.errors import DivergedError, MissingExtraError, RecipeError, TrainingError
+from mien.errors import DivergedError, RecipeError, TrainingError, import_extra
 from mien.evaluation.compare import HEADS
 from mien.files import make_folder
 from mien.reporting import log_warning
 from mien.training.callbacks import Watcher
 from mien.training.folder_lock import hold
 from mien.training.loop import CHECKPOINT, LAST
-from mien.training.recipe import Recipe, load_recipe
+from mien.training.recipe import Recipe, given_keys, load_recipe
 from mien.training.run import train_run
 from mien.training.search import Choice, Range, Search, as_override, read_search
-from mien.training.small_sets import given_keys, once
+from mien.training.small_sets import once
 from mien.training.trackers import check_trackers
 from mien.training.tuned import Tried, Tuned, write_tuned
 
@@ -44,6 +44,20 @@ DATABASE, LOCK = "study.db", ".lock"
 
 _RANDOM_TRIALS = 8
 """This many trials are drawn by chance before what they found is gone by; half of them before any is given up early."""
+
+
+@dataclass(frozen=True, slots=True)
+class TuneSettings:
+    """The arguments of `run_trials`. device: a name, resolved on each machine."""
+
+    recipe: str
+    data: Path
+    out: Path
+    trials: int
+    overrides: tuple[str, ...] = ()
+    storage: str = ""
+    trackers: tuple[str, ...] = ()
+    device: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,44 +95,24 @@ def run_trials(
     finished.
     """
     check_trackers(trackers)
+    settings = TuneSettings(recipe, data, out, trials, overrides, storage, tuple(trackers))
     warn = once(warn)
-
-    def next_trial() -> Tried | None:
-        return train_next_trial(
-            recipe,
-            data,
-            out,
-            trials=trials,
-            overrides=overrides,
-            storage=storage,
-            trackers=trackers,
-            device=device,
-            watcher=watcher,
-            warn=warn,
-        )
-
-    while next_trial() is not None:
+    while train_next_trial(settings, device=device, watcher=watcher, warn=warn) is not None:
         pass
-    return conclude_tuning(recipe, out, overrides=overrides, storage=storage)
+    return conclude_tuning(settings)
 
 
 def train_next_trial(
-    recipe: str,
-    data: Path,
-    out: Path,
+    settings: TuneSettings,
     *,
-    trials: int,
-    overrides: tuple[str, ...] = (),
-    storage: str = "",
-    trackers: Sequence[str] = (),
     device: torch.device | None = None,
     watcher: TuneWatcher | None = None,
     warn: Callable[[str], None] = log_warning,
 ) -> Tried | None:
     """Trains one trial, one that was killed or a new one; None where there are `trials` of them. As `run_trials`."""
     watcher = watcher or TuneWatcher()
-    study, space, base = open_study(recipe, out, overrides=overrides, storage=storage)
-    claimed = _claim(study, out, trials)
+    study, space, base = open_study(settings)
+    claimed = _claim(study, settings.out, settings.trials)
     if claimed is None:
         return None
     trial, lock = claimed
@@ -126,36 +120,43 @@ def train_next_trial(
         study.sampler = _sampler(base.seed, trial.number)
         taken = tuple(as_override(entry, _suggest(trial, entry)) for entry in space)
         watcher.on_begin(trial.number, taken)
-        changes, given = (*overrides, *taken), given_keys(overrides)
-        _train(study, trial, recipe, changes, given, data, out, trackers, device, watcher.training, warn)
+        _train(study, trial, settings, taken, device, watcher.training, warn)
         tried = _tried(study.trials[trial.number], space)
         watcher.on_end(tried)
     return tried
 
 
-def conclude_tuning(recipe: str, out: Path, *, overrides: tuple[str, ...] = (), storage: str = "") -> Tuned:
+def conclude_tuning(settings: TuneSettings) -> Tuned:
     """Writes the results of a study's trials. Raises TrainingError if none finished."""
-    study, space, base = open_study(recipe, out, overrides=overrides, storage=storage)
-    tuned = _conclude(study, space, base, recipe, overrides)
-    write_tuned(tuned, out)
+    study, space, base = open_study(settings)
+    trials = tuple(_tried(trial, space) for trial in study.trials)
+    done = [t for t in trials if t.state == "complete" and t.score is not None]
+    if not done:
+        why = next((f"; trial {t.number}: {t.problem}" for t in trials if t.problem), "")
+        raise TrainingError(f"none of {len(trials)} trials came to its end{why}")
+    best = max(done, key=lambda t: (t.score or 0.0, -t.number))
+    score = best.score or 0.0
+    found = load_recipe(settings.recipe, (*settings.overrides, *(f"{key}={value}" for key, value in best.changes)))
+    about = f"{base.name} tuned: the best of {len(trials)} trials, {score:.4f} on validation"
+    found = replace(found, name=f"{base.name}-tuned", description=about)
+    tuned = Tuned(found, score, best.number, trials, _importances(study, done))
+    write_tuned(tuned, settings.out)
     return tuned
 
 
-def open_study(
-    recipe: str, out: Path, *, overrides: tuple[str, ...] = (), storage: str = ""
-) -> tuple[Study, Search, Recipe]:
+def open_study(settings: TuneSettings) -> tuple[Study, Search, Recipe]:
     """The study (created if missing), its search space, and the recipe. Raises as `tune`."""
-    space, base = read_search(recipe, overrides), load_recipe(recipe, overrides)
+    out, space = settings.out, read_search(settings.recipe, settings.overrides)
+    base = load_recipe(settings.recipe, settings.overrides)
     make_folder(out)
-    return _study(base, space, storage or f"sqlite:///{(out / DATABASE).resolve()}"), space, base
+    return _study(base, space, settings.storage or f"sqlite:///{(out / DATABASE).resolve()}"), space, base
 
 
 def _study(base: Recipe, space: Search, url: str) -> Study:
-    try:
-        import optuna
-        from sqlalchemy.exc import SQLAlchemyError
-    except ImportError as error:
-        raise MissingExtraError("tune", "tuning") from error
+    import_extra("optuna", "tune", "tuning")
+    import optuna
+    from sqlalchemy.exc import SQLAlchemyError
+
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     definition = f"{to_toml(replace(base, description=''))}\n{space}"
     place = urlsplit(url)
@@ -238,12 +239,8 @@ def _suggest(trial: Trial, entry: Choice | Range) -> float | str:
 def _train(
     study: Study,
     trial: Trial,
-    recipe: str,
-    changes: Sequence[str],
-    given: Collection[str],
-    data: Path,
-    out: Path,
-    trackers: Sequence[str],
+    settings: TuneSettings,
+    taken: Sequence[str],
     device: torch.device | None,
     training: Watcher,
     warn: Callable[[str], None],
@@ -261,21 +258,13 @@ def _train(
         if trial.should_prune():
             raise _GivenUp
 
-    folder = _folder(out, trial.number)
+    folder = _folder(settings.out, trial.number)
     try:
-        settings = load_recipe(recipe, changes, warn=warn)
-        watcher = replace(training, on_epoch=on_epoch)
         run = train_run(
-            settings,
-            data,
-            folder,
-            resume=True,
-            given=given,
-            trackers=trackers,
-            device=device,
-            watcher=watcher,
-            warn=warn,
-        )
+            load_recipe(settings.recipe, (*settings.overrides, *taken), warn=warn), settings.data, folder, resume=True,
+            given=given_keys(settings.overrides), trackers=settings.trackers, device=device,
+            watcher=replace(training, on_epoch=on_epoch), warn=warn,
+        )  # fmt: skip
         study.tell(trial, max(_score(row) for row in run.history))
     except _GivenUp:
         study.tell(trial, state=TrialState.PRUNED)
@@ -310,20 +299,6 @@ def _tried(trial: FrozenTrial, space: Search) -> Tried:
     taken = [as_override(entry, trial.params[entry.key]) for entry in space if entry.key in trial.params]
     changes = tuple((key, value) for key, _, value in (t.partition("=") for t in taken))
     return Tried(trial.number, state, score, len(values), changes, problem)
-
-
-def _conclude(study: Study, space: Search, base: Recipe, recipe: str, overrides: tuple[str, ...]) -> Tuned:
-    trials = tuple(_tried(trial, space) for trial in study.trials)
-    done = [t for t in trials if t.state == "complete" and t.score is not None]
-    if not done:
-        why = next((f"; trial {t.number}: {t.problem}" for t in trials if t.problem), "")
-        raise TrainingError(f"none of {len(trials)} trials came to its end{why}")
-    best = max(done, key=lambda t: (t.score or 0.0, -t.number))
-    score = best.score or 0.0
-    found = load_recipe(recipe, (*overrides, *(f"{key}={value}" for key, value in best.changes)))
-    about = f"{base.name} tuned: the best of {len(trials)} trials, {score:.4f} on validation"
-    found = replace(found, name=f"{base.name}-tuned", description=about)
-    return Tuned(found, score, best.number, trials, _importances(study, done))
 
 
 def _importances(study: Study, done: Sequence[Tried]) -> tuple[tuple[str, float], ...]:

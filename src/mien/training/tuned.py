@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
-
-import numpy as np
+from typing import Literal
 
 from mien.config import to_toml
-from mien.evaluation.figures import FigurePage
-from mien.files import make_folder, write_bytes, write_text
-from mien.pages import figure_text, new_figure
+from mien.files import write_text
+from mien.pages import Bars, Column, Lines, Page, Series, Tile
+from mien.pages.charts import ACCENT, GREY, series_color
+from mien.pages.text import percent
 from mien.training.recipe import Recipe
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 BEST_FILE, TRIALS_FILE, PAGE_FILE = "best.toml", "trials.csv", "tune.html"
-
-_BLUE, _GREY, _RED, _GREEN = "#2f6fb3", "#8a929c", "#c8413b", "#4d9a5b"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,105 +52,154 @@ class Tuned:
 
 
 def write_tuned(tuned: Tuned, out: Path) -> None:
-    """Writes best.toml, trials.csv, tune.html, and its figures into figures/. Raises OutputError."""
-    page = FigurePage(f"{len(tuned.trials)} trials", _intro(tuned))
-    page.section("Course")
-    page.draw(history_figure(tuned.trials), "history", "Score of every trial, and the best so far")
+    """Writes best.toml, trials.csv, tune.html, and its charts into figures/. Raises MissingExtraError, OutputError."""
+    page = Page(f"{tuned.best.name}: {len(tuned.trials)} trials", _verdict(tuned), kind="Tuning")
+    page.tiles(_tiles(tuned))
     if tuned.importances:
         page.section(
             "What matters", "Each key's share of what decides between good and bad trials (PED-ANOVA, Watanabe 2023)."
         )
-        page.draw(importance_figure(tuned.importances), "importance", "Importance of each key")
-        page.draw(keys_figure(tuned), "keys", "Score over the values of each key")
-    page.section("Trials")
+        page.chart(importance_chart(tuned.importances), "importance")
+        page.section("Settings and scores", "A line is a trial, the darker the better; the best one is orange.")
+        page.chart(parallel_chart(tuned), "parallel")
+        page.chart(key_charts(tuned), "keys")
+    page.section("Course", "The best of many is flattered by the faces that it was chosen on: measure it on test.")
+    page.chart(history_chart(tuned.trials), "history")
+    page.section("Trials", "The best first.")
     keys = _keys(tuned.trials)
     rows = [
-        (
-            t.number,
-            t.state,
-            "-" if t.score is None else f"{t.score:.4f}",
-            t.epochs,
-            *(dict(t.changes).get(k, "") for k in keys),
-        )
+        (t.number, t.state, percent(t.score), t.epochs, *(dict(t.changes).get(k, "") for k in keys), t.problem)
         for t in sorted(tuned.trials, key=lambda t: (-(t.score or 0.0), t.number))
     ]
-    page.table(("trial", "state", "score", "epochs", *keys), rows)
-    make_folder(out / "figures")
-    for name, data in page.files.items():
-        write_bytes(out / "figures" / name, data)
+    if not any(t.problem for t in tuned.trials):
+        rows = [row[:-1] for row in rows]
+    page.table(("trial", "state", "validation", "epochs", *keys, "problem")[: len(rows[0])], rows)
+    page.write_figures(out / "figures")
     write_text(out / BEST_FILE, to_toml(tuned.best))
     write_text(out / TRIALS_FILE, _csv(tuned.trials))
     page.write(out / PAGE_FILE)
 
 
-def history_figure(trials: Sequence[Tried]) -> Figure:
+def history_chart(trials: Sequence[Tried]) -> Lines:
     """Every trial's score by its number, and the best so far as a line."""
-    figure = new_figure(8, 3.8)
-    axes = figure.subplots()
-    looks = {"complete": ("o", _BLUE), "pruned": ("x", _GREY), "failed": ("v", _RED), "running": ("+", _GREEN)}
-    for state, (mark, color) in looks.items():
-        own = [t for t in trials if t.state == state and t.score is not None]
-        if own:
-            axes.plot([t.number for t in own], [t.score or 0.0 for t in own], mark, color=color, label=state)
-    done = [t for t in trials if t.state == "complete" and t.score is not None]
-    if done:
-        best = np.maximum.accumulate([t.score or 0.0 for t in done])
-        axes.step([t.number for t in done], best, where="post", color=_BLUE, linewidth=1.2, label="best so far")
-    axes.set(xlabel="trial", ylabel="validation accuracy")
-    axes.grid(alpha=0.25)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, fontsize="small")
-    return figure
+    ordered = sorted(trials, key=lambda t: t.number)
+    colors = {"complete": ACCENT, "pruned": GREY, "failed": series_color(6), "running": series_color(2)}
+    lines = [
+        Series(state, [t.score if t.state == state else None for t in ordered], color, "points")
+        for state, color in colors.items()
+        if any(t.state == state and t.score is not None for t in ordered)
+    ]
+    best, tops = -math.inf, []
+    for t in ordered:
+        best = max(best, t.score if t.state == "complete" and t.score is not None else -math.inf)
+        tops.append(best)
+    lines.append(Series("best so far", tops, series_color(1)))
+    return Lines("Score of every trial", [t.number for t in ordered], lines, "trial", "validation accuracy, 0 to 1")
 
 
-def importance_figure(importances: Sequence[tuple[str, float]]) -> Figure:
-    """Bars: each key's importance."""
-    figure = new_figure(7, 0.8 + 0.42 * len(importances))
-    axes = figure.subplots()
-    names = [figure_text(key) for key, _ in reversed(importances)]
-    axes.barh(names, [value for _, value in reversed(importances)], color=_BLUE)
-    axes.set(xlabel="importance", xlim=(0, None))
-    axes.grid(axis="x", alpha=0.25)
-    return figure
+def importance_chart(importances: Sequence[tuple[str, float]]) -> Bars:
+    """Each key's importance, the largest first."""
+    values = [value for _, value in importances]
+    column = Column("importance", values, [percent(v) for v in values], range=(0, max(*values, 1e-9)), bar=True)
+    return Bars("Importance of each key, in percent of all", "key", [key for key, _ in importances], [column])
 
 
-def keys_figure(tuned: Tuned) -> Figure:
-    """A panel for each key: the scores of complete trials over its values."""
+def parallel_chart(tuned: Tuned) -> Lines:
+    """A line for each complete trial across the keys to its score, all from the lowest to the highest value."""
+    done = sorted(_done(tuned), key=lambda t: t.score or 0.0)
     keys = [key for key, _ in tuned.importances]
-    columns = min(3, len(keys))
-    lines = -(-len(keys) // columns)
-    figure = new_figure(3.4 * columns, 2.8 * lines)
-    panels = figure.subplots(lines, columns, squeeze=False).ravel()
-    done = [t for t in tuned.trials if t.state == "complete" and t.score is not None]
-    for axes, key in zip(panels, keys, strict=False):
-        texts = [dict(t.changes)[key] for t in done]
-        values = [_as_number(text) for text in texts]
-        numbers = [v for v in values if v is not None]
-        scores = [t.score or 0.0 for t in done]
-        if len(numbers) == len(texts):
-            axes.plot(numbers, scores, "o", color=_BLUE, markersize=4)
-            if min(numbers) > 0 and max(numbers) >= 20 * min(numbers):
-                axes.set_xscale("log")
-        else:
-            names = sorted(set(texts))
-            axes.plot([names.index(text) for text in texts], scores, "o", color=_BLUE, markersize=4)
-            axes.set_xticks(range(len(names)), [figure_text(n.strip('"')) for n in names])
-        axes.set_title(figure_text(key), fontsize="medium")
-        axes.grid(alpha=0.25)
-    for axes in panels[len(keys) :]:
-        axes.set_axis_off()
-    return figure
-
-
-def _intro(tuned: Tuned) -> str:
-    states = [t.state for t in tuned.trials]
-    counts = ", ".join(f"{states.count(s)} {s}" for s in ("complete", "pruned", "failed", "running") if s in states)
-    settings = ", ".join(f"{k} = {v}" for k, v in next(t.changes for t in tuned.trials if t.number == tuned.number))
-    return (
-        f"{tuned.best.name}: trial {tuned.number} is the best, {tuned.score:.4f} on validation, with {settings}. "
-        f"Trials: {counts}.\n\nThe best of many is flattered a little by the faces that it was chosen on: measure it "
-        "on test."
+    placed = [_placed([dict(t.changes)[key] for t in done]) for key in keys]
+    scores = _placed([f"{100 * (t.score or 0.0):.1f}" for t in done])
+    axes = [*zip(keys, placed, strict=True), ("score, %", scores)]
+    short = {key: key.rpartition(".")[2] for key in keys}
+    twice = {name for name in short.values() if list(short.values()).count(name) > 1}
+    called = {key: key if name in twice else name for key, name in short.items()}
+    names = [f"{called.get(key, key)} {low} – {high}" for key, (_, low, high) in axes]
+    lines = []
+    for i, trial in enumerate(done):
+        color = series_color(1) if trial.number == tuned.number else _shade(scores[0][i])
+        lines.append(Series(f"trial {trial.number}: {percent(trial.score)}", [at[i] for _, (at, _, _) in axes], color))
+    return Lines(
+        "Parallel coordinates", names, lines, "", "from the lowest to the highest", y_range=(-0.03, 1.03), legend=False
     )
+
+
+def key_charts(tuned: Tuned) -> list[Lines]:
+    """A chart for each key: the scores of complete trials over its values."""
+    done, charts = _done(tuned), []
+    for key, _ in tuned.importances:
+        texts = [dict(t.changes)[key] for t in done]
+        numbers = [_as_number(text) for text in texts]
+        known = [v for v in numbers if v is not None]
+        order = sorted(range(len(done)), key=lambda i: (numbers[i] or 0.0, texts[i]))
+        scores = [done[i].score for i in order]
+        if len(known) == len(texts):
+            x, log = sorted(known), min(known) > 0 and max(known) >= 20 * min(known)
+            lines = [Series("score", scores, ACCENT, "points")]
+            charts.append(Lines(key, x, lines, key, "validation accuracy, 0 to 1", x_log=log))
+            continue
+        names = sorted(set(texts))
+        most = max(texts.count(name) for name in names)
+        own = [[t.score for t, text in zip(done, texts, strict=True) if text == name] for name in names]
+        lines = [Series("score", [v[i] if i < len(v) else None for v in own], ACCENT, "points") for i in range(most)]
+        shown = [name.strip('"') for name in names]
+        charts.append(Lines(key, shown, lines, key, "validation accuracy, 0 to 1"))
+    return charts
+
+
+def _done(tuned: Tuned) -> list[Tried]:
+    return [t for t in tuned.trials if t.state == "complete" and t.score is not None]
+
+
+def _placed(texts: Sequence[str]) -> tuple[list[float], str, str]:
+    """Where values are between the lowest and the highest, from 0 to 1, and the texts of these two.
+
+    Numbers that span a lot are placed by their logarithms; texts in the order of the alphabet.
+    """
+    numbers = [v for v in map(_as_number, texts) if v is not None]
+    names = sorted(set(texts))
+    if len(numbers) < len(texts):
+        return [names.index(text) / max(1, len(names) - 1) for text in texts], names[0], names[-1]
+    low, high = min(numbers), max(numbers)
+    if low > 0 and high >= 20 * low:
+        at = [math.log(v / low) / math.log(high / low) for v in numbers]
+    else:
+        at = [(v - low) / (high - low) if high > low else 0.5 for v in numbers]
+    return at, f"{low:.3g}", f"{high:.3g}"
+
+
+def _shade(share: float) -> str:
+    """A colour between pale and strong blue."""
+    pale, strong = (196, 205, 238), (38, 62, 168)
+    return "#" + "".join(f"{round(p + (s - p) * share):02x}" for p, s in zip(pale, strong, strict=True))
+
+
+def _tiles(tuned: Tuned) -> list[Tile]:
+    states = [t.state for t in tuned.trials]
+    counts = ", ".join(f"{states.count(s)} {s}" for s in ("pruned", "failed", "running") if s in states)
+    tiles = [
+        Tile("best score", percent(tuned.score), f"trial {tuned.number}, on validation"),
+        Tile("complete trials", str(states.count("complete")), counts),
+    ]
+    if tuned.importances:
+        key, share = tuned.importances[0]
+        tiles.append(Tile("what matters most", key, f"{share:.0%} of what decides"))
+    return tiles
+
+
+def _verdict(tuned: Tuned) -> str:
+    changes = next(t.changes for t in tuned.trials if t.number == tuned.number)
+    settings = ", ".join(f"{k} = {_short(v)}" for k, v in changes)
+    text = f"Trial {tuned.number} is the best: {percent(tuned.score)} on validation, with {settings}."
+    if tuned.importances:
+        key, share = tuned.importances[0]
+        text += f" {key} matters most: {share:.0%} of what decides between good and bad trials."
+    return text
+
+
+def _short(value: str) -> str:
+    number = _as_number(value)
+    return value if number is None else f"{number:.3g}"
 
 
 def _csv(trials: Sequence[Tried]) -> str:

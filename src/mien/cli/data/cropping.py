@@ -88,7 +88,7 @@ def screen(
 ) -> None:
     """Keep the samples in which a face is found; list the others for a look.
 
-    Detectors miss faces too: look at OUT-rejected.png (at most 300 of them, clearest cases first) before you trust the
+    Detectors miss faces too: look at OUT-rejected.html (at most 300 of them, clearest cases first) before you trust the
     result; OUT-rejected.csv has all. Two detectors with `--votes 1` lose the fewest faces. The score of the best
     detector stays as the column screen_score.
 
@@ -112,8 +112,8 @@ def screen(
         )
     dropped = ", ".join(f"{count:,} of {split or 'no split'}" for split, count in result.rejected_by_split())
     typer.echo(f"{out}: {len(result.dataset):,} samples, {len(result.rejected):,} rejected{dropped and f': {dropped}'}")
-    if result.listing and result.sheet:
-        typer.echo(f"{result.listing}, {result.sheet}")
+    if result.listing and result.page:
+        typer.echo(f"{result.listing}, {result.page}")
     _end(len(result.unreadable), "records could not be read", out / "problems.csv")
 
 

@@ -47,7 +47,7 @@ def dedupe(
 
     Exact copies have the same pixels. `--near` also finds images that were compressed again, resized, watermarked or
     brightened: candidates by perceptual hash, which are then compared. Consecutive frames of a film are near copies
-    too, so near copies are removed only on demand. Check them first, with `--dry-run` or in OUT-groups.png.
+    too, so near copies are removed only on demand. Check them first, with `--dry-run` or in OUT-groups.html.
 
     `--keep test` keeps one copy of each group, that in test, else in validation, else in train: nothing a model is
     measured on is then in its training data. `first` keeps the first in the data set's order, `none` no copy.
@@ -55,7 +55,7 @@ def dedupe(
     `--conflicts drop` removes groups with different labels as a whole: the images can't show which label is right.
     `majority` keeps a copy with the most frequent label, `keep` treats such groups like others.
 
-    OUT-groups.csv lists all groups, OUT-groups.png shows them, doubtful ones first.
+    OUT-groups.csv lists all groups, OUT-groups.html shows them, doubtful ones first.
 
     Exit code: 0 done, 3 some records could not be read (OUT/problems.csv names them), 2 wrong usage or data.
 
@@ -74,7 +74,7 @@ def dedupe(
             progress=progress,
         )  # fmt: skip
     _print(result, near_copies=near is not None)
-    typer.echo("nothing was written" if dry_run else f"{out}\n{result.table}\n{result.sheet}")
+    typer.echo("nothing was written" if dry_run else f"{out}\n{result.table}\n{result.page}")
     if result.problems:
         where = "" if dry_run else f": {out / 'problems.csv'}"
         warn(f"{len(result.problems):,} records could not be read{where}")
@@ -82,7 +82,6 @@ def dedupe(
 
 
 def _print(result: Deduped, *, near_copies: bool) -> None:
-    """How many groups there are, and the counts before and after."""
     from mien.cli.data.counts import print_counts
 
     before, groups = result.before, result.groups

@@ -103,7 +103,6 @@ def import_(
 
 
 def _plan(source: Path, choices: Choices, *, check: bool, quiet: bool) -> None:
-    """Prints how the source would be read."""
     from mien.cli.data.counts import print_counts
     from mien.cli.progress import progress_bar
     from mien.data.importing import plan_import

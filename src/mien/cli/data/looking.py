@@ -46,11 +46,7 @@ def explore(
         raise typer.Exit(NOT_ALL_READ)
 
 
-def info(
-    source: DataSet,
-    format_: TableOrJson = "table",
-    quiet: Quiet = False,
-) -> None:
+def info(source: DataSet, format_: TableOrJson = "table", quiet: Quiet = False) -> None:
     """Print what a data set holds: samples by split and class, sizes, columns, problems, and how it was made.
 
     Examples:

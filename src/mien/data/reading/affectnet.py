@@ -191,7 +191,6 @@ def _mood(text: str) -> float:
 
 
 def _box(row: Mapping[str, str]) -> Box | None:
-    """The face's box, x1, y1, x2, y2, where the list has one."""
     try:
         x, y, width, height = (float(row.get(f"face_{k}", "")) for k in ("x", "y", "width", "height"))
     except ValueError:

@@ -155,7 +155,8 @@ def find_fiftyone(scan: Scan) -> Found | None:
     gathered = Annotated(scan, "FiftyOne", fractions=True)
     matched = False
     for name, data in json_with(scan, "labels"):
-        if _is_labels_json(name, data):
+        named = name.rpartition("/")[2].lower() == "labels.json" and isinstance(data, dict)
+        if named and isinstance(data.get("labels"), dict) and isinstance(data.get("classes"), list | None):
             matched |= _read_labels_json(gathered, name, data)
     for name, data in json_with(scan, "samples", "filepath"):
         if isinstance(data, dict) and dicts(data.get("samples")):
@@ -164,16 +165,6 @@ def find_fiftyone(scan: Scan) -> Found | None:
         return None
     gathered.used.update(scan.named("metadata.json") if scan.named("samples.json") else ())
     return gathered.found("the labels of " + listed(gathered.used - set(scan.named("metadata.json"))))
-
-
-def _is_labels_json(name: str, data: Any) -> bool:
-    """Whether this is {"classes": [...], "labels": {image: label}}."""
-    return (
-        name.rpartition("/")[2].lower() == "labels.json"
-        and isinstance(data, dict)
-        and isinstance(data.get("labels"), dict)
-        and isinstance(data.get("classes"), list | None)
-    )
 
 
 def _read_labels_json(gathered: Annotated, file: str, data: Mapping[str, Any]) -> bool:

@@ -30,13 +30,9 @@ MAX_RATIO, RATIO_FROM = 200, 1024**3
 """The highest ratio of an archive's unpacked size to its own; a higher one is refused above 1 GiB."""
 
 _OTHER_ARCHIVES = (
-    (0, b"\x1f\x8b", "a gzip file"),
-    (0, b"BZh", "a bzip2 file"),
-    (0, b"\xfd7zXZ", "an xz file"),
-    (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
-    (0, b"Rar!", "a RAR archive"),
-    (257, b"ustar", "a tar archive"),
-)
+    (0, b"\x1f\x8b", "a gzip file"), (0, b"BZh", "a bzip2 file"), (0, b"\xfd7zXZ", "an xz file"),
+    (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive"), (0, b"Rar!", "a RAR archive"), (257, b"ustar", "a tar archive"),
+)  # fmt: skip
 
 
 class Packed(ABC):
@@ -236,8 +232,6 @@ class TarArchive(Packed):
 
 
 class _Part(io.RawIOBase):
-    """A part of a mapped file as a file object."""
-
     def __init__(self, data: mmap.mmap, start: int, size: int) -> None:
         super().__init__()
         self._data, self._start, self._size, self._at = data, start, size, 0

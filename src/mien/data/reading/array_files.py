@@ -21,8 +21,7 @@ from mien.data.reading.trees import suffix_of
 from mien.errors import DataError, MissingExtraError
 from mien.labels import EIGHT
 
-_MANY_FILES = 50
-"""A tree with more .npy files holds an array for each image: annotations, or features."""
+_MANY_FILES = 50  # a tree with more .npy files holds an array for each image: annotations, or features
 
 _NAME_FILES = ("label_names.json", "class_names.json", "classes.json")
 
@@ -41,18 +40,18 @@ class _Part:
 
     @property
     def count(self) -> int:
-        """How many images it has."""
         return self.images.shape[-1 if self.last else 0]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.images.shape[:-1] if self.last else self.images.shape[1:]
 
 
 @dataclass(frozen=True, slots=True)
 class _Cells:
-    """The images of parts."""
-
     parts: Sequence[_Part]
 
     def read(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, Any]]:
-        """Each row and its part and pixels."""
         first = 0
         for part in self.parts:
             low, high = np.searchsorted(rows, (first, first + part.count))
@@ -131,7 +130,6 @@ def _beside(scan: Scan, name: str) -> list[str]:
 
 
 def _found(scan: Scan, arrays: Sequence[Named]) -> Found:
-    """Parts of images with their labels as one source."""
     parts, notes = _parts(scan, arrays)
     names_used = {a.file for part in parts for a in (part.images, part.labels, part.votes) if a}
     where = str(scan.root) if len(names_used) > 1 else scan.tree.where(next(iter(names_used)))
@@ -201,13 +199,9 @@ def _parts(scan: Scan, arrays: Sequence[Named]) -> tuple[list[_Part], list[str]]
     if len({part.scale for part in finished}) > 1:
         raise DataError(f"{scan.root}: pixels are 0 to 1 in one array and 0 to 255 in another; import them one by one")
     notes += ["pixels are fractions from 0 to 1, multiplied by 255"] if finished[0].scale == 255 else []
-    notes += ["three channels are taken as red, green, blue"] if any(_colours(p) for p in finished) else []
+    if any(part.shape[part.axes.index("C")] == 3 for part in finished if "C" in part.axes):
+        notes.append("three channels are taken as red, green, blue")
     return finished, notes
-
-
-def _colours(part: _Part) -> bool:
-    shape = part.images.shape[:-1] if part.last else part.images.shape[1:]
-    return "C" in part.axes and shape[part.axes.index("C")] == 3
 
 
 def _part(members: Sequence[Named]) -> _Part | None:
@@ -263,9 +257,8 @@ def _fits(labels: StoredArray, images: StoredArray) -> bool | None:
 
 
 def _with_axes(part: _Part) -> _Part:
-    shape = part.images.shape[:-1] if part.last else part.images.shape[1:]
     where = part.images.where
-    axes = axes_of(shape, where)
+    axes = axes_of(part.shape, where)
     if part.last and axes == "CHW":
         raise DataError(f"{where}: has the shape {part.images.shape}; expected height x width x channels x images")
     low, high = (0.0, 255.0) if part.images.dtype == np.uint8 else _range(part)

@@ -15,7 +15,7 @@ from mien.data.reading.image_paths import ImagePaths
 from mien.data.reading.pixels import axes_of, image_of, pixels_of, scale_of
 from mien.data.reading.sources import without_empty_colour
 from mien.data.reading.trees import Folder
-from mien.errors import DataError, ImageError, MissingExtraError
+from mien.errors import DataError, ImageError, import_extra
 from mien.images import decode_image
 
 SUFFIXES = (".parquet", ".pq", ".arrow", ".feather")
@@ -25,10 +25,7 @@ _BATCH = 64  # rows whose undecoded images are in memory at a time
 
 def require_arrow(name: str) -> None:
     """Raises MissingExtraError where pyarrow is missing."""
-    try:
-        import pyarrow  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError("data", f"reading {name.rpartition('/')[2]}") from error
+    import_extra("pyarrow", "data", f"reading {name.rpartition('/')[2]}")
 
 
 def schema_of(path: Path) -> Any:

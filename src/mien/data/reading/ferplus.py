@@ -189,7 +189,6 @@ def _record(scan: Scan, paths: ImagePaths, listed: str, line: Line, splits: dict
 
 
 def _plurality(votes: Sequence[float]) -> tuple[str, str]:
-    """The number of what most raters chose, or why there is none."""
     most = max(votes)
     first = [i for i, vote in enumerate(votes) if vote == most]
     if most and len(first) == 1 and FERPLUS_VOTES[first[0]] is not None:

@@ -83,5 +83,4 @@ class ImagePaths:
 
     @property
     def _root(self) -> str:
-        """The name of the folder of the tree, in lower case."""
         return self.tree.where("").rstrip("/\\").rpartition("/")[2].lower()

@@ -129,7 +129,6 @@ def choices_of(task: Mapping[str, Any], where: str) -> set[str]:
 
 
 def _full(task: Mapping[str, Any], where: str, unread: set[str]) -> _Task:
-    """A task of the JSON export."""
     done = [a for a in dicts(task["annotations"]) if not a.get("was_cancelled")]
     truth = [a for a in done if a.get("ground_truth") is True]
     answers = [_answer(dicts(a.get("result")), where, unread) for a in truth or done]

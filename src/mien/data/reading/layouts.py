@@ -11,7 +11,6 @@ from mien.data.reading.annotation_json import find_coco, find_fiftyone, find_lab
 from mien.data.reading.annotation_tables import find_tables
 from mien.data.reading.annotation_xml import find_cvat, find_voc
 from mien.data.reading.array_files import find_arrays, read_arrays
-from mien.data.reading.arrow_tables import SUFFIXES
 from mien.data.reading.arrow_tables import SUFFIXES as TABLE_SUFFIXES
 from mien.data.reading.ferplus import find_ferplus
 from mien.data.reading.folders import find_folders, find_loose
@@ -79,11 +78,6 @@ def refuse_containers(scan: Scan) -> Found | None:
 def refuse_pickle(scan: Scan, name: str) -> Found:
     """Raises DataError."""
     raise DataError(f"{scan.tree.where(name)}: {PICKLE}")
-
-
-def is_pickle(name: str) -> bool:
-    """Whether a file is a pickle, by its name."""
-    return suffix_of(name) in PICKLES
 
 
 def refuse_masks(scan: Scan) -> Found | None:
@@ -176,7 +170,7 @@ KNOWN = f"{', '.join(READ)}, a ZIP, or arrays of mien"
 
 
 FILES: tuple[tuple[tuple[bytes, ...], tuple[str, ...], Callable[[Scan, str], Found]], ...] = (
-    ((b"PAR1", b"ARROW1"), SUFFIXES, read_parquet),
+    ((b"PAR1", b"ARROW1"), TABLE_SUFFIXES, read_parquet),
     ((b"\x93NUMPY", b"\x89HDF", b"MATLAB"), (".npy", ".npz", ".mat", *HDF5_SUFFIXES), read_arrays),
     ((b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"), PICKLES, refuse_pickle),
 )
@@ -191,17 +185,15 @@ def find_layout(scan: Scan, name: str = "") -> Found | None:
         found = _first((*LISTS, *ANNOTATIONS, find_lists), scan)
         if found:
             return found
-        return next((found for layout in LAYOUTS if (found := _with_columns(scan, layout))), None)
+        for layout in LAYOUTS:
+            found = layout.find(scan)
+            if found and layout.title not in _COLUMNS:
+                raise DataError(f"{scan.root}: is read as {found.reading.layout}; --image-column, --label-column and "
+                                "--root go with lists and tables, and none of it names its images")  # fmt: skip
+            if found:
+                return found
+        return None
     return _first([layout.find for layout in LAYOUTS], scan)
-
-
-def _with_columns(scan: Scan, layout: Layout) -> Found | None:
-    """What a layout finds where the user names columns or a root. Raises DataError where it has none."""
-    found = layout.find(scan)
-    if found and layout.title not in _COLUMNS:
-        raise DataError(f"{scan.root}: is read as {found.reading.layout}; --image-column, --label-column and --root go "
-                        "with lists and tables, and none of it names its images")  # fmt: skip
-    return found
 
 
 def _first(finders: Sequence[Callable[[Scan], Found | None]], scan: Scan) -> Found | None:
@@ -216,7 +208,6 @@ class _OneFile(Folder):
 
     @property
     def names(self) -> Sequence[str]:
-        """All images, and the file."""
         return [name for name in super().names if name == self.file or suffix_of(name) in IMAGE_SUFFIXES]
 
 
@@ -244,7 +235,7 @@ def why_unused(scan: Scan, found: Found, name: str) -> str:
     unread = why_unread(scan, name) if suffix in LIST_SUFFIXES else ""
     what = describe_file(scan.head(name))
     reasons = (
-        (is_pickle(name), PICKLE),
+        (suffix in PICKLES, PICKLE),
         (bool(unread), unread),
         (suffix in _SPREADSHEETS, "is a spreadsheet; save it as CSV"),
         (what in PACKED, f"is {what}; {PACKED.get(what)}"),

@@ -168,7 +168,8 @@ def read_lists(scan: Scan, tables: Sequence[tuple[TextTable, ListColumns]]) -> F
     order = known_order(records)
     notes = [f"{again:,} lines name an image again, with the same label"] if again else []
     if order and columns.split < 0:
-        records = [replace(r, split=r.split or split_in_name(r.name)) for r in records]
+        first_words = [r.name.rpartition("/")[2].partition("_")[0] for r in records]
+        records = [replace(r, split=r.split or split_named(w) or "") for r, w in zip(records, first_words, strict=True)]
         splits |= {f"{r.split}_*": r.split for r in records if r.split}
         notes.append("RAF-DB: the images' names tell the splits and the order of the numbers")
     declared = tuple(name for name, _ in columns.one_hot)
@@ -314,11 +315,6 @@ def _split_word(scan: Scan, name: str, *, file: bool = True) -> str:
     *folders, last = name.split("/")
     words = [*folders, *([last.partition(".")[0]] if file else ())]
     return next((word for word in reversed(words) if word and scan.choices.split(word) is not None), "")
-
-
-def split_in_name(name: str) -> str:
-    """The split that RAF-DB's file names begin with."""
-    return split_named(name.rpartition("/")[2].partition("_")[0]) or ""
 
 
 def _not_found(path: str, file: str, paths: ImagePaths) -> str:

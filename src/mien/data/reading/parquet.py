@@ -164,7 +164,6 @@ def _is_scalar(kind: Any) -> bool:
 
 
 def _found(scan: Scan, files: Sequence[TableFile]) -> Found:
-    """The rows of files as one source."""
     import pyarrow as pa
 
     assert isinstance(scan.tree, Folder)
@@ -297,7 +296,6 @@ def _further(table: Any, where: str) -> dict[str, NDArray[Any]]:
 
 
 def _votes(column: Any, where: str) -> NDArray[np.float32]:
-    """FER+'s votes (N, 10)."""
     expected = f"expected {len(FERPLUS_VOTES)} counts of 0 or more in each row"
     try:
         votes = np.array(column.to_pylist(), np.float32).reshape(len(column), -1)
@@ -323,7 +321,6 @@ def _values(name: str, column: Any) -> NDArray[Any]:
 
 
 def _settings_beside(tree: Tree, files: Sequence[TableFile]) -> set[str]:
-    """What `save_to_disk` writes beside its files."""
     folders = {file.name[: file.name.rfind("/") + 1] for file in files if suffix_of(file.name) == ".arrow"}
     folders |= {folder[: folder.rstrip("/").rfind("/") + 1] for folder in folders}
     names = ("state.json", "dataset_info.json", "dataset_dict.json")

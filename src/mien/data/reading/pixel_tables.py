@@ -19,7 +19,7 @@ from mien.data.dataset import CHUNK, SPLITS, Chunk, Problem, Step, text_column
 from mien.data.reading.archives import UNREADABLE
 from mien.data.reading.ferplus import check_join, read_ferplus, vote_columns
 from mien.data.reading.label_reading import Labels, is_no_label, plain
-from mien.data.reading.pixel_columns import BLANKS, PixelColumns, pixel_columns
+from mien.data.reading.list_columns import BLANKS, PixelColumns, pixel_columns
 from mien.data.reading.pixels import pixels_of, scaled_pixels
 from mien.data.reading.reading import Found, Reading, Scan, split_words
 from mien.data.reading.text_tables import MAX_LINE, column_names, open_text_table
@@ -179,8 +179,8 @@ def read_pixel_table(scan: Scan, name: str, *, beside: bool = False) -> Found:
     texts: list[bytes] = []
     for number, line in data_lines(tree, name, columns.skipped):
         fields = fields_of(line, columns)
-        if not fields.reason:
-            _check_cells(fields, f"{where}:{number}")
+        if not fields.reason and ("\ufffd" in fields.label or "\ufffd" in fields.usage):
+            raise DataError(f"{where}:{number}: not UTF-8 text; save the file as UTF-8")
         usages.append(fields.usage)
         written.append(fields.label)
         if len(texts) < _LOOKED_AT and not fields.reason:
@@ -298,12 +298,6 @@ def _quoted(line: bytes, delimiter: bytes) -> list[bytes]:
     except csv.Error:
         return line.rstrip(b"\r\n").split(delimiter)
     return [cell.strip().encode("utf-8", "surrogateescape") for cell in cells]
-
-
-def _check_cells(fields: Fields, where: str) -> None:
-    """Raises DataError where a label or a split is not UTF-8."""
-    if "\ufffd" in fields.label or "\ufffd" in fields.usage:
-        raise DataError(f"{where}: not UTF-8 text; save the file as UTF-8")
 
 
 def _check_text(line: bytes, where: str) -> None:

@@ -177,7 +177,6 @@ def _agreeing(scan: Scan, records: list[Record]) -> tuple[list[Record], set[str]
 
 
 def _raf_rows(scan: Scan, listed: str) -> list[tuple[int, str, str]]:
-    """Line number, image and label of each line, where a file is a list of RAF-DB's images; else none."""
     table = open_text_table(scan.tree, listed)
     if table is None or not table.delimiter:
         return []

@@ -233,8 +233,8 @@ def make_choices(
     split_map: str = "",
     label_column: str = "",
     image_column: str = "",
-    root: Path | None = None,
-    ferplus: Path | None = None,
+    root: str | Path | None = None,
+    ferplus: str | Path | None = None,
 ) -> Choices:
     """Choices as typed: `labels` as in `LabelChoice.parse`, `split_map` as `holdout=test`. Raises DataError."""
     return Choices(
@@ -242,8 +242,8 @@ def make_choices(
         split_map=parse_split_map(split_map) if split_map else {},
         label_column=label_column,
         image_column=image_column,
-        root=root,
-        ferplus=ferplus,
+        root=None if root is None else Path(root),
+        ferplus=None if ferplus is None else Path(ferplus),
     )
 
 

@@ -93,13 +93,9 @@ class ImageFiles:
             digest.update(repr(about).encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
-    @property
-    def _boxed(self) -> bool:
-        return any(r.box is not None for r in self.records)
-
     def chunks(self, start: int = 0) -> Iterator[Chunk]:
         """The records from `start` on, read in threads."""
-        boxed = self._boxed
+        boxed = any(r.box is not None for r in self.records)
         for loaded in load_in_threads(islice(self.records, start, None), self._load):
             good = [(record, image) for record, image in loaded if image is not None]
             columns: dict[str, NDArray[Any]] = {
@@ -198,15 +194,12 @@ def load_in_threads(
     held: list[tuple[Result, NDArray[np.uint8] | None]] = []
     size = 0
 
-    def load_some(some: Sequence[Item]) -> list[tuple[Result, NDArray[np.uint8] | None]]:
-        return [load(item) for item in some]
-
     with ThreadPoolExecutor(workers) as pool:
         count = workers  # as many at once as fit into CHUNK_BYTES, judged by those before
         while batch := list(islice(waiting, min(count, CHUNK - len(held)))):
             step = max(1, len(batch) // (4 * workers))
             parts = [batch[i : i + step] for i in range(0, len(batch), step)]
-            loaded = [one for part in pool.map(load_some, parts) for one in part]
+            loaded = [one for part in pool.map(lambda some: [load(item) for item in some], parts) for one in part]
             size_now = sum(p.nbytes for _, p in loaded if p is not None)
             held += loaded
             size += size_now
@@ -240,11 +233,9 @@ class Cells(Protocol):
 
     def read(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, Any]]:
         """Each of these rows (ascending) and what its image is made of. Raises DataError."""
-        ...
 
     def decode(self, cell: Any, source: str) -> NDArray[np.uint8]:
         """An image (H, W, 1 or 3), RGB, from what `read` gives. Raises ImageError that may begin with `source`."""
-        ...
 
 
 class Coded(NamedTuple):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mien.data.reading.archives import UNREADABLE, Archive
 from mien.data.reading.trees import Folder, Tree, suffix_of
-from mien.errors import DataError, MissingExtraError
+from mien.errors import DataError, import_extra
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf")
 SUFFIXES = (".npy", ".npz", ".mat", *HDF5_SUFFIXES)
@@ -176,10 +176,9 @@ def _npy_rows(
 
 
 def _mat(path: Path, name: str, stem: str) -> list[StoredArray]:
-    try:
-        import scipy.io
-    except ImportError as error:
-        raise MissingExtraError("arrays", f"reading {path.name}") from error
+    import_extra("scipy.io", "arrays", f"reading {path.name}")
+    import scipy.io
+
     try:
         listed = scipy.io.whosmat(path)
     except Exception as error:  # what it raises for damaged files is not said anywhere
@@ -222,10 +221,7 @@ def _load_mat(path: Path, key: str) -> NDArray[Any]:
 
 
 def _hdf5(path: Path, name: str, stem: str, *, matlab: bool) -> list[StoredArray]:
-    try:
-        import h5py
-    except ImportError as error:
-        raise MissingExtraError("arrays", f"reading {path.name}") from error
+    h5py = import_extra("h5py", "arrays", f"reading {path.name}")
     found: list[StoredArray] = []
 
     def add(key: str, item: Any) -> None:

@@ -64,7 +64,9 @@ class TextTable:
         where = self.tree.where(self.name)
         try:
             if not self.delimiter:
-                yield from _json_rows(self.tree, self.name, self.columns)
+                for number, one in enumerate(json_objects(self.tree, self.name), start=1):
+                    values = dict(zip(column_names(list(map(str, one))), one.values(), strict=False))
+                    yield number, [json_cell(values.get(column)) for column in self.columns]
                 return
             for number, cells in self._text_rows():
                 if number > 1 or not self.columns:
@@ -182,12 +184,6 @@ def _open_json(tree: Tree, name: str, encoding: str) -> TextTable | None:
         return None
     keys = list(dict.fromkeys(str(key) for one in first for key in one))
     return TextTable(tree, name, encoding, "", tuple(keys), tuple(keys)).with_header() if keys else None
-
-
-def _json_rows(tree: Tree, name: str, columns: Sequence[str]) -> Iterator[Row]:
-    for number, one in enumerate(json_objects(tree, name), start=1):
-        values = dict(zip(column_names(list(map(str, one))), one.values(), strict=False))
-        yield number, [json_cell(values.get(c)) for c in columns]
 
 
 def json_objects(tree: Tree, name: str) -> Iterator[dict[str, Any]]:

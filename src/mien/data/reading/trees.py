@@ -41,8 +41,7 @@ _SPLIT_FILLER = {
 _NO_SPLIT = {"subject", "person", "people", "participant", "user", "id", "not", "no", "without"}
 """Words beside which `test` or `train` means no split: `test subject 3`."""
 
-_MOST_WORDS = 5
-"""A longer text is a sentence."""
+_MOST_WORDS = 5  # a longer text is a sentence
 
 _WORD = re.compile(r"[^\W\d_]+")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -63,36 +62,28 @@ class Tree(Protocol):
     @property
     def names(self) -> Sequence[str]:
         """All files but hidden ones, sorted."""
-        ...
 
     @property
     def folders(self) -> Sequence[str]:
         """All folders but hidden ones, sorted; empty ones too."""
-        ...
 
     def where(self, name: str) -> str:
         """How a message calls a file."""
-        ...
 
     def has(self, name: str) -> bool:
         """Whether there is such a file."""
-        ...
 
     def size(self, name: str) -> int:
         """How many bytes a file has."""
-        ...
 
     def open(self, name: str) -> BinaryIO:
         """A file to read. Raises DataError."""
-        ...
 
     def image(self, name: str) -> NDArray[np.uint8]:
         """An image as uint8 (H, W, 3), RGB. Raises ImageError that begins with `where(name)`."""
-        ...
 
     def stamp(self, name: str) -> str:
         """A text that changes with the file: its size and time."""
-        ...
 
 
 @dataclass(frozen=True)

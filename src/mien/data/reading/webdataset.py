@@ -22,8 +22,7 @@ _CLASS = ("cls", "cls.txt", "label", "label.txt", "class", "emotion", "txt", "te
 _NUMBERS = {"votes": len(EIGHT), "ferplus_other": 2, "box": 4}
 """Columns of mien with several numbers per sample: how many."""
 
-_TEXT = 1_000_000
-"""The most bytes of a label or of a sample's metadata."""
+_TEXT = 1_000_000  # the most bytes of a label or of a sample's metadata
 
 
 @dataclass(slots=True)
@@ -34,7 +33,6 @@ class _Sample:
     members: dict[str, str]
 
     def images(self) -> list[str]:
-        """The members that are images: one, if all is well."""
         return [name for end, name in self.members.items() if f".{end}" in IMAGE_SUFFIXES]
 
 

@@ -10,7 +10,7 @@ from mien.data.reading.annotations import NO_IMAGE, Annotated, Mark, bounds, flo
 from mien.data.reading.reading import Found, Scan
 from mien.data.reading.sources import Box
 from mien.data.reading.trees import suffix_of
-from mien.errors import DataError, MissingExtraError
+from mien.errors import DataError, import_extra
 
 _NAME_LISTS = ("classes.txt", "obj.names", "_darknet.labels", "predefined_classes.txt", "labels.names")
 _SPLIT_KEYS = ("train", "val", "valid", "validation", "test")
@@ -110,7 +110,6 @@ def _class_number(cell: str) -> int | None:
 
 
 def _marks(scan: Scan, name: str, config: _Config) -> Iterator[Mark]:
-    """The faces of a label file; lines that can't be used are marks with a reason."""
     try:
         lines = scan.text(name).splitlines()
     except DataError as error:
@@ -194,10 +193,7 @@ def _lines(scan: Scan, name: str) -> list[str]:
 
 def _read_yaml(scan: Scan, name: str) -> _Config | None:
     """A data.yaml; None where it is another YAML file. All its scalars are text: a class may be called `no`."""
-    try:
-        import yaml
-    except ImportError as error:
-        raise MissingExtraError("data", f"reading {name}") from error
+    yaml = import_extra("yaml", "data", f"reading {name}")
     where = scan.tree.where(name)
     if scan.tree.size(name) > _MAX_YAML:
         return None

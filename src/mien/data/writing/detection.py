@@ -18,15 +18,7 @@ from numpy.typing import NDArray
 
 from mien.data.dataset import CHUNK, Dataset, Problem
 from mien.data.settings import ExportSettings
-from mien.data.writing.files import (
-    NO_SPLIT,
-    encode,
-    file_names,
-    folder_names,
-    safe_stem,
-    split_rows,
-    write_plain,
-)
+from mien.data.writing.files import NO_SPLIT, encode, file_names, folder_names, safe_stem, split_rows, write_plain
 from mien.errors import DataError, ImageError
 from mien.faces import FaceDetector, make_detector
 from mien.files import resumable_path
@@ -191,7 +183,6 @@ def _write_yolo_labels(written: list[tuple[_Image, _Written]], folder: Path) -> 
 
 
 def _yolo_yaml(titles: dict[str, str], label_names: tuple[str, ...]) -> str:
-    """What YOLO reads first: a folder per split, `val` for validation; samples of no split are for training."""
     keys = {"train": "train", "validation": "val", "test": "test"}
     lines = ["path: ."]
     lines += [f"{keys[split]}: {json.dumps(f'images/{titles[split]}')}" for split in keys if split in titles]

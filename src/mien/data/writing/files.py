@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.dataset import CHUNK, Dataset, split_rank
-from mien.files import resumable_path
+from mien.files import csv_text, resumable_path
 from mien.images import IMAGE_SUFFIXES
 from mien.labels import EIGHT, FERPLUS_VOTES
 from mien.reporting import Progress
@@ -101,14 +99,7 @@ def write_manifest(dataset: Dataset, files: Sequence[str] | None, place: Path) -
             columns |= {f"{name}_{end}": values[:, i].tolist() for i, end in enumerate(ends)}
         elif name not in columns:
             columns[name] = values.tolist()
-    write_rows([tuple(columns), *zip(*columns.values(), strict=True)], place)
-
-
-def write_rows(rows: Sequence[Sequence[Any]], place: Path) -> None:
-    """A CSV file."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    write_plain(place, text.getvalue())
+    write_plain(place, csv_text([tuple(columns), *zip(*columns.values(), strict=True)]))
 
 
 def write_plain(place: Path, text: str) -> None:

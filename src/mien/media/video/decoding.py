@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.errors import MissingExtraError, VideoError
+from mien.errors import VideoError, import_extra
 from mien.images import WHOLE_PIXELS, as_image
 
 if TYPE_CHECKING:
@@ -245,10 +245,9 @@ def open_container(
     options: of FFmpeg's demuxers and protocols; the whitelist of protocols among them. timeout_s: for opening, and for
     each read.
     """
-    try:
-        import av
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("video", "reading videos and streams") from error
+    import_extra("av", "video", "reading videos and streams")
+    import av
+
     limits = {"max_pixels": str(WHOLE_PIXELS)}
     try:
         container = av.open(place, "r", options=limits | options, timeout=timeout_s, metadata_errors="replace")

@@ -41,15 +41,12 @@ class FrameSource(Protocol):
     @property
     def skipped(self) -> int:
         """Damaged frames or images left out so far."""
-        ...
 
     def __iter__(self) -> Iterator[Frame]:
         """The frames. Raises VideoError if the source fails; earlier frames are valid."""
-        ...
 
     def close(self) -> None:
         """Closes the source, also from another thread while it is read; once is enough."""
-        ...
 
 
 class SingleUse(ABC):

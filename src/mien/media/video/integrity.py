@@ -7,10 +7,14 @@ media. Nothing in a file is trusted: every loop is bounded, and a doubtful end i
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+
+from mien.media.video.integrity_sized import FIRST_BOXES, UNKNOWN, WALKS, WHOLE, End, Walk, walk_boxes
+
+__all__ = ["UNKNOWN", "WHOLE", "End", "StreamEnd", "file_end"]
 
 HEAD_BYTES = 4096
 TAIL_BYTES = 1 << 18
@@ -22,24 +26,6 @@ _TRANSPORT_SIZES = (188, 192, 204)
 _NULL_PID = 0x1FFF
 _LAST_BYTES = 40 * 204  # of which the packets are found
 _CHROMA = {"420": Fraction(3, 2), "422": Fraction(2), "444": Fraction(3), "mono": Fraction(1)}
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """How a file ends. cut: where it was cut, in words, or None. known: the container states its end.
-
-    Neither: the container states no length, or it is not understood.
-    """
-
-    cut: str | None = None
-    known: bool = False
-
-
-UNKNOWN = End()
-WHOLE = End(known=True)
-
-Walk = Generator[tuple[int, int], bytes, End]
-"""Yields requests for bytes, (position, count), in growing order; gets fewer at the end of a file; returns the End."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +128,9 @@ class StreamEnd:
 
 def choose(head: bytes) -> tuple[Callable[[], Walk] | None, Callable[[Ends], End] | None]:
     """By the first bytes: a function that walks over headers, or one that checks the ends; None, None for others."""
-    from mien.media.video import integrity_sized as sized
-
-    if head[4:8] in sized.FIRST_BOXES:
-        return sized.walk_boxes, None
-    for signature, walk in sized.WALKS:
+    if head[4:8] in FIRST_BOXES:
+        return walk_boxes, None
+    for signature, walk in WALKS:
         if head.startswith(signature):
             return walk, None
     for signature, look in LOOKS:

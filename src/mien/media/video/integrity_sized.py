@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Generator
-
-from mien.media.video.integrity import UNKNOWN, WHOLE, End, Walk
+from dataclasses import dataclass
 
 FIRST_BOXES = frozenset({b"ftyp", b"styp", b"moov", b"mdat", b"free", b"wide", b"skip", b"pnot", b"moof", b"sidx"})
 _BOXES = FIRST_BOXES | {b"mfra", b"uuid", b"udta", b"meta", b"emsg", b"prft", b"pdin", b"ssix"}
@@ -18,6 +17,24 @@ _ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _ASF_DATA = bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")
 _ASF_INDEX = bytes.fromhex("90080033b1e5cf1189f400a0c90349cb")
 _SLACK_S = 0.1  # by which a stated duration may be rounded
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a file ends. cut: where it was cut, in words, or None. known: the container states its end.
+
+    Neither: the container states no length, or it is not understood.
+    """
+
+    cut: str | None = None
+    known: bool = False
+
+
+UNKNOWN = End()
+WHOLE = End(known=True)
+
+Walk = Generator[tuple[int, int], bytes, End]
+"""Yields requests for bytes, (position, count), in growing order; gets fewer at the end of a file; returns the End."""
 
 
 def _after(position: int, count: int) -> Generator[tuple[int, int], bytes, bytes | None]:

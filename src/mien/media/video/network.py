@@ -121,7 +121,8 @@ def open_address(url: str, *, give_up_after_s: float, live: bool | None) -> Live
     """A stream, or a file on a web server. live: None: as it is; else as wished. Raises VideoError."""
     container = connect(url)
     if live is None:
-        live = not (scheme(url).startswith("http") and _is_finite(container))
+        ends = container.duration or (container.format.name.split(",")[0] not in _PLAYLISTS and container.size > 0)
+        live = not (scheme(url).startswith("http") and ends)
     if live:
         return LiveStream(url, container, give_up_after_s=give_up_after_s)
     return VideoFile(container, shown_address(url))
@@ -154,9 +155,3 @@ def shown_address(url: str) -> str:
     host = urlsplit(url).netloc.rpartition("@")[2]
     path = urlsplit(url).path
     return f"{scheme(url)}://{host}{path}"
-
-
-def _is_finite(container: InputContainer) -> bool:
-    if container.duration:
-        return True
-    return container.format.name.split(",")[0] not in _PLAYLISTS and container.size > 0

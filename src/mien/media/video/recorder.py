@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.errors import ArgumentError, MissingExtraError, OutputError, VideoError
+from mien.errors import ArgumentError, OutputError, VideoError, import_extra
 from mien.files import ClosedAtExit, cannot_write
 from mien.media.video.decoding import DEFAULT_RATE, reason
 from mien.media.video.sound import Sound
@@ -193,10 +193,7 @@ def open_recorder(
     Raises OutputError where it can't be written, VideoError where the sound can't be read, MissingExtraError,
     ValueError.
     """
-    try:
-        import av  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("video", "recording") from error
+    import_extra("av", "video", "recording")
     path = Path(path)
     if not 0 <= quality <= 51:
         raise ArgumentError(f"quality is {quality}; expected 0 to 51")

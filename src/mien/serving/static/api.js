@@ -21,6 +21,11 @@ export function onTokenNeeded(ask) {
   askForToken = ask;
 }
 
+/** Whether requests carry a token. */
+export function hasToken() {
+  return token !== "";
+}
+
 /** Served models and detectors, and limits. */
 export async function getModels() {
   return (await request("v1/models")).json();
@@ -34,20 +39,20 @@ export async function predict(file, choice, signal) {
   return { model: answer.model, image: answer.images[0] };
 }
 
-/** A video job: {state, progress, error}. */
+/** A video job: {state, progress, seconds_left, error, summary, latest, removed_in_s}. */
 export async function getVideo(id, signal) {
   return (await request(`v1/videos/${encodeURIComponent(id)}`, { signal })).json();
 }
 
-/** A finished job's file ("timeline.csv", "video.mp4"), as a Blob: a link can't carry a token. */
+/** A job's file ("timeline.csv", "video.mp4", "original"), as a Blob: a link can't carry a token. */
 export async function getVideoFile(id, name, signal) {
   return (await request(`v1/videos/${encodeURIComponent(id)}/${name}`, { signal })).blob();
 }
 
-/** Cancels a job and removes its files; also works while the page is being closed. */
+/** Cancels a job and removes its files. */
 export async function removeVideo(id) {
   try {
-    await request(`v1/videos/${encodeURIComponent(id)}`, { method: "DELETE", keepalive: true });
+    await request(`v1/videos/${encodeURIComponent(id)}`, { method: "DELETE" });
   } catch (error) {
     if (error.status !== 404) throw error; // it is removed already
   }
@@ -90,7 +95,8 @@ export function openStream(choice, { onReady, onResult, onClose }) {
   };
 }
 
-function query(choice) {
+/** Parameters as a query; empty ones are left out. */
+export function query(choice) {
   const named = Object.entries(choice).filter(([, value]) => value);
   return new URLSearchParams(named).toString();
 }

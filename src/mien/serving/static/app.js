@@ -2,37 +2,80 @@
 
 import { onTokenNeeded } from "./api.js";
 import { startCamera, stop as stopCamera } from "./camera.js";
-import { percent } from "./labels.js";
-import { startImages } from "./images.js";
-import { $, setState } from "./parts.js";
+import { percent } from "./design/labels.js";
+import { $, fillLegend, setState } from "./design/parts.js";
+import { addImages, imagesAreWorking, startImages } from "./images.js";
 import { getModels, startPlace } from "./place.js";
 import { settings } from "./settings.js";
-import { startVideo } from "./video.js";
+import { addVideo, startVideo, videoHash, videoIsUploading } from "./video.js";
+
+const VIDEO = /\.(mp4|m4v|mov|webm|mkv|avi|mpe?g|ts|mts|ogv|wmv|flv|3gp|y4m|h26[45])$/i;
+
+function showPanel(panel) {
+  for (const tab of document.querySelectorAll("[role=tab]")) {
+    const chosen = tab.id === `tab-${panel}`;
+    tab.setAttribute("aria-selected", String(chosen));
+    tab.tabIndex = chosen ? 0 : -1;
+    $(tab.getAttribute("aria-controls")).hidden = !chosen;
+  }
+  if (panel !== "camera") stopCamera("The camera was switched off because you left this panel.");
+}
+
+/** Opens a panel, "images", "camera" or "video", and makes it the page's address. */
+function open(panel) {
+  showPanel(panel);
+  history.replaceState(null, "", panel === "video" ? videoHash() : `#${panel}`);
+}
 
 function startTabs() {
   const tabs = [...document.querySelectorAll("[role=tab]")];
-  const open = (tab) => {
-    for (const each of tabs) {
-      const chosen = each === tab;
-      each.setAttribute("aria-selected", String(chosen));
-      each.tabIndex = chosen ? 0 : -1;
-      $(each.getAttribute("aria-controls")).hidden = !chosen;
-    }
-    if (tab.id !== "tab-camera") stopCamera("The camera was switched off because you left this panel.");
-    history.replaceState(null, "", `#${tab.getAttribute("aria-controls")}`);
-  };
   tabs.forEach((tab, index) => {
-    tab.addEventListener("click", () => open(tab));
+    tab.addEventListener("click", () => open(panelOf(tab)));
     tab.addEventListener("keydown", ({ key }) => {
       const step = { ArrowLeft: -1, ArrowRight: 1 }[key];
       const to = key === "Home" ? tabs[0] : key === "End" ? tabs.at(-1) : step && tabs.at((index + step) % tabs.length);
       if (!to) return;
-      open(to);
+      open(panelOf(to));
       to.focus();
     });
   });
-  const wanted = tabs.find((tab) => `#${tab.getAttribute("aria-controls")}` === location.hash);
-  if (wanted) open(wanted);
+  const wanted = tabs.find((tab) => location.hash.split("=")[0] === `#${panelOf(tab)}`);
+  if (wanted) showPanel(panelOf(wanted)); // the address may name a job: it stays
+}
+
+const panelOf = (tab) => tab.getAttribute("aria-controls");
+
+/** Takes files from anywhere on the page to the panels of their kinds. */
+function takeFiles(files) {
+  const isVideo = ({ type, name }) => type.startsWith("video/") || VIDEO.test(name) || (type === "image/gif" && !$("video").hidden);
+  const [videos, images] = [files.filter(isVideo), files.filter((file) => !isVideo(file))];
+  if (!files.length) return;
+  open(images.length ? "images" : "video");
+  if (images.length) addImages(images);
+  if (videos.length) addVideo(videos[0]);
+}
+
+function startFiles() {
+  const over = (isOver) => document.body.classList.toggle("over", isOver);
+  // Every drop is taken: one that is not would leave the page, and lose what is on it.
+  document.addEventListener("dragover", (event) => {
+    event.preventDefault();
+    over([...event.dataTransfer.types].includes("Files"));
+  });
+  document.addEventListener("dragleave", (event) => event.relatedTarget || over(false));
+  document.addEventListener("drop", (event) => {
+    event.preventDefault();
+    over(false);
+    takeFiles([...event.dataTransfer.files]);
+  });
+  document.addEventListener("paste", (event) => takeFiles([...(event.clipboardData?.files ?? [])]));
+  const samples = { "sample-image": ["astronaut.png", "image/png"], "sample-clip": ["clip.mp4", "video/mp4"] };
+  for (const [id, [name, type]] of Object.entries(samples)) {
+    $(id).addEventListener("click", async () => takeFiles([new File([await (await fetch(`examples/${name}`)).blob()], name, { type })]));
+  }
+  window.addEventListener("beforeunload", (event) => {
+    if (imagesAreWorking() || videoIsUploading()) event.preventDefault();
+  });
 }
 
 function startTheme() {
@@ -55,15 +98,12 @@ function startSettings() {
     $("unsure-value").textContent = percent(target.value / 100);
     settings.setUnsureBelow(target.value / 100);
   });
-  const wide = matchMedia("(min-width: 40.01rem)"); // on wide screens the settings are always open
-  const unfold = () => ($("settings").open = wide.matches);
-  wide.addEventListener("change", unfold);
-  unfold();
   $("unsure").value = "0"; // browsers restore it after a reload
   $("server-retry").addEventListener("click", load);
   settings.addEventListener("offer", () => {
     fill($("model"), settings.models.map((model) => model.name), settings.model);
     fill($("detector"), settings.detectors, settings.detector);
+    fillLegend($("expressions"), settings.labels);
     const { limits } = settings;
     $("limits").textContent = limits ? `Up to ${limits.max_upload_mb} MB each.` : "";
   });
@@ -71,7 +111,7 @@ function startSettings() {
 
 function fill(select, names, chosen) {
   select.replaceChildren(...names.map((name) => new Option(name, name, false, name === chosen)));
-  select.disabled = names.length < 2;
+  select.disabled = select.parentElement.hidden = names.length < 2;
 }
 
 /** Fetches the models, detectors and limits. Returns false on failure, after showing the error. */
@@ -119,5 +159,6 @@ startSettings();
 startImages();
 startCamera();
 startVideo();
+startFiles();
 startTabs();
 await load();

@@ -1,24 +1,21 @@
-// The camera panel: sends one frame at a time, draws boxes on the live image, and updates the charts.
+// The camera panel: the camera as the source of the live view. It sends one frame at a time to the recogniser.
 
-import { drawChart, summarize } from "./chart.js";
-import { annotated, drawFaces, fitCanvas } from "./draw.js";
-import { css, shown } from "./labels.js";
-import { $, addSnapshot, announcer, fillLegend, fillList, make, setState } from "./parts.js";
+import { showCode } from "./code.js";
+import { annotated, sizeOf } from "./design/draw.js";
+import { LiveView } from "./design/live.js";
+import { $, make, makeButton } from "./design/parts.js";
 import { getModels, openStream } from "./place.js";
 import { encode } from "./save.js";
 import { settings } from "./settings.js";
-import { KEPT_S, Tracks } from "./tracks.js";
+import { Tracks } from "./tracks.js";
 
 const FRAME_EDGE = 640; // pixels: enough for faces at a desk, and a small upload
 const LEAST_MS = 66; // between two frames
 const RESULT_TIMEOUT_MS = 10_000; // timeout of a result
 const RETRIES_MS = [500, 2000, 4000];
-const MOST_CHARTS = 6;
-const MOST_SHOTS = 8;
 
 let media = null; // the camera's stream while it is on
 let stream = null; // to the recogniser
-let paused = false;
 let starting = false;
 let lost = 0; // consecutive connections without a result
 let sentAt = 0;
@@ -26,59 +23,64 @@ let timeout = 0;
 let frameWidth = 0; // of the last frame that was sent
 let tracks = new Tracks();
 let present = [];
-const announce = announcer($("camera-said"));
-const say = (text, failed) => setState($("camera-state"), text, failed);
 const timings = []; // times of the last results, for the frame rate
+
+const video = Object.assign(make("video"), { id: "camera-video", muted: true, playsInline: true });
+const stopButton = makeButton("Stop the camera", () => stop("The camera is off."));
+const device = make("select");
+const mirrorBox = Object.assign(make("input"), { type: "checkbox", checked: true });
+const mirror = make("label", "check", mirrorBox, " Mirror");
+const choice = make("label", "check", "Camera ", device);
+const idle = make("div", "idle", makeButton("Start the camera", start, "primary big"), make("p"));
+const onAir = make("p", "on-air", make("span", "live-dot"), make("span", "", "Camera on"));
+const view = new LiveView($("camera"), video, { boxes: true, onPause: pause, onSnapshot: snapshot, controls: [stopButton, mirror, choice], more: [makeButton("Code", () => showCode("camera", []))] });
 
 /** Connects the panel with the page. */
 export function startCamera() {
-  $("camera-start").addEventListener("click", () => (media ? stop("The camera is off.") : start()));
-  $("camera-pause").addEventListener("click", () => pause(!paused));
-  $("camera-snapshot").addEventListener("click", snapshot);
-  $("camera-device").addEventListener("change", () => restart());
-  $("camera-mirror").addEventListener("change", () => {
-    $("camera-stage").classList.toggle("mirrored", $("camera-mirror").checked);
-    drawOverlay();
-  });
-  $("camera-stage").classList.toggle("mirrored", $("camera-mirror").checked);
+  video.setAttribute("aria-label", "Camera");
+  view.stage.append(idle, onAir);
+  device.addEventListener("change", restart);
+  mirrorBox.addEventListener("change", showMirror);
+  showMirror();
+  setOn(false);
   document.addEventListener("visibilitychange", () => {
     if (document.hidden) stop("The camera was switched off because this tab was hidden.");
   });
-  settings.addEventListener("choice", () => stream && connect());
-  settings.addEventListener("unsure", () => media && show());
-  new ResizeObserver(drawOverlay).observe($("camera-overlay"));
+  settings.addEventListener("offer", () => {
+    idle.lastChild.textContent = settings.onDevice ? "Frames stay on this device." : "Frames go to this server, one at a time, and are not stored.";
+  });
+  settings.addEventListener("choice", () => media && begin());
+  settings.addEventListener("unsure", () => view.set({ unsureBelow: settings.unsureBelow }));
 }
 
 /** Switches the camera off, if it is on, and shows the reason. */
-export function stop(reason) {
+export function stop(reason, bad = false) {
   starting = false;
   if (!media) return;
   for (const track of media.getTracks()) track.stop();
   media = null;
   disconnect();
-  $("camera-video").srcObject = null;
-  present = [];
+  video.srcObject = null;
+  forgetFaces();
   setOn(false);
-  drawOverlay();
-  say(reason);
+  view.say(reason, bad);
 }
 
 async function start() {
   if (starting) return;
   if (!navigator.mediaDevices?.getUserMedia) {
-    say("The browser allows the camera only on pages over HTTPS or from this machine (http://localhost).", true);
+    view.say("The browser allows the camera only on pages over HTTPS or from this machine (http://localhost).", true);
     return;
   }
   starting = true;
-  say("Waiting for the camera …");
-  const device = $("camera-device").value;
-  const wanted = { width: { ideal: 1280 }, height: { ideal: 720 }, ...(device ? { deviceId: { exact: device } } : { facingMode: "user" }) };
+  view.say("Waiting for the camera …");
+  const wanted = { width: { ideal: 1280 }, height: { ideal: 720 }, ...(device.value ? { deviceId: { exact: device.value } } : { facingMode: "user" }) };
   let opened;
   try {
     opened = await navigator.mediaDevices.getUserMedia({ video: wanted, audio: false });
   } catch (error) {
     starting = false;
-    say(whyNot(error), true);
+    view.say(whyNot(error), true);
     return;
   }
   if (!starting || document.hidden) {
@@ -88,14 +90,20 @@ async function start() {
   }
   starting = false;
   media = opened;
-  media.getVideoTracks()[0].addEventListener("ended", () => stop("The camera was disconnected."));
-  tracks = new Tracks();
+  media.getVideoTracks()[0].addEventListener("ended", () => stop("The camera was disconnected.", true));
   lost = 0;
-  $("camera-video").srcObject = media;
+  video.srcObject = media;
   setOn(true);
-  await $("camera-video").play().catch(() => {});
+  await video.play().catch(() => {});
   await listCameras();
-  if (media) connect();
+  if (media) begin();
+}
+
+/** Begins with the chosen model and detector. */
+function begin() {
+  tracks = new Tracks();
+  view.begin(settings.labels);
+  connect();
 }
 
 async function restart() {
@@ -114,29 +122,22 @@ function whyNot(error) {
 }
 
 async function listCameras() {
-  const cameras = (await navigator.mediaDevices.enumerateDevices()).filter((device) => device.kind === "videoinput");
+  const cameras = (await navigator.mediaDevices.enumerateDevices()).filter(({ kind }) => kind === "videoinput");
   const current = media?.getVideoTracks()[0].getSettings().deviceId;
-  const options = cameras.map((camera, i) => new Option(camera.label || `Camera ${i + 1}`, camera.deviceId, false, camera.deviceId === current));
-  $("camera-device").replaceChildren(...options);
-  $("camera-choice").hidden = cameras.length < 2;
+  device.replaceChildren(...cameras.map((camera, i) => new Option(camera.label || `Camera ${i + 1}`, camera.deviceId, false, camera.deviceId === current)));
+  choice.hidden = cameras.length < 2;
 }
 
 function connect() {
   disconnect();
-  fillLegend($("camera-legend"), settings.labels);
-  if (paused) return;
-  say(lost ? "The connection was lost; trying again …" : "Connecting …");
-  stream = openStream(
-    { model: settings.model, detector: settings.detector },
-    {
-      onReady: () => {
-        say(settings.onDevice ? "Frames stay on this device." : "Frames go to this server, one at a time, and are not stored.");
-        sendFrame();
-      },
-      onResult: take,
-      onClose: reconnect,
-    },
-  );
+  if (view.paused) return;
+  view.say(lost ? "The connection was lost; trying again …" : "Connecting …", Boolean(lost));
+  stream = openStream({ model: settings.model, detector: settings.detector }, { onReady, onResult: take, onClose: reconnect });
+}
+
+function onReady() {
+  view.say(settings.onDevice ? "Frames stay on this device." : "Frames go to this server, one at a time, and are not stored.");
+  sendFrame();
 }
 
 function disconnect() {
@@ -148,33 +149,38 @@ function disconnect() {
 async function reconnect() {
   clearTimeout(timeout);
   stream = null;
-  if (!media || paused) return;
+  if (!media || view.paused) return;
+  forgetFaces();
   if (lost >= RETRIES_MS.length) {
-    stop("The server does not respond, or serves too many cameras. Try again later.");
+    stop("The server does not respond, or serves too many cameras. Try again later.", true);
     return;
   }
+  view.say("The connection was lost; trying again …", true);
   await new Promise((resolve) => setTimeout(resolve, RETRIES_MS[lost]));
   lost += 1;
   // A browser hides why a stream was refused; this request asks for a token if that was the reason.
   await getModels().catch(() => null);
-  if (media && !paused && !stream) connect();
+  if (media && !view.paused && !stream) connect();
+}
+
+function forgetFaces() {
+  present = [];
+  view.clear();
 }
 
 async function sendFrame() {
   const current = stream;
-  const video = $("camera-video");
-  if (!current || !media || paused) return;
-  if (!video.videoWidth) {
+  if (!current || !media || view.paused) return;
+  const { width, height } = sizeOf(video);
+  if (!width) {
     setTimeout(() => current === stream && sendFrame(), 50);
     return;
   }
-  const scale = Math.min(1, FRAME_EDGE / Math.max(video.videoWidth, video.videoHeight));
-  const canvas = new OffscreenCanvas(Math.round(video.videoWidth * scale), Math.round(video.videoHeight * scale));
+  const scale = Math.min(1, FRAME_EDGE / Math.max(width, height));
+  const canvas = new OffscreenCanvas(Math.round(width * scale), Math.round(height * scale));
   canvas.getContext("2d").drawImage(video, 0, 0, canvas.width, canvas.height);
-  const frame = current.takesBitmaps
-    ? canvas.transferToImageBitmap()
-    : await canvas.convertToBlob({ type: "image/jpeg", quality: 0.85 });
-  if (current !== stream || paused) return;
+  const frame = current.takesBitmaps ? canvas.transferToImageBitmap() : await canvas.convertToBlob({ type: "image/jpeg", quality: 0.85 });
+  if (current !== stream || view.paused) return;
   frameWidth = canvas.width;
   sentAt = performance.now();
   current.send(frame);
@@ -193,103 +199,52 @@ function take(result) {
   while (timings[0].at < now - 3000) timings.shift();
   setTimeout(sendFrame, Math.max(0, LEAST_MS - (now - sentAt)));
   if (result.error) return;
-  present = tracks.follow(result.faces, now / 1000);
-  show();
+  present = tracks.follow(result.faces, now / 1000).filter(({ number }) => number);
+  view.show({ time: now / 1000, width: frameWidth, faces: present.map((face) => ({ ...face })), figures: figures() });
 }
 
-function show() {
-  const now = performance.now() / 1000;
-  drawOverlay();
-  showFaces(now);
+function figures() {
   const took = timings.map((timing) => timing.took).sort((a, b) => a - b);
   const span = timings.length > 1 ? (timings.at(-1).at - timings[0].at) / 1000 : 0;
-  $("camera-figures").textContent = span
-    ? `${((timings.length - 1) / span).toFixed(1)} frames/s, latency ${Math.round(took[took.length >> 1])} ms`
-    : "";
-  const visible = tracks.numbered.filter((track) => present.includes(track));
-  const names = visible.map(({ number, expression, confidence }) => `face ${number} ${shown(expression, confidence, settings.unsureBelow).name}`);
-  announce(names.join(", ") || "no face detected");
+  return span ? `${((timings.length - 1) / span).toFixed(1)} frames/s · latency ${Math.round(took[took.length >> 1])} ms` : "";
 }
 
-function drawOverlay() {
-  const context = fitCanvas($("camera-overlay"));
-  const video = $("camera-video");
-  if (!context || !media || !frameWidth || !video.videoWidth) return;
-  const { clientWidth } = $("camera-overlay");
-  const { width, height } = context.canvas;
-  // The video is letterboxed.
-  const fitted = Math.min(width / video.videoWidth, height / video.videoHeight);
-  context.setTransform(1, 0, 0, 1, (width - fitted * video.videoWidth) / 2, (height - fitted * video.videoHeight) / 2);
-  drawFaces(context, present, {
-    scale: (fitted * video.videoWidth) / frameWidth,
-    plate: (clientWidth < 420 ? 19 : 24) * (width / clientWidth),
-    unsureBelow: settings.unsureBelow,
-    mirrorWidth: $("camera-mirror").checked ? frameWidth : 0,
-    badges: true,
-  });
-}
-
-function showFaces(now) {
-  const faces = tracks.numbered.slice(-MOST_CHARTS);
-  $("camera-none").hidden = faces.length > 0;
-  fillList($("camera-faces"), faces, { keyOf: (track) => track.number, makeItem, update: (item, track) => showFace(item, track, now) });
-}
-
-function makeItem() {
-  const [item, canvas] = [make("li"), make("canvas", "chart")];
-  canvas.setAttribute("role", "img");
-  item.append(make("p"), canvas);
-  return item;
-}
-
-function showFace(item, track, now) {
-  const [title, canvas] = item.children;
-  const { unsureBelow } = settings;
-  const look = shown(track.expression, track.confidence, unsureBelow);
-  const gone = !present.includes(track);
-  title.textContent = `${gone ? "" : `${look.emoji} `}Face ${track.number}: ${gone ? "out of sight" : look.text}`;
-  item.style.setProperty("--mark", css(look.color));
-  item.classList.toggle("gone", gone);
-  canvas.setAttribute("aria-label", `Face ${track.number}, last ${KEPT_S} seconds: ${summarize(track.points, unsureBelow)}`);
-  const labels = Object.keys(track.probabilities);
-  drawChart(canvas, track.points, { labels, from: now - KEPT_S, to: now, gap: 1, unsureBelow });
-}
-
-function pause(wanted) {
-  paused = wanted;
-  $("camera-pause").setAttribute("aria-pressed", String(paused));
-  $("camera-pause").textContent = paused ? "Resume" : "Pause";
-  $("camera-on-text").textContent = paused ? "Camera on, paused" : "Camera on";
+function pause(paused) {
+  onAir.lastChild.textContent = paused ? "Camera on, paused" : "Camera on";
   if (!media) return;
+  view.paused = paused;
   if (paused) {
-    $("camera-video").pause();
+    video.pause();
     disconnect();
-    say("Paused: nothing is sent. The camera is still on.");
+    view.say("Paused: nothing is sent. The camera is still on.");
   } else {
-    $("camera-video").play().catch(() => {});
+    video.play().catch(() => {});
     connect();
   }
 }
 
 async function snapshot() {
-  const video = $("camera-video");
-  if (!media || !video.videoWidth) return;
-  const { videoWidth: width, videoHeight: height } = video;
-  const canvas = annotated(video, width, height, present, { unsureBelow: settings.unsureBelow, scale: frameWidth ? width / frameWidth : 1, badges: true });
+  const { width, height } = sizeOf(video);
+  if (!media || !width) return null;
+  const canvas = annotated(video, width, height, present, { unsureBelow: settings.unsureBelow, scale: frameWidth ? width / frameWidth : 1 });
   const name = `mien-${new Date().toISOString().slice(0, 19).replaceAll(":", "-")}.png`;
   const address = URL.createObjectURL(await encode(canvas, name));
-  addSnapshot($("camera-shots"), MOST_SHOTS, { image: address, text: "", links: [{ address, name, text: `Download ${name}` }] });
-  say("Snapshot taken; it exists only in this page until you download it.");
+  view.say("Snapshot taken; it exists only in this page until you download it.");
+  return { image: address, text: "", links: [{ address, name, text: `Download ${name}` }] };
+}
+
+function showMirror() {
+  view.stage.classList.toggle("mirrored", mirrorBox.checked);
+  view.set({ mirror: mirrorBox.checked });
 }
 
 /** Shows in buttons, image, tab and title whether the camera is on. */
 function setOn(on) {
-  if (!on && paused) pause(false);
-  $("camera-start").textContent = on ? "Stop camera" : "Start camera";
-  $("camera-start").classList.toggle("primary", !on);
-  for (const id of ["camera-pause", "camera-snapshot"]) $(id).disabled = !on;
-  $("camera-on").hidden = $("tab-dot").hidden = !on;
-  $("camera-legend").hidden = !on;
-  $("camera-figures").textContent = "";
+  if (!on && view.paused) view.pause(false);
+  view.setRunning(on, "Start the camera to see faces here.");
+  idle.hidden = on;
+  for (const element of [stopButton, mirror, onAir, $("tab-dot")]) element.hidden = !on;
+  choice.hidden = !on || device.options.length < 2;
+  if (on) $("notice").open = false;
   document.title = on ? "● mien" : "mien";
 }

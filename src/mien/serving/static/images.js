@@ -1,34 +1,32 @@
-// The panel of images: dropped, pasted or chosen ones, each with its boxes and a card for every face.
+// The panel of images: dropped, pasted, chosen or sample ones, each with its boxes and a card for every face.
 
-import { annotated, drawFaces, faceAt, fitCanvas } from "./draw.js";
-import { css, shown } from "./labels.js";
-import { $, detailsLine, faceLine, make, makeBars } from "./parts.js";
+import { FaceCard } from "./design/card.js";
+import { annotated, drawOver, faceAt } from "./design/draw.js";
+import { shown } from "./design/labels.js";
+import { $, make, makeButton } from "./design/parts.js";
+import { showCode } from "./code.js";
 import { predict } from "./place.js";
 import { download, encode, renamed, toCsv, toJson } from "./save.js";
 import { settings } from "./settings.js";
 
 const AT_ONCE = 2; // requests
 const PREVIEW_EDGE = 1600; // pixels; what is downloaded has the full size
-const OPEN_CARDS = 3; // with more faces the cards are closed to keep the list short
+const OPEN_CARDS = 2; // with more faces, or on a small screen, the cards show their top bars only
 
-const entries = []; // {file, answer: {model, image} | null, error, view, working: AbortController | null}
+const entries = []; // {file, answer: {model, image} | null, error, bitmap, chosen, working: AbortController, view}
 const waiting = [];
 let running = 0;
 
 /** Connects the panel with the page. */
 export function startImages() {
   $("files").addEventListener("change", ({ target }) => {
-    add([...target.files]);
+    addImages([...target.files]);
     target.value = "";
-  });
-  acceptDrops($("drop"), add);
-  document.addEventListener("paste", (event) => {
-    const files = [...(event.clipboardData?.files ?? [])].filter((file) => file.type.startsWith("image/"));
-    if (files.length && !$("images").hidden) add(files);
   });
   $("copy-json").addEventListener("click", copyJson);
   $("save-json").addEventListener("click", () => download("mien.json", jsonText(), "application/json"));
   $("save-csv").addEventListener("click", () => download("mien.csv", csvText(), "text/csv"));
+  $("image-code").addEventListener("click", () => showCode("images", answered().map(({ answer }) => answer.image.source)));
   $("clear").addEventListener("click", () => {
     for (const entry of [...entries]) remove(entry);
     $("files").focus();
@@ -37,22 +35,8 @@ export function startImages() {
   settings.addEventListener("choice", () => entries.forEach(enqueue)); // all results of a download are of one model
 }
 
-/** Makes an element a place to drop files on. */
-export function acceptDrops(element, take) {
-  const over = (event) => {
-    event.preventDefault();
-    element.classList.add("over");
-  };
-  element.addEventListener("dragover", over);
-  element.addEventListener("dragleave", () => element.classList.remove("over"));
-  element.addEventListener("drop", (event) => {
-    event.preventDefault();
-    element.classList.remove("over");
-    take([...event.dataTransfer.files]);
-  });
-}
-
-function add(files) {
+/** Adds files, and recognises them. */
+export function addImages(files) {
   for (const file of files) {
     const entry = { file, answer: null, error: null, bitmap: null, chosen: -1, working: null, view: null };
     entry.view = makeView(entry);
@@ -61,6 +45,18 @@ function add(files) {
     enqueue(entry);
   }
   say();
+}
+
+/** After the first answer: notice and drop box fold, so that the answer is in view. */
+function fold() {
+  if ($("images").classList.contains("answered")) return;
+  $("images").classList.add("answered");
+  $("notice").open = false;
+}
+
+/** Whether an image is being recognised. */
+export function imagesAreWorking() {
+  return running > 0;
 }
 
 function remove(entry) {
@@ -141,32 +137,31 @@ function inPlainWords({ error, source }) {
 }
 
 function makeView(entry) {
-  const root = document.getElementById("image-template").content.firstElementChild.cloneNode(true);
-  const find = (name) => root.querySelector(`.${name}`);
-  const view = {
-    root, title: find("title"), note: find("note"), stage: find("stage"), canvas: find("image"),
-    overlay: find("overlay"), cards: find("cards"), save: find("save"),
-  };
-  view.title.textContent = entry.file.name || "Pasted image";
-  find("remove").setAttribute("aria-label", `Remove ${view.title.textContent}`);
-  find("remove").addEventListener("click", () => {
-    const place = entries.indexOf(entry);
-    remove(entry);
-    const near = (entries[place] ?? entries.at(-1))?.view.root.querySelector(".remove");
-    (near ?? $("files")).focus(); // a removed button would lose the focus
-  });
-  view.save.addEventListener("click", () => saveAnnotated(entry));
-  view.watching = new ResizeObserver(() => drawOverlay(entry));
-  view.watching.observe(view.overlay);
-  view.overlay.addEventListener("pointermove", (event) => choose(entry, faceUnder(entry, event)));
-  view.overlay.addEventListener("pointerleave", () => choose(entry, -1));
-  view.overlay.addEventListener("click", (event) => {
-    const card = view.cards.children[faceUnder(entry, event)];
-    if (!card) return;
-    card.open = true;
-    card.querySelector("summary").focus();
-  });
-  return view;
+  const name = entry.file.name || "Pasted image";
+  const [canvas, overlay, cards, note] = [make("canvas", "image"), make("canvas", "overlay"), make("ol", "faces"), make("p", "note")];
+  canvas.setAttribute("role", "img");
+  overlay.setAttribute("aria-hidden", "true");
+  const save = makeButton("Download", () => saveAnnotated(entry), "save");
+  const removal = makeButton("Remove", () => removeAndFocus(entry), "remove");
+  save.setAttribute("aria-label", `Download ${name} with boxes`);
+  removal.setAttribute("aria-label", `Remove ${name}`);
+  const stage = make("div", "answer", make("div", "sheet", canvas, overlay), cards);
+  const head = make("header", "", make("h2", "title", name), make("div", "buttons", save, removal));
+  const root = make("article", "entry", head, note, stage);
+  const watching = new ResizeObserver(() => drawOverlay(entry));
+  watching.observe(overlay);
+  overlay.addEventListener("pointermove", (event) => choose(entry, faceUnder(entry, event)));
+  overlay.addEventListener("pointerleave", () => choose(entry, -1));
+  overlay.addEventListener("click", (event) => entry.view.faces[faceUnder(entry, event)]?.focus());
+  save.hidden = stage.hidden = true;
+  return { root, note, stage, canvas, overlay, cards, save, watching, faces: [] };
+}
+
+function removeAndFocus(entry) {
+  const place = entries.indexOf(entry);
+  remove(entry);
+  const near = (entries[place] ?? entries.at(-1))?.view.root.querySelector(".remove");
+  (near ?? $("files")).focus(); // a removed button would lose the focus
 }
 
 function faceUnder(entry, event) {
@@ -179,7 +174,7 @@ function faceUnder(entry, event) {
 function choose(entry, index) {
   if (entry.chosen === index) return;
   entry.chosen = index;
-  [...entry.view.cards.children].forEach((card, i) => card.classList.toggle("chosen", i === index));
+  entry.view.faces.forEach(({ root }, i) => root.classList.toggle("chosen", i === index));
   drawOverlay(entry);
 }
 
@@ -202,9 +197,11 @@ function showAnswer(entry) {
   if (bitmap) canvas.getContext("2d").drawImage(bitmap, 0, 0);
   else view.note.textContent = "This browser can't show the image; the boxes are correct.";
   canvas.setAttribute("aria-label", describe(entry));
-  const opened = [...view.cards.children].map((card) => card.open);
-  const open = (index) => opened[index] ?? image.faces.length <= OPEN_CARDS;
-  view.cards.replaceChildren(...image.faces.map((face, index) => makeCard(entry, face, index, open(index))));
+  const open = image.faces.length <= OPEN_CARDS && matchMedia("(min-width: 56rem)").matches;
+  const before = view.faces;
+  view.faces = image.faces.map((face, index) => makeCard(entry, face, index, before[index]?.isOpen ?? open));
+  view.cards.replaceChildren(...view.faces.map(({ root }) => root));
+  fold();
   drawOverlay(entry);
 }
 
@@ -214,30 +211,19 @@ function describe({ file, answer }) {
 }
 
 function makeCard(entry, face, index, open) {
-  const [card, summary] = [make("details", "card"), make("summary")];
-  card.open = open;
-  const look = shown(face.expression, face.confidence, settings.unsureBelow);
-  card.style.setProperty("--mark", css(look.color));
-  summary.append(...faceLine(index + 1, look, face.confidence));
-  card.append(summary, makeBars(face.probabilities), make("p", "details", detailsLine(face.details)));
-  card.addEventListener("pointerenter", () => choose(entry, index));
-  card.addEventListener("pointerleave", () => choose(entry, -1));
-  card.addEventListener("focusin", () => choose(entry, index));
-  card.addEventListener("focusout", () => choose(entry, -1));
+  const card = new FaceCard(Object.keys(face.probabilities), { open });
+  card.update({ ...face, number: index + 1, unsureBelow: settings.unsureBelow });
+  if (entry.bitmap) card.setImage(entry.bitmap, face.box, entry.answer.image.width);
+  card.root.addEventListener("pointerenter", () => choose(entry, index));
+  card.root.addEventListener("pointerleave", () => choose(entry, -1));
+  card.root.addEventListener("focusin", () => choose(entry, index));
+  card.root.addEventListener("focusout", () => choose(entry, -1));
   return card;
 }
 
-function drawOverlay(entry) {
-  const context = fitCanvas(entry.view.overlay);
-  const image = entry.answer?.image;
-  if (!context || !image?.width) return;
-  const { clientWidth } = entry.view.overlay;
-  drawFaces(context, image.faces, {
-    scale: context.canvas.width / image.width,
-    plate: (clientWidth < 420 ? 17 : 21) * (context.canvas.width / clientWidth),
-    unsureBelow: settings.unsureBelow,
-    chosen: entry.chosen,
-  });
+function drawOverlay({ view, answer, chosen }) {
+  const { faces = [], width = 0 } = answer?.image ?? {};
+  drawOver(view.overlay, view.canvas, faces, { width, unsureBelow: settings.unsureBelow, chosen });
 }
 
 async function saveAnnotated(entry) {
@@ -281,7 +267,7 @@ function say() {
   const done = `${count(entries.length - failed, "image")} read, ${count(faces, "face")}`;
   const text = busy ? `Processing ${count(busy, "image")} …` : `${done}${failed ? `, ${count(failed, "image")} not read` : ""}.`;
   $("image-state").textContent = entries.length ? text : "";
-  for (const id of ["copy-json", "save-json", "save-csv"]) $(id).disabled = !answered().length;
+  for (const id of ["copy-json", "save-json", "save-csv", "image-code"]) $(id).disabled = !answered().length;
 }
 
 function count(number, name) {

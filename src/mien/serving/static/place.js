@@ -2,17 +2,14 @@
 
 import * as server from "./api.js";
 import * as device from "./device/client.js";
-import { $ } from "./parts.js";
+import { $ } from "./design/parts.js";
 import { settings } from "./settings.js";
-
-const CAMERA_OFF = { device: "The camera is off. When you start it, frames stay on this device." };
 
 /** Whether the page is an exported folder, without a server. */
 const alone = Boolean(document.querySelector("meta[name=mien-on-device]"));
 
 /** Prepares the switch. load: fetches the models of the chosen place. Must run before the panels start. */
 export function startPlace(load) {
-  CAMERA_OFF.server = $("camera-state").textContent;
   $("on-device").checked = false; // browsers restore it after a reload
   $("on-device").addEventListener("change", ({ target }) => move(target.checked, load));
   if (!alone) return;
@@ -52,7 +49,4 @@ async function move(onDevice, load) {
 function showPlace() {
   const place = settings.onDevice ? "device" : "server";
   for (const words of document.querySelectorAll("[data-place]")) words.hidden = words.dataset.place !== place;
-  if (Object.values(CAMERA_OFF).includes($("camera-state").textContent)) {
-    $("camera-state").textContent = CAMERA_OFF[place];
-  }
 }

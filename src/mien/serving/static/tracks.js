@@ -1,13 +1,12 @@
-// Tracks faces across camera frames, smooths their probabilities, and keeps the last 30 seconds.
+// Tracks faces across camera frames, and smooths their probabilities.
 
-import { mostLikely } from "./labels.js";
+import { mostLikely } from "./design/labels.js";
 
-export const KEPT_S = 30;
 const SMOOTHING_S = 0.4; // time constant: 63 % of a sudden change is visible after it
 const LOST_S = 1.5; // a face that returns later gets a new track
 const NUMBERED_AFTER = 3; // detections before a face gets its number: false positives last a frame or two
 
-/** Faces of a live image: each track is {number, box, probabilities, expression, confidence, seen, points}. */
+/** Faces of a live image: each track is {number, box, probabilities, expression, confidence, seen}. number: 0 until it has one. */
 export class Tracks {
   #tracks = [];
   #given = 0;
@@ -21,17 +20,12 @@ export class Tracks {
       if (value > 0 && !matched.has(face) && ![...matched.values()].includes(track)) matched.set(face, track);
     }
     const present = faces.map((face) => this.#update(matched.get(face) ?? this.#begin(face), face, time));
-    this.#tracks = this.#tracks.filter((track) => time - track.seen < (track.number ? KEPT_S : LOST_S));
+    this.#tracks = this.#tracks.filter((track) => time - track.seen <= LOST_S);
     return present;
   }
 
-  /** Numbered tracks in order: visible ones, and those that were visible in the last 30 seconds. */
-  get numbered() {
-    return this.#tracks.filter((track) => track.number).sort((a, b) => a.number - b.number);
-  }
-
   #begin(face) {
-    const track = { number: 0, detections: 0, seen: -Infinity, probabilities: face.probabilities, points: [] };
+    const track = { number: 0, detections: 0, seen: -Infinity, probabilities: face.probabilities };
     this.#tracks.push(track);
     return track;
   }
@@ -45,8 +39,6 @@ export class Tracks {
     track.seen = time;
     track.detections += 1;
     if (!track.number && track.detections >= NUMBERED_AFTER) track.number = this.#given += 1;
-    track.points.push({ time, probabilities: track.probabilities });
-    while (track.points[0].time < time - KEPT_S) track.points.shift();
     return track;
   }
 }

@@ -1,150 +1,212 @@
-// The panel of videos: upload, progress, then a player with a timeline for each face under it.
+// The panel of videos: upload, progress with a preview, then the original with boxes and a timeline for each face.
 
 import { getVideo, getVideoFile, removeVideo, uploadVideo } from "./api.js";
-import { drawChart, summarize } from "./chart.js";
-import { percent } from "./labels.js";
-import { acceptDrops } from "./images.js";
-import { $, fillLegend, make, setState } from "./parts.js";
-import { COLUMNS, download, renamed } from "./save.js";
+import { showCode } from "./code.js";
+import { FaceCard } from "./design/card.js";
+import { drawCrop, drawOver, sizeOf } from "./design/draw.js";
+import { percent } from "./design/labels.js";
+import { $, fillLegend, make, setState } from "./design/parts.js";
+import { clock } from "./design/timeline.js";
+import { download, encode, renamed } from "./save.js";
 import { settings } from "./settings.js";
 
-const ASK_MS = 500;
-const MOST_CHARTS = 8;
+const ASK_MS = 400;
+const MOST_FACES = 8;
+const IMAGES = 7; // of a face on its timeline
+const GAP_S = 0.5;
 const STEPS_S = { ArrowLeft: -1, ArrowRight: 1, PageDown: -10, PageUp: 10 };
 
 let working = null; // AbortController while a video is uploaded or processed
-let job = null; // {id, name, csv, mp4, address} after the upload
-let faces = []; // {number, points, canvas, words}
+let uploading = false;
+let job = null; // {id, name, file, address, isDrawn, frames: Blob, model} after the upload
+let frames = []; // {time, width, faces: [{number, box, expression, confidence, probabilities, details}]}
+let faces = []; // {number, points, images, card, note}
 let length = 0; // seconds
+let hovered = null; // the time under the pointer
+const player = $("video-player");
 const say = (text, bad) => setState($("video-state"), text, bad);
 
 /** Connects the panel with the page. */
 export function startVideo() {
   $("video-file").addEventListener("change", ({ target }) => {
-    if (target.files.length) run(target.files[0]);
+    if (target.files.length) addVideo(target.files[0]);
     target.value = "";
   });
-  acceptDrops($("video-drop"), (files) => files.length && run(files[0]));
   $("video-cancel").addEventListener("click", () => working?.abort());
   $("video-remove").addEventListener("click", () => forget("The video and its results are removed from the server."));
-  $("video-csv").addEventListener("click", (event) => save(event, job.csv, "-mien.csv"));
-  $("video-mp4").addEventListener("click", (event) => save(event, job.mp4, "-mien.mp4"));
-  const player = $("video-player");
-  for (const event of ["timeupdate", "seeked"]) player.addEventListener(event, drawAll);
-  player.addEventListener("durationchange", () => {
-    if (Number.isFinite(player.duration)) length = Math.max(length, player.duration);
-    drawAll();
-  });
+  $("video-csv").addEventListener("click", () => save("timeline.csv", "-mien.csv"));
+  $("video-mp4").addEventListener("click", () => save("video.mp4", "-mien.mp4"));
+  $("video-json").addEventListener("click", () => download(renamed(job.name, "-mien.json"), job.frames));
+  $("video-png").addEventListener("click", savePlot);
+  $("video-code").addEventListener("click", () => showCode("video", [job.name]));
+  for (const id of ["video-boxes", "video-blur"]) $(id).addEventListener("change", drawAll);
+  for (const event of ["timeupdate", "seeked", "loadeddata"]) player.addEventListener(event, drawAll);
   player.addEventListener("play", followPlayer);
-  settings.addEventListener("unsure", drawAll);
+  player.addEventListener("error", () => job?.address && playDrawn());
+  settings.addEventListener("unsure", showFaces);
   settings.addEventListener("offer", () => {
     $("video-not-offered").hidden = settings.videos;
     $("video-offered").hidden = !settings.videos;
+    const [, id] = /^#video=([\w-]+)$/.exec(location.hash) ?? [];
+    if (id && settings.videos && !job && !working) resume(id);
   });
-  new ResizeObserver(drawAll).observe($("video-timeline"));
-  // Removes the video when the page closes. If this fails, the server removes it after a while.
-  window.addEventListener("pagehide", () => job && removeVideo(job.id).catch(() => {}));
+  new ResizeObserver(drawAll).observe($("video-overlay"));
 }
 
-async function run(file) {
-  if (working) return;
+/** The address of the panel, with the job it shows. */
+export function videoHash() {
+  return job ? `#video=${job.id}` : "#video";
+}
+
+/** Whether leaving the page would lose an upload. */
+export function videoIsUploading() {
+  return uploading;
+}
+
+/** Uploads a video and shows its result. */
+export async function addVideo(file) {
+  if (working || !settings.videos) {
+    if (working) say(`${file.name} was not added: one video is processed at a time.`, true);
+    return;
+  }
   await forget("");
+  await work(async (signal) => {
+    uploading = true;
+    progress("Uploading", 0);
+    const choice = { model: settings.model, detector: settings.detector };
+    const id = await uploadVideo(file, choice, { onProgress: (share) => progress("Uploading", share), signal });
+    uploading = false;
+    job = { id, name: file.name || "video", file };
+    history.replaceState(null, "", videoHash());
+  });
+}
+
+/** Shows a job by its address: after a reload, or from a bookmark. */
+async function resume(id) {
+  await work(async () => {
+    progress("Asking the server", null);
+    job = { id, name: "video", file: null };
+  });
+}
+
+async function work(begin) {
   working = new AbortController();
+  const { signal } = working;
   $("video-drop").hidden = true;
   $("video-work").hidden = false;
-  progress("Uploading", 0);
+  say("");
   try {
-    const choice = { model: settings.model, detector: settings.detector };
-    const { signal } = working;
-    const id = await uploadVideo(file, choice, { onProgress: (share) => progress("Uploading", share), signal });
-    job = { id, name: file.name || "video" };
-    const reason = await finished(id, signal);
-    progress("Fetching the result", 1);
-    const [csv, mp4] = await Promise.all(["timeline.csv", "video.mp4"].map((name) => getVideoFile(id, name, signal)));
-    Object.assign(job, { csv, mp4 });
+    await begin(signal);
+    const reason = await finished(signal);
+    progress("Fetching the result", null);
+    job.frames = await getVideoFile(job.id, "frames.json", signal);
     await showResult();
-    say(reason ? `The end is missing: ${reason}.` : "");
+    say([reason ? `The end is missing: ${reason}.` : "", keptUntil()].join(" ").trim(), Boolean(reason));
   } catch (error) {
-    const cancelled = working.signal.aborted;
-    await forget(cancelled ? "Cancelled. The video was removed from the server." : error.message, !cancelled);
+    if (signal.aborted) await forget("Cancelled. The video was removed from the server.");
+    else clear(error.message, true); // a job may still be there: its address shows it
   } finally {
     working = null;
+    uploading = false;
     $("video-drop").hidden = false;
     $("video-work").hidden = true;
-    if (job) $("video-player").focus();
+    if (job) player.focus();
   }
 }
 
-/** Waits until a job has ended. Returns the reason if its results are incomplete; throws if it failed. */
-async function finished(id, signal) {
+/** Waits until the job has ended. Returns the reason if its results are incomplete; throws if it failed. */
+async function finished(signal) {
   for (;;) {
-    const { state, progress: share, error } = await getVideo(id, signal);
-    if (state === "done" || state === "incomplete") return error;
-    if (state === "failed" || state === "cancelled") throw new Error(error ?? "The video could not be processed.");
-    progress(state === "queued" ? "Waiting for its turn" : "Detecting faces", share ?? null);
+    const state = await getVideo(job.id, signal);
+    Object.assign(job, { state });
+    if (state.state === "done" || state.state === "incomplete") return state.error;
+    if (state.state === "failed") throw new Error(state.error ?? "The video could not be processed.");
+    progress(state.state === "queued" ? "Waiting for its turn" : "Detecting faces", state.progress ?? null, state.seconds_left);
+    await showPreview(state.latest, signal);
     await new Promise((resolve) => setTimeout(resolve, ASK_MS));
     signal.throwIfAborted();
   }
 }
 
-async function showResult() {
-  const player = $("video-player");
-  job.address = URL.createObjectURL(job.mp4);
-  player.src = job.address;
-  player.setAttribute("aria-label", `${job.name} with boxes`);
-  const { labels, rows, end } = readTimeline(await job.csv.text());
-  length = end;
-  fillLegend($("video-legend"), labels);
-  faces = [...rows].map(([number, points]) => ({ number, points }));
-  faces.sort((a, b) => b.points.length - a.points.length);
-  const left = faces.splice(MOST_CHARTS).length;
-  faces.sort((a, b) => a.number - b.number);
-  $("video-timeline").replaceChildren(...faces.map((face) => makeRow(face, labels)));
-  if (!faces.length || left) $("video-timeline").append(make("p", "hint", left ? `${left} more faces, visible for less time, are in the CSV.` : "No face was found in this video."));
-  $("video-result").hidden = false;
+/** Shows the original, as far as it is processed. latest: its last frame so far. */
+async function showPreview(latest, signal) {
+  if (!job.address) await playOriginal(signal);
+  if (!latest) return;
+  frames = [toFrame(latest)];
+  player.currentTime = latest.time_s;
+  $("video-stage").hidden = false;
   drawAll();
 }
 
-/** Parses a timeline of `mien watch`: labels, points of each track, and the last frame's time. */
-function readTimeline(text) {
-  const lines = text.trim().split(/\r?\n/).map((line) => line.split(","));
-  const names = lines.shift();
-  const labels = names.filter((name) => !COLUMNS.has(name));
-  const at = Object.fromEntries(names.map((name, i) => [name, i]));
-  const rows = new Map();
-  let end = 0;
-  for (const cells of lines) {
-    const time = Number(cells[at.time_s]);
-    end = Math.max(end, time);
-    const track = cells[at.track];
-    if (!track) continue; // a frame without a face
-    if (!rows.has(Number(track))) rows.set(Number(track), []);
-    const probabilities = Object.fromEntries(labels.map((label) => [label, Number(cells[at[label]])]));
-    rows.get(Number(track)).push({ time, probabilities });
-  }
-  return { labels, rows, end };
+async function playOriginal(signal) {
+  job.original = job.file ?? (await getVideoFile(job.id, "original", signal).catch(() => null));
+  if (!job.original) return;
+  job.address = URL.createObjectURL(job.original);
+  player.src = job.address;
 }
 
-/** A face's chart: a slider over the time of the video, for mouse, finger and keys. */
-function makeRow(face, labels) {
-  const [row, words, canvas] = [make("div", "track"), make("p"), make("canvas", "chart")];
-  Object.assign(face, { labels, words, canvas });
-  words.id = `video-face-${face.number}`;
-  const attributes = { role: "slider", tabindex: "0", "aria-label": `Time, face ${face.number}`, "aria-describedby": words.id, "aria-valuemin": "0" };
-  for (const [name, value] of Object.entries(attributes)) canvas.setAttribute(name, value);
-  const seekThere = (event) => seek((event.offsetX / canvas.clientWidth) * length);
-  canvas.addEventListener("pointerdown", (event) => {
-    canvas.setPointerCapture(event.pointerId);
-    seekThere(event);
+/** Plays the video that the server has drawn: this browser can't play the original. */
+async function playDrawn() {
+  if (job.isDrawn || !job.frames) return;
+  job.isDrawn = true;
+  if (job.address) URL.revokeObjectURL(job.address);
+  job.original = await getVideoFile(job.id, "video.mp4");
+  job.address = URL.createObjectURL(job.original);
+  player.src = job.address;
+  for (const id of ["video-boxes", "video-blur"]) $(id).disabled = true;
+  await collectImages();
+}
+
+async function showResult() {
+  const { model, frames: rows } = JSON.parse(await job.frames.text());
+  frames = rows.map(toFrame);
+  length = frames.at(-1)?.time ?? 0;
+  fillLegend($("video-legend"), model.labels);
+  const tracks = [...job.state.summary.tracks].sort((a, b) => b.seconds - a.seconds);
+  const left = tracks.splice(MOST_FACES).length;
+  faces = tracks.sort((a, b) => a.track - b.track).map((track) => makeRow(track, model.labels));
+  $("video-faces").replaceChildren(...faces.map(({ card }) => card.root));
+  $("video-none").textContent = faces.length ? (left ? `${left} more faces, visible for less time, are in the files.` : "") : "No face was found in this video.";
+  player.setAttribute("aria-label", job.name);
+  player.controls = true;
+  for (const id of ["video-stage", "video-result"]) $(id).hidden = false;
+  $("video").classList.add("answered");
+  $("notice").open = false;
+  if (player.error || !job.address) await (job.address ? playDrawn() : playOriginal());
+  if (!job.original) await playDrawn();
+  player.currentTime = faces[0]?.points[0].time ?? 0;
+  showFaces();
+  collectImages();
+}
+
+/** A frame of frames.json or of a job's state, with the smoothed probabilities, as `mien watch` shows them. */
+function toFrame({ time_s: time, width, faces: found }) {
+  const one = ({ track, box, smoothed, smoothed_expression: expression, details }) => ({
+    number: track, box, expression, confidence: smoothed[expression], probabilities: smoothed, details,
   });
-  canvas.addEventListener("pointermove", (event) => event.buttons && seekThere(event));
-  canvas.addEventListener("keydown", onKey);
-  row.append(words, canvas);
-  return row;
+  return { time, width, faces: found.map(one) };
+}
+
+/** A face's row. track: of the summary, the same figures that the command line shows. */
+function makeRow(track, labels) {
+  const points = frames.flatMap((frame) => frame.faces.filter(({ number }) => number === track.track).map((face) => ({ time: frame.time, width: frame.width, ...face })));
+  const card = new FaceCard(labels, { timeline: { onPoint: (point) => hover(point?.time ?? null), onSeek: seek } });
+  const shares = track.expressions.map(({ expression, share }) => `${expression} ${percent(share)}`).join(", ");
+  const changes = track.transitions.reduce((sum, { count }) => sum + count, 0);
+  const note = `In view ${clock(track.seconds, true)}: ${shares}. ${changes} change${changes === 1 ? "" : "s"}.`;
+  const { root } = card.timeline;
+  const attributes = { role: "slider", tabindex: "0", "aria-label": `Time, face ${track.track}`, "aria-valuemin": "0", "aria-valuemax": length.toFixed(1) };
+  for (const [name, value] of Object.entries(attributes)) root.setAttribute(name, value);
+  root.addEventListener("keydown", onKey);
+  return { number: track.track, points, images: [], card, note };
+}
+
+function hover(time) {
+  hovered = time;
+  showCards();
 }
 
 function onKey(event) {
-  const player = $("video-player");
   if (event.key === "Home") seek(0);
   else if (event.key === "End") seek(length);
   else if (event.key === " ") player.paused ? player.play() : player.pause();
@@ -154,56 +216,155 @@ function onKey(event) {
 }
 
 function seek(time) {
-  $("video-player").currentTime = Math.max(0, Math.min(length, time));
+  player.currentTime = Math.max(0, Math.min(length, time));
   drawAll();
 }
 
 /** Draws each frame of the page: a player reports its time only a few times per second. */
 function followPlayer() {
   drawAll();
-  if (!$("video-player").paused) requestAnimationFrame(followPlayer);
+  if (!player.paused) requestAnimationFrame(followPlayer);
 }
 
+/** Shows what depends on the data and the threshold. */
+function showFaces() {
+  for (const { points, images, card } of faces) {
+    card.timeline.set({ points, from: 0, to: Math.max(length, 0.1), gap: GAP_S, images, unsureBelow: settings.unsureBelow });
+  }
+  drawAll();
+}
+
+/** Draws what depends on the time of the player. */
 function drawAll() {
-  const cursor = $("video-player").currentTime;
-  const { unsureBelow } = settings;
-  for (const { number, points, labels, canvas, words } of faces) {
-    drawChart(canvas, points, { labels, from: 0, to: length, gap: 0.5, unsureBelow, cursor });
-    const text = `Face ${number}: ${summarize(points, unsureBelow)}`;
-    if (words.textContent !== text) words.textContent = text;
-    canvas.setAttribute("aria-valuemax", length.toFixed(1));
-    canvas.setAttribute("aria-valuenow", cursor.toFixed(1));
-    canvas.setAttribute("aria-valuetext", `${cursor.toFixed(1)} of ${length.toFixed(1)} seconds`);
+  const now = player.currentTime;
+  const frame = frames.length === 1 ? frames[0] : frameAt(now);
+  const boxes = $("video-boxes").checked;
+  const options = { width: frame?.width ?? 0, boxes, blur: $("video-blur").checked, unsureBelow: settings.unsureBelow };
+  drawOver($("video-overlay"), player, job?.isDrawn ? [] : (frame?.faces ?? []), options);
+  for (const { card } of faces) {
+    card.timeline.mark(now);
+    card.timeline.root.setAttribute("aria-valuenow", now.toFixed(1));
+    card.timeline.root.setAttribute("aria-valuetext", `${now.toFixed(1)} of ${length.toFixed(1)} seconds`);
+  }
+  showCards();
+}
+
+/** The bars at the time under the pointer, or at that of the player. */
+function showCards() {
+  const time = hovered ?? player.currentTime;
+  for (const { number, points, card, note } of faces) {
+    const point = card.timeline.at(time);
+    card.root.classList.toggle("gone", !point);
+    card.update({ ...(point ?? points[0]), number, note, unsureBelow: settings.unsureBelow, text: point ? null : `not in view at ${clock(time, true)}` });
   }
 }
 
-function save(event, data, ending) {
-  event.preventDefault();
-  download(renamed(job.name, ending), data);
+/** The last frame at or before a time. */
+function frameAt(time) {
+  let [low, high] = [0, frames.length - 1];
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if (frames[middle].time <= time + 1e-3) low = middle;
+    else high = middle - 1;
+  }
+  return frames[low] ?? null;
+}
+
+/** Cuts images of the faces out of the video, time by time, with a second player. */
+async function collectImages() {
+  const current = job;
+  const video = Object.assign(make("video"), { src: current.address, muted: true, preload: "auto" });
+  const wanted = faces.flatMap((face) => {
+    const { points } = face;
+    const step = Math.max(1, Math.floor(points.length / IMAGES));
+    return points.filter((_, i) => i % step === step >> 1).map((point) => ({ face, point }));
+  });
+  wanted.sort((a, b) => a.point.time - b.point.time);
+  for (const face of faces) face.images.length = 0;
+  for (const { face, point } of wanted) {
+    if (video.currentTime !== point.time || !sizeOf(video).width) {
+      const there = new Promise((resolve) => {
+        for (const name of ["seeked", "error"]) video.addEventListener(name, resolve, { once: true });
+      });
+      video.currentTime = point.time + 1e-3;
+      await there;
+    }
+    if (job !== current || current.address !== video.src) return;
+    const canvas = Object.assign(document.createElement("canvas"), { width: 64, height: 64 });
+    if (!drawCrop(canvas, video, point.box, point.width)) return;
+    if (!face.images.length) face.card.setImage(video, point.box, point.width);
+    face.images.push({ time: point.time, canvas });
+    showFaces();
+  }
+}
+
+async function save(name, ending) {
+  try {
+    download(renamed(job.name, ending), await getVideoFile(job.id, name));
+  } catch (error) {
+    say(error.message, true);
+  }
+}
+
+/** Saves the timelines as one image. */
+async function savePlot() {
+  const style = getComputedStyle(document.body);
+  const drawn = faces.map(({ number, note, card }) => ({ title: `Face ${number}. ${note}`, canvas: card.timeline.canvas })).filter(({ canvas }) => canvas);
+  const density = window.devicePixelRatio || 1;
+  const head = 28 * density;
+  const width = Math.max(...drawn.map(({ canvas }) => canvas.width), 1);
+  const height = drawn.reduce((sum, { canvas }) => sum + canvas.height + head, head);
+  const canvas = Object.assign(document.createElement("canvas"), { width, height });
+  const context = canvas.getContext("2d");
+  context.fillStyle = style.backgroundColor;
+  context.fillRect(0, 0, width, height);
+  context.fillStyle = style.color;
+  context.font = `600 ${15 * density}px system-ui, sans-serif`;
+  context.fillText(job.name, 12 * density, 0.75 * head);
+  let y = head;
+  for (const { title, canvas: part } of drawn) {
+    context.font = `${13 * density}px system-ui, sans-serif`;
+    context.fillText(title, 12 * density, y + 0.75 * head);
+    context.drawImage(part, 0, y + head);
+    y += head + part.height;
+  }
+  const name = renamed(job.name, "-mien.png");
+  download(name, await encode(canvas, name));
 }
 
 /** Removes the video from the page and the server, and shows `text`. */
 async function forget(text, bad = false) {
   const old = job;
-  job = null;
-  faces = [];
-  length = 0;
-  $("video-result").hidden = true;
-  $("video-timeline").replaceChildren();
-  $("video-player").removeAttribute("src");
-  if (old?.address) URL.revokeObjectURL(old.address);
-  say(text, bad);
+  clear(text, bad);
   if (!old) return;
+  if (location.hash.startsWith("#video")) history.replaceState(null, "", videoHash());
   try {
     await removeVideo(old.id);
   } catch {
-    say("The server can't be reached to remove the video. It removes the video by itself after a while.");
+    say("The server can't be reached to remove the video. It removes the video by itself after a while.", true);
   }
 }
 
-function progress(step, share) {
+function clear(text, bad) {
+  if (job?.address) URL.revokeObjectURL(job.address);
+  [job, frames, faces, length, hovered] = [null, [], [], 0, null];
+  for (const id of ["video-stage", "video-result"]) $(id).hidden = true;
+  for (const id of ["video-boxes", "video-blur"]) $(id).disabled = false;
+  $("video-faces").replaceChildren();
+  player.removeAttribute("src");
+  player.controls = false;
+  say(text, bad);
+}
+
+function keptUntil() {
+  const minutes = Math.round((job.state.removed_in_s ?? 0) / 60);
+  return `The video and its results are in a private folder of this server for ${minutes || 1} more min, or until you remove them.`;
+}
+
+function progress(step, share, secondsLeft = null) {
   const bar = $("video-progress");
   if (share === null) bar.removeAttribute("value"); // the length of the video is unknown
   else bar.value = share;
-  $("video-step").textContent = share === null ? step : `${step} ${percent(share)}`;
+  const left = secondsLeft === null ? "" : `, about ${secondsLeft < 90 ? `${Math.ceil(secondsLeft)} s` : `${Math.ceil(secondsLeft / 60)} min`} left`;
+  $("video-step").textContent = `${step}${share === null ? "" : ` ${percent(share)}`}${left}`;
 }

@@ -13,8 +13,7 @@ from mien.training.networks.trunk import StagedTrunk, require_resolution
 from mien.training.recipe_sections import NetworkSettings
 from mien.training.weights.layout import Layout, Part
 
-_SMALLEST = 104
-"""Pixels; with fewer nothing is left to convolve in the last block."""
+_SMALLEST = 104  # pixels; with fewer nothing is left to convolve in the last block
 
 _STAGES = (
     (32, ("conv32_1", "conv32_2", "conv32_3")),

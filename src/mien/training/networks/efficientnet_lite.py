@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mien.errors import MissingExtraError, RecipeError, TrainingError
-from mien.training.networks.trunk import Trunk
+from mien.training.networks.trunk import StagedTrunk
 from mien.training.recipe_sections import NetworkSettings
 from mien.training.weights.files import open_tensors
 from mien.training.weights.layout import Layout, Part, fill, norm_parts
@@ -76,7 +76,7 @@ class InvertedBottleneck(nn.Module):
         return y + x if self.shortcut else y
 
 
-class EfficientNetLite(Trunk):
+class EfficientNetLite(StagedTrunk):
     """A stem at half resolution, seven stages of inverted bottlenecks, a 1x1 convolution to 1280 features."""
 
     def __init__(self, settings: NetworkSettings, _channels: int, _resolution: int) -> None:
@@ -98,10 +98,6 @@ class EfficientNetLite(Trunk):
         self.blocks = nn.Sequential(*stages)
         self.head = nn.Sequential(SameConv(before, _FEATURES, 1), _norm(_FEATURES), nn.ReLU6(inplace=True))
         self.initialise("fan_in")
-
-    def stages(self) -> tuple[nn.Module, ...]:
-        """The stem, then the seven stages."""
-        return (self.stem, *self.blocks)
 
     def forward(self, x: Tensor) -> Tensor:
         """float (N, 3, R, R) -> (N, 1280)."""

@@ -18,8 +18,7 @@ from mien.training.networks.trunk import Trunk, require_resolution
 from mien.training.recipe_sections import NetworkSettings
 from mien.training.weights.layout import Layout, Part, norm_parts
 
-_SMALLEST = 75
-"""Pixels; with fewer nothing is left to convolve in the last stage."""
+_SMALLEST = 75  # pixels; with fewer nothing is left to convolve in the last stage
 
 _Branches = tuple[tuple[tuple[str, int], ...], ...]
 
@@ -206,7 +205,6 @@ def _blocks() -> Iterator[tuple[_Names, str, _Branches]]:
 
 
 def _convolutions() -> Iterator[tuple[_Names, str]]:
-    """All convolutions that a batch norm follows."""
     for i, (name, _) in enumerate(_STEM):
         names = _Names(f"conv2d_{name.partition('_')[0]}", f"Conv2d_{name}", f"{_SCOPE}/Conv2d_{name}")
         yield names, f"stem.{i if i < 3 else i + 1}"  # the pooling is between them

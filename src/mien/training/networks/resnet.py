@@ -7,7 +7,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mien.training.networks.trunk import Trunk
+from mien.training.networks.trunk import StagedTrunk
 from mien.training.recipe_sections import NetworkSettings
 
 
@@ -49,7 +49,7 @@ class Block(nn.Module):
         return F.relu(y + self.shortcut(x), inplace=True)
 
 
-class ResNet(Trunk):
+class ResNet(StagedTrunk):
     """`stem` channels, then a stage for each of `widths`, with `depths` blocks each (one by default)."""
 
     def __init__(self, settings: NetworkSettings, channels: int, _resolution: int) -> None:
@@ -69,12 +69,3 @@ class ResNet(Trunk):
             )
         )
         self.initialise()
-
-    def stages(self) -> tuple[nn.Module, ...]:
-        """The stem, then a stage per width."""
-        return (self.stem, *self.blocks)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """float (N, C, H, W) -> (N, features)."""
-        maps: Tensor = self.blocks(self.stem(x))
-        return maps.mean((2, 3))

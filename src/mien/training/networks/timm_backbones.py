@@ -34,8 +34,7 @@ TIMM_NAMES = {
 }
 """What timm calls the rows of the table that are its."""
 
-_PROBE_S = 3.0
-"""How long the hub is waited for before its cache alone is asked, seconds."""
+_PROBE_S = 3.0  # how long the hub is waited for before its cache alone is asked, seconds
 
 
 class TimmTrunk(Trunk):

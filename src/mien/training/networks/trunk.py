@@ -18,12 +18,7 @@ class Trunk(nn.Module):
     """
 
     def __init__(
-        self,
-        *,
-        channels: int,
-        features: int,
-        mean: tuple[float, ...] = (127.5,),
-        std: tuple[float, ...] = (63.75,),
+        self, *, channels: int, features: int, mean: tuple[float, ...] = (127.5,), std: tuple[float, ...] = (63.75,)
     ) -> None:
         super().__init__()
         self.channels, self.features, self.mean, self.std = channels, features, mean, std
@@ -61,7 +56,7 @@ class Trunk(nn.Module):
 
 
 class StagedTrunk(Trunk):
-    """A trunk of a stem, stages of blocks in sequence, and global average pooling."""
+    """A trunk of a stem, stages of blocks in sequence and, if nothing else is said, global average pooling."""
 
     stem: nn.Module
     blocks: nn.Sequential

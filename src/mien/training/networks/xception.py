@@ -7,7 +7,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mien.training.networks.trunk import Trunk
+from mien.training.networks.trunk import StagedTrunk
 from mien.training.recipe_sections import NetworkSettings
 
 
@@ -27,7 +27,7 @@ class SeparableBlock(nn.Module):
         return total
 
 
-class MiniXception(Trunk):
+class MiniXception(StagedTrunk):
     """mini-Xception of Arriaga et al. 2017, arXiv:1710.07557, with the widths of the code they published.
 
     The original ends with a 3x3 convolution to a map for each class, of which it takes the mean. Here that
@@ -43,10 +43,6 @@ class MiniXception(Trunk):
             self.stem.extend((nn.Conv2d(before, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(inplace=True)))
         self.blocks = nn.Sequential(*(SeparableBlock(before, width) for before, width in pairwise(widths)))
         self.initialise("fan_in")
-
-    def stages(self) -> tuple[nn.Module, ...]:
-        """The stem, then one per block."""
-        return (self.stem, *self.blocks)
 
     def forward(self, x: Tensor) -> Tensor:
         """float (N, C, R, R) -> (N, features)."""

@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from mien.errors import MissingExtraError, TrainingError
+from mien.errors import TrainingError, import_extra
 from mien.training.weights.layout import FileFormat, Stored
 from mien.training.weights.tensorflow import find_index, open_checkpoint
 from mien.training.weights.tensorflowjs import open_manifest
@@ -84,10 +84,8 @@ def _read_pytorch(path: Path) -> dict[str, Tensor]:
 
 @contextmanager
 def _open_keras(path: Path) -> Iterator[dict[str, Stored]]:
-    try:
-        import h5py
-    except ImportError as error:
-        raise MissingExtraError("backbones", "reading Keras' .h5") from error
+    import_extra("h5py", "backbones", "reading Keras' .h5")
+    import h5py
 
     def stored(dataset: h5py.Dataset) -> Stored:
         if dataset.size is None or dataset.size > _MOST or dataset.dtype.kind != "f":

@@ -68,7 +68,6 @@ class Importable(Protocol):
 
     def layouts(self) -> tuple[Layout, ...]:
         """The ways in which they were published."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,7 +145,6 @@ def _shard_count(header: bytes) -> int:
 
 
 def _entry(message: bytes) -> _Entry:
-    """BundleEntryProto."""
     numbers = {1: 0, 3: 0, 4: 0, 5: 0, 6: 0}  # dtype, shard, offset, size, checksum: fields that are 0 are left out
     shape: list[int] = []
     sliced = False

@@ -1,6 +1,6 @@
-"""ncnn, for phones and small boards: model.ncnn.param with model.ncnn.bin, and the runtime that checks them.
+"""Forms for other runtimes, and these runtimes, which check them: ncnn, for phones and small boards, and OpenVINO.
 
-Needs ncnn, and pnnx, the converter of its makers.
+ncnn needs pnnx, the converter of its makers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from mien.errors import ExportError
 from mien.exporting.parity import Runner
-from mien.model_file import ModelFile
+from mien.inference import OpenVinoNetwork, load_openvino
+from mien.model_file import OPENVINO_FILE, ModelFile
 
 PARAM, BIN = "model.ncnn.param", "model.ncnn.bin"
 INPUT, OUTPUT = "in0", "out0"
@@ -41,13 +42,9 @@ def write_ncnn(model: ModelFile, folder: Path) -> None:
         onnx.save(one_face_by_planes(model), str(Path(work, "model.onnx")))
         try:
             done = subprocess.run(
-                [_pnnx(), "model.onnx", "fp16=0"],
-                cwd=work,
-                capture_output=True,
-                text=True,
-                timeout=_TIMEOUT_S,
+                [_pnnx(), "model.onnx", "fp16=0"], cwd=work, capture_output=True, text=True, timeout=_TIMEOUT_S,
                 check=False,
-            )
+            )  # fmt: skip
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ExportError(f"{model.path}: pnnx did not work ({error}); install it anew") from error
         if done.returncode or not all(Path(work, name).is_file() for name in (PARAM, BIN)):
@@ -90,3 +87,29 @@ def _pnnx() -> str:
     assert found is not None and found.origin is not None
     program = Path(found.origin).with_name("pnnx")
     return str(program if program.is_file() else program.with_suffix(".exe"))
+
+
+# OpenVINO IR: model.xml with model.bin
+
+
+def write_openvino(model: ModelFile, folder: Path) -> None:
+    """Writes model.xml and model.bin: the model file's own input and output, weights as float32.
+
+    Raises ExportError where OpenVINO can't read the graph.
+    """
+    openvino = load_openvino()
+    try:
+        graph = openvino.Core().read_model(str(model.path))
+    except RuntimeError as error:
+        first = str(error).strip().splitlines()[0]
+        raise ExportError(f"{model.path}: OpenVINO can't read it ({first}); take another format") from error
+    about = {"labels": " ".join(model.info.labels), "source": model.info.name, "source_sha256": model.sha256}
+    for key, text in about.items():
+        graph.set_rt_info(text, ["model_info", key])  # where OpenVINO's own tools look for labels
+    openvino.save_model(graph, str(folder / OPENVINO_FILE), compress_to_fp16=False)
+
+
+def open_openvino(folder: Path) -> Runner:
+    """The written files in OpenVINO on the processor, in float32 arithmetic."""
+    network = OpenVinoNetwork(folder / OPENVINO_FILE)
+    return lambda faces: network.run(None, {"faces": faces})[0]

@@ -1,29 +1,38 @@
-// Expressions: colours and emoji as in mien/labels.py (a test compares them), and how predictions below the threshold are shown.
+// Expressions: colours as in mien/labels.py (a test compares them), emoji, and how predictions below the threshold are shown.
 
-const KNOWN = {
-  angry: { color: [214, 61, 57], emoji: "😠" },
-  disgust: { color: [104, 142, 38], emoji: "🤢" },
-  fear: { color: [130, 86, 178], emoji: "😨" },
-  happy: { color: [240, 180, 20], emoji: "😀" },
-  sad: { color: [52, 120, 200], emoji: "😢" },
-  surprise: { color: [235, 120, 30], emoji: "😲" },
-  neutral: { color: [120, 130, 140], emoji: "😐" },
-  contempt: { color: [170, 110, 80], emoji: "😏" },
+import { EMOJI } from "./emoji.js";
+
+const COLORS = {
+  angry: [214, 61, 57],
+  disgust: [104, 142, 38],
+  fear: [142, 100, 196],
+  happy: [186, 135, 0],
+  sad: [52, 120, 200],
+  surprise: [224, 104, 20],
+  neutral: [120, 130, 140],
+  contempt: [170, 110, 80],
 };
 const OTHERS = [[0, 150, 136], [233, 30, 99], [63, 81, 181], [121, 85, 72]];
 const UNSURE = [90, 90, 90];
-const IN_COLOUR = "\ufe0f"; // else a text font may draw the emoji in black
+
+// Loaded at once: a canvas can't wait for an image. A canvas needs the size that an SVG states.
+const EMOJI_IMAGES = Object.fromEntries(
+  Object.entries(EMOJI).map(([name, svg]) => {
+    const source = svg.replace("<svg ", "<svg width='64' height='64' ");
+    return [name, Object.assign(new Image(), { src: `data:image/svg+xml,${encodeURIComponent(source)}`, alt: "" })];
+  }),
+);
 
 /** The colour of a label: [red, green, blue], 0 to 255. An unknown label always gets the same one. */
 export function colorOf(name) {
-  if (Object.hasOwn(KNOWN, name)) return KNOWN[name].color;
+  if (Object.hasOwn(COLORS, name)) return COLORS[name];
   const sum = new TextEncoder().encode(name).reduce((total, byte) => total + byte, 0);
   return OTHERS[sum % OTHERS.length];
 }
 
-/** The emoji of a label, or an empty string. */
+/** The emoji of a label, or of "unsure", as an image; null for an unknown label. */
 export function emojiOf(name) {
-  return Object.hasOwn(KNOWN, name) ? KNOWN[name].emoji + IN_COLOUR : "";
+  return Object.hasOwn(EMOJI_IMAGES, name) ? EMOJI_IMAGES[name] : null;
 }
 
 /** [red, green, blue] as a CSS colour. */
@@ -32,7 +41,7 @@ export function css([red, green, blue]) {
 }
 
 /** Black or white, whichever has the higher contrast ratio (WCAG 2.1) on the colour. */
-export function inkOn(color) {
+function inkOn(color) {
   const [red, green, blue] = color.map((c) => (c <= 10 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4));
   const luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue;
   return (luminance + 0.05) ** 2 > 1.05 * 0.05 ? "#000" : "#fff";
@@ -51,12 +60,14 @@ export function mostLikely(probabilities) {
 /** How a prediction is shown: name, title, emoji, colour and text; "unsure" if its confidence is below `unsureBelow`. */
 export function shown(expression, confidence, unsureBelow) {
   const unsure = confidence < unsureBelow;
+  const color = unsure ? UNSURE : colorOf(expression);
   return {
     unsure,
     name: unsure ? "unsure" : expression,
     title: unsure ? `unsure (${expression})` : expression,
-    emoji: unsure ? `❔${IN_COLOUR}` : emojiOf(expression),
-    color: unsure ? UNSURE : colorOf(expression),
+    emoji: emojiOf(unsure ? "unsure" : expression),
+    color,
+    ink: inkOn(color),
     // An unsure prediction still shows its label.
     text: unsure ? `unsure (${expression} ${percent(confidence)})` : `${expression} ${percent(confidence)}`,
   };

@@ -1,0 +1,388 @@
+"""HTML pages of one file that need no network: what reports are written with.
+
+Every text may come from a file name or a data set: the templates escape it, without exception.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import numpy as np
+
+from mien.errors import ArgumentError
+from mien.files import atomic_text, cannot_write, make_folder, write_bytes
+from mien.pages import drawing
+from mien.pages.charts import Bars, Chart, Lines, Matrix, number
+from mien.pages.images import Image, png, same_length, shrink
+from mien.pages.text import plain
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from matplotlib.figure import Figure
+
+_NUMBER = re.compile(r"[-+<]?\s?[\d,.]+(e[-+]?\d+)?(\s?(%|s|h|MB|GB|points))?(\s–\s[\d,.]+(\s%)?)?|[-–]?")
+_HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A tick below an image, with a list of values; cells: further cells of the row that is saved, column -> text.
+
+    options: pairs of value and text; chosen: the value that is chosen at first.
+    """
+
+    cells: Mapping[str, str]
+    options: Sequence[tuple[str, str]]
+    chosen: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A figure that matters, at the top of a page: its name, its value, and a note below, as its interval."""
+
+    name: str
+    value: str
+    note: str = ""
+
+
+@dataclass(slots=True)
+class _Section:
+    title: str
+    anchor: str
+    blocks: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+
+class Page:
+    """An HTML page in one file: a verdict, then sections with texts, tables, charts and galleries, top to bottom.
+
+    Everything is inlined. The page's own policy forbids requests, and scripts but its own. It follows the reader's
+    light or dark theme, fits a phone, and prints. A section that stays empty is left out.
+    """
+
+    def __init__(self, title: str, verdict: str = "", *, kind: str = "") -> None:
+        """A page. verdict: two sentences with the figures that matter. kind: what the page is, above its title."""
+        self._title, self._verdict, self._kind = title, verdict, kind
+        self._tiles: list[Tile] = []
+        self._sections = [_Section("", "")]
+        self._figures: dict[str, Figure | Sequence[Chart]] = {}
+        self._decides = False
+
+    def tiles(self, tiles: Iterable[Tile]) -> None:
+        """The figures that matter, below the verdict."""
+        self._tiles.extend(tiles)
+
+    def section(self, title: str, text: str = "") -> None:
+        """Begins a section; its heading is listed in the contents."""
+        slug = re.sub(r"[^a-z0-9]+", "-", plain(title).lower()).strip("-") or "section"
+        taken = {section.anchor for section in self._sections}
+        anchor, copy = slug, 2
+        while anchor in taken:
+            anchor, copy = f"{slug}-{copy}", copy + 1
+        self._sections.append(_Section(title, anchor))
+        self.text(text)
+
+    def heading(self, title: str, text: str = "") -> None:
+        """A heading inside a section; it is not in the contents."""
+        self._add("heading", title=title)
+        self.text(text)
+
+    def text(self, text: str) -> None:
+        """Paragraphs, with an empty line between them."""
+        for paragraph in filter(str.strip, text.split("\n\n")):
+            self._add("text", text=paragraph)
+
+    def table(self, header: Sequence[str], rows: Sequence[Sequence[object]], caption: str = "") -> None:
+        """A table; none without rows. Columns of numbers stand right; integers get thousands separators."""
+        for row in rows:
+            if len(row) != len(header):
+                raise ArgumentError(f"a row of {len(row)} cells below {len(header)} headings")
+        cells = [[_cell(value) for value in row] for row in rows]
+        numeric = [all(_NUMBER.fullmatch(row[i]) for row in cells) for i in range(len(header))]
+        if rows:
+            self._add("table", header=header, rows=cells, numeric=numeric, caption=caption)
+
+    def facts(self, pairs: Iterable[tuple[str, object]]) -> None:
+        """Names and what they are, as a list of terms."""
+        self._add("facts", pairs=[(name, _cell(value)) for name, value in pairs])
+
+    def links(self, items: Sequence[tuple[str, str]]) -> None:
+        """A list of links to other files, (text, path), each path relative to this page's folder."""
+        self._add("links", links=[(text, quote(path)) for text, path in items])
+
+    def image(self, png_bytes: bytes, alt: str, caption: str = "") -> None:
+        """One image as wide as the page allows. alt: what it shows, for those who can't see it."""
+        self._add("image", image=_image(png_bytes, alt), caption=caption)
+
+    def chart(self, charts: Chart | Sequence[Chart], name: str = "", caption: str = "") -> None:
+        """Charts side by side. name: that of their file in `write_figures`; none without."""
+        panels = list(charts) if isinstance(charts, Sequence) else [charts]
+        if name:
+            self._figures[name] = panels
+        self._add("charts", charts=[_chart(panel) for panel in panels], caption=caption)
+
+    def keep(self, figure: Figure, name: str) -> None:
+        """A figure of matplotlib that only `write_figures` writes."""
+        self._figures[name] = figure
+
+    def gallery(
+        self,
+        images: Sequence[Image],
+        captions: Sequence[str] = (),
+        *,
+        alts: Sequence[str] = (),
+        tile: int = 96,
+        choices: Sequence[Choice] = (),
+        columns: int = 0,
+    ) -> None:
+        """Images of any sizes in rows, each `tile` pixels wide with its caption; large ones are made smaller.
+
+        captions, alts: none, or one for each image. An alternative text (without any: the caption) also shows where
+        the mouse rests. choices: none, or a tick for each image, which `decisions` saves. columns: images in a row; 0:
+        as many as fit.
+        """
+        shown = _shown(images, captions, alts, tile)
+        self._add(
+            "gallery", images=list(zip(shown, _ticks(choices, len(shown)), strict=True)), tile=tile, columns=columns
+        )
+
+    def groups(
+        self,
+        groups: Sequence[Sequence[Image]],
+        captions: Sequence[str],
+        alts: Sequence[Sequence[str]],
+        *,
+        choices: Sequence[Choice] = (),
+    ) -> None:
+        """Images that belong together, as a copy and its original: each group in a frame above its caption.
+
+        alts: a text for each image. choices: none, or a tick for each group, which `decisions` saves.
+        """
+        shown = [_shown(images, (), names, 96) for images, names in zip(groups, alts, strict=True)]
+        self._add("groups", groups=list(zip(shown, captions, _ticks(choices, len(shown)), strict=True)))
+
+    def behind(
+        self,
+        anchor: str,
+        title: str,
+        images: Sequence[Image],
+        captions: Sequence[str],
+        alts: Sequence[str],
+        back: str,
+    ) -> None:
+        """Images that only show when a link to their anchor is followed, as from a cell of a matrix.
+
+        back: the anchor of where the link is.
+        """
+        self._add("behind", anchor=anchor, title=title, images=_shown(images, captions, alts, 96), back=back)
+
+    def anchor(self) -> str:
+        """The anchor of the section that is being written."""
+        return self._sections[-1].anchor
+
+    def decisions(self, text: str, file: str) -> None:
+        """A button that saves what is ticked in galleries as the CSV `file`, a row for each tick."""
+        self._decides = True
+        self._add("decisions", text=text, file=file)
+
+    def html(self) -> str:
+        """The whole page."""
+        from markupsafe import Markup
+
+        sections = [section for section in self._sections if section.blocks]
+        plotted = any(
+            chart["kind"] == "lines" for s in sections for _, data in s.blocks for chart in data.get("charts", ())
+        )
+        script = _script(["uplot.js", "charts.js"] * plotted + ["decisions.js"] * self._decides)
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        style = "".join(_design(name) for name in ("tokens.css", *["uplot.css"] * plotted, "report.css"))
+        return _templates().get_template("page.html").render(
+            title=self._title,
+            kind=self._kind,
+            verdict=self._verdict,
+            tiles=self._tiles,
+            sections=sections,
+            style=Markup(style),
+            script=Markup(script),
+            policy=Markup(f"; script-src 'sha256-{digest}'" if script else ""),
+        )  # fmt: skip
+
+    def write(self, path: Path) -> None:
+        """Writes the page, whole or not at all. Raises OutputError."""
+        with atomic_text(path) as file:
+            file.write(self.html())
+
+    def write_figures(self, folder: Path, *, replaced: Iterable[str] = ()) -> None:
+        """Writes every chart that has a name as PNG, SVG and PDF.
+
+        replaced: patterns of names; older figures of these names are removed. Raises MissingExtraError without
+        matplotlib, OutputError.
+        """
+        kinds = {"png": drawing.figure_png, "svg": drawing.figure_svg, "pdf": drawing.figure_pdf}
+        make_folder(folder)
+        for old in (path for name in replaced for kind in kinds for path in folder.glob(f"{name}.{kind}")):
+            try:
+                old.unlink(missing_ok=True)
+            except OSError as error:
+                raise cannot_write(old, error) from error
+        for name, charts in self._figures.items():
+            figure = drawing.draw(charts) if isinstance(charts, Sequence) else charts
+            for kind, written in kinds.items():
+                write_bytes(folder / f"{name}.{kind}", written(figure))
+
+    def _add(self, kind: str, **data: Any) -> None:
+        self._sections[-1].blocks.append((kind, data))
+
+
+@cache
+def _templates() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    def harmless(value: object) -> object:
+        return value if isinstance(value, Markup) else "" if value is None else plain(value)
+
+    return Environment(
+        loader=FileSystemLoader(_HERE / "templates"),
+        autoescape=True,
+        finalize=harmless,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+@cache
+def _design(name: str) -> str:
+    return (_HERE / "design" / name).read_text("utf-8")
+
+
+def _script(names: Sequence[str]) -> str:
+    """Modules of `design` as one: they know each other by the names that they import."""
+    lines = "".join(_design(name) for name in names).splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith(("import ", "export default ")))
+
+
+def _shown(images: Sequence[Image], captions: Sequence[str], alts: Sequence[str], tile: int) -> list[dict[str, Any]]:
+    same_length(images, captions)
+    same_length(images, alts)
+    names = alts or captions or [f"image {i + 1}" for i in range(len(images))]
+    below = captions or [""] * len(images)
+    return [
+        {"image": _image(png(shrink(image, 2 * tile)), name), "caption": caption}
+        for image, name, caption in zip(images, names, below, strict=True)
+    ]
+
+
+def _ticks(choices: Sequence[Choice], count: int) -> list[dict[str, Any] | None]:
+    found = [{"cells": json.dumps(dict(c.cells)), "options": c.options, "chosen": c.chosen} for c in choices]
+    return [*found] if choices else [None] * count
+
+
+def _image(png_bytes: bytes, alt: str) -> dict[str, Any]:
+    height, width = int.from_bytes(png_bytes[20:24], "big"), int.from_bytes(png_bytes[16:20], "big")
+    return {"data": base64.b64encode(png_bytes).decode(), "width": width, "height": height, "alt": alt}
+
+
+def _chart(chart: Chart) -> dict[str, Any]:
+    if isinstance(chart, Bars):
+        return {
+            "kind": "bars",
+            "chart": chart,
+            "cells": [[_track(chart, row, c) for c in chart.columns] for row in range(len(chart.rows))],
+        }
+    if isinstance(chart, Matrix):
+        shades = [[_shade((float(v) - chart.low) / (chart.top - chart.low)) for v in row] for row in chart.values]
+        return {"kind": "matrix", "chart": chart, "shades": shades}
+    named = {s.name: s for s in reversed(chart.series)}  # the first of a name
+    legend = [named[name] for name in dict.fromkeys(s.name for s in chart.series)] if chart.legend else []
+    return {"kind": "lines", "chart": chart, "legend": legend, "data": json.dumps(_plotted(chart))}
+
+
+def _shade(share: float) -> tuple[float, bool]:
+    """How much of the accent a cell has in percent, and whether its text is white.
+
+    Shades on which neither black nor white can be read are left out.
+    """
+    share = min(1.0, max(0.0, share))
+    return (round(86 + 35 * (share - 0.6), 1), True) if share > 0.6 else (round(90 * share, 1), False)
+
+
+def _track(chart: Bars, row: int, column: Any) -> dict[str, Any]:
+    """What a cell of bars shows: its text, and places in percent of its track."""
+    low, high = column.range
+
+    def place(value: float | None) -> float | None:
+        found = number(value)
+        return None if found is None else round(100 * min(1.0, max(0.0, (found - low) / (high - low))), 2)
+
+    ends = [place(side[row]) if side else None for side in (column.low, column.high)]
+    shape = ""
+    if column.shapes:
+        heights = column.shapes[row]
+        step = 100 / max(1, len(heights) - 1)
+        shape = " ".join(f"{i * step:.1f},{100 * (1 - h):.0f}" for i, h in enumerate(heights))
+    return {
+        "text": column.texts[row],
+        "at": place(column.values[row]),
+        "low": ends[0],
+        "high": ends[1],
+        "bar": column.bar,
+        "shape": shape,
+        "color": chart.color(row, column),
+    }
+
+
+def _plotted(chart: Lines) -> dict[str, Any]:
+    """What the script draws."""
+
+    def rounded(values: Iterable[float | None]) -> list[float | None]:
+        return [None if (n := number(v)) is None else float(f"{n:.5g}") for v in values]
+
+    return {
+        "x": rounded(chart.places),
+        "names": [plain(name) for name in chart.categories],
+        "xLabel": plain(chart.x_label),
+        "yLabel": plain(chart.y_label),
+        "xLog": chart.x_log,
+        "whole": chart.whole,
+        "xRange": chart.x_range,
+        "yRange": chart.y_range,
+        "marks": [{"name": plain(m.name), "x": m.x, "y": m.y} for m in chart.marks],
+        "series": [
+            {
+                "name": plain(s.name),
+                "color": s.color,
+                "style": s.style,
+                "marked": s.marked,
+                "values": rounded(s.values),
+                "low": rounded(s.low),
+                "high": rounded(s.high),
+            }
+            for s in chart.series
+        ],
+    }
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if isinstance(value, int | np.integer):
+        return f"{value:,}"
+    if isinstance(value, float | np.floating):
+        number = float(value)
+        if math.isnan(number):
+            return "–"
+        return f"{number:,.0f}" if abs(number) >= 1000 else f"{number:.4g}"
+    return str(value)

@@ -1,0 +1,102 @@
+"""Fixtures of the tests of the page: Chromium, the real server, and a stub where that can't be made to say it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import cv2
+import numpy as np
+import pytest
+
+from places import ASTRONAUT, ROOT
+
+NANO = ROOT / "src" / "mien" / "models" / "mien-nano.onnx"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Chromium with the astronaut before its camera."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright drives the browser")
+    from page_browser import CHROMIUM, FLAGS
+
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not installed")
+    clip = tmp_path_factory.mktemp("camera") / "astronaut.mjpeg"
+    image = cv2.imread(str(ASTRONAUT))
+    frames = [np.roll(image, shift, axis=1) for shift in (0, 4, 8, 4)]
+    clip.write_bytes(b"".join(cv2.imencode(".jpg", frame)[1].tobytes() for frame in frames * 5))
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(
+            executable_path=CHROMIUM, args=[*FLAGS, f"--use-file-for-fake-video-capture={clip}"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    from made_server import serving
+
+    with serving(NANO, detectors=("auto", "none")) as port:
+        yield port
+
+
+@pytest.fixture
+def stub() -> Any:
+    from page_stub import Stub
+
+    return Stub()
+
+
+@pytest.fixture
+def stub_port(stub: Any) -> Iterator[int]:
+    with stub.serving() as port:
+        yield port
+
+
+@pytest.fixture
+def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
+    """Opens pages; in the end none of them has asked another server for anything, or broken the policy or a script."""
+    from playwright.sync_api import expect
+
+    contexts, problems = [], []
+
+    def open_one(
+        port: int, panel: str = "", *, width: int = 1280, height: int = 800, dark: bool = False, ready: bool = True
+    ) -> Any:
+        context = browser.new_context(
+            viewport={"width": width, "height": height},
+            color_scheme="dark" if dark else "light",
+            has_touch=width < 500,
+            is_mobile=width < 500,
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(15_000)
+
+        def look(address: str) -> None:
+            parts = urlsplit(address)
+            if parts.scheme not in ("blob", "data") and parts.netloc != f"127.0.0.1:{port}":
+                problems.append(f"asked {address}")
+
+        def listen(text: str) -> None:
+            # That a request was refused is what some tests are about, and the browser says it here too.
+            if "the server responded with a status" not in text:
+                problems.append(text)
+
+        page.on("request", lambda request: look(request.url))
+        page.on("websocket", lambda socket: look(socket.url))
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("console", lambda message: listen(message.text) if message.type in ("error", "warning") else None)
+        page.goto(f"http://127.0.0.1:{port}/" + (f"#{panel}" if panel else ""))
+        page.bring_to_front()  # focus is of the page in front
+        if ready:
+            expect(page.locator("#limits")).to_contain_text("MB")
+        return page
+
+    yield open_one
+    for context in contexts:
+        context.close()
+    assert problems == []
