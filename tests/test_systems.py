@@ -1,7 +1,6 @@
 """Nothing that only Unix has is outside of the modules that say so; the rest runs on Windows and macOS."""
 
 import ast
-import os
 from pathlib import Path
 
 import pytest
@@ -57,7 +56,7 @@ def test_files_are_written_whole_under_any_name(tmp_path, name):
     for content in (b"first", b"second"):
         write_bytes(tmp_path / "new folder" / name, content)
         assert (tmp_path / "new folder" / name).read_bytes() == content
-    assert os.listdir(tmp_path / "new folder") == [name]
+    assert [path.name for path in (tmp_path / "new folder").iterdir()] == [name]
 
 
 def test_a_file_in_the_place_of_a_folder_is_one_line(tmp_path):
