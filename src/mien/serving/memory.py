@@ -119,7 +119,7 @@ def settle_allocator() -> None:
 
     By default it keeps blocks of up to 32 MB once such a block was freed, in as many arenas as there are threads.
     """
-    with suppress(OSError, AttributeError):
+    with suppress(OSError, AttributeError, TypeError):  # Windows has no library without a name
         libc = ctypes.CDLL(None)
         libc.mallopt(_MMAP_THRESHOLD, 4 << 20)
         libc.mallopt(_ARENA_MAX, 4)
@@ -127,5 +127,5 @@ def settle_allocator() -> None:
 
 def return_free_memory() -> None:
     """Returns free pages inside of the heap to the system; some milliseconds, in any thread."""
-    with suppress(OSError, AttributeError):
+    with suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
