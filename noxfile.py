@@ -7,7 +7,7 @@ import nox
 
 nox.options.sessions = ["lint", "tests", "docs", "package"]
 PINNED = ("-c", "constraints.txt")
-CORE = "images image_arrays signatures labels crop balance inference model_file"
+CORE = "images image_arrays signatures labels crop balance inference model_file systems"
 """Tests of reading, paths and networks that hold on any system."""
 
 

@@ -184,7 +184,8 @@ def write_tables() -> None:
 def _short_row(row: dict[str, Any], ms: float) -> str:
     name, licence = row["name"], row["licence"].partition(";")[0]
     accuracies = "; ".join(f"{row[truth]['accuracy']:.3f}" for truth in TRUTHS)
-    facts = f"{row['bytes'] / 1e6:.1f} MB, {ms:.1f} ms, {licence}"
+    shares = f" beside {row['shares']}" if row["shares"] else ""
+    facts = f"{row['bytes'] / 1e6:.1f} MB{shares}, {ms:.1f} ms, {licence}"
     return f"| [`{name}`](docs/models/{name}.md) | {row['about']} | {accuracies} | {facts} |"
 
 

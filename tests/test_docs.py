@@ -166,9 +166,12 @@ def typed_commands(page):
             yield typed.split()
 
 
+ROOT_COMMAND = typer.main.get_command(app)
+
+
 def options_of(words):
     """The options of the command that these words name. KeyError for a command that does not exist."""
-    command, words = typer.main.get_command(app), words[1:]
+    command, words = ROOT_COMMAND, words[1:]
     if words[0] == "export" and words[1:2] not in (["web"], ["model"]):
         words.insert(1, "model")  # the short form
     for word in words:

@@ -1,3 +1,3 @@
 """mien's version: the one place that knows it."""
 
-__version__ = "0.2.0.dev0"
+__version__ = "0.2.0"

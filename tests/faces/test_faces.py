@@ -200,6 +200,12 @@ def test_haar_refuses_what_is_not_a_cascade(tmp_path, text):
         make_detector("haar", cascade=tmp_path / "missing.xml")
 
 
+def test_haar_says_what_it_needs_where_opencv_has_no_cascades(monkeypatch):
+    monkeypatch.delattr(cv2, "CascadeClassifier", raising=False)
+    with pytest.raises(DetectorError, match=r"has no cascades \(installed: opencv-python.*opencv-python-headless<5"):
+        make_detector("haar")
+
+
 def test_haar_takes_any_cascade(astronaut):
     profile = Path(cv2.__file__).parent / "data" / "haarcascade_frontalface_alt2.xml"
     assert len(make_detector("haar", cascade=profile).detect(astronaut)) == 1

@@ -6,6 +6,7 @@ Viola, Jones: Rapid Object Detection using a Boosted Cascade of Simple Features 
 from __future__ import annotations
 
 import threading
+from importlib.metadata import distributions
 from pathlib import Path
 
 import cv2
@@ -21,6 +22,14 @@ DEFAULT_CASCADE = _SHIPPED / "haarcascade_frontalface_default.xml"
 # The last stage's sum of weights that becomes the score 0.5, and the sum that adds one to its log-odds: chosen so
 # that clear faces of photographs (6 to 12) get 0.8 to 1. Not a probability.
 _HALF, _SPREAD = 4.0, 1.5
+
+_WHEELS = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
+
+
+def installed_opencv() -> tuple[str, ...]:
+    """The installed wheels of OpenCV with their versions. Several overwrite each other's files."""
+    found = {each.name.lower(): each.version for each in distributions() if each.name.lower() in _WHEELS}
+    return tuple(f"{name} {found[name]}" for name in _WHEELS if name in found)
 
 
 class Haar:
@@ -41,8 +50,13 @@ class Haar:
 
         min_face: the smallest face to detect, pixels. scale_factor: from one window size to the next, above 1.
         min_neighbours: how many windows must agree. max_side: a larger image is worked on at this size.
-        Raises DetectorError where the file is missing or not a cascade.
+        Raises DetectorError where the file is missing or not a cascade, and where OpenCV has no cascades.
         """
+        if not hasattr(cv2, "CascadeClassifier"):
+            raise DetectorError(
+                f"haar: OpenCV {cv2.__version__} has no cascades (installed: {', '.join(installed_opencv())}); "
+                "choose another detector, or pip install 'opencv-python-headless<5' in the place of these"
+            )
         path = cascade or DEFAULT_CASCADE
         if not path.is_file():
             raise DetectorError(f"{path}: no such cascade file; OpenCV's lie in {_SHIPPED}")

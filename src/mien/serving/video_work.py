@@ -142,10 +142,19 @@ def check_upload(order: Order) -> None:
         raise _Refused("too_long", f"is {seconds:.0f} seconds long; this server takes {most:g} at most")
 
 
+def most_pixels(settings: ServeSettings) -> int:
+    """Of a frame, by the settings and by the memory of this process: measured, about 430 MB and 130 bytes a pixel."""
+    return min(settings.max_video_pixels, max(100_000, (_memory(settings) - 430_000_000) // 130))
+
+
+def _memory(settings: ServeSettings) -> int:
+    return 2_000_000 * settings.max_memory_mb  # of address space, of which about two thirds are used
+
+
 def _check_frame_size(size_wh: tuple[int, int], order: Order) -> None:
-    (width, height), most = size_wh, order.settings.max_video_pixels
+    (width, height), most = size_wh, most_pixels(order.settings)
     if width * height > most:
-        message = f"has frames of {width} x {height} pixels; this server takes {most / 1e6:g} million at most"
+        message = f"has frames of {width} x {height} pixels; this server takes {most / 1e6:.3g} million at most"
         raise _Refused("too_large_frames", message)
 
 
@@ -221,8 +230,8 @@ class _Follower:
                 self._write_progress(now, result)
         if result.time_s >= settings.max_video_s:
             self._end(f"the video is longer than {settings.max_video_s:g} seconds")
-        elif result.width * result.height > settings.max_video_pixels:
-            self._end(f"the frames exceed {settings.max_video_pixels / 1e6:g} million pixels")
+        elif result.width * result.height > most_pixels(settings):
+            self._end(f"the frames exceed {most_pixels(settings) / 1e6:.3g} million pixels")
         elif now - self._checked >= _CHECK_EVERY_S:
             self._checked = now
             if held_bytes(self._order.root) > settings.max_video_disk_mb * 1_000_000:
@@ -319,8 +328,7 @@ def run_order() -> None:
     settle_allocator()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
-        most = 2_000_000 * order.settings.max_memory_mb  # half of it is address space that is not used
-        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+        resource.setrlimit(resource.RLIMIT_DATA, (_memory(order.settings),) * 2)
     threading.Thread(target=_end_with_server, daemon=True).start()
     out, sys.stdout = sys.stdout, sys.stderr  # output of libraries is not a report
     print(json.dumps(asdict(_run(order))), file=out, flush=True)

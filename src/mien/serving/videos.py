@@ -21,6 +21,7 @@ import sys
 import time
 from asyncio.subprocess import DEVNULL, PIPE
 from contextlib import ExitStack, aclosing, suppress
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 
@@ -72,10 +73,8 @@ class VideoJobs:
         self._own = ExitStack()  # removes the folder if this worker made it
         self._tasks: dict[str, asyncio.Task[None]] = {}
         most = settings.video_jobs + settings.video_queue
-        self._share, self._full = (
-            math.ceil(most * settings.client_share),
-            busy("there are too many videos", kind="videos", retry_after=_RETRY_S),
-        )
+        self._share = math.ceil(most * settings.client_share)
+        self._full = partial(busy, "there are too many videos", kind="videos", retry_after=_RETRY_S)
         self._places = Places(most, self._share, self._full)
         self._turns, self._checks = asyncio.Semaphore(settings.video_jobs), asyncio.Semaphore(2)
 
@@ -98,7 +97,7 @@ class VideoJobs:
         client = client_of(request)
         self._places.check(client)  # here too, so that nobody sends a video in vain
         if sum((folder / STATE).exists() for folder in self._folders()) >= self._settings.max_videos:
-            raise self._full
+            raise self._full()
         state = VideoState(id=secrets.token_urlsafe(24), owner=owner, model=model)
         folder, held = self._root / state.id, ExitStack()
         try:
