@@ -103,7 +103,7 @@ class Stub:
                 self.busy -= 1
                 return Response(b"{}", 503, headers={"retry-after": "0.01"})
             image = {"source": name, "width": 240, "height": 160, "faces": self.faces, "error": None}
-            return answer({"model": MODEL, "images": [image]})
+            return answer({"model": self.models[0], "images": [image]})
 
         @app.post("/v1/videos")
         async def upload(request: Request) -> Response:

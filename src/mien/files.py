@@ -117,6 +117,12 @@ def csv_text(rows: Iterable[Iterable[Any]]) -> str:
     return text.getvalue()
 
 
+def inert(cell: Any) -> Any:
+    """A cell that no spreadsheet takes for a formula: a text that begins like one gets an apostrophe before it."""
+    begins = isinstance(cell, str) and len(cell) > 1 and cell.startswith(("=", "+", "-", "@", "\t", "\r"))
+    return f"'{cell}" if begins else cell
+
+
 def make_folder(path: Path) -> None:
     """A folder with its parents, known to be writable. Raises OutputError."""
     try:

@@ -69,6 +69,18 @@ def test_csv(tmp_path: Path) -> None:
     assert len(rows) == 6
 
 
+def test_csv_holds_no_formula(tmp_path: Path) -> None:
+    model = ModelSummary("tiny", ("=1+1", "sad"), "votes", ("ab",))
+    face = Face(Box(-3, 2, 30, 40), 0.9, "=1+1", 0.9, {"=1+1": 0.9, "sad": 0.1})
+    with open_sink("csv", model, tmp_path / "out") as sink:
+        sink.write(ImageResult("=cmd|'/c calc'!A0", 100, 50, (face,)))
+        sink.write(ImageResult("-", 100, 50))
+    head, row, other = csv.reader(io.StringIO((tmp_path / "out").read_text()))
+    assert head[-3] == "'=1+1"
+    assert (row[0], row[4], row[9]) == ("'=cmd|'/c calc'!A0", "-3", "'=1+1")
+    assert other[0] == "-"
+
+
 def test_table(tmp_path: Path) -> None:
     text = written(tmp_path, "table")
     lines = text.splitlines()

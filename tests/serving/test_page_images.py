@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import os
@@ -178,8 +179,15 @@ def test_another_model_answers_anew(stub: Stub, stub_port: int, open_page: OpenP
     expect(page.locator(".face .name")).to_have_text(["fear"])
 
 
-def test_hostile_names_are_text(stub_port: int, open_page: OpenPage) -> None:
+def test_hostile_names_and_labels_are_text_and_no_formula(stub: Stub, stub_port: int, open_page: OpenPage) -> None:
+    label, name = "=cmd|'/c calc'!A0<img src=x onerror=alert(1)>", "@SUM(A1) <img src=x onerror=alert(1)>.png"
+    stub.faces = [{**stub.faces[0], "expression": label, "confidence": 0.9, "probabilities": {label: 0.9, "sad": 0.1}}]
+    stub.models = [{**stub.models[0], "name": "<b>", "labels": [label, "sad"]}]
     page = open_page(stub_port)
-    name = "<img src=x onerror=alert(1)>.png"
     page.set_input_files("#files", [image_file(name)])
     expect(page.locator(".entry .title")).to_have_text(name)
+    expect(page.locator(".face .name")).to_have_text(label)
+    assert page.locator("img[src=x]").count() == 0
+    rows = list(csv.reader(io.StringIO(downloaded(page, "#save-csv").decode())))
+    assert [rows[1][0], rows[1][9]] == [f"'{name}", f"'{label}"]
+    assert (rows[1][4], rows[1][10]) == ("40.0", "0.9")

@@ -220,7 +220,7 @@ def test_everything_works_from_the_keyboard(stub_port: int, open_page: OpenPage)
     expect(page.locator(".entry")).to_have_count(0)
 
 
-@pytest.mark.parametrize("width", [360, 768, 1280])
+@pytest.mark.parametrize("width", [320, 390, 768, 1280])
 def test_nothing_is_wider_than_the_screen(stub_port: int, open_page: OpenPage, width: int) -> None:
     page = open_page(stub_port, width=width)
     page.set_input_files("#files", [image_file("a" * 80 + ".png", 900, 300)])

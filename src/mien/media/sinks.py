@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from mien.errors import OutputError
-from mien.files import atomic_text
+from mien.files import atomic_text, inert
 from mien.labels import color_rgb
 from mien.results import Face, ImageResult, ModelSummary
 from mien.results.rows import columns, image_rows
@@ -72,11 +72,12 @@ class CsvSink(Sink):
         super().__init__(file, model)
         self._rows = csv.writer(file, lineterminator="\n")
         self._details = model.details
-        self._rows.writerow(columns(model.labels, details=self._details))
+        self._rows.writerow(map(inert, columns(model.labels, details=self._details)))
 
     def write(self, result: ImageResult) -> None:
         """Writes an image's rows."""
-        self._rows.writerows(image_rows(result, self._labels, details=self._details))
+        rows = image_rows(result, self._labels, details=self._details)
+        self._rows.writerows(map(inert, row) for row in rows)
 
 
 class TableSink(Sink):

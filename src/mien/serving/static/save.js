@@ -68,7 +68,9 @@ function decimal(number) {
   return Number.isInteger(number) ? `${number}.0` : String(number);
 }
 
+/** A cell; a text that a spreadsheet would take for a formula gets an apostrophe, as in mien/files.py. */
 function cell(value) {
-  const text = String(value);
+  const isNumber = /^-?[\d.]+(e[-+]?\d+)?$/.test(value);
+  const text = /^[=+\-@\t\r]./s.test(value) && !isNumber ? `'${value}` : String(value);
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
