@@ -136,7 +136,7 @@ def test_pages_run_as_they_are_written(page, tmp_path, monkeypatch):
         assert done.returncode == 0, f"{code}\n{done.stdout}{done.stderr}"
 
 
-PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
 
 
 def anchors_of(page):
@@ -188,6 +188,6 @@ def test_commands_on_pages_exist_with_their_options(page):
 
 
 def test_public_names_on_pages_exist():
-    for page in PAGES[:2] + PAGES[3:]:
+    for page in (page for page in PAGES if page.name != "CHANGELOG.md"):
         code = "".join(re.findall(r"```(?:python|py)\n(.*?)```", page.read_text("utf-8"), re.S))
         assert not set(re.findall(r"\bmien\.([A-Za-z_]+)\b", code)) - {*mien.__all__, "errors", "data"}, page
