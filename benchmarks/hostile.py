@@ -198,7 +198,9 @@ def stream(port: int, tally: Tally, frames: list[bytes], *, wait: bool) -> None:
     what = "frame of a stream" if wait else "flood of frames"
     try:
         path = f"ws://127.0.0.1:{port}/v1/stream"
-        with open_stream(path, proxy=None, source_address=(address(what), 0), max_size=None) as opened:
+        with open_stream(
+            path, proxy=None, source_address=(address(what), 0), open_timeout=100, max_size=None
+        ) as opened:
             for frame in frames:
                 opened.send(frame)
                 if wait:
@@ -219,17 +221,17 @@ def stream(port: int, tally: Tally, frames: list[bytes], *, wait: bool) -> None:
         tally.lose(what, error)
 
 
-def resident_mb(process: int) -> dict[str, float]:
-    """Resident memory of each process of the server, by kind."""
-    found: dict[str, float] = {}
-    for child in Path(f"/proc/{process}/task/{process}/children").read_text().split():
-        with contextlib.suppress(OSError):
-            text = Path(f"/proc/{child}/status").read_text()
-            found["worker"] = max(found.get("worker", 0), int(re.findall(r"VmRSS:\s+(\d+)", text)[0]) / 1000)
-            for its in " ".join(file.read_text() for file in Path(f"/proc/{child}/task").glob("*/children")).split():
-                text = Path(f"/proc/{its}/status").read_text()
-                found["video"] = max(found.get("video", 0), int(re.findall(r"VmRSS:\s+(\d+)", text)[0]) / 1000)
-    return found
+def children_of(process: int) -> list[int]:
+    with contextlib.suppress(OSError):
+        files = Path(f"/proc/{process}/task").glob("*/children")
+        return [int(child) for file in files for child in file.read_text().split()]
+    return []
+
+
+def resident_mb(process: int) -> float:
+    with contextlib.suppress(OSError):
+        return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+    return 0
 
 
 def mixed(
@@ -266,9 +268,9 @@ def mixed(
                 time.sleep(1)
 
     def kill() -> None:
-        time.sleep(30)
-        children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
-        workers = [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        time.sleep(60)
+        found = children_of(process)
+        workers = [pid for pid in found if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
         if workers:
             tally.killed_at = time.monotonic()
             os.kill(random.choice(workers), signal.SIGKILL)
@@ -283,9 +285,10 @@ def mixed(
         full.unlink()
 
     def measure() -> None:
-        with contextlib.suppress(OSError):
-            for kind, found in resident_mb(process).items():
-                most[kind] = max(most.get(kind, 0), found)
+        workers = children_of(process)
+        videos = [child for worker in workers for child in children_of(worker)]
+        for kind, found in (("worker", workers), ("video", videos)):
+            most[kind] = max([most.get(kind, 0), *map(resident_mb, found)])
 
     threads = [
         *(repeat(lambda: send(port, tally, "photo", photo), 0.1) for _ in range(3)),

@@ -1,4 +1,4 @@
-"""Makes the sample clip of the page from the astronaut: a video call in which the camera moves, and a second face joins.
+"""Makes the sample clip of the page from the astronaut: a call in which the camera moves and a second face joins.
 
     python scripts/sample_clip.py
 

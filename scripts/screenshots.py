@@ -45,7 +45,7 @@ def screenshot(
 
 
 def small(png: bytes, most: int = MOST_BYTES) -> bytes:
-    """A PNG as WebP of at most so many bytes, in the best quality that fits."""
+    """A PNG as WebP in the best quality that fits into `most` bytes."""
     image = Image.open(io.BytesIO(png)).convert("RGB")
     for quality in range(90, 0, -5):
         data = io.BytesIO()

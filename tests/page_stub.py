@@ -31,26 +31,37 @@ def face(box: Sequence[float], expression: str, share: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def timeline(seconds: float, rate: int = 10) -> str:
-    """A timeline of two faces: one for the whole time, one for its second half."""
-    rows = [
-        "frame,time_s,track,x1,y1,x2,y2,detection_score,expression,confidence,"
-        + ",".join(EIGHT)
-        + ",smoothed_expression"
-    ]
-    for frame in range(int(seconds * rate)):
-        time_s = frame / rate
-        for track, name in ((1, "happy"), (2, "sad")):
-            if track == 1 or time_s >= seconds / 2:
-                numbers = ",".join(str(round(p, 4)) for p in shares(name, 0.7).values())
-                rows.append(f"{frame},{time_s},{track},1,2,30,40,0.9,{name},0.7,{numbers},{name}")
-    return "\n".join(rows) + "\n"
+def timeline(seconds: float, rate: int = 10) -> tuple[dict[str, Any], dict[str, Any]]:
+    """frames.json and the summary of two faces: one for the whole time, one for its second half."""
+    frames = []
+    for number in range(int(seconds * rate) + 1):
+        time_s = number / rate
+        faces = [
+            {
+                **face((1, 2, 30, 40), name, 0.4),
+                "track": track,
+                "smoothed": shares(name, 0.7),
+                "smoothed_expression": name,
+            }
+            for track, name in ((1, "happy"), (2, "sad"))
+            if track == 1 or time_s >= seconds / 2
+        ]
+        frames.append({"frame": number, "time_s": time_s, "width": 96, "height": 64, "faces": faces})
+    tracks = [
+        {
+            "track": track, "first_s": first, "last_s": seconds, "seconds": seconds - first, "transitions": [],
+            "expressions": [{"expression": name, "seconds": seconds - first, "share": 1}],
+        }
+        for track, name, first in ((1, "happy", 0), (2, "sad", seconds / 2))
+    ]  # fmt: skip
+    return {"model": MODEL, "frames": frames}, {"frames": len(frames), "seconds": seconds, "tracks": tracks}
 
 
 class Stub:
     """What the stub answers with, and what it has seen.
 
-    faces: of every image. busy: so many requests are refused first. video: the finished job's file. states: of a
+    faces: of every image. busy: so many requests are refused first. video: the finished job's file, and the
+    original. frames: frames.json. states: of a
     job, one for each question; the last one stays.
     """
 
@@ -58,7 +69,8 @@ class Stub:
         self.faces = [face((40, 30, 100, 110), "happy", 0.9), face((150, 40, 200, 100), "sad", 0.4)]
         self.busy = 0
         self.video = b""
-        self.timeline = timeline(2)
+        self.frames, self.summary = timeline(2)
+        self.models = [MODEL, {**MODEL, "name": "other"}]
         self.states: list[dict[str, Any]] = []
         self.asked: list[str] = []
 
@@ -77,8 +89,8 @@ class Stub:
         async def models() -> Any:
             limits = {"max_upload_mb": 1, "max_pixels": 1000000, "max_files": 8}
             return {
-                "models": [MODEL, {**MODEL, "name": "other"}],
-                "detectors": ["a", "b"],
+                "models": self.models,
+                "detectors": ["a", "b"][: len(self.models)],
                 "videos": True,
                 "limits": limits,
             }
@@ -103,13 +115,11 @@ class Stub:
         async def state() -> Response:
             return answer(self.states.pop(0) if len(self.states) > 1 else self.states[0])
 
-        @app.get("/v1/videos/job-1/timeline.csv")
-        async def csv() -> Response:
-            return Response(self.timeline, media_type="text/csv")
-
-        @app.get("/v1/videos/job-1/video.mp4")
-        async def video() -> Response:
-            return Response(self.video, media_type="video/mp4")
+        @app.get("/v1/videos/job-1/{name}")
+        async def file(name: str) -> Response:
+            if name == "frames.json":
+                return answer(self.frames)
+            return Response(b"csv" if name == "timeline.csv" else self.video)
 
         @app.delete("/v1/videos/job-1")
         async def delete() -> Response:
@@ -117,6 +127,10 @@ class Stub:
 
         app.router.default = page_or(app.router.default)
         return app
+
+    def done(self, **more: Any) -> dict[str, Any]:
+        """The state of a finished job."""
+        return {"state": "done", "progress": 1, "summary": self.summary, "removed_in_s": 900, "error": None, **more}
 
     @staticmethod
     def _answer(document: Any, status: int = 200) -> Response:

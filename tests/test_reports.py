@@ -51,8 +51,8 @@ if CHROMIUM is None:
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text("utf-8")
 EVIL = "<img src=x onerror=document.title=1>'\"\u202e"
 LABELS = (EVIL, "=cmd|'/c calc'!A0", "happy")
-SERIOUS = """async (options) => (await axe.run(options)).violations.filter(v => ["serious", "critical"].includes(v.impact))
-  .map(v => [v.id, v.nodes.map(n => n.html)])"""
+SERIOUS = """async (options) => (await axe.run(options)).violations
+  .filter(v => ["serious", "critical"].includes(v.impact)).map(v => [v.id, v.nodes.map(n => n.html)])"""
 
 
 def faces(count: int = 24) -> Samples:

@@ -167,7 +167,7 @@ def test_without_matplotlib_the_page_is_whole_and_no_old_figure_stays(everything
     said = []
     page = write_page(everything[2], tmp_path, warn=said.append)
     assert "Confusion matrix" in page.read_text("utf-8") and not list((tmp_path / FIGURES_FOLDER).iterdir())
-    assert said == ["no figures/: drawing figures needs the extra [data]: pip install 'mien[data]'"]
+    assert said == ["no figures/: drawing figures needs the extra [data]: install it with  pip install 'mien[data]'"]
 
 
 def missing(*_):

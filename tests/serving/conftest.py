@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -82,8 +83,8 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
                 problems.append(f"asked {address}")
 
         def listen(text: str) -> None:
-            # That a request was refused is what some tests are about, and the browser says it here too.
-            if "the server responded with a status" not in text:
+            # That a request was refused or lost is what some tests are about, and the browser says it here too.
+            if "the server responded with a status" not in text and "net::ERR_" not in text:
                 problems.append(text)
 
         page.on("request", lambda request: look(request.url))
@@ -100,3 +101,12 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
     for context in contexts:
         context.close()
     assert problems == []
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    """Two seconds without a face."""
+    pytest.importorskip("av", reason="PyAV is not installed")
+    from made_video import make_clip
+
+    return make_clip(tmp_path / "clip.mp4", frames=51)

@@ -24,6 +24,7 @@ from mien.results import Box, Face, FrameResult, TrackedFace
 from mien.results.details import Details, EyesOpen, Pose
 from mien.serving import live
 from mien.serving.live import LivePage
+from page_browser import axe_findings
 
 LABELS = ("happy", "sad", "neutral")
 CHROMIUM = Path("/usr/bin/chromium")
@@ -125,9 +126,9 @@ class Viewer:
 def test_the_page_and_its_files_carry_their_policy_and_nothing_else_is_served(page: LivePage) -> None:
     for path, kind in (
         ("", "text/html"),
-        ("app.css", "text/css"),
-        ("live.js", "text/javascript"),
-        ("chart.js", "text/javascript"),
+        ("design/tokens.css", "text/css"),
+        ("watch.js", "text/javascript"),
+        ("design/timeline.js", "text/javascript"),
     ):
         answer, body = ask(page, "GET", path)
         assert answer.status == 200
@@ -143,6 +144,8 @@ def test_the_page_and_its_files_carry_their_policy_and_nothing_else_is_served(pa
     assert not re.search(r"<script(?![^>]* src=)|\son\w+=|<style|\sstyle=", html), "the policy forbids what is inline"
     for path in (
         "live.html",
+        "design/../watch.js",
+        "design/LICENSE.uplot",
         "../app.css",
         "%2e%2e/live.py",
         "static/app.css",
@@ -331,32 +334,32 @@ def says(tab: Any, selector: str, text: str) -> None:
 
 
 def look(tab: Any) -> None:
-    expect(tab.locator("#faces > li")).to_have_count(2)
+    expect(tab.locator(".face")).to_have_count(2)
     expect(tab.locator("#image")).to_have_js_property("naturalWidth", 160)
     assert tab.inner_text("#source") == "camera <0>"
-    assert tab.inner_text("#fps") == "23.5"
-    assert tab.inner_text("#latency") == "41 / 93 ms"
-    assert tab.locator("#faces .bars:visible").count() == 1
-    says(tab, "#faces .details:not(:empty)", "Head: yaw 3°, pitch -4°, roll 5°. Eyes closed.")
+    assert tab.inner_text(".figures") == "23.5 frames/s · latency 41 / 93 ms · 3 dropped"
+    assert tab.locator(".face").first.locator(".bars li:visible").count() == 3
+    says(tab, ".face >> nth=0 >> .details", "Head: yaw 3°, pitch -4°, roll 5°. Eyes closed.")
+    expect(tab.locator(".timeline").first).to_have_attribute("aria-label", re.compile("^Face 1, last 30 seconds: "))
     assert tab.evaluate("document.documentElement.scrollWidth") <= 360
 
 
-def choose_by_keyboard(tab: Any) -> None:
-    tab.get_by_role("button", name="Face 2").focus()
+def open_by_keyboard(tab: Any) -> None:
+    tab.locator(".face .head").nth(1).focus()
     tab.keyboard.press("Enter")
-    says(tab, "#chart-title", "Face 2")
-    ink = "document.querySelector('#chart').getContext('2d').getImageData(0, 0, 360, 80).data.some(Boolean)"
+    expect(tab.locator(".face").nth(1)).to_have_class(re.compile("open"))
+    ink = "document.querySelector('.timeline canvas').getContext('2d').getImageData(0, 0, 300, 200).data.some(Boolean)"
     assert tab.evaluate(ink)
     tab.evaluate("document.activeElement.blur()")
 
 
 def pause_and_save(tab: Any) -> None:
     tab.keyboard.press("Space")
-    tab.wait_for_selector("#image.still")
-    said = tab.inner_text("#state")
+    tab.wait_for_selector(".stage.still")
+    said = tab.inner_text(".state")
     assert said.startswith("Paused at ")
     tab.wait_for_timeout(300)
-    assert tab.inner_text("#state") == said
+    assert tab.inner_text(".state") == said
     tab.keyboard.press("s")
     with tab.expect_download() as image:
         tab.get_by_role("link", name="image").click()
@@ -367,7 +370,7 @@ def pause_and_save(tab: Any) -> None:
     assert f"Paused at {saved['time_s']:.1f} s." == said
     assert rows.value.suggested_filename == f"frame-{saved['frame']:06d}.json"
     tab.get_by_role("button", name="Resume").click()
-    expect(tab.locator("#state")).to_have_text("")
+    expect(tab.locator(".state")).to_have_text("")
 
 
 @pytest.mark.skipif(not CHROMIUM.exists(), reason="Chromium is absent")
@@ -383,10 +386,14 @@ def test_in_a_browser(page: LivePage, feed: threading.Event) -> None:
         tab.on("pageerror", lambda error: complaints.append(str(error)))
         tab.goto(page.address, wait_until="domcontentloaded")
         look(tab)
-        choose_by_keyboard(tab)
+        open_by_keyboard(tab)
+        for scheme in ("light", "dark"):
+            tab.emulate_media(color_scheme=scheme)
+            assert axe_findings(tab) == []
         pause_and_save(tab)
         feed.set()
         page.close()
-        says(tab, "#state", "The source has ended.")
+        says(tab, ".state", "The source has ended.")
+        expect(tab.locator(".face .name")).to_have_text(["out of sight", "out of sight"])
         browser.close()
     assert [text for text in complaints if "ERR_" not in text] == []  # the stream is cut off when the page closes

@@ -6,6 +6,8 @@ import itertools
 import re
 from collections.abc import Callable
 
+import cv2
+import numpy as np
 import pytest
 
 pytest.importorskip("fastapi", reason="needs the extra [web]")
@@ -13,7 +15,9 @@ pytest.importorskip("playwright", reason="Playwright drives the browser")
 
 from playwright.sync_api import Page, expect
 
-from page_browser import downloaded
+from conftest import NANO
+from made_server import serving
+from page_browser import downloaded, pixels
 
 OpenPage = Callable[..., Page]
 
@@ -31,17 +35,17 @@ def test_the_camera_shows_faces_and_sends_a_frame_only_after_an_answer(port: int
           };
         }"""
     )
-    expect(page.locator("#camera-on")).to_be_hidden()
-    page.click("#camera-start")
-    expect(page.locator("#camera-on")).to_be_visible()
+    expect(page.locator("#camera .on-air")).to_be_hidden()
+    page.click("text=Start the camera")
+    expect(page.locator("#camera .on-air")).to_be_visible()
     assert page.title().startswith("●")
-    expect(page.locator("#camera-faces li p")).to_contain_text(re.compile(r"Face 1: \w+ \d+ %"))
-    expect(page.locator("#camera-faces canvas")).to_have_attribute("aria-label", re.compile("last 30 seconds: "))
-    expect(page.locator("#camera-figures")).to_contain_text("frames/s")
-    expect(page.locator("#camera-said")).to_contain_text("face 1")
+    expect(page.locator("#camera .face .head")).to_contain_text(re.compile(r"1\w+99 %"))
+    expect(page.locator("#camera .timeline")).to_have_attribute("aria-label", re.compile("last 30 seconds: "))
+    expect(page.locator("#camera .figures")).to_contain_text("frames/s")
+    expect(page.locator("#camera [aria-live=polite]")).to_contain_text("face 1")
 
-    page.click("#camera-pause")
-    expect(page.locator("#camera-on-text")).to_have_text("Camera on, paused")
+    page.click("#camera [aria-keyshortcuts=Space]")
+    expect(page.locator("#camera .on-air")).to_have_text("Camera on, paused")
     page.wait_for_timeout(500)
     order = page.evaluate("order")
     page.wait_for_timeout(700)
@@ -51,11 +55,11 @@ def test_the_camera_shows_faces_and_sends_a_frame_only_after_an_answer(port: int
     sent = [i for i, what in enumerate(order) if what == "sent"]
     assert all("answered" in order[a:b] for a, b in itertools.pairwise(sent)), order
 
-    page.click("#camera-pause")
-    expect(page.locator("#camera-state")).to_contain_text("Frames go")
-    page.click("#camera-snapshot")
-    expect(page.locator("#camera-shots img")).to_have_count(1)
-    shot = cv2.imdecode(np.frombuffer(downloaded(page, "#camera-shots a"), np.uint8), cv2.IMREAD_COLOR)
+    page.click("#camera [aria-keyshortcuts=Space]")
+    expect(page.locator("#camera .state")).to_contain_text("Frames go")
+    page.click("#camera [aria-keyshortcuts=s]")
+    expect(page.locator("#camera .shots img")).to_have_count(1)
+    shot = cv2.imdecode(np.frombuffer(downloaded(page, "#camera .shots a"), np.uint8), cv2.IMREAD_COLOR)
     height_width = page.eval_on_selector("#camera-video", "video => [video.videoHeight, video.videoWidth]")
     assert list(shot.shape[:2]) == height_width
 
@@ -63,13 +67,13 @@ def test_the_camera_shows_faces_and_sends_a_frame_only_after_an_answer(port: int
     assert page.eval_on_selector("#camera-video", "video => video.srcObject === null")
     assert page.title() == "mien"
     page.click("#tab-camera")
-    expect(page.locator("#camera-state")).to_contain_text("switched off because you left")
+    expect(page.locator("#camera .state")).to_contain_text("switched off because you left")
 
 
 def test_the_camera_stops_when_the_tab_is_hidden(port: int, open_page: OpenPage) -> None:
     page = open_page(port, "camera")
-    page.click("#camera-start")
-    expect(page.locator("#camera-faces li")).to_have_count(1)
+    page.click("text=Start the camera")
+    expect(page.locator("#camera .face")).to_have_count(1)
     track = page.evaluate_handle("document.getElementById('camera-video').srcObject.getVideoTracks()[0]")
     page.evaluate(
         """() => {
@@ -77,8 +81,8 @@ def test_the_camera_stops_when_the_tab_is_hidden(port: int, open_page: OpenPage)
           document.dispatchEvent(new Event("visibilitychange"));
         }"""
     )
-    expect(page.locator("#camera-state")).to_contain_text("this tab was hidden")
-    expect(page.locator("#camera-on")).to_be_hidden()
+    expect(page.locator("#camera .state")).to_contain_text("this tab was hidden")
+    expect(page.locator("#camera .on-air")).to_be_hidden()
     assert track.evaluate("track => track.readyState") == "ended"
 
 
@@ -87,8 +91,8 @@ def test_without_a_camera_the_page_says_so(port: int, open_page: OpenPage) -> No
     page.evaluate(
         "() => { navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('', 'NotFoundError'); } }"
     )
-    page.click("#camera-start")
-    expect(page.locator("#camera-state")).to_have_text("No camera was found.")
+    page.click("text=Start the camera")
+    expect(page.locator("#camera .state")).to_have_text("No camera was found.")
 
 
 def test_faces_keep_their_numbers_from_frame_to_frame(stub_port: int, open_page: OpenPage) -> None:
@@ -107,10 +111,40 @@ def test_faces_keep_their_numbers_from_frame_to_frame(stub_port: int, open_page:
             seen.push(tracks.follow(faces, i / 10).map((t) => [t.number, t.expression, Math.round(t.confidence)]));
           }
           for (let i = 0; i < 3; i += 1) tracks.follow([face(105, 1)], 5 + i / 10); // much later
-          return { seen, numbers: tracks.numbered.map((t) => t.number) };
+          return { seen, number: tracks.follow([face(105, 1)], 5.3)[0].number };
         }"""
     )
     assert sorted(found["seen"][4]) == sorted(found["seen"][19]) == [[1, "happy", 1], [2, "sad", 1]]
     assert found["seen"][9] == [[2, "sad", 1]]
     assert [0, "happy", 1] in found["seen"][5]
-    assert found["numbers"] == [1, 2, 3]
+    assert found["number"] == 3
+
+
+def test_a_lost_server_is_said_and_leaves_no_face(open_page: OpenPage) -> None:
+    with serving(NANO, detectors=("auto",)) as port:
+        page = open_page(port, "camera", width=390, height=844)
+        expect(page.locator("#camera .hint")).to_have_text("Start the camera to see faces here.")
+        page.click("text=Start the camera")
+        expect(page.locator("#camera .face .head")).to_contain_text("happy")
+        page.locator("#camera-video").scroll_into_view_if_needed()
+        drawn = pixels(page, "#camera .overlay")
+    expect(page.locator("#camera .state")).to_contain_text("connection was lost")
+    expect(page.locator("#camera .face .name")).to_have_text("out of sight")
+    assert pixels(page, "#camera .overlay") != drawn
+    ink = "canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(Boolean)"
+    assert not page.eval_on_selector("#camera .overlay", ink)
+    expect(page.locator("#camera .state")).to_contain_text("does not respond", timeout=30_000)
+    expect(page.locator("#camera .on-air")).to_be_hidden()
+
+
+def test_the_keys_of_the_live_view(port: int, open_page: OpenPage) -> None:
+    page = open_page(port, "camera")
+    page.click("text=Start the camera")
+    expect(page.locator("#camera .face")).to_have_count(1)
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("Space")
+    expect(page.locator("#camera .state")).to_contain_text("Paused")
+    page.keyboard.press("s")
+    expect(page.locator("#camera .shots img")).to_have_count(1)
+    page.keyboard.press("Space")
+    expect(page.locator("#camera .state")).to_contain_text("Frames go")

@@ -32,7 +32,7 @@ OpenPage = Callable[..., Page]
 def test_a_image_shows_its_faces_and_its_files_are_those_of_the_command_line(port: int, open_page: OpenPage) -> None:
     page = open_page(port)
     page.set_input_files("#files", ASTRONAUT)
-    card = page.locator(".card")
+    card = page.locator(".face")
     expect(card).to_contain_text("happy")
     expect(card.locator(".bars li")).to_have_count(8)
     expect(page.locator("#image-state")).to_have_text("1 image read, 1 face.")
@@ -63,7 +63,7 @@ def test_details_are_on_the_card_and_in_the_files(open_page: OpenPage) -> None:
     with serving(NANO, detectors=("auto",), details=True) as port:
         page = open_page(port)
         page.set_input_files("#files", ASTRONAUT)
-        expect(page.locator(".card .details")).to_contain_text("Head: yaw 1°, pitch 8°, roll 3°. Gaze: yaw")
+        expect(page.locator(".face .details")).to_contain_text("Head: yaw 1°, pitch 8°, roll 3°. Gaze: yaw")
         body = form((ASTRONAUT.name, ASTRONAUT.read_bytes()))
         answer = ask(
             port, "POST", "/v1/predict?format=csv", body, Content_Type=f"multipart/form-data; boundary={BOUNDARY}"
@@ -74,17 +74,17 @@ def test_details_are_on_the_card_and_in_the_files(open_page: OpenPage) -> None:
 def test_box_and_card_belong_together(stub_port: int, open_page: OpenPage) -> None:
     page = open_page(stub_port)
     page.set_input_files("#files", [image_file("two.png")])
-    expect(page.locator(".card")).to_have_count(2)
-    before = pixels(page, ".overlay")
-    page.locator(".card summary").nth(1).focus()
-    expect(page.locator(".card").nth(1)).to_have_class(re.compile("chosen"))
-    focused = pixels(page, ".overlay")
+    expect(page.locator(".face")).to_have_count(2)
+    before = pixels(page, ".entry .overlay")
+    page.locator(".face .head").nth(1).focus()
+    expect(page.locator(".face").nth(1)).to_have_class(re.compile("chosen"))
+    focused = pixels(page, ".entry .overlay")
     assert focused != before
-    page.locator(".overlay").hover(position={"x": 70, "y": 70})
-    expect(page.locator(".card").nth(0)).to_have_class(re.compile("chosen"))
-    expect(page.locator(".card").nth(1)).not_to_have_class(re.compile("chosen"))
-    page.locator(".overlay").click(position={"x": 70, "y": 70})
-    expect(page.locator(".card summary").nth(0)).to_be_focused()
+    page.locator(".entry .overlay").hover(position={"x": 70, "y": 70})
+    expect(page.locator(".face").nth(0)).to_have_class(re.compile("chosen"))
+    expect(page.locator(".face").nth(1)).not_to_have_class(re.compile("chosen"))
+    page.locator(".entry .overlay").click(position={"x": 70, "y": 70})
+    expect(page.locator(".face .head").nth(0)).to_be_focused()
 
 
 def test_images_can_be_dropped_and_pasted(stub_port: int, open_page: OpenPage) -> None:
@@ -136,20 +136,22 @@ def test_a_image_that_only_the_server_can_read_has_its_answer_all_the_same(
     cv2.imwrite(str(tiff), cv2.imread(str(ASTRONAUT)))
     page = open_page(port)
     page.set_input_files("#files", tiff)
-    expect(page.locator(".card")).to_contain_text("happy")
-    expect(page.locator(".note")).to_contain_text("can't show the image")
+    expect(page.locator(".face")).to_contain_text("happy")
+    expect(page.locator(".entry .note")).to_contain_text("can't show the image")
     expect(page.locator(".save")).to_be_hidden()
 
 
 def test_unsure_answers_are_marked_on_the_page_and_in_the_files(stub_port: int, open_page: OpenPage) -> None:
     page = open_page(stub_port)
     page.set_input_files("#files", [image_file('a "b", c.png')])
-    expect(page.locator(".card")).to_have_count(2)
-    before = pixels(page, ".overlay")
+    expect(page.locator(".face")).to_have_count(2)
+    before = pixels(page, ".entry .overlay")
+    page.click("#settings")
     page.locator("#unsure").fill("50")
     expect(page.locator("#unsure-value")).to_have_text("50 %")
-    expect(page.locator(".card .name")).to_have_text(["happy", "unsure (sad)"])
-    assert pixels(page, ".overlay") != before
+    page.keyboard.press("Escape")
+    expect(page.locator(".face .name")).to_have_text(["happy", "unsure (sad)"])
+    assert pixels(page, ".entry .overlay") != before
     faces = json.loads(downloaded(page, "#save-json"))["images"][0]["faces"]
     assert [f["abstained"] for f in faces] == [False, True]
     rows = downloaded(page, "#save-csv").decode().splitlines()
@@ -161,18 +163,19 @@ def test_a_busy_server_is_asked_again(stub: Stub, stub_port: int, open_page: Ope
     stub.busy = 2
     page = open_page(stub_port)
     page.set_input_files("#files", [image_file("a.png")])
-    expect(page.locator(".card")).to_have_count(2, timeout=15_000)
+    expect(page.locator(".face")).to_have_count(2, timeout=15_000)
     assert stub.asked.count("POST /v1/predict") == 3
 
 
 def test_another_model_answers_anew(stub: Stub, stub_port: int, open_page: OpenPage) -> None:
     page = open_page(stub_port)
     page.set_input_files("#files", [image_file("a.png")])
-    expect(page.locator(".card")).to_have_count(2)
+    expect(page.locator(".face")).to_have_count(2)
     stub.faces = [face((40, 30, 100, 110), "fear", 0.8)]
+    page.click("#settings")
     with page.expect_request("**/v1/predict?model=other&detector=a"):
         page.select_option("#model", "other")
-    expect(page.locator(".card .name")).to_have_text(["fear"])
+    expect(page.locator(".face .name")).to_have_text(["fear"])
 
 
 def test_hostile_names_are_text(stub_port: int, open_page: OpenPage) -> None:

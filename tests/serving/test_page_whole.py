@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import os
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,9 +19,12 @@ pytest.importorskip("playwright", reason="Playwright drives the browser")
 
 from playwright.sync_api import Page, expect
 
+from conftest import NANO
 from made_server import serving
-from page_browser import image_file
+from mien.labels import EXPRESSIONS, color_rgb
+from page_browser import DROP, axe_findings, image_file
 from page_stub import Stub
+from places import ASTRONAUT
 
 OpenPage = Callable[..., Page]
 
@@ -32,8 +41,8 @@ def test_a_token_is_asked_for_and_kept_in_memory_only(open_page: OpenPage, tmp_p
         page.fill("#token", "right-token-0123456789")
         page.keyboard.press("Enter")
         expect(page.locator("#limits")).to_contain_text("MB")
-        page.click("#camera-start")
-        expect(page.locator("#camera-faces li")).to_have_count(1)
+        page.click("text=Start the camera")
+        expect(page.locator("#camera .face")).to_have_count(1)
         kept = page.evaluate("JSON.stringify([localStorage, sessionStorage, document.cookie, location.href])")
         assert "right-token" not in kept
         page.evaluate("location.reload()")
@@ -41,6 +50,139 @@ def test_a_token_is_asked_for_and_kept_in_memory_only(open_page: OpenPage, tmp_p
         page.keyboard.press("Escape")
         expect(page.locator("#server-state")).to_contain_text("token")
         expect(page.locator("#server-retry")).to_be_visible()
+
+
+def test_the_first_image_is_answered_in_view(port: int, open_page: OpenPage) -> None:
+    for width, height in ((1280, 800), (390, 844)):
+        page = open_page(port, width=width, height=height)
+        expect(page.locator("label", has=page.locator("#model"))).to_be_hidden()  # there is one model
+        expect(page.locator(".with-keys")).to_be_visible(visible=width > 500)
+        page.click("#sample-image")
+        expect(page.locator(".face .name")).to_have_text("happy")
+        expect(page.locator(".face .number")).to_have_text("1")
+        assert page.evaluate("scrollY") == 0
+        for selector in ("canvas.image", ".face .head", ".face .bars li:visible >> nth=0"):
+            box = page.locator(selector).first.bounding_box()
+            assert box is not None
+            assert box["y"] + box["height"] <= height, selector
+        assert page.locator("#notice").bounding_box()["height"] < 60  # type: ignore[index]
+
+
+def test_files_dropped_anywhere_go_to_the_panel_of_their_kind(stub: Stub, stub_port: int, open_page: OpenPage) -> None:
+    stub.states = [{"state": "running", "progress": 0.1}]
+    page = open_page(stub_port, "camera")
+    data = base64.b64encode(image_file("x")["buffer"]).decode()
+    assert page.evaluate(DROP, ["footer", [["a.png", "image/png", data], ["b.png", "image/png", data]]])
+    expect(page.locator("#images")).to_be_visible()
+    expect(page.locator(".entry .title")).to_have_text(["a.png", "b.png"])
+    assert page.evaluate(DROP, [".notice", [["film.mkv", "", data]]])
+    expect(page.locator("#video")).to_be_visible()
+    expect(page.locator("#video-step")).to_contain_text("10 %")
+    assert page.evaluate(DROP, ["#panels", [["second.mp4", "video/mp4", data]]])
+    expect(page.locator("#video-state")).to_contain_text("second.mp4 was not added")
+    assert page.evaluate(DROP, ["body", []])  # a text
+    assert page.url.startswith(f"http://127.0.0.1:{stub_port}/")
+
+
+def test_leaving_while_work_is_in_progress_asks_first(stub: Stub, stub_port: int, open_page: OpenPage) -> None:
+    stub.busy = 10**6
+    page = open_page(stub_port)
+    asks = "!dispatchEvent(new Event('beforeunload', { cancelable: true }))"
+    assert not page.evaluate(asks)
+    page.set_input_files("#files", [image_file("a.png")])
+    assert page.evaluate(asks)
+    stub.busy = 0
+    expect(page.locator(".face")).to_have_count(2)
+    assert not page.evaluate(asks)
+
+
+HOSTILE = """a'b"c;d $(touch x) <img src=x onerror=alert(1)>,=cmd.png"""
+
+
+def test_the_code_is_what_was_done(open_page: OpenPage, tmp_path: Path) -> None:
+    """Each language's request, run as it is shown, brings what the page shows; also with a hostile name and a token."""
+    tokens = tmp_path / "tokens"
+    tokens.write_text("right-token-0123456789\n")
+    (tmp_path / HOSTILE).write_bytes(ASTRONAUT.read_bytes())
+    with serving(NANO, detectors=("auto",), token_file=tokens) as port:
+        page = open_page(port, ready=False)
+        page.fill("#token", "right-token-0123456789")
+        page.keyboard.press("Enter")
+        expect(page.locator("#limits")).to_contain_text("MB")
+        page.set_input_files("#files", tmp_path / HOSTILE)
+        expect(page.locator(".face .name")).to_have_text("happy")
+        expect(page.locator(".entry .title")).to_have_text(HOSTILE)
+        page.click("#image-code")
+        curl, python, script = page.locator("#code-list pre").all_inner_texts()
+        assert "right-token" not in curl + python + script
+        environment = {**os.environ, "MIEN_TOKEN": "right-token-0123456789"}
+
+        def run(*command: str) -> str:
+            return subprocess.run(
+                command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True, timeout=60
+            ).stdout
+
+        if shutil.which("curl"):
+            (image,) = json.loads(run("bash", "-c", curl))["images"]
+            assert image["faces"][0]["expression"] == "happy"
+        assert "happy" in run(sys.executable, "-c", python)
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted([HOSTILE, "tokens"])
+        assert "Bearer ${MIEN_TOKEN}" in script
+
+
+def test_the_page_of_the_api_lists_and_sends(open_page: OpenPage, tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text("right-token-0123456789\n")
+    with serving(NANO, detectors=("auto",), token_file=tokens) as port:
+        page = open_page(port, ready=False)
+        page.goto(f"http://127.0.0.1:{port}/api.html")
+        predict = page.locator(".operation", has_text="/v1/predict").first
+        predict.locator("summary").first.click()
+        predict.locator("input[type=file]").set_input_files(ASTRONAUT)
+        predict.locator("button").click()
+        expect(predict.locator(".output")).to_contain_text("401")
+        page.fill("#token", "right-token-0123456789")
+        predict.locator("button").click()
+        expect(predict.locator(".output")).to_contain_text('"expression": "happy"')
+        assert axe_findings(page) == []
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_axe_finds_nothing(stub: Stub, stub_port: int, open_page: OpenPage, clip: Path, dark: bool) -> None:
+    stub.video = clip.read_bytes()
+    stub.states = [stub.done()]
+    page = open_page(stub_port, dark=dark)
+
+    def check(where: str) -> None:
+        page.evaluate("document.getAnimations().forEach((one) => one.finish())")
+        assert axe_findings(page) == [], where
+
+    check("empty")
+    page.click("#settings")
+    check("settings")
+    page.keyboard.press("Escape")
+    page.set_input_files("#files", [image_file("a.png")])
+    expect(page.locator(".face")).to_have_count(2)
+    check("images")
+    page.click("#image-code")
+    check("code")
+    page.keyboard.press("Escape")
+    page.click("#tab-camera")
+    check("camera")
+    page.click("#tab-video")
+    page.set_input_files("#video-file", clip)
+    expect(page.locator("#video .timeline")).to_have_count(2)
+    check("video")
+    page.evaluate("document.getElementById('token-dialog').showModal()")
+    check("token")
+
+
+def test_axe_finds_nothing_with_a_face_before_the_camera(port: int, open_page: OpenPage) -> None:
+    page = open_page(port, "camera")
+    page.click("text=Start the camera")
+    expect(page.locator("#camera .face .head")).to_contain_text("happy")
+    page.evaluate("document.getElementById('camera-video').pause()")
+    assert [found for found in axe_findings(page) if "video-caption" not in found[0]] == []
 
 
 def test_everything_works_from_the_keyboard(stub_port: int, open_page: OpenPage) -> None:
@@ -62,78 +204,28 @@ def test_everything_works_from_the_keyboard(stub_port: int, open_page: OpenPage)
         seen.append(page.evaluate("document.activeElement.id || document.activeElement.tagName"))
         if seen[-1] == "files":
             break
-    assert seen == ["theme", "SUMMARY", "model", "detector", "unsure", "files"]
+    assert seen == ["settings", "SUMMARY", "SUMMARY", "files"]
     outline = page.eval_on_selector("label[for=files]", "label => getComputedStyle(label).outlineStyle")
     assert outline == "solid"
     page.keyboard.press("Enter")
-    expect(page.locator(".card")).to_have_count(2)
-    for _ in range(4 + 2 + 1):  # the buttons of all images, those of this one, and its first card
+    expect(page.locator(".face")).to_have_count(2)
+    for _ in range(5 + 2 + 1):  # the buttons of all images, those of this one, and its first card
         page.keyboard.press("Tab")
-    expect(page.locator(".card summary").first).to_be_focused()
-    expect(page.locator(".card").first).to_have_class(re.compile("chosen"))
+    expect(page.locator(".face .head").first).to_be_focused()
+    expect(page.locator(".face").first).to_have_class(re.compile("chosen"))
     page.keyboard.press("Enter")
-    assert page.locator(".card").first.get_attribute("open") is None
+    expect(page.locator(".face .head").first).to_have_attribute("aria-expanded", "false")
     page.keyboard.press("Shift+Tab")
     page.keyboard.press("Enter")
     expect(page.locator(".entry")).to_have_count(0)
-
-
-@pytest.fixture(scope="module")
-def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The script of axe-core, brought by npm."""
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.skip("npm is not installed; it brings axe-core")
-    folder = tmp_path_factory.mktemp("axe")
-    command = [npm, "install", "--silent", "--ignore-scripts", "--no-save", "--prefix", str(folder), AXE]
-    done = subprocess.run(command, capture_output=True, timeout=120, check=False)
-    if done.returncode:
-        pytest.skip("npm can't bring axe-core; is there a network?")
-    return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text("utf-8")
-
-
-VIOLATIONS = "async () => (await axe.run()).violations.map((v) => [v.id, v.nodes.map((n) => n.html)])"
-
-
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_axe_finds_nothing(stub: Stub, stub_port: int, open_page: OpenPage, axe: str, clip: Path, dark: bool) -> None:
-    stub.video = clip.read_bytes()
-    stub.states = [{"state": "done", "progress": 1}]
-    page = open_page(stub_port, dark=dark)
-    page.evaluate(axe)
-
-    def check(where: str) -> None:
-        assert page.evaluate(VIOLATIONS) == [], where
-
-    check("empty")
-    page.click(".notice summary")
-    page.set_input_files("#files", [image_file("a.png")])
-    expect(page.locator(".card")).to_have_count(2)
-    check("images")
-    page.click("#tab-camera")
-    check("camera")
-    page.click("#tab-video")
-    page.set_input_files("#video-file", clip)
-    expect(page.locator(".track")).to_have_count(2)
-    check("video")
-    page.evaluate("document.getElementById('token-dialog').showModal()")
-    check("token")
-
-
-def test_axe_finds_nothing_with_a_face_before_the_camera(port: int, open_page: OpenPage, axe: str) -> None:
-    page = open_page(port, "camera")
-    page.evaluate(axe)
-    page.click("#camera-start")
-    expect(page.locator("#camera-faces li p")).to_contain_text(re.compile(r"Face 1: \w+ \d+ %"))
-    assert page.evaluate(VIOLATIONS) == []
 
 
 @pytest.mark.parametrize("width", [360, 768, 1280])
 def test_nothing_is_wider_than_the_screen(stub_port: int, open_page: OpenPage, width: int) -> None:
     page = open_page(stub_port, width=width)
     page.set_input_files("#files", [image_file("a" * 80 + ".png", 900, 300)])
-    expect(page.locator(".card")).to_have_count(2)
-    for panel in PANELS:
+    expect(page.locator(".face")).to_have_count(2)
+    for panel in ("images", "camera", "video"):
         page.click(f"#tab-{panel}")
         assert page.evaluate("document.documentElement.scrollWidth") <= width, panel
 
@@ -142,6 +234,7 @@ def test_the_theme_switch_is_remembered(stub_port: int, open_page: OpenPage) -> 
     page = open_page(stub_port)
     paper = "getComputedStyle(document.body).backgroundColor"
     light = page.evaluate(paper)
+    page.click("#settings")
     page.select_option("#theme", "dark")
     dark = page.evaluate(paper)
     assert dark != light
@@ -154,15 +247,16 @@ def test_colours_and_emoji_are_those_of_the_package(stub_port: int, open_page: O
     page = open_page(stub_port)
     names = [*EXPRESSIONS, "bored", "toString"]
     script = """async (names) => {
-      const { colorOf, emojiOf } = await import("/labels.js");
-      return names.map((name) => [colorOf(name), emojiOf(name)]);
+      const { colorOf, emojiOf } = await import("/design/labels.js");
+      return names.map((name) => [colorOf(name), emojiOf(name) !== null]);
     }"""
-    found = [(tuple(color), sign.removesuffix("\ufe0f")) for color, sign in page.evaluate(script, names)]
-    assert found == [(color_rgb(name), emoji(name)) for name in names]
+    found = [(tuple(color), drawn) for color, drawn in page.evaluate(script, names)]
+    assert found == [(color_rgb(name), name in EXPRESSIONS) for name in names]
 
 
 def test_the_first_load_is_small(port: int, open_page: OpenPage) -> None:
     page = open_page(port)
-    loaded = page.evaluate("performance.getEntriesByType('resource').map((r) => [r.name, r.decodedBodySize])")
-    assert sum(size for _, size in loaded) < 120_000
-    assert len(loaded) < 20
+    loaded = page.evaluate("performance.getEntriesByType('resource').map((r) => [r.name, r.encodedBodySize])")
+    sizes = dict(loaded) | {"index": page.evaluate("performance.getEntriesByType('navigation')[0].encodedBodySize")}
+    assert sum(sizes.values()) < 100_000  # on the wire, compressed
+    assert len(sizes) < 32

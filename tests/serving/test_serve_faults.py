@@ -44,6 +44,7 @@ class Process:
     pid: int
     port: int
     stopped: bool = False  # by a test
+    admin: int = 0  # the port for probes
 
     def memory_mb(self) -> float:
         """Resident memory of the server and of all that it started."""
@@ -219,8 +220,17 @@ def huge() -> bytes:
     return buffer.getvalue()
 
 
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """One server for several attacks, so each also begins where the one before it ended."""
+    admin = free_port()
+    with server(tmp_path_factory.mktemp("server"), "--max-video", "8", "--admin-port", str(admin)) as process:
+        process.admin = admin
+        yield process
+
+
 @pytest.mark.parametrize("size", [31_000_000, 3_900_000])
-def test_large_frames_of_many_streams_take_no_memory(size: int, tmp_path: Path) -> None:
+def test_large_frames_of_many_streams_take_no_memory(size: int, running: Process) -> None:
     def flood(address: str) -> None:
         with suppress(OSError, WebSocketException), ExitStack() as stack:
             path = f"ws://127.0.0.1:{running.port}/v1/stream"
@@ -229,11 +239,10 @@ def test_large_frames_of_many_streams_take_no_memory(size: int, tmp_path: Path) 
             for _ in range(4):
                 socket_.send(b"x" * size)
 
-    with server(tmp_path) as running:
-        with Watch(running) as seen, ThreadPoolExecutor(16) as clients:
-            for _ in range(3):
-                list(clients.map(flood, [ATTACKER] * 16))
-        seen.check()
+    with Watch(running) as seen, ThreadPoolExecutor(16) as clients:
+        for _ in range(3):
+            list(clients.map(flood, [ATTACKER] * 16))
+    seen.check()
 
 
 @pytest.mark.parametrize(("requests", "bystander"), [(2, BYSTANDER), (6, BYSTANDER), (2, ATTACKER)])
@@ -278,7 +287,7 @@ def sent_until_answered(client: socket.socket, body: bytes, chunked: bool = Fals
     return 0, at
 
 
-def test_many_parts_and_plain_fields_take_no_time(tmp_path: Path) -> None:
+def test_many_parts_and_plain_fields_take_no_time(running: Process) -> None:
     part = f"--{BOUNDARY}\r\n\r\n\r\n".encode()
     kind = f"multipart/form-data; boundary={BOUNDARY}"
     end = f"--{BOUNDARY}--\r\n".encode()
@@ -290,55 +299,51 @@ def test_many_parts_and_plain_fields_take_no_time(tmp_path: Path) -> None:
             client.sendall(head(length or f"Content-Length: {len(body)}", path, kind))
             return sent_until_answered(client, body, chunked=bool(length))
 
-    with server(tmp_path, "--max-video", "8") as running:
-        with Watch(running) as seen, ThreadPoolExecutor(10) as clients:
-            time.sleep(1)
-            asked = [clients.submit(send, "/v1/predict", parts) for _ in range(8)]
-            asked += [clients.submit(send, "/v1/videos", parts) for _ in range(2)]
-            answers = [each.result() for each in asked]
-            declared, chunked = send("/v1/videos", field_), send("/v1/videos", field_, "Transfer-Encoding: chunked")
-            time.sleep(1)
-        print(answers, declared, chunked)
-        assert {status for status, _ in answers} <= {413, 503}
-        assert (declared[0], chunked[0]) == (413, 413)
-        assert declared[1] < 5_000_000  # refused by its length
-        assert chunked[1] < 40_000_000  # the limit and what is in buffers
-        seen.check()
+    with Watch(running) as seen, ThreadPoolExecutor(10) as clients:
+        time.sleep(1)
+        asked = [clients.submit(send, "/v1/predict", parts) for _ in range(8)]
+        asked += [clients.submit(send, "/v1/videos", parts) for _ in range(2)]
+        answers = [each.result() for each in asked]
+        declared, chunked = send("/v1/videos", field_), send("/v1/videos", field_, "Transfer-Encoding: chunked")
+        time.sleep(1)
+    print(answers, declared, chunked)
+    assert {status for status, _ in answers} <= {413, 503}
+    assert (declared[0], chunked[0]) == (413, 413)
+    assert declared[1] < 5_000_000  # refused by its length
+    assert chunked[1] < 40_000_000  # the limit and what is in buffers
+    seen.check()
 
 
-def test_slow_uploads_of_videos_take_no_place(tmp_path: Path) -> None:
+def test_slow_uploads_of_videos_take_no_place(running: Process, tmp_path: Path) -> None:
     pytest.importorskip("av", reason="needs the extra [video]")
     from made_video import make_clip
 
     clip = make_clip(tmp_path / "short.mp4", frames=5).read_bytes()
-    with server(tmp_path) as running:
-        slow = [running.connect() for _ in range(5)]
-        for client in slow:
-            client.sendall(head("Content-Length: 1000000", "/v1/videos") + b"\0\0\0\x20ftypisom")
-        with Watch(running) as seen:
-            drip(slow, 2)
-            status, body, _ = running.ask("POST", "/v1/videos", clip)
-            assert (status, json.loads(body)["state"]) == (202, "queued")
-            said = [answer_of(client, 0.1) for client in slow]  # the slowest gave way to the others
-            drip(slow, 10)
-            said = [before or answer_of(client) for before, client in zip(said, slow, strict=True)]
-            for client in slow:
-                client.close()
-            assert set(said) <= {408, 503}
-        seen.check()
-
-
-def test_260_slow_uploads_leave_room_for_probes_and_photos(tmp_path: Path) -> None:
-    admin = free_port()
-    with server(tmp_path, "--admin-port", str(admin)) as running:
-        slow = [running.connect() for _ in range(260)]
-        with Watch(running, ports=(admin,)) as seen:
-            for client in slow:
-                client.sendall(head("Content-Length: 1000000") + b"x")
-            drip(slow, 14)
-        seen.check()
+    slow = [running.connect() for _ in range(5)]
+    for client in slow:
+        client.sendall(head("Content-Length: 1000000", "/v1/videos") + b"\0\0\0\x20ftypisom")
+    with Watch(running) as seen:
+        drip(slow, 2)
+        status, body, _ = running.ask("POST", "/v1/videos", clip)
+        assert (status, json.loads(body)["state"]) == (202, "queued")
+        said = [answer_of(client, 0.1) for client in slow]  # the slowest gave way to the others
+        drip(slow, 10)
+        said = [before or answer_of(client) for before, client in zip(said, slow, strict=True)]
         for client in slow:
             client.close()
+        assert set(said) <= {408, 503}
+    seen.check()
+
+
+def test_260_slow_uploads_leave_room_for_probes_and_photos(running: Process) -> None:
+    slow = [running.connect() for _ in range(260)]
+    with Watch(running, ports=(running.admin,)) as seen:
+        for client in slow:
+            client.sendall(head("Content-Length: 1000000") + b"x")
+        drip(slow, 14)
+    seen.check()
+    for client in slow:
+        client.close()
 
 
 def test_every_request_that_began_is_answered_when_the_server_stops(tmp_path: Path) -> None:

@@ -155,7 +155,9 @@ def test_results_are_those_of_mien_watch(clips: Path, tmp_path: Path, monkeypatc
             "timeline.jsonl": "application/jsonl",
             "video.mp4": "video/mp4",
             "frames.json": "application/json",
+            "upload": "application/octet-stream",
         }
+        assert files["upload"].body == clip.read_bytes()
         for name, answer in files.items():
             assert answer.headers["content-disposition"] == f'attachment; filename="mien-{name}"'
             assert answer.headers["x-content-type-options"] == "nosniff"
@@ -222,6 +224,25 @@ def test_short_videos_that_are_cut_are_incomplete_too(suffix: str, tiny: Path, t
     assert 0 < report.frames < 20
 
 
+def test_a_full_disk_keeps_the_rows_that_are_written(tiny: Path, tmp_path: Path) -> None:
+    import resource
+
+    make_clip(tmp_path / "long.mp4", frames=200, image_of=noise).rename(tmp_path / "upload")
+    order = order_for(tmp_path, tiny)
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+    try:
+        report = video_work.work(order)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert (report.complete, report.error) == (False, "the server's disk is full; results up to that point are kept")
+    assert report.summary is not None
+    assert 10 < len(json.loads((tmp_path / "frames.json").read_text())["frames"]) < 200
+    assert 10 < len(list(csv.DictReader(io.StringIO((tmp_path / "timeline.csv").read_text())))) < 200
+    for line in (tmp_path / "timeline.jsonl").read_text().splitlines():
+        json.loads(line)
+
+
 def test_an_upload_without_its_index_is_called_truncated(tiny: Path, tmp_path: Path) -> None:
     data = make_clip(tmp_path / "short.mp4", frames=20, image_of=noise).read_bytes()
     (tmp_path / "upload").write_bytes(data[: len(data) // 2])
@@ -245,7 +266,7 @@ def test_a_server_that_takes_no_videos_says_so(tiny: Path, clips: Path) -> None:
         with serving(tiny, videos=wanted) as port:
             assert ask(port, "GET", "/v1/models").json["videos"] is wanted
             documented = [path for path in ask(port, "GET", "/v1/openapi.json").json["paths"] if "videos" in path]
-            assert len(documented) == (6 if wanted else 0)
+            assert len(documented) == (7 if wanted else 0)
             if not wanted:
                 assert send(port, clips / "short.mp4").code == "not_found"
 
@@ -377,21 +398,21 @@ def test_limits_of_length_frame_and_size(tiny: Path, clips: Path, tmp_path: Path
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's limits of processes")
-def test_a_video_that_needs_more_than_its_memory_fails_and_nothing_else_does(tiny: Path, tmp_path: Path) -> None:
-    """The process of a video gets twice --max-memory."""
-    clip = make_clip(tmp_path / "large.mp4", frames=6, size_wh=(2560, 1440))
-    with serving(tiny, max_memory_mb=200, max_upload_mb=20) as port:
-        job = send(port, clip).json["id"]
+def test_the_process_of_a_video_has_a_limit_of_memory(tiny: Path, clips: Path, tmp_path: Path) -> None:
+    """Twice --max-memory; frames that need more are refused."""
 
-        def is_limited() -> bool:
-            limits = [Path(f"/proc/{pid}/limits").read_text() for pid, parent in working() if parent == os.getpid()]
-            return any(re.search(r"Max data size +400000000 +400000000", text) for text in limits)
+    def is_limited() -> bool:
+        limits = [Path(f"/proc/{pid}/limits").read_text() for pid, parent in working() if parent == os.getpid()]
+        return any(re.search(r"Max data size +640000000 +640000000", text) for text in limits)
 
+    large = make_clip(tmp_path / "large.mp4", frames=2, size_wh=(2560, 1440))
+    with serving(tiny, max_memory_mb=320) as port:
+        refused = send(port, large)
+        assert (refused.status, refused.code) == (422, "too_large_frames")
+        assert "takes 1.62 million at most" in refused.json["error"]["message"]
+        job = send(port, clips / "short.mp4").json["id"]
         until(is_limited)
-        job = ended(port, job)
-        assert job["state"] == "failed"
-        assert "more memory than" in job["error"] or "crashed" in job["error"]
-        assert ask(port, "POST", "/v1/predict", png()).status == 200
+        assert ended(port, job)["state"] == "done"
 
 
 def test_a_full_disk_refuses_videos_and_says_so(tiny: Path, clips: Path, small_disk: Path) -> None:
@@ -405,8 +426,12 @@ def test_a_full_disk_refuses_videos_and_says_so(tiny: Path, clips: Path, small_d
         job = send(port, clips / "long.mp4").json["id"]
         until(lambda: state_of(port, job)["frames"] > 0, 60)
         fill(small_disk / "full")
-        assert ended(port, job)["state"] in ("failed", "incomplete")
-        assert "space" in state_of(port, job)["error"]
+        state = ended(port, job)
+        assert (state["state"], state["error"]) == (
+            "incomplete", "the server's disk is full; results up to that point are kept",
+        )  # fmt: skip
+        assert len(ask(port, "GET", f"/v1/videos/{job}/timeline.csv").body.splitlines()) > 1
+        assert ask(port, "GET", f"/v1/videos/{job}/frames.json").json["frames"]
         fill(small_disk / "full")
         assert send(port, short).code == "busy"
         assert ask(port, "POST", "/v1/predict", png()).status == 200

@@ -22,7 +22,7 @@ def data(tmp_path_factory):
 def test_every_fold_is_held_out_once_and_test_never_read(data, tmp_path, monkeypatch):
     held = []
 
-    def fake(recipe, data, *_):
+    def fake(recipe, data, *_, **__):
         rows = {split: set(data.sources[data.splits == split].tolist()) for split in ("train", "validation")}
         held.append((recipe.seed, rows["validation"]))
         assert not rows["train"] & rows["validation"]
@@ -31,7 +31,7 @@ def test_every_fold_is_held_out_once_and_test_never_read(data, tmp_path, monkeyp
     def figures(folder, fold, seed):
         return [cross_validation.RepeatedRun(fold, seed, "label", 20, 0.5 + fold / 10, 0.4, 0.4, 0.6, 0.1, folder)]
 
-    monkeypatch.setattr(cross_validation, "_run", fake)
+    monkeypatch.setattr("mien.training.ladder.run_unless_finished", fake)
     monkeypatch.setattr(cross_validation, "_figures", figures)
 
     found = mien.cross_validate("toy", data, tmp_path / "out", folds=4, seeds=2)

@@ -135,9 +135,8 @@ def _done(shard: Shard, results: Iterable[ImageResult], model: ModelSummary) -> 
         faces += len(result.faces)
         failed += result.error is not None
         rows.extend((number, *row) for row in image_rows(result, model.labels, details=model.details))
-    table = parquet_table(
-        rows, ("image", *columns(model.labels, details=model.details))
-    )  # image: the number in the list
+    names = ("image", *columns(model.labels, details=model.details))  # image: the number in the list
+    table = parquet_table(rows, names)
     return _written(shard, table, Counts(len(shard.sources), faces, failed))
 
 

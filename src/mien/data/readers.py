@@ -7,7 +7,6 @@ Splits are called train, validation and test, whatever the source calls them; ''
 
 from __future__ import annotations
 
-import logging
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -28,9 +27,8 @@ from mien.data.samples import Samples
 from mien.data.settings import SplitSettings
 from mien.errors import DataError
 from mien.files import require_apart
+from mien.reporting import log_warning
 from mien.signatures import describe_file
-
-_log = logging.getLogger("mien")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +111,7 @@ def load_dataset(
     image_column: str = "",
     root: str | Path | None = None,
     ferplus: str | Path | None = None,
-    warn: Callable[[str], None] = _log.warning,
+    warn: Callable[[str], None] = log_warning,
 ) -> Dataset:
     """Loads a data set of any layout that mien reads; docs/data.md lists them.
 
@@ -160,7 +158,7 @@ def open_dataset(
     *,
     splits: Sequence[str] | None = None,
     choices: Choices | None = None,
-    warn: Callable[[str], None] = _log.warning,
+    warn: Callable[[str], None] = log_warning,
 ) -> Dataset:
     """`load_dataset` with parsed choices, as the commands call it.
 
@@ -173,7 +171,7 @@ def open_dataset(
 
 
 def as_dataset(
-    data: Dataset | str | Path, *, out: Path | None = None, warn: Callable[[str], None] = _log.warning
+    data: Dataset | str | Path, *, out: Path | None = None, warn: Callable[[str], None] = log_warning
 ) -> Dataset:
     """A data set, opened where a path is given. out: what will be written; raises OutputError where it touches `data`.
 
@@ -198,7 +196,7 @@ def keep_apart(data: Dataset | str | Path, *places: Path) -> None:
 
 
 def read_dataset(
-    path: Path, *, size: int, channels: int, splits: Sequence[str] = SPLITS, warn: Callable[[str], None] = _log.warning
+    path: Path, *, size: int, channels: int, splits: Sequence[str] = SPLITS, warn: Callable[[str], None] = log_warning
 ) -> dict[str, Samples]:
     """The wanted splits of a data set, those that it has, as training and evaluation take them.
 
@@ -211,7 +209,7 @@ def read_dataset(
 
 
 def open_fitted(
-    path: Path, *, size: int, channels: int, splits: Sequence[str], warn: Callable[[str], None] = _log.warning
+    path: Path, *, size: int, channels: int, splits: Sequence[str], warn: Callable[[str], None] = log_warning
 ) -> Dataset | None:
     """A data set for training: some splits, with images that are not larger than needed. None where it has none.
 
@@ -241,7 +239,7 @@ def open_fitted(
     return with_validation(dataset, warn) if dataset and cut else dataset
 
 
-def with_validation(dataset: Dataset, warn: Callable[[str], None] = _log.warning) -> Dataset:
+def with_validation(dataset: Dataset, warn: Callable[[str], None] = log_warning) -> Dataset:
     """The data set with a validation split: its own, or a tenth of train and of the samples without a split.
 
     The same faces each time: training, comparison and calibration of one data set agree on them. warn: receives a line

@@ -26,6 +26,7 @@ from mien.evaluation.result import (
 )
 from mien.evaluation.robustness import CORRUPTIONS, SEVERITIES, Robustness, corrupt
 from mien.evaluation.speed import Speed
+from mien.files import make_folder
 from mien.pages import Image, Page, Tile
 from mien.pages.text import p_value, percent, percent_span, three, three_span
 from mien.reporting import log_warning
@@ -78,6 +79,7 @@ def write_page(
     key_figures(page, e)
     page.section("How it was measured")
     page.facts(_facts(e))
+    make_folder(Path(out))
     page.write(Path(out) / PAGE_FILE)
     try:
         page.write_figures(Path(out) / FIGURES_FOLDER, replaced=_NAMES)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from mien.exporting.parity import Parity, compare_outputs
 from mien.files import atomic_folder, atomic_path, make_folder
 from mien.labels import canonical_all
 from mien.model_file import ModelFile, load_model
+from mien.reporting import log_warning
 from mien.version import __version__
 
 LABELS_FILE = "labels.json"
@@ -77,7 +77,7 @@ def export(
     check: bool = True,
     accept_loss: float = ACCEPTED_LOSS,
     force: bool = False,
-    warn: Callable[[str], None] | None = None,
+    warn: Callable[[str], None] = log_warning,
 ) -> Export:
     """Writes a model in another format, compares it with its source, and keeps it only if both agree.
 
@@ -93,7 +93,7 @@ def export(
             faces without data. Probabilities may differ by the format's bound.
         accept_loss: Points of accuracy that `onnx-int8` may lose.
         force: Replace an older export.
-        warn: Receives one line for each record that could not be used; None logs a warning to the logger `mien`.
+        warn: Receives one line for each record that could not be used. The default logs to the logger `mien`.
 
     Returns:
         Export: its `path`, sizes in bytes, and `parity` with the source. A failed export leaves nothing behind.
@@ -111,7 +111,6 @@ def export(
         >>> mien.export("mien-nano", "onnx-fp16").path
         PosixPath('mien-nano-fp16.onnx')
     """
-    warn = warn or logging.getLogger("mien").warning
     source = model if isinstance(model, ModelFile) else load_model(model)
     found = find_format(format or ("onnx" if out is not None and Path(out).suffix == ".onnx" else ""))
     if found.name == INT8 and data is None:

@@ -177,7 +177,8 @@ def _check_free(out: Path, *, force: bool) -> None:
 def _copy_page(folder: Path) -> None:
     """Copies the page, marks it as one without a server, and writes the headers file that some web hosts read."""
     package = Path(str(resources.files("mien")))
-    shutil.copytree(package / "serving" / "static", folder)
+    of_a_server = shutil.ignore_patterns("api.html", "reference.js")
+    shutil.copytree(package / "serving" / "static", folder, ignore=of_a_server)
     shutil.copytree(DESIGN, folder / "design")
     shutil.copytree(package / "examples", folder / "examples", ignore=shutil.ignore_patterns("*.mp4"))
     index = folder / "index.html"

@@ -115,7 +115,8 @@ class TimelinePlot(ClosedAtExit):
             axes.set_yticks([])
         axes.set_xlim(0, max(self._end_s, 1e-3))
         ticks = _ticks(self._end_s)
-        axes.set_xticks(ticks, [clock(t, tenths=self._end_s < 2) for t in ticks])
+        tenths = any(t % 1 for t in ticks)
+        axes.set_xticks(ticks, [clock(t, tenths=tenths) for t in ticks])
         if others:
             axes.set_xlabel(_others(others), fontsize=9, color=_SOFT, loc="left")
         self._legend(figure)

@@ -39,6 +39,7 @@ class Series:
     low: Values = ()
     high: Values = ()
     marked: int | None = None
+    opacity: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

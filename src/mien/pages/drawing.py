@@ -59,6 +59,12 @@ def figure_text(text: object) -> str:
     return plain(text).replace("$", r"\$")
 
 
+def _short(name: str, most: int = 28) -> str:
+    """A name for an axis: long ones lose their middle, as their ends tell runs and files apart."""
+    shown = plain(name)
+    return figure_text(shown if len(shown) <= most else f"{shown[: most // 3]}…{shown[most // 3 + 1 - most :]}")
+
+
 def figure_png(figure: Figure) -> bytes:
     """A figure of matplotlib as the bytes of a PNG file."""
     return _saved(figure, "png", dpi=130, metadata={"Software": None})
@@ -107,7 +113,7 @@ def _lines(axes: Axes, chart: Lines) -> None:
 
     x, named = np.array(chart.places), set[str]()
     for series in chart.series:
-        label = None if series.name in named or not chart.legend else figure_text(series.name)
+        label = None if series.name in named or not chart.legend else _short(series.name)
         named.add(series.name)
         _series(axes, x, series, label)
     for mark, style in zip(chart.marks, ("--", ":", "-.") * len(chart.marks), strict=False):
@@ -119,7 +125,7 @@ def _lines(axes: Axes, chart: Lines) -> None:
         axes.set_xscale("log")
     if chart.categories:
         turned: dict[str, Any] = {"rotation": 30, "ha": "right"} if max(map(len, chart.categories)) > 8 else {}
-        axes.set_xticks(x.tolist(), [figure_text(name) for name in chart.categories], **turned)
+        axes.set_xticks(x.tolist(), [_short(name) for name in chart.categories], **turned)
     elif chart.whole and not chart.x_log:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     for limit, found in ((axes.set_xlim, chart.x_range), (axes.set_ylim, chart.y_range)):
@@ -141,7 +147,8 @@ def _series(axes: Axes, x: Any, series: Series, label: str | None) -> None:
         axes.fill_between(x, _numbers(series.low), _numbers(series.high), color=series.color, alpha=0.15, linewidth=0)
     marker = "o" if series.style == "points" or np.isfinite(y).sum() == 1 else ""
     line = {"points": "", "dashed": "--", "line": "-"}[series.style]
-    axes.plot(x, y, linestyle=line, marker=marker, color=series.color, linewidth=1.6, markersize=4.5, label=label)
+    look: dict[str, Any] = {"color": series.color, "alpha": series.opacity, "linewidth": 1.6, "markersize": 4.5}
+    axes.plot(x, y, linestyle=line, marker=marker, label=label, **look)
     if series.marked is not None:
         axes.plot(x[series.marked], y[series.marked], "o", color=series.color, markersize=7, markeredgecolor="white")
 
@@ -149,7 +156,9 @@ def _series(axes: Axes, x: Any, series: Series, label: str | None) -> None:
 def _bars(panels: Sequence[Axes], chart: Bars) -> None:
     places = np.arange(len(chart.rows))
     notes = chart.notes or [""] * len(chart.rows)
-    names = [figure_text(f"{row}  ({note})" if note else row) for row, note in zip(chart.rows, notes, strict=True)]
+    names = [
+        _short(row) + (f"  ({figure_text(note)})" if note else "") for row, note in zip(chart.rows, notes, strict=True)
+    ]
     for axes, column in zip(panels, chart.columns, strict=True):
         for place in places.tolist():
             _cell(axes, place, column, chart.color(place, column))
@@ -188,8 +197,8 @@ def _matrix(axes: Axes, chart: Matrix) -> None:
             ink = "white" if value - chart.low > 0.6 * (chart.top - chart.low) else "black"
             axes.text(j, i, figure_text(chart.cells[i][j]), ha="center", va="center", fontsize=8, color=ink)
     turned: dict[str, Any] = {"rotation": 45, "ha": "right"} if max(map(len, chart.columns)) > 2 else {}
-    axes.set_xticks(range(len(chart.columns)), [figure_text(name) for name in chart.columns], **turned)
-    axes.set_yticks(range(len(chart.rows)), [figure_text(name) for name in chart.rows])
+    axes.set_xticks(range(len(chart.columns)), [_short(name) for name in chart.columns], **turned)
+    axes.set_yticks(range(len(chart.rows)), [_short(name) for name in chart.rows])
     axes.set(
         xlabel=figure_text(chart.column_label), ylabel=figure_text(chart.row_label), title=figure_text(chart.title)
     )

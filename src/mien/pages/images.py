@@ -17,7 +17,7 @@ Image = NDArray[np.uint8]
 
 _LETTERS, _LINE = 12, 14  # pixels: of a caption's letters, and from one of its lines to the next
 _CAPTION_LINES = 3
-_PAPER, _INK, _TINT = 255, 40, (196, 216, 244)
+_PAPER, _INK = 255, 40
 
 
 def rgb(image: Image) -> Image:
@@ -50,13 +50,11 @@ def contact_sheet(
     *,
     tile: int = 96,
     columns: int = 12,
-    groups: Sequence[int] = (),
 ) -> NDArray[np.uint8]:
     """Images of any sizes side by side in rows, each in a square of `tile` pixels above its caption.
 
     captions: none, or one for each image; up to three lines of each are drawn, and long words lose their
-    middle. columns: how many images a row has at most. groups: none, or a number for each image:
-    every second group of neighbours is on a tinted ground. Returns uint8 (H, W, 3), RGB; of no images one white tile.
+    middle. columns: how many images a row has at most. Returns uint8 (H, W, 3), RGB; of no images one white tile.
     """
     same_length(images, captions)
     lines = [_caption_lines(text, tile) for text in captions]
@@ -65,12 +63,8 @@ def contact_sheet(
     across = max(1, min(columns, len(images)))
     down = max(1, -(-len(images) // across))
     sheet = np.full((down * step_y + gap, across * step_x + gap, 3), _PAPER, np.uint8)
-    tinted = False
     for i, image in enumerate(images):
         top, left = gap + i // across * step_y, gap + i % across * step_x
-        tinted ^= bool(groups) and i > 0 and groups[i] != groups[i - 1]
-        if tinted:
-            sheet[top - gap : top - gap + step_y, left - gap : left - gap + step_x] = _TINT
         sheet[top : top + tile, left : left + tile] = letterbox(image, tile)
         for number, line in enumerate(lines[i] if lines else ()):
             draw_text(sheet, line, left, top + tile + _LINE * number + 2, _LETTERS, (_INK,) * 3)

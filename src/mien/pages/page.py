@@ -22,7 +22,7 @@ import numpy as np
 from mien.errors import ArgumentError
 from mien.files import atomic_text, cannot_write, make_folder, write_bytes
 from mien.pages import drawing
-from mien.pages.charts import Bars, Chart, Lines, Matrix, number
+from mien.pages.charts import SERIES, Bars, Chart, Lines, Matrix, number
 from mien.pages.images import Image, png, same_length, shrink
 from mien.pages.text import plain
 
@@ -304,8 +304,14 @@ def _chart(chart: Chart) -> dict[str, Any]:
         shades = [[_shade((float(v) - chart.low) / (chart.top - chart.low)) for v in row] for row in chart.values]
         return {"kind": "matrix", "chart": chart, "shades": shades}
     named = {s.name: s for s in reversed(chart.series)}  # the first of a name
-    legend = [named[name] for name in dict.fromkeys(s.name for s in chart.series)] if chart.legend else []
+    shown = [named[name] for name in dict.fromkeys(s.name for s in chart.series)] if chart.legend else []
+    legend = [(s.name, s.style, _css(s.color)) for s in shown]
     return {"kind": "lines", "chart": chart, "legend": legend, "data": json.dumps(_plotted(chart))}
+
+
+def _css(color: str) -> str:
+    """A colour for a page: the tokens of series have a lighter value in the dark."""
+    return f"var(--series-{SERIES.index(color) + 1})" if color in SERIES[:6] else color
 
 
 def _shade(share: float) -> tuple[float, bool]:
@@ -338,7 +344,8 @@ def _track(chart: Bars, row: int, column: Any) -> dict[str, Any]:
         "high": ends[1],
         "bar": column.bar,
         "shape": shape,
-        "color": chart.color(row, column),
+        "color": _css(chart.color(row, column)),
+        "letters": max(map(len, column.texts)),
     }
 
 
@@ -361,8 +368,9 @@ def _plotted(chart: Lines) -> dict[str, Any]:
         "series": [
             {
                 "name": plain(s.name),
-                "color": s.color,
+                "color": _css(s.color),
                 "style": s.style,
+                "opacity": s.opacity,
                 "marked": s.marked,
                 "values": rounded(s.values),
                 "low": rounded(s.low),

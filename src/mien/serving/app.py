@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, nullcontext
+from dataclasses import asdict
 from functools import partial
 from http import HTTPStatus
 from types import FrameType
@@ -37,7 +38,7 @@ from mien.serving.settings import ServeSettings, read_tokens
 from mien.serving.stream import Streams
 from mien.serving.turns import BODY, Turns
 from mien.serving.uploads import memory_for, read_uploads
-from mien.serving.video_routes import VideoRoutes
+from mien.serving.video_routes import add_video_routes
 from mien.serving.videos import VideoJobs, videos_offered
 from mien.version import __version__
 
@@ -94,7 +95,7 @@ def create_app(settings: ServeSettings) -> FastAPI:
     _add_routes(app, server)
     _add_health_routes(app, server)
     if jobs is not None:
-        VideoRoutes(jobs, engine).add_to(app)
+        add_video_routes(app, jobs, engine)
     app.router.default = page_or(app.router.default, settings.on_device)
     app.add_exception_handler(HTTPException, _raise_refusal)
     app.add_exception_handler(RequestValidationError, _raise_parameter)
@@ -112,7 +113,6 @@ class _Server:
 
     def __init__(self, settings: ServeSettings, stopping: threading.Event, metrics: Metrics) -> None:
         self.settings, self.stopping, self.metrics = settings, stopping, metrics
-        self.videos = videos_offered(settings)
         self.budget = Budget(settings.max_memory_mb, settings.client_share, metrics)
         self.turns = Turns(settings, self.budget, metrics)
         self.engine = Engine(settings, self.turns, self.budget, metrics)
@@ -222,17 +222,11 @@ def _add_routes(app: FastAPI, server: _Server) -> None:
         summary="Served models and detectors, and limits",
     )
     async def models() -> schemas.ModelsShape:
-        limits = schemas.LimitsShape(
-            max_upload_mb=settings.max_upload_mb, max_pixels=settings.max_pixels, max_files=settings.max_files
-        )
         shapes = [schemas.ModelShape(**{**engine.summary(n).to_dict(), "name": n}) for n in engine.models]
         return schemas.ModelsShape(
-            models=shapes,
-            detectors=list(engine.detectors),
-            videos=server.videos,
-            on_device=settings.on_device is not None,
-            limits=limits,
-        )
+            models=shapes, detectors=list(engine.detectors), videos=videos_offered(settings),
+            on_device=settings.on_device is not None, limits=schemas.LimitsShape(**asdict(settings)),
+        )  # fmt: skip
 
     @app.websocket("/v1/stream")
     async def stream(socket: WebSocket, model: ModelName = None, detector: DetectorName = None) -> None:

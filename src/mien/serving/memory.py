@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,15 +79,15 @@ class Budget:
 class Places:
     """Places of which one client may have a share. Called from the event loop only."""
 
-    def __init__(self, most: int, share: int, full: Refusal, gauge: Gauge | None = None) -> None:
-        """full: what is raised when there are no more. gauge: shows how many are taken."""
+    def __init__(self, most: int, share: int, full: Callable[[], Refusal], gauge: Gauge | None = None) -> None:
+        """full: makes what is raised when there are no more. gauge: shows how many are taken."""
         self._most, self._share, self._full, self._gauge = most, share, full, gauge
         self._taken: Counter[str] = Counter()
 
     def check(self, client: str, count: int = 1) -> None:
-        """Raises Refusal (503) unless there are so many places for the client."""
+        """Raises Refusal (503) unless the client may take as many places."""
         if self._taken.total() + count > self._most or self._taken[client] + count > self._share:
-            raise self._full
+            raise self._full()
 
     @contextmanager
     def taken(self, client: str, count: int = 1) -> Iterator[None]:

@@ -50,16 +50,14 @@ def is_locked(folder: Path) -> bool:
     """Whether a running process holds the folder's lock."""
     import fcntl
 
-    try:
+    with suppress(FileNotFoundError):
         file = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(file)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(file)
     return False
 
 

@@ -31,35 +31,32 @@ _EXTRA = ("fastapi", "prometheus_client", "python_multipart", "uvicorn", "websoc
 log = logging.getLogger("mien.serving")
 
 
-class _JsonLines(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        line = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "event": record.getMessage().partition("\n")[0],
-            **getattr(record, "details", {}),
-        }
-        return json.dumps(line)
+class _Lines(logging.Formatter):
+    """Lines of text, or of JSON."""
 
+    def __init__(self, json_lines: bool) -> None:
+        super().__init__()
+        self._json_lines = json_lines
 
-class _Plain(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        time = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S")
-        took = getattr(record, "details", {}).get("ms")
-        text = f"{time} {record.getMessage()}"
-        return text if took is None else f"{text}  {took} ms"
+        time, text = datetime.fromtimestamp(record.created, UTC), record.getMessage()
+        details = getattr(record, "details", {})
+        if self._json_lines:
+            level, event = record.levelname.lower(), text.partition("\n")[0]
+            line = {"time": time.isoformat(timespec="milliseconds"), "level": level, "event": event}
+            return json.dumps({**line, **details})
+        return f"{time:%H:%M:%S} {text}" + (f"  {details['ms']} ms" if "ms" in details else "")
 
 
 def set_up_logs(*, json_lines: bool, quiet: bool) -> None:
     """Configures logging of this process. quiet: warnings and errors only."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_JsonLines() if json_lines else _Plain())
-    own = logging.getLogger("mien.serving")
-    own.setLevel(logging.WARNING if quiet else logging.INFO)
+    handler.setFormatter(_Lines(json_lines))
+    log.setLevel(logging.WARNING if quiet else logging.INFO)
     theirs = logging.getLogger("uvicorn.error")  # its INFO lines contain URLs with their parameters
     theirs.setLevel(logging.ERROR)
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # its warnings are about what clients send
-    for logger in (own, theirs):
+    for logger in (log, theirs):
         logger.handlers, logger.propagate = [handler], False
 
 

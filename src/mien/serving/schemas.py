@@ -85,7 +85,10 @@ class VideoShape(BaseModel):
     summary: Annotated[dict[str, Any] | None, Field(description="as in `mien predict --format json` for a video")] = (
         None
     )
-    files: Annotated[list[str], Field(description="result files, relative to this job's URL")] = []
+    latest: Annotated[
+        dict[str, Any] | None, Field(description="the last frame so far, as in `frames.json`, without details")
+    ] = None
+    files: Annotated[list[str], Field(description="available files, relative to this job's URL")] = []
     removed_in_s: Annotated[float | None, Field(description="seconds until an ended job is removed")] = None
 
 

@@ -10,6 +10,7 @@ import asyncio
 import json
 import math
 from contextlib import suppress
+from functools import partial
 from itertools import count
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -31,7 +32,7 @@ class Streams:
     def __init__(self, engine: Engine, budget: Budget, settings: ServeSettings, metrics: Metrics) -> None:
         self._engine, self._budget, self._settings, self._metrics = engine, budget, settings, metrics
         share = math.ceil(settings.max_streams * settings.client_share)
-        full = busy("there are too many streams", kind="streams")
+        full = partial(busy, "there are too many streams", kind="streams")
         self._places = Places(settings.max_streams, share, full, metrics.streams)
 
     async def run(self, socket: WebSocket, *, model: str, detector: str) -> None:

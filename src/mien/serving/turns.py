@@ -67,8 +67,8 @@ class Turns:
         self._had: dict[str, float] = {}  # by client: the weight of its work so far, of clients that have work
         most, files = settings.queue_length, settings.max_files
         share, most_huge = max(files, math.ceil(most * settings.client_share)), max(files, most // 2)
-        self._places = Places(most, share, busy("the queue is full", kind="queue"), metrics.waiting)
-        self._huge = Places(most_huge, most_huge, busy("the queue has too many huge images", kind="queue"))
+        self._places = Places(most, share, partial(busy, "the queue is full", kind="queue"), metrics.waiting)
+        self._huge = Places(most_huge, most_huge, partial(busy, "the queue has too many huge images", kind="queue"))
 
     @property
     def idle(self) -> bool:

@@ -13,74 +13,44 @@ from mien.serving import schemas
 from mien.serving.engine import Engine
 from mien.serving.refusals import Refusal
 from mien.serving.schemas import DetectorName, ModelName, VideoShape
-from mien.serving.video_work import RESULTS
+from mien.serving.video_work import FILES
 from mien.serving.videos import VideoJobs
 
 _RANGE = re.compile(r"bytes=(?:(\d{1,18})-(\d{0,18})|-(\d{1,18}))")
 
 
-class VideoRoutes:
-    """The handlers of the routes."""
+def add_video_routes(app: FastAPI, jobs: VideoJobs, engine: Engine) -> None:
+    """Adds the routes of video jobs."""
+    one = "/v1/videos/{video}"
+    statuses = schemas.errors(400, 408, 413, 415, 422, 503)
+    about = "Upload a video: starts a job that tracks its faces"
 
-    def __init__(self, jobs: VideoJobs, engine: Engine) -> None:
-        self._jobs, self._engine = jobs, engine
-
-    def add_to(self, app: FastAPI) -> None:
-        """Adds the routes."""
-        one = "/v1/videos/{video}"
-        app.post(
-            "/v1/videos",
-            status_code=HTTPStatus.ACCEPTED,
-            responses=schemas.errors(400, 408, 413, 415, 422, 503),
-            openapi_extra=schemas.VIDEO_BODY,
-            summary="Upload a video: starts a job that tracks its faces",
-        )(self.send_video)
-        app.get(one, responses=schemas.errors(404), summary="State of a video job")(self.get_video)
-        app.delete(
-            one,
-            status_code=HTTPStatus.NO_CONTENT,
-            responses=schemas.errors(404),
-            summary="Cancel a video job and remove its files",
-        )(self.remove_video)
-        for name, kind in RESULTS.items():
-            content: dict[str, Any] = {"content": {kind.partition(";")[0]: {}}}
-            app.get(
-                f"{one}/{name}",
-                operation_id=f"get_{re.sub('[^a-z0-9]', '_', name)}",
-                responses={
-                    200: {**content, "description": "the file"},
-                    206: {**content, "description": "the requested range"},
-                    **schemas.errors(404, 409, 416),
-                },
-                response_class=FileResponse,
-                summary=f"Result of a video: {name}",
-            )(self.get_file)
-
+    @app.post("/v1/videos", status_code=202, responses=statuses, openapi_extra=schemas.VIDEO_BODY, summary=about)
     async def send_video(
-        self, request: Request, response: Response, model: ModelName = None, detector: DetectorName = None
+        request: Request, response: Response, model: ModelName = None, detector: DetectorName = None
     ) -> VideoShape:
         """Returns the new job; its URL is in the header Location."""
-        name, detector_name = self._engine.choose(model, detector)
-        summary = self._engine.summary(name)
-        state = await self._jobs.add(
-            request, model=name, summary=summary, detector=detector_name, owner=_owner(request)
-        )
+        name, searcher = engine.choose(model, detector)
+        summary, owner = engine.summary(name), _owner(request)
+        state = await jobs.add(request, model=name, summary=summary, detector=searcher, owner=owner)
         response.headers["location"] = f"/v1/videos/{state.id}"
         return state
 
-    async def get_video(self, request: Request, video: str) -> VideoShape:
+    @app.get(one, responses=schemas.errors(404), summary="State of a video job")
+    async def get_video(request: Request, video: str) -> VideoShape:
         """Returns the job's state, with a summary once it has ended."""
-        return self._jobs.get(video, _owner(request))
+        return jobs.get(video, _owner(request))
 
-    async def remove_video(self, request: Request, video: str) -> Response:
+    @app.delete(one, status_code=204, responses=schemas.errors(404), summary="Cancel a video job and remove its files")
+    async def remove_video(request: Request, video: str) -> Response:
         """Also works while the job is running."""
-        await self._jobs.remove(video, _owner(request))
+        await jobs.remove(video, _owner(request))
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
-    async def get_file(self, request: Request, video: str) -> Response:
+    async def get_file(request: Request, video: str) -> Response:
         """Takes a `Range` with one part; any other is ignored."""
         name = request.url.path.rpartition("/")[2]
-        place, status = self._jobs.result(video, _owner(request), name)
+        place, status = jobs.result(video, _owner(request), name)
         wanted = request.headers.get("range")
         part = _RANGE.fullmatch(wanted or "")
         if wanted is not None and (part is None or (part[1] and part[2] and int(part[1]) > int(part[2]))):
@@ -88,7 +58,18 @@ class VideoRoutes:
         elif part is not None and (int(part[1]) >= status.st_size if part[1] else int(part[3]) == 0):
             message = f"the file has {status.st_size} bytes"
             raise Refusal(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, "no_such_part", message)
-        return FileResponse(place, media_type=RESULTS[name], filename=f"mien-{name}", stat_result=status)
+        return FileResponse(place, media_type=FILES[name], filename=f"mien-{name}", stat_result=status)
+
+    for name, kind in FILES.items():
+        content: dict[str, Any] = {"content": {kind.partition(";")[0]: {}}}
+        whole, part = {**content, "description": "the file"}, {**content, "description": "the requested range"}
+        app.get(
+            f"{one}/{name}",
+            operation_id=f"get_{re.sub('[^a-z0-9]', '_', name)}",
+            responses={200: whole, 206: part, **schemas.errors(404, 409, 416)},
+            response_class=FileResponse,
+            summary=f"Result of a video: {name}",
+        )(get_file)
 
 
 def _owner(request: Request) -> str:

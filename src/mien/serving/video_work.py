@@ -7,6 +7,7 @@ server process.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
@@ -17,11 +18,12 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mien.errors import MienError
+from mien.errors import MienError, OutputError
 from mien.files import write_text
 from mien.images import describe_file, image_kind
 from mien.serving.memory import settle_allocator
@@ -39,6 +41,8 @@ RESULTS = {
     "frames.json": "application/json",
 }
 """The result files and their types."""
+FILES = {**RESULTS, UPLOAD: "application/octet-stream"}
+"""What a job's clients get: a player shows the upload under boxes that the page draws."""
 
 ACCEPTED = "MP4, MOV, WebM, MKV, AVI, MPEG, OGG, or an animated GIF, PNG, WebP or AVIF"
 # The common containers, and none that refers to other files (playlists, concatenations, image sequences).
@@ -50,6 +54,7 @@ HEAD = 1024
 
 _REPORT_EVERY_S = 0.25
 _CHECK_EVERY_S = 2.0
+_LONGEST_ROW = 1 << 20  # bytes
 _NO_MEMORY = re.compile("alloc|memory", re.IGNORECASE)  # in errors of OpenCV and ONNX Runtime
 _NICE = 15  # the server takes precedence on a busy processor
 
@@ -137,10 +142,19 @@ def check_upload(order: Order) -> None:
         raise _Refused("too_long", f"is {seconds:.0f} seconds long; this server takes {most:g} at most")
 
 
+def most_pixels(settings: ServeSettings) -> int:
+    """Of a frame, by the settings and by the memory of this process: measured, about 430 MB and 130 bytes a pixel."""
+    return min(settings.max_video_pixels, max(100_000, (_memory(settings) - 430_000_000) // 130))
+
+
+def _memory(settings: ServeSettings) -> int:
+    return 2_000_000 * settings.max_memory_mb  # of address space, of which about two thirds are used
+
+
 def _check_frame_size(size_wh: tuple[int, int], order: Order) -> None:
-    (width, height), most = size_wh, order.settings.max_video_pixels
+    (width, height), most = size_wh, most_pixels(order.settings)
     if width * height > most:
-        message = f"has frames of {width} x {height} pixels; this server takes {most / 1e6:g} million at most"
+        message = f"has frames of {width} x {height} pixels; this server takes {most / 1e6:.3g} million at most"
         raise _Refused("too_large_frames", message)
 
 
@@ -175,9 +189,24 @@ def work(order: Order) -> Report:
         writer.add_timeline(lines, source="video")
         writer.add(_Frames(frames, recognizer.summary()))
         follower = _Follower(order, opened.frames, stop=watched.close)
-        done = writer.write(follower.follow)
-    error = follower.exceeded or done.error
-    return Report(error is None, done.frames, error=error, summary=writer.summary())
+        try:
+            done = writer.write(follower.follow)
+            error = follower.exceeded or done.error
+        except (OSError, OutputError):  # the rows so far stay
+            if not follower.count:
+                raise
+            error = "the server's disk is full; results up to that point are kept"
+            for rows in (csv, lines):
+                _end_with_a_line(rows)
+    return Report(error is None, follower.count, error=error, summary=writer.summary())
+
+
+def _end_with_a_line(path: Path) -> None:
+    """Cuts off the line that a full disk has cut."""
+    with path.open("rb+") as file:
+        size = file.seek(0, os.SEEK_END)
+        start = file.seek(max(0, size - _LONGEST_ROW))
+        file.truncate(start + file.read().rfind(b"\n") + 1)
 
 
 class _Follower:
@@ -186,36 +215,42 @@ class _Follower:
     def __init__(self, order: Order, frames: int | None, *, stop: Callable[[], None]) -> None:
         """frames: of the whole video; None: unknown."""
         self._order, self._frames, self._stop = order, frames, stop
-        self._count, self._written, self._checked = 0, 0.0, time.monotonic()
+        self.count, self._written, self._checked = 0, 0.0, time.monotonic()
         self._first: tuple[float, int] | None = None  # frames before it waited for the networks to load
         self._state = json.loads((order.folder / STATE).read_text("utf-8"))
         self.exceeded: str | None = None
 
     def follow(self, result: FrameResult) -> None:
         """Called after each written frame."""
-        self._count += 1
+        self.count += 1
         now, settings = time.monotonic(), self._order.settings
         if now - self._written >= _REPORT_EVERY_S:
             self._written = now
-            self._write_progress(now)
+            with suppress(OutputError):  # a full disk ends the work where it writes rows
+                self._write_progress(now, result)
         if result.time_s >= settings.max_video_s:
             self._end(f"the video is longer than {settings.max_video_s:g} seconds")
-        elif result.width * result.height > settings.max_video_pixels:
-            self._end(f"the frames exceed {settings.max_video_pixels / 1e6:g} million pixels")
+        elif result.width * result.height > most_pixels(settings):
+            self._end(f"the frames exceed {most_pixels(settings) / 1e6:.3g} million pixels")
         elif now - self._checked >= _CHECK_EVERY_S:
             self._checked = now
             if held_bytes(self._order.root) > settings.max_video_disk_mb * 1_000_000:
                 self._end("the server has no room for more videos")
 
-    def _write_progress(self, now: float) -> None:
-        progress = min(1.0, self._count / self._frames) if self._frames else None
+    def _write_progress(self, now: float, result: FrameResult) -> None:
+        progress = min(1.0, self.count / self._frames) if self._frames else None
         left = None
         if self._first is None:
-            self._first = now, self._count
+            self._first = now, self.count
         elif self._frames:
-            pace = (now - self._first[0]) / (self._count - self._first[1])
-            left = round(pace * max(0, self._frames - self._count), 1)
-        state = {**self._state, "frames": self._count, "progress": progress, "seconds_left": left}
+            pace = (now - self._first[0]) / (self.count - self._first[1])
+            left = round(pace * max(0, self._frames - self.count), 1)
+        latest = result.to_dict()
+        for face in latest["faces"]:
+            face.pop("details", None)
+        state = {
+            **self._state, "frames": self.count, "progress": progress, "seconds_left": left, "latest": latest,
+        }  # fmt: skip
         write_text(self._order.folder / STATE, json.dumps(state))
 
     def _end(self, why: str) -> None:
@@ -225,22 +260,34 @@ class _Follower:
 
 
 class _Frames:
-    """Writes all frames as one JSON document, `{"model": ..., "frames": [...]}`, frame by frame."""
+    """Writes all frames as one JSON document, `{"model": ..., "frames": [...]}`, frame by frame.
+
+    On a full disk the document ends with the last frame that is written in full.
+    """
 
     def __init__(self, path: Path, model: ModelSummary) -> None:
-        self._file = path.open("w", encoding="utf-8")
-        self._file.write(f'{{"model": {json.dumps(model.to_dict())}, "frames": [')
+        self._file = path.open("wb", buffering=0)
+        self._end = 0
+        self._put(f'{{"model": {json.dumps(model.to_dict())}, "frames": [')
         self._between = "\n"
 
     def write(self, result: FrameResult) -> None:
-        """Writes a frame."""
-        self._file.write(self._between + json.dumps(result.to_dict()))
+        """Writes a frame. Raises OSError."""
+        self._put(self._between + json.dumps(result.to_dict()))
         self._between = ",\n"
 
     def close(self) -> None:
         """Ends the document."""
-        self._file.write("\n]}\n")
-        self._file.close()
+        with self._file:
+            self._file.truncate(self._end)
+            self._file.seek(self._end)
+            self._put("\n]}\n")
+
+    def _put(self, text: str) -> None:
+        data = text.encode()
+        if self._file.write(data) < len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._end += len(data)
 
 
 def _run(order: Order) -> Report:
@@ -281,8 +328,7 @@ def run_order() -> None:
     settle_allocator()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
-        most = 2_000_000 * order.settings.max_memory_mb  # half of it is address space that is not used
-        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+        resource.setrlimit(resource.RLIMIT_DATA, (_memory(order.settings),) * 2)
     threading.Thread(target=_end_with_server, daemon=True).start()
     out, sys.stdout = sys.stdout, sys.stderr  # output of libraries is not a report
     print(json.dumps(asdict(_run(order))), file=out, flush=True)

@@ -21,6 +21,7 @@ import sys
 import time
 from asyncio.subprocess import DEVNULL, PIPE
 from contextlib import ExitStack, aclosing, suppress
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 
@@ -37,7 +38,7 @@ from mien.serving.refusals import ClientGone, Refusal, busy, no_room, too_large
 from mien.serving.schemas import VideoShape
 from mien.serving.settings import ServeSettings
 from mien.serving.uploads import VideoFile, form_boundary
-from mien.serving.video_work import RESULTS, STATE, UPLOAD, Order, Report
+from mien.serving.video_work import FILES, STATE, UPLOAD, Order, Report
 
 _ID = re.compile(r"[A-Za-z0-9_-]{32}")
 _CHECK_S = 20.0  # limit for opening a video; a file that takes longer is malicious
@@ -72,10 +73,8 @@ class VideoJobs:
         self._own = ExitStack()  # removes the folder if this worker made it
         self._tasks: dict[str, asyncio.Task[None]] = {}
         most = settings.video_jobs + settings.video_queue
-        self._share, self._full = (
-            math.ceil(most * settings.client_share),
-            busy("there are too many videos", kind="videos", retry_after=_RETRY_S),
-        )
+        self._share = math.ceil(most * settings.client_share)
+        self._full = partial(busy, "there are too many videos", kind="videos", retry_after=_RETRY_S)
         self._places = Places(most, self._share, self._full)
         self._turns, self._checks = asyncio.Semaphore(settings.video_jobs), asyncio.Semaphore(2)
 
@@ -98,7 +97,7 @@ class VideoJobs:
         client = client_of(request)
         self._places.check(client)  # here too, so that nobody sends a video in vain
         if sum((folder / STATE).exists() for folder in self._folders()) >= self._settings.max_videos:
-            raise self._full
+            raise self._full()
         state = VideoState(id=secrets.token_urlsafe(24), owner=owner, model=model)
         folder, held = self._root / state.id, ExitStack()
         try:
@@ -152,13 +151,15 @@ class VideoJobs:
         if state is None or not hmac.compare_digest(state.owner, owner):
             raise Refusal(HTTPStatus.NOT_FOUND, "no_video", "there is no such video, or it has expired")
         if state.state in ("done", "incomplete"):
-            state.files = list(RESULTS)
+            state.files = list(FILES)
+        elif state.state != "failed":
+            state.files = [UPLOAD]
         if state.ended_at is not None:
             state.removed_in_s = max(0.0, state.ended_at + self._settings.video_ttl_s - time.time())
         return state
 
     def result(self, video: str, owner: str, name: str) -> tuple[Path, os.stat_result]:
-        """Returns a result file, one of `RESULTS`. Raises Refusal."""
+        """Returns a file, one of `FILES`. Raises Refusal."""
         state, place = self.get(video, owner), self._root / video / name
         with suppress(FileNotFoundError):
             if name in state.files:
@@ -219,16 +220,20 @@ class VideoJobs:
             log.warning("a video ended: it was removed, or the disk is full")
 
     def _end(self, state: VideoState, report: Report) -> None:
-        """Writes the final state. Removes the upload, and the results of a failed job."""
+        """Writes the final state. Removes the files of a failed job, and the upload where the disk has no room."""
         _log_bug(report)
         state.state = "done" if report.complete else "incomplete" if report.summary else "failed"
-        failed = state.state == "failed"
-        for left in (UPLOAD, *(RESULTS if failed else ())):
-            (self._root / state.id / left).unlink(missing_ok=True)
+        folder, failed = self._root / state.id, state.state == "failed"
+        for left in FILES if failed else ():
+            (folder / left).unlink(missing_ok=True)
         self._metrics.videos.labels("crashed" if report.error == _CRASHED else state.state).inc()
         state.frames, state.summary, state.progress, state.ended_at = report.frames, report.summary, 1.0, time.time()
         state.error = _about_upload(report.error) if failed else report.error
-        self._write(state)
+        try:
+            self._write(state)
+        except OutputError:
+            (folder / UPLOAD).unlink(missing_ok=True)
+            self._write(state)
 
     def _write(self, state: VideoState) -> None:
         """Writes the state. Raises OutputError if the job's folder was removed."""

@@ -161,8 +161,8 @@ def recipe_with(
 
     Raises RecipeError as `load_recipe`, and for settings of a `Recipe`.
     """
-    changes = [f"{key}={toml_value(value)}" for key, value in flat_items(settings)]
     if not isinstance(recipe, Recipe):
+        changes = [f"{key}={toml_value(value)}" for key, value in flat_items(settings)]
         return load_recipe(str(recipe), changes, warn=warn), [*given, *given_keys(changes)]
     if settings:
         raise RecipeError(f"{next(iter(settings))}: settings need a recipe's name or file; use dataclasses.replace")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,9 @@ def write_tuned(tuned: Tuned, out: Path) -> None:
             "What matters", "Each key's share of what decides between good and bad trials (PED-ANOVA, Watanabe 2023)."
         )
         page.chart(importance_chart(tuned.importances), "importance")
-        page.section("Settings and scores", "A line is a trial, the darker the better; the best one is orange.")
+        page.section(
+            "Settings and scores", "A line is a trial: the stronger, the better its score. The best one is orange."
+        )
         page.chart(parallel_chart(tuned), "parallel")
         page.chart(key_charts(tuned), "keys")
     page.section("Course", "The best of many is flattered by the faces that it was chosen on: measure it on test.")
@@ -117,8 +120,10 @@ def parallel_chart(tuned: Tuned) -> Lines:
     names = [f"{called.get(key, key)} {low} – {high}" for key, (_, low, high) in axes]
     lines = []
     for i, trial in enumerate(done):
-        color = series_color(1) if trial.number == tuned.number else _shade(scores[0][i])
-        lines.append(Series(f"trial {trial.number}: {percent(trial.score)}", [at[i] for _, (at, _, _) in axes], color))
+        best = trial.number == tuned.number
+        values = [at[i] for _, (at, _, _) in axes]
+        name, opacity = f"trial {trial.number}: {percent(trial.score)}", 1.0 if best else 0.2 + 0.7 * scores[0][i]
+        lines.append(Series(name, values, series_color(1 if best else 0), opacity=opacity))
     return Lines(
         "Parallel coordinates", names, lines, "", "from the lowest to the highest", y_range=(-0.03, 1.03), legend=False
     )
@@ -138,7 +143,7 @@ def key_charts(tuned: Tuned) -> list[Lines]:
             lines = [Series("score", scores, ACCENT, "points")]
             charts.append(Lines(key, x, lines, key, "validation accuracy, 0 to 1", x_log=log))
             continue
-        names = sorted(set(texts))
+        names = sorted(set(texts), key=_order)
         most = max(texts.count(name) for name in names)
         own = [[t.score for t, text in zip(done, texts, strict=True) if text == name] for name in names]
         lines = [Series("score", [v[i] if i < len(v) else None for v in own], ACCENT, "points") for i in range(most)]
@@ -154,10 +159,10 @@ def _done(tuned: Tuned) -> list[Tried]:
 def _placed(texts: Sequence[str]) -> tuple[list[float], str, str]:
     """Where values are between the lowest and the highest, from 0 to 1, and the texts of these two.
 
-    Numbers that span a lot are placed by their logarithms; texts in the order of the alphabet.
+    Numbers that span a lot are placed by their logarithms; texts by the numbers in them.
     """
     numbers = [v for v in map(_as_number, texts) if v is not None]
-    names = sorted(set(texts))
+    names = sorted(set(texts), key=_order)
     if len(numbers) < len(texts):
         return [names.index(text) / max(1, len(names) - 1) for text in texts], names[0], names[-1]
     low, high = min(numbers), max(numbers)
@@ -168,10 +173,8 @@ def _placed(texts: Sequence[str]) -> tuple[list[float], str, str]:
     return at, f"{low:.3g}", f"{high:.3g}"
 
 
-def _shade(share: float) -> str:
-    """A colour between pale and strong blue."""
-    pale, strong = (196, 205, 238), (38, 62, 168)
-    return "#" + "".join(f"{round(p + (s - p) * share):02x}" for p, s in zip(pale, strong, strict=True))
+def _order(text: str) -> tuple[list[float], str]:
+    return [float(found) for found in re.findall(r"\d+\.?\d*", text)], text
 
 
 def _tiles(tuned: Tuned) -> list[Tile]:

@@ -20,7 +20,7 @@ from mien.data.reading.published import without_repeats
 from mien.data.reading.reading import Found, Scan
 from mien.data.reading.sources import Box, Record, found_files
 from mien.data.reading.text_tables import TextTable, open_text_table
-from mien.data.reading.trees import Tree, split_named
+from mien.data.reading.trees import Tree, base_name, folder_of, split_named
 from mien.errors import DataError
 
 _ANNOTATION = re.compile(r"(?P<set>.*/)?annotations/(?P<stem>[^/]+)_(?P<kind>exp|val|aro)\.npy", re.IGNORECASE)
@@ -87,12 +87,12 @@ def find_affectnet(scan: Scan) -> Found | None:
     kinds = {kind for _, kind in files}
     if "exp" not in kinds:
         return None
-    sets = {key[: key.rfind("/") + 1] for key, _ in files}
+    sets = {folder_of(key) for key, _ in files}
     splits: dict[str, str] = {}
     records = []
     moods = bool(kinds & {"val", "aro"})
     for name in scan.images:
-        folder = name[: name.rfind("/") + 1]
+        folder = folder_of(name)
         above = folder[: -len("images/")]
         if folder.lower().endswith("images/") and above.lower() in sets:
             word = above.rstrip("/").rpartition("/")[2]
@@ -162,7 +162,7 @@ def find_affectnet_lists(scan: Scan, only: str = "") -> Found | None:
 
 
 def _stem(name: str) -> str:
-    return name.rpartition("/")[2].rpartition(".")[0]
+    return base_name(name).rpartition(".")[0]
 
 
 def _records(table: TextTable, paths: ImagePaths, moods: tuple[str, ...]) -> list[tuple[Record, int]]:

@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from mien.data.reading.annotations import NO_FACE, NO_IMAGE, Annotated, Mark, bounds, floats, folder_of
+from mien.data.reading.annotations import NO_FACE, NO_IMAGE, Annotated, Mark, bounds, floats
 from mien.data.reading.reading import Found, Scan
-from mien.data.reading.trees import printable
+from mien.data.reading.trees import base_name, first_of, folder_of, printable
 from mien.errors import DataError
 
 NO_LABEL_YET = "has no label"
@@ -64,7 +64,7 @@ def find_coco(scan: Scan) -> Found | None:
 def listed(names: Iterable[str]) -> str:
     """The first names of some files."""
     some = sorted(names)
-    return ", ".join(map(printable, some[:3])) + (", ..." if len(some) > 3 else "")
+    return first_of(list(map(printable, some)))
 
 
 def _read_coco(gathered: Annotated, file: str, data: Mapping[str, Any]) -> list[str]:
@@ -126,7 +126,7 @@ def find_labelme(scan: Scan) -> Found | None:
         written = text_of(data.get("imagePath"))
         split = gathered.split_of(file)
         name = gathered.images.find(written, folder_of(file), split)
-        name = name or gathered.images.find(file.rpartition("/")[2][:-5], folder_of(file), split, stem=True)
+        name = name or gathered.images.find(base_name(file)[:-5], folder_of(file), split, stem=True)
         if name is None:
             gathered.wrong(file, f"'{written[:100]}': {NO_IMAGE}", split)
             continue
@@ -155,7 +155,7 @@ def find_fiftyone(scan: Scan) -> Found | None:
     gathered = Annotated(scan, "FiftyOne", fractions=True)
     matched = False
     for name, data in json_with(scan, "labels"):
-        named = name.rpartition("/")[2].lower() == "labels.json" and isinstance(data, dict)
+        named = base_name(name).lower() == "labels.json" and isinstance(data, dict)
         if named and isinstance(data.get("labels"), dict) and isinstance(data.get("classes"), list | None):
             matched |= _read_labels_json(gathered, name, data)
     for name, data in json_with(scan, "samples", "filepath"):

@@ -8,6 +8,7 @@ from mien.data.reading.annotation_json import NO_LABEL_YET, listed
 from mien.data.reading.annotations import Annotated, Mark, floats
 from mien.data.reading.reading import Found, Scan
 from mien.data.reading.text_tables import TextTable, open_text_table
+from mien.data.reading.trees import base_name
 
 _BOX = ("xmin", "ymin", "xmax", "ymax")
 
@@ -21,7 +22,7 @@ def find_tables(scan: Scan) -> Found | None:
         table = table and table.with_header()
         if table and {"filename", "class", *_BOX} <= set(table.columns):
             boxes.append(table)
-        elif table and name.rpartition("/")[2].lower() == "_classes.csv" and table.columns[0] == "filename":
+        elif table and base_name(name).lower() == "_classes.csv" and table.columns[0] == "filename":
             hot.append(table)
     if boxes:
         gathered = Annotated(scan, "CSV of boxes")

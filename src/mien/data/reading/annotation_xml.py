@@ -8,9 +8,9 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from mien.data.reading.annotation_json import listed
-from mien.data.reading.annotations import Annotated, Mark, bounds, floats, folder_of
+from mien.data.reading.annotations import Annotated, Mark, bounds, floats
 from mien.data.reading.reading import Found, Scan
-from mien.data.reading.trees import suffix_of
+from mien.data.reading.trees import base_name, folder_of, suffix_of
 from mien.errors import DataError
 
 _IMAGE_FOLDERS = ("jpegimages", "images", "image", "imgs", "img")
@@ -54,7 +54,7 @@ def find_voc(scan: Scan) -> Found | None:
             gathered.wrong(file, str(error).removeprefix(f"{scan.tree.where(file)}: "))
             continue
         image, wrong = _image_of(gathered, file, (root.findtext("filename") or "").strip(), stems)
-        stem = file.rpartition("/")[2].rpartition(".")[0]
+        stem = base_name(file).rpartition(".")[0]
         split = of_lists.get(stem, "") if of_lists else gathered.split_of(image or file, file)
         if image is None or wrong:
             gathered.wrong(file, wrong or "its image is not there", split)
@@ -73,7 +73,7 @@ def _image_of(gathered: Annotated, file: str, written: str, stems: Mapping[str, 
     same = next((stems[place] for place in places if place in stems), None)
     named = gathered.images.find(written, folder_of(file), gathered.split_of(file)) if written else None
     if same and named and same != named and folder_of(same) == folder_of(named):
-        other = same.rpartition("/")[2]
+        other = base_name(same)
         return same, f"names the image '{written[:80]}', but has the name of {other}; rename one of them"
     return same or named, ""
 
@@ -101,7 +101,7 @@ def _image_sets(gathered: Annotated) -> dict[str, str]:
         if "imagesets" not in folders:
             continue
         gathered.used.add(name)
-        word = name.rpartition("/")[2].rpartition(".")[0]
+        word = base_name(name).rpartition(".")[0]
         if scan.choices.split(word) is None:  # trainval.txt, or a list of one class
             continue
         split = gathered.split_word(word)

@@ -11,7 +11,7 @@ from typing import Any
 from mien.data.reading.label_reading import is_no_label
 from mien.data.reading.reading import Found, Scan
 from mien.data.reading.sources import Box, Record, found_files
-from mien.data.reading.trees import CONTAINERS, Tree, leads_out, printable, split_named
+from mien.data.reading.trees import CONTAINERS, Tree, base_name, folder_of, leads_out, printable, split_named
 from mien.errors import DataError
 from mien.labels import EIGHT, canonical
 
@@ -47,11 +47,11 @@ class ImageNames:
 
     @cached_property
     def _by_name(self) -> dict[str, list[str]]:
-        return _grouped((name.rpartition("/")[2].lower(), name) for name in self.images)
+        return _grouped((base_name(name).lower(), name) for name in self.images)
 
     @cached_property
     def _by_stem(self) -> dict[str, list[str]]:
-        return _grouped((_stem(name.rpartition("/")[2].lower()), name) for name in self.images)
+        return _grouped((_stem(base_name(name).lower()), name) for name in self.images)
 
     def find(
         self, written: str, folder: str = "", split: str = "", *, inner: str = "images/", stem: bool = False
@@ -171,7 +171,7 @@ class Annotated:
 
     def split_of_list(self, name: str) -> str:
         """The split that an annotation file's name tells (instances_train2017.json), or else its folders."""
-        stem = _stem(name.rpartition("/")[2])
+        stem = _stem(base_name(name))
         words = [w for w in re.findall(r"[^\W\d_]+", stem) if self.scan.choices.split(w) is not None]
         return self.split_word(words[0]) if len(words) == 1 else self.split_of(name)
 
@@ -311,8 +311,3 @@ def floats(values: Any) -> list[float] | None:
         return None
     finite = all(abs(number) < 1e9 for number in numbers)  # not so for NaN either
     return numbers if finite and len(numbers) == len(values) else None
-
-
-def folder_of(name: str) -> str:
-    """A file's folder, '' or with a slash at its end."""
-    return name[: name.rfind("/") + 1]

@@ -17,7 +17,7 @@ from mien.data.reading.reading import Found, Scan
 from mien.data.reading.sources import Coded, Written, column_name, found_rows
 from mien.data.reading.stored_arrays import SUFFIXES, Named, StoredArray, named_array, short_split, stored_arrays
 from mien.data.reading.text_tables import open_text_table
-from mien.data.reading.trees import suffix_of
+from mien.data.reading.trees import base_name, folder_of, suffix_of
 from mien.errors import DataError, MissingExtraError
 from mien.labels import EIGHT
 
@@ -109,7 +109,7 @@ def _named(scan: Scan, name: str) -> list[Named]:
         if column:
             found = [
                 replace(one, role=role)
-                if one.array.key.rpartition("/")[2] == column
+                if base_name(one.array.key) == column
                 else replace(one, role="")
                 if one.role == role
                 else one
@@ -308,7 +308,7 @@ def _of_one_hot(labels: NDArray[Any], where: str) -> list[str]:
 
 def _declared(scan: Scan, arrays: Sequence[Named]) -> tuple[tuple[str, ...], list[str]]:
     """The names of the numbers, from an array of them or label_names.json, and the file that holds them."""
-    folder = arrays[0].array.file[: arrays[0].array.file.rfind("/") + 1]
+    folder = folder_of(arrays[0].array.file)
     for name in _NAME_FILES:
         if scan.tree.has(folder + name):
             if scan.exported_names:
@@ -341,7 +341,7 @@ def _further(
     if all(part.votes for part in parts):
         votes = np.concatenate([part.votes.whole() for part in parts if part.votes]).astype(np.float32)
         columns |= {"votes": votes} if votes.shape[1] == len(EIGHT) else vote_columns(votes)
-    folder = parts[0].images.file[: parts[0].images.file.rfind("/") + 1]
+    folder = folder_of(parts[0].images.file)
     name = f"{folder}manifest.csv"
     rows = _manifest_rows(scan, name, parts, written, declared) if scan.tree.has(name) else None
     if not rows:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mien.data.reading.image_paths import ImagePaths
 from mien.data.reading.pixels import axes_of, image_of, pixels_of, scale_of
 from mien.data.reading.sources import without_empty_colour
-from mien.data.reading.trees import Folder
+from mien.data.reading.trees import Folder, folder_of
 from mien.errors import DataError, ImageError, import_extra
 from mien.images import decode_image
 
@@ -186,7 +186,7 @@ class TableCells:
 
     def paths(self, file: TableFile) -> ImagePaths:
         """How paths in a file are understood: relative to its folder, or to the one that the user names."""
-        folder = file.name[: file.name.rfind("/") + 1] if self.images is self.tree else ""
+        folder = folder_of(file.name) if self.images is self.tree else ""
         return self._paths.setdefault(folder, ImagePaths(self.images, folder))
 
     def _of_numbers(self, value: Any) -> NDArray[np.uint8]:

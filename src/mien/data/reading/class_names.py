@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mien.data.reading.label_reading import is_number, plain
+from mien.data.reading.trees import base_name
 from mien.errors import DataError
 
 CLASS_FILES = frozenset(
@@ -34,7 +35,7 @@ def class_names(
     """
     found: dict[str, dict[int, str]] = {}
     for name in names:
-        if name.rpartition("/")[2].lower() not in CLASS_FILES:
+        if base_name(name).lower() not in CLASS_FILES:
             continue
         try:
             named = names_in(text(name))

@@ -11,7 +11,7 @@ from mien.data.dataset import split_rank
 from mien.data.reading.lists import splits_beside, unread_lists
 from mien.data.reading.reading import Found, Scan
 from mien.data.reading.sources import Record, found_files
-from mien.data.reading.trees import CONTAINERS, is_train_and_validation, split_named
+from mien.data.reading.trees import CONTAINERS, first_of, is_train_and_validation, split_named
 from mien.errors import DataError
 from mien.labels import EIGHT, canonical
 
@@ -100,7 +100,7 @@ def find_folders(scan: Scan, *, own_classes: bool) -> Found | None:
     notes += [f"{name} lies in the folder of another class; its images are left out" for name in walk.misplaced]
     if people:
         names = sorted({p.identity for p in labelled if p.identity})
-        shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        shown = first_of(names)
         notes.append(f"the folders {shown} are kept as the column identity, as people: they stay together when "
                      "splits are made")  # fmt: skip
     title = "class folders with splits" if any(walk.splits.values()) else "class folders without splits"
@@ -125,7 +125,7 @@ def find_loose(scan: Scan) -> Found | None:
     folders = sorted({part for name in scan.images for part in name.split("/")[:-1]} - set(splits))
     notes = ["the images have no labels"]
     if folders:
-        shown = ", ".join(folders[:5]) + (", ..." if len(folders) > 5 else "")
+        shown = first_of(folders, 5)
         notes = [
             f"no labels: the folders {shown} are not read as classes; --labels {folders[0]}=NAME,... says they are"
         ]

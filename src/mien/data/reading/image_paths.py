@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from mien.data.reading.reading import Scan
-from mien.data.reading.trees import Tree, leads_out
+from mien.data.reading.trees import Tree, base_name, folder_of, leads_out
 
 _FOLDERS = ("", "images/", "Images/", "image/", "img/", "imgs/", "faces/", "data/")
 _ADDRESS = re.compile(r"\w[\w+.-]*://")  # http, s3, gs, file: the files may be here all the same
@@ -15,7 +15,7 @@ _ADDRESS = re.compile(r"\w[\w+.-]*://")  # http, s3, gs, file: the files may be 
 
 def paths_of(scan: Scan, listed: str) -> ImagePaths:
     """How paths in a list are found: from the folder that the user names, or else from the list's own."""
-    return ImagePaths(scan.image_tree, "" if scan.choices.root else listed[: listed.rfind("/") + 1])
+    return ImagePaths(scan.image_tree, "" if scan.choices.root else folder_of(listed))
 
 
 def names_by_last(tree: Tree) -> dict[str, list[str]]:
@@ -24,7 +24,7 @@ def names_by_last(tree: Tree) -> dict[str, list[str]]:
     if "names_by_last" not in kept:
         found: dict[str, list[str]] = {}
         for name in tree.names:
-            last = name.rpartition("/")[2].lower()
+            last = base_name(name).lower()
             found.setdefault(last, []).append(name)
             found.setdefault(last.rpartition(".")[0] + ".", []).append(name)
         kept["names_by_last"] = found
@@ -60,7 +60,7 @@ class ImagePaths:
                 if self.tree.has(self.folder + base + path):
                     return [self.folder + base + path]
         for form in dict.fromkeys((path, unquote(path))):
-            last = form.rpartition("/")[2].lower()
+            last = base_name(form).lower()
             for key in (last, *([] if "." in last else [f"{last}."])):
                 found = [
                     c for c in names_by_last(self.tree).get(key, []) if self._fits(c, form, stem=key.endswith("."))

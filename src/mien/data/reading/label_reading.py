@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mien.data.reading.trees import first_of
 from mien.errors import DataError
 from mien.labels import EIGHT, ORDERS, canonical
 
@@ -204,7 +205,7 @@ def span(numbers: Collection[int]) -> str:
     found = sorted(numbers)
     if len(found) > 2 and found == list(range(found[0], found[-1] + 1)):
         return f"{found[0]} to {found[-1]}"
-    return ", ".join(map(str, found[:12])) + (", ..." if len(found) > 12 else "")
+    return first_of(list(map(str, found)), 12)
 
 
 def candidates(numbers: Collection[int]) -> str:

@@ -11,12 +11,12 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from mien.data.reading.annotation_json import NO_LABEL_YET, dicts, json_with, listed, text_of, texts_of
-from mien.data.reading.annotations import NO_FACE, NO_IMAGE, Annotated, Mark, bounds, floats, folder_of
+from mien.data.reading.annotations import NO_FACE, NO_IMAGE, Annotated, Mark, bounds, floats
 from mien.data.reading.list_columns import LABEL_COLUMNS
 from mien.data.reading.reading import Found, Scan
 from mien.data.reading.sources import Box
 from mien.data.reading.text_tables import open_text_table
-from mien.data.reading.trees import suffix_of
+from mien.data.reading.trees import base_name, folder_of, suffix_of
 from mien.errors import DataError
 from mien.images import IMAGE_SUFFIXES
 from mien.labels import EIGHT, canonical
@@ -92,7 +92,7 @@ def _image(gathered: Annotated, written: str, folder: str, split: str) -> str | 
         return None
     local = parse_qs(parts.query).get("d", [])
     path = local[0] if local and "local-files" in parts.path else unquote(parts.path)
-    last = path.rpartition("/")[2]
+    last = base_name(path)
     if "upload/" in path:  # its folders are a project's number
         return gathered.images.find(last, folder, split) or gathered.images.find(_UPLOAD.sub("", last), folder, split)
     foreign = f"/{path.lstrip('/')}" if parts.scheme or local or path.startswith("/") else path

@@ -23,7 +23,7 @@ from mien.data.reading.published import find_ck_plus, find_expw, find_raf_db, fi
 from mien.data.reading.reading import Found, Layout, Scan
 from mien.data.reading.stored_arrays import HDF5_SUFFIXES
 from mien.data.reading.stored_arrays import SUFFIXES as ARRAY_SUFFIXES
-from mien.data.reading.trees import Folder, split_named, suffix_of
+from mien.data.reading.trees import Folder, base_name, split_named, suffix_of
 from mien.data.reading.webdataset import find_webdataset
 from mien.data.reading.yolo import find_yolo
 from mien.errors import DataError
@@ -104,7 +104,7 @@ def refuse_masks(scan: Scan) -> Found | None:
 def refuse_records(scan: Scan) -> Found | None:
     """Raises DataError for containers of records that mien doesn't open, where there is nothing else to read."""
     for name in scan.tree.names:
-        last = name.rpartition("/")[2].lower()
+        last = base_name(name).lower()
         kind = ""
         if suffix_of(name) in (".tfrecord", ".tfrecords", ".tfrec") or ".tfrecord-" in last:
             kind = "TFRecord"

@@ -27,7 +27,7 @@ from mien.data.reading.list_columns import (
 from mien.data.reading.reading import Found, Scan
 from mien.data.reading.sources import Record, column_name, found_files
 from mien.data.reading.text_tables import TextTable, column_names, json_objects, one_value, open_text_table
-from mien.data.reading.trees import leads_out, split_named, suffix_of
+from mien.data.reading.trees import base_name, first_of, leads_out, split_named, suffix_of
 from mien.errors import DataError
 from mien.labels import EIGHT, canonical
 
@@ -56,7 +56,7 @@ def find_lists(scan: Scan) -> Found | None:
     if not readable:
         return None
     if len(readable) > 1:  # `1 happy` names a number rather than the image 1.png
-        named = [t for t, _ in readable if t.name.rpartition("/")[2].lower() in CLASS_FILES]
+        named = [t for t, _ in readable if base_name(t.name).lower() in CLASS_FILES]
         classes = {t.name for t in named if names_in(scan.text(t.name))}
         readable = [(t, c) for t, c in readable if t.name not in classes] or readable
     alike = [(t, c) for t, c in readable if _labels_of(c) == _labels_of(readable[0][1])]
@@ -66,7 +66,7 @@ def find_lists(scan: Scan) -> Found | None:
 
 def holds_predictions(name: str) -> bool:
     """Whether a list holds what a program predicted, or a template for it, by its name: sample_submission.csv."""
-    return bool(PREDICTION_WORDS & set(re.split(r"[\W_]+", name.rpartition("/")[2].lower())))
+    return bool(PREDICTION_WORDS & set(re.split(r"[\W_]+", base_name(name).lower())))
 
 
 def unread_lists(scan: Scan) -> list[str]:
@@ -168,12 +168,12 @@ def read_lists(scan: Scan, tables: Sequence[tuple[TextTable, ListColumns]]) -> F
     order = known_order(records)
     notes = [f"{again:,} lines name an image again, with the same label"] if again else []
     if order and columns.split < 0:
-        first_words = [r.name.rpartition("/")[2].partition("_")[0] for r in records]
+        first_words = [base_name(r.name).partition("_")[0] for r in records]
         records = [replace(r, split=r.split or split_named(w) or "") for r, w in zip(records, first_words, strict=True)]
         splits |= {f"{r.split}_*": r.split for r in records if r.split}
         notes.append("RAF-DB: the images' names tell the splits and the order of the numbers")
     declared = tuple(name for name, _ in columns.one_hot)
-    names = ", ".join(table.name for table, _ in tables[:3]) + (", ..." if len(tables) > 3 else "")
+    names = first_of([table.name for table, _ in tables])
     labels = scan.labels({r.label for r in records}, scan.tree.where(first.name), **order)
     column = f"the columns {', '.join(declared)}"
     if columns.label >= 0:
@@ -192,7 +192,7 @@ def read_lists(scan: Scan, tables: Sequence[tuple[TextTable, ListColumns]]) -> F
 
 def known_order(records: Sequence[Record]) -> dict[str, str]:
     """The order of numbers that the images' names tell: RAF-DB's are called train_00001_aligned.jpg."""
-    named = [r.name.rpartition("/")[2] for r in records if not r.wrong]
+    named = [base_name(r.name) for r in records if not r.wrong]
     raf = sum(bool(RAF_NAME.fullmatch(name)) for name in named)
     return {"order": "raf-db"} if named and raf * 10 >= 9 * len(named) else {}
 
@@ -239,13 +239,13 @@ def splits_beside(scan: Scan) -> tuple[dict[str, str], dict[str, str], dict[str,
 
 def _split_of_file(name: str) -> str:
     """The split that a list's name means, '' for none."""
-    return split_named(name.rpartition("/")[2].partition(".")[0]) or ""
+    return split_named(base_name(name).partition(".")[0]) or ""
 
 
 def _records(
     scan: Scan, table: TextTable, columns: ListColumns, paths: ImagePaths, splits: dict[str, str]
 ) -> Iterator[Record]:
-    file = table.name.rpartition("/")[2]
+    file = base_name(table.name)
     of_list = _split_word(scan, table.name) if columns.split < 0 else ""
     meant: dict[str, str] = {}
     for number, given in table.rows():

@@ -27,7 +27,7 @@ from mien.data.reading.ferplus import vote_columns
 from mien.data.reading.list_columns import IMAGE_COLUMNS, LABEL_COLUMNS, SPLIT_COLUMNS, explains
 from mien.data.reading.reading import Found, Scan
 from mien.data.reading.sources import Coded, Written, column_name, found_rows
-from mien.data.reading.trees import Folder, Tree, suffix_of
+from mien.data.reading.trees import Folder, Tree, first_of, folder_of, suffix_of
 from mien.errors import DataError, MissingExtraError
 from mien.labels import FERPLUS_VOTES
 
@@ -201,7 +201,7 @@ def _found(scan: Scan, files: Sequence[TableFile]) -> Found:
     used |= {name for file in files for name in named_images(cells, file)}
     cells.scale = scale_of_lists(cells, where)
     title = "image Parquet" if suffix_of(first.name) in (".parquet", ".pq") else "image Arrow"
-    names = ", ".join(file.name for file in files[:3]) + (", ..." if len(files) > 3 else "")
+    names = first_of([file.name for file in files])
     labels_from = f"column '{first.label if named == 'label' else named}' of {names}" if first.label else ""
     stamp = " ".join(f"{file.name}-{scan.tree.stamp(file.name)}" for file in files)
     notes = [] if first.image == "image" else [f"images are column '{first.image}'"]
@@ -321,7 +321,7 @@ def _values(name: str, column: Any) -> NDArray[Any]:
 
 
 def _settings_beside(tree: Tree, files: Sequence[TableFile]) -> set[str]:
-    folders = {file.name[: file.name.rfind("/") + 1] for file in files if suffix_of(file.name) == ".arrow"}
+    folders = {folder_of(file.name) for file in files if suffix_of(file.name) == ".arrow"}
     folders |= {folder[: folder.rstrip("/").rfind("/") + 1] for folder in folders}
     names = ("state.json", "dataset_info.json", "dataset_dict.json")
     return {folder + name for folder in folders for name in names if tree.has(folder + name)}

@@ -23,7 +23,7 @@ from mien.data.reading.list_columns import BLANKS, PixelColumns, pixel_columns
 from mien.data.reading.pixels import pixels_of, scaled_pixels
 from mien.data.reading.reading import Found, Reading, Scan, split_words
 from mien.data.reading.text_tables import MAX_LINE, column_names, open_text_table
-from mien.data.reading.trees import Folder, Tree
+from mien.data.reading.trees import Folder, Tree, base_name, folder_of
 from mien.errors import DataError
 from mien.labels import EIGHT
 
@@ -90,7 +90,7 @@ class PixelTable:
             yield self._chunk(held)
 
     def _chunk(self, lines: list[tuple[int, int, bytes]]) -> Chunk:
-        file = self.name.rpartition("/")[2]
+        file = base_name(self.name)
         problems: dict[int, str] = {}
         kept: list[int] = []
         texts: list[bytes] = []
@@ -154,7 +154,7 @@ def find_pixel_table(scan: Scan) -> Found | None:
 
 def holds_pixels(scan: Scan, name: str) -> bool:
     """Whether a file is, or is called like, a CSV of images."""
-    return name.rpartition("/")[2] in FER2013_NAMES or pixel_columns(scan, name) is not None
+    return base_name(name) in FER2013_NAMES or pixel_columns(scan, name) is not None
 
 
 def read_pixel_table(scan: Scan, name: str, *, beside: bool = False) -> Found:
@@ -164,7 +164,7 @@ def read_pixel_table(scan: Scan, name: str, *, beside: bool = False) -> Found:
     """
     tree, where = scan.tree, scan.tree.where(name)
     found = pixel_columns(scan, name)
-    if found is None or (name.rpartition("/")[2] in FER2013_NAMES and found[1].label < 0):
+    if found is None or (base_name(name) in FER2013_NAMES and found[1].label < 0):
         table = open_text_table(tree, name)
         titles = ", ".join(column_names(table.first)) if table else "none"
         missing = "emotion" if found or not table else "pixels"
@@ -218,7 +218,7 @@ def read_pixel_table(scan: Scan, name: str, *, beside: bool = False) -> Found:
 def _votes_file(scan: Scan, name: str, *, beside: bool) -> tuple[Tree, str] | None:
     if scan.choices.ferplus:
         return Folder(scan.choices.ferplus.parent), scan.choices.ferplus.name
-    votes = name[: name.rfind("/") + 1] + FERPLUS_NAME
+    votes = folder_of(name) + FERPLUS_NAME
     return (scan.tree, votes) if beside and scan.tree.has(votes) else None
 
 

@@ -15,7 +15,7 @@ from mien.data.reading.lists import RAF_NAME
 from mien.data.reading.reading import Found, Scan
 from mien.data.reading.sources import Record, found_files, number_faces
 from mien.data.reading.text_tables import TextTable, open_text_table
-from mien.data.reading.trees import split_named, suffix_of
+from mien.data.reading.trees import base_name, split_named, suffix_of
 from mien.errors import DataError
 from mien.images import IMAGE_SUFFIXES
 
@@ -24,11 +24,6 @@ _RAF_CLASSES = tuple("1234567")
 _CK_IMAGE = re.compile(r"(?P<person>S\d{3})_\d{3}_\d{8}\.\w+", re.IGNORECASE)
 _CK_LABEL = re.compile(r"(?P<stem>S\d{3}_\d{3}_\d{8})_emotion\.txt", re.IGNORECASE)
 _LOOKED_AT, _START = 40, 8192  # lines that are read to recognise a list, and the bytes read for them
-
-
-def base_name(name: str) -> str:
-    """A path's last part."""
-    return name.rpartition("/")[2]
 
 
 def split_above(scan: Scan, name: str) -> str:

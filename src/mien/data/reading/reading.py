@@ -13,7 +13,7 @@ from mien.data.dataset import SPLITS, Source, split_rank
 from mien.data.reading.archives import UNREADABLE
 from mien.data.reading.class_names import class_names
 from mien.data.reading.label_reading import LabelChoice, Labels, is_no_label, is_number, plain, read_labels
-from mien.data.reading.trees import Folder, Tree, split_named, suffix_of
+from mien.data.reading.trees import Folder, Tree, base_name, split_named, suffix_of
 from mien.errors import DataError
 from mien.images import IMAGE_SUFFIXES
 from mien.signatures import HEAD_BYTES, image_kind
@@ -155,7 +155,7 @@ class Scan:
 
     def named(self, *names: str) -> list[str]:
         """The files that are no images and have one of these names (lower case), wherever they are."""
-        return [name for name in self.others if name.rpartition("/")[2].lower() in names]
+        return [name for name in self.others if base_name(name).lower() in names]
 
     def head(self, name: str, size: int = HEAD_BYTES) -> bytes:
         """The first bytes of a file; none where it can't be read."""

@@ -205,6 +205,21 @@ def hidden(name: str) -> bool:
     return name.startswith((".", "__")) or name.lower() in _LEFTOVERS
 
 
+def base_name(name: str) -> str:
+    """A path's last part."""
+    return name.rpartition("/")[2]
+
+
+def folder_of(name: str) -> str:
+    """A file's folder, '' or with a slash at its end."""
+    return name[: name.rfind("/") + 1]
+
+
+def first_of(names: Sequence[str], most: int = 3) -> str:
+    """The first of some names, for a message."""
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+
+
 def suffix_of(name: str) -> str:
     """A file name's suffix in lower case, with its dot; '' where it has none."""
     return os.path.splitext(name)[1].lower()  # noqa: PTH122 (runs a million times)

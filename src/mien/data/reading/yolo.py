@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mien.data.reading.annotations import NO_IMAGE, Annotated, Mark, bounds, floats, folder_of
+from mien.data.reading.annotations import NO_IMAGE, Annotated, Mark, bounds, floats
 from mien.data.reading.reading import Found, Scan
 from mien.data.reading.sources import Box
-from mien.data.reading.trees import suffix_of
+from mien.data.reading.trees import base_name, folder_of, suffix_of
 from mien.errors import DataError, import_extra
 
 _NAME_LISTS = ("classes.txt", "obj.names", "_darknet.labels", "predefined_classes.txt", "labels.names")
@@ -200,7 +200,7 @@ def _read_yaml(scan: Scan, name: str) -> _Config | None:
     try:
         data: Any = yaml.load(scan.text(name), Loader=yaml.BaseLoader)
     except (yaml.YAMLError, RecursionError, DataError) as error:
-        if name.rpartition("/")[2].lower() in ("data.yaml", "data.yml"):
+        if base_name(name).lower() in ("data.yaml", "data.yml"):
             raise DataError(f"{where}: can't be read as YAML ({' '.join(str(error).split())[:120]})") from error
         return None
     if not isinstance(data, dict) or "names" not in data:
@@ -266,7 +266,7 @@ def _splits(gathered: Annotated, config: _Config) -> dict[str, str]:
             lines = _lines(scan, name)
             if lines and "/" in lines[0] + name and suffix_of(lines[0]):
                 gathered.used.add(name)
-                split = gathered.split_word(name.rpartition("/")[2].rpartition(".")[0])
+                split = gathered.split_word(base_name(name).rpartition(".")[0])
                 for image in _listed(gathered, name, split):
                     found.setdefault(image, split)
     return found

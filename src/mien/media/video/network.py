@@ -121,8 +121,8 @@ def open_address(url: str, *, give_up_after_s: float, live: bool | None) -> Live
     """A stream, or a file on a web server. live: None: as it is; else as wished. Raises VideoError."""
     container = connect(url)
     if live is None:
-        ends = container.duration or (container.format.name.split(",")[0] not in _PLAYLISTS and container.size > 0)
-        live = not (scheme(url).startswith("http") and ends)
+        playlist = container.format.name.split(",")[0] in _PLAYLISTS
+        live = not (scheme(url).startswith("http") and (container.duration or (not playlist and container.size > 0)))
     if live:
         return LiveStream(url, container, give_up_after_s=give_up_after_s)
     return VideoFile(container, shown_address(url))

@@ -24,7 +24,8 @@ function series(chart) {
   const found = [{}];
   const bands = [];
   for (const one of chart.series) {
-    const stroke = resolved(one.color);
+    const solid = resolved(one.color);
+    const stroke = one.opacity < 1 ? `color-mix(in srgb, ${solid} ${100 * one.opacity}%, transparent)` : solid;
     if (one.low.length) {
       data.push(one.high, one.low);
       found.push({ stroke: "transparent", points: { show: false } }, { stroke: "transparent", points: { show: false } });
@@ -105,6 +106,12 @@ function tell(u, chart, tip, nearest) {
   tip.style.right = right ? `${u.over.clientWidth - u.cursor.left + 14}px` : "auto";
 }
 
+// Of a logarithmic axis only powers of ten, and where it is short their doubles and halves.
+function round(u, splits) {
+  const few = u.scales.x.max / u.scales.x.min < 30;
+  return splits.map(value => (few ? ["1", "2", "5"] : ["1"]).includes(value.toExponential()[0]) && !/[1-9]/.test(value.toExponential(6).slice(2, 8)) ? value : null);
+}
+
 // The axis of categories: their names in lines below each other, or turned where there is no room.
 function categories(names, width) {
   const letters = Math.floor((width - 60) / names.length / 6.6);
@@ -136,7 +143,8 @@ function plot(box) {
   const room = chart.names.length || first === last || chart.series.some(one => one.style === "bars") ? 0.5 * (chart.names.length ? 0.6 : (last - first || 1) / Math.max(1, chart.x.length - 1)) : 0;
   const xs = chart.names.length
     ? categories(chart.names, box.clientWidth)
-    : { size: 30, incrs: chart.whole && !chart.xLog ? [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000] : undefined };
+    : chart.xLog ? { size: 30, filter: round, grid: { ...grid, filter: round }, ticks: { ...grid, filter: round } }
+    : { size: 30, incrs: chart.whole ? [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000] : undefined };
   const u = new uPlot({
     width: box.clientWidth,
     height: box.clientWidth < 420 ? 240 : 300,

@@ -80,7 +80,7 @@ export class LiveView {
     fillLegend(this.#legend, labels);
   }
 
-  /** Enables the buttons while there are frames. hint: stands in place of the faces. */
+  /** Enables the buttons while there are frames. hint: shown while there is no face. */
   setRunning(running, hint = "") {
     this.#pause.disabled = this.#snapshot.disabled = !running;
     this.#legend.hidden = !running && !this.#faces.size;

@@ -3,7 +3,7 @@
 import { LiveView } from "./design/live.js";
 import { $ } from "./design/parts.js";
 
-const milliseconds = (seconds) => (seconds === null ? "–" : Math.round(1000 * seconds));
+const milliseconds = (seconds) => Math.round(1000 * seconds);
 
 const image = Object.assign(new Image(), { id: "image", alt: "The newest frame, with a box, an expression and a confidence at each face" });
 const view = new LiveView($("live"), image, { boxes: false, onPause: pause, onSnapshot: save });
@@ -67,8 +67,8 @@ function end() {
 
 function asShown(frame) {
   const faces = frame.faces.map(({ track, box, smoothed, details }) => ({ number: track, box, probabilities: smoothed, details }));
-  const latency = `${milliseconds(frame.latency_p50_s)} / ${milliseconds(frame.latency_p95_s)} ms`;
-  const figures = `${frame.fps?.toFixed(1) ?? "–"} frames/s · latency ${latency} · ${frame.dropped} dropped`;
+  const latency = frame.latency_p50_s ? ` · latency ${milliseconds(frame.latency_p50_s)} / ${milliseconds(frame.latency_p95_s)} ms` : "";
+  const figures = frame.fps ? `${frame.fps.toFixed(1)} frames/s${latency} · ${frame.dropped} dropped` : "";
   return { time: frame.time_s, width: frame.width, faces, figures };
 }
 
@@ -85,7 +85,7 @@ async function pause(paused) {
   if (paused) {
     held = await takeSnapshot();
     image.src = held.address;
-    view.hold(asShown({ ...held.frame, fps: null, latency_p50_s: null, latency_p95_s: null, dropped: 0 }));
+    view.hold(asShown(held.frame));
     view.say(`Paused at ${held.frame.time_s.toFixed(1)} s.`);
     return;
   }

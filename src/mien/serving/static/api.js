@@ -44,7 +44,7 @@ export async function getVideo(id, signal) {
   return (await request(`v1/videos/${encodeURIComponent(id)}`, { signal })).json();
 }
 
-/** A job's file ("timeline.csv", "video.mp4", "original"), as a Blob: a link can't carry a token. */
+/** A job's file ("timeline.csv", "video.mp4", "upload"), as a Blob: a link can't carry a token. */
 export async function getVideoFile(id, name, signal) {
   return (await request(`v1/videos/${encodeURIComponent(id)}/${name}`, { signal })).blob();
 }

@@ -33,7 +33,9 @@ const mirror = make("label", "check", mirrorBox, " Mirror");
 const choice = make("label", "check", "Camera ", device);
 const idle = make("div", "idle", makeButton("Start the camera", start, "primary big"), make("p"));
 const onAir = make("p", "on-air", make("span", "live-dot"), make("span", "", "Camera on"));
-const view = new LiveView($("camera"), video, { boxes: true, onPause: pause, onSnapshot: snapshot, controls: [stopButton, mirror, choice], more: [makeButton("Code", () => showCode("camera", []))] });
+const code = makeButton("Code", () => showCode("camera", []));
+code.dataset.place = "server";
+const view = new LiveView($("camera"), video, { boxes: true, onPause: pause, onSnapshot: snapshot, controls: [stopButton, mirror, choice], more: [code] });
 
 /** Connects the panel with the page. */
 export function startCamera() {

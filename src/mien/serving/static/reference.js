@@ -27,7 +27,7 @@ function operation(path, method, { summary, description, parameters = [], reques
     output.textContent = "…";
     output.textContent = await send(path, method, fields).catch((error) => `No answer: ${error.message}`);
   });
-  body.append(form, output, make("h3", "", "Answers"), make("ul", "", ...answers));
+  body.append(form, output, make("details", "", make("summary", "", "Answers"), make("ul", "", ...answers)));
   return make("details", "operation", title, body);
 }
 

@@ -18,7 +18,7 @@ const STEPS_S = { ArrowLeft: -1, ArrowRight: 1, PageDown: -10, PageUp: 10 };
 
 let working = null; // AbortController while a video is uploaded or processed
 let uploading = false;
-let job = null; // {id, name, file, address, isDrawn, frames: Blob, model} after the upload
+let job = null; // {id, name, file, state, address, isDrawn, frames: Blob} after the upload
 let frames = []; // {time, width, faces: [{number, box, expression, confidence, probabilities, details}]}
 let faces = []; // {number, points, images, card, note}
 let length = 0; // seconds
@@ -101,8 +101,9 @@ async function work(begin) {
     progress("Fetching the result", null);
     job.frames = await getVideoFile(job.id, "frames.json", signal);
     await showResult();
-    say([reason ? `The end is missing: ${reason}.` : "", keptUntil()].join(" ").trim(), Boolean(reason));
+    if (job) say([reason ? `The end is missing: ${reason}.` : "", keptUntil()].join(" ").trim(), Boolean(reason));
   } catch (error) {
+    if (!job && !uploading && !signal.aborted) return; // it was removed in the meantime
     if (signal.aborted) await forget("Cancelled. The video was removed from the server.");
     else clear(error.message, true); // a job may still be there: its address shows it
   } finally {
@@ -131,30 +132,38 @@ async function finished(signal) {
 /** Shows the original, as far as it is processed. latest: its last frame so far. */
 async function showPreview(latest, signal) {
   if (!job.address) await playOriginal(signal);
+  $("video-stage").hidden = !job.address;
   if (!latest) return;
   frames = [toFrame(latest)];
   player.currentTime = latest.time_s;
-  $("video-stage").hidden = false;
   drawAll();
 }
 
+/** Plays the original. Returns false where it is not available. */
 async function playOriginal(signal) {
-  job.original = job.file ?? (await getVideoFile(job.id, "original", signal).catch(() => null));
-  if (!job.original) return;
-  job.address = URL.createObjectURL(job.original);
+  const current = job;
+  const original = job.file ?? (await getVideoFile(job.id, "upload", signal).catch(() => null));
+  if (!original || job !== current) return false;
+  play(original);
+  return true;
+}
+
+function play(blob) {
+  if (job.address) URL.revokeObjectURL(job.address);
+  job.address = URL.createObjectURL(blob);
   player.src = job.address;
 }
 
 /** Plays the video that the server has drawn: this browser can't play the original. */
 async function playDrawn() {
+  const current = job;
   if (job.isDrawn || !job.frames) return;
   job.isDrawn = true;
-  if (job.address) URL.revokeObjectURL(job.address);
-  job.original = await getVideoFile(job.id, "video.mp4");
-  job.address = URL.createObjectURL(job.original);
-  player.src = job.address;
   for (const id of ["video-boxes", "video-blur"]) $(id).disabled = true;
-  await collectImages();
+  const drawn = await getVideoFile(job.id, "video.mp4");
+  if (job !== current) return;
+  play(drawn);
+  collectImages();
 }
 
 async function showResult() {
@@ -172,8 +181,7 @@ async function showResult() {
   for (const id of ["video-stage", "video-result"]) $(id).hidden = false;
   $("video").classList.add("answered");
   $("notice").open = false;
-  if (player.error || !job.address) await (job.address ? playDrawn() : playOriginal());
-  if (!job.original) await playDrawn();
+  if (player.error || (!job.address && !(await playOriginal()))) await playDrawn();
   player.currentTime = faces[0]?.points[0].time ?? 0;
   showFaces();
   collectImages();
@@ -193,7 +201,7 @@ function makeRow(track, labels) {
   const card = new FaceCard(labels, { timeline: { onPoint: (point) => hover(point?.time ?? null), onSeek: seek } });
   const shares = track.expressions.map(({ expression, share }) => `${expression} ${percent(share)}`).join(", ");
   const changes = track.transitions.reduce((sum, { count }) => sum + count, 0);
-  const note = `In view ${clock(track.seconds, true)}: ${shares}. ${changes} change${changes === 1 ? "" : "s"}.`;
+  const note = `In view ${clock(track.seconds, true)}: ${shares}.${changes ? ` ${changes} change${changes === 1 ? "" : "s"}.` : ""}`;
   const { root } = card.timeline;
   const attributes = { role: "slider", tabindex: "0", "aria-label": `Time, face ${track.track}`, "aria-valuemin": "0", "aria-valuemax": length.toFixed(1) };
   for (const [name, value] of Object.entries(attributes)) root.setAttribute(name, value);
