@@ -5,6 +5,7 @@ import doctest
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import cv2
@@ -154,6 +155,14 @@ def test_links_between_pages_lead_somewhere(page):
         target = page.parent / path if path else page
         assert target.exists(), link
         assert not anchor or anchor in anchors_of(target), link
+
+
+def test_every_link_of_the_readme_has_an_address_on_pypi():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    text = (ROOT / "README.md").read_text("utf-8")
+    for change in project["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]["substitutions"]:
+        text = re.sub(change["pattern"], change["replacement"], text)
+    assert [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if not link.startswith(("https://", "#"))] == []
 
 
 def typed_commands(page):
