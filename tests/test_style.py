@@ -10,7 +10,8 @@ from places import ROOT
 STYLE = ROOT / "docs/style.md"
 KINDS = {".py", ".toml", ".html", ".js", ".css", ".md", ".sh", ".ipynb"}
 FOLDERS = ("src/mien", "docs", "scripts", "examples", "deploy")
-SINGLE = ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "pyproject.toml")
+SINGLE = ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "CODE_OF_CONDUCT.md", "SECURITY.md")
+SINGLE += ("pyproject.toml", "mkdocs.yml", "noxfile.py")
 READ = (
     *sorted(p for folder in FOLDERS for p in (ROOT / folder).rglob("*") if p.suffix in KINDS and p != STYLE),
     *(ROOT / name for name in SINGLE),

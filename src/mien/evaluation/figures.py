@@ -61,7 +61,7 @@ def _shares(
 ) -> Column:
     """Shares from 0 to 1 with intervals, as points."""
     ends = [span or (None, None) for span in spans]
-    texts = [percent(value) for value in values]
+    texts = [percent(value, span) for value, span in zip(values, spans, strict=True)]
     return Column(name, values, texts, [low for low, _ in ends], [high for _, high in ends], range=within)
 
 
