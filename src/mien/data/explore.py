@@ -210,9 +210,9 @@ def _light(page: Page, folder: Path, dataset: Dataset, light: Light, classes: li
         found = [values[dataset.labels == c.index] for c in classes]
         low, median, high = np.array([np.quantile(own, _QUANTILES) for own in found]).T
         counts = [np.histogram(own, edges)[0] for own in found]
-        texts = [f"{m:.0f} ({a:.0f} – {b:.0f})" for a, m, b in zip(low, median, high, strict=True)]
+        texts, notes = [f"{m:.0f}" for m in median], [f"{a:.0f} – {b:.0f}" for a, b in zip(low, high, strict=True)]
         shapes = [(n / n.max()).tolist() for n in counts]
-        columns.append(Column(kind, median.tolist(), texts, low.tolist(), high.tolist(), shapes, (0.0, top)))
+        columns.append(Column(kind, median.tolist(), texts, low.tolist(), high.tolist(), shapes, notes, (0.0, top)))
     title = "Median and middle 90 % of each class, above them the distribution from 0 to 255 and 0 to 127"
     names, colors = [c.name for c in classes], [c.color for c in classes]
     _show(page, folder, Bars(title, "class", names, columns, colors=colors), "brightness-contrast")

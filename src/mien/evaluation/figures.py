@@ -18,7 +18,7 @@ from mien.evaluation.result import BalanceReport, Evaluation
 from mien.evaluation.robustness import SEVERITIES, Robustness
 from mien.pages import Bars, Column, Lines, Mark, Matrix, Series, figure_text, new_figure
 from mien.pages.charts import ACCENT, GREY, class_color, fitting_range, on_one_axis, series_color
-from mien.pages.text import percent, three
+from mien.pages.text import percent, percent_span, three
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,8 +61,9 @@ def _shares(
 ) -> Column:
     """Shares from 0 to 1 with intervals, as points."""
     ends = [span or (None, None) for span in spans]
-    texts = [percent(value, span) for value, span in zip(values, spans, strict=True)]
-    return Column(name, values, texts, [low for low, _ in ends], [high for _, high in ends], range=within)
+    texts, notes = [percent(value) for value in values], [percent_span(span) for span in spans]
+    lows, highs = [low for low, _ in ends], [high for _, high in ends]
+    return Column(name, values, texts, lows, highs, notes=notes, range=within)
 
 
 def faces_figure(images: Sequence[Any], captions: Sequence[str], *, columns: int = 6) -> Figure:

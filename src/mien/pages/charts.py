@@ -89,8 +89,8 @@ class Lines:
 class Column:
     """A value for each row of `Bars`, with a text as people read it.
 
-    low, high: ends of intervals, drawn whole. shapes: a distribution for each row, heights from 0 to 1 at even steps of
-    the range. range: what the track shows, left and right. bar: drawn from the left end; else as a point.
+    low, high: ends of intervals, drawn whole. notes: a smaller text for each, as the interval. shapes: a distribution
+    for each row, heights from 0 to 1 at even steps of the range. range: what the track shows, left and right. bar: drawn from the left end; else as a point.
     """
 
     name: str
@@ -99,6 +99,7 @@ class Column:
     low: Values = ()
     high: Values = ()
     shapes: Sequence[Sequence[float]] = ()
+    notes: Sequence[str] = ()
     range: tuple[float, float] = (0.0, 1.0)
     bar: bool = False
     color: str = ACCENT

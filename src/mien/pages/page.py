@@ -339,6 +339,7 @@ def _track(chart: Bars, row: int, column: Any) -> dict[str, Any]:
         shape = " ".join(f"{i * step:.1f},{100 * (1 - h):.0f}" for i, h in enumerate(heights))
     return {
         "text": column.texts[row],
+        "note": column.notes[row] if column.notes else "",
         "at": place(column.values[row]),
         "low": ends[0],
         "high": ends[1],
