@@ -90,7 +90,8 @@ class Column:
     """A value for each row of `Bars`, with a text as people read it.
 
     low, high: ends of intervals, drawn whole. notes: a smaller text for each, as the interval. shapes: a distribution
-    for each row, heights from 0 to 1 at even steps of the range. range: what the track shows, left and right. bar: drawn from the left end; else as a point.
+    for each row, heights from 0 to 1 at even steps of the range. range: what the track shows, left and right. bar:
+    drawn from the left end; else as a point.
     """
 
     name: str
