@@ -19,7 +19,7 @@ FLAGS = (
     "--disable-component-update", "--disable-sync", "--use-fake-ui-for-media-stream",
     "--use-fake-device-for-media-stream",
 )  # fmt: skip
-_FINDINGS = """async () => (await axe.run()).violations
+_FINDINGS = """async (options) => (await axe.run(options)).violations
   .map((v) => [v.id, v.impact, v.nodes.map((n) => n.html + " " + n.failureSummary)])"""
 DROP = """async ([selector, files]) => {
   const dataTransfer = new DataTransfer();
@@ -35,10 +35,10 @@ DROP = """async ([selector, files]) => {
 }"""
 
 
-def axe_findings(page: Page) -> Any:
-    """What axe-core finds on a page."""
+def axe_findings(page: Page, **options: Any) -> Any:
+    """What axe-core finds on a page: rule, impact and places. options: as `axe.run` takes them."""
     page.evaluate((resources.files("axe_playwright_python") / "axe.min.js").read_text("utf-8"))
-    return page.evaluate(_FINDINGS)
+    return page.evaluate(_FINDINGS, options)
 
 
 def downloaded(page: Page, button: str) -> bytes:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,6 @@ import pytest
 
 pytest.importorskip("axe_playwright_python", reason="it brings axe-core")
 
-import axe_playwright_python
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from made_data import make
@@ -42,17 +40,14 @@ from mien.pipeline.state import Job, Outcome, StageRecord, StageReport, StageRes
 from mien.training.recipe import load_recipe
 from mien.training.run_page import write_run_page
 from mien.training.tuned import Tried, Tuned, write_tuned
+from page_browser import CHROMIUM, axe_findings
 from tiny_models import make_model
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 if CHROMIUM is None:
     pytest.skip("Chromium is not installed", allow_module_level=True)
 
-AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text("utf-8")
 EVIL = "<img src=x onerror=document.title=1>'\"\u202e"
 LABELS = (EVIL, "=cmd|'/c calc'!A0", "happy")
-SERIOUS = """async (options) => (await axe.run(options)).violations
-  .filter(v => ["serious", "critical"].includes(v.impact)).map(v => [v.id, v.nodes.map(n => n.html)])"""
 
 
 def faces(count: int = 24) -> Samples:
@@ -198,10 +193,10 @@ def test_a_report_opens_from_disk_and_fits_a_phone(kind, reports, open_page):
 @pytest.mark.parametrize("kind", KINDS)
 def test_axe_finds_nothing_serious(kind, reports, open_page):
     page = open_page(reports(kind))
-    page.evaluate(AXE)
-    assert page.evaluate(SERIOUS, {"resultTypes": ["violations"]}) == []
+    serious = ("serious", "critical")
+    assert [found for found in axe_findings(page, resultTypes=["violations"]) if found[1] in serious] == []
     page.emulate_media(color_scheme="dark")  # only colours change
-    assert page.evaluate(SERIOUS, {"runOnly": ["color-contrast"]}) == []
+    assert axe_findings(page, runOnly=["color-contrast"]) == []
 
 
 @pytest.mark.parametrize("kind", ["evaluation", "run", "comparison", "tuning"])
