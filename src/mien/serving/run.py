@@ -129,13 +129,19 @@ def _config(settings: ServeSettings, app: Any, **more: Any) -> uvicorn.Config:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
-    except OSError as error:
-        reason = (error.strerror or str(error)).partition(" (")[0]
-        message = f"{host}:{port}: can't listen there ({reason}); choose another --host or port"
-        raise ServingError(message) from error
+    with ExitStack() as stack:
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            family, kind, protocol, _, address = found[0]
+            # With its protocol, by which asyncio knows to send without delay (TCP_NODELAY).
+            listening = stack.enter_context(socket.socket(family, kind, protocol))
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+        except OSError as error:
+            message = f"{host}:{port}: can't listen there ({error.strerror}); choose another --host or port"
+            raise ServingError(message) from error
+        stack.pop_all()
+    return listening
 
 
 def _greeting(settings: ServeSettings, port: int, workers: int) -> list[str]:
