@@ -17,7 +17,7 @@ import pytest
 
 pytest.importorskip("axe_playwright_python", reason="it brings axe-core")
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from made_data import make
 from made_runs import made_run
@@ -202,7 +202,8 @@ def test_axe_finds_nothing_serious(kind, reports, open_page):
 @pytest.mark.parametrize("kind", ["evaluation", "run", "comparison", "tuning"])
 def test_lines_are_drawn_and_say_their_values(kind, reports, open_page):
     page = open_page(reports(kind))
-    assert page.locator(".plot canvas").count() == page.locator(".plot").count() > 0
+    expect(page.locator(".plot canvas")).to_have_count(page.locator(".plot").count())
+    assert page.locator(".plot").count() > 0
     plot = page.locator(".plot").first
     plot.focus()
     page.keyboard.press("ArrowRight")

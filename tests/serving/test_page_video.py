@@ -36,15 +36,15 @@ def test_a_video_becomes_a_player_over_timelines(stub: Stub, stub_port: int, ope
     stub.states = [
         {"state": "queued", "progress": 0},
         {"state": "running", "progress": None},
-        {"state": "running", "progress": 0.4, "seconds_left": 3.2, "latest": stub.frames["frames"][15]},
-        stub.done(),
     ]
     page = open_page(stub_port, "video")
     page.set_input_files("#video-file", clip)
     expect(page.locator("#video-step")).to_have_text("Detecting faces")
+    stub.states.append({"state": "running", "progress": 0.4, "seconds_left": 3.2, "latest": stub.frames["frames"][15]})
     expect(page.locator("#video-step")).to_have_text("Detecting faces 40 %, about 4 s left")
     expect(page.locator("#video-stage")).to_be_visible()  # a preview
     assert page.evaluate(NOW) == pytest.approx(1.5, abs=0.05)
+    stub.states.append(stub.done())
     sliders = page.get_by_role("slider", name=re.compile("Time, face"))
     expect(sliders).to_have_count(2)
     expect(page.locator("#video .details")).to_have_text(["In view 0:02.0: happy 100 %.", "In view 0:01.0: sad 100 %."])

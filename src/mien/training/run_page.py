@@ -75,7 +75,7 @@ def write_run_page(recipe: Recipe, out: Path, faces: Images) -> Path:
         if own.head in courses:
             page.section("Recall of each class after every epoch")
             page.chart(recalls_chart(courses[own.head], kept))
-        sections.classes(page, e, [faces[row] for row in e.rows.tolist()])
+        sections.classes(page, e, list(faces[e.rows]))
         _mistakes(page, e, faces)
         sections.key_figures(page, e)
     page.section("Recipe", recipe.description)
@@ -138,4 +138,4 @@ def _mistakes(page: Page, e: Evaluation, faces: Images) -> None:
     )
     shown = wrong[:_SHOWN].tolist()
     captions = [f"{e.labels[e.truth_index[i]]} → {e.labels[e.predicted_index[i]]} {sure[i]:.0%}" for i in shown]
-    page.gallery([faces[e.rows[i]] for i in shown], captions)
+    page.gallery(list(faces[e.rows[shown]]), captions)
