@@ -238,6 +238,16 @@ def _common_head(folders: Sequence[Path], answers: Sequence[dict[str, HeadAnswer
     raise DataError(f"{missing} ({held})")
 
 
+def chosen_epoch(history: Sequence[dict[str, float]]) -> int | None:
+    """The epoch whose weights are kept: that of the highest mean accuracy over the heads, the first of equals."""
+    scores = {}
+    for row in history:
+        own = [row[f"{head}_accuracy"] for head in HEADS if f"{head}_accuracy" in row]
+        if own and math.isfinite(sum(own)):
+            scores[int(row["epoch"])] = sum(own) / len(own)
+    return max(scores, key=lambda epoch: scores[epoch], default=None)
+
+
 def read_history(folder: Path) -> History:
     """history.csv of a run: a row per epoch. Raises DataError."""
     return _number_rows(folder / "history.csv")

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from mien.evaluation.compare import COLUMNS, HEADS, Comparison, History, rows_of
+from mien.evaluation.compare import COLUMNS, Comparison, History, chosen_epoch, rows_of
 from mien.evaluation.compare_text import TEXT_COLUMNS, comparison_text, spoken_time, text_rows
 from mien.evaluation.figures import confusion_chart
 from mien.evaluation.tables import write_tables
@@ -151,16 +151,6 @@ def curve_charts(runs: Mapping[str, History], head: str, of: str = "") -> list[L
                 lines.append(Series(name if len(runs) > 1 else kind, values, color, style, marked=marked))  # type: ignore[arg-type]
         charts.append(Lines(what.capitalize() + of, epochs, lines, "epoch", unit))
     return charts
-
-
-def chosen_epoch(history: History) -> int | None:
-    """The epoch whose weights are kept: that of the highest mean accuracy over the heads, the first of equals."""
-    scores = {}
-    for row in history:
-        own = [row[f"{head}_accuracy"] for head in HEADS if f"{head}_accuracy" in row]
-        if own and math.isfinite(sum(own)):
-            scores[int(row["epoch"])] = sum(own) / len(own)
-    return max(scores, key=lambda epoch: scores[epoch], default=None)
 
 
 def _single_epochs(runs: Mapping[str, History], head: str, what: str, of: str) -> Lines:

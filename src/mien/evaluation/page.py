@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mien.data.samples import Samples
+from mien.data.samples import Images, Samples
 from mien.data.toy import toy_faces
 from mien.errors import MissingExtraError
 from mien.evaluation import figures
@@ -27,7 +27,7 @@ from mien.evaluation.result import (
 from mien.evaluation.robustness import CORRUPTIONS, SEVERITIES, Robustness, corrupt
 from mien.evaluation.speed import Speed
 from mien.files import make_folder
-from mien.pages import Image, Page, Tile
+from mien.pages import Page, Tile
 from mien.pages.text import p_value, percent, percent_span, three, three_span
 from mien.reporting import log_warning
 
@@ -55,7 +55,7 @@ def write_page(
     e = evaluation
     page = Page(title(e), verdict(e), kind="Evaluation")
     page.tiles(_tiles(e))
-    classes(page, e, None if samples is None else [samples.images[row] for row in e.rows.tolist()])
+    classes(page, e, None if samples is None else samples.images)
     if e.calibration is not None:
         _calibration(page, e, e.calibration)
     if e.balance is not None and e.balance.points:
@@ -151,10 +151,10 @@ def key_figures(page: Page, e: Evaluation) -> None:
     )
 
 
-def classes(page: Page, e: Evaluation, faces: Sequence[Image] | None) -> None:
+def classes(page: Page, e: Evaluation, faces: Images | None) -> None:
     """The section with the figures of each class, the confusion matrix and the faces behind its cells.
 
-    faces: a face for each prediction; None shows none.
+    faces: uint8 (N, S, S, C), those that `e.rows` counts, of which only the shown ones are read; None shows none.
     """
     page.section("Classes")
     page.chart(figures.classes_chart(e), "classes")
@@ -181,7 +181,7 @@ def classes(page: Page, e: Evaluation, faces: Sequence[Image] | None) -> None:
     )
 
 
-def _confusion(page: Page, e: Evaluation, faces: Sequence[Image] | None) -> None:
+def _confusion(page: Page, e: Evaluation, faces: Images | None) -> None:
     """The matrix, and the faces that its cells open."""
     found = {} if faces is None else cell_faces(e)
     if found:
@@ -195,7 +195,7 @@ def _confusion(page: Page, e: Evaluation, faces: Sequence[Image] | None) -> None
         page.behind(
             links[truth, called],
             f"{title}: {e.confusion[truth][called]:,}",
-            [faces[i] for i in rows] if faces is not None else [],
+            [] if faces is None else list(faces[e.rows[rows]]),
             captions,
             [f"{title} {caption}; {e.sources[i]}" for caption, i in zip(captions, rows, strict=True)],
             back,

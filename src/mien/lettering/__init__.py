@@ -53,7 +53,7 @@ def blend(canvas: NDArray[np.uint8], mask: NDArray[np.uint8], color: tuple[int, 
 
 
 def text_width(text: str, height: int) -> float:
-    """The width in pixels of a line of text, as `text_mask` draws it."""
+    """The width in pixels of a line of text, without the margins of `text_mask`."""
     return _font(height).getlength(text)
 
 

@@ -23,6 +23,7 @@ from mien.errors import ArgumentError
 from mien.files import atomic_text, cannot_write, make_folder, write_bytes
 from mien.pages import drawing
 from mien.pages.charts import SERIES, Bars, Chart, Lines, Matrix, number
+from mien.pages.files import DESIGN
 from mien.pages.images import Image, png, same_length, shrink
 from mien.pages.text import plain
 
@@ -263,7 +264,7 @@ def _templates() -> Environment:
 
 @cache
 def _design(name: str) -> str:
-    return (_HERE / "design" / name).read_text("utf-8")
+    return (DESIGN / name).read_text("utf-8")
 
 
 def _script(names: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from mien.evaluation.compare import chosen_epoch
 from mien.training.callbacks import Watcher
 from mien.training.recipe import Recipe
 from mien.training.records import TRAIN_PREFIX, Confusion, heads_in
@@ -112,15 +113,11 @@ class CurvesView:
         return heads_in(self._history[0])
 
     def _best(self) -> str:
-        """The epoch with the highest mean accuracy over the heads, by which the loop keeps its best weights."""
-        scored = []
-        for row in self._history:
-            mean = sum(row[f"{head}_accuracy"] for head in self._heads()) / len(self._heads())
-            if math.isfinite(mean):
-                scored.append((mean, row))
-        if not scored:
+        """The epoch whose weights the loop keeps, and its accuracies."""
+        chosen = chosen_epoch(self._history)
+        if chosen is None:
             return ""
-        _, row = max(scored, key=lambda pair: pair[0])  # the first of equals, as the loop does
+        row = next(row for row in self._history if row["epoch"] == chosen)
         figures = "  ".join(f"{head} {row[f'{head}_accuracy']:.4f}" for head in self._heads())
         return f"best so far: epoch {row['epoch']:.0f}, {figures}"
 

@@ -14,8 +14,8 @@ from mien.config import flat_items, toml_value
 from mien.data.samples import Images
 from mien.errors import DataError
 from mien.evaluation import page as sections
-from mien.evaluation.compare import History, read_history
-from mien.evaluation.compare_page import chosen_epoch, curve_charts
+from mien.evaluation.compare import History, chosen_epoch, read_history
+from mien.evaluation.compare_page import curve_charts
 from mien.evaluation.result import Evaluation
 from mien.evaluation.validation import VALIDATION_FILE, HeadAnswers, read_answers
 from mien.files import write_bytes
@@ -75,7 +75,7 @@ def write_run_page(recipe: Recipe, out: Path, faces: Images) -> Path:
         if own.head in courses:
             page.section("Recall of each class after every epoch")
             page.chart(recalls_chart(courses[own.head], kept))
-        sections.classes(page, e, list(faces[e.rows]))
+        sections.classes(page, e, faces)
         _mistakes(page, e, faces)
         sections.key_figures(page, e)
     page.section("Recipe", recipe.description)
