@@ -323,9 +323,9 @@ def _loss_gap(history: History, head: str) -> float | None:
     """The loss on validation less that on training faces, at the epoch with the best accuracy, mean of the heads."""
     if not history or f"train_{head}_loss" not in history[-1]:
         return None
-    heads = [h for h in HEADS if f"{h}_accuracy" in history[-1]]
     known = [row for row in history if f"train_{head}_loss" in row]
-    best = max(known, key=lambda row: sum(row.get(f"{h}_accuracy", -math.inf) for h in heads))
+    chosen = chosen_epoch(known)
+    best = next((row for row in known if row["epoch"] == chosen), known[0])
     return best[f"{head}_loss"] - best[f"train_{head}_loss"]
 
 
