@@ -209,10 +209,15 @@ def _replace_table(page: Path, lines: list[str]) -> None:
     page.write_text(f"{before}<!-- models table -->\n{table}\n<!-- end models table -->{after}", "utf-8")
 
 
+def held_back_figures(path: Path) -> dict[str, Any]:
+    """What is known of these weights on PrivateTest: a table for each truth; empty where they have not been scored."""
+    known = {row["weights"]: row for row in json.loads(HELD_BACK.read_text("utf-8"))}
+    return known.get(_weights_digest(path), {})
+
+
 def held_back(path: Path) -> dict[Truth, str]:
     """Accuracy with its interval and macro recall on PrivateTest; "to be scored" where the weights have changed."""
-    known = {row["weights"]: row for row in json.loads(HELD_BACK.read_text("utf-8"))}
-    row = known.get(_weights_digest(path), {})
+    row = held_back_figures(path)
     texts: dict[Truth, str] = {}
     for truth in TRUTHS:
         figures = row.get(truth)

@@ -1,21 +1,29 @@
 """Reproduces the published figures and tables into one folder, and compares them with what is published.
 
     python scripts/reproduce.py --data ../shared/data --out reproduced
+    python scripts/reproduce.py --data fer2013.csv --out reproduced --benchmarks --trainings    # everything; days
 
 Measured now: every shipped model on FER2013's PublicTest by votes and by labels (pages, figures, tables), all of a kind
-side by side with paired tests, the table of the balance, and mien-small on corrupted faces. Redrawn from the published
-records of their trainings: the runs of docs/results/networks and docs/results/ladder. index.html links everything and
-states each figure beside the published one. Nothing is trained: docs/results/*.md and scripts/family.toml have the
-commands. Speeds depend on the machine: benchmarks/README.md has a script for each.
+side by side with paired tests, the table of the balance, and mien-small on corrupted faces. Data with a test split
+give the held-back figures, too. Redrawn from the published records of their trainings: the runs of
+docs/results/networks and docs/results/ladder. index.html links everything and states each figure beside the published
+one. `--benchmarks` runs every script of benchmarks/ that needs no other package's environment: hours, and speeds are
+those of this machine. `--trainings` trains the shipped family again (scripts/family.toml): days, and a killed run
+resumes.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import subprocess
+import sys
 from pathlib import Path
 
+from release_models import TRUTHS, held_back_figures
+
 from mien.data.readers import load_dataset
+from mien.errors import DataError
 from mien.evaluation.compare import read_history
 from mien.evaluation.compare_page import curve_charts
 from mien.evaluation.evaluate import evaluate
@@ -25,12 +33,19 @@ from mien.evaluation.side_by_side import evaluate_side_by_side
 from mien.evaluation.tables import write_tables
 from mien.files import make_folder
 from mien.pages import Page
+from mien.releases import shipped_models
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs/results"
 MODELS = ("mien-base", "mien-small", "mien-nano")
 BALANCES = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
 FIGURES = ("n", "accuracy", "balanced_accuracy", "macro_f1", "nll", "ece")
+BENCHMARKS = ROOT / "benchmarks"
+APART = ("page", "scaling_model", "training_keras")
+"""Files of benchmarks/ that are not run: a module, a calculation, and one that needs Keras in its own environment."""
+ON_DATA = ("label_judge", "plausible_labels")
+"""Benchmarks that take the data set as their argument."""
+
 WITHIN = 0.002
 """The largest difference to a published figure that counts as the same: other processors round otherwise."""
 
@@ -39,6 +54,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="FER2013 with FER+'s votes")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--benchmarks", action="store_true", help="run the benchmarks, too")
+    parser.add_argument("--trainings", action="store_true", help="train the shipped family, too")
     arguments = parser.parse_args()
     out = arguments.out
     make_folder(out)
@@ -58,13 +75,22 @@ def main() -> None:
     page.links([(" ".join(report.parts[-3:-1]), report.relative_to(out).as_posix()) for report in reports])
     balance_table(page, found, out)
     robustness_table(page, data, out)
+    rows += held_back(page, arguments.data, out)
     for name in ("networks", "ladder"):
         trained(page, name, out)
+    failed = []
+    if arguments.benchmarks:
+        failed += run_benchmarks(page, arguments.data, out / "benchmarks")
+    if arguments.trainings:
+        command = ["-m", "mien", "run", str(ROOT / "scripts/family.toml")]
+        failed += [] if run(command) else ["scripts/family.toml"]
     page.write_figures(out)
     page.write(out / "index.html")
     print(out / "index.html")
     differing = [row for row in rows if row[-1] == "no"]
     print(f"{len(rows) - len(differing)} of {len(rows)} figures are as published within {WITHIN}")
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
 
 
 def against_published(model: str, truth: str, found: Evaluation) -> list[tuple[object, ...]]:
@@ -74,7 +100,12 @@ def against_published(model: str, truth: str, found: Evaluation) -> list[tuple[o
         return []
     published, now = json.loads(place.read_text("utf-8")), found.to_dict()
     pairs = [(name, published[name], now[name]) for name in FIGURES if published.get(name) is not None]
-    return [(model, truth, name, old, new, "yes" if abs(old - new) <= WITHIN else "no") for name, old, new in pairs]
+    return [(model, truth, name, *compared(old, new)) for name, old, new in pairs]
+
+
+def compared(published: float, now: float) -> tuple[float, float, str]:
+    """Both figures, and whether they are the same."""
+    return published, now, "yes" if abs(published - now) <= WITHIN else "no"
 
 
 def balance_table(page: Page, found: dict[str, Evaluation], out: Path) -> None:
@@ -102,6 +133,45 @@ def robustness_table(page: Page, data: object, out: Path) -> None:
     )
     page.table(columns, rows)
     page.links([("its report", f"{folder.name}/report.html")])
+
+
+def held_back(page: Page, source: Path, out: Path) -> list[tuple[object, ...]]:
+    """A row for each figure of PrivateTest that scripts/held_back.json has of the weights that ship now."""
+    page.section("Held back: PrivateTest")
+    try:
+        data = load_dataset(source, splits=("test",), warn=lambda _: None)
+    except DataError as error:
+        page.text(f"Not measured, for want of a test split: {error}.")
+        return []
+    rows: list[tuple[object, ...]] = []
+    for name, path in shipped_models().items():
+        figures = held_back_figures(path)
+        for truth in (truth for truth in TRUTHS if truth in figures):
+            now = evaluate(name, data, "test", truth, out=out / f"test-{name}-{truth}", balance=0.0)
+            pairs = {"accuracy": now.accuracy, "macro_recall": now.balanced_accuracy}
+            rows += [(name, truth, f"test {key}", *compared(figures[truth][key], new)) for key, new in pairs.items()]
+    page.table(("model", "truth", "figure", "published", "now", "same"), rows)
+    return rows
+
+
+def run_benchmarks(page: Page, data: Path, folder: Path) -> list[str]:
+    """Runs each benchmark, links what it wrote, and returns the names of those that failed."""
+    failed = []
+    for script in sorted(BENCHMARKS.glob("*.py")):
+        if script.stem in APART:
+            continue
+        words = [str(data)] if script.stem in ON_DATA else ["--results", str(folder)]
+        if not run([str(script), *words]):
+            failed.append(script.name)
+    page.section("Benchmarks", f"Failed: {', '.join(failed)}." if failed else "")
+    page.links([(file.stem, f"{folder.name}/{file.name}") for file in sorted(folder.glob("*.md"))])
+    return failed
+
+
+def run(command: list[str]) -> bool:
+    """Runs Python with these words; whether it succeeded."""
+    print("python", *command, flush=True)
+    return subprocess.run([sys.executable, *command], check=False).returncode == 0
 
 
 def trained(page: Page, name: str, out: Path) -> None:

@@ -237,6 +237,8 @@ class Page:
                 raise cannot_write(old, error) from error
         for name, charts in self._figures.items():
             figure = drawing.draw(charts) if isinstance(charts, Sequence) else charts
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")  # each format would compute the same layout again
             for kind, written in kinds.items():
                 write_bytes(folder / f"{name}.{kind}", written(figure))
 
