@@ -26,7 +26,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests come first, so that none is alone at the end. What is long and seldom breaks is left out."""
+    """Files with slow tests come first, so that none is alone at the end. Long ones that seldom break are left out."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
     if "MIEN_ALL_TESTS" not in os.environ:

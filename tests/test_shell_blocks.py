@@ -43,6 +43,8 @@ def make_files(folder):
     write_toy_folders(folder / "faces", train=140, validation=35, test=70, seed=1)
     for own, usual in (("bored", "neutral"), ("calm", "happy"), ("keen", "surprise"), ("lost", "sad")):
         shutil.copytree(folder / "faces/train" / usual, folder / "my-faces" / own)
+    first = sorted((folder / "my-faces/bored").iterdir())[0].name
+    (folder / "decisions.csv").write_text(f"source,new_label\nbored/{first},calm\n")  # as the audit's page saves them
 
 
 def stopped(command, folder):

@@ -198,7 +198,7 @@ def _connect(ray: Any, settings: RaySettings, scratch: str) -> None:
             "local", num_cpus=settings.actors or os.cpu_count() or 1, object_store_memory=_OBJECT_STORE_BYTES,
             include_dashboard=False, _node_ip_address="127.0.0.1", _temp_dir=scratch, **quiet,
         )  # fmt: skip
-    except (ConnectionError, RuntimeError, ValueError, ImportError, TimeoutError) as error:
+    except Exception as error:  # Ray raises plain Exceptions where one of its processes does not start
         first = str(error).strip().partition("\n")[0]
         place = settings.address or "a cluster on this machine"
         hint = "; ray:// needs  pip install 'ray[client]'" if settings.address.startswith("ray://") else ""
