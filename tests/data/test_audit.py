@@ -190,7 +190,7 @@ def test_a_model_that_is_not_fitted_to_the_labels_has_to_contradict_them_too():
 def faces_of_public(count, seed=0):
     if not (SHARED / "data").is_dir():
         pytest.skip("needs shared/data, the Parquet files of FER2013")
-    data = load_dataset(SHARED / "data", splits=["validation"], warn=[].append)
+    data = load_dataset(SHARED / "data", splits=["validation"])
     return data.take(subset_rows(data, count, seed=seed))
 
 

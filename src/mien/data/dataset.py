@@ -19,7 +19,7 @@ from mien.crop import fit_face
 from mien.data.conversions import Conversions
 from mien.data.samples import Samples, Split
 from mien.errors import DataError
-from mien.reporting import Progress
+from mien.reporting import Progress, log_warning
 
 SPLITS = ("train", "validation", "test")
 """What splits are called in mien. A sample of no split has the split ''."""
@@ -267,8 +267,13 @@ def split_rank(split: str) -> tuple[int, str]:
     return (SPLITS.index(split) if split in SPLITS else len(SPLITS) + (not split), split)
 
 
+def log_problem(problem: Problem) -> None:
+    """Logs a record that can't be used."""
+    log_warning(f"left out: {problem.source}: {problem.reason}")
+
+
 def collect(
-    source: Source, *, problem: Callable[[Problem], None], name: str, progress: Progress | None = None
+    source: Source, *, name: str, problem: Callable[[Problem], None] = log_problem, progress: Progress | None = None
 ) -> Dataset:
     """All of a source as a `Dataset`. The pixels are in an unnamed temporary file, not in memory.
 

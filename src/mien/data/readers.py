@@ -111,7 +111,6 @@ def load_dataset(
     image_column: str = "",
     root: str | Path | None = None,
     ferplus: str | Path | None = None,
-    warn: Callable[[str], None] = log_warning,
 ) -> Dataset:
     """Loads a data set of any layout that mien reads; docs/data.md lists them.
 
@@ -127,7 +126,6 @@ def load_dataset(
         image_column: The column of images of a list or table, by name or number from 1.
         root: The folder that paths in a list are relative to.
         ferplus: fer2013new.csv, whose votes belong to the rows of fer2013.csv.
-        warn: Called with one line for each record that cannot be used. By default the logger "mien" gets it.
 
     Returns:
         The data set: `data["train"]` is one split, `data.labels`, `data.votes` and `data.image(row)` are its content.
@@ -150,7 +148,7 @@ def load_dataset(
         labels=labels, split_map=split_map, label_column=label_column, image_column=image_column, root=root,
         ferplus=ferplus,
     )  # fmt: skip
-    return open_dataset(Path(path), splits=splits, choices=choices, warn=warn)
+    return open_dataset(Path(path), splits=splits, choices=choices)
 
 
 def open_dataset(
@@ -158,28 +156,19 @@ def open_dataset(
     *,
     splits: Sequence[str] | None = None,
     choices: Choices | None = None,
-    warn: Callable[[str], None] = log_warning,
 ) -> Dataset:
-    """`load_dataset` with parsed choices, as the commands call it.
-
-    warn: called with one line for each record that cannot be used. Otherwise as `open_source`.
-    """
+    """`load_dataset` with parsed choices, as the commands call it."""
     opened = open_source(path, splits=splits, choices=choices)
     if isinstance(opened.source, Dataset):
         return opened.source
-    return collect(opened, problem=telling(warn), name=str(path))
+    return collect(opened, name=str(path))
 
 
-def as_dataset(
-    data: Dataset | str | Path, *, out: Path | None = None, warn: Callable[[str], None] = log_warning
-) -> Dataset:
-    """A data set, opened where a path is given. out: what will be written; raises OutputError where it touches `data`.
-
-    warn: as in `open_dataset`.
-    """
+def as_dataset(data: Dataset | str | Path, *, out: Path | None = None) -> Dataset:
+    """A data set, opened where a path is given. Raises OutputError where `out`, which will be written, touches it."""
     if out is not None:
         keep_apart(data, out)
-    return data if isinstance(data, Dataset) else open_dataset(Path(data), warn=warn)
+    return data if isinstance(data, Dataset) else open_dataset(Path(data))
 
 
 def as_source(data: Dataset | str | Path) -> Source:
@@ -195,27 +184,23 @@ def keep_apart(data: Dataset | str | Path, *places: Path) -> None:
             require_apart(here, place)
 
 
-def read_dataset(
-    path: Path, *, size: int, channels: int, splits: Sequence[str] = SPLITS, warn: Callable[[str], None] = log_warning
-) -> dict[str, Samples]:
+def read_dataset(path: Path, *, size: int, channels: int, splits: Sequence[str] = SPLITS) -> dict[str, Samples]:
     """The wanted splits of a data set, those that it has, as training and evaluation take them.
 
     size, channels: what the faces are resized and converted to. The images are in a temporary file or are views of the
     arrays, not to be written to. Otherwise as `open_fitted`; also raises DataError where a sample has no label.
     """
-    dataset = open_fitted(path, size=size, channels=channels, splits=splits, warn=warn)
+    dataset = open_fitted(path, size=size, channels=channels, splits=splits)
     found = set() if dataset is None else set(dataset.splits.tolist())
     return {s: dataset.samples(s, size=size, channels=channels) for s in splits if dataset and s in found}
 
 
-def open_fitted(
-    path: Path, *, size: int, channels: int, splits: Sequence[str], warn: Callable[[str], None] = log_warning
-) -> Dataset | None:
+def open_fitted(path: Path, *, size: int, channels: int, splits: Sequence[str]) -> Dataset | None:
     """A data set for training: some splits, with images that are not larger than needed. None where it has none.
 
     Arrays of mien are opened in place; other layouts are read once, resized, into a temporary file. If validation is
-    wanted and missing, it is split off as in `with_validation`. warn: also receives how labels were read, where that
-    is not obvious. Otherwise as `open_dataset`.
+    wanted and missing, it is split off as in `with_validation`. How labels were read is logged, where that is not
+    obvious. Otherwise as `open_dataset`.
     """
     wanted = tuple(splits)
     while True:
@@ -225,7 +210,7 @@ def open_fitted(
         else:
             fitted = Fitted(opened, size, channels)
             empty = opened.source.total == 0
-            dataset = None if empty else collect(fitted, problem=telling(warn), name=str(path))
+            dataset = None if empty else collect(fitted, name=str(path))
         cut = "validation" in splits and (dataset is None or "validation" not in dataset.splits)
         if not cut or "" in wanted:
             break
@@ -233,17 +218,17 @@ def open_fitted(
     labels = opened.reading.labels
     for line in labels.said:
         if labels.assumed:
-            warn(f"{path}: labels read as {line}")
+            log_warning(f"{path}: labels read as {line}")
         elif not labels.numbers:  # names: those that were translated, and those that are no expressions
-            warn(f"{path}: labels: {line}")
-    return with_validation(dataset, warn) if dataset and cut else dataset
+            log_warning(f"{path}: labels: {line}")
+    return with_validation(dataset) if dataset and cut else dataset
 
 
-def with_validation(dataset: Dataset, warn: Callable[[str], None] = log_warning) -> Dataset:
+def with_validation(dataset: Dataset) -> Dataset:
     """The data set with a validation split: its own, or a tenth of train and of the samples without a split.
 
-    The same faces each time: training, comparison and calibration of one data set agree on them. warn: receives a line
-    where validation was split off.
+    The same faces each time: training, comparison and calibration of one data set agree on them. A line is
+    logged where validation was split off.
     """
     from mien.data.splits import DEFAULT_SHARE, divide
 
@@ -254,7 +239,7 @@ def with_validation(dataset: Dataset, warn: Callable[[str], None] = log_warning)
     count = int((divided.splits == "validation").sum())
     if not count:
         return dataset
-    warn(
+    log_warning(
         f"{dataset.name}: has no split 'validation': {count:,} of {int(source.sum()):,} training faces are held out "
         f"for it ({100 * DEFAULT_SHARE:.0f} % of each class, seed 0); choose them yourself with  mien data split"
     )
@@ -267,11 +252,6 @@ def require_split(dataset: dict[str, Samples], split: str, path: Path) -> Sample
         has = f"it has {', '.join(dataset)}" if dataset else "it has none of train, validation, test"
         raise DataError(f"{path}: no split '{split}'; {has}; make splits with  mien data split")
     return dataset[split]
-
-
-def telling(warn: Callable[[str], None]) -> Callable[[Problem], None]:
-    """Receives records that cannot be used, and gives `warn` a line for each."""
-    return lambda problem: warn(f"left out: {problem.source}: {problem.reason}")
 
 
 def _arrays(path: Path, said: Choices) -> Opened:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,19 +17,17 @@ from mien.training.recipe import Recipe
 from mien.training.recipe_sections import DataSettings
 
 
-def read_splits(
-    recipe: Recipe, data: Path | Dataset, *, stream: bool, warn: Callable[[str], None]
-) -> tuple[Split, Split]:
+def read_splits(recipe: Recipe, data: Path | Dataset, *, stream: bool) -> tuple[Split, Split]:
     """Training and validation split of `data`, as the recipe's [data] wants them.
 
-    stream: leave the faces on disk. warn: receives what is left out, and that validation was split off, where it was.
+    stream: leave the faces on disk. What is left out is logged.
     Raises DataError for data that can't be used, RecipeError for labels that it has not.
     """
     size, channels = recipe.input.size, recipe.input.channels
     if isinstance(data, Dataset):
-        dataset: Dataset | None = with_validation(data, warn)
+        dataset: Dataset | None = with_validation(data)
     else:
-        dataset = open_fitted(data, size=size, channels=channels, splits=("train", "validation"), warn=warn)
+        dataset = open_fitted(data, size=size, channels=channels, splits=("train", "validation"))
     train, validation = (_split(dataset, data, name, size, channels, stream) for name in ("train", "validation"))
     if train.label_names != validation.label_names:
         raise DataError(f"{data}: train has {train.label_names}, validation has {validation.label_names}")
