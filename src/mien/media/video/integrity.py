@@ -62,7 +62,7 @@ def file_end(path: Path) -> End:
         if not path.is_file():  # a pipe would wait
             return UNKNOWN
         with path.open("rb", buffering=0) as file:
-            data = _Bytes(file)  # type: ignore[arg-type]
+            data = _Bytes(file)
             look = _look_for(data.at(0, 4096))
             return look(data) if look else UNKNOWN
     except (OSError, ValueError):

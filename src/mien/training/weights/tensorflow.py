@@ -85,9 +85,7 @@ def _stored(entry: _Entry, index: Path, shards: int) -> Stored:
         except OSError as error:
             raise TrainingError(f"{data}: can't be read ({error.strerror}); it belongs to {index.name}") from error
         if len(raw) != entry.size:
-            raise TrainingError(
-                f"{data}: damaged: lacks the {entry.size} bytes at {entry.offset} of {index.name}"
-            )
+            raise TrainingError(f"{data}: damaged: lacks the {entry.size} bytes at {entry.offset} of {index.name}")
         values = np.frombuffer(raw, _DTYPES[entry.dtype]).reshape(entry.shape)
         return torch.from_numpy(values.astype(np.float32))
 
