@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from mien.data import duplicates
 from mien.data.arrays import open_arrays, read_problems, write_arrays
-from mien.data.dataset import CHUNK, Chunk, Dataset, Problem, offsets_of, text_column
+from mien.data.dataset import Dataset
 from mien.data.dedupe import dedupe, dedupe_rows
 from mien.data.duplicates import (
     find_duplicates,
@@ -19,6 +19,7 @@ from mien.data.duplicates import (
     popcount,
 )
 from mien.data.readers import open_dataset
+from mien.data.source import CHUNK, Chunk, Problem, offsets_of, text_column
 from mien.data.toy import toy_faces
 from mien.errors import DataError, OutputError
 from places import SHARED

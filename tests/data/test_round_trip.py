@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 import mien
-from mien.data.dataset import Dataset, offsets_of, text_column
+from mien.data.dataset import Dataset
 from mien.data.settings import Layout
+from mien.data.source import offsets_of, text_column
 from mien.errors import DataError
 from mien.labels import EIGHT, FER2013
 

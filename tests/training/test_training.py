@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from mien.cli import app
-from mien.data.readers import read_dataset
+from mien.data.fitted import read_dataset
 from mien.data.samples import Samples
 from mien.data.toy import toy_faces, write_toy_folders
 from mien.errors import DataError, OutputError, RecipeError, TrainingError

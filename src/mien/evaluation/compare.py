@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from mien.data.readers import read_dataset, require_split
+from mien.data.fitted import read_dataset, require_split
 from mien.data.samples import Samples
 from mien.errors import DataError, ModelFileError
 from mien.evaluation.compare_text import verdict

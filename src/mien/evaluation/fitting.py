@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mien.crop import fit_face
 from mien.data.dataset import Dataset
-from mien.data.readers import read_dataset, require_split, with_validation
+from mien.data.fitted import read_dataset, require_split, with_validation
 from mien.data.samples import VOTE_LABELS, Samples, vote_majority, vote_shares
 from mien.errors import DataError, MissingExtraError, OutputError
 from mien.evaluation.metrics import expected_calibration_error

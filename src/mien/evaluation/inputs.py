@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.arrays import is_arrays
-from mien.data.dataset import Dataset, Fitted, collect
-from mien.data.readers import open_dataset, open_fitted, open_source, with_validation
+from mien.data.dataset import Dataset, collect
+from mien.data.fitted import open_fitted, with_validation
+from mien.data.readers import open_dataset, open_source
 from mien.data.samples import ALL, Samples
+from mien.data.source import Fitted
 from mien.errors import DataError
 from mien.reporting import log_warning
 

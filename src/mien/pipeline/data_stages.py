@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mien.data.arrays import MANIFEST, PIXELS, PROBLEMS
+from mien.data.arrays import MANIFEST, PIXELS
 from mien.data.dataset import Dataset
+from mien.data.source import PROBLEMS
 from mien.pipeline import settings as config
 from mien.pipeline.settings import common_fields
 from mien.pipeline.state import FLAGS, INDEX, TOY, Context, Outcome, StageReport, clear

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.dataset import Dataset, text_column
+from mien.data.dataset import Dataset
 from mien.data.readers import load_dataset
 from mien.data.settings import SplitSettings
+from mien.data.source import text_column
 from mien.data.splits import divide
 from mien.errors import DataError, RecipeError, TrainingError
 from mien.evaluation import metrics

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from mien.data.arrays import is_arrays, open_arrays
 from mien.data.dataset import Dataset
-from mien.data.readers import open_fitted, open_source, with_validation
+from mien.data.fitted import open_fitted, with_validation
+from mien.data.readers import open_source
 from mien.data.samples import Split, of_labels
 from mien.errors import DataError, RecipeError
 from mien.training.recipe import Recipe
@@ -75,7 +76,7 @@ def _split(dataset: Dataset | None, data: Path | Dataset, split: str, size: int,
     if dataset is None or split not in dataset.splits:
         has = ", ".join(name for name in dataset or () if name) or "none of train, validation, test"
         raise DataError(f"{data}: no split '{split}'; it has {has}; make splits with  mien data split")
-    found = Split.of(dataset, split, size=size, channels=channels)
+    found = dataset.split(split, size=size, channels=channels)
     return found if stream else found.loaded()
 
 

@@ -17,9 +17,10 @@ import torch
 
 from mien.config import toml_value
 from mien.data.arrays import is_arrays, open_arrays, staging, write_arrays
-from mien.data.dataset import Dataset, Fitted, Selection, collect
+from mien.data.dataset import Dataset, Selection, collect
 from mien.data.readers import open_source
 from mien.data.settings import SplitSettings
+from mien.data.source import Fitted
 from mien.data.splits import divide
 from mien.errors import DataError, ModelFileError, OutputError, TrainingError
 from mien.files import atomic_path, make_folder

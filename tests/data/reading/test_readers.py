@@ -10,8 +10,9 @@ import mien
 from mien.cli import main
 from mien.crop import fit_face
 from mien.data.arrays import open_arrays, read_problems, write_arrays
+from mien.data.fitted import read_dataset, require_split
 from mien.data.importing import import_dataset
-from mien.data.readers import open_dataset, open_source, read_dataset, require_split
+from mien.data.readers import open_dataset, open_source
 from mien.data.toy import write_toy_folders
 from mien.errors import DataError, OutputError
 

@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mien.data.arrays import write_arrays
-from mien.data.readers import open_dataset, open_source, read_dataset
+from mien.data.fitted import read_dataset
+from mien.data.readers import open_dataset, open_source
 from mien.data.reading.ferplus import ferplus_to_eight
 from mien.data.reading.label_reading import LabelChoice
 from mien.data.reading.pixel_tables import pixels_of
