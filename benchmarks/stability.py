@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from page import SHARED, arguments, table, write_page
 
-from mien.data.readers import read_dataset, require_split
+from mien.data.fitted import read_dataset, require_split
 from mien.evaluation.fitting import fit_faces
 from mien.evaluation.robustness import choose_rows
 from mien.model_file import load_model

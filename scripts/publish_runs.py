@@ -16,7 +16,7 @@ from pathlib import Path
 
 from short_metrics import write_short_metrics
 
-from mien.data.readers import read_dataset, require_split
+from mien.data.fitted import read_dataset, require_split
 from mien.evaluation.compare import compare
 from mien.evaluation.compare_page import write_comparison
 from mien.evaluation.compare_text import comparison_text

@@ -25,7 +25,7 @@ import onnx
 from short_metrics import read_short_metrics, replace_checksum, write_short_metrics
 
 from mien.cache import sha256_of
-from mien.data.readers import read_dataset, require_split
+from mien.data.fitted import read_dataset, require_split
 from mien.data.samples import Samples
 from mien.evaluation.card import CardTexts, model_card, write_with_card, write_with_texts
 from mien.evaluation.evaluate import evaluate_samples

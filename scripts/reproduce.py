@@ -59,7 +59,7 @@ def main() -> None:
     arguments = parser.parse_args()
     out = arguments.out
     make_folder(out)
-    data = load_dataset(arguments.data, splits=("validation", "train"), warn=lambda _: None)
+    data = load_dataset(arguments.data, splits=("validation", "train"))
     page = Page("Published figures, reproduced", "On FER2013's PublicTest, unless stated otherwise.")
     rows, found = [], {}
     for truth, suffix in (("votes", ""), ("label", "-fer2013")):

@@ -2,8 +2,11 @@
 
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
+
+from mien.reporting import warnings_to
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Each worker has a core: networks that take them all would wait for each other. Before anything imports them.
@@ -33,3 +36,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("long"):
                 item.add_marker(pytest.mark.skip(reason="takes long; set MIEN_ALL_TESTS=1 to run it"))
+
+
+@pytest.fixture
+def said() -> Iterator[list[str]]:
+    """The warnings of a test, in lines."""
+    lines: list[str] = []
+    with warnings_to(lines.append):
+        yield lines

@@ -4,7 +4,8 @@ import hashlib
 
 import numpy as np
 
-from mien.data.dataset import Dataset, offsets_of, text_column
+from mien.data.dataset import Dataset
+from mien.data.source import offsets_of, text_column
 from mien.labels import FER2013
 
 

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mien.data.arrays import MANIFEST, PIXELS, open_arrays, read_problems, staging, write_arrays
-from mien.data.dataset import Chunk, Problem, Step, collect, text_column
+from mien.data.dataset import collect
+from mien.data.source import Chunk, Problem, Step, text_column
 from mien.errors import DataError, OutputError
 from places import TESTS
 

@@ -11,12 +11,13 @@ from typer.testing import CliRunner
 from mien.cli import app
 from mien.data.arrays import open_arrays, write_arrays
 from mien.data.audit import audit, audit_dataset
-from mien.data.dataset import Dataset, offsets_of, text_column
+from mien.data.dataset import Dataset
 from mien.data.findings import contrast_flags, contrasts, copy_flags, find_suspects, vote_flags
 from mien.data.flags import COLUMNS, FLAGS, drop_flagged, drop_rows, read_flags
 from mien.data.judge import judge_labels
 from mien.data.readers import load_dataset
 from mien.data.settings import AuditSettings
+from mien.data.source import offsets_of, text_column
 from mien.data.splits import subset_rows
 from mien.data.toy import toy_faces
 from mien.errors import DataError, MienError, OutputError
@@ -190,7 +191,7 @@ def test_a_model_that_is_not_fitted_to_the_labels_has_to_contradict_them_too():
 def faces_of_public(count, seed=0):
     if not (SHARED / "data").is_dir():
         pytest.skip("needs shared/data, the Parquet files of FER2013")
-    data = load_dataset(SHARED / "data", splits=["validation"], warn=[].append)
+    data = load_dataset(SHARED / "data", splits=["validation"])
     return data.take(subset_rows(data, count, seed=seed))
 
 

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from mien.data import duplicates
 from mien.data.arrays import open_arrays, read_problems, write_arrays
-from mien.data.dataset import CHUNK, Chunk, Dataset, Problem, offsets_of, text_column
+from mien.data.dataset import Dataset
 from mien.data.dedupe import dedupe, dedupe_rows
 from mien.data.duplicates import (
     find_duplicates,
@@ -19,6 +19,7 @@ from mien.data.duplicates import (
     popcount,
 )
 from mien.data.readers import open_dataset
+from mien.data.source import CHUNK, Chunk, Problem, offsets_of, text_column
 from mien.data.toy import toy_faces
 from mien.errors import DataError, OutputError
 from places import SHARED
@@ -84,10 +85,9 @@ def test_no_copies():
 
 
 @pytest.mark.skipif(not (SHARED / "data").exists(), reason="needs FER2013 in the folder shared beside the repository")
-def test_fer2013():
-    left_out: list[str] = []
-    dataset = open_dataset(SHARED / "data", warn=left_out.append)
-    assert [line.split(": ")[1] for line in left_out] == ["README.md"]
+def test_fer2013(said: list[str]):
+    dataset = open_dataset(SHARED / "data")
+    assert [line.split(": ")[1] for line in said] == ["README.md"]
     found = find_duplicates(dataset)
     assert (found.groups, found.images, found.conflicts, found.cross_split) == (1273, 2805, 47, 270)
     rows = dedupe_rows(dataset, found)

@@ -11,9 +11,10 @@ from typer.testing import CliRunner
 import mien
 from mien.cli import app
 from mien.data.arrays import write_arrays
-from mien.data.dataset import Dataset, Problem, Step, offsets_of, text_column
+from mien.data.dataset import Dataset
 from mien.data.explore import choose_samples, explore, measure_light
 from mien.data.info import describe, describe_dataset
+from mien.data.source import Problem, Step, offsets_of, text_column
 from mien.data.toy import toy_faces
 from mien.errors import DataError, MissingExtraError, OutputError
 from mien.images import read_image

@@ -11,9 +11,9 @@ import pytest
 
 from made_data import make, tree
 from mien.data.arrays import staging
-from mien.data.dataset import text_column
 from mien.data.export import FORMATS, export_dataset
 from mien.data.readers import open_dataset
+from mien.data.source import text_column
 from mien.data.toy import toy_faces, write_toy_folders
 from mien.data.writing import files
 from mien.data.writing.files import encode, file_names, folder_names

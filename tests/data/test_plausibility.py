@@ -9,13 +9,14 @@ import pytest
 from typer.testing import CliRunner
 
 from mien.cli import app
-from mien.data.dataset import Dataset, offsets_of, text_column
+from mien.data.dataset import Dataset
 from mien.data.importing import judge_import
 from mien.data.label_orders import orders_of
 from mien.data.plausibility import Better, Plausibility, check_labels, check_source, judge
 from mien.data.readers import open_source
 from mien.data.reading.label_reading import LabelChoice, Labels, read_labels
 from mien.data.sampling import sample_labelled
+from mien.data.source import offsets_of, text_column
 from mien.errors import DataError
 from mien.labels import EIGHT, FER2013, ORDERS
 from places import SHARED

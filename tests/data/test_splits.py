@@ -9,7 +9,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from made_data import make, tree
 from mien.cli import main
 from mien.data.arrays import open_arrays, write_arrays
-from mien.data.dataset import text_column
+from mien.data.source import text_column
 from mien.data.splits import SplitSettings, assign, divide, groups_of, split_dataset, subset_rows
 from mien.errors import DataError, OutputError
 from mien.files import require_apart

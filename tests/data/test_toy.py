@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mien.data.readers import read_dataset
+from mien.data.fitted import read_dataset
 from mien.data.toy import toy_faces, write_toy_folders
 from mien.errors import OutputError
 from mien.labels import FER2013

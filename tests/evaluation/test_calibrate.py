@@ -209,17 +209,16 @@ def test_nothing_is_written_where_it_must_not(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["m.onnx"]
 
 
-def test_splits(tmp_path):
+def test_splits(tmp_path, said):
     write_toy_folders(tmp_path / "toys", train=14, validation=7, test=7)
-    said = []
     with pytest.raises(DataError, match="test split is for measuring only"):
-        fitting_split(tmp_path / "toys", "test", size=48, channels=1, warn=said.append)
-    assert len(fitting_split(tmp_path / "toys", "validation", size=48, channels=1, warn=said.append)) == 7
+        fitting_split(tmp_path / "toys", "test", size=48, channels=1)
+    assert len(fitting_split(tmp_path / "toys", "validation", size=48, channels=1)) == 7
     assert said == []
-    assert len(fitting_split(tmp_path / "toys", "train", size=48, channels=1, warn=said.append)) == 14
+    assert len(fitting_split(tmp_path / "toys", "train", size=48, channels=1)) == 14
     assert "more confident" in said[0]
     with pytest.raises(DataError, match="nowhere"):
-        fitting_split(tmp_path / "nowhere", "validation", size=48, channels=1, warn=said.append)
+        fitting_split(tmp_path / "nowhere", "validation", size=48, channels=1)
 
 
 def test_command(tmp_path, capsys):

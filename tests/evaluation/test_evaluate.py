@@ -310,7 +310,7 @@ BARS = {
     "name", [pytest.param(name, marks=pytest.mark.long if "base" in name else ()) for name in BARS]
 )
 def test_shipped_models_reach_their_bars(name):
-    from mien.data.readers import read_dataset
+    from mien.data.fitted import read_dataset
 
     if name not in shipped_models():
         pytest.skip(f"the model {name} is not in this build")

@@ -170,7 +170,8 @@ def test_an_empty_split_is_refused(tmp_path):
 def test_command_on_arrays_with_groups_and_train(tmp_path, capsys):
     from mien.cli.evaluate import evaluate as command
     from mien.data.arrays import write_arrays
-    from mien.data.dataset import Dataset, offsets_of, text_column
+    from mien.data.dataset import Dataset
+    from mien.data.source import offsets_of, text_column
 
     samples = random_samples(12, n=60)
     images = samples.images.copy()

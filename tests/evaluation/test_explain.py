@@ -97,7 +97,7 @@ def toy_run(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("toy")
     write_toy_folders(folder / "data", train=700, validation=140, test=0)
-    train_run(load_recipe("toy"), folder / "data", folder / "run", warn=print)
+    train_run(load_recipe("toy"), folder / "data", folder / "run")
     return folder / "run"
 
 

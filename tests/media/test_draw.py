@@ -8,7 +8,7 @@ import pytest
 from mien.images import decode_image
 from mien.labels import color_rgb
 from mien.results import Box, Face, ImageResult
-from mien.results.draw import draw_faces, encode_image, notebook_png
+from mien.results.draw import draw_faces, encode_image
 
 
 def face(box: tuple[float, float, float, float], expression: str = "happy", *, abstained: bool = False) -> Face:
@@ -71,5 +71,5 @@ def test_notebook() -> None:
     png = result._repr_png_()
     assert png is not None
     assert decode_image(png, "x").shape == (512, 1024, 3)
-    assert notebook_png(ImageResult("gone.png", 3, 3)) is None
-    assert notebook_png(ImageResult("gone.png", 0, 0, error="gone.png: no such file")) is None
+    assert ImageResult("gone.png", 3, 3)._repr_png_() is None
+    assert ImageResult("gone.png", 0, 0, error="gone.png: no such file")._repr_png_() is None

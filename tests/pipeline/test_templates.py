@@ -21,7 +21,7 @@ QUICK = 'set = ["optimizer.epochs=1", "optimizer.warmup_epochs=0", "distill.teac
 @pytest.fixture(scope="module")
 def faces():
     """A few faces of each class, of both splits."""
-    data = mien.load_dataset(SHARED / "data/fer2013-public.parquet", warn=lambda _: None)
+    data = mien.load_dataset(SHARED / "data/fer2013-public.parquet")
     rows = np.concatenate([np.flatnonzero(data.labels == label)[:18] for label in range(7)])
     some = data.take(np.sort(rows))
     splits = np.array([("train", "train", "validation", "test")[i % 4] for i in range(len(some))], object)

@@ -21,7 +21,7 @@ from mien.media.sinks import open_sink
 from mien.media.timeline import open_timeline
 from mien.recognition.recognizer import Recognizer
 from mien.results import FrameResult, ImageResult, TrackedFace
-from mien.results.rows import columns, frame_columns, image_rows, pandas_table
+from mien.results.rows import columns, frame_columns
 from mien.serving.app import create_app
 from mien.serving.settings import ServeSettings
 from places import ASTRONAUT, ROOT
@@ -72,7 +72,7 @@ def from_csv(text: str) -> Rows:
 
 @pytest.fixture(scope="module")
 def expected(result: ImageResult, recognizer: Recognizer) -> Rows:
-    return [dict(zip(columns(recognizer.labels), row, strict=True)) for row in image_rows(result, recognizer.labels)]
+    return [dict(zip(columns(recognizer.labels), row, strict=True)) for row in result.rows(recognizer.labels)]
 
 
 def assert_same(found: Rows, expected: Rows) -> None:
@@ -97,7 +97,7 @@ def test_csv(result: ImageResult, recognizer: Recognizer, expected: Rows, tmp_pa
 
 def test_pandas(result: ImageResult, recognizer: Recognizer, expected: Rows) -> None:
     pytest.importorskip("pandas")
-    table = pandas_table([result], recognizer.labels).astype(object)
+    table = result.to_pandas().astype(object)
     assert_same(table.where(table.notna(), None).to_dict("records"), expected)
 
 
@@ -178,7 +178,7 @@ def test_an_abstained_answer_has_no_expression_and_keeps_its_probabilities(
     if not result.faces:
         pytest.skip("no face")
     unsure = replace(result, faces=(replace(result.faces[0], abstained=True),))
-    ((*_, error),) = image_rows(unsure, recognizer.labels)
-    (row,) = [dict(zip(columns(recognizer.labels), r, strict=True)) for r in image_rows(unsure, recognizer.labels)]
+    ((*_, error),) = unsure.rows(recognizer.labels)
+    (row,) = [dict(zip(columns(recognizer.labels), r, strict=True)) for r in unsure.rows(recognizer.labels)]
     assert (row["expression"], error) == (None, None)
     assert row["happy"] is not None

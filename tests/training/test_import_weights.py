@@ -5,7 +5,6 @@ import json
 import random
 import shutil
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -20,7 +19,6 @@ from mien.training.checkpoint import start_from
 from mien.training.folded_norms import folded_norms, unfold_norms
 from mien.training.networks import build_network, build_trunk
 from mien.training.recipe_sections import InputSettings, NetworkSettings
-from mien.training.weights.crc32c import crc32c
 from mien.training.weights.files import file_format, open_tensors
 from mien.training.weights.importing import import_weights
 from mien.training.weights.layout import Stored, fill
@@ -274,13 +272,6 @@ def opened(path):
         return {name: tensor.read().numpy() for name, tensor in stored.items()}
 
 
-def test_checksum_is_castagnolis():
-    assert crc32c(b"123456789") == 0xE3069283  # RFC 3720, and the check of every list of checksums
-    assert crc32c(bytes(32)) == 0x8A9136AA
-    assert crc32c(bytes(range(32))) == 0x46DD794E
-    assert crc32c(b"") == 0
-
-
 def test_a_checkpoint_is_read_by_any_of_its_names(tmp_path):
     write_tensorflow(tmp_path / "model.ckpt-1", SOME)
     for name in ("model.ckpt-1", "model.ckpt-1.index", "model.ckpt-1.data-00000-of-00001", ""):
@@ -292,11 +283,8 @@ def test_a_checkpoint_is_read_by_any_of_its_names(tmp_path):
         opened(tmp_path / "model.ckpt-1")
 
 
-@pytest.mark.parametrize("checked", [True, False], ids=["as read", "past the checksums"])
-def test_a_damaged_checkpoint_is_one_error_or_none(checked, tmp_path, monkeypatch):
-    """Cut or changed anywhere: refused in one line. Past the checksums, lengths and types must hold by themselves."""
-    if not checked:
-        monkeypatch.setattr("mien.training.weights.tensorflow.masked_crc32c", lambda _: mock.ANY)
+def test_a_damaged_checkpoint_is_one_error_or_none(tmp_path):
+    """Cut or changed anywhere: lengths and types hold by themselves, and what does not is refused in one line."""
     draw = random.Random(5)
     write_tensorflow(tmp_path / "m", SOME)
     for part in ("m.index", "m.data-00000-of-00001"):
@@ -307,11 +295,9 @@ def test_a_damaged_checkpoint_is_one_error_or_none(checked, tmp_path, monkeypatc
                 changed[draw.randrange(len(whole))] = draw.randrange(256)
             (tmp_path / part).write_bytes(changed[: draw.randrange(len(whole))] if trial % 3 == 0 else changed)
             try:
-                read = opened(tmp_path / "m.index")
+                opened(tmp_path / "m.index")
             except TrainingError as error:
                 assert len(str(error).splitlines()) == 1
-            else:
-                assert not checked or all(np.array_equal(read[key], SOME[key]) for key in SOME)
         (tmp_path / part).write_bytes(whole)
 
 

@@ -36,7 +36,7 @@ def toy(tmp_path_factory):
 
 def splits(toy, *given, stream=False):
     recipe = load_recipe("toy", [*TINY, *given])
-    return read_splits(recipe, toy / ("arrays" if stream else "folders"), stream=stream, warn=print)
+    return read_splits(recipe, toy / ("arrays" if stream else "folders"), stream=stream)
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -95,18 +95,17 @@ def test_a_streamed_run_ends_in_a_model_file(toy, tmp_path):
     assert ModelFile(run.models[0]).info.size == 40
 
 
-def test_folders_without_validation_are_divided_and_streamed(toy, tmp_path):
+def test_folders_without_validation_are_divided_and_streamed(toy, tmp_path, said):
     plain = tmp_path / "plain"
     shutil.copytree(toy / "folders" / "train", plain)
-    said = []
     recipe = load_recipe("toy", TINY)
-    train, validation = read_splits(recipe, plain, stream=False, warn=said.append)
+    train, validation = read_splits(recipe, plain, stream=False)
     assert len(validation) == round(len(train) / 9) and not set(train.sources) & set(validation.sources)
     assert "training faces are held out for it (10 % of each class, seed 0)" in said[0]
-    streamed, held = read_splits(recipe, plain, stream=True, warn=said.append)
+    streamed, held = read_splits(recipe, plain, stream=True)
     assert held.sources == validation.sources
     np.testing.assert_array_equal(streamed.images[:], train.images)
-    opened = read_splits(recipe, mien.load_dataset(plain), stream=False, warn=said.append)
+    opened = read_splits(recipe, mien.load_dataset(plain), stream=False)
     assert opened[1].sources == validation.sources
 
 

@@ -97,12 +97,12 @@ def test_the_readmes_recipe_trains_on_few_faces(mien, few, tmp_path):
     assert asked_recipe(tmp_path / "r").optimizer.batch_size == 128
 
 
-def test_a_fitted_run_goes_on_to_the_same_bytes_whatever_became_of_the_data(few, tmp_path):
-    recipe, said = load_recipe("toy", TINY), []
-    train_run(recipe, few, tmp_path / "whole", device=CPU, warn=said.append)
+def test_a_fitted_run_goes_on_to_the_same_bytes_whatever_became_of_the_data(few, tmp_path, said):
+    recipe = load_recipe("toy", TINY)
+    train_run(recipe, few, tmp_path / "whole", device=CPU)
     assert [line for line in said if "batch" in line] == ["optimizer.batch_size 32 -> 5: 21 faces to train on"]
-    train_run(recipe, few, tmp_path / "parts", device=CPU, stop_after=1, warn=said.append)
-    train_run(recipe, few, tmp_path / "parts", device=CPU, resume=True, warn=said.append)
+    train_run(recipe, few, tmp_path / "parts", device=CPU, stop_after=1)
+    train_run(recipe, few, tmp_path / "parts", device=CPU, resume=True)
     whole, parts = tree(tmp_path / "whole"), tree(tmp_path / "parts")
     for name in (BEST, LAST, CHECKPOINT, ASKED, "recipe.toml", "history.csv", "toy.onnx"):
         assert whole[name] == parts[name], name
@@ -198,10 +198,9 @@ def test_nothing_is_said_of_classes_with_enough_faces():
     assert check_classes([many], [many], "faces") == []
 
 
-def test_a_class_in_validation_alone_is_said_once_before_training(few, tmp_path):
+def test_a_class_in_validation_alone_is_said_once_before_training(few, tmp_path, said):
     data = without(shutil.copytree(few, tmp_path / "faces"), "train", "fear")
-    said = []
-    train_run(load_recipe("toy", TINY), data, tmp_path / "r", device=CPU, warn=said.append)
+    train_run(load_recipe("toy", TINY), data, tmp_path / "r", device=CPU)
     assert [line for line in said if "'fear'" in line] == [
         "no face of 'fear' in train: the model can't learn it; in validation count as wrong: fear 2"
     ]

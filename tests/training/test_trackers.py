@@ -11,6 +11,7 @@ import torch
 from mien.cli import main
 from mien.data.toy import write_toy_folders
 from mien.errors import MissingExtraError, TrainingError
+from mien.reporting import warnings_to
 from mien.training import trackers
 from mien.training.callbacks import Watcher
 from mien.training.checkpoint import epochs_done
@@ -77,7 +78,7 @@ def tell(names, out, rows, history=(), recipe=RECIPE):
     warned = []
     run = TrackedRun(recipe, out, {"packages": {"torch": "2.9"}, "threads": 2})
     out.mkdir(exist_ok=True)
-    with tracked(names, run, Watcher(), warn=warned.append) as watcher:
+    with warnings_to(warned.append), tracked(names, run, Watcher()) as watcher:
         watcher.on_start(tuple(history), ())
         for row in rows:
             watcher.on_epoch(row)
@@ -165,17 +166,14 @@ def test_mlflow_obeys_its_environment_and_keeps_runs_apart(tmp_path, monkeypatch
 
 
 @pytest.mark.long
-def test_a_server_that_is_gone_costs_one_warning(toy_folder, tmp_path, monkeypatch):
+def test_a_server_that_is_gone_costs_one_warning(toy_folder, tmp_path, monkeypatch, said):
     pytest.importorskip("mlflow")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    warned = []
-    run = train_run(
-        RECIPE, toy_folder, tmp_path / "run", trackers=["mlflow", "tensorboard"], device=CPU, warn=warned.append
-    )
+    run = train_run(RECIPE, toy_folder, tmp_path / "run", trackers=["mlflow", "tensorboard"], device=CPU)
     assert len(run.history) == 3
-    assert len(warned) == 1
-    assert warned[0].startswith("mlflow: ")
-    assert "training goes on" in warned[0]
+    assert len(said) == 1
+    assert said[0].startswith("mlflow: ")
+    assert "training goes on" in said[0]
     assert len(steps_in_tensorboard(tmp_path / "run")) == 3
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     train_run(RECIPE, toy_folder, tmp_path / "run", trackers=["mlflow"], device=CPU, resume=True)
@@ -234,7 +232,7 @@ def test_wandb_offline_keeps_every_epoch_and_a_resumed_run_is_the_same(tmp_path,
     rows = [{"epoch": float(e), "train_loss": 1.0 / e, "label_accuracy": 0.5} for e in (1, 2, 3)]
     run, warned = TrackedRun(load_recipe("toy"), tmp_path, {"device": "cpu"}), []
     for done, new in (([], rows[:2]), (rows[:2], rows[2:])):
-        with tracked(["wandb"], run, Watcher(), warn=warned.append) as watcher:
+        with warnings_to(warned.append), tracked(["wandb"], run, Watcher()) as watcher:
             watcher.on_start(done, [])
             for row in new:
                 watcher.on_epoch(row)

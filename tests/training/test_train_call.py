@@ -217,7 +217,7 @@ def test_a_run_that_is_paused_says_so(data, tmp_path):
 
 @pytest.mark.skipif(not (SHARED / "data").is_dir(), reason="needs FER2013 in the folder shared")
 def test_early_stopping_ends_a_run_on_real_faces(tmp_path):
-    faces = mien.load_dataset(SHARED / "data/fer2013-public.parquet", warn=lambda _: None)
+    faces = mien.load_dataset(SHARED / "data/fer2013-public.parquet")
     some = faces.take(np.arange(400))
     some = some.with_columns(split=np.array(["train"] * 300 + ["validation"] * 100, object))
     optimizer = {"epochs": 60, "learning_rate": 0.004, "stop_after": 3, "ema": 0.9}

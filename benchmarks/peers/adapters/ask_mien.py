@@ -3,7 +3,7 @@
 import numpy as np
 from protocol import main
 
-from mien.data.dataset import fit_face
+from mien.crop import fit_face
 from mien.model_file import load_model
 from mien.recognition.recognizer import Recognizer
 

@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from mien.errors import MienError, TruncatedVideoError
+from mien.reporting import warnings_to
 from mien.version import __version__
 
 PANELS = {
@@ -54,11 +55,12 @@ def _version(wanted: bool) -> None:
 
 
 def _root(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    pass
+    context.with_resource(warnings_to(lambda line: typer.echo(line, err=True)))
 
 
 def make_app(names: Iterable[str] = COMMANDS) -> typer.Typer:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from mien.cli.model_options import ModelArgument, OwnBalance
-from mien.cli.output_options import NewModel, NewName, Split, warn
+from mien.cli.output_options import NewModel, NewName, Split
 
 if TYPE_CHECKING:
     from mien.evaluation.recalibrate import CalibratedModel
@@ -38,7 +38,7 @@ def calibrate(
     """
     import mien
 
-    result = mien.calibrate(model, data, out, split=split, method=method, name=name, balance=balance, warn=warn)
+    result = mien.calibrate(model, data, out, split=split, method=method, name=name, balance=balance)
     _print(result, method)
     typer.echo(str(out))
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from mien.cli.output_options import Quiet, TableOrJson, out_option, warn
+from mien.cli.output_options import Quiet, TableOrJson, out_option
 
 
 def compare(
@@ -42,7 +42,7 @@ def compare(
     from mien.evaluation.compare_page import PAGE_FILE
     from mien.evaluation.compare_text import comparison_text
 
-    comparison = mien.compare(runs, out, head=head, by=by, data=data, warn=warn)
+    comparison = mien.compare(runs, out, head=head, by=by, data=data)
     if format_ == "json":
         typer.echo(json.dumps(comparison.to_dict(), indent=2))
         return

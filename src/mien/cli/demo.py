@@ -63,7 +63,7 @@ def _train_and_measure(faces: Path, out: Path) -> list[tuple[Path, str]]:
         typer.echo(f"   epoch {row['epoch']:.0f}: validation accuracy {row['label_accuracy']:.3f}")
 
     folder, measured = out / "run", out / "evaluation"
-    run = mien.train(recipe, faces, folder, progress=Watcher(on_epoch=print_epoch), warn=typer.echo)
+    run = mien.train(recipe, faces, folder, progress=Watcher(on_epoch=print_epoch))
     typer.echo("3. Evaluating the new model on the test faces, which training did not use.")
     print_evaluation(mien.evaluate(run.models[0], faces, out=measured))
     return [

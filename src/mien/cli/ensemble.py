@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from mien.cli.model_options import ModelArguments, OwnBalance
-from mien.cli.output_options import DataOption, NewModel, NewName, Split, warn
+from mien.cli.output_options import DataOption, NewModel, NewName, Split
 
 if TYPE_CHECKING:
     from mien.evaluation.ensemble import Ensemble
@@ -44,7 +44,7 @@ def ensemble(
     if wanted == "fit" and data is None:
         raise typer.BadParameter("fit needs a data set: add --data", param_hint="--weights")
     opened = [load_model(model) for model in models]
-    result = mien.ensemble(opened, out, weights=wanted, data=data, split=split, name=name, balance=balance, warn=warn)
+    result = mien.ensemble(opened, out, weights=wanted, data=data, split=split, name=name, balance=balance)
     _print(result, opened, fitted=split if wanted == "fit" else "")
     typer.echo(str(out))
 

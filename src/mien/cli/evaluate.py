@@ -133,7 +133,7 @@ def evaluate(
     named = models or []
     _check(named, file, common, measures)
     missing.train(named, quiet=quiet)
-    options = {**asdict(common), "groups": common.groups or (), "out": out, "warn": warn}
+    options = {**asdict(common), "groups": common.groups or (), "out": out}
     if file.predictions is not None:
         options |= {"columns": _named_columns(file.column or ()), "scores": file.scores}
         truth = data_with(labels, data) if data else None

@@ -53,8 +53,7 @@ def explain(
     name, maps_of = _run_maps(model, method)
     found = files.choice(detector).make(min_face=20, threads=0)
     explanation = mien.explain(
-        name, sources, out, expression=expression, detector=found, maps_of=maps_of,
-        warn=lambda line: warn(f"mien: {line}"),
+        name, sources, out, expression=expression, detector=found, maps_of=maps_of
     )  # fmt: skip
     for problem in explanation.problems:
         warn(problem)

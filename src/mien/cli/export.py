@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from mien.cli.model_options import Balance, ModelArgument, OneModel, Prior
-from mien.cli.output_options import DataOption, Force, Quiet, TableOrJson, out_option, warn
+from mien.cli.output_options import DataOption, Force, Quiet, TableOrJson, out_option
 from mien.suggestions import did_you_mean
 
 if TYPE_CHECKING:
@@ -83,7 +83,6 @@ def model_(
 
     made = export(
         model, as_, out, data=data, balance=balance, prior=prior, check=check, accept_loss=accept_loss, force=force,
-        warn=warn,
     )  # fmt: skip
     if format_ == "json":
         import json

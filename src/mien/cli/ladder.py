@@ -19,6 +19,7 @@ from mien.cli.training_options import (
     interruptible,
 )
 from mien.cli.training_progress import epoch_line
+from mien.reporting import warnings_to
 from mien.training.installed import require_training
 
 if TYPE_CHECKING:
@@ -67,14 +68,15 @@ def ladder(
 
     log_line, changes = printer(quiet=quiet), set_ or ()
     wanted = tuple(name.strip() for name in labels.split(",") if name.strip())
-    plan = plan_ladder(backbone, weights=weights, labels=wanted, subset=subset, overrides=changes, warn=log_line)
+    with warnings_to(log_line):
+        plan = plan_ladder(backbone, weights=weights, labels=wanted, subset=subset, overrides=changes)
     if dry_run:
         _print_plan(plan)
         return
-    with interruptible():
+    with interruptible(), warnings_to(log_line):
         found = climb_ladder(
             plan, data, out, longer=longer, given=given_keys(changes), trackers=log or (),
-            device=pick_device(device, threads=threads), watcher=_watcher(log_line), warn=log_line,
+            device=pick_device(device, threads=threads), watcher=_watcher(log_line),
         )  # fmt: skip
     log_line(f"\n{found.steps.verdict}\n\nLonger: {found.longer.verdict}\n")
     for path in (out / "compare" / "compare.html", found.weights, found.model):

@@ -11,7 +11,7 @@ import typer
 
 from mien.cli.completion import complete_released
 from mien.cli.model_options import InstalledModels, ModelArgument
-from mien.cli.output_options import Split, TableOrJson, out_option, warn
+from mien.cli.output_options import Split, TableOrJson, out_option
 
 if TYPE_CHECKING:
     from mien.releases import Release
@@ -95,7 +95,7 @@ def card(
     from mien.model_file import load_model
 
     opened = load_model(model)
-    figures = evaluate_for_card(opened, data, split, warn=warn)
+    figures = evaluate_for_card(opened, data, split)
     for path in write_card(opened, figures, out):
         typer.echo(str(path))
 

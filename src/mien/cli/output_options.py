@@ -44,7 +44,7 @@ def data_with(labels: str, data: Path) -> Dataset | Path:
         return data
     from mien.data.readers import load_dataset
 
-    return load_dataset(data, labels=labels, warn=warn)
+    return load_dataset(data, labels=labels)
 
 
 def warn(line: str) -> None:

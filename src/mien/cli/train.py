@@ -19,6 +19,7 @@ from mien.cli.training_options import (
     interruptible,
 )
 from mien.cli.training_progress import print_how_to_resume, training_view
+from mien.reporting import warnings_to
 from mien.training.installed import require_training
 
 if TYPE_CHECKING:
@@ -92,11 +93,14 @@ def train(
     def print_resume() -> None:
         print_how_to_resume(out, "the same command with --resume continues")
 
-    with interruptible(print_resume), training_view(settings, curves=curves, quiet=quiet) as view:
+    with (
+        interruptible(print_resume),
+        training_view(settings, curves=curves, quiet=quiet) as view,
+        warnings_to(view.log),
+    ):
         run = mien.train(
             settings, data_with(labels, data), out, resume=resume, stop_after=stop_after, stream=stream,
             given=given_keys(changes), log=log or (), device=device, threads=threads, progress=view.watcher(),
-            warn=view.log,
         )  # fmt: skip
     leave_unless_first()
     if stop_after and not run.models:
@@ -117,8 +121,8 @@ def _repeat(recipe: Recipe, data: Path, out: Path, *, quiet: bool, **options: An
         log(f"{name}: finished" if done else name)
         return Watcher(on_epoch=lambda row: log(f"  {epoch_line(row)}"))
 
-    with interruptible():
-        found = mien.cross_validate(recipe, data, out, progress=begin, warn=log, **options)
+    with interruptible(), warnings_to(log):
+        found = mien.cross_validate(recipe, data, out, progress=begin, **options)
     typer.echo(found.text(), nl=False)
     typer.echo(str(found.folder / "table.md"))
 
@@ -131,7 +135,7 @@ def _check(recipe: str, changes: Sequence[str], data: Dataset | Path, *, stream:
     from mien.training.train import check_training
 
     settings = load_recipe(recipe, changes, warn=warn)
-    found = check_training(settings, data, stream=stream, given=given_keys(changes), warn=warn)
+    found = check_training(settings, data, stream=stream, given=given_keys(changes))
     for split, counts in (("train", found.train), ("validation", found.validation)):
         labels = ", ".join(f"{name} {count:,}" for name, count in counts.items())
         warn(f"{split}: {sum(counts.values()):,} faces ({labels})")

@@ -14,6 +14,7 @@ from mien.cli.completion import complete_network, complete_recipe
 from mien.cli.exit_codes import INTERRUPTED
 from mien.cli.output_options import printer
 from mien.cli.training_progress import TrainingProgress, print_how_to_resume, print_stopped
+from mien.reporting import warnings_to
 from mien.training.installed import require_training
 
 if TYPE_CHECKING:
@@ -100,8 +101,8 @@ class TrainIfMissing:
                 stack.close()
                 print_how_to_resume(run_folder(model), "the same command resumes")
 
-            with interruptible(stopped):
-                train_if_missing(model, data, recipe=self.recipe, overrides=changes, begin=begin, warn=log)
+            with interruptible(stopped), warnings_to(log):
+                train_if_missing(model, data, recipe=self.recipe, overrides=changes, begin=begin)
             log(f"{model}: trained")
 
     def _refuse_changes(self) -> None:

@@ -21,6 +21,7 @@ from mien.cli.training_options import (
     interruptible,
 )
 from mien.cli.training_progress import epoch_line
+from mien.reporting import warnings_to
 from mien.training.installed import require_training
 
 if TYPE_CHECKING:
@@ -68,14 +69,14 @@ def tune(
 
     log_line, changes, trackers = printer(quiet=quiet), tuple(set_ or ()), tuple(log or ())
     watcher, workers = _watcher(log_line), ray.settings()
-    with interruptible():
+    with interruptible(), warnings_to(log_line):
         if workers is not None:
             wanted = TuneSettings(recipe, data, out, trials, changes, storage, trackers, device)
-            found = tune_on_ray(wanted, ray=workers, on_end=watcher.on_end, warn=log_line)
+            found = tune_on_ray(wanted, ray=workers, on_end=watcher.on_end)
         else:
             found = run_trials(
                 recipe, data, out, trials=trials, overrides=changes, storage=storage, trackers=trackers,
-                device=pick_device(device, threads=threads), watcher=watcher, warn=log_line,
+                device=pick_device(device, threads=threads), watcher=watcher,
             )  # fmt: skip
     if format_ == "json":
         _print_json(found)

@@ -8,11 +8,11 @@ from functools import partial
 
 from mien.cluster.ray_workers import TRIES, Lost, RaySettings, in_order, ray_workers
 from mien.data.crops import CroppedSource
-from mien.data.dataset import Chunk, Source, SourceOver, Step
-from mien.data.readers import Opened
+from mien.data.reading.opening import Opened
 from mien.data.reading.sources import ImageFiles
 from mien.data.reading.trees import Folder
 from mien.data.settings import CropSettings
+from mien.data.source import Chunk, Source, SourceOver, Step
 from mien.errors import ClusterError
 from mien.faces import DetectorChoice
 

@@ -16,7 +16,7 @@ from mien.media.addresses import source_name
 from mien.recognition.recognizer import Recognizer
 from mien.recognition.scheduling import BatchLimit, DetectedImage, batches, run_ahead
 from mien.results import ImageResult, ModelSummary
-from mien.results.rows import Row, columns, image_rows, parquet_table
+from mien.results.rows import Row, columns, parquet_table
 
 KEY = b"mien"
 """The metadata key of a shard: the checksum of its list, its number and its counts, as JSON."""
@@ -134,7 +134,7 @@ def _done(shard: Shard, results: Iterable[ImageResult], model: ModelSummary) -> 
     for number, result in enumerate(results, start=shard.first):
         faces += len(result.faces)
         failed += result.error is not None
-        rows.extend((number, *row) for row in image_rows(result, model.labels, details=model.details))
+        rows.extend((number, *row) for row in result.rows(model.labels, details=model.details))
     names = ("image", *columns(model.labels, details=model.details))  # image: the number in the list
     table = parquet_table(rows, names)
     return _written(shard, table, Counts(len(shard.sources), faces, failed))

@@ -18,7 +18,6 @@ def tune_on_ray(
     *,
     ray: RaySettings,
     on_end: Callable[[Tried], None] = lambda _: None,
-    warn: Callable[[str], None] = log_warning,
 ) -> Tuned:
     """Runs `tune` with several trials at once. A trial whose worker is lost is resumed from its checkpoint.
 
@@ -36,7 +35,7 @@ def tune_on_ray(
             )
         for _, _, tried in workers.work_off(range(settings.trials)):
             if isinstance(tried, Lost):
-                warn(f"a trial's worker was lost {TRIES} times ({tried.reason}); the same command resumes it")
+                log_warning(f"a trial's worker was lost {TRIES} times ({tried.reason}); the same command resumes it")
             elif tried is not None:
                 on_end(tried)
     return conclude_tuning(settings)

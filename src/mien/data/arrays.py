@@ -18,13 +18,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.dataset import Chunk, Columns, Dataset, Problem, Source, Step, append_pixels, offsets_of
+from mien.data.dataset import Dataset
+from mien.data.source import PROBLEMS, Chunk, Problem, Source, Step, append_pixels, offsets_of
+from mien.data.writing.shards import to_table
 from mien.errors import DataError, OutputError, import_extra
 from mien.files import cannot_write, csv_text, make_folder, resumable_path, write_text
 from mien.reporting import Progress
 from mien.version import __version__
 
-MANIFEST, PIXELS, PROBLEMS = "manifest.parquet", "pixels.u8", "problems.csv"
+MANIFEST, PIXELS = "manifest.parquet", "pixels.u8"
 FORMAT = 1
 
 JOURNAL = ".journal"
@@ -223,21 +225,6 @@ def _write_journal(place: Path, chunk: Chunk, shapes: NDArray[np.int32]) -> None
 
 
 # Columns of numpy and tables of Arrow
-
-
-def to_table(columns: Columns) -> Any:
-    """Columns as an Arrow table: two-dimensional ones become lists of fixed length."""
-    pa = _pyarrow()
-    arrays = {}
-    for name, values in columns.items():
-        if values.ndim == 2:
-            flat = pa.array(np.ascontiguousarray(values).reshape(-1))
-            arrays[name] = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
-        elif values.dtype == object or values.dtype.kind == "U":
-            arrays[name] = pa.array(values.tolist(), pa.string())
-        else:
-            arrays[name] = pa.array(values)
-    return pa.table(arrays)
 
 
 def _from_table(table: Any) -> dict[str, NDArray[Any]]:

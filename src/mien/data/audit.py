@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -59,7 +58,6 @@ def audit(
     detector: str | DetectorChoice | None = None,
     resume: bool = False,
     progress: Progress | None = None,
-    warn: Callable[[str], None] = log_warning,
 ) -> AuditReport:
     """Flags what may be wrong with a data set: copies, leaks, blank images, likely wrong labels. Removes nothing.
 
@@ -75,7 +73,6 @@ def audit(
         detector: Also flag images without a face, by this detector.
         resume: Resume a killed audit in `out`.
         progress: Receives the number of images that are done, and the total.
-        warn: Receives one line for each record that could not be read, and one if the judge can't judge the labels.
 
     Returns:
         AuditReport: the flags, and their number by kind and split in `summary`, with how good the judge is.
@@ -96,14 +93,14 @@ def audit(
         (21, [])
     """
     folder = None if out is None else Path(out)
-    dataset = as_dataset(data, out=folder, warn=warn)
+    dataset = as_dataset(data, out=folder)
     choice = DetectorChoice(detector) if isinstance(detector, str) else detector
     report = audit_dataset(
         dataset, folder, AuditSettings(near, suspects, model, folds), detector=choice, resume=resume, progress=progress
     )
     judge = report.summary.judge
     if judge and not judge.can_judge:
-        warn(judge.sentence())
+        log_warning(judge.sentence())
     return report
 
 

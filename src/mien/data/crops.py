@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from mien.crop import crop_faces, fit_face
 from mien.crop_spec import CropSpec
-from mien.data.arrays import PROBLEMS, read_problems
-from mien.data.dataset import Chunk, Dataset, Problem, Source, SourceOver, text_column
+from mien.data.arrays import read_problems
+from mien.data.dataset import Dataset
 from mien.data.settings import CropSettings, Kept, Which
+from mien.data.source import PROBLEMS, Chunk, Problem, Source, SourceOver, text_column
 from mien.faces import DetectorChoice, FaceDetector
 from mien.faces.geometry import large_enough, taken
 from mien.images import as_image

@@ -1,100 +1,55 @@
-"""A `Dataset` (a manifest and pixels), and a `Source`, which yields samples in chunks.
+"""`Dataset`: the samples of a data set, made from and into objects of NumPy, pandas, PyTorch and Hugging Face.
 
-A reader of some layout is a source, a transformation of another source is one, and a `Dataset` is one too. `collect`
-turns a source into a `Dataset`; `mien.data.arrays` keeps one on disk.
+Each library is imported when it is asked for. What comes in is read as files of its kind are, by the same rules.
 """
 
 from __future__ import annotations
 
+import os
 import tempfile
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, overload
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from mien.crop import fit_face
-from mien.data.conversions import Conversions
-from mien.data.samples import Samples, Split
-from mien.errors import DataError
+from mien.data.reading.opening import open_place
+from mien.data.reading.reading import make_choices
+from mien.data.samples import SampleTable
+from mien.data.source import (
+    CHUNK,
+    Chunk,
+    Columns,
+    Problem,
+    Source,
+    SourceOver,
+    append_pixels,
+    log_problem,
+    offsets_of,
+    split_rank,
+    text_column,
+)
+from mien.data.writing.files import NO_SPLIT, folder_names, row_blocks, size_text, split_rows
+from mien.data.writing.shards import image_table
+from mien.errors import DataError, import_extra
+from mien.labels import EIGHT
 from mien.reporting import Progress
 
-SPLITS = ("train", "validation", "test")
-"""What splits are called in mien. A sample of no split has the split ''."""
+if TYPE_CHECKING:
+    import datasets  # type: ignore[import-untyped]
+    import pandas as pd
+    import torch.utils.data
 
-CHUNK = 512
-"""The number of records that a source reads at a time: the most that a killed run loses."""
-
-Columns = Mapping[str, NDArray[Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """A record that could not be used: its file, or file and line, and the reason."""
-
-    source: str
-    reason: str
+_PARTS = {"votes": EIGHT, "ferplus_other": ("unknown", "not_a_face"), "box": ("x1", "y1", "x2", "y2")}
+"""The names of the numbers in a column with several per sample."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Chunk:
-    """Consecutive records of a source: those that could be read, and the problems of those that could not.
-
-    images: uint8 (H, W, C) each, grey (C = 1) or RGB (C = 3). columns: arrays as long as `images`; always `source`
-    and `split` (text) and `label` (int64, an index into the source's label names, -1 for none). Others as the source
-    has them, the same in each of its chunks: `votes` (float32 (n, 8), of `labels.EIGHT`), `identity`, `box`, ...
-    consumed: the number of the source's records in this chunk, with problems.
-    """
-
-    images: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
-    columns: Columns
-    problems: tuple[Problem, ...]
-    consumed: int
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A step in a data set's history: the command, its settings, mien's version, and the counts before and after."""
-
-    command: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    version: str = ""
-    samples_in: int = 0
-    samples_out: int = 0
-    problems: int = 0
-
-
-class Source(Protocol):
-    """Yields samples in chunks, always in the same order.
-
-    total: the number of records, None if unknown before reading. fingerprint: changes when the records do (sizes
-    and times of files): work on one source is never resumed on another.
-    """
-
-    @property
-    def label_names(self) -> tuple[str, ...]:
-        """What the labels are called."""
-
-    @property
-    def steps(self) -> tuple[Step, ...]:
-        """What was done to the samples before."""
-
-    @property
-    def total(self) -> int | None:
-        """The number of records; None where only reading shows it."""
-
-    @property
-    def fingerprint(self) -> str:
-        """A text that changes with the records."""
-
-    def chunks(self, start: int = 0) -> Iterator[Chunk]:
-        """The records from `start` on."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Dataset(Conversions):
+class Dataset(SampleTable):
     """The samples of a data set: a manifest with a row per sample, and their pixels, memory-mapped where they are many.
 
     `load_dataset`, `from_arrays`, `from_pandas` and `from_huggingface` make one. Its splits and slices are data sets
@@ -123,152 +78,220 @@ class Dataset(Conversions):
         7
     """
 
-    label_names: tuple[str, ...]
-    columns: Columns
-    pixels: NDArray[np.uint8]
-    offsets: NDArray[np.int64]
-    shapes: NDArray[np.int32]
-    steps: tuple[Step, ...] = ()
-    name: str = "the data set"
-    fingerprint: str = ""
-
-    def __len__(self) -> int:
-        return len(self.offsets)
-
-    @property
-    def total(self) -> int | None:
-        """How many samples there are."""
-        return len(self)
-
-    @property
-    def labels(self) -> NDArray[np.int64]:
-        """int64 (N,), an index into `label_names`; -1 where a sample has no label."""
-        return self.columns["label"]
-
-    @property
-    def splits(self) -> NDArray[Any]:
-        """Text (N,): train, validation, test, or ''."""
-        return self.columns["split"]
-
-    @property
-    def sources(self) -> NDArray[Any]:
-        """Text (N,): the file, or file and row, that each sample came from."""
-        return self.columns["source"]
-
-    @property
-    def votes(self) -> NDArray[np.float32] | None:
-        """float32 (N, 8), raters' votes for `labels.EIGHT`; zeros where nobody voted; None where there are none."""
-        return self.columns.get("votes")
-
-    @overload
-    def __getitem__(self, key: int) -> dict[str, Any]: ...
-
-    @overload
-    def __getitem__(self, key: str | slice | Sequence[int] | NDArray[Any]) -> Dataset: ...
-
-    def __getitem__(self, key: Any) -> Dataset | dict[str, Any]:
-        """A split, a sample, or some of the samples.
+    @staticmethod
+    def from_arrays(
+        images: ArrayLike,
+        labels: ArrayLike | None = None,
+        *,
+        label_names: Sequence[str] | str = (),
+        split: str | Sequence[str] = "",
+    ) -> Dataset:
+        """Makes a data set of arrays.
 
         Args:
-            key: "train", "validation", "test", or "" for samples without a split; a row, also counted from the end;
-                a slice, rows, or bool (N,).
+            images: (N, H, W), (N, H, W, C) or (N, C, H, W), grey or RGB; uint8, or floats in 0 to 1 or 0 to 255.
+            labels: (N,) or (N, 1) numbers or names, or one-hot (N, K); None for no labels.
+            label_names: The names of the numbers 0, 1, 2, ...; or what `mien data import --labels` takes, such as
+                "raf-db". Without it, the numbers have to be exactly FER2013's, 0 to 6.
+            split: "train", "validation", "test" or "", for all samples or one for each.
 
         Returns:
-            The samples as a data set; of a row a dict with image (uint8 (H, W, C)), label (a name or None), and
-            the other columns.
+            The data set; its images are uint8.
 
         Raises:
-            DataError: There is no such split.
-            IndexError: There is no such row.
+            DataError: The arrays do not fit each other, or nothing says what the numbers mean.
+
+        Examples:
+            >>> import numpy as np
+            >>> import mien
+            >>> images = np.random.default_rng(0).integers(0, 256, (20, 48, 48), np.uint8)
+            >>> data = mien.Dataset.from_arrays(images, np.arange(20) % 2, label_names=["bored", "engaged"])
+            >>> len(data), data[3]["label"], data[:5].label_names
+            (20, 'engaged', ('bored', 'engaged'))
         """
-        if isinstance(key, str):
-            rows = np.flatnonzero(self.splits == key)
-            if not len(rows):
-                has = ", ".join(sorted({str(s) or "'' (no split)" for s in self.splits.tolist()}, key=split_rank))
-                raise DataError(f"{self.name}: no split {key!r}; it has {has or 'none'}")
-            return self.take(rows)
-        rows = np.arange(len(self))[key]
-        if isinstance(rows, np.ndarray):
-            return self.take(rows)
-        label = self.label_name(rows) or None
-        return {"image": self.image(rows), **{k: v[rows] for k, v in self.columns.items()}, "label": label}
-
-    def __iter__(self) -> Iterator[str]:
-        """The names of the splits, in the usual order, as a mapping of splits has them."""
-        return iter(sorted(set(self.splits.tolist()), key=split_rank))
-
-    def label_name(self, row: int) -> str:
-        """One sample's label by its name; '' where it has none."""
-        return (*self.label_names, "")[int(self.labels[row])]  # -1 is the last
-
-    def image(self, row: int) -> NDArray[np.uint8]:
-        """One sample's image, uint8 (H, W, C); a view of the pixels."""
-        shape = tuple(int(n) for n in self.shapes[row])
-        start = int(self.offsets[row])
-        return self.pixels[start : start + shape[0] * shape[1] * shape[2]].reshape(shape)
-
-    def faces(self, rows: NDArray[np.intp] | None = None, *, size: int, channels: int) -> NDArray[np.uint8]:
-        """Those rows (None: all) as one array uint8 (n, size, size, channels), resized and converted where they differ.
-
-        If they are contiguous and fit already, this is a view of the pixels and costs no memory.
-        """
-        rows = np.arange(len(self)) if rows is None else np.asarray(rows)
-        length = size * size * channels
-        fits = (self.shapes[rows] == (size, size, channels)).all() and not (self.offsets[rows] % length).any()
-        if len(rows) and fits:
-            places = self.offsets[rows] // length
-            every = self.pixels[: len(self.pixels) // length * length].reshape(-1, size, size, channels)
-            whole = bool((np.diff(places) == 1).all())
-            return every[places[0] : places[-1] + 1] if whole else every[places]
-        faces = np.empty((len(rows), size, size, channels), np.uint8)
-        for i, row in enumerate(rows.tolist()):
-            faces[i] = fit_face(self.image(row), size, channels)
-        return faces
-
-    def samples(self, split: str, *, size: int, channels: int) -> Samples:
-        """One split as training and evaluation take it. Raises DataError where a sample of it has no label."""
-        return Split.of(self, split, size=size, channels=channels).loaded()
-
-    def take(self, rows: NDArray[Any]) -> Dataset:
-        """The data set of these rows alone, in this order; the pixels are shared."""
-        return replace(
-            self,
-            columns={name: values[rows] for name, values in self.columns.items()},
-            offsets=self.offsets[rows],
-            shapes=self.shapes[rows],
+        pixels, truth = np.asarray(images), None if labels is None else np.asarray(labels)
+        if truth is not None and (not truth.ndim or len(truth) != len(pixels)):
+            raise DataError(
+                f"labels have the shape {truth.shape}, images {pixels.shape}; expected a label for each image"
+            )
+        arrays: dict[str, NDArray[Any]] = {"images": pixels}
+        if truth is not None:
+            arrays["labels"] = truth.astype(str) if truth.dtype == object else truth
+        meaning = label_names if isinstance(label_names, str) else ""
+        if label_names and not meaning:
+            arrays["label_names"] = np.array(label_names, str)
+        with tempfile.TemporaryDirectory(prefix="mien-") as folder:
+            place = Path(folder, "arrays.npz")
+            np.savez(place, **cast(Any, arrays))
+            data = _loaded(place, "the arrays", labels=meaning)
+        if len(data) != len(pixels):
+            raise DataError(f"the arrays: {len(pixels) - len(data)} labels or images can't be used; see the log")
+        splits = [split] * len(data) if isinstance(split, str) else list(split)
+        return data.with_columns(
+            split=text_column(splits), source=text_column([f"row {row}" for row in range(len(data))])
         )
 
-    def with_columns(self, **columns: NDArray[Any]) -> Dataset:
-        """The same samples with columns added or replaced."""
-        return replace(self, columns={**self.columns, **columns})
+    @staticmethod
+    def from_pandas(
+        frame: pd.DataFrame,
+        images: ArrayLike | None = None,
+        *,
+        image: str = "image",
+        label: str = "label",
+        split: str = "split",
+        root: str | Path = ".",
+        labels: str = "",
+    ) -> Dataset:
+        """Makes a data set of a table with a row per sample; its other columns are kept.
 
-    def with_step(self, step: Step) -> Dataset:
-        """The same samples with one more step in their history."""
-        return replace(self, steps=(*self.steps, step))
+        Args:
+            frame: The table. Its column `split` may be missing.
+            images: The images as arrays, as for `from_arrays`; None to read the files that the column `image` names.
+            image: The column with the paths of the images.
+            label: The column of the labels.
+            split: The column of the splits.
+            root: The folder that paths are relative to.
+            labels: What the labels mean, as in `mien data import --labels`.
 
-    def counts(self) -> dict[str, dict[str, int]]:
-        """split -> label -> how many samples, splits in the usual order; unlabelled ones count under ''."""
-        found: dict[str, dict[str, int]] = {}
-        names = (*self.label_names, "")
-        pairs = Counter(zip(self.splits.tolist(), self.labels.tolist(), strict=True))
-        for split in sorted(set(self.splits.tolist()), key=split_rank):
-            found[split] = {names[label]: pairs[split, label] for label in (*range(len(self.label_names)), -1)}
-            if not found[split][""]:
-                del found[split][""]
+        Returns:
+            The data set.
+
+        Raises:
+            DataError: A column is missing, or the images or labels can't be used.
+        """
+        missing = [name for name in (label, *(() if images is not None else (image,))) if name not in frame.columns]
+        if missing:
+            raise DataError(f"the table: no column '{missing[0]}'; it has {', '.join(map(str, frame.columns))}")
+        if images is None:
+            paths = [Path(root, str(path)).absolute() for path in frame[image]]
+            base = os.path.commonpath([path.parent for path in paths]) if paths else "."
+            table = frame.rename(columns={split: "split"}).assign(**{image: [os.path.relpath(p, base) for p in paths]})
+            with tempfile.TemporaryDirectory(prefix="mien-") as folder:
+                place = Path(folder, "table.csv")
+                table.to_csv(place, index=False)
+                return _loaded(place, "the table", labels=labels, root=base, image_column=image, label_column=label)
+        splits = frame[split].fillna("").astype(str).tolist() if split in frame.columns else ""
+        data = Dataset.from_arrays(images, frame[label].to_numpy(), label_names=labels, split=splits)
+        others = {
+            str(name): values.to_numpy() if values.dtype.kind in "iuf" else text_column(values.astype(str).tolist())
+            for name, values in frame.items()
+            if name not in (image, label, split, "height", "width", "channels")
+        }
+        return data.with_columns(**others)
+
+    @staticmethod
+    def from_huggingface(data: datasets.DatasetDict | datasets.Dataset, *, labels: str = "") -> Dataset:
+        """Makes a data set of one of Hugging Face: a column of images, one of labels, and others, which are kept.
+
+        Args:
+            data: The splits, or one of them; FER+'s ten columns, `ferplus_votes`, become votes.
+            labels: What the labels mean, as in `mien data import --labels`, if they are numbers without names.
+
+        Returns:
+            The data set.
+
+        Raises:
+            DataError: It has no images, or nothing says what the numbers mean.
+        """
+        hugging = _module("datasets", "huggingface")
+        splits = data if isinstance(data, dict) else {str(getattr(data, "split", None) or "data"): data}
+        loud = not hugging.are_progress_bars_disabled()
+        hugging.disable_progress_bars()
+        try:
+            with tempfile.TemporaryDirectory(prefix="mien-") as folder:
+                for name, part in splits.items():
+                    part.to_parquet(Path(folder, f"{name}-00000-of-00001.parquet"))
+                made = _loaded(Path(folder), "the data set", labels=labels)
+        finally:
+            if loud:
+                hugging.enable_progress_bars()
+        made = made.take(np.array(sorted(range(len(made)), key=lambda row: split_rank(str(made.splits[row])))))
+        columns = {name: values for name, values in made.columns.items() if name != "given_source"}
+        return replace(made, columns={**columns, "source": made.columns.get("given_source", made.sources)})
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Returns the manifest as a pandas DataFrame, a row per sample, without the pixels.
+
+        Columns: source, split, label (the class's name, None for no label), height, width, channels, and any others
+        of the data set. Several numbers per sample are columns of their own: votes_angry, ..., box_x1, ...
+        Raises MissingExtraError without pandas.
+        """
+        pandas = _module("pandas", "pandas")
+        names = np.array([*self.label_names, None], object)  # the last is that of -1
+        columns = {"source": self.sources, "split": self.splits, "label": names[self.labels]}
+        columns |= zip(("height", "width", "channels"), self.shapes.T, strict=True)
+        for name, values in self.columns.items():
+            if values.ndim == 1:
+                columns.setdefault(name, values)
+            else:
+                parts = _PARTS.get(name) or map(str, range(values.shape[1]))
+                columns |= {f"{name}_{part}": values[:, i] for i, part in enumerate(parts)}
+        frame: pd.DataFrame = pandas.DataFrame(columns)
+        return frame
+
+    def to_torch(self, *, size: int | None = None, channels: int | None = None) -> torch.utils.data.TensorDataset:
+        """Returns pairs of image and label for PyTorch's `DataLoader`, in memory.
+
+        Images are uint8 (C, H, W), 0 to 255, grey or RGB; labels are int64, indices into `label_names`, -1 for none.
+
+        Args:
+            size: The side to which images are resized, in pixels; None keeps the size, where all have one.
+            channels: 1 for grey, 3 for RGB; None for RGB where an image has colour.
+
+        Raises:
+            DataError: The images have several sizes, or are no squares, and `size` is None.
+            MissingExtraError: PyTorch is not installed.
+        """
+        library = _module("torch", "train")
+        shapes = np.unique(self.shapes, axis=0)
+        if size is None and (len(shapes) != 1 or shapes[0, 0] != shapes[0, 1]):
+            first, last = size_text(self, 0), size_text(self, len(self) - 1)
+            raise DataError(f"{self.name}: images of {first} to {last}; expected squares of one size; give size=48")
+        side, depth = size or int(shapes[0, 0]), channels or int(shapes[:, 2].max())
+        faces = self.faces(size=side, channels=depth).transpose(0, 3, 1, 2)
+        # A copy: the faces may be a view of a file, which must not be written to.
+        tensors = (library.from_numpy(np.array(faces, order="C")), library.from_numpy(self.labels.astype(np.int64)))
+        made: torch.utils.data.TensorDataset = library.utils.data.TensorDataset(*tensors)
+        return made
+
+    def to_huggingface(self) -> datasets.DatasetDict:
+        """Returns a Hugging Face `DatasetDict`: a split each, with image, label (`ClassLabel`) and the other columns.
+
+        Samples of no split are in "data". Images are PNGs in memory; votes are FER+'s ten columns, `ferplus_votes`.
+        Raises MissingExtraError without `datasets`.
+        """
+        hugging = _module("datasets", "huggingface")
+        pa = import_module("pyarrow")  # comes with `datasets`
+        made = {}
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for split, rows in split_rows(self).items():
+                blocks = [image_table(self, block, None, pool) for block in row_blocks(self, rows)]
+                made[folder_names([split or NO_SPLIT])[0]] = hugging.Dataset(pa.concat_tables(blocks))
+        found: datasets.DatasetDict = hugging.DatasetDict(made)
         return found
 
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Selection(SourceOver):
+    """A source of some of a data set's samples, which counts the others as read: what cleaning leaves.
+
+    staying: bool (N,). problems: of the records that were not read in the first place; they come with the first chunk.
+    """
+
+    source: Dataset
+    staying: NDArray[np.bool_]
+    problems: tuple[Problem, ...] = ()
+
     def chunks(self, start: int = 0) -> Iterator[Chunk]:
-        """The samples from row `start` on; images are views."""
-        return Selection(self, np.ones(len(self), bool)).chunks(start)
-
-
-def split_rank(split: str) -> tuple[int, str]:
-    """A key that sorts splits in the usual order: train, validation, test, then others, then ''."""
-    return (SPLITS.index(split) if split in SPLITS else len(SPLITS) + (not split), split)
+        """The samples that stay, from row `start` of all on; images are views."""
+        for first in range(start, len(self.source), CHUNK):
+            staying = self.staying[first : first + CHUNK]
+            rows = first + np.flatnonzero(staying)
+            yield self.source.chunk(rows, len(staying), self.problems if first == 0 else ())
 
 
 def collect(
-    source: Source, *, problem: Callable[[Problem], None], name: str, progress: Progress | None = None
+    source: Source, *, name: str, problem: Callable[[Problem], None] = log_problem, progress: Progress | None = None
 ) -> Dataset:
     """All of a source as a `Dataset`. The pixels are in an unnamed temporary file, not in memory.
 
@@ -297,88 +320,13 @@ def collect(
     )
 
 
-def append_pixels(file: Any, images: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.int32]:
-    """Appends the pixels of images to a binary file; returns their shapes int32 (n, 3)."""
-    if isinstance(images, np.ndarray):
-        file.write(np.ascontiguousarray(images).data)
-        return np.tile(np.array(images.shape[1:], np.int32), (len(images), 1)).reshape(-1, 3)
-    for image in images:
-        file.write(np.ascontiguousarray(image).data)
-    return np.array([p.shape for p in images], np.int32).reshape(-1, 3)
+def _loaded(place: Path, name: str, **choices: Any) -> Dataset:
+    try:
+        return collect(open_place(place, make_choices(**choices)), name=name)
+    except DataError as error:
+        message = str(error).replace(str(place), name).replace(str(place.parent), name)
+        raise DataError(message) from error
 
 
-def offsets_of(shapes: NDArray[np.int32]) -> NDArray[np.int64]:
-    """The offset of each image of these shapes in a flat array of pixels, int64 (n,)."""
-    lengths = shapes.astype(np.int64).prod(1)
-    return np.concatenate(([0], np.cumsum(lengths)[:-1])).astype(np.int64) if len(lengths) else lengths
-
-
-def text_column(values: Sequence[str]) -> NDArray[Any]:
-    """Text as a column: an object array, so that one long name does not widen all."""
-    column = np.empty(len(values), object)
-    column[:] = values
-    return column
-
-
-@dataclass(frozen=True, slots=True)
-class SourceOver:
-    """A source made from another one, with its labels, steps, number of records and fingerprint."""
-
-    source: Source
-
-    @property
-    def label_names(self) -> tuple[str, ...]:
-        """The names of the classes."""
-        return self.source.label_names
-
-    @property
-    def steps(self) -> tuple[Step, ...]:
-        """What was done to the records before."""
-        return self.source.steps
-
-    @property
-    def total(self) -> int | None:
-        """The number of records."""
-        return self.source.total
-
-    @property
-    def fingerprint(self) -> str:
-        """The inner source's."""
-        return self.source.fingerprint
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Selection(SourceOver):
-    """A source of some of a data set's samples, which counts the others as read: what cleaning leaves.
-
-    staying: bool (N,). problems: of the records that were not read in the first place; they come with the first chunk.
-    """
-
-    source: Dataset
-    staying: NDArray[np.bool_]
-    problems: tuple[Problem, ...] = ()
-
-    def chunks(self, start: int = 0) -> Iterator[Chunk]:
-        """The samples that stay, from row `start` of all on; images are views."""
-        for first in range(start, len(self.source), CHUNK):
-            staying = self.staying[first : first + CHUNK]
-            rows = first + np.flatnonzero(staying)
-            columns = {name: values[rows] for name, values in self.source.columns.items()}
-            images = [self.source.image(row) for row in rows.tolist()]
-            yield Chunk(images, columns, self.problems if first == 0 else (), len(staying))
-
-
-@dataclass(frozen=True, slots=True)
-class Fitted(SourceOver):
-    """A source whose images are resized and converted as they pass, so that large ones are never kept."""
-
-    size: int
-    channels: int
-
-    def chunks(self, start: int = 0) -> Iterator[Chunk]:
-        """The inner source's chunks, fitted."""
-        for chunk in self.source.chunks(start):
-            images = np.empty((len(chunk.images), self.size, self.size, self.channels), np.uint8)
-            for i, image in enumerate(chunk.images):
-                images[i] = fit_face(image, self.size, self.channels)
-            yield replace(chunk, images=images)
+def _module(name: str, extra: str) -> Any:
+    return import_extra(name, extra, f"{ {'datasets': 'to_huggingface'}.get(name, f'to_{name}') }()")

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.arrays import write_arrays
-from mien.data.dataset import SPLITS, Dataset, Problem, Selection, collect
+from mien.data.dataset import Dataset, Selection, collect
 from mien.data.duplicates import DuplicateGroups, find_duplicates
 from mien.data.readers import as_source, keep_apart
+from mien.data.source import SPLITS, Problem
 from mien.errors import OutputError
 from mien.files import csv_text, make_folder, write_text
 from mien.pages import Page, Tile

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.crop import fit_face
-from mien.data.dataset import CHUNK, Dataset, split_rank
+from mien.data.dataset import Dataset
 from mien.data.readers import as_dataset
+from mien.data.source import CHUNK, split_rank
 from mien.errors import DataError
 from mien.files import atomic_folder, write_bytes
 from mien.pages import Bars, Column, Lines, Page, Series, Tile, contact_sheet, draw, figure_png, letterbox, png

@@ -15,12 +15,13 @@ from typing import Any, cast, get_args
 
 import numpy as np
 
-from mien.data.arrays import JOURNAL, PROBLEMS, read_problems, resumable_folder, write_arrays
-from mien.data.dataset import Dataset, Problem, Source, Step
+from mien.data.arrays import JOURNAL, read_problems, resumable_folder, write_arrays
+from mien.data.dataset import Dataset
 from mien.data.flags import KINDS, check_kinds, read_flags
 from mien.data.readers import as_dataset, open_dataset
 from mien.data.reading.reading import EXPORTED
 from mien.data.settings import ExportSettings, Layout
+from mien.data.source import PROBLEMS, Problem, Source, Step
 from mien.data.writing.detection import check_boxes, write_detection
 from mien.data.writing.files import size_text, write_plain
 from mien.data.writing.plain import check_csv, write_csv, write_folders, write_npy

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.crops import Workers
-from mien.data.dataset import CHUNK, SPLITS, Dataset
+from mien.data.dataset import Dataset
 from mien.data.flags import Flags, rank_flags
 from mien.data.screen import MIN_FACE, face_scores
+from mien.data.source import CHUNK, SPLITS
 from mien.errors import DataError
 from mien.faces import DetectorChoice, FaceDetector
 from mien.files import make_folder, write_bytes

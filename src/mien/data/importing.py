@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from mien.data.dataset import Dataset, Problem, split_rank
+from mien.data.dataset import Dataset
 from mien.data.export import write_source
 from mien.data.plausibility import MIN_FACES, Plausibility, check_source
-from mien.data.readers import Opened, open_source
+from mien.data.readers import open_source
 from mien.data.reading.label_reading import Labels
+from mien.data.reading.opening import Opened
 from mien.data.reading.reading import Choices, make_choices
 from mien.data.settings import Kept
+from mien.data.source import Problem, split_rank
 from mien.errors import DataError
 from mien.files import require_apart
 from mien.labels import ORDERS

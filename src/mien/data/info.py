@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from mien.data.arrays import is_arrays, open_arrays, read_problems
-from mien.data.dataset import Dataset, Problem, Step, collect
+from mien.data.dataset import Dataset, collect
+from mien.data.source import Problem, Step
 from mien.reporting import Progress
 
 _ALWAYS = ("source", "split", "label")

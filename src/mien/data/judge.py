@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.balance import softmax
-from mien.data.dataset import CHUNK, Dataset
+from mien.data.dataset import Dataset
+from mien.data.source import CHUNK
 from mien.data.splits import assign
 from mien.errors import DataError
 from mien.labels import canonical

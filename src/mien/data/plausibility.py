@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.crop import fit_face
-from mien.data.dataset import Source
 from mien.data.label_orders import Candidate, label_choice, orders_mistaken, orders_of
 from mien.data.reading.label_reading import Labels
 from mien.data.sampling import sample_labelled
+from mien.data.source import Source
 from mien.labels import EIGHT
 from mien.model_file import load_model
 

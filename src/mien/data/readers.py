@@ -7,66 +7,21 @@ Splits are called train, validation and test, whatever the source calls them; ''
 
 from __future__ import annotations
 
-import zipfile
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from mien.data.arrays import MANIFEST, PROBLEMS, is_arrays, open_arrays
-from mien.data.dataset import CHUNK, SPLITS, Chunk, Dataset, Fitted, Problem, Source, SourceOver, collect
-from mien.data.reading.archives import Archive, TarArchive, is_tar, other_archive
+from mien.data.arrays import MANIFEST, is_arrays, open_arrays
+from mien.data.dataset import Dataset, collect
 from mien.data.reading.label_reading import Labels
-from mien.data.reading.layouts import KNOWN, PACKED, find_layout, why_unused
-from mien.data.reading.reading import EXPORTED, Choices, Found, Reading, Scan, make_choices
-from mien.data.reading.sources import ImageFiles
-from mien.data.reading.trees import Folder, Tree, printable, suffix_of
-from mien.data.samples import Samples
-from mien.data.settings import SplitSettings
+from mien.data.reading.layouts import KNOWN
+from mien.data.reading.opening import Opened, open_place
+from mien.data.reading.reading import Choices, Reading, make_choices
+from mien.data.source import Source
 from mien.errors import DataError
 from mien.files import require_apart
-from mien.reporting import log_warning
-from mien.signatures import describe_file
-
-
-@dataclass(frozen=True, slots=True)
-class Opened(SourceOver):
-    """A data set as its layout reads it, and behind it a problem for each file that is no part of it.
-
-    reading: what was understood. unused: file name -> why no sample comes from it; looked up when they are reported.
-    """
-
-    source: Source
-    reading: Reading
-    unused: Sequence[str] = ()
-    why: Callable[[str], str] = str
-
-    @property
-    def kind(self) -> str:
-        """What the layout is called."""
-        return self.reading.layout
-
-    @property
-    def total(self) -> int | None:
-        """How many records there are, unused files among them."""
-        return None if self.source.total is None else self.source.total + len(self.unused)
-
-    @property
-    def fingerprint(self) -> str:
-        """The source's, and the names of the unused files."""
-        return f"{self.source.fingerprint} {len(self.unused)}" if self.unused else self.source.fingerprint
-
-    def chunks(self, start: int = 0) -> Iterator[Chunk]:
-        """The records from `start` on."""
-        count = self.source.total or 0
-        if start < count or not self.unused:
-            yield from self.source.chunks(start)
-        empty = {"source": np.zeros(0, object), "split": np.zeros(0, object), "label": np.zeros(0, np.int64)}
-        for first in range(max(0, start - count), len(self.unused), CHUNK):
-            names = self.unused[first : first + CHUNK]
-            yield Chunk([], empty, tuple(Problem(printable(n), self.why(n)) for n in names), len(names))
 
 
 def open_source(
@@ -88,14 +43,7 @@ def open_source(
         raise DataError(f"--root {said.root}: no such folder; expected the one that paths in the list are relative to")
     if not path.exists():
         raise DataError(f"{path}: no such data set; expected {KNOWN}")
-    if path.is_dir() and is_arrays(path):
-        found = _arrays(path, said)
-    elif path.is_dir():
-        found = _open_tree(Folder(path), path, said)
-    elif not path.is_file():
-        raise DataError(f"{path}: is neither a file nor a folder; expected {KNOWN}")
-    else:
-        found = _open_file(path, said)
+    found = _arrays(path, said) if path.is_dir() and is_arrays(path) else open_place(path, said)
     if said.ferplus and "votes" not in found.kind:
         raise DataError(f"{path}: is {found.kind}; --ferplus goes with fer2013.csv alone")
     return found
@@ -111,7 +59,6 @@ def load_dataset(
     image_column: str = "",
     root: str | Path | None = None,
     ferplus: str | Path | None = None,
-    warn: Callable[[str], None] = log_warning,
 ) -> Dataset:
     """Loads a data set of any layout that mien reads; docs/data.md lists them.
 
@@ -127,7 +74,6 @@ def load_dataset(
         image_column: The column of images of a list or table, by name or number from 1.
         root: The folder that paths in a list are relative to.
         ferplus: fer2013new.csv, whose votes belong to the rows of fer2013.csv.
-        warn: Called with one line for each record that cannot be used. By default the logger "mien" gets it.
 
     Returns:
         The data set: `data["train"]` is one split, `data.labels`, `data.votes` and `data.image(row)` are its content.
@@ -150,7 +96,7 @@ def load_dataset(
         labels=labels, split_map=split_map, label_column=label_column, image_column=image_column, root=root,
         ferplus=ferplus,
     )  # fmt: skip
-    return open_dataset(Path(path), splits=splits, choices=choices, warn=warn)
+    return open_dataset(Path(path), splits=splits, choices=choices)
 
 
 def open_dataset(
@@ -158,28 +104,19 @@ def open_dataset(
     *,
     splits: Sequence[str] | None = None,
     choices: Choices | None = None,
-    warn: Callable[[str], None] = log_warning,
 ) -> Dataset:
-    """`load_dataset` with parsed choices, as the commands call it.
-
-    warn: called with one line for each record that cannot be used. Otherwise as `open_source`.
-    """
+    """`load_dataset` with parsed choices, as the commands call it."""
     opened = open_source(path, splits=splits, choices=choices)
     if isinstance(opened.source, Dataset):
         return opened.source
-    return collect(opened, problem=telling(warn), name=str(path))
+    return collect(opened, name=str(path))
 
 
-def as_dataset(
-    data: Dataset | str | Path, *, out: Path | None = None, warn: Callable[[str], None] = log_warning
-) -> Dataset:
-    """A data set, opened where a path is given. out: what will be written; raises OutputError where it touches `data`.
-
-    warn: as in `open_dataset`.
-    """
+def as_dataset(data: Dataset | str | Path, *, out: Path | None = None) -> Dataset:
+    """A data set, opened where a path is given. Raises OutputError where `out`, which will be written, touches it."""
     if out is not None:
         keep_apart(data, out)
-    return data if isinstance(data, Dataset) else open_dataset(Path(data), warn=warn)
+    return data if isinstance(data, Dataset) else open_dataset(Path(data))
 
 
 def as_source(data: Dataset | str | Path) -> Source:
@@ -193,85 +130,6 @@ def keep_apart(data: Dataset | str | Path, *places: Path) -> None:
     for place in places:
         if not isinstance(data, Dataset) or here.exists():
             require_apart(here, place)
-
-
-def read_dataset(
-    path: Path, *, size: int, channels: int, splits: Sequence[str] = SPLITS, warn: Callable[[str], None] = log_warning
-) -> dict[str, Samples]:
-    """The wanted splits of a data set, those that it has, as training and evaluation take them.
-
-    size, channels: what the faces are resized and converted to. The images are in a temporary file or are views of the
-    arrays, not to be written to. Otherwise as `open_fitted`; also raises DataError where a sample has no label.
-    """
-    dataset = open_fitted(path, size=size, channels=channels, splits=splits, warn=warn)
-    found = set() if dataset is None else set(dataset.splits.tolist())
-    return {s: dataset.samples(s, size=size, channels=channels) for s in splits if dataset and s in found}
-
-
-def open_fitted(
-    path: Path, *, size: int, channels: int, splits: Sequence[str], warn: Callable[[str], None] = log_warning
-) -> Dataset | None:
-    """A data set for training: some splits, with images that are not larger than needed. None where it has none.
-
-    Arrays of mien are opened in place; other layouts are read once, resized, into a temporary file. If validation is
-    wanted and missing, it is split off as in `with_validation`. warn: also receives how labels were read, where that
-    is not obvious. Otherwise as `open_dataset`.
-    """
-    wanted = tuple(splits)
-    while True:
-        opened = open_source(path, splits=wanted)
-        if isinstance(opened.source, Dataset):
-            dataset: Dataset | None = opened.source
-        else:
-            fitted = Fitted(opened, size, channels)
-            empty = opened.source.total == 0
-            dataset = None if empty else collect(fitted, problem=telling(warn), name=str(path))
-        cut = "validation" in splits and (dataset is None or "validation" not in dataset.splits)
-        if not cut or "" in wanted:
-            break
-        wanted = (*{*splits, "train"}, "")  # what validation can be split off
-    labels = opened.reading.labels
-    for line in labels.said:
-        if labels.assumed:
-            warn(f"{path}: labels read as {line}")
-        elif not labels.numbers:  # names: those that were translated, and those that are no expressions
-            warn(f"{path}: labels: {line}")
-    return with_validation(dataset, warn) if dataset and cut else dataset
-
-
-def with_validation(dataset: Dataset, warn: Callable[[str], None] = log_warning) -> Dataset:
-    """The data set with a validation split: its own, or a tenth of train and of the samples without a split.
-
-    The same faces each time: training, comparison and calibration of one data set agree on them. warn: receives a line
-    where validation was split off.
-    """
-    from mien.data.splits import DEFAULT_SHARE, divide
-
-    source = np.isin(dataset.splits.astype(str), ("train", ""))
-    if "validation" in dataset.splits or not source.any():
-        return dataset
-    divided = divide(dataset, SplitSettings(validation=DEFAULT_SHARE)).dataset
-    count = int((divided.splits == "validation").sum())
-    if not count:
-        return dataset
-    warn(
-        f"{dataset.name}: has no split 'validation': {count:,} of {int(source.sum()):,} training faces are held out "
-        f"for it ({100 * DEFAULT_SHARE:.0f} % of each class, seed 0); choose them yourself with  mien data split"
-    )
-    return divided
-
-
-def require_split(dataset: dict[str, Samples], split: str, path: Path) -> Samples:
-    """One split of a data set. Raises DataError, which lists the splits that exist."""
-    if split not in dataset:
-        has = f"it has {', '.join(dataset)}" if dataset else "it has none of train, validation, test"
-        raise DataError(f"{path}: no split '{split}'; {has}; make splits with  mien data split")
-    return dataset[split]
-
-
-def telling(warn: Callable[[str], None]) -> Callable[[Problem], None]:
-    """Receives records that cannot be used, and gives `warn` a line for each."""
-    return lambda problem: warn(f"left out: {problem.source}: {problem.reason}")
 
 
 def _arrays(path: Path, said: Choices) -> Opened:
@@ -289,59 +147,3 @@ def _arrays(path: Path, said: Choices) -> Opened:
         dataset = dataset.take(np.flatnonzero(np.isin(dataset.splits.astype(str), said.splits)))
         dataset = replace(dataset, fingerprint=f"{dataset.fingerprint} {list(said.splits)}")
     return Opened(dataset, Reading("arrays of mien", "the manifest", Labels(dataset.label_names)))
-
-
-def _open_file(path: Path, said: Choices) -> Opened:
-    try:
-        with path.open("rb") as file:
-            file.read(1)
-    except OSError as error:
-        raise DataError(f"{path}: can't be read ({error.strerror}); check its permissions") from error
-    if zipfile.is_zipfile(path) and path.suffix.lower() != ".npz":
-        return _open_tree(Archive(path), path, said)
-    if is_tar(path):
-        return _open_tree(TarArchive(path), path, said)
-    other = other_archive(path)
-    if other:
-        raise DataError(f"{path}: is {other}; unpack it and give the folder, or pack it as a ZIP")
-    return _finish(find_layout(Scan(Folder(path.parent), path.parent, said), path.name), None, said, path)
-
-
-def _open_tree(tree: Tree, root: Path, said: Choices) -> Opened:
-    if not tree.names and not tree.folders:
-        raise DataError(f"{root}: is empty; expected {KNOWN}")
-    scan = Scan(tree, root, said)
-    return _finish(find_layout(scan), scan, said, root)
-
-
-def _nothing(scan: Scan | None, root: Path) -> str:
-    """What is in a tree in which there is no data set."""
-    kinds = Counter(suffix_of(name) or "without a suffix" for name in scan.tree.names) if scan else Counter()
-    holds = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(6)) or "only empty folders"
-    packed = [(name, describe_file(scan.head(name))) for name in scan.tree.names] if scan else []
-    for name, what in packed:
-        if what in PACKED:
-            return f"{root}: holds {what} ({name}) and no images; {PACKED[what]}"
-    return f"{root}: no images, lists or tables that mien reads in it ({holds}); expected {KNOWN}"
-
-
-def _finish(found: Found | None, scan: Scan | None, said: Choices, root: Path) -> Opened:
-    """The source of what was found, with the splits that are wanted, and every file that it leaves over."""
-    if found is None:
-        raise DataError(_nothing(scan, root))
-    source = found.source
-    unused: list[str] = []
-    if scan is not None:
-        used = {r.name for r in source.records} if isinstance(source, ImageFiles) else set()
-        used |= {*found.used, *scan.class_files}
-        used |= {PROBLEMS} if scan.tree.has(EXPORTED) else set()
-        unused = [name for name in scan.tree.names if name not in used]
-    if said.splits is not None and isinstance(source, ImageFiles):  # problems of no split are reported with every split
-        source = replace(
-            source, records=[r for r in source.records if r.split in said.splits or (r.wrong and not r.split)]
-        )
-
-    def why(name: str) -> str:
-        return why_unused(scan, found, name) if scan else ""
-
-    return Opened(source, found.reading, unused, why)

@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 
 from mien.data.arrays import write_arrays
-from mien.data.dataset import Dataset, Selection, text_column
+from mien.data.dataset import Dataset, Selection
 from mien.data.flags import source_text
 from mien.data.readers import as_dataset
 from mien.data.reading.label_reading import DROPPED, class_order
 from mien.data.reading.label_studio import choices_of
+from mien.data.source import text_column
 from mien.data.writing.files import file_names
 from mien.errors import DataError
 from mien.labels import canonical

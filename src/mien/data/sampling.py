@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.crop import fit_face
-from mien.data.dataset import Dataset, Source
-from mien.data.readers import Opened
+from mien.data.dataset import Dataset
+from mien.data.reading.opening import Opened
 from mien.data.reading.pixel_tables import PixelTable
 from mien.data.reading.sources import ImageFiles, ImageRows
+from mien.data.source import Source
 from mien.labels import EIGHT
 
 PER_CLASS = 40

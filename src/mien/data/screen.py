@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from mien.data.arrays import read_problems, write_arrays
 from mien.data.crops import Workers, find_faces
-from mien.data.dataset import Chunk, Dataset, Problem, Source, SourceOver, split_rank
+from mien.data.dataset import Dataset
 from mien.data.settings import ScreenSettings
+from mien.data.source import Chunk, Problem, Source, SourceOver, split_rank
 from mien.errors import DataError
 from mien.faces import DetectorChoice, FaceDetector
 from mien.files import csv_text, write_text

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.arrays import write_arrays
-from mien.data.dataset import Dataset, Selection, text_column
+from mien.data.dataset import Dataset, Selection
 from mien.data.duplicates import find_duplicates
 from mien.data.readers import as_dataset
 from mien.data.settings import SplitSettings
+from mien.data.source import text_column
 from mien.errors import DataError
 from mien.reporting import Progress
 

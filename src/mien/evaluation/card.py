@@ -6,7 +6,6 @@ of the file.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +16,6 @@ from mien.evaluation.inputs import read_inputs
 from mien.evaluation.result import Evaluation, Truth
 from mien.files import atomic_path, write_text
 from mien.model_file import CARD_KEY, ModelFile, ModelInfo
-
-_log = logging.getLogger("mien")
 
 _COLUMNS: dict[Truth, str] = {"votes": "FER+ majority of eight", "label": "original label"}
 
@@ -164,14 +161,12 @@ def evaluate_for_card(
     model: ModelFile,
     data: Path,
     split: str,
-    *,
-    warn: Callable[[str], None] = _log.warning,
 ) -> dict[Truth, Evaluation]:
     """Evaluates the model on a split, on each kind of ground truth that the data have: votes, labels.
 
-    warn: receives one line for each record that could not be used. Raises DataError.
+    Raises DataError.
     """
-    inputs = read_inputs(data, split, size=model.info.size, channels=model.info.channels, train=False, warn=warn)
+    inputs = read_inputs(data, split, size=model.info.size, channels=model.info.channels, train=False)
     truths: tuple[Truth, ...] = ("label",) if inputs.samples.votes is None else ("votes", "label")
     name = Path(data).name
     return {truth: evaluate_samples([model], inputs.samples, truth=truth, data=name, split=split) for truth in truths}

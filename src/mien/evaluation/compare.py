@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import logging
 import math
 import tomllib
 from collections.abc import Callable, Iterable, Sequence
@@ -11,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from mien.data.readers import read_dataset, require_split
+from mien.data.fitted import read_dataset, require_split
 from mien.data.samples import Samples
 from mien.errors import DataError, ModelFileError
 from mien.evaluation.compare_text import verdict
@@ -22,8 +21,6 @@ from mien.evaluation.result import Evaluation, Truth
 from mien.evaluation.speed import graph_macs
 from mien.evaluation.validation import VALIDATION_FILE, HeadAnswers, read_answers
 from mien.model_file import ModelFile
-
-_log = logging.getLogger("mien")
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -151,7 +148,6 @@ def compare(
     head: Literal["", "label", "votes"] = "",
     by: By = "accuracy",
     data: str | Path | None = None,
-    warn: Callable[[str], None] | None = None,
 ) -> Comparison:
     """Compares training runs on the validation faces: which one to keep, and why. Unfinished ones are only listed.
 
@@ -164,7 +160,6 @@ def compare(
             as `loss-gap`, of the loss.
         data: Measure the model files on this data set's validation split. None: compare the predictions that each run
             kept of its own validation faces.
-        warn: Receives one line for each record that could not be used; None logs a warning to the logger `mien`.
 
     Returns:
         Comparison: `runs`, the best first, `test` between the best two, `verdict`, and `to_pandas()`.
@@ -185,7 +180,6 @@ def compare(
         head,
         by,
         None if data is None else Path(data),
-        warn or _log.warning,
     )
     if out is not None:
         from mien.evaluation.compare_page import write_comparison
@@ -200,7 +194,6 @@ def _comparison(
     head: str,
     by: By,
     data: Path | None,
-    warn: Callable[[str], None],
 ) -> Comparison:
     if by not in RANKS:
         raise DataError(f"by is {by!r}; expected {', '.join(RANKS)}")
@@ -216,7 +209,7 @@ def _comparison(
     answers = [{h.head: h for h in read_answers(folder / VALIDATION_FILE)} for folder in done]
     chosen = _common_head(done, answers, head)
     models = [_model(folder, chosen) for folder in done]
-    samples = None if data is None else _validation(data, models, warn)
+    samples = None if data is None else _validation(data, models)
     runs = [
         _compared(folder, named[folder], place, own[chosen], model, samples)
         for place, (folder, own, model) in enumerate(zip(done, answers, models, strict=True))
@@ -268,10 +261,10 @@ def _unfinished(folder: Path, name: str, head: str) -> UnfinishedRun:
     return UnfinishedRun(name, kind, len(history), int(planned), accuracy, history)
 
 
-def _validation(data: Path, models: Sequence[ModelFile], warn: Callable[[str], None]) -> Samples:
+def _validation(data: Path, models: Sequence[ModelFile]) -> Samples:
     """The validation split, with faces of the largest model's size."""
     size, channels = max(m.info.size for m in models), max(m.info.channels for m in models)
-    found = read_dataset(data, size=size, channels=channels, splits=("validation",), warn=warn)
+    found = read_dataset(data, size=size, channels=channels, splits=("validation",))
     return require_split(found, "validation", data)
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -32,8 +31,6 @@ from mien.evaluation.operating_point import FEWEST, default_balance
 from mien.files import atomic_path
 from mien.labels import canonical_all
 from mien.model_file import ModelFile, ModelInfo, open_models
-
-_log = logging.getLogger("mien")
 
 PARITY, PARITY_RESIZED = 1e-5, 1e-3
 """The largest difference of a probability between one file and the mean of its members; the latter where their sizes
@@ -75,7 +72,6 @@ def ensemble(
     split: Split = "validation",
     name: str = "",
     balance: float | None = None,
-    warn: Callable[[str], None] | None = None,
 ) -> Ensemble:
     """Writes several models as one model file whose probabilities are their weighted mean.
 
@@ -88,7 +84,6 @@ def ensemble(
         name: The new model's name; empty takes that of the file.
         balance: What the new file states as its balance, 0 to 1. None: with at least 1,000 faces in `data` the most
             macro recall at no more than half a point of accuracy lost, else the mean of the members' own.
-        warn: Receives one line for each record that could not be used; None logs a warning to the logger `mien`.
 
     Returns:
         Ensemble: its `path`, the `weights`, and with `data` the `comparison` of the members.
@@ -111,7 +106,7 @@ def ensemble(
     samples = None
     if data is not None:
         size, channels = max(m.info.size for m in opened), max(m.info.channels for m in opened)
-        samples = fitting_split(data, split, size=size, channels=channels, warn=warn or _log.warning)
+        samples = fitting_split(data, split, size=size, channels=channels)
     source = "" if data is None else data_name(data)
     return write_ensemble(
         opened, Path(out), weights=weights, samples=samples, source=source, split=split, name=name, balance=balance

@@ -8,8 +8,7 @@ renormalised. Faces of classes that the model lacks count as wrong.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -36,15 +35,11 @@ from mien.evaluation.speed import measure_speed
 from mien.model_file import ModelFile, open_models
 from mien.reporting import Progress
 
-_log = logging.getLogger("mien")
-
 Model = str | Path | ModelFile
 """A model's name, `A+B` for the mean of two, a model file, or an opened one."""
 
 Data = str | Path | Dataset
 """A data set: its file or folder, or an opened one."""
-
-Warn = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +80,6 @@ def evaluate(
     explain: int = 0,
     table: Table = "csv",
     title: str = "",
-    warn: Warn | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Measures one model, or several whose probabilities are averaged, on one split of a data set.
@@ -113,7 +107,6 @@ def evaluate(
         explain: Explain the N most confident correct and wrong predictions in report.html; needs `out`.
         table: The format of the predictions: `csv` or `parquet`.
         title: The name of the data in the report; empty takes their path.
-        warn: Receives one line for each record that could not be used; None logs a warning to the logger `mien`.
         progress: Receives the number of corrupted faces that are measured, and the total.
 
     Returns:
@@ -137,11 +130,10 @@ def evaluate(
     """
     if explain and out is None:
         raise ArgumentError("explained faces are shown in report.html; give a folder with out")
-    warn = warn or _log.warning
     models, measured_by = open_models(model), find_protocol(protocol, split, truth)
     if measured_by is not None:
         split, truth = measured_by.split, measured_by.truth
-    inputs = _inputs(data, split, models, groups, leak_check=leak_check, warn=warn)
+    inputs = _inputs(data, split, models, groups, leak_check=leak_check)
     if measured_by is not None:
         inputs = with_protocol(inputs, measured_by, data_name(data))
     extras = Extras(inputs.columns, inputs.train, target_accuracy, speed, robustness_faces if robustness else 0)
@@ -165,7 +157,7 @@ def evaluate(
         return found
     chosen = model_balance(models, balance, prior)
     extremes = explain_extremes(models, found, inputs.samples, count=explain, balance=chosen) if explain else None
-    files = write_folder(found, Path(out), samples=inputs.samples, extremes=extremes, table=table, warn=warn)
+    files = write_folder(found, Path(out), samples=inputs.samples, extremes=extremes, table=table)
     return found.with_files(files)
 
 
@@ -183,7 +175,6 @@ def evaluate_file(
     target_accuracy: float | None = None,
     leak_check: bool = True,
     table: Table = "csv",
-    warn: Warn | None = None,
 ) -> Evaluation:
     """Measures the predictions of another tool: a CSV, JSON or Parquet file with a row for each face.
 
@@ -200,7 +191,6 @@ def evaluate_file(
         target_accuracy: As for `evaluate`.
         leak_check: As for `evaluate`.
         table: As for `evaluate`.
-        warn: As for `evaluate`.
 
     Returns:
         Evaluation, without what only a model can give: speed, robustness, explanations.
@@ -210,7 +200,6 @@ def evaluate_file(
         OutputError: The folder can't be written into.
         MissingExtraError: pyarrow is needed for Parquet.
     """
-    warn = warn or _log.warning
     read = read_predictions(
         Path(predictions), columns=columns, scores=scores, classes=classes, with_data=data is not None
     )
@@ -219,7 +208,7 @@ def evaluate_file(
             raise DataError(f"--groups {groups[0]}: needs a data set with that column; give it with --data")
         inputs, extras = None, Extras(target_accuracy=target_accuracy)
     else:
-        inputs = _inputs(data, split, (), groups, leak_check=leak_check, warn=warn)
+        inputs = _inputs(data, split, (), groups, leak_check=leak_check)
         extras = Extras(inputs.columns, inputs.train, target_accuracy)
     samples = None if inputs is None else inputs.samples
     found = evaluate_predictions(
@@ -232,16 +221,16 @@ def evaluate_file(
     )
     if out is None:
         return found
-    return found.with_files(write_folder(found, Path(out), samples=samples, table=table, warn=warn))
+    return found.with_files(write_folder(found, Path(out), samples=samples, table=table))
 
 
 def _inputs(
-    data: Data, split: str | None, models: Sequence[ModelFile], groups: Sequence[str], *, leak_check: bool, warn: Warn
+    data: Data, split: str | None, models: Sequence[ModelFile], groups: Sequence[str], *, leak_check: bool
 ) -> Inputs:
     """The split, its faces as large as the largest model needs them."""
     size = max((model.info.size for model in models), default=48)
     channels = max((model.info.channels for model in models), default=1)
-    return read_inputs(data, split, size=size, channels=channels, groups=groups, train=leak_check, warn=warn)
+    return read_inputs(data, split, size=size, channels=channels, groups=groups, train=leak_check)
 
 
 def evaluate_samples(

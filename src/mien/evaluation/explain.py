@@ -7,7 +7,6 @@ are comparable only within one map.
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -26,8 +25,7 @@ from mien.media.addresses import NamedImage, read_source, source_name
 from mien.media.sources import SkippedFiles, expand_sources
 from mien.model_file import ModelFile, ModelInfo, load_model
 from mien.pages import contact_sheet, png
-
-_log = logging.getLogger("mien")
+from mien.reporting import log_warning
 
 Faces = NDArray[np.uint8]
 Maps = NDArray[np.float32]
@@ -162,7 +160,6 @@ def explain(
     expression: str | None = None,
     detector: str | FaceDetector = "auto",
     maps_of: MapMaker | None = None,
-    warn: Callable[[str], None] | None = None,
 ) -> Explanation:
     """Finds which parts of each face a prediction depends on, and tests whether the maps mean anything.
 
@@ -174,7 +171,6 @@ def explain(
         detector: `auto`, `mtcnn`, `yunet`, `centerface`, `haar`, `none` for images that are face crops, or an object.
         maps_of: Makes the maps, as `mien.training.gradcam.RunMaps.maps` does for a training run; None: occlusion, which
             works for any model.
-        warn: Receives one line if files in folders were skipped; None logs a warning to the logger `mien`.
 
     Returns:
         Explanation: `maps` float32 (N, H, W) of the N `faces`, `expressions`, the `test` of the maps, and `problems`,
@@ -197,7 +193,7 @@ def explain(
     given = [images] if isinstance(images, str | Path) else images
     sources = list(expand_sources(given, exclude=None if out is None else Path(out), skipped=skipped))
     if line := skipped.line():
-        (warn or _log.warning)(line)
+        log_warning(line)
     faces, names, problems = crop_images(sources, found, opened.info)
     explanation = explain_faces(opened, faces, names, expression=expression, maps_of=maps_of, problems=problems)
     if out is not None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,15 +13,14 @@ from numpy.typing import NDArray
 
 from mien.crop import fit_face
 from mien.data.dataset import Dataset
-from mien.data.readers import read_dataset, require_split, with_validation
+from mien.data.fitted import read_dataset, require_split, with_validation
 from mien.data.samples import VOTE_LABELS, Samples, vote_majority, vote_shares
 from mien.errors import DataError, MissingExtraError, OutputError
 from mien.evaluation.metrics import expected_calibration_error
 from mien.files import make_folder
 from mien.labels import canonical_all
 from mien.model_file import ModelFile
-
-_log = logging.getLogger("mien")
+from mien.reporting import log_warning
 
 Split = Literal["train", "validation", "test"]
 
@@ -74,11 +72,10 @@ def fitting_split(
     *,
     size: int,
     channels: int,
-    warn: Callable[[str], None] = _log.warning,
 ) -> Samples:
     """A split to fit on: validation, or train with a warning. Raises DataError for test, and if the split is missing.
 
-    data: a path, or an opened data set. warn: also receives one line for each record that could not be used.
+    data: a path, or an opened data set.
     """
     name = data.name if isinstance(data, Dataset) else str(data)
     if split == "test":
@@ -86,12 +83,12 @@ def fitting_split(
             f"{name}: the test split is for measuring only, so nothing is fitted to it; use --split validation"
         )
     if split == "train":
-        warn(f"{name}: models are more confident on the faces they were trained on; fit to --split validation instead")
+        log_warning(f"{name}: models are more confident on their training faces; fit to --split validation instead")
     if isinstance(data, Dataset):
-        data = with_validation(data, warn)
+        data = with_validation(data)
         found = {split: data.samples(split, size=size, channels=channels)} if split in set(data.splits.tolist()) else {}
     else:
-        found = read_dataset(Path(data), size=size, channels=channels, splits=(split,), warn=warn)
+        found = read_dataset(Path(data), size=size, channels=channels, splits=(split,))
     return require_split(found, split, Path(name))
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -21,8 +19,6 @@ from mien.evaluation.report import report_text
 from mien.evaluation.result import Evaluation
 from mien.evaluation.tables import CLASS_COLUMNS, class_figures, class_rows, write_tables
 from mien.files import make_folder, write_bytes, write_text
-
-_log = logging.getLogger("mien")
 
 Table = Literal["csv", "parquet"]
 
@@ -39,19 +35,17 @@ def write_folder(
     samples: Samples | None = None,
     extremes: Extremes | None = None,
     table: Table = "csv",
-    warn: Callable[[str], None] = _log.warning,
 ) -> tuple[Path, ...]:
     """Writes all files of an evaluation into the folder `out`; returns their paths, the page first.
 
     samples: the evaluated faces; without them the page shows none. extremes: explained faces, for the page. table:
-    the format of the predictions. warn: receives one line if there are no files of charts because
-    matplotlib is not installed.
+    the format of the predictions. A line is logged if matplotlib, and so files of charts, are missing.
     Raises OutputError, and MissingExtraError for Parquet without pyarrow.
     """
     out = Path(out)
     write_evaluation(evaluation, out, table=table)
     written = (out / METRICS_FILE, out / REPORT_FILE, (out / PREDICTIONS_FILE).with_suffix(f".{table}"))
-    return write_page(evaluation, out, samples=samples, extremes=extremes, warn=warn), *written
+    return write_page(evaluation, out, samples=samples, extremes=extremes), *written
 
 
 def write_evaluation(evaluation: Evaluation, out: Path, *, table: Table = "csv") -> None:

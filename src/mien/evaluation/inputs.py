@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.arrays import is_arrays
-from mien.data.dataset import Dataset, Fitted, collect
-from mien.data.readers import open_dataset, open_fitted, open_source, with_validation
+from mien.data.dataset import Dataset, collect
+from mien.data.fitted import open_fitted, with_validation
+from mien.data.readers import open_dataset, open_source
 from mien.data.samples import ALL, Samples
+from mien.data.source import Fitted
 from mien.errors import DataError
-
-_log = logging.getLogger("mien")
+from mien.reporting import log_warning
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,18 +47,17 @@ def read_inputs(
     channels: int,
     groups: Sequence[str] = (),
     train: bool = False,
-    warn: Callable[[str], None] = _log.warning,
 ) -> Inputs:
     """Reads one split, with the faces resized and converted to size and channels.
 
     data: a path, or an opened data set. split: `all` takes all faces; None the first that the data have of test and
     validation, or all faces of data without splits. groups: columns of the data set. train: also reads the faces of the
-    training split, which need no labels. warn: receives one line for each record that could not be used. Raises
-    DataError if the split or a column is missing, or a sample of the split has no label.
+    training split, which need no labels. Records that could not be used are
+    logged. Raises DataError if the split or a column is missing, or a sample of the split has no label.
     """
     train = train and split not in ("train", ALL)
     name = data_name(data)
-    dataset, split = _chosen(data, split, train, size, channels, warn)
+    dataset, split = _chosen(data, split, train, size, channels)
     for column in groups:
         if column not in dataset.columns:
             raise DataError(f"{name}: no column '{column}' to group by; it has {', '.join(dataset.columns)}")
@@ -85,21 +84,21 @@ def _digest(face: NDArray[np.uint8]) -> bytes:
 
 
 def _chosen(
-    data: str | Path | Dataset, split: str | None, train: bool, size: int, channels: int, warn: Callable[[str], None]
+    data: str | Path | Dataset, split: str | None, train: bool, size: int, channels: int
 ) -> tuple[Dataset, str]:
     """The data with the wanted split, and its name. Raises DataError if they have none."""
     if split == "validation":
-        dataset = _with_validation(data, train, size, channels, warn)
+        dataset = _with_validation(data, train, size, channels)
         if dataset is not None and split in dataset.splits:
             return dataset, split
     dataset, found = None, set[str]()
     for wanted in (split,) if split else ("test", "validation", ALL):
         read = None if wanted == ALL else (wanted, "train") if train else (wanted,)
-        dataset = _open(data, read, size, channels, warn)
+        dataset = _open(data, read, size, channels)
         found = set() if dataset is None else set(dataset.splits.tolist())
         if dataset is not None and (wanted in found or (wanted == ALL and (split == ALL or found == {""}))):
             if split is None and wanted == ALL:
-                warn(
+                log_warning(
                     f"{data_name(data)}: the data have no splits: all their faces are measured; those that training "
                     "holds out of such data are  --split validation"
                 )
@@ -112,27 +111,23 @@ def _chosen(
     )
 
 
-def _with_validation(
-    data: str | Path | Dataset, train: bool, size: int, channels: int, warn: Callable[[str], None]
-) -> Dataset | None:
+def _with_validation(data: str | Path | Dataset, train: bool, size: int, channels: int) -> Dataset | None:
     """The data with the validation split that training uses, which may have been split off; None without samples."""
     if isinstance(data, Dataset):
-        return with_validation(data, warn)
+        return with_validation(data)
     splits = ("validation", "train") if train else ("validation",)
-    return open_fitted(Path(data), size=size, channels=channels, splits=splits, warn=warn)
+    return open_fitted(Path(data), size=size, channels=channels, splits=splits)
 
 
-def _open(
-    data: str | Path | Dataset, splits: Sequence[str] | None, size: int, channels: int, warn: Callable[[str], None]
-) -> Dataset | None:
+def _open(data: str | Path | Dataset, splits: Sequence[str] | None, size: int, channels: int) -> Dataset | None:
     """The samples of these splits, or of all; None if there are none."""
     if isinstance(data, Dataset):
         return data
     data = Path(data)
     if data.is_dir() and is_arrays(data):
-        return open_dataset(data, splits=splits, warn=warn)
+        return open_dataset(data, splits=splits)
     source = open_source(data, splits=splits)
     if source.total == 0:
         return None
     fitted = Fitted(source, size, channels)  # large images are resized as they are read
-    return collect(fitted, problem=lambda p: warn(f"left out: {p.source}: {p.reason}"), name=str(data))
+    return collect(fitted, name=str(data))

@@ -5,8 +5,6 @@ The logarithm of a model's probabilities is its logits up to a constant, so that
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -35,8 +33,6 @@ from mien.evaluation.operating_point import FEWEST, default_balance, training_mi
 from mien.files import atomic_path
 from mien.labels import canonical_all
 from mien.model_file import ModelFile, ModelInfo, load_model
-
-_log = logging.getLogger("mien")
 
 Method = Literal["temperature", "vector"]
 
@@ -71,7 +67,6 @@ def calibrate(
     method: Method = "temperature",
     name: str = "",
     balance: float | None = None,
-    warn: Callable[[str], None] | None = None,
 ) -> CalibratedModel:
     """Fits a model's confidences to a data set and writes the result as a new model file.
 
@@ -84,7 +79,6 @@ def calibrate(
         name: The new model's name; empty takes that of the file.
         balance: What the new file states as its balance, 0 to 1. None: the most macro recall on these faces at no more
             than half a point of accuracy lost; of fewer than 1,000 faces, what the model states.
-        warn: Receives one line for each record that could not be used; None logs a warning to the logger `mien`.
 
     Returns:
         CalibratedModel: its `path`, and figures `before` and `after` on the faces that it was fitted to.
@@ -103,7 +97,7 @@ def calibrate(
     """
     opened = model if isinstance(model, ModelFile) else load_model(model)
     info = opened.info
-    samples = fitting_split(data, split, size=info.size, channels=info.channels, warn=warn or _log.warning)
+    samples = fitting_split(data, split, size=info.size, channels=info.channels)
     return write_calibrated(
         opened, samples, Path(out), method=method, source=data_name(data), split=split, name=name, balance=balance
     )

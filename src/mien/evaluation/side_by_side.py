@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from mien.evaluation.paired import Difference, differences
 from mien.evaluation.result import Evaluation, Truth
 from mien.evaluation.tables import CLASS_COLUMNS, class_figures, class_rows, span, three, write_tables
 from mien.model_file import load_model, split_models
+from mien.reporting import log_warning
 
 
 def evaluate_side_by_side(
@@ -21,8 +21,6 @@ def evaluate_side_by_side(
     split: str | None = None,
     truth: Truth | None = None,
     out: str | Path | None = None,
-    *,
-    warn: Callable[[str], None] | None = None,
     **options: Any,
 ) -> dict[str, Evaluation]:
     """Measures each model on the same faces by the same ground truth; `A+B` is the mean of both models' probabilities.
@@ -34,12 +32,12 @@ def evaluate_side_by_side(
     """
     parts = [split_models(model) for model in models]
     if truth is None and len(models) > 1 and options.get("protocol") is None:
-        truth = _common_truth([name for names in parts for name in names], warn)
+        truth = _common_truth([name for names in parts for name in names])
     places: list[Path | None] = [None if out is None else Path(out)] * len(models)
     if out is not None and len(models) > 1:
         places = [Path(out, name) for name in _folder_names(parts)]
     found = {
-        model: evaluate(names, data, split, truth, place, warn=warn, **options)
+        model: evaluate(names, data, split, truth, place, **options)
         for model, names, place in zip(models, parts, places, strict=True)
     }
     if out is not None and len(models) > 1:
@@ -90,12 +88,11 @@ def _write_tables(found: Mapping[str, Evaluation], out: Path) -> None:
     write_tables(out, "classes", ("model", *CLASS_COLUMNS), rows_by_class, (("model", *columns), exact))
 
 
-def _common_truth(models: Sequence[str], warn: Callable[[str], None] | None) -> Truth | None:
+def _common_truth(models: Sequence[str]) -> Truth | None:
     """The labels, if the models were trained on different kinds of ground truth; None lets the evaluation choose."""
     if len({load_model(name).info.target == "votes" for name in models}) < 2:
         return None
-    log = warn or logging.getLogger("mien").warning
-    log("the models were trained on votes and on labels: all are measured by --truth label")
+    log_warning("the models were trained on votes and on labels: all are measured by --truth label")
     return "label"
 
 

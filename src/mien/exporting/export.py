@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,6 @@ from mien.exporting.parity import Parity, compare_outputs
 from mien.files import atomic_folder, atomic_path, make_folder
 from mien.labels import canonical_all
 from mien.model_file import ModelFile, load_model
-from mien.reporting import log_warning
 from mien.version import __version__
 
 LABELS_FILE = "labels.json"
@@ -77,7 +75,6 @@ def export(
     check: bool = True,
     accept_loss: float = ACCEPTED_LOSS,
     force: bool = False,
-    warn: Callable[[str], None] = log_warning,
 ) -> Export:
     """Writes a model in another format, compares it with its source, and keeps it only if both agree.
 
@@ -93,7 +90,6 @@ def export(
             faces without data. Probabilities may differ by the format's bound.
         accept_loss: Points of accuracy that `onnx-int8` may lose.
         force: Replace an older export.
-        warn: Receives one line for each record that could not be used. The default logs to the logger `mien`.
 
     Returns:
         Export: its `path`, sizes in bytes, and `parity` with the source. A failed export leaves nothing behind.
@@ -122,7 +118,7 @@ def export(
     if found.is_model_file and out.suffix.lower() != ".onnx":
         raise ExportError(f"{out}: {found.name} is a model file; expected a name that ends in .onnx")
     size, channels = source.info.size, source.info.channels
-    samples = None if data is None else fitting_split(data, "validation", size=size, channels=channels, warn=warn)
+    samples = None if data is None else fitting_split(data, "validation", size=size, channels=channels)
     make_folder(out.absolute().parent)
     with with_balance(source, chosen) as balanced:
         made = _export(balanced, found, out, samples, data, check=check, accept_loss=accept_loss)

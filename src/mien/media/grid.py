@@ -12,7 +12,7 @@ from mien.files import write_bytes
 from mien.pages import contact_sheet, shrink
 from mien.results import Face, ImageResult
 from mien.results.badges import UNSURE, draw_badge
-from mien.results.draw import encode_image, image_of
+from mien.results.draw import encode_image
 
 MOST = 1000
 """Faces on a sheet: about 25 MB of pixels. The others are counted in the last tile's place."""
@@ -37,7 +37,7 @@ class FaceGrid:
         """Adds the faces of a result. Raises ImageError where its image is not available."""
         if not result.faces:
             return
-        image = image_of(result)
+        image = result.original()
         for face in result.faces:
             self.faces += 1
             if len(self._tiles) < MOST:

@@ -16,7 +16,7 @@ from mien.errors import OutputError
 from mien.files import atomic_text, inert
 from mien.labels import color_rgb
 from mien.results import Face, ImageResult, ModelSummary
-from mien.results.rows import columns, image_rows
+from mien.results.rows import columns
 
 FORMATS = ("table", "json", "jsonl", "csv")
 
@@ -76,7 +76,7 @@ class CsvSink(Sink):
 
     def write(self, result: ImageResult) -> None:
         """Writes an image's rows."""
-        rows = image_rows(result, self._labels, details=self._details)
+        rows = result.rows(self._labels, details=self._details)
         self._rows.writerows(map(inert, row) for row in rows)
 
 

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mien.data.arrays import MANIFEST, PIXELS, PROBLEMS
+from mien.data.arrays import MANIFEST, PIXELS
 from mien.data.dataset import Dataset
+from mien.data.source import PROBLEMS
 from mien.pipeline import settings as config
 from mien.pipeline.settings import common_fields
 from mien.pipeline.state import FLAGS, INDEX, TOY, Context, Outcome, StageReport, clear
@@ -102,7 +103,7 @@ def audit_data(
 
     report = audit(
         source, folder / "audit", near=settings.near, suspects=settings.suspects, model=settings.model,
-        folds=settings.folds, detector=detector, resume=True, progress=context.progress, warn=context.log,
+        folds=settings.folds, detector=detector, resume=True, progress=context.progress,
     )  # fmt: skip
     summary = report.summary
     found = ", ".join(f"{kind.total:,} {kind.kind}" for kind in summary.kinds if kind.total)
@@ -122,7 +123,7 @@ def drop_data(
     from mien.data.readers import open_dataset
 
     dropped = drop_flagged(
-        open_dataset(source, warn=context.log), folder / name, flags=flags, only=settings.only,
+        open_dataset(source), folder / name, flags=flags, only=settings.only,
         min_score=settings.min_score, from_test=settings.from_test, resume=True, progress=context.progress,
     )  # fmt: skip
     note = f"{dropped.spared:,} flagged samples of test are kept" if dropped.spared else ""
@@ -153,7 +154,7 @@ def explore_data(folder: Path, context: Context, *, source: Path, settings: conf
     from mien.data.readers import open_dataset
 
     clear(folder / "explore")
-    dataset = open_dataset(source, warn=context.log)
+    dataset = open_dataset(source)
     page = explore(dataset, folder / "explore", seed=seed, per_class=settings.per_class, progress=context.progress)
     place = f"explore/{page.name}"
     return Outcome((place,), (StageReport("the data", place),), samples_in=len(dataset))

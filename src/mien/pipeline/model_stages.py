@@ -48,7 +48,7 @@ def train_model(
 
     done = train(
         recipe, source, folder / MODELS, resume=True, stop_after=run.stop_after, given=given_keys(changes),
-        device=context.device, threads=context.threads, progress=Watcher(on_step), warn=context.log,
+        device=context.device, threads=context.threads, progress=Watcher(on_step),
     )  # fmt: skip
     models = [
         _calibrated(model, source) if model.info.target in run.calibrate else model
@@ -97,7 +97,7 @@ def compare_models(
     from mien.evaluation.compare import compare
     from mien.evaluation.compare_page import PAGE_FILE
 
-    comparison = compare(models, folder, names=names, head=settings.head, by=settings.by, warn=context.log)
+    comparison = compare(models, folder, names=names, head=settings.head, by=settings.by)
     best = comparison.runs[0]
     note = f"best: {best.name}, accuracy {best.accuracy:.1%}"
     return Outcome((PAGE_FILE,), (StageReport("runs compared", PAGE_FILE),), note=note)
@@ -122,7 +122,7 @@ def join_models(
         name = settings.name if len(groups) == 1 else f"{settings.name}-{target}"
         make_folder(folder / MODELS)
         out = folder / MODELS / f"{name}.onnx"
-        result = ensemble(group, out, weights=settings.weights, data=data, name=name, warn=context.log)
+        result = ensemble(group, out, weights=settings.weights, data=data, name=name)
         made.append(f"{MODELS}/{out.name}")
         shares = ", ".join(f"{m.info.name} {w:.2f}" for m, w in zip(group, result.weights, strict=True))
         accuracy = f"{result.comparison.ensemble.accuracy:.1%} on validation; " if result.comparison else ""
@@ -147,7 +147,7 @@ def evaluate_models(
                 model, data, split, settings.truth, folder / name, groups=settings.groups,
                 target_accuracy=settings.target_accuracy, tta=settings.tta, balance=settings.balance,
                 speed=settings.speed, robustness=settings.robustness > 0, robustness_faces=settings.robustness,
-                title=data.name, warn=context.log,
+                title=data.name,
             )  # fmt: skip
             if folder / name / PAGE_FILE in found.files:
                 reports.append(StageReport(f"{model.info.name} on {split}", f"{name}/{PAGE_FILE}"))
@@ -168,7 +168,7 @@ def export_all(
         write_bytes(folder / model.path.name, model.path.read_bytes())
         made.append(model.path.name)
         files.append(model.path.name)
-    dataset = open_dataset(data, warn=context.log)
+    dataset = open_dataset(data)
     for layout in settings.data:
         export_dataset(dataset, folder / layout, as_=layout, resume=True, progress=context.progress)
         made.append(layout)
@@ -184,7 +184,7 @@ def write_cards(
 
     made, reports = [], []
     for model in open_trained(models):
-        figures = evaluate_for_card(model, data, settings.split, warn=context.log)
+        figures = evaluate_for_card(model, data, settings.split)
         file, card = write_card(model, figures, folder / f"{model.info.name}.onnx")
         made += [file.name, card.name]
         reports.append(StageReport(f"card of {model.info.name}", card.name))

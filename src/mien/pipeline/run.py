@@ -13,7 +13,7 @@ from mien.pipeline.overview import write_overview
 from mien.pipeline.plan import Stage, chosen_stages, make_plan
 from mien.pipeline.settings import read_settings
 from mien.pipeline.state import INDEX, Context, Job, StageRecord, StageResult, Store, file_checksum
-from mien.reporting import Progress
+from mien.reporting import Progress, warnings_to
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,8 @@ def _run(stage: Stage, store: Store, context: Context) -> StageRecord:
     job = _job(stage, store)
     folder = store.workplace(stage.name, job.key)
     started = time.monotonic()
-    outcome = stage.run(folder, context)
+    with warnings_to(context.log):
+        outcome = stage.run(folder, context)
     return store.finish(stage.name, job, outcome, round(time.monotonic() - started, 2))
 
 

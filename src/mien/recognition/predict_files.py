@@ -54,16 +54,18 @@ def predict_files(
     skipped = SkippedFiles()
     images = expand_sources(sources, exclude=outputs, skipped=skipped)
     sheet = FaceGrid(grid, emoji=emoji) if grid is not None else None
-    folder = AnnotatedFolder(annotate, emoji=emoji, draw=draw) if annotate is not None else None
-    drawn = [drawing for drawing in (folder, sheet) if drawing is not None]
+    folder = AnnotatedFolder(annotate) if annotate is not None else None
     total, done, failed = None, 0, 0
     with open_sink(format, recognizer.summary(), out, skipped=skipped.counts) as sink:
         if "-" not in sources:
             images = iter(listed := list(images))
             total = len(listed)
-        for result in recognizer.stream(images, keep_images=bool(drawn)):
-            for output in (sink, *drawn):
-                output.write(result)
+        for result in recognizer.stream(images, keep_images=bool(folder or sheet)):
+            sink.write(result)
+            if folder and result.error is None:
+                folder.write(result.source, result.plot(emoji=emoji, draw=draw))
+            if sheet:
+                sheet.write(result)
             done, failed = done + 1, failed + (result.error is not None)
             progress(done, total)
     if sheet is not None:

@@ -4,8 +4,9 @@
 """
 
 from mien.results.details import Details
+from mien.results.documents import ModelSummary
 from mien.results.faces import Box, Detections, Face, Point
-from mien.results.images import ImageResult, ModelSummary, Results
+from mien.results.images import ImageResult, Results
 from mien.results.videos import ExpressionEvent, FrameResult, GestureEvent, GestureSummary, TrackedFace
 
 __all__ = [

@@ -5,7 +5,8 @@ A text in an annotation describes the key. `Share` is a number from 0 to 1.
 
 from __future__ import annotations
 
-from dataclasses import fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Annotated, Any, NotRequired, TypedDict
 
 Share = Annotated[float, "0 to 1"]
@@ -75,3 +76,39 @@ def rounded(result: Any, **digits: int) -> dict[str, Any]:
     """The fields of a dataclass as JSON has them. digits: how many a number of that name keeps, where it is set."""
     values = {field.name: getattr(result, field.name) for field in fields(result)}
     return values | {name: round(values[name], n) for name, n in digits.items() if values[name] is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSummary:
+    """The model of some results; it is the head of a JSON document and names the columns of a CSV.
+
+    Attributes:
+        name: Several models are joined by " + ".
+        labels: In the order of the probabilities.
+        target: `votes` if a probability is a share of raters at balance 0; `label` if it is that of a data set's label.
+        sha256: Of each model file, in the same order.
+        device: Where the networks run: `cpu`, `cuda`, ...
+        balance: The balance of the probabilities, 0 to 1: see `Recognizer`.
+        prior: The user's mix of expressions, label -> share; None for an even one.
+        details: Whether the details of faces were requested.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    target: str
+    sha256: tuple[str, ...] = ()
+    device: str = "cpu"
+    balance: float = 0.0
+    prior: Mapping[str, float] | None = None
+    details: bool = False
+
+    def to_dict(self) -> ModelDocument:
+        """The model as JSON has it, without the device, on which predictions do not depend."""
+        return {
+            "name": self.name,
+            "labels": list(self.labels),
+            "target": self.target,
+            "sha256": list(self.sha256),
+            "balance": self.balance,
+            "prior": None if self.prior is None else dict(self.prior),
+        }

@@ -5,33 +5,26 @@ All arrays are uint8 RGB (H, W, 3).
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.errors import ArgumentError, ImageError, OutputError
+from mien.errors import ImageError
 from mien.files import make_folder, write_bytes
-from mien.images import read_image
 from mien.labels import color_rgb
 from mien.lettering import blend, text_mask
 from mien.results.badges import UNSURE, draw_badge
-from mien.results.draw_details import check_drawn, draw_details
+from mien.results.draw_details import draw_details
 from mien.results.faces import Face
-
-if TYPE_CHECKING:
-    from mien.results.images import ImageResult
 
 Color = tuple[int, int, int]
 Rectangle = tuple[int, int, int, int]  # x1, y1, x2, y2, pixels
 
 ABSTAINED: Color = (90, 90, 90)
-_NOTEBOOK_EDGE = 1024  # pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,97 +73,23 @@ def encode_image(image: NDArray[np.uint8], suffix: str, *, quality: int = 92) ->
     return data.tobytes()
 
 
-def draw_result(
-    result: ImageResult, *, color: str = "rgb", emoji: bool = False, draw: Sequence[str] = ()
-) -> NDArray[np.uint8]:
-    """A result's image with its faces, uint8 (H, W, 3) in the order `color`: `rgb` or `bgr`.
-
-    emoji, draw: as in `draw_faces`. Raises ImageError if the image is not available, ArgumentError for another order
-    or another name in `draw`.
-    """
-    check_drawn(draw)
-    if color not in ("rgb", "bgr"):
-        raise ArgumentError(f"color is '{color}'; expected 'rgb' or 'bgr'")
-    drawn = draw_faces(image_of(result), result.faces, emoji=emoji, draw=draw)
-    return drawn if color == "rgb" else np.ascontiguousarray(drawn[..., ::-1])
-
-
-def image_of(result: ImageResult) -> NDArray[np.uint8]:
-    """The RGB image (H, W, 3) of a result: the one that was kept, or its file, read again.
-
-    Raises ImageError if neither is available, or if the file has been replaced.
-    """
-    if result.image is not None:
-        return result.image
-    if result.error is not None:
-        raise ImageError(result.error)
-    if not Path(result.source).is_file():
-        raise ImageError(f"{result.source}: its image was not kept; use  predict(..., keep_images=True)")
-    image = read_image(result.source)
-    if image.shape[:2] != (result.height, result.width):
-        raise ImageError(f"{result.source}: has changed since it was predicted; predict it again")
-    return image
-
-
-def save_result(result: ImageResult, path: Path) -> Path:
-    """Writes a drawn result into a .jpg, .jpeg or .png file. Raises ImageError, OutputError."""
-    suffix = path.suffix.lower()
-    if suffix not in (".jpg", ".jpeg", ".png"):
-        raise OutputError(f"{path}: a drawn image can't be written as '{path.suffix}'; use .jpg, .jpeg or .png")
-    write_bytes(path, encode_image(draw_result(result), suffix))
-    return path
-
-
-def show_result(result: ImageResult) -> None:
-    """Shows a drawn result in the notebook, or with the system's viewer. Raises ImageError, OutputError."""
-    drawn = draw_result(result)
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    if shell is not None and "ZMQInteractiveShell" in type(shell).__name__:
-        from IPython.display import display
-
-        display(result)  # type: ignore[no-untyped-call]
-        return
-    from PIL import Image, ImageShow
-
-    if not ImageShow.show(Image.fromarray(drawn)):
-        raise OutputError("there is no image viewer on this system; use  save(PATH)  and open the file")
-
-
-def notebook_png(result: ImageResult) -> bytes | None:
-    """A result as a PNG of at most 1024 pixels a side; None if its image is not available."""
-    try:
-        drawn = draw_result(result)
-    except ImageError:
-        return None
-    scale = _NOTEBOOK_EDGE / max(drawn.shape[:2])
-    if scale < 1:
-        size_wh = (max(1, round(drawn.shape[1] * scale)), max(1, round(drawn.shape[0] * scale)))
-        drawn = cv2.resize(drawn, size_wh, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-    return encode_image(drawn, ".png")
-
-
 class AnnotatedFolder:
     """Writes drawn images into a folder: NAME-annotated.jpg for JPEG sources, otherwise .png.
 
     Images of equal name from different folders are numbered (NAME-annotated-2.jpg) in the order in which they come.
     """
 
-    def __init__(self, folder: Path, *, emoji: bool = False, draw: Sequence[str] = ()) -> None:
-        """Creates the folder if it is missing. emoji, draw: as in `draw_faces`. Raises OutputError."""
-        self.folder, self._emoji, self._draw = folder, emoji, draw
+    def __init__(self, folder: Path) -> None:
+        """Creates the folder if it is missing. Raises OutputError."""
+        self.folder = folder
         self._taken: set[str] = set()
         make_folder(folder)
 
-    def write(self, result: ImageResult) -> Path | None:
-        """Draws one result; None for an image that could not be read. Raises ImageError if it is not available."""
-        if result.error is not None:
-            return None
-        from mien.results.draw import draw_result, encode_image
-
-        drawn = draw_result(result, emoji=self._emoji, draw=self._draw)
-        source = Path(result.source if not result.source.startswith("data URL (") else "data-url")
-        suffix = ".jpg" if source.suffix.lower() in {".jpg", ".jpeg", ".jfif"} else ".png"
-        path = self.folder / self._unique(source.stem, suffix)
+    def write(self, source: str, drawn: NDArray[np.uint8]) -> Path:
+        """Writes the drawn image (H, W, 3) of a source; returns the path."""
+        place = Path(source if not source.startswith("data URL (") else "data-url")
+        suffix = ".jpg" if place.suffix.lower() in {".jpg", ".jpeg", ".jfif"} else ".png"
+        path = self.folder / self._unique(place.stem, suffix)
         write_bytes(path, encode_image(drawn, suffix))
         return path
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, overload
@@ -11,15 +13,19 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.errors import ArgumentError, import_extra
-from mien.results.documents import ImageDocument, ModelDocument
+from mien.errors import ArgumentError, ImageError, OutputError, import_extra
+from mien.files import write_bytes
+from mien.images import read_image
+from mien.results.documents import ImageDocument
 from mien.results.faces import Face, faces_text
+from mien.results.rows import Row, columns, image_rows, pandas_table
 
 if TYPE_CHECKING:
     import pandas as pd
     import supervision as sv
 
 _REPR_LENGTH = 100
+_NOTEBOOK_EDGE = 1024  # pixels
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -164,11 +170,14 @@ class ImageResult:
             },
         )
 
-    def plot(self, color: Literal["rgb", "bgr"] = "rgb", *, draw: Sequence[str] = ()) -> NDArray[np.uint8]:
+    def plot(
+        self, color: Literal["rgb", "bgr"] = "rgb", *, emoji: bool = False, draw: Sequence[str] = ()
+    ) -> NDArray[np.uint8]:
         """The image with each face's box, expression and confidence.
 
         Args:
             color: Order of the returned channels; `bgr` is OpenCV's.
+            emoji: Also a badge of the expression beside each box.
             draw: Also `mesh`, `pose` or `gaze`, where faces have details.
 
         Returns:
@@ -183,9 +192,31 @@ class ImageResult:
             >>> mien.predict("src/mien/examples/astronaut.png").plot().shape
             (512, 512, 3)
         """
-        from mien.results.draw import draw_result
+        from mien.results.draw import draw_faces
+        from mien.results.draw_details import check_drawn
 
-        return draw_result(self, color=color, draw=draw)
+        check_drawn(draw)
+        if color not in ("rgb", "bgr"):
+            raise ArgumentError(f"color is '{color}'; expected 'rgb' or 'bgr'")
+        drawn = draw_faces(self.original(), self.faces, emoji=emoji, draw=draw)
+        return drawn if color == "rgb" else np.ascontiguousarray(drawn[..., ::-1])
+
+    def original(self) -> NDArray[np.uint8]:
+        """The image as it was predicted, uint8 RGB (H, W, 3): the one that was kept, or its file, read again.
+
+        Raises:
+            ImageError: Neither is available, or the file has been replaced.
+        """
+        if self.image is not None:
+            return self.image
+        if self.error is not None:
+            raise ImageError(self.error)
+        if not Path(self.source).is_file():
+            raise ImageError(f"{self.source}: its image was not kept; use  predict(..., keep_images=True)")
+        image = read_image(self.source)
+        if image.shape[:2] != (self.height, self.width):
+            raise ImageError(f"{self.source}: has changed since it was predicted; predict it again")
+        return image
 
     def show(self) -> None:
         """Shows the drawn image: in the notebook, or with the system's image viewer.
@@ -194,9 +225,17 @@ class ImageResult:
             ImageError: The image was not kept and can't be read again from `source`.
             OutputError: There is no image viewer.
         """
-        from mien.results.draw import show_result
+        drawn = self.plot()
+        shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+        if shell is not None and "ZMQInteractiveShell" in type(shell).__name__:
+            from IPython.display import display
 
-        show_result(self)
+            display(self)  # type: ignore[no-untyped-call]
+            return
+        from PIL import Image, ImageShow
+
+        if not ImageShow.show(Image.fromarray(drawn)):
+            raise OutputError("there is no image viewer on this system; use  save(PATH)  and open the file")
 
     def save(self, path: str | Path) -> Path:
         """Writes the drawn image, whole or not at all.
@@ -211,15 +250,38 @@ class ImageResult:
             ImageError: The image was not kept and can't be read again from `source`.
             OutputError: Another suffix, or it can't be written.
         """
-        from mien.results.draw import save_result
+        from mien.results.draw import encode_image
 
-        return save_result(self, Path(path))
+        path = Path(path)
+        if path.suffix.lower() not in (".jpg", ".jpeg", ".png"):
+            raise OutputError(f"{path}: a drawn image can't be written as '{path.suffix}'; use .jpg, .jpeg or .png")
+        write_bytes(path, encode_image(self.plot(), path.suffix.lower()))
+        return path
 
     def _repr_png_(self) -> bytes | None:
-        """The image with its faces drawn, for notebooks; None if the image is not available."""
-        from mien.results.draw import notebook_png
+        """The image with its faces drawn, at most 1024 pixels wide and high; None if the image is not available."""
+        from PIL import Image
 
-        return notebook_png(self)
+        try:
+            drawn = Image.fromarray(self.plot())
+        except ImageError:
+            return None
+        drawn.thumbnail((_NOTEBOOK_EDGE, _NOTEBOOK_EDGE))
+        file = io.BytesIO()
+        drawn.save(file, "png")
+        return file.getvalue()
+
+    def rows(self, labels: Sequence[str], *, details: bool = False) -> Iterator[Row]:
+        """The rows of every flat format: one for each face, or one for an image without any.
+
+        Args:
+            labels: The model's, in its order.
+            details: Whether the columns of faces' details are among them.
+
+        Returns:
+            Tuples of cells, in the order of `mien.results.rows.columns`.
+        """
+        return image_rows(self.source, (self.width, self.height), self.faces, self.error, labels, details=details)
 
     def __repr__(self) -> str:
         if self.error is not None:
@@ -305,7 +367,7 @@ class Results(list[ImageResult]):
         from mien.results.draw import AnnotatedFolder
 
         place = AnnotatedFolder(Path(folder))
-        return tuple(path for path in map(place.write, self) if path is not None)
+        return tuple(place.write(result.source, result.plot()) for result in self if result.error is None)
 
     def __repr__(self) -> str:
         failed = len(self.errors)
@@ -313,51 +375,15 @@ class Results(list[ImageResult]):
         return f"Results({count}, {faces_text(self.faces)}{f', {failed} not read' if failed else ''})"
 
 
-@dataclass(frozen=True, slots=True)
-class ModelSummary:
-    """The model of some results; it is the head of a JSON document and names the columns of a CSV.
-
-    Attributes:
-        name: Several models are joined by " + ".
-        labels: In the order of the probabilities.
-        target: `votes` if a probability is a share of raters at balance 0; `label` if it is that of a data set's label.
-        sha256: Of each model file, in the same order.
-        device: Where the networks run: `cpu`, `cuda`, ...
-        balance: The balance of the probabilities, 0 to 1: see `Recognizer`.
-        prior: The user's mix of expressions, label -> share; None for an even one.
-        details: Whether the details of faces were requested.
-    """
-
-    name: str
-    labels: tuple[str, ...]
-    target: str
-    sha256: tuple[str, ...] = ()
-    device: str = "cpu"
-    balance: float = 0.0
-    prior: Mapping[str, float] | None = None
-    details: bool = False
-
-    def to_dict(self) -> ModelDocument:
-        """The model as JSON has it, without the device, on which predictions do not depend."""
-        return {
-            "name": self.name,
-            "labels": list(self.labels),
-            "target": self.target,
-            "sha256": list(self.sha256),
-            "balance": self.balance,
-            "prior": None if self.prior is None else dict(self.prior),
-        }
-
-
 def _pandas(results: Iterable[ImageResult]) -> pd.DataFrame:
     import_extra("pandas", "pandas", "to_pandas()")
-    from mien.results.rows import pandas_table
-
     results = list(results)
     labels: dict[str, None] = {}
     for result in results:
         labels |= dict.fromkeys(result.labels or (result.faces[0].probabilities if result.faces else ()))
-    return pandas_table(results, tuple(labels))
+    details = any(face.details is not None for result in results for face in result.faces)
+    rows = (row for result in results for row in result.rows(tuple(labels), details=details))
+    return pandas_table(rows, columns(tuple(labels), details=details))
 
 
 def _short(text: str) -> str:

@@ -20,7 +20,6 @@ from typing import Any
 
 from mien.results.details import BLENDSHAPES, Details
 from mien.results.faces import Face
-from mien.results.images import ImageResult
 from mien.results.videos import FrameResult
 
 Cell = int | float | str | None
@@ -50,14 +49,21 @@ def frame_columns(labels: Sequence[str], *, details: bool = False) -> tuple[str,
     return (*_FRAME, *columns(labels, details=details), "smoothed_expression")
 
 
-def image_rows(result: ImageResult, labels: Sequence[str], *, details: bool = False) -> Iterator[Row]:
-    """An image's rows in the order of `columns`: one for each face, one for an image without faces or unreadable."""
-    head = (written_text(result.source), result.width, result.height)
-    for number, face in enumerate(result.faces, start=1):
+def image_rows(
+    source: str,
+    size_wh: tuple[int, int],
+    faces: Sequence[Face],
+    error: str | None,
+    labels: Sequence[str],
+    *,
+    details: bool = False,
+) -> Iterator[Row]:
+    """An image's rows in the order of `columns`; see `ImageResult.rows`."""
+    head = (written_text(source), *size_wh)
+    for number, face in enumerate(faces, start=1):
         yield (*head, number, *_face_cells(face, labels, details), None)
-    if not result.faces:
-        error = None if result.error is None else written_text(result.error)
-        yield (*head, *_no_face(labels, details), error)
+    if not faces:
+        yield (*head, *_no_face(labels, details), None if error is None else written_text(error))
 
 
 def frame_rows(result: FrameResult, labels: Sequence[str], source: str, *, details: bool = False) -> Iterator[Row]:
@@ -90,15 +96,11 @@ def parquet_table(rows: Sequence[Row], names: Sequence[str]) -> Any:
     return pa.table(arrays, names=list(names))
 
 
-def pandas_table(results: Iterable[ImageResult], labels: Sequence[str]) -> Any:
-    """The rows of images as a pandas DataFrame; needs pandas."""
+def pandas_table(rows: Iterable[Row], names: Sequence[str]) -> Any:
+    """Rows as a pandas DataFrame whose columns have those names; needs pandas."""
     import pandas as pd
 
-    results = list(results)
-    details = any(face.details is not None for result in results for face in result.faces)
-    names = columns(labels, details=details)
-    rows = [row for result in results for row in image_rows(result, labels, details=details)]
-    table = pd.DataFrame(rows, columns=list(names))
+    table = pd.DataFrame(list(rows), columns=list(names))
     kinds = {"face": "Int32", "width": "int64", "height": "int64"}
     kinds |= {name: "float64" for name in names if name not in _TEXT and name not in kinds}
     return table.astype(kinds | {name: "object" for name in names if name in _TEXT})

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.dataset import Dataset, text_column
+from mien.data.dataset import Dataset
 from mien.data.readers import load_dataset
 from mien.data.settings import SplitSettings
+from mien.data.source import text_column
 from mien.data.splits import divide
 from mien.errors import DataError, RecipeError, TrainingError
 from mien.evaluation import metrics
@@ -25,11 +26,10 @@ from mien.evaluation.compare import read_history
 from mien.evaluation.frames import data_frame
 from mien.evaluation.tables import plain_table, write_tables
 from mien.files import make_folder, write_text
-from mien.reporting import log_warning
+from mien.reporting import each_warning_once
 from mien.training.installed import require_training
 from mien.training.recipe import Recipe, recipe_with
 from mien.training.records import CONFUSIONS, TRAIN_PREFIX
-from mien.training.small_sets import once
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,6 +90,7 @@ class CrossValidation:
         return np.array([getattr(run, figure) for run in self.runs if run.head == head], np.float64)
 
 
+@each_warning_once()
 def cross_validate(
     recipe: str | Path | Recipe,
     data: str | Path | Dataset,
@@ -103,7 +104,6 @@ def cross_validate(
     threads: int = 0,
     log: Sequence[str] = (),
     progress: Callable[[Recipe, str, bool], Watcher] | None = None,
-    warn: Callable[[str], None] = log_warning,
     **settings: Any,
 ) -> CrossValidation:
     """Trains a recipe once for each fold and seed, and writes one table. The same call resumes a killed one.
@@ -123,7 +123,6 @@ def cross_validate(
         threads: As in `train`.
         log: As in `train`, for each run.
         progress: Called as a run begins (its recipe, name, whether it is finished); returns what the run reports to.
-        warn: Called with each warning, one line. The default logs to the logger `mien`.
         **settings: Changes to the recipe, as in `train`.
 
     Returns:
@@ -146,13 +145,13 @@ def cross_validate(
 
     if folds == 1 or folds < 0 or seeds < 1:
         raise RecipeError(f"folds {folds}, seeds {seeds}: expected 2 folds or more (0 for none), and 1 seed or more")
-    recipe, given = recipe_with(recipe, settings, given, warn)
+    recipe, given = recipe_with(recipe, settings, given)
     dataset = data if isinstance(data, Dataset) else load_dataset(Path(data))
     fold = _folds(dataset, folds, group_by)
-    out, warn = Path(out), once(warn)
+    out = Path(out)
     _begin(out, dataset, fold)
     chosen = pick_device(device, threads=threads)
-    options = {"given": given, "trackers": log, "device": chosen, "warn": warn}
+    options = {"given": given, "trackers": log, "device": chosen}
     runs: list[RepeatedRun] = []
     for number in range(folds) if folds else (None,):
         divided = dataset

@@ -35,7 +35,6 @@ def with_teachers(
     *,
     kept: Path | None = None,
     on_asking: Callable[[int, int, float], None] = lambda *_: None,
-    warn: Callable[[str], None] = log_warning,
 ) -> tuple[HeadTargets, ...]:
     """Targets blended with the teachers' outputs, each head with those teachers that have its labels.
 
@@ -48,7 +47,7 @@ def with_teachers(
     the total over all teachers and views, and faces/s. Raises ModelFileError for a teacher that is missing, OutputError
     where the folder can't be written.
     """
-    pairs = [pair for name in _files(settings.teachers) if (pair := _with_head(name, targets, warn))]
+    pairs = [pair for name in _files(settings.teachers) if (pair := _with_head(name, targets))]
     faces = _fingerprint(images)
     places = [None if kept is None else kept / _kept_name(t, faces, settings.views) for t, _ in pairs]
     known = [_read(place, (len(images), len(t.info.labels))) for place, (t, _) in zip(places, pairs, strict=True)]
@@ -83,15 +82,13 @@ def _files(teachers: Iterable[str]) -> Iterator[str]:
         yield from found
 
 
-def _with_head(
-    name: str, targets: tuple[HeadTargets, ...], warn: Callable[[str], None]
-) -> tuple[ModelFile, HeadTargets] | None:
+def _with_head(name: str, targets: tuple[HeadTargets, ...]) -> tuple[ModelFile, HeadTargets] | None:
     """A teacher, and the head that it teaches; None where there is none."""
     teacher = load_model(name, threads=torch.get_num_threads())
     labels = teacher.info.labels
     heads = [t for t in targets if set(t.labels) == set(labels)]
     if not heads:
-        warn(f"distill.teachers: left out {name}: it has the labels {', '.join(labels)}, which no head has")
+        log_warning(f"distill.teachers: left out {name}: it has the labels {', '.join(labels)}, which no head has")
         return None
     # A votes teacher and a label teacher of an eight-class set share their labels: prefer the head of its kind.
     return teacher, next((t for t in heads if t.head == teacher.info.target), heads[0])

@@ -17,13 +17,13 @@ from mien.evaluation.compare import Comparison, compare
 from mien.evaluation.compare_page import write_comparison
 from mien.evaluation.validation import VALIDATION_FILE
 from mien.files import atomic_path, make_folder
-from mien.reporting import log_warning
+from mien.reporting import each_warning_once, log_warning
 from mien.training.callbacks import Watcher
 from mien.training.ladder_steps import LADDER, LadderStep
 from mien.training.loop import BEST
 from mien.training.recipe import Recipe, given_keys, load_recipe, same_training
 from mien.training.run import asked_recipe, train_run
-from mien.training.small_sets import fit_to_faces, once
+from mien.training.small_sets import fit_to_faces
 
 LONGER, COMPARED = "longer", "compare"
 
@@ -50,6 +50,7 @@ class Ladder:
     model: Path
 
 
+@each_warning_once()
 def plan_ladder(
     backbone: str,
     *,
@@ -57,11 +58,10 @@ def plan_ladder(
     labels: Iterable[str] = (),
     subset: int = 0,
     overrides: Iterable[str] = (),
-    warn: Callable[[str], None] = log_warning,
 ) -> tuple[tuple[LadderStep, Recipe], ...]:
     """The twelve steps for a backbone, each with its recipe. weights: what every step starts from, as network.weights.
 
-    labels, subset: as in a recipe's [data]. overrides: `key=value` for all steps. warn: as in `load_recipe`.
+    labels, subset: as in a recipe's [data]. overrides: `key=value` for all steps.
     Raises RecipeError.
     """
     # A backbone has its own batch norm and size of input: these settings hold for all steps.
@@ -71,8 +71,7 @@ def plan_ladder(
     if subset:
         own.append(f"data.subset={subset}")
     overrides = tuple(overrides)
-    tell = once(warn)
-    plan = tuple((step, load_recipe(step.name, [*own, *overrides], warn=tell)) for step in LADDER)
+    plan = tuple((step, load_recipe(step.name, [*own, *overrides], warn=log_warning)) for step in LADDER)
     for step, recipe in plan:  # better now than after ten steps
         if recipe.data.subset:
             try:
@@ -82,6 +81,7 @@ def plan_ladder(
     return plan
 
 
+@each_warning_once()
 def climb_ladder(
     plan: tuple[tuple[LadderStep, Recipe], ...],
     data: Path,
@@ -92,7 +92,6 @@ def climb_ladder(
     trackers: Sequence[str] = (),
     device: torch.device | None = None,
     watcher: LadderWatcher | None = None,
-    warn: Callable[[str], None] = log_warning,
 ) -> Ladder:
     """Trains every step in its own folder below `out`, compares them, and trains the best `longer` times as long.
 
@@ -101,11 +100,11 @@ def climb_ladder(
     Leaves compare/ (the twelve), longer/ (the run) and longer/compare/, best.safetensors and the best model file.
     Raises RecipeError, DataError, OutputError, TrainingError.
     """
-    watcher, warn = watcher or LadderWatcher(), once(warn)
+    watcher = watcher or LadderWatcher()
     if longer < 1:
         raise RecipeError(f"longer is {longer:g}; expected how many times as long the best step is trained, 1 or more")
     make_folder(out)
-    options = {"given": given, "trackers": trackers, "device": device, "warn": warn}
+    options = {"given": given, "trackers": trackers, "device": device}
 
     def begin(recipe: Recipe, _: str, finished: bool) -> Watcher:
         watcher.on_run(recipe, finished)

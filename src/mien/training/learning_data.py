@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,26 +10,25 @@ from numpy.typing import NDArray
 
 from mien.data.arrays import is_arrays, open_arrays
 from mien.data.dataset import Dataset
-from mien.data.readers import open_fitted, open_source, with_validation
+from mien.data.fitted import open_fitted, with_validation
+from mien.data.readers import open_source
 from mien.data.samples import Split, of_labels
 from mien.errors import DataError, RecipeError
 from mien.training.recipe import Recipe
 from mien.training.recipe_sections import DataSettings
 
 
-def read_splits(
-    recipe: Recipe, data: Path | Dataset, *, stream: bool, warn: Callable[[str], None]
-) -> tuple[Split, Split]:
+def read_splits(recipe: Recipe, data: Path | Dataset, *, stream: bool) -> tuple[Split, Split]:
     """Training and validation split of `data`, as the recipe's [data] wants them.
 
-    stream: leave the faces on disk. warn: receives what is left out, and that validation was split off, where it was.
+    stream: leave the faces on disk. What is left out is logged.
     Raises DataError for data that can't be used, RecipeError for labels that it has not.
     """
     size, channels = recipe.input.size, recipe.input.channels
     if isinstance(data, Dataset):
-        dataset: Dataset | None = with_validation(data, warn)
+        dataset: Dataset | None = with_validation(data)
     else:
-        dataset = open_fitted(data, size=size, channels=channels, splits=("train", "validation"), warn=warn)
+        dataset = open_fitted(data, size=size, channels=channels, splits=("train", "validation"))
     train, validation = (_split(dataset, data, name, size, channels, stream) for name in ("train", "validation"))
     if train.label_names != validation.label_names:
         raise DataError(f"{data}: train has {train.label_names}, validation has {validation.label_names}")
@@ -78,7 +76,7 @@ def _split(dataset: Dataset | None, data: Path | Dataset, split: str, size: int,
     if dataset is None or split not in dataset.splits:
         has = ", ".join(name for name in dataset or () if name) or "none of train, validation, test"
         raise DataError(f"{data}: no split '{split}'; it has {has}; make splits with  mien data split")
-    found = Split.of(dataset, split, size=size, channels=channels)
+    found = dataset.split(split, size=size, channels=channels)
     return found if stream else found.loaded()
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from mien.config import flat_items, from_table, to_toml, toml_value, with_overrides
 from mien.crop_spec import CropSpec
 from mien.errors import RecipeError
+from mien.reporting import log_warning
 from mien.suggestions import did_you_mean
 from mien.training.ladder_steps import ladder_recipes
 from mien.training.network_table import NETWORKS
@@ -155,7 +156,7 @@ def given_keys(overrides: Iterable[str]) -> frozenset[str]:
 
 
 def recipe_with(
-    recipe: str | Path | Recipe, settings: Mapping[str, Any], given: Collection[str], warn: Callable[[str], None]
+    recipe: str | Path | Recipe, settings: Mapping[str, Any], given: Collection[str]
 ) -> tuple[Recipe, list[str]]:
     """A recipe by its name or file with changed settings, and the keys that the user set; a `Recipe` as it is.
 
@@ -163,7 +164,7 @@ def recipe_with(
     """
     if not isinstance(recipe, Recipe):
         changes = [f"{key}={toml_value(value)}" for key, value in flat_items(settings)]
-        return load_recipe(str(recipe), changes, warn=warn), [*given, *given_keys(changes)]
+        return load_recipe(str(recipe), changes, warn=log_warning), [*given, *given_keys(changes)]
     if settings:
         raise RecipeError(f"{next(iter(settings))}: settings need a recipe's name or file; use dataclasses.replace")
     return recipe, list(given)

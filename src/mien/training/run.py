@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
@@ -30,7 +30,7 @@ from mien.evaluation.validation import VALIDATION_FILE, HeadAnswers, write_answe
 from mien.files import make_folder, write_text
 from mien.labels import FER2013
 from mien.model_file import ModelInfo
-from mien.reporting import log_warning
+from mien.reporting import log_warning, warnings_to
 from mien.training.batches import Faces
 from mien.training.callbacks import Watcher
 from mien.training.checkpoint import epochs_done, head_sizes, load_weights, save_weights
@@ -138,7 +138,6 @@ def train_run(
     device: torch.device | None = None,
     watcher: Watcher | None = None,
     own: OwnParts = NO_OWN,
-    warn: Callable[[str], None] = log_warning,
 ) -> Run:
     """Trains `recipe` on the training split of `data`, selects and calibrates on its validation split.
 
@@ -152,13 +151,14 @@ def train_run(
     with ExitStack() as held:
         with joined(device) as workers:
             if not workers.is_first:
-                watcher, warn, trackers = None, lambda _: None, ()
+                watcher, trackers = None, ()
+                held.enter_context(warnings_to(lambda _: None))
             watcher = watcher or Watcher()
-            lesson = _read_lesson(recipe, own, data, out, workers.count, stream=stream, given=given, warn=warn)
+            lesson = _read_lesson(recipe, own, data, out, workers.count, stream=stream, given=given)
             if workers.is_first:
                 make_folder(out)
                 held.enter_context(_sole_trainer(out))
-            lesson = _taught(lesson, out, workers, watcher, warn)
+            lesson = _taught(lesson, out, workers, watcher)
             about = environment(device) | {"workers": workers.count} | ({"own": own.names()} if own.names() else {})
             if workers.is_first:
                 if lesson.asked != lesson.recipe:
@@ -169,7 +169,7 @@ def train_run(
                 write_text(out / ENVIRONMENT, json.dumps(about, indent=2) + "\n")
             faces = Faces.on(device, lesson.train, lesson.targets)
             validation_faces = Faces.on(device, lesson.validation, lesson.held)
-            with tracked(trackers, TrackedRun(lesson.recipe, out, about), watcher, warn=warn) as watching:
+            with tracked(trackers, TrackedRun(lesson.recipe, out, about), watcher) as watching:
                 history = fit(
                     lesson.recipe, faces, validation_faces, {t.head: t.weight for t in lesson.targets}, out,
                     resume=resume, watcher=watching, workers=workers, stop_after=stop_after, own=own,
@@ -188,27 +188,26 @@ def _read_lesson(
     *,
     stream: bool,
     given: Collection[str],
-    warn: Callable[[str], None],
 ) -> _Lesson:
     """Reads both splits, checks their classes, and fits the recipe to the number of faces."""
     name = data.name if isinstance(data, Dataset) else str(data)
     sized, lines = fit_to_size(asked, *face_sizes(data))
-    train, validation = read_splits(sized, data, stream=stream, warn=warn)
+    train, validation = read_splits(sized, data, stream=stream)
     targets = head_targets(train, asked.targets, source=name)
     held = head_targets(validation, asked.targets, source=name)
     recipe = _fitted(sized, out, len(train), workers, given)
     for line in (*lines, *check_classes(targets, held, name), *fit_lines(sized, recipe, len(train))):
-        warn(line)
+        log_warning(line)
     return _Lesson(asked, recipe, Path(name).resolve().name, train, validation, targets, held, own)
 
 
-def _taught(lesson: _Lesson, out: Path, workers: WorkerGroup, watcher: Watcher, warn: Callable[[str], None]) -> _Lesson:
+def _taught(lesson: _Lesson, out: Path, workers: WorkerGroup, watcher: Watcher) -> _Lesson:
     """Mixes the teachers' probabilities into the targets, if the recipe has teachers and the run has steps left."""
     if not lesson.recipe.distill.teachers or _is_finished(lesson.recipe, out):
         return lesson
     kept = out / TAUGHT if workers.is_first else None
     images, distill = lesson.train.images, lesson.recipe.distill
-    targets = with_teachers(lesson.targets, images, distill, kept=kept, on_asking=watcher.on_asking, warn=warn)
+    targets = with_teachers(lesson.targets, images, distill, kept=kept, on_asking=watcher.on_asking)
     return replace(lesson, targets=targets)
 
 

@@ -5,7 +5,7 @@ A value that the user set stays as it is; where it can't hold, the training is r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import asdict, replace
 
 from mien.errors import RecipeError
@@ -14,18 +14,6 @@ from mien.training.recipe import Recipe
 _MOST_FIT = 224  # the largest side of faces that a recipe takes over from the data
 
 _MIN_BATCH = 2  # faces that each process needs in a batch: batch norm has no spread of a single one
-
-
-def once(warn: Callable[[str], None]) -> Callable[[str], None]:
-    """`warn` that receives each line once, for many runs on the same faces."""
-    said: set[str] = set()
-
-    def first(line: str) -> None:
-        if line not in said:
-            said.add(line)
-            warn(line)
-
-    return first
 
 
 def fitting_batch(faces: int, *, at_most: int, workers: int = 1) -> int:

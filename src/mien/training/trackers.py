@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from mien.config import flat_items, to_toml
 from mien.errors import TrainingError, require_extra
 from mien.files import write_text
+from mien.reporting import log_warning
 from mien.training.callbacks import Watcher
 from mien.training.recipe import Recipe
 from mien.training.records import Confusion
@@ -78,12 +79,10 @@ def check_trackers(names: Sequence[str]) -> None:
 
 
 @contextmanager
-def tracked(
-    names: Sequence[str], run: TrackedRun, watcher: Watcher, *, warn: Callable[[str], None]
-) -> Iterator[Watcher]:
+def tracked(names: Sequence[str], run: TrackedRun, watcher: Watcher) -> Iterator[Watcher]:
     """A watcher that also sends the epochs to the named trackers, and closes them when the run ends.
 
-    warn: receives one line for each tracker that failed. Raises what `check_trackers` raises.
+    A line is logged for each tracker that failed. Raises what `check_trackers` raises.
     """
     check_trackers(names)
     kinds: dict[str, Callable[[TrackedRun], RunTracker]] = {
@@ -100,7 +99,7 @@ def tracked(
             except Exception as error:  # servers, databases and disks fail in many ways; none is worth a training
                 del open_now[name]
                 reason = next(iter(str(error).splitlines()), "") or type(error).__name__
-                warn(f"{name}: {reason[:300]}; training goes on without it, and --resume adds what is missing")
+                log_warning(f"{name}: {reason[:300]}; training goes on without it, and --resume adds what is missing")
 
     def on_start(history: Sequence[dict[str, float]], confusions: Sequence[Confusion]) -> None:
         watcher.on_start(history, confusions)

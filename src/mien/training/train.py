@@ -44,7 +44,6 @@ def train(
     sampler: Iterable[int] | Callable[[torch.Tensor], Iterable[int]] | None = None,
     callbacks: Sequence[Callback | EpochFunction] = (),
     progress: Watcher | None = None,
-    warn: Callable[[str], None] = log_warning,
     **settings: Any,
 ) -> Run:
     """Trains a recipe on a data set and writes a run folder with a model file for each head.
@@ -75,7 +74,6 @@ def train(
             makes one from their labels int64 (N,).
         callbacks: `Callback` objects, or functions that receive each epoch's row. `True` from either ends the training.
         progress: Functions that a progress display passes in.
-        warn: Called with each warning, one line. The default logs to the logger `mien`.
         **settings: Changes to the recipe: `seed=3`, or a section with some of its keys, `optimizer={"epochs": 5}`.
 
     Returns:
@@ -104,7 +102,7 @@ def train(
     settings |= {name: part for name, part in given_parts.items() if isinstance(part, Mapping)}
     own_parts: dict[str, Any] = {name: part for name, part in given_parts.items() if not isinstance(part, Mapping)}
     own = OwnParts(sampler=sampler, **own_parts)
-    recipe, given = recipe_with(recipe, settings, given, warn)
+    recipe, given = recipe_with(recipe, settings, given)
     return train_run(
         recipe,
         data if isinstance(data, Dataset) else Path(data),
@@ -117,7 +115,6 @@ def train(
         device=pick_device(device, threads=threads),
         watcher=(progress or Watcher()).with_callbacks(callbacks),
         own=own,
-        warn=warn,
     )
 
 
@@ -132,7 +129,6 @@ def tune(
     threads: int = 0,
     log: Sequence[str] = (),
     progress: TuneWatcher | None = None,
-    warn: Callable[[str], None] = log_warning,
     **settings: Any,
 ) -> Tuned:
     """Searches the settings of a recipe that score best on validation, over its table [search], with Optuna.
@@ -149,7 +145,6 @@ def tune(
         threads: As in `train`.
         log: As in `train`, for each trial.
         progress: Functions that a progress display passes in.
-        warn: Called with each warning, one line. The default logs to the logger `mien`.
         **settings: Changes to the recipe, as in `train`.
 
     Returns:
@@ -181,7 +176,6 @@ def tune(
         trackers=log,
         device=pick_device(device, threads=threads),
         watcher=progress,
-        warn=warn,
     )
 
 
@@ -203,17 +197,16 @@ def check_training(
     *,
     stream: bool = False,
     given: Collection[str] = (),
-    warn: Callable[[str], None] = log_warning,
 ) -> Preparation:
     """Checks a recipe and its data without training, and without PyTorch. Raises DataError, RecipeError."""
     recipe, lines = fit_to_size(recipe, *face_sizes(data))
     name = data.name if isinstance(data, Dataset) else str(data)
-    train_split, validation_split = read_splits(recipe, data, stream=stream, warn=warn)
+    train_split, validation_split = read_splits(recipe, data, stream=stream)
     targets = head_targets(train_split, recipe.targets, source=name)
     held = head_targets(validation_split, recipe.targets, source=name)
     fitted = fit_to_faces(recipe, len(train_split), given=given)
     for line in (*lines, *check_classes(targets, held, name), *fit_lines(recipe, fitted, len(train_split))):
-        warn(line)
+        log_warning(line)
     counts = [
         {name: int((split.labels == number).sum()) for number, name in enumerate(split.label_names)}
         for split in (train_split, validation_split)

@@ -17,9 +17,10 @@ import torch
 
 from mien.config import toml_value
 from mien.data.arrays import is_arrays, open_arrays, staging, write_arrays
-from mien.data.dataset import Dataset, Fitted, Selection, collect
-from mien.data.readers import open_source, telling
+from mien.data.dataset import Dataset, Selection, collect
+from mien.data.readers import open_source
 from mien.data.settings import SplitSettings
+from mien.data.source import Fitted
 from mien.data.splits import divide
 from mien.errors import DataError, ModelFileError, OutputError, TrainingError
 from mien.files import atomic_path, make_folder
@@ -77,7 +78,6 @@ def train_if_missing(
     overrides: Iterable[str] = (),
     device: torch.device | None = None,
     begin: Callable[[TrainingPlan], Watcher] | None = None,
-    warn: Callable[[str], None] = log_warning,
 ) -> bool:
     """Where the file `model` (.onnx) does not exist, trains it on `data`; returns whether it did.
 
@@ -94,10 +94,10 @@ def train_if_missing(
     folder = run_folder(model)
     settings = load_recipe(recipe or _BASE, overrides)
     make_folder(model.parent)
-    faces = _divided(data, folder, settings.input, warn)
+    faces = _divided(data, folder, settings.input)
     name = f"name={toml_value(model.stem)}"
     overrides = (*overrides, name)
-    settings = load_recipe(recipe, overrides, warn=warn) if recipe else default_recipe(faces, overrides, warn=warn)
+    settings = load_recipe(recipe, overrides, warn=log_warning) if recipe else default_recipe(faces, overrides)
     done = epochs_done(folder / CHECKPOINT)
     if done and not same_training(asked_recipe(folder), settings):
         raise TrainingError(
@@ -109,16 +109,13 @@ def train_if_missing(
     watcher = begin(plan) if begin else None
     run = train_run(
         settings, folder / DATA, folder, resume=True, given=given_keys(overrides), device=device, watcher=watcher,
-        warn=warn,
     )  # fmt: skip
     with atomic_path(model) as place:
         shutil.copyfile(run.models[0], place)
     return True
 
 
-def default_recipe(
-    faces: Dataset, overrides: Iterable[str] = (), *, warn: Callable[[str], None] = lambda _line: None
-) -> Recipe:
+def default_recipe(faces: Dataset, overrides: Iterable[str] = ()) -> Recipe:
     """mien-small without teachers, fitted to the data: a head for votes where there are some; `overrides` come last.
 
     Under `FEW_FACES` training faces it starts from the shipped model's weights, because so few faces do not train
@@ -139,10 +136,10 @@ def default_recipe(
             "finetune.head_epochs=2",
             "finetune.layer_decay=0.7",
         ]
-    return load_recipe(_BASE, overrides, defaults=own, warn=warn)
+    return load_recipe(_BASE, overrides, defaults=own, warn=log_warning)
 
 
-def _divided(data: Path, folder: Path, wanted: InputSettings, warn: Callable[[str], None]) -> Dataset:
+def _divided(data: Path, folder: Path, wanted: InputSettings) -> Dataset:
     """The faces of `data` with train and validation, kept in the run folder; a resumed run has the same ones."""
     place = folder / DATA
     if is_arrays(place):
@@ -152,10 +149,10 @@ def _divided(data: Path, folder: Path, wanted: InputSettings, warn: Callable[[st
             raise OutputError(f"{folder}: holds a run on {before}, not on {data}; remove it, or name another file")
         return faces
 
-    faces = collect(Fitted(open_source(data), wanted.size, wanted.channels), problem=telling(warn), name=str(data))
+    faces = collect(Fitted(open_source(data), wanted.size, wanted.channels), name=str(data))
     labelled = faces.labels >= 0
     if not labelled.all():
-        warn(f"left out: {int((~labelled).sum()):,} faces without a label")
+        log_warning(f"left out: {int((~labelled).sum()):,} faces without a label")
         faces = faces.take(np.flatnonzero(labelled))
     if not (faces.splits == "validation").any():
         share = 0.2 if len(faces) < FEW_FACES else 0.1

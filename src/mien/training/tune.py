@@ -24,14 +24,13 @@ from mien.config import to_toml
 from mien.errors import DivergedError, RecipeError, TrainingError, import_extra
 from mien.evaluation.compare import HEADS
 from mien.files import make_folder
-from mien.reporting import log_warning
+from mien.reporting import each_warning_once, log_warning
 from mien.training.callbacks import Watcher
 from mien.training.folder_lock import hold
 from mien.training.loop import CHECKPOINT, LAST
 from mien.training.recipe import Recipe, given_keys, load_recipe
 from mien.training.run import train_run
 from mien.training.search import Choice, Range, Search, as_override, read_search
-from mien.training.small_sets import once
 from mien.training.trackers import check_trackers
 from mien.training.tuned import Tried, Tuned, write_tuned
 
@@ -73,6 +72,7 @@ class _GivenUp(Exception):
     """Ends a trial that does worse than most."""
 
 
+@each_warning_once()
 def run_trials(
     recipe: str,
     data: Path,
@@ -84,7 +84,6 @@ def run_trials(
     trackers: Sequence[str] = (),
     device: torch.device | None = None,
     watcher: TuneWatcher | None = None,
-    warn: Callable[[str], None] = log_warning,
 ) -> Tuned:
     """Trains trials of a recipe with a [search] until there are `trials` of them, in all processes together.
 
@@ -96,8 +95,7 @@ def run_trials(
     """
     check_trackers(trackers)
     settings = TuneSettings(recipe, data, out, trials, overrides, storage, tuple(trackers))
-    warn = once(warn)
-    while train_next_trial(settings, device=device, watcher=watcher, warn=warn) is not None:
+    while train_next_trial(settings, device=device, watcher=watcher) is not None:
         pass
     return conclude_tuning(settings)
 
@@ -107,7 +105,6 @@ def train_next_trial(
     *,
     device: torch.device | None = None,
     watcher: TuneWatcher | None = None,
-    warn: Callable[[str], None] = log_warning,
 ) -> Tried | None:
     """Trains one trial, one that was killed or a new one; None where there are `trials` of them. As `run_trials`."""
     watcher = watcher or TuneWatcher()
@@ -120,7 +117,7 @@ def train_next_trial(
         study.sampler = _sampler(base.seed, trial.number)
         taken = tuple(as_override(entry, _suggest(trial, entry)) for entry in space)
         watcher.on_begin(trial.number, taken)
-        _train(study, trial, settings, taken, device, watcher.training, warn)
+        _train(study, trial, settings, taken, device, watcher.training)
         tried = _tried(study.trials[trial.number], space)
         watcher.on_end(tried)
     return tried
@@ -243,7 +240,6 @@ def _train(
     taken: Sequence[str],
     device: torch.device | None,
     training: Watcher,
-    warn: Callable[[str], None],
 ) -> None:
     """Trains one trial, or the rest of it, and reports its result to the study."""
     from optuna.trial import TrialState
@@ -261,9 +257,9 @@ def _train(
     folder = _folder(settings.out, trial.number)
     try:
         run = train_run(
-            load_recipe(settings.recipe, (*settings.overrides, *taken), warn=warn), settings.data, folder, resume=True,
-            given=given_keys(settings.overrides), trackers=settings.trackers, device=device,
-            watcher=replace(training, on_epoch=on_epoch), warn=warn,
+            load_recipe(settings.recipe, (*settings.overrides, *taken), warn=log_warning), settings.data, folder,
+            resume=True, given=given_keys(settings.overrides), trackers=settings.trackers, device=device,
+            watcher=replace(training, on_epoch=on_epoch),
         )  # fmt: skip
         study.tell(trial, max(_score(row) for row in run.history))
     except _GivenUp:

@@ -17,8 +17,9 @@ from PIL import Image
 from made_data import make
 from mien.data.dataset import Dataset, collect
 from mien.data.export import export_dataset
-from mien.data.readers import Opened, open_source
+from mien.data.readers import open_source
 from mien.data.reading.label_reading import LabelChoice
+from mien.data.reading.opening import Opened
 from mien.data.reading.reading import Choices
 from mien.errors import DataError, MissingExtraError
 from mien.labels import FER2013

@@ -327,7 +327,7 @@ def put(root, name, data):
 
 
 def data_of(root):
-    return open_dataset(root, warn=lambda _: None)
+    return open_dataset(root)
 
 
 def raf_folders(root, labels, extra=()):

@@ -10,8 +10,9 @@ import mien
 from mien.cli import main
 from mien.crop import fit_face
 from mien.data.arrays import open_arrays, read_problems, write_arrays
+from mien.data.fitted import read_dataset, require_split
 from mien.data.importing import import_dataset
-from mien.data.readers import open_dataset, open_source, read_dataset, require_split
+from mien.data.readers import open_dataset, open_source
 from mien.data.toy import write_toy_folders
 from mien.errors import DataError, OutputError
 
@@ -24,20 +25,19 @@ def toy(tmp_path):
     return tmp_path / "toy"
 
 
-def test_read_dataset(toy, tmp_path):
-    told = []
-    found = read_dataset(toy, size=24, channels=3, warn=told.append)
+def test_read_dataset(toy, said):
+    found = read_dataset(toy, size=24, channels=3)
     assert list(found) == ["train", "validation"]
     assert found["train"].images.shape == (28, 24, 24, 3)
-    assert len(told) == 1
-    assert told[0].startswith("left out: train/happy/bad.png: is not an image")
+    assert len(said) == 1
+    assert said[0].startswith("left out: train/happy/bad.png: is not an image")
     assert found["train"].sources[0] == "train/angry/" + sorted(p.name for p in (toy / "train/angry").iterdir())[0]
     assert list(read_dataset(toy, size=24, channels=1, splits=("validation",))) == ["validation"]
     assert read_dataset(toy, size=24, channels=1, splits=("test",)) == {}
 
 
 def test_arrays_are_read_in_place(toy, tmp_path):
-    before = read_dataset(toy, size=48, channels=1, warn=lambda _: None)
+    before = read_dataset(toy, size=48, channels=1)
     data = write_arrays(open_source(toy), tmp_path / "arrays", command="import", settings={})
     after = read_dataset(tmp_path / "arrays", size=48, channels=1)
     for split in ("train", "validation"):
@@ -167,7 +167,7 @@ def test_the_command(toy, tmp_path, monkeypatch, capsys):
 
 
 def test_load_dataset_takes_choices_and_gives_splits(toy):
-    data = mien.load_dataset(str(toy), labels="happy=own_class", split_map="validation=test", warn=[].append)
+    data = mien.load_dataset(str(toy), labels="happy=own_class", split_map="validation=test")
     assert list(data) == ["train", "test"] and len(data["test"]) == 14
     assert "own_class" in data.label_names
     with pytest.raises(DataError, match="no split 'validation'; it has "):
@@ -176,7 +176,7 @@ def test_load_dataset_takes_choices_and_gives_splits(toy):
 
 def test_a_data_set_as_a_table(toy):
     pandas = pytest.importorskip("pandas")
-    data = mien.load_dataset(toy, warn=[].append)
+    data = mien.load_dataset(toy)
     votes = np.arange(8 * len(data), dtype=np.float32).reshape(-1, 8)
     table = data.with_columns(votes=votes)["train"].to_pandas()
     assert isinstance(table, pandas.DataFrame) and len(table) == len(data["train"])

@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mien.data.arrays import write_arrays
-from mien.data.readers import open_dataset, open_source, read_dataset
+from mien.data.fitted import read_dataset
+from mien.data.readers import open_dataset, open_source
 from mien.data.reading.ferplus import ferplus_to_eight
 from mien.data.reading.label_reading import LabelChoice
 from mien.data.reading.pixel_tables import pixels_of
@@ -97,7 +98,7 @@ def test_a_bad_text_spoils_no_other(text, says):
         assert (np.delete(found, place, 0).reshape(-1, 4) == (1, 2, 3, 4)).all()
 
 
-def test_bad_rows_are_named_and_the_others_kept(tmp_path):
+def test_bad_rows_are_named_and_the_others_kept(tmp_path, said):
     lines = [
         row(3, "Training"), row(9, "Training"), row("wow", "Training"), row("", "Training"), row(3, "Later"),
         row(3, "Training", FACE[:-2]), "3\n", row(-1, "Training"), row(0, "PrivateTest"),
@@ -114,9 +115,8 @@ def test_bad_rows_are_named_and_the_others_kept(tmp_path):
     }
     assert chunks[0].columns["label"].tolist() == [3, 0]
     assert sum(c.consumed for c in chunks) == len(lines)
-    told = []
-    assert len(open_dataset(tmp_path / "fer2013.csv", warn=told.append)) == 2
-    assert told[0] == "left out: fer2013.csv:3: label '9'; expected 0 to 6"
+    assert len(open_dataset(tmp_path / "fer2013.csv")) == 2
+    assert said[0] == "left out: fer2013.csv:3: label '9'; expected 0 to 6"
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_going_on_in_the_middle_gives_the_same(tmp_path):
         assert np.concatenate([first.columns["source"], *rest]).tolist() == whole.tolist()
         assert sum(c.consumed for c in source.chunks()) == source.total
         assert len(list(source.chunks(1299))) <= 1
-    assert set(open_dataset(path, splits=("test",), warn=lambda _: None).splits.tolist()) == {"test"}
+    assert set(open_dataset(path, splits=("test",)).splits.tolist()) == {"test"}
 
 
 # FER+
@@ -179,7 +179,7 @@ def write_both(folder, labels, votes_for=None, usages=None, usages_there=None):
 def test_ferplus_is_joined_by_row(tmp_path):
     write_both(tmp_path, [3, 0, 9, 6], ["happy", "contempt", "fear", "NF"])
     for data in (
-        open_dataset(tmp_path, warn=lambda _: None),  # found beside it
+        open_dataset(tmp_path),  # found beside it
         write_arrays(
             open_source(tmp_path / "fer2013.csv", ferplus=tmp_path / "fer2013new.csv"),
             tmp_path / "out",

@@ -93,7 +93,7 @@ def test_images_that_cannot_be_read_are_told(tmp_path):
     assert "truncated" in problems["test/sad/cut.png"]
     (tmp_path / "test/sad/good.png").unlink()
     with pytest.raises(DataError, match="not one sample"):
-        open_dataset(tmp_path, warn=lambda _: None)
+        open_dataset(tmp_path)
 
 
 def test_folders_that_cannot_be_used(tmp_path):
@@ -236,7 +236,7 @@ def test_affectnet(tmp_path):
     assert problems["train_set/images/2.jpg"] == "no expression: its label is 8 (none)"
     assert "no readable annotation" in problems["train_set/images/3.jpg"]
     assert "no readable annotation" in problems["train_set/images/4.jpg"]  # pickles are never read
-    data = open_dataset(tmp_path, warn=lambda _: None)
+    data = open_dataset(tmp_path)
     np.testing.assert_array_equal(data.columns["valence"], np.float32([-0.5, 0.1, np.nan]))
     np.testing.assert_array_equal(data.columns["arousal"], np.float32([0.25, np.nan, np.nan]))
 
@@ -252,7 +252,7 @@ def test_affectnet_as_csv(tmp_path):
         "Manually_Annotated_Images/1/b.png": ("validation", "happy"),
     }
     assert problems == {"Manually_Annotated_Images/1/b.png": "no expression: its label is 10 (no face)"}
-    data = open_dataset(tmp_path, warn=lambda _: None)
+    data = open_dataset(tmp_path)
     np.testing.assert_array_equal(data.columns["valence"], np.float32([-0.5, np.nan]))
     assert "facial_landmarks" not in data.columns
 

@@ -12,6 +12,7 @@ from mien.cli.exit_codes import NOT_ALL_READ
 from mien.cli.option_groups import grouped
 from mien.cli.output_options import DataSet, DryRun, NewData, Quiet, Resume, out_option, warn
 from mien.data.settings import AuditSettings
+from mien.reporting import warnings_to
 
 if TYPE_CHECKING:
     from mien.data.audit_report import AuditSummary
@@ -56,7 +57,8 @@ def audit(
 
     choice, unread = files.choice(detector) if detector else None, list[str]()
     with progress_bar("audit", unit="images", quiet=quiet) as progress:
-        dataset = as_dataset(source, out=out, warn=unread.append)
+        with warnings_to(unread.append):
+            dataset = as_dataset(source, out=out)
         report = audit_dataset(dataset, out, settings, detector=choice, resume=resume, progress=progress)
     for line in unread:
         warn(line)
@@ -95,7 +97,7 @@ def drop(
     require_apart(source, out)
     with progress_bar("drop", unit="images", quiet=quiet) as progress:
         dropped = drop_flagged(
-            open_dataset(source, warn=warn), out, flags=flags, only=only, min_score=min_score, from_test=from_test,
+            open_dataset(source), out, flags=flags, only=only, min_score=min_score, from_test=from_test,
             dry_run=dry_run, resume=resume, progress=progress,
         )  # fmt: skip
     parts = ", ".join(f"{count:,} of {split or 'no split'}" for split, count in dropped.by_split)
@@ -135,7 +137,7 @@ def relabel(
     require_apart(source, out)
     with progress_bar("relabel", unit="images", quiet=quiet) as progress:
         done = relabel_dataset(
-            open_dataset(source, warn=warn), fixes, out, new_classes=new_classes, dry_run=dry_run, resume=resume,
+            open_dataset(source), fixes, out, new_classes=new_classes, dry_run=dry_run, resume=resume,
             progress=progress,
         )  # fmt: skip
     for (old, new), count in sorted(done.changes.items(), key=lambda item: -item[1]):

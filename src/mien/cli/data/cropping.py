@@ -17,7 +17,7 @@ from mien.cli.output_options import DataSet, DryRun, NewData, Quiet, Resume
 from mien.data.settings import CropSettings, Kept, ScreenSettings
 
 if TYPE_CHECKING:
-    from mien.data.dataset import Source
+    from mien.data.source import Source
     from mien.faces import DetectorChoice
 
 _Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Threads. [default: one a processor]")]

@@ -50,7 +50,7 @@ def export(
     from mien.files import require_apart
 
     require_apart(source, out)
-    dataset = open_dataset(source, warn=warn)
+    dataset = open_dataset(source)
     if dry_run:
         check_layout(dataset, settings)
         print_counts(dataset.counts(), f"{source}: {len(dataset):,} samples")

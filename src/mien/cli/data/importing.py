@@ -15,8 +15,8 @@ from mien.cli.output_options import Quiet, Resume, out_option, warn
 from mien.data.settings import Kept
 
 if TYPE_CHECKING:
-    from mien.data.dataset import Problem
     from mien.data.reading.reading import Choices
+    from mien.data.source import Problem
 
 _SHOWN = 20  # problems that are printed, of those that the list has
 

@@ -10,6 +10,7 @@ import typer
 
 from mien.cli.exit_codes import NOT_ALL_READ
 from mien.cli.output_options import DataSet, Quiet, Seed, TableOrJson, out_option, warn
+from mien.reporting import warnings_to
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -70,7 +71,8 @@ def open_counted(source: Path) -> tuple[Dataset, int]:
     from mien.data.readers import open_dataset
 
     left_out: list[str] = []
-    dataset = open_dataset(source, warn=left_out.append)
+    with warnings_to(left_out.append):
+        dataset = open_dataset(source)
     for line in left_out[:_SHOWN]:
         warn(line)
     if len(left_out) > _SHOWN:

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from mien.data.dataset import split_rank
 from mien.data.reading.folders import split_of
 from mien.data.reading.image_paths import ImagePaths, paths_of
 from mien.data.reading.label_reading import Labels, plain
@@ -21,6 +20,7 @@ from mien.data.reading.reading import Found, Scan
 from mien.data.reading.sources import Box, Record, found_files
 from mien.data.reading.text_tables import TextTable, open_text_table
 from mien.data.reading.trees import Tree, base_name, folder_of, split_named
+from mien.data.source import split_rank
 from mien.errors import DataError
 
 _ANNOTATION = re.compile(r"(?P<set>.*/)?annotations/(?P<stem>[^/]+)_(?P<kind>exp|val|aro)\.npy", re.IGNORECASE)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.dataset import split_rank, text_column
 from mien.data.reading.class_names import names_in
 from mien.data.reading.ferplus import vote_columns
 from mien.data.reading.pixels import axes_of, image_of, scale_of
@@ -18,6 +17,7 @@ from mien.data.reading.sources import Coded, Written, column_name, found_rows
 from mien.data.reading.stored_arrays import SUFFIXES, Named, StoredArray, named_array, short_split, stored_arrays
 from mien.data.reading.text_tables import open_text_table
 from mien.data.reading.trees import base_name, folder_of, suffix_of
+from mien.data.source import split_rank, text_column
 from mien.errors import DataError, MissingExtraError
 from mien.labels import EIGHT
 

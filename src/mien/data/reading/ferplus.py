@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.dataset import SPLITS
 from mien.data.reading.folders import split_of
 from mien.data.reading.image_paths import ImagePaths, paths_of
 from mien.data.reading.list_columns import vote_counts
@@ -19,6 +18,7 @@ from mien.data.reading.reading import Found, Scan
 from mien.data.reading.sources import Box, Record, found_files
 from mien.data.reading.text_tables import TextTable, column_names, open_text_table
 from mien.data.reading.trees import Tree, base_name, split_named
+from mien.data.source import SPLITS
 from mien.errors import DataError
 from mien.labels import EIGHT, FERPLUS_VOTES
 

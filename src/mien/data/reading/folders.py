@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from mien.data.dataset import split_rank
 from mien.data.reading.lists import splits_beside, unread_lists
 from mien.data.reading.reading import Found, Scan
 from mien.data.reading.sources import Record, found_files
 from mien.data.reading.trees import CONTAINERS, first_of, is_train_and_validation, split_named
+from mien.data.source import split_rank
 from mien.errors import DataError
 from mien.labels import EIGHT, canonical
 

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
-from mien.data.dataset import split_rank
 from mien.data.reading.folders import find_folders, is_expression, split_of
 from mien.data.reading.published import split_above
 from mien.data.reading.reading import Found, Scan
 from mien.data.reading.sources import ImageFiles, Record, found_files
 from mien.data.reading.trees import base_name
+from mien.data.source import split_rank
 from mien.labels import canonical
 
 _WORD = re.compile(r"[^\W\d_]+")

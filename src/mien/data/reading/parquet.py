@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.dataset import text_column
 from mien.data.reading.arrow_tables import (
     SUFFIXES,
     TableCells,
@@ -28,6 +27,7 @@ from mien.data.reading.list_columns import IMAGE_COLUMNS, LABEL_COLUMNS, SPLIT_C
 from mien.data.reading.reading import Found, Scan
 from mien.data.reading.sources import Coded, Written, column_name, found_rows
 from mien.data.reading.trees import Folder, Tree, first_of, folder_of, suffix_of
+from mien.data.source import text_column
 from mien.errors import DataError, MissingExtraError
 from mien.labels import FERPLUS_VOTES
 

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.dataset import CHUNK, SPLITS, Chunk, Problem, Step, text_column
 from mien.data.reading.archives import UNREADABLE
 from mien.data.reading.ferplus import check_join, read_ferplus, vote_columns
 from mien.data.reading.label_reading import Labels, is_no_label, plain
@@ -24,6 +23,7 @@ from mien.data.reading.pixels import pixels_of, scaled_pixels
 from mien.data.reading.reading import Found, Reading, Scan, split_words
 from mien.data.reading.text_tables import MAX_LINE, column_names, open_text_table
 from mien.data.reading.trees import Folder, Tree, base_name, folder_of
+from mien.data.source import CHUNK, SPLITS, Chunk, Problem, Step, text_column
 from mien.errors import DataError
 from mien.labels import EIGHT
 

@@ -9,11 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mien.data.dataset import SPLITS, Source, split_rank
 from mien.data.reading.archives import UNREADABLE
 from mien.data.reading.class_names import class_names
 from mien.data.reading.label_reading import LabelChoice, Labels, is_no_label, is_number, plain, read_labels
 from mien.data.reading.trees import Folder, Tree, base_name, split_named, suffix_of
+from mien.data.source import SPLITS, Source, split_rank
 from mien.errors import DataError
 from mien.images import IMAGE_SUFFIXES
 from mien.signatures import HEAD_BYTES, image_kind

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.dataset import CHUNK, Chunk, Columns, Problem, Step, text_column
 from mien.data.reading.label_reading import Labels, plain
 from mien.data.reading.reading import NOT_PART, Found, Reading, Scan, split_words
 from mien.data.reading.trees import Tree, printable
+from mien.data.source import CHUNK, Chunk, Columns, Problem, Step, text_column
 from mien.errors import ImageError
 
 CHUNK_BYTES = 64 * 1024 * 1024

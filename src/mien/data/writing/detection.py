@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.dataset import CHUNK, Dataset, Problem
+from mien.data.dataset import Dataset
 from mien.data.settings import ExportSettings
+from mien.data.source import CHUNK, Problem
 from mien.data.writing.files import NO_SPLIT, encode, file_names, folder_names, safe_stem, split_rows, write_plain
 from mien.errors import DataError, ImageError
 from mien.faces import FaceDetector, make_detector

@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.dataset import CHUNK, Dataset, split_rank
+from mien.data.samples import SampleTable
+from mien.data.source import CHUNK, split_rank
 from mien.files import csv_text, resumable_path
 from mien.images import IMAGE_SUFFIXES
 from mien.labels import EIGHT, FERPLUS_VOTES
@@ -27,7 +28,7 @@ _SUFFIX = re.compile("(" + "|".join(re.escape(s) for s in sorted(IMAGE_SUFFIXES)
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?$", re.IGNORECASE)  # names Windows keeps for itself
 
 
-def file_names(dataset: Dataset, rows: NDArray[np.intp] | None = None) -> list[str]:
+def file_names(dataset: SampleTable, rows: NDArray[np.intp] | None = None) -> list[str]:
     """A name for each of these rows (None: all), without a suffix: its row, which keeps it unique, and its source."""
     width = len(str(max(len(dataset) - 1, 0)))
     places = range(len(dataset)) if rows is None else rows.tolist()
@@ -58,7 +59,7 @@ def folder_names(names: Sequence[str]) -> list[str]:
     return result
 
 
-def split_rows(dataset: Dataset) -> dict[str, NDArray[np.intp]]:
+def split_rows(dataset: SampleTable) -> dict[str, NDArray[np.intp]]:
     """The rows of each split, splits in the usual order."""
     names = sorted(set(dataset.splits.tolist()), key=split_rank)
     return {name: np.flatnonzero(dataset.splits == name) for name in names}
@@ -71,7 +72,9 @@ def encode(image: NDArray[np.uint8], jpeg: int | None) -> bytes:
     return cv2.imencode(".png" if jpeg is None else ".jpg", np.ascontiguousarray(pixels), options)[1].tobytes()
 
 
-def write_images(dataset: Dataset, places: Sequence[Path], jpeg: int | None, progress: Progress | None = None) -> None:
+def write_images(
+    dataset: SampleTable, places: Sequence[Path], jpeg: int | None, progress: Progress | None = None
+) -> None:
     """Each sample's image to its place, in threads; those that are there already are left."""
 
     def write(row: int) -> None:
@@ -89,7 +92,7 @@ def write_images(dataset: Dataset, places: Sequence[Path], jpeg: int | None, pro
                 progress(last, len(dataset))
 
 
-def write_manifest(dataset: Dataset, files: Sequence[str] | None, place: Path) -> None:
+def write_manifest(dataset: SampleTable, files: Sequence[str] | None, place: Path) -> None:
     """All that is known of the samples besides pixels, as CSV: file, source, split, label, then the other columns."""
     columns: dict[str, list[Any]] = {} if files is None else {"file": list(files)}
     columns |= {"source": dataset.sources.tolist(), "split": dataset.splits.tolist(), "label": label_texts(dataset)}
@@ -107,13 +110,13 @@ def write_plain(place: Path, text: str) -> None:
     place.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
 
 
-def label_texts(dataset: Dataset) -> list[str]:
+def label_texts(dataset: SampleTable) -> list[str]:
     """Each sample's label by name, '' where it has none."""
     names = (*dataset.label_names, "")
     return [names[label] for label in dataset.labels.tolist()]
 
 
-def row_blocks(dataset: Dataset, rows: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
+def row_blocks(dataset: SampleTable, rows: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
     """Rows in pieces of at most `CHUNK`, and of some 64 MB of pixels, so that large images fit into memory too."""
     sizes = np.cumsum(dataset.shapes[rows].astype(np.int64).prod(1))
     start = 0
@@ -125,7 +128,7 @@ def row_blocks(dataset: Dataset, rows: NDArray[np.intp]) -> Iterator[NDArray[np.
         start = end
 
 
-def encoded(dataset: Dataset, rows: NDArray[np.intp], jpeg: int | None, pool: ThreadPoolExecutor) -> list[bytes]:
+def encoded(dataset: SampleTable, rows: NDArray[np.intp], jpeg: int | None, pool: ThreadPoolExecutor) -> list[bytes]:
     """Those rows' images as files, made in the threads of `pool`."""
     return list(pool.map(lambda row: encode(dataset.image(row), jpeg), rows.tolist()))
 
@@ -143,13 +146,13 @@ def counted(progress: Progress | None, total: int) -> Callable[[int], None]:
     return add
 
 
-def size_text(dataset: Dataset, row: int) -> str:
+def size_text(dataset: SampleTable, row: int) -> str:
     """A sample's size, as messages give it."""
     height, width, channels = dataset.shapes[row].tolist()
     return f"{height} x {width} {'grey' if channels == 1 else 'RGB'}"
 
 
-def ferplus_votes(dataset: Dataset, votes: NDArray[np.float32]) -> NDArray[np.float32]:
+def ferplus_votes(dataset: SampleTable, votes: NDArray[np.float32]) -> NDArray[np.float32]:
     """Votes (N, 8) as FER+ has them, float32 (N, 10); the last two, unknown and no face, from `ferplus_other`."""
     ten = np.zeros((len(votes), len(FERPLUS_VOTES)), np.float32)
     for column, name in enumerate(FERPLUS_VOTES):

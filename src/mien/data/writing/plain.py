@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.dataset import CHUNK, Dataset
+from mien.data.dataset import Dataset
+from mien.data.source import CHUNK
 from mien.data.writing.files import (
     NO_SPLIT,
     counted,

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.arrays import to_table
-from mien.data.dataset import Dataset
+from mien.data.samples import SampleTable
+from mien.data.source import Columns
 from mien.data.writing.files import (
     NO_SPLIT,
     counted,
@@ -27,6 +27,7 @@ from mien.data.writing.files import (
     row_blocks,
     split_rows,
 )
+from mien.errors import import_extra
 from mien.files import resumable_path
 from mien.reporting import Progress
 
@@ -36,7 +37,7 @@ _TAR_SAMPLES = 5000
 # Parquet, as Hugging Face `datasets` writes image classification sets
 
 
-def write_parquet(dataset: Dataset, folder: Path, jpeg: int | None, progress: Progress | None) -> None:
+def write_parquet(dataset: SampleTable, folder: Path, jpeg: int | None, progress: Progress | None) -> None:
     """SPLIT-00000-of-00001.parquet, several of some 500 MB where a split is large; votes in FER+'s ten columns."""
     import pyarrow.parquet as pq
 
@@ -61,7 +62,7 @@ def write_parquet(dataset: Dataset, folder: Path, jpeg: int | None, progress: Pr
                         writer.close()
 
 
-def image_table(dataset: Dataset, rows: NDArray[np.intp], jpeg: int | None, pool: ThreadPoolExecutor) -> Any:
+def image_table(dataset: SampleTable, rows: NDArray[np.intp], jpeg: int | None, pool: ThreadPoolExecutor) -> Any:
     """Those rows as an Arrow table: image, label, and the other columns, with the features of `datasets`."""
     import pyarrow as pa
 
@@ -78,6 +79,21 @@ def image_table(dataset: Dataset, rows: NDArray[np.intp], jpeg: int | None, pool
     table = table.add_column(0, "image", pa.array(cells, pa.struct({"bytes": pa.binary(), "path": pa.string()})))
     table = table.add_column(1, "label", pa.array(dataset.labels[rows], pa.int64()))
     return table.replace_schema_metadata({"huggingface": _features(table, dataset.label_names)})
+
+
+def to_table(columns: Columns) -> Any:
+    """Columns as an Arrow table: two-dimensional ones become lists of fixed length."""
+    pa = import_extra("pyarrow", "data", "keeping a data set as arrays")
+    arrays = {}
+    for name, values in columns.items():
+        if values.ndim == 2:
+            flat = pa.array(np.ascontiguousarray(values).reshape(-1))
+            arrays[name] = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+        elif values.dtype == object or values.dtype.kind == "U":
+            arrays[name] = pa.array(values.tolist(), pa.string())
+        else:
+            arrays[name] = pa.array(values)
+    return pa.table(arrays)
 
 
 def _features(table: Any, label_names: Sequence[str]) -> str:
@@ -101,7 +117,7 @@ def _dtype(kind: Any) -> str:
 # WebDataset: tar files of KEY.png, KEY.cls, KEY.json
 
 
-def write_webdataset(dataset: Dataset, folder: Path, jpeg: int | None, progress: Progress | None) -> None:
+def write_webdataset(dataset: SampleTable, folder: Path, jpeg: int | None, progress: Progress | None) -> None:
     """SPLIT-000000.tar and on, 5,000 samples each; `cls` is the label's number, -1 for none."""
     names, texts = file_names(dataset), label_texts(dataset)
     others = {n: v for n, v in dataset.columns.items() if n not in ("label", "split", "source")}
