@@ -20,7 +20,7 @@ pytest.importorskip("playwright", reason="Playwright drives the browser")
 from playwright.sync_api import Page, expect
 
 from conftest import NANO
-from made_server import serving
+from made_server import serving, until
 from mien.labels import EXPRESSIONS, color_rgb
 from page_browser import DROP, axe_findings, image_file
 from page_stub import Stub
@@ -84,7 +84,9 @@ def test_files_dropped_anywhere_go_to_the_panel_of_their_kind(stub: Stub, stub_p
     assert page.url.startswith(f"http://127.0.0.1:{stub_port}/")
 
 
-def test_leaving_while_work_is_in_progress_asks_first(stub: Stub, stub_port: int, open_page: OpenPage) -> None:
+def test_leaving_asks_first_where_work_would_be_lost(
+    stub: Stub, stub_port: int, open_page: OpenPage, clip: Path
+) -> None:
     stub.busy = 10**6
     page = open_page(stub_port)
     asks = "!dispatchEvent(new Event('beforeunload', { cancelable: true }))"
@@ -94,6 +96,16 @@ def test_leaving_while_work_is_in_progress_asks_first(stub: Stub, stub_port: int
     stub.busy = 0
     expect(page.locator(".face")).to_have_count(2)
     assert not page.evaluate(asks)
+
+    stub.uploads.clear()  # an upload is received, and not answered
+    stub.states = [{"state": "running", "progress": 0.1}]
+    page.set_input_files("#video-file", clip)
+    until(lambda: "POST /v1/videos" in stub.asked)
+    assert page.evaluate(asks)
+    stub.uploads.set()
+    until(lambda: "GET /v1/videos/job-1" in stub.asked)
+    assert not page.evaluate(asks)  # the job goes on, and its address shows it again
+    assert page.url.endswith("#video=job-1")
 
 
 HOSTILE = """a'b"c;d $(touch x) <img src=x onerror=alert(1)>,=cmd.png"""
