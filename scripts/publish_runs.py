@@ -19,7 +19,7 @@ from short_metrics import write_short_metrics
 from mien.data.fitted import read_dataset, require_split
 from mien.evaluation.compare import compare
 from mien.evaluation.compare_page import write_comparison
-from mien.evaluation.compare_text import comparison_text
+from mien.evaluation.comparison import comparison_text
 from mien.evaluation.evaluate import evaluate_samples
 from mien.model_file import ModelFile
 

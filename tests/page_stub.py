@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
@@ -60,14 +61,16 @@ def timeline(seconds: float, rate: int = 10) -> tuple[dict[str, Any], dict[str, 
 class Stub:
     """What the stub answers with, and what it has seen.
 
-    faces: of every image. busy: so many requests are refused first. video: the finished job's file, and the
-    original. frames: frames.json. states: of a
-    job, one for each question; the last one stays.
+    faces: of every image. busy: so many requests are refused first. uploads: set where an upload is answered. video:
+    the finished job's file, and the original. frames: frames.json. states: of a job, one for each question; the last
+    one stays.
     """
 
     def __init__(self) -> None:
         self.faces = [face((40, 30, 100, 110), "happy", 0.9), face((150, 40, 200, 100), "sad", 0.4)]
         self.busy = 0
+        self.uploads = threading.Event()
+        self.uploads.set()
         self.video = b""
         self.frames, self.summary = timeline(2)
         self.models = [MODEL, {**MODEL, "name": "other"}]
@@ -109,6 +112,8 @@ class Stub:
         async def upload(request: Request) -> Response:
             async for _ in request.stream():
                 pass
+            while not self.uploads.is_set():
+                await asyncio.sleep(0.02)
             return answer({"id": "job-1"}, 202)
 
         @app.get("/v1/videos/job-1")
@@ -117,8 +122,10 @@ class Stub:
 
         @app.get("/v1/videos/job-1/{name}")
         async def file(name: str) -> Response:
-            if name == "frames.json":
-                return answer(self.frames)
+            if name == "frames.json":  # a frame a line, as the server writes them
+                lines = ",\n".join(map(json.dumps, self.frames["frames"]))
+                text = f'{{"model": {json.dumps(self.frames["model"])}, "frames": [\n{lines}\n]}}\n'
+                return Response(text, media_type="application/json")
             return Response(b"csv" if name == "timeline.csv" else self.video)
 
         @app.delete("/v1/videos/job-1")

@@ -112,7 +112,7 @@ def test_hostile_texts_become_text(tmp_path):
     page.links([(HOSTILE, HOSTILE)])
     page.chart(Bars(HOSTILE, HOSTILE, [HOSTILE], [Column(HOSTILE, [0.5], [HOSTILE])], HOSTILE, [HOSTILE]))
     page.chart(Matrix(HOSTILE, [HOSTILE], [HOSTILE], [[1.0]], [[HOSTILE]], HOSTILE, HOSTILE, links={(0, 0): "a"}))
-    page.groups([[grey(4, 4)]], [HOSTILE], [[HOSTILE]])
+    page.pairs([(grey(4, 4), grey(4, 4))], [HOSTILE], [(HOSTILE, HOSTILE)])
     page.behind("a", HOSTILE, [grey(4, 4)], [HOSTILE], [HOSTILE], page.anchor())
     text = written(page, tmp_path)
     tags = Tags(text)

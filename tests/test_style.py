@@ -97,3 +97,11 @@ def test_every_allowed_name_is_still_used(where, text):
 )
 def test_what_counts_as_a_use_of_a_word(word, text, found):
     assert bool(list(places_of(word, "nowhere.py", text))) is found
+
+
+def test_shares_are_written_in_one_form():
+    """As `41.8 %`: the format of Python writes `41.8%`."""
+    reading = ROOT / "src" / "mien" / "data" / "reading"
+    sources = [path for path in (ROOT / "src" / "mien").rglob("*.py") if reading not in path.parents]
+    found = [str(path) for path in sources if re.search(r":\.\d%\}", path.read_text("utf-8"))]
+    assert found == []

@@ -49,7 +49,8 @@ if TYPE_CHECKING:
         TruncatedVideoError,
         VideoError,
     )
-    from mien.evaluation.compare import Comparison, compare
+    from mien.evaluation.compare import compare
+    from mien.evaluation.comparison import Comparison
     from mien.evaluation.ensemble import ensemble
     from mien.evaluation.evaluate import evaluate
     from mien.evaluation.explain import Explanation, explain
@@ -81,7 +82,7 @@ _HOMES = {
     "Box": "mien.results",
     "Callback": "mien.training.callbacks",
     "ClusterError": "mien.errors",
-    "Comparison": "mien.evaluation.compare",
+    "Comparison": "mien.evaluation.comparison",
     "CropSettings": "mien.data.settings",
     "CrossValidation": "mien.training.cross_validation",
     "DataError": "mien.errors",

@@ -13,7 +13,8 @@ from mien.cli import app
 from mien.data.toy import write_toy_folders
 from mien.errors import DataError
 from mien.evaluation.compare import compare
-from mien.evaluation.compare_page import chosen_epoch, class_charts, learning_curves, runs_chart
+from mien.evaluation.compare_page import class_charts, learning_curves, runs_chart
+from mien.evaluation.comparison import chosen_epoch
 from mien.evaluation.paired import exact_p_value
 from mien.evaluation.validation import HeadAnswers, read_answers, write_answers
 
@@ -68,7 +69,7 @@ def test_runs_stand_from_the_best_down_with_their_figures(tmp_path):
     assert found.test.only_first == 6
     assert found.test.only_second == 0
     assert found.verdict.count(". ") == 1
-    assert "Keep high: it calls 70.0% of 300 validation faces right" in found.verdict
+    assert "Keep high: it calls 70.0\xa0% of 300 validation faces right" in found.verdict
     assert "is more than chance (McNemar's exact test, p = 0.031)" in found.verdict
 
 

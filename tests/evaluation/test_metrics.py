@@ -6,6 +6,7 @@ from sklearn import metrics as sk
 
 from mien.evaluation import metrics
 from mien.evaluation.calibration import HIGHEST, LOWEST, fit_temperature, undo_temperature
+from mien.intervals import wilson_interval
 
 
 def softmax(logits):
@@ -85,13 +86,13 @@ def test_ece_of_certainty():
     [(81, 263, 0.2553, 0.3662), (50, 100, 0.4038, 0.5962), (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0)],
 )
 def test_wilson(right, n, low, high):
-    assert metrics.wilson_interval(right, n) == pytest.approx((low, high), abs=5e-5)
+    assert wilson_interval(right, n) == pytest.approx((low, high), abs=5e-5)
 
 
 def test_wilson_covers():
     rng = np.random.default_rng(0)
     counts = rng.binomial(200, 0.9, 4000)
-    covered = [low <= 0.9 <= high for low, high in (metrics.wilson_interval(int(c), 200) for c in counts)]
+    covered = [low <= 0.9 <= high for low, high in (wilson_interval(int(c), 200) for c in counts)]
     assert 0.93 <= np.mean(covered) <= 0.97
 
 
@@ -113,8 +114,8 @@ GOOD = np.array([[0.6, 0.4], [0.1, 0.9]])
         (lambda: metrics.accuracy(np.zeros((3, 3), np.int64)), "no samples"),
         (lambda: metrics.balanced_accuracy(np.zeros((3, 3), np.int64)), "no samples"),
         (lambda: metrics.macro_f1(np.zeros((3, 3), np.int64)), "no samples"),
-        (lambda: metrics.wilson_interval(0, 0), "at least one sample"),
-        (lambda: metrics.wilson_interval(3, 2), "3 right of 2"),
+        (lambda: wilson_interval(0, 0), "at least one sample"),
+        (lambda: wilson_interval(3, 2), "3 right of 2"),
         (lambda: metrics.confusion_counts(LABELS, LABELS[:1], 2), "2 and 1 samples"),
         (lambda: metrics.confusion_counts(LABELS, LABELS + 1, 2), "expected 0 to 1"),
         (lambda: metrics.confusion_counts(LABELS - 1, LABELS, 2), "expected 0 to 1"),

@@ -261,7 +261,7 @@ def test_summary_as_json_and_as_text() -> None:
     assert stored["tracks"][0]["transitions"] == [{"from": "happy", "to": "sad", "count": 1}]
     assert sum(e["share"] for e in stored["tracks"][0]["expressions"]) == pytest.approx(1, abs=1e-3)
     text = summary_text(result)
-    assert "happy\N{NO-BREAK SPACE}75%, sad\N{NO-BREAK SPACE}25%" in text
+    assert "happy\N{NO-BREAK SPACE}75\N{NO-BREAK SPACE}%, sad\N{NO-BREAK SPACE}25\N{NO-BREAK SPACE}%" in text
     assert "200 frames in 1:39.5, 200 with a face, 1 track" in text
     assert "\x1b" not in text
     assert "\x1b" in summary_text(result, colors=True)

@@ -13,6 +13,7 @@ import pytest
 
 from places import ASTRONAUT, ROOT
 
+TOKEN = "right-token-0123456789"
 NANO = ROOT / "src" / "mien" / "models" / "mien-nano.onnx"
 
 
@@ -41,6 +42,17 @@ def port() -> Iterator[int]:
     from made_server import serving
 
     with serving(NANO, detectors=("auto", "none")) as port:
+        yield port
+
+
+@pytest.fixture(scope="module")
+def token_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """A server that requires `TOKEN`."""
+    from made_server import serving
+
+    tokens = tmp_path_factory.mktemp("tokens") / "tokens"
+    tokens.write_text(f"{TOKEN}\n")
+    with serving(NANO, detectors=("auto",), token_file=tokens) as port:
         yield port
 
 

@@ -46,9 +46,8 @@ def test_the_camera_shows_faces_and_sends_a_frame_only_after_an_answer(port: int
 
     page.click("#camera [aria-keyshortcuts=Space]")
     expect(page.locator("#camera .on-air")).to_have_text("Camera on, paused")
-    page.wait_for_timeout(500)
     order = page.evaluate("order")
-    page.wait_for_timeout(700)
+    page.wait_for_timeout(300)  # more than four frames take
     assert page.evaluate("order.length") == len(order)  # nothing more was sent
     assert len(order) >= 6
     # While a frame is under way no other one is; the listener of the page may come before the one of this test.
@@ -128,6 +127,8 @@ def test_a_lost_server_is_said_and_leaves_no_face(open_page: OpenPage) -> None:
         expect(page.locator("#camera .face .head")).to_contain_text("happy")
         page.locator("#camera-video").scroll_into_view_if_needed()
         drawn = pixels(page, "#camera .overlay")
+        # Seconds between the attempts pass in tenths.
+        page.evaluate("window.setTimeout = ((wait) => (then, time) => wait(then, time / 10))(setTimeout)")
     expect(page.locator("#camera .state")).to_contain_text("connection was lost")
     expect(page.locator("#camera .face .name")).to_have_text("out of sight")
     assert pixels(page, "#camera .overlay") != drawn

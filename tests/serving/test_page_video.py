@@ -54,7 +54,7 @@ def test_a_video_becomes_a_player_over_timelines(stub: Stub, stub_port: int, ope
     page.uncheck("#video-boxes")
     without = pixels(page, "#video-overlay")
     assert without != with_boxes
-    page.check("#video-blur")
+    page.check("#video-hide")
     assert pixels(page, "#video-overlay") != without
 
     areas = page.locator("#video .timeline .u-over")
@@ -74,6 +74,12 @@ def test_a_video_becomes_a_player_over_timelines(stub: Stub, stub_port: int, ope
 
     assert downloaded(page, "#video-csv") == b"csv"
     assert json.loads(downloaded(page, "#video-json")) == stub.frames
+    # The drawn video shows the faces that the page hides.
+    expect(page.locator("#video-mp4")).to_be_disabled()
+    expect(page.locator("#video-mp4-why")).to_be_visible()
+    expect(page.locator("#video .thumb").first).to_be_hidden()
+    page.uncheck("#video-hide")
+    expect(page.locator("#video-mp4-why")).to_be_hidden()
     assert downloaded(page, "#video-mp4") == stub.video
     assert cv2.imdecode(np.frombuffer(downloaded(page, "#video-png"), np.uint8), cv2.IMREAD_COLOR).shape[0] > 300
     page.click("#video-remove")

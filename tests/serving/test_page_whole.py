@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import os
 import re
@@ -19,8 +20,8 @@ pytest.importorskip("playwright", reason="Playwright drives the browser")
 
 from playwright.sync_api import Page, expect
 
-from conftest import NANO
-from made_server import serving
+from conftest import TOKEN
+from made_server import until
 from mien.labels import EXPRESSIONS, color_rgb
 from page_browser import DROP, axe_findings, image_file
 from page_stub import Stub
@@ -29,27 +30,24 @@ from places import ASTRONAUT
 OpenPage = Callable[..., Page]
 
 
-def test_a_token_is_asked_for_and_kept_in_memory_only(open_page: OpenPage, tmp_path: Path) -> None:
-    tokens = tmp_path / "tokens"
-    tokens.write_text("right-token-0123456789\n")
-    with serving(NANO, detectors=("auto",), token_file=tokens) as port:
-        page = open_page(port, "camera", ready=False)
-        expect(page.locator("#token-dialog")).to_be_visible()
-        page.keyboard.type("wrong-token-0123456789")
-        page.keyboard.press("Enter")
-        expect(page.locator("#token-why")).to_contain_text("not accepted")
-        page.fill("#token", "right-token-0123456789")
-        page.keyboard.press("Enter")
-        expect(page.locator("#limits")).to_contain_text("MB")
-        page.click("text=Start the camera")
-        expect(page.locator("#camera .face")).to_have_count(1)
-        kept = page.evaluate("JSON.stringify([localStorage, sessionStorage, document.cookie, location.href])")
-        assert "right-token" not in kept
-        page.evaluate("location.reload()")
-        expect(page.locator("#token-dialog")).to_be_visible()
-        page.keyboard.press("Escape")
-        expect(page.locator("#server-state")).to_contain_text("token")
-        expect(page.locator("#server-retry")).to_be_visible()
+def test_a_token_is_asked_for_and_kept_in_memory_only(token_port: int, open_page: OpenPage) -> None:
+    page = open_page(token_port, "camera", ready=False)
+    expect(page.locator("#token-dialog")).to_be_visible()
+    page.keyboard.type("wrong-token-0123456789")
+    page.keyboard.press("Enter")
+    expect(page.locator("#token-why")).to_contain_text("not accepted")
+    page.fill("#token", TOKEN)
+    page.keyboard.press("Enter")
+    expect(page.locator("#limits")).to_contain_text("MB")
+    page.click("text=Start the camera")
+    expect(page.locator("#camera .face")).to_have_count(1)
+    kept = page.evaluate("JSON.stringify([localStorage, sessionStorage, document.cookie, location.href])")
+    assert "right-token" not in kept
+    page.evaluate("location.reload()")
+    expect(page.locator("#token-dialog")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("#server-state")).to_contain_text("token")
+    expect(page.locator("#server-retry")).to_be_visible()
 
 
 def test_the_first_image_is_answered_in_view(port: int, open_page: OpenPage) -> None:
@@ -84,7 +82,9 @@ def test_files_dropped_anywhere_go_to_the_panel_of_their_kind(stub: Stub, stub_p
     assert page.url.startswith(f"http://127.0.0.1:{stub_port}/")
 
 
-def test_leaving_while_work_is_in_progress_asks_first(stub: Stub, stub_port: int, open_page: OpenPage) -> None:
+def test_leaving_asks_first_where_work_would_be_lost(
+    stub: Stub, stub_port: int, open_page: OpenPage, clip: Path
+) -> None:
     stub.busy = 10**6
     page = open_page(stub_port)
     asks = "!dispatchEvent(new Event('beforeunload', { cancelable: true }))"
@@ -95,67 +95,72 @@ def test_leaving_while_work_is_in_progress_asks_first(stub: Stub, stub_port: int
     expect(page.locator(".face")).to_have_count(2)
     assert not page.evaluate(asks)
 
+    stub.uploads.clear()  # an upload is received, and not answered
+    stub.states = [{"state": "running", "progress": 0.1}]
+    page.set_input_files("#video-file", clip)
+    until(lambda: "POST /v1/videos" in stub.asked)
+    assert page.evaluate(asks)
+    stub.uploads.set()
+    until(lambda: "GET /v1/videos/job-1" in stub.asked)
+    assert not page.evaluate(asks)  # the job goes on, and its address shows it again
+    assert page.url.endswith("#video=job-1")
+
 
 HOSTILE = """a'b"c;d $(touch x) <img src=x onerror=alert(1)>,=cmd.png"""
 
 
-def test_the_code_is_what_was_done(open_page: OpenPage, tmp_path: Path) -> None:
+def test_the_code_is_what_was_done(token_port: int, open_page: OpenPage, tmp_path: Path) -> None:
     """Each language's request, run as it is shown, brings what the page shows; also with a hostile name and a token."""
-    tokens = tmp_path / "tokens"
-    tokens.write_text("right-token-0123456789\n")
     (tmp_path / HOSTILE).write_bytes(ASTRONAUT.read_bytes())
-    with serving(NANO, detectors=("auto",), token_file=tokens) as port:
-        page = open_page(port, ready=False)
-        page.fill("#token", "right-token-0123456789")
-        page.keyboard.press("Enter")
-        expect(page.locator("#limits")).to_contain_text("MB")
-        page.set_input_files("#files", tmp_path / HOSTILE)
-        expect(page.locator(".face .name")).to_have_text("happy")
-        expect(page.locator(".entry .title")).to_have_text(HOSTILE)
-        page.click("#image-code")
-        curl, python, script = page.locator("#code-list pre").all_inner_texts()
-        assert "right-token" not in curl + python + script
-        environment = {**os.environ, "MIEN_TOKEN": "right-token-0123456789"}
+    page = open_page(token_port, ready=False)
+    page.fill("#token", TOKEN)
+    page.keyboard.press("Enter")
+    expect(page.locator("#limits")).to_contain_text("MB")
+    page.set_input_files("#files", tmp_path / HOSTILE)
+    expect(page.locator(".face .name")).to_have_text("happy")
+    expect(page.locator(".entry .title")).to_have_text(HOSTILE)
+    page.click("#image-code")
+    curl, python, script = page.locator("#code-list pre").all_inner_texts()
+    assert "right-token" not in curl + python + script
+    environment = {**os.environ, "MIEN_TOKEN": TOKEN}
 
-        def run(*command: str) -> str:
-            return subprocess.run(
-                command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True, timeout=60
-            ).stdout
+    def run(*command: str) -> str:
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True, timeout=60
+        ).stdout
 
-        if shutil.which("curl"):
-            (image,) = json.loads(run("bash", "-c", curl))["images"]
-            assert image["faces"][0]["expression"] == "happy"
-        assert "happy" in run(sys.executable, "-c", python)
-        assert sorted(path.name for path in tmp_path.iterdir()) == sorted([HOSTILE, "tokens"])
-        assert "Bearer ${MIEN_TOKEN}" in script
-
-
-def test_the_page_of_the_api_lists_and_sends(open_page: OpenPage, tmp_path: Path) -> None:
-    tokens = tmp_path / "tokens"
-    tokens.write_text("right-token-0123456789\n")
-    with serving(NANO, detectors=("auto",), token_file=tokens) as port:
-        page = open_page(port, ready=False)
-        page.goto(f"http://127.0.0.1:{port}/api.html")
-        predict = page.locator(".operation", has_text="/v1/predict").first
-        predict.locator("summary").first.click()
-        predict.locator("input[type=file]").set_input_files(ASTRONAUT)
-        predict.locator("button").click()
-        expect(predict.locator(".output")).to_contain_text("401")
-        page.fill("#token", "right-token-0123456789")
-        predict.locator("button").click()
-        expect(predict.locator(".output")).to_contain_text('"expression": "happy"')
-        assert axe_findings(page) == []
+    if shutil.which("curl"):
+        (image,) = json.loads(run("bash", "-c", curl))["images"]
+        assert image["faces"][0]["expression"] == "happy"
+    assert "happy" in run(sys.executable, "-c", python)
+    assert [path.name for path in tmp_path.iterdir()] == [HOSTILE]
+    assert "Bearer ${MIEN_TOKEN}" in script
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_axe_finds_nothing(stub: Stub, stub_port: int, open_page: OpenPage, clip: Path, dark: bool) -> None:
+def test_the_page_of_the_api_lists_and_sends(token_port: int, open_page: OpenPage) -> None:
+    page = open_page(token_port, ready=False)
+    page.goto(f"http://127.0.0.1:{token_port}/api.html")
+    predict = page.locator(".operation", has_text="/v1/predict").first
+    predict.locator("summary").first.click()
+    predict.locator("input[type=file]").set_input_files(ASTRONAUT)
+    predict.locator("button").click()
+    expect(predict.locator(".output")).to_contain_text("401")
+    page.fill("#token", TOKEN)
+    predict.locator("button").click()
+    expect(predict.locator(".output")).to_contain_text('"expression": "happy"')
+    assert axe_findings(page) == []
+
+
+def test_axe_finds_nothing(stub: Stub, stub_port: int, open_page: OpenPage, clip: Path) -> None:
     stub.video = clip.read_bytes()
     stub.states = [stub.done()]
-    page = open_page(stub_port, dark=dark)
+    page = open_page(stub_port)
 
     def check(where: str) -> None:
-        page.evaluate("document.getAnimations().forEach((one) => one.finish())")
-        assert axe_findings(page) == [], where
+        for scheme, options in (("dark", {"runOnly": ["color-contrast"]}), ("light", {})):  # only colours change
+            page.emulate_media(color_scheme=scheme)
+            page.evaluate("document.getAnimations().forEach((one) => one.finish())")
+            assert axe_findings(page, **options) == [], (where, scheme)
 
     check("empty")
     page.click("#settings")
@@ -220,14 +225,15 @@ def test_everything_works_from_the_keyboard(stub_port: int, open_page: OpenPage)
     expect(page.locator(".entry")).to_have_count(0)
 
 
-@pytest.mark.parametrize("width", [320, 390, 768, 1280])
-def test_nothing_is_wider_than_the_screen(stub_port: int, open_page: OpenPage, width: int) -> None:
-    page = open_page(stub_port, width=width)
+@pytest.mark.parametrize("widths", [(390, 320), (1280, 768)], ids=["phone", "desktop"])
+def test_nothing_is_wider_than_the_screen(stub_port: int, open_page: OpenPage, widths: tuple[int, int]) -> None:
+    page = open_page(stub_port, width=widths[0])
     page.set_input_files("#files", [image_file("a" * 80 + ".png", 900, 300)])
     expect(page.locator(".face")).to_have_count(2)
-    for panel in ("images", "camera", "video"):
+    for width, panel in itertools.product(widths, ("images", "camera", "video")):
+        page.set_viewport_size({"width": width, "height": 800})
         page.click(f"#tab-{panel}")
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, panel
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, (width, panel)
 
 
 def test_the_theme_switch_is_remembered(stub_port: int, open_page: OpenPage) -> None:

@@ -118,8 +118,8 @@ def test_the_run_page_with_two_heads_and_with_a_head_that_nothing_is_known_of(tm
     write_answers(run / "validation.npz", [label, votes, empty])
     faces = np.zeros((60, 48, 48, 3), np.uint8)
     page = write_run_page(load_recipe("toy"), run, faces).read_text()
-    assert "Head: label" in page
-    assert "Head: votes" in page
+    assert "Answers for the labels of the data" in page
+    assert "Answers for the votes of raters" in page
     assert "Head: other" not in page
     (run / "confusions.json").write_text("{")
     with pytest.raises(DataError, match=r"confusions\.json: can't be read"):

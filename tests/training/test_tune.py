@@ -7,11 +7,14 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 from mien.data.toy import write_toy_folders
 from mien.errors import DivergedError, RecipeError, TrainingError
+from mien.evaluation.validation import VALIDATION_FILE, HeadAnswers, write_answers
+from mien.pages.text import percent
 from mien.training.loop import CHECKPOINT
 from mien.training.recipe import load_recipe
 from mien.training.tune import TuneWatcher, run_trials
@@ -79,6 +82,10 @@ def scripted(monkeypatch):
                 value = accuracy(settings.optimizer.learning_rate, epoch)
                 history.append({"epoch": float(epoch), "label_accuracy": value})
                 watcher.on_epoch(history[-1])
+            right = np.arange(200) < 200 * max(row["label_accuracy"] for row in history)
+            answers = np.stack([right, ~right], axis=1).astype(np.float32)
+            own = HeadAnswers("label", ("happy", "sad"), np.zeros(200, np.int64), answers, tuple(map(str, range(200))))
+            write_answers(folder / VALIDATION_FILE, [own])
             return SimpleNamespace(history=history)
 
         monkeypatch.setattr("mien.training.tune.train_run", fake)
@@ -122,6 +129,12 @@ def test_the_best_settings_become_a_recipe_and_the_page_says_what_matters(recipe
     assert "pruned" in {t.state for t in found.trials}
     page = (tmp_path / "out" / "tune.html").read_text()
     assert "What matters" in page
+    low, high = found.score_95
+    assert low < found.score < high
+    number, score, test = found.second
+    assert score == max(t.score for t in found.trials if t.state == "complete" and t.number != found.number)
+    assert f"Trial {number} comes next with {percent(score)}, a difference that may be chance" in page
+    assert test.may_be_chance
     assert {p.name for p in (tmp_path / "out" / "figures").glob("*.png")} == {
         "history.png", "importance.png", "keys.png", "parallel.png",
     }  # fmt: skip

@@ -40,7 +40,7 @@ def compare(
     """
     import mien
     from mien.evaluation.compare_page import PAGE_FILE
-    from mien.evaluation.compare_text import comparison_text
+    from mien.evaluation.comparison import comparison_text
 
     comparison = mien.compare(runs, out, head=head, by=by, data=data)
     if format_ == "json":

@@ -70,6 +70,8 @@ def _print(result: Ensemble, models: list[ModelFile], *, fitted: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from mien.pages.text import percent
+
     console, compared = Console(highlight=False), result.comparison
     table = Table("", "model", "weight", *(("accuracy", "NLL", "ECE") if compared else ()))
     if compared:
@@ -82,7 +84,7 @@ def _print(result: Ensemble, models: list[ModelFile], *, fitted: str) -> None:
         if compared:
             f = compared.members[i]
             cells += [f"{f.accuracy:.4f}", f"{f.nll:.4f}", f"{f.ece:.4f}"]
-            cells += ["" if i == j else f"{share:.1%}" for j, share in enumerate(compared.disagreement[i].tolist())]
+            cells += ["" if i == j else percent(share) for j, share in enumerate(compared.disagreement[i].tolist())]
         table.add_row(*cells)
     if compared:
         f = compared.ensemble

@@ -18,6 +18,7 @@ from mien.data.flags import COLUMNS, FLAGS, Flags, about, flag_rows, write_flags
 from mien.data.judge import Judge
 from mien.errors import import_extra
 from mien.files import atomic_folder, write_text
+from mien.intervals import wilson_interval
 from mien.labels import EIGHT
 from mien.pages import Bars, Choice, Column, Page, Tile
 from mien.pages.charts import series_color
@@ -163,11 +164,14 @@ _TITLES = {
 
 
 def precision_text(summary: AuditSummary) -> str:
-    """What raters' votes say of the suspects, in one line."""
-    shares = ", ".join(f"{share:.0%} of the first {count:,}" for count, share in summary.precision)
-    return (
-        f"votes contradict {shares} suspects; the suggested label has the most votes for {summary.suggested_right:.0%}"
-    )
+    """What raters' votes say of the suspects, with 95 % intervals, in one line."""
+
+    def of(count: int, share: float) -> str:
+        return percent(share, wilson_interval(round(share * count), count), digits=0)
+
+    shares = ", ".join(f"{of(count, share)} of the first {count:,}" for count, share in summary.precision)
+    right = of(summary.precision[-1][0], summary.suggested_right or 0.0)
+    return f"votes contradict {shares} suspects; the suggested label has the most votes for {right} (95 % intervals)"
 
 
 def audit_page(dataset: Dataset, summary: AuditSummary, flags: Sequence[Flags]) -> Page:
@@ -268,7 +272,7 @@ def _flagged(page: Page, dataset: Dataset, flags: Flags) -> None:
     others = flags.others[:GALLERY]
     pairs = [(image, dataset.image(other)) for image, other in zip(images, others, strict=True)]
     alts = [(caption, f"row {other}: {where(dataset, other)}") for caption, other in zip(captions, others, strict=True)]
-    page.groups(pairs, captions, alts, choices=choices)
+    page.pairs(pairs, captions, alts, choices=choices)
 
 
 def _choice(dataset: Dataset, flags: Flags, place: int) -> Choice:

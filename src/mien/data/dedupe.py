@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -24,7 +23,7 @@ Keep = Literal["first", "test", "none"]
 Conflicts = Literal["drop", "keep", "majority"]
 
 _SHOWN, _SHOWN_OF_GROUP = 60, 6
-"""How many groups of each kind the page shows, and how many images of one group."""
+"""How many groups of each kind the page shows, and how many pairs of one group."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -143,9 +142,10 @@ def write_table(dataset: Dataset, groups: DuplicateGroups, staying: NDArray[np.b
 
 
 def groups_page(dataset: Dataset, groups: DuplicateGroups, staying: NDArray[np.bool_]) -> Page:
-    """Groups with different labels, then near copies, then groups across splits, then others, in a frame each.
+    """Groups with different labels, then near copies, then groups across splits, then others, as pairs.
 
-    Below each its samples' labels, splits, and which are kept; of large groups the first ones only.
+    A pair is the sample of a group that stays, or the first, beside each of the others; of large groups the first
+    pairs only. Below are the labels, the splits and what is kept.
     """
     removed = int((~staying).sum())
     verdict = (
@@ -169,25 +169,31 @@ def groups_page(dataset: Dataset, groups: DuplicateGroups, staying: NDArray[np.b
             continue
         few = f"The first {_SHOWN} are shown." if len(own) > _SHOWN else ""
         page.section(f"{title}: {len(own):,} groups", few)
-        shown = own[:_SHOWN].tolist()
-        rows = [members[starts[g] : starts[g + 1]].tolist() for g in shown]
-        texts = [[_sample(dataset, row, bool(staying[row])) for row in inner] for inner in rows]
-        page.groups(
-            [[dataset.image(row) for row in inner[:_SHOWN_OF_GROUP]] for inner in rows],
-            [f"group {g}: {_listed(inner)}" for g, inner in zip(shown, texts, strict=True)],
-            [inner[:_SHOWN_OF_GROUP] for inner in texts],
+        pairs = [
+            (first, row, f"group {g}{more}")
+            for g in own[:_SHOWN].tolist()
+            for first, row, more in _pairs(members[starts[g] : starts[g + 1]].tolist(), staying)
+        ]
+        texts = [tuple(_sample(dataset, row, bool(staying[row])) for row in pair[:2]) for pair in pairs]
+        page.pairs(
+            [(dataset.image(first), dataset.image(row)) for first, row, _ in pairs],
+            [f"{name}: {', '.join(said)}" for (_, _, name), said in zip(pairs, texts, strict=True)],
+            [(one, other) for one, other in texts],
         )
     return page
+
+
+def _pairs(rows: list[int], staying: NDArray[np.bool_]) -> list[tuple[int, int, str]]:
+    """The pairs of a group that are shown; behind the last, how many are not."""
+    first = next((row for row in rows if staying[row]), rows[0])
+    others = [row for row in rows if row != first]
+    shown, left = others[:_SHOWN_OF_GROUP], len(others[_SHOWN_OF_GROUP:])
+    return [(first, row, f" and {left} more" if left and row == shown[-1] else "") for row in shown]
 
 
 def _sample(dataset: Dataset, row: int, kept: bool) -> str:
     split = f" ({split})" if (split := str(dataset.splits[row])) else ""
     return f"{dataset.label_name(row) or 'no label'}{split} {'kept' if kept else 'removed'}"
-
-
-def _listed(texts: Sequence[str]) -> str:
-    more = len(texts) - _SHOWN_OF_GROUP
-    return ", ".join(texts[:_SHOWN_OF_GROUP]) + (f" and {more} more" if more > 0 else "")
 
 
 def _by_group(groups: DuplicateGroups) -> NDArray[np.int64]:

@@ -20,6 +20,7 @@ from mien.errors import DataError
 from mien.files import atomic_folder, write_bytes
 from mien.pages import Bars, Column, Lines, Page, Series, Tile, contact_sheet, draw, figure_png, letterbox, png
 from mien.pages.charts import GREY, class_color
+from mien.pages.text import percent
 from mien.reporting import Progress
 
 MAX_CLASSES = 40
@@ -140,7 +141,7 @@ def _verdict(dataset: Dataset, classes: Sequence[_Class]) -> str:
     text = f"{len(dataset):,} samples in {len(classes)} classes."
     if len(classes) < 2:
         return text
-    shares = [_percent(c.count / len(dataset)) for c in (most, least)]
+    shares = [percent(c.count / len(dataset)) for c in (most, least)]
     times = most.count / least.count
     return (
         f"{text} The largest class is {most.name} ({shares[0]}), the smallest {least.name} ({shares[1]}): {times:.1f} "
@@ -163,18 +164,14 @@ def _counts(page: Page, folder: Path, dataset: Dataset, classes: list[_Class], s
     shares = counts / np.array([sum(found[s].values()) for s in splits])
     columns = []
     for j, split in enumerate(splits):
-        texts = [f"{n:,} ({_percent(share)})" for n, share in zip(counts[:, j], shares[:, j], strict=True)]
+        texts = [f"{n:,} ({percent(share)})" for n, share in zip(counts[:, j], shares[:, j], strict=True)]
         top = (0.0, max(float(shares.max()), 1e-9))
         color = _SPLIT_COLORS.get(split, "#9d2f8f")
         columns.append(Column(split or "no split", shares[:, j].tolist(), texts, range=top, bar=True, color=color))
-    notes = [f"{c.count:,} ({_percent(c.count / len(dataset))})" for c in classes]
-    title = f"Samples of each class, and their share of the split; a full bar is {_percent(float(shares.max()))}"
+    notes = [f"{c.count:,} ({percent(c.count / len(dataset))})" for c in classes]
+    title = f"Samples of each class, and their share of the split; a full bar is {percent(float(shares.max()))}"
     _show(page, folder, Bars(title, "class", [c.name for c in classes], columns, "all", notes), "counts")
     page.text(f"Made by: {steps}." if steps else "")
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
 
 
 def _samples(page: Page, folder: Path, dataset: Dataset, classes: list[_Class], *, seed: int, per_class: int) -> None:
@@ -232,12 +229,12 @@ def _sizes(page: Page, folder: Path, dataset: Dataset) -> None:
         ]
         _show(page, folder, Lines("Sizes", middles, lines, "pixels", "samples", x_log=True), "sizes")
     rows: list[list[object]] = [
-        [f"{h} x {w}", "RGB" if c == 3 else "grey", n, _percent(n / len(dataset))]
+        [f"{h} x {w}", "RGB" if c == 3 else "grey", n, percent(n / len(dataset))]
         for (h, w, c), n in zip(shapes[most].tolist(), counts[most].tolist(), strict=True)
     ]
     rest = int(counts.sum() - counts[most].sum())
     if rest:
-        rows.append([f"{len(shapes) - len(most):,} other sizes", "", rest, _percent(rest / len(dataset))])
+        rows.append([f"{len(shapes) - len(most):,} other sizes", "", rest, percent(rest / len(dataset))])
     page.table(["height x width", "colour", "samples", "share"], rows)
 
 

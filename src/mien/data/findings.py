@@ -21,6 +21,7 @@ from mien.errors import DataError
 from mien.faces import DetectorChoice, FaceDetector
 from mien.files import make_folder, write_bytes
 from mien.labels import EIGHT
+from mien.pages.text import percent
 from mien.reporting import Progress
 
 BLANK = 0.5
@@ -180,7 +181,7 @@ def suspect_flags(dataset: Dataset, suspects: Suspects) -> Flags:
     """Suspects as flags."""
     names = [dataset.label_names[i] for i in suspects.suggested.tolist()]
     reasons = [
-        f"predicted {name} ({sure:.0%}), {dataset.label_names[label]} {own:.1%}"
+        f"predicted {name} ({percent(sure, digits=0)}), {dataset.label_names[label]} {percent(own)}"
         for name, sure, label, own in zip(
             names,
             suspects.confidence.tolist(),

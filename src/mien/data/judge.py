@@ -17,8 +17,10 @@ from mien.data.dataset import Dataset
 from mien.data.source import CHUNK
 from mien.data.splits import assign
 from mien.errors import DataError
+from mien.intervals import wilson_interval
 from mien.labels import canonical
 from mien.model_file import ModelFile
+from mien.pages.text import percent
 from mien.reporting import Progress
 
 MIN_KAPPA = 0.2
@@ -52,9 +54,10 @@ class Judge:
 
     def sentence(self) -> str:
         """How good it is, in one line."""
+        share = percent(self.agreement, wilson_interval(round(self.agreement * self.faces), self.faces), digits=0)
         found = (
-            f"{self.model} with a head fitted to these labels predicts {self.agreement:.0%} of {self.faces:,} held-out "
-            f"labels, chance is {self.chance:.0%} (kappa {self.kappa:.2f})"
+            f"{self.model} with a head fitted to these labels predicts {share} of {self.faces:,} held-out labels, "
+            f"chance is {percent(self.chance, digits=0)} (kappa {self.kappa:.2f})"
         )
         if self.can_judge:
             return found

@@ -22,6 +22,7 @@ from mien.data.sampling import sample_labelled
 from mien.data.source import Source
 from mien.labels import EIGHT
 from mien.model_file import load_model
+from mien.pages.text import percent
 
 MODEL = "mien-small-fer2013"
 """The model that judges labels: the shipped one with the best figures in docs/data.md."""
@@ -173,8 +174,8 @@ def judge(
     reason = ""
     if better is None and view.excess({}) < view.least:
         reason = (
-            f"a model agrees with {view.agreement:.0%} of {count}, hardly more than by chance: the images look like "
-            "photographs instead of faces, or the labels are not of expressions"
+            f"a model agrees with {percent(view.agreement, digits=0)} of {count}, hardly more than by chance: the "
+            "images look like photographs instead of faces, or the labels are not of expressions"
         )
     return Plausibility(count, view.agreement, better, reason, model=model)
 

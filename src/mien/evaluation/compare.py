@@ -5,139 +5,31 @@ from __future__ import annotations
 import csv
 import math
 import tomllib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from mien.data.fitted import read_dataset, require_split
 from mien.data.samples import Samples
 from mien.errors import DataError, ModelFileError
-from mien.evaluation.compare_text import verdict
+from mien.evaluation.compare_page import write_comparison
+from mien.evaluation.comparison import (
+    HEADS,
+    RANKS,
+    By,
+    ComparedRun,
+    Comparison,
+    History,
+    UnfinishedRun,
+    chosen_epoch,
+    verdict,
+)
 from mien.evaluation.evaluate import evaluate_samples
-from mien.evaluation.frames import data_frame
-from mien.evaluation.paired import McNemar, mcnemar
-from mien.evaluation.result import Evaluation, Truth
+from mien.evaluation.paired import mcnemar
+from mien.evaluation.result import Truth
 from mien.evaluation.speed import graph_macs
 from mien.evaluation.validation import VALIDATION_FILE, HeadAnswers, read_answers
 from mien.model_file import ModelFile
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-History = tuple[dict[str, float], ...]
-
-HEADS = ("label", "votes")
-
-By = Literal["accuracy", "macro", "gap", "loss-gap"]
-
-RANKS: dict[str, Callable[[ComparedRun], float | None]] = {
-    "accuracy": lambda run: -run.accuracy,
-    "macro": lambda run: -run.macro_recall,
-    "gap": lambda run: None if run.gap is None else abs(run.gap),
-    "loss-gap": lambda run: None if run.loss_gap is None else abs(run.loss_gap),
-}
-"""What runs are ranked by; the smallest is the best."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ComparedRun:
-    """One run's figures on validation.
-
-    name: its folder's. place: the order in which the runs were given. accuracy_95: Wilson interval. train_accuracy: on
-    training faces, unaugmented; gap: how much that is above `accuracy`. loss_gap: loss on validation less that on
-    training faces, unaugmented, at the epoch that was kept; None for runs of an older mien. macs: multiply-adds for one
-    face; None without the package onnx. seconds: of training. history: a row per epoch, as in history.csv. evaluation:
-    everything else.
-    """
-
-    name: str
-    place: int
-    network: str
-    epochs: int
-    accuracy: float
-    accuracy_95: tuple[float, float]
-    train_accuracy: float | None
-    gap: float | None
-    loss_gap: float | None
-    macro_recall: float
-    macro_f1: float
-    parameters: int
-    macs: int | None
-    seconds: float | None
-    history: History = field(repr=False)
-    evaluation: Evaluation = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class UnfinishedRun:
-    """A run that has not ended. accuracy: its best so far on validation; None before the first epoch.
-
-    history: of the epochs that are done.
-    """
-
-    name: str
-    network: str
-    epochs: int
-    planned: int
-    accuracy: float | None
-    history: History = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Comparison:
-    """Runs from the best down, the test between the best two, and which one to keep.
-
-    head: which of the runs' answers were compared. by: what they are ranked by. test: None for one run, or where the
-    best two did not see the same faces. verdict: two sentences. unfinished: those that are only listed.
-    """
-
-    head: str
-    by: By
-    runs: tuple[ComparedRun, ...]
-    test: McNemar | None
-    verdict: str
-    unfinished: tuple[UnfinishedRun, ...] = ()
-
-    @property
-    def in_order(self) -> tuple[ComparedRun, ...]:
-        """The runs in the order in which they were given, as figures show them."""
-        return tuple(sorted(self.runs, key=lambda run: run.place))
-
-    def to_pandas(self) -> pd.DataFrame:
-        """One row for each run, under `COLUMNS`. Raises MissingExtraError without pandas."""
-        return data_frame(rows_of(self), COLUMNS)
-
-    def to_dict(self) -> dict[str, object]:
-        """As compare.json has it: plain figures, without histories and single predictions."""
-        return {
-            "head": self.head,
-            "by": self.by,
-            "runs": [dict(zip(COLUMNS, row, strict=True)) for row in rows_of(self)],
-            "mcnemar": None if self.test is None else {
-                "only_first": self.test.only_first, "only_second": self.test.only_second, "p_value": self.test.p_value,
-            },
-            "verdict": self.verdict,
-            "unfinished": [
-                {"run": r.name, "network": r.network, "epochs": r.epochs, "planned": r.planned, "accuracy": r.accuracy}
-                for r in self.unfinished
-            ],
-        }  # fmt: skip
-
-
-COLUMNS = ("run", "network", "accuracy", "accuracy_low", "accuracy_high", "n", "train_accuracy", "gap", "loss_gap",
-           "macro_recall", "macro_f1", "parameters", "macs", "epochs", "seconds")  # fmt: skip
-
-
-def rows_of(comparison: Comparison) -> list[tuple[object, ...]]:
-    """The table's rows with all digits, under `COLUMNS`."""
-    return [
-        (
-            r.name, r.network, r.accuracy, *r.accuracy_95, r.evaluation.n, r.train_accuracy, r.gap, r.loss_gap,
-            r.macro_recall, r.macro_f1, r.parameters, r.macs, r.epochs, r.seconds,
-        )
-        for r in comparison.runs
-    ]  # fmt: skip
 
 
 def compare(
@@ -182,8 +74,6 @@ def compare(
         None if data is None else Path(data),
     )
     if out is not None:
-        from mien.evaluation.compare_page import write_comparison
-
         write_comparison(comparison, Path(out))
     return comparison
 
@@ -229,16 +119,6 @@ def _common_head(folders: Sequence[Path], answers: Sequence[dict[str, HeadAnswer
     held = "; ".join(f"{folder}: {', '.join(own)}" for folder, own in zip(folders, answers, strict=True))
     missing = f"no head '{head}' in all runs" if head else "the runs have no head in common"
     raise DataError(f"{missing} ({held})")
-
-
-def chosen_epoch(history: Sequence[dict[str, float]]) -> int | None:
-    """The epoch whose weights are kept: that of the highest mean accuracy over the heads, the first of equals."""
-    scores = {}
-    for row in history:
-        own = [row[f"{head}_accuracy"] for head in HEADS if f"{head}_accuracy" in row]
-        if own and math.isfinite(sum(own)):
-            scores[int(row["epoch"])] = sum(own) / len(own)
-    return max(scores, key=lambda epoch: scores[epoch], default=None)
 
 
 def read_history(folder: Path) -> History:

@@ -7,8 +7,18 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from mien.evaluation.compare import COLUMNS, Comparison, History, chosen_epoch, rows_of
-from mien.evaluation.compare_text import TEXT_COLUMNS, comparison_text, spoken_time, text_rows
+from mien.evaluation.comparison import (
+    COLUMNS,
+    HEADS,
+    TEXT_COLUMNS,
+    Comparison,
+    History,
+    chosen_epoch,
+    comparison_text,
+    rows_of,
+    spoken_time,
+    text_rows,
+)
 from mien.evaluation.figures import confusion_chart
 from mien.evaluation.tables import write_tables
 from mien.files import write_text
@@ -64,7 +74,7 @@ def comparison_page(c: Comparison) -> Page:
             )
             for r in c.in_order
         ],
-        f"Head: {c.head}. Gap: accuracy on training faces less that on validation",
+        f"Answers for the {HEADS[c.head]}. Gap: accuracy on training faces less that on validation",
     )  # fmt: skip
     page.table(
         ("unfinished run", "network", "accuracy so far", "epochs"),
@@ -78,9 +88,7 @@ def comparison_page(c: Comparison) -> Page:
             ("faces that are called right by", "faces"),
             [(f"{best.name} alone", c.test.only_first), (f"{c.runs[1].name} alone", c.test.only_second)],
         )
-        page.text(
-            f"A difference this large arises by chance with p = {p_value(c.test.p_value)} (McNemar's exact test)."
-        )
+        page.text(f"The difference {c.test.said}.")
     page.section("Each class", "Every run, in the order in which they were given.")
     page.chart(class_charts(c), "classes")
     page.section(f"The best: {best.name}")

@@ -13,9 +13,9 @@ import numpy as np
 from mien.evaluation.calibration import ReliabilityBin
 from mien.evaluation.explain import MapTest
 from mien.evaluation.groups import GroupComparison
-from mien.evaluation.metrics import wilson_interval
 from mien.evaluation.result import BalanceReport, Evaluation
 from mien.evaluation.robustness import SEVERITIES, Robustness
+from mien.intervals import wilson_interval
 from mien.pages import Bars, Column, Lines, Mark, Matrix, Series, figure_text, new_figure
 from mien.pages.charts import ACCENT, GREY, class_color, fitting_range, on_one_axis, series_color
 from mien.pages.text import percent, percent_span, three

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mien.errors import DataError
 from mien.evaluation import metrics
+from mien.intervals import wilson_interval
 
 MOST_GROUPS = 50
 SMALL = 30
@@ -147,7 +148,7 @@ def _compare(
                 n=int(n[i]),
                 small=bool(n[i] < SMALL),
                 accuracy=metrics.accuracy(confusion),
-                accuracy_95=metrics.wilson_interval(int(right[i]), int(n[i])),
+                accuracy_95=wilson_interval(int(right[i]), int(n[i])),
                 balanced_accuracy=metrics.balanced_accuracy(confusion),
                 balanced_accuracy_95=intervals.balanced_accuracy,
                 macro_f1=metrics.macro_f1(confusion),

@@ -28,6 +28,7 @@ from mien.evaluation.result import (
     Truth,
     Votes,
 )
+from mien.intervals import wilson_interval
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -158,7 +159,7 @@ def _confusion_figures(confusion: Indices, classes: int) -> dict[str, Any]:
     counts, shares = (c[:classes, :classes].tolist() for c in (confusion, metrics.normalised(confusion)))
     return {
         "accuracy": metrics.accuracy(confusion),
-        "accuracy_95": metrics.wilson_interval(int(np.trace(confusion)), int(confusion.sum())),
+        "accuracy_95": wilson_interval(int(np.trace(confusion)), int(confusion.sum())),
         "bootstrap_95": metrics.bootstrap(confusion),
         "balanced_accuracy": metrics.balanced_accuracy(confusion),
         "macro_f1": metrics.macro_f1(confusion),
@@ -225,7 +226,7 @@ def mapped(p: Floats, labels: Sequence[str], names: Sequence[str]) -> Floats:
 def share_right(hits: NDArray[np.bool_]) -> Share:
     """The accuracy on some samples. hits: bool (n,), whether each prediction is correct; n may be 0."""
     n, right = len(hits), int(hits.sum())
-    return Share(n, right / n, metrics.wilson_interval(right, n)) if n else Share(0, None, None)
+    return Share(n, right / n, wilson_interval(right, n)) if n else Share(0, None, None)
 
 
 def diversity(members: NDArray[np.float64], labels: tuple[str, ...], found: Evaluation) -> Diversity:
@@ -305,7 +306,7 @@ def _selective(hits: NDArray[np.bool_], confidence: Floats, target: float | None
         else:
             kept = hits[confidence >= threshold]
             n, right = len(kept), int(kept.sum())
-            low, _ = metrics.wilson_interval(right, n, z=1.644854)  # one-sided 95 %
+            low, _ = wilson_interval(right, n, z=1.644854)  # one-sided 95 %
             abstention = Abstention(target, threshold, n, n / len(hits), right / n, low, CAVEAT)
     return Selective(
         curves.area_under_risk_coverage(hits, confidence), curves.risk_coverage(hits, confidence).thinned(), abstention

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from mien.data.findings import SUSPICION, find_suspects
 from mien.data.samples import VOTE_LABELS, vote_shares
 from mien.evaluation.result import Evaluation
+from mien.pages.text import percent
 
 _UNSURE_LABEL, _UNSURE_MAJORITY = 0.5, 0.6
 """A label is doubtful if a smaller share of raters agrees with it. A majority always has more than half."""
@@ -86,6 +87,6 @@ def _by_votes(e: Evaluation, votes: NDArray[np.float32]) -> tuple[NDArray[np.boo
     doubtful = (own < shares.max(1)) | (own < least - 1e-6)
     doubtful &= (shares.sum(1) > 0) & (place >= 0)
     if e.truth == "votes":
-        return doubtful, f"Decided by raters' votes: a majority of less than {least:.0%} is doubtful."
-    rule = f"if they chose another expression more often, or less than {least:.0%} of them chose it"
+        return doubtful, f"Decided by raters' votes: a majority of less than {percent(least, digits=0)} is doubtful."
+    rule = f"if they chose another expression more often, or less than {percent(least, digits=0)} of them chose it"
     return doubtful, f"Decided by raters' votes: a label is doubtful {rule}."

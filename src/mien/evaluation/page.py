@@ -247,11 +247,12 @@ def _abstaining(page: Page, e: Evaluation, selective: Selective) -> None:
     if e.confidence is not None:
         order = np.argsort(-e.confidence, kind="stable")
         hits = (e.truth_index == e.predicted_index)[order]
+        sure = e.confidence[order]
         kept = [max(1, round(share * e.n)) for share in _COVERAGES]
         page.table(
             ("kept", "faces", "least confidence", "accuracy"),
             [
-                (f"{share:.0%}", n, percent(float(e.confidence[order[n - 1]])), percent(float(hits[:n].mean())))
+                (percent(share, digits=0), n, percent(float(sure[n - 1])), percent(float(hits[:n].mean())))
                 for share, n in zip(_COVERAGES, kept, strict=True)
             ],
         )

@@ -111,7 +111,8 @@ def _caption(e: Evaluation, i: int) -> str:
         sure = "" if e.confidence is None else f" {percent(float(e.confidence[i]))}"
         return f"{said}{e.labels[e.predicted_index[i]]}{sure}"
     top = np.argsort(-e.probabilities[i], kind="stable")[:3]
-    return said + ", ".join(f"{e.labels[k]} {e.probabilities[i, k]:.0%}" for k in top if e.probabilities[i, k] >= 0.005)
+    shares = [(e.labels[k], e.probabilities[i, k]) for k in top]
+    return said + ", ".join(f"{name} {percent(share, digits=0)}" for name, share in shares if share >= 0.005)
 
 
 def _called(e: Evaluation, i: int) -> str:

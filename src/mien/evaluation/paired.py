@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from mien.evaluation.groups import holm
 from mien.evaluation.result import Evaluation
+from mien.pages.text import p_value
 
 RESAMPLES = 2000
 
@@ -23,6 +24,17 @@ class McNemar:
     only_first: int
     only_second: int
     p_value: float
+
+    @property
+    def may_be_chance(self) -> bool:
+        """Whether the p-value is 0.05 or more."""
+        return self.p_value >= 0.05
+
+    @property
+    def said(self) -> str:
+        """What it says of the difference, after "that"."""
+        words = "may be chance" if self.may_be_chance else "is more than chance"
+        return f"{words} (McNemar's exact test, p = {p_value(self.p_value)})"
 
 
 @dataclass(frozen=True, slots=True)

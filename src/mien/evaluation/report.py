@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mien.evaluation.groups import GroupComparison
 from mien.evaluation.result import Evaluation, Share
+from mien.pages.text import percent
 
 
 def classification_report(evaluation: Evaluation) -> str:
@@ -62,8 +63,8 @@ def key_figure_lines(evaluation: Evaluation) -> list[str]:
         elif wanted is not None:
             lines.append(
                 f"abstention         accuracy {wanted.target:g} from confidence {wanted.threshold:.4f} on: keeps "
-                f"{wanted.coverage:.1%}, n = {wanted.n}, accuracy {wanted.accuracy:.4f}, with 95 % certainty at least "
-                f"{wanted.accuracy_at_least:.4f}; {wanted.caveat}"
+                f"{percent(wanted.coverage)}, n = {wanted.n}, accuracy {wanted.accuracy:.4f}, with 95 % certainty at "
+                f"least {wanted.accuracy_at_least:.4f}; {wanted.caveat}"
             )
     if e.votes is not None:
         for name, share in (
@@ -187,8 +188,8 @@ def _diversity_lines(e: Evaluation) -> list[str]:
         f"alone              {model.name}: {_share(share)}"
         for model, share in zip(e.models, e.diversity.members, strict=True)
     ]
-    pairs = f"two models differ on {e.diversity.mean_disagreement:.1%} of the faces"
-    return [*lines, f"diversity          {pairs}; at least one is right on {e.diversity.any_right:.1%}"]
+    pairs = f"two models differ on {percent(e.diversity.mean_disagreement)} of the faces"
+    return [*lines, f"diversity          {pairs}; at least one is right on {percent(e.diversity.any_right)}"]
 
 
 def _robustness_lines(e: Evaluation) -> list[str]:

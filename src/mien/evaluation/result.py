@@ -15,9 +15,10 @@ from mien.evaluation.calibration import ReliabilityBin
 from mien.evaluation.curves import Curve
 from mien.evaluation.frames import data_frame
 from mien.evaluation.groups import GroupComparison
-from mien.evaluation.metrics import Bootstrap, wilson_interval
+from mien.evaluation.metrics import Bootstrap
 from mien.evaluation.robustness import Robustness
 from mien.evaluation.speed import Speed
+from mien.intervals import wilson_interval
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import ArgumentError
-from mien.evaluation.metrics import wilson_interval
+from mien.intervals import wilson_interval
 from mien.reporting import Progress
 
 Faces = NDArray[np.uint8]

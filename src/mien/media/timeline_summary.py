@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mien.labels import color_rgb
+from mien.pages.text import percent
 from mien.results import FrameResult, TrackedFace
 from mien.results.documents import rounded
 
@@ -125,7 +126,7 @@ def summary_text(summary: TimelineSummary, *, width: int = 100, colors: bool = F
     for track in longest[:_SHOWN]:
         shares = Text()
         for share in track.expressions:
-            words = f"{share.expression}\N{NO-BREAK SPACE}{share.share:.0%}"
+            words = f"{share.expression}\N{NO-BREAK SPACE}{percent(share.share, digits=0)}"
             red, green, blue = color_rgb(share.expression)
             shares.append(", " if shares else "").append(words, f"bold rgb({red},{green},{blue})")
         times = [clock(t, tenths=True) for t in (track.first_s, track.last_s, track.seconds)]

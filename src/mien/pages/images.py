@@ -44,6 +44,12 @@ def letterbox(image: Image, side: int) -> Image:
     return square
 
 
+def difference(one: Image, other: Image, side: int = 96) -> Image:
+    """Where two images differ: white where not at all, the darker the more; uint8 (side, side). Sizes do not matter."""
+    apart = cv2.absdiff(letterbox(one, side), letterbox(other, side)).max(axis=2)
+    return np.asarray(255 - np.minimum(apart, 63) * 4, np.uint8)
+
+
 def contact_sheet(
     images: Sequence[Image],
     captions: Sequence[str] = (),

@@ -24,7 +24,7 @@ from mien.files import atomic_text, cannot_write, make_folder, write_bytes
 from mien.pages import drawing
 from mien.pages.charts import SERIES, Bars, Chart, Lines, Matrix, number
 from mien.pages.files import DESIGN
-from mien.pages.images import Image, png, same_length, shrink
+from mien.pages.images import Image, difference, png, same_length, shrink
 from mien.pages.text import plain
 
 if TYPE_CHECKING:
@@ -156,20 +156,25 @@ class Page:
             "gallery", images=list(zip(shown, _ticks(choices, len(shown)), strict=True)), tile=tile, columns=columns
         )
 
-    def groups(
+    def pairs(
         self,
-        groups: Sequence[Sequence[Image]],
+        pairs: Sequence[tuple[Image, Image]],
         captions: Sequence[str],
-        alts: Sequence[Sequence[str]],
+        alts: Sequence[tuple[str, str]],
         *,
         choices: Sequence[Choice] = (),
     ) -> None:
-        """Images that belong together, as a copy and its original: each group in a frame above its caption.
+        """Images and their copies: each pair in a frame above its caption, with a third image where pixels differ.
 
-        alts: a text for each image. choices: none, or a tick for each group, which `decisions` saves.
+        alts: a text for each image. choices: none, or a tick for each pair, which `decisions` saves.
         """
-        shown = [_shown(images, (), names, 96) for images, names in zip(groups, alts, strict=True)]
-        self._add("groups", groups=list(zip(shown, captions, _ticks(choices, len(shown)), strict=True)))
+        frames = []
+        for (one, other), names in zip(pairs, alts, strict=True):
+            shown = _shown((one, other), (), names, 96)
+            if not np.array_equal(one, other):
+                shown += _shown((difference(one, other),), (), ("what differs, darker",), 96)
+            frames.append(shown)
+        self._add("pairs", pairs=list(zip(frames, captions, _ticks(choices, len(frames)), strict=True)))
 
     def behind(
         self,

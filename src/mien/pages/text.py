@@ -16,9 +16,9 @@ def plain(text: object) -> str:
     return _STEERING.sub("", re.sub(r"[\t\r\n]+", " ", str(text)))
 
 
-def percent(share: float | None, span: Span | None = None) -> str:
+def percent(share: float | None, span: Span | None = None, *, digits: int = 1) -> str:
     """A share of 1 as `88.8 %`, and with its 95 % interval as `88.8 % (87.6 – 89.8)`; `–` for None and NaN."""
-    return _rounded(share, span, lambda v: f"{100 * v:.1f}", "\N{NO-BREAK SPACE}%")
+    return _rounded(share, span, lambda v: f"{100 * v:.{digits}f}", "\N{NO-BREAK SPACE}%")
 
 
 def three(value: float | None, span: Span | None = None) -> str:

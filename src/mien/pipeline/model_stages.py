@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from mien.errors import DataError, TrainingError
 from mien.files import make_folder, write_bytes, write_text
+from mien.pages.text import percent
 from mien.pipeline import settings as config
 from mien.pipeline.state import MODELS, WEIGHTS, Context, Outcome, StageReport, clear
 
@@ -61,7 +62,7 @@ def train_model(
     return Outcome(
         tuple(f"{MODELS}/{name}" for name in (*(path.name for path in done.models), *found)),
         (StageReport(f"curves of {recipe.name}", curves),) if done.models else (),
-        note=", ".join(f"{head} {value:.1%} on validation" for head, value in reached.items()),
+        note=", ".join(f"{head} {percent(value)} on validation" for head, value in reached.items()),
     )
 
 
@@ -99,7 +100,7 @@ def compare_models(
 
     comparison = compare(models, folder, names=names, head=settings.head, by=settings.by)
     best = comparison.runs[0]
-    note = f"best: {best.name}, accuracy {best.accuracy:.1%}"
+    note = f"best: {best.name}, accuracy {percent(best.accuracy)}"
     return Outcome((PAGE_FILE,), (StageReport("runs compared", PAGE_FILE),), note=note)
 
 
@@ -125,7 +126,7 @@ def join_models(
         result = ensemble(group, out, weights=settings.weights, data=data, name=name)
         made.append(f"{MODELS}/{out.name}")
         shares = ", ".join(f"{m.info.name} {w:.2f}" for m, w in zip(group, result.weights, strict=True))
-        accuracy = f"{result.comparison.ensemble.accuracy:.1%} on validation; " if result.comparison else ""
+        accuracy = f"{percent(result.comparison.ensemble.accuracy)} on validation; " if result.comparison else ""
         notes.append(f"{name}: {accuracy}{shares}")
     return Outcome(tuple(made), note="; ".join(notes))
 
@@ -152,7 +153,7 @@ def evaluate_models(
             if folder / name / PAGE_FILE in found.files:
                 reports.append(StageReport(f"{model.info.name} on {split}", f"{name}/{PAGE_FILE}"))
             products.append(f"{name}/{METRICS_FILE}")
-            notes.append(f"{model.info.name} on {split}: {found.accuracy:.1%}")
+            notes.append(f"{model.info.name} on {split}: {percent(found.accuracy)}")
     return Outcome(tuple(products), tuple(reports), note="; ".join(notes))
 
 

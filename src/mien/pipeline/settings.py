@@ -23,7 +23,7 @@ from mien.data.dedupe import Conflicts, Keep
 from mien.data.reading import reading
 from mien.data.settings import AuditSettings, CropSettings, NoFace, ScreenSettings, SplitSettings, Which
 from mien.errors import RecipeError
-from mien.evaluation import compare, ensemble, evaluate
+from mien.evaluation import compare, comparison, ensemble, evaluate
 from mien.faces import DetectorChoice
 from mien.training.train import train
 
@@ -182,7 +182,7 @@ class CompareTable:
 
     models: tuple[str, ...] = ()
     head: Literal["", "label", "votes"] = default_of(compare.compare, "head")
-    by: compare.By = default_of(compare.compare, "by")
+    by: comparison.By = default_of(compare.compare, "by")
 
 
 @dataclass(frozen=True, slots=True)

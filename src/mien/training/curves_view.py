@@ -17,7 +17,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from mien.evaluation.compare import chosen_epoch
+from mien.evaluation.comparison import chosen_epoch
 from mien.training.callbacks import Watcher
 from mien.training.recipe import Recipe
 from mien.training.records import TRAIN_PREFIX, Confusion, heads_in

@@ -13,8 +13,9 @@ import torch
 from mien.config import toml_value
 from mien.data.dataset import Dataset
 from mien.errors import RecipeError
-from mien.evaluation.compare import Comparison, compare
+from mien.evaluation.compare import compare
 from mien.evaluation.compare_page import write_comparison
+from mien.evaluation.comparison import Comparison
 from mien.evaluation.validation import VALIDATION_FILE
 from mien.files import atomic_path, make_folder
 from mien.reporting import each_warning_once, log_warning

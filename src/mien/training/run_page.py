@@ -14,8 +14,9 @@ from mien.config import flat_items, toml_value
 from mien.data.samples import Images
 from mien.errors import DataError
 from mien.evaluation import page as sections
-from mien.evaluation.compare import History, chosen_epoch, read_history
+from mien.evaluation.compare import read_history
 from mien.evaluation.compare_page import curve_charts
+from mien.evaluation.comparison import HEADS, History, chosen_epoch
 from mien.evaluation.result import Evaluation
 from mien.evaluation.validation import VALIDATION_FILE, HeadAnswers, read_answers
 from mien.files import write_bytes
@@ -41,7 +42,7 @@ def write_curves(history: Sequence[dict[str, float]], path: Path, *, title: str)
 
 def _curves(history: History, head: str, several: bool) -> list[Lines]:
     """Accuracy and loss of a head; the loss of the steps, on augmented faces and over all heads, is grey."""
-    accuracy, loss = curve_charts({"": history}, head, f", head {head}" if several else "")
+    accuracy, loss = curve_charts({"": history}, head, f", {HEADS[head]}" if several else "")
     if not loss.categories:
         steps = Series("steps (augmented)", [row.get("train_loss") for row in history], GREY)
         loss = Lines(loss.title, loss.x, (*loss.series, steps), loss.x_label, loss.y_label)
@@ -60,7 +61,7 @@ def write_run_page(recipe: Recipe, out: Path, faces: Images) -> Path:
     kept = chosen_epoch(history)
     page = Page(recipe.name, _verdict(recipe, answers, found, kept, len(history)), kind="Training run")
     for own, e in zip(answers, found, strict=True):
-        of = f" ({own.head})" if len(answers) > 1 else ""
+        of = f" ({HEADS[own.head]})" if len(answers) > 1 else ""
         page.tiles([Tile(f"validation accuracy{of}", percent(e.accuracy), f"95 %: {percent_span(e.accuracy_95)}")])
         if own.train_n:
             page.tiles([Tile(f"training accuracy{of}", percent(own.train_right / own.train_n), _gap(own, e))])
@@ -71,7 +72,7 @@ def write_run_page(recipe: Recipe, out: Path, faces: Images) -> Path:
     courses = _courses(out / CONFUSIONS)
     for own, e in zip(answers, found, strict=True):
         if len(answers) > 1:
-            page.section(f"Head: {own.head}", sections.verdict(e, recipe.name))
+            page.section(f"Answers for the {HEADS[own.head]}", sections.verdict(e, recipe.name))
         if own.head in courses:
             page.section("Recall of each class after every epoch")
             page.chart(recalls_chart(courses[own.head], kept))
@@ -137,5 +138,7 @@ def _mistakes(page: Page, e: Evaluation, faces: Images) -> None:
         "prediction.",
     )
     shown = wrong[:_SHOWN].tolist()
-    captions = [f"{e.labels[e.truth_index[i]]} → {e.labels[e.predicted_index[i]]} {sure[i]:.0%}" for i in shown]
+    captions = [
+        f"{e.labels[e.truth_index[i]]} → {e.labels[e.predicted_index[i]]} {percent(sure[i], digits=0)}" for i in shown
+    ]
     page.gallery(list(faces[e.rows[shown]]), captions)

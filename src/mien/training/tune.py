@@ -21,8 +21,10 @@ import numpy as np
 import torch
 
 from mien.config import to_toml
-from mien.errors import DivergedError, RecipeError, TrainingError, import_extra
-from mien.evaluation.compare import HEADS
+from mien.errors import DataError, DivergedError, RecipeError, TrainingError, import_extra
+from mien.evaluation.comparison import HEADS
+from mien.evaluation.paired import McNemar, mcnemar
+from mien.evaluation.validation import VALIDATION_FILE, read_answers
 from mien.files import make_folder
 from mien.reporting import each_warning_once, log_warning
 from mien.training.callbacks import Watcher
@@ -131,14 +133,30 @@ def conclude_tuning(settings: TuneSettings) -> Tuned:
     if not done:
         why = next((f"; trial {t.number}: {t.problem}" for t in trials if t.problem), "")
         raise TrainingError(f"none of {len(trials)} trials came to its end{why}")
-    best = max(done, key=lambda t: (t.score or 0.0, -t.number))
+    done.sort(key=lambda t: (-(t.score or 0.0), t.number))
+    best = done[0]
     score = best.score or 0.0
     found = load_recipe(settings.recipe, (*settings.overrides, *(f"{key}={value}" for key, value in best.changes)))
     about = f"{base.name} tuned: the best of {len(trials)} trials, {score:.4f} on validation"
     found = replace(found, name=f"{base.name}-tuned", description=about)
-    tuned = Tuned(found, score, best.number, trials, _importances(study, done))
+    tuned = Tuned(found, score, best.number, trials, _importances(study, done), *_certainty(settings.out, done))
     write_tuned(tuned, settings.out)
     return tuned
+
+
+def _certainty(
+    out: Path, done: Sequence[Tried]
+) -> tuple[tuple[float, float] | None, tuple[int, float, McNemar] | None]:
+    """The interval of the best of the sorted trials, and the test between it and the next, as `Tuned` has them."""
+    try:
+        answers = [read_answers(_folder(out, t.number) / VALIDATION_FILE) for t in done[:2]]
+    except DataError:  # trained on another machine, as a storage that several share allows
+        return None, None
+    if any(len(heads) != 1 for heads in answers):
+        return None, None
+    found = [heads[0].evaluation() for heads in answers]
+    test = mcnemar(*found) if len(found) == 2 else None
+    return found[0].accuracy_95, None if test is None else (done[1].number, done[1].score or 0.0, test)
 
 
 def open_study(settings: TuneSettings) -> tuple[Study, Search, Recipe]:

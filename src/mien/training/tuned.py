@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from mien.config import to_toml
+from mien.evaluation.paired import McNemar
 from mien.files import write_text
 from mien.pages import Bars, Column, Lines, Page, Series, Tile
 from mien.pages.charts import ACCENT, GREY, series_color
@@ -41,6 +42,8 @@ class Tried:
 class Tuned:
     """The results of tuning. best: the best trial's recipe, its score and number.
 
+    score_95: the score's 95 % interval. second: the number and score of the next best, and the test between the two on
+    their validation faces. Both are None for trials of two heads, whose score is a mean, and where files are missing.
     importances: each key's share of the variation between trials, the largest first; empty if there
     are too few trials.
     """
@@ -50,6 +53,8 @@ class Tuned:
     number: int
     trials: tuple[Tried, ...]
     importances: tuple[tuple[str, float], ...]
+    score_95: tuple[float, float] | None = None
+    second: tuple[int, float, McNemar] | None = None
 
 
 def write_tuned(tuned: Tuned, out: Path) -> None:
@@ -181,22 +186,25 @@ def _tiles(tuned: Tuned) -> list[Tile]:
     states = [t.state for t in tuned.trials]
     counts = ", ".join(f"{states.count(s)} {s}" for s in ("pruned", "failed", "running") if s in states)
     tiles = [
-        Tile("best score", percent(tuned.score), f"trial {tuned.number}, on validation"),
+        Tile("best score", percent(tuned.score, tuned.score_95), f"trial {tuned.number}, on validation"),
         Tile("complete trials", str(states.count("complete")), counts),
     ]
     if tuned.importances:
         key, share = tuned.importances[0]
-        tiles.append(Tile("what matters most", key, f"{share:.0%} of what decides"))
+        tiles.append(Tile("what matters most", key, f"{percent(share, digits=0)} of what decides"))
     return tiles
 
 
 def _verdict(tuned: Tuned) -> str:
     changes = next(t.changes for t in tuned.trials if t.number == tuned.number)
     settings = ", ".join(f"{k} = {_short(v)}" for k, v in changes)
-    text = f"Trial {tuned.number} is the best: {percent(tuned.score)} on validation, with {settings}."
+    text = f"Trial {tuned.number} is the best: {percent(tuned.score, tuned.score_95)} on validation, with {settings}."
+    if tuned.second:
+        number, score, test = tuned.second
+        text += f" Trial {number} comes next with {percent(score)}, a difference that {test.said}."
     if tuned.importances:
         key, share = tuned.importances[0]
-        text += f" {key} matters most: {share:.0%} of what decides between good and bad trials."
+        text += f" {key} matters most: {percent(share, digits=0)} of what decides between good and bad trials."
     return text
 
 

@@ -153,6 +153,7 @@ def _print_summary(summary: AuditSummary) -> None:
     from rich.text import Text
 
     from mien.data.audit_report import precision_text
+    from mien.pages.text import percent
 
     splits = [split for split, _ in summary.kinds[0].by_split]
     table = Table("flag", title=f"{summary.samples:,} samples", title_justify="left")
@@ -166,6 +167,6 @@ def _print_summary(summary: AuditSummary) -> None:
     if summary.judge:
         typer.echo(summary.judge.sentence(), err=not summary.judge.can_judge)
     if summary.voted:
-        typer.echo(f"votes contradict {(summary.disagreeing or 0) / summary.voted:.0%} of all labels")
+        typer.echo(f"votes contradict {percent((summary.disagreeing or 0) / summary.voted, digits=0)} of all labels")
     if summary.precision:
         typer.echo(precision_text(summary))

@@ -1,6 +1,7 @@
 // The overlay of boxes: draws faces with their labels on a canvas of any size, for pages and for downloads.
 
 import { css, shown } from "./labels.js";
+import { makeCanvas } from "./parts.js";
 
 const FONT = "system-ui, sans-serif";
 const MOSAIC = 7; // a hidden face keeps so few pixels a side
@@ -12,9 +13,9 @@ export function sizeOf(source) {
 
 /**
  * Draws faces on the canvas over an image, video or canvas, which may be letterboxed. No faces: clears it.
- * width: of the image that the boxes belong to. Others: as drawFaces.
+ * width: of the image that the boxes belong to. hide: the faces below a mosaic. Others: as drawFaces.
  */
-export function drawOver(overlay, source, faces, { width, boxes = true, blur = false, mirror = false, ...options }) {
+export function drawOver(overlay, source, faces, { width, boxes = true, hide = false, mirror = false, ...options }) {
   const context = fitCanvas(overlay);
   const size = sizeOf(source);
   if (!context || !size.width || !width || !faces.length) return;
@@ -23,7 +24,7 @@ export function drawOver(overlay, source, faces, { width, boxes = true, blur = f
   context.setTransform(1, 0, 0, 1, (wide - fitted * size.width) / 2, (high - fitted * size.height) / 2);
   const scale = (fitted * size.width) / width;
   const mirrorWidth = mirror ? width : 0;
-  if (blur) hideFaces(context, source, faces, { scale, from: size.width / width, mirrorWidth });
+  if (hide) hideFaces(context, source, faces, { scale, from: size.width / width, mirrorWidth });
   const plate = (overlay.clientWidth < 420 ? 18 : 22) * (wide / overlay.clientWidth);
   if (boxes) drawFaces(context, faces, { ...options, scale, plate, mirrorWidth });
 }
@@ -79,7 +80,7 @@ export function drawCrop(canvas, source, [x1, y1, x2, y2], width, mirror = false
 
 /** The image with its faces, at full size, as a canvas to be saved. source: as for drawImage. */
 export function annotated(source, width, height, faces, options) {
-  const canvas = Object.assign(document.createElement("canvas"), { width, height });
+  const canvas = makeCanvas(width, height);
   const context = canvas.getContext("2d");
   context.drawImage(source, 0, 0, width, height);
   const plate = Math.max(15, 4 + 0.028 * Math.sqrt(width * height));
@@ -102,7 +103,7 @@ function fitCanvas(canvas) {
 
 /** Draws a mosaic over each face, as an ellipse that is wider than its box. from: from the boxes' pixels to the source's. */
 function hideFaces(context, source, faces, { scale, from, mirrorWidth }) {
-  const small = Object.assign(document.createElement("canvas"), { width: MOSAIC, height: MOSAIC });
+  const small = makeCanvas(MOSAIC, MOSAIC);
   for (const { box } of faces) {
     const [x1, y1, x2, y2] = box.map((value) => value * from);
     small.getContext("2d").drawImage(source, x1, y1, x2 - x1, y2 - y1, 0, 0, MOSAIC, MOSAIC);

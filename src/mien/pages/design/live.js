@@ -4,7 +4,7 @@
 import { FaceCard } from "./card.js";
 import { drawOver } from "./draw.js";
 import { mostLikely, shown } from "./labels.js";
-import { addSnapshot, announcer, fillLegend, make, makeButton, setState } from "./parts.js";
+import { fillLegend, make, makeButton, makeCanvas, set, setState } from "./parts.js";
 import { summarize } from "./timeline.js";
 
 const WINDOW_S = 30;
@@ -13,6 +13,7 @@ const MOST_FACES = 6;
 const MOST_SHOTS = 8;
 const IMAGE_EVERY_S = 3;
 const CARDS_MS = 100; // between two updates of cards
+const SPEECH_MS = 3000; // between two texts for screen readers
 
 /** Faces are {number, box, probabilities, details}; their probabilities are smoothed over time. */
 export class LiveView {
@@ -21,41 +22,36 @@ export class LiveView {
   #labels = [];
   #newest = null; // the last argument of show
   #drawn = 0; // when the cards were updated
+  #saidAt = -Infinity;
+  #said = set(make("p", "unseen"), { "aria-live": "polite" });
   #frame;
   #options;
-  #overlay = make("canvas", "overlay");
-  #state = make("p", "state");
+  #overlay = set(make("canvas", "overlay"), { "aria-hidden": "true" });
+  #state = set(make("p", "state"), { role: "status" });
   #figures = make("p", "figures");
   #hint = make("p", "hint");
   #list = make("ol", "faces");
-  #legend = make("ul", "legend");
-  #shots = make("ul", "shots");
+  #legend = set(make("ul", "legend"), { "aria-label": "Colours of bars and timelines" });
+  #shots = set(make("ul", "shots"), { "aria-label": "Snapshots" });
   #pause = makeButton("", () => this.#act(() => this.pause(!this.paused)));
   #snapshot = makeButton("Snapshot ", () => this.#act(() => this.#save()));
 
   /**
    * frame: the <video> or <img> with the frames. boxes: whether they are drawn here. onPause(paused) and onSnapshot(),
-   * which returns {image, text, links} or null, may throw. controls, more: elements at the start
+   * which returns {image, text, links: [{address, name, text}]} or null, may throw. controls, more: elements at the start
    * and the end of the toolbar.
    */
   constructor(root, frame, { boxes, onPause, onSnapshot, controls = [], more = [] }) {
     this.#frame = frame;
     this.#options = { boxes, onPause, onSnapshot, mirror: false, unsureBelow: 0 };
-    this.#state.setAttribute("role", "status");
-    const said = make("p", "unseen");
-    said.setAttribute("aria-live", "polite");
-    this.announce = announcer(said);
-    this.#overlay.setAttribute("aria-hidden", "true");
-    this.#legend.setAttribute("aria-label", "Colours of bars and timelines");
-    this.#shots.setAttribute("aria-label", "Snapshots");
-    for (const [button, key] of [[this.#pause, "Space"], [this.#snapshot, "s"]]) button.setAttribute("aria-keyshortcuts", key);
+    set(this.#pause, { "aria-keyshortcuts": "Space" });
+    set(this.#snapshot, { "aria-keyshortcuts": "s" });
     this.#snapshot.append(make("kbd", "", "s"));
     this.stage = make("div", "stage", frame, this.#overlay);
     const buttons = make("div", "buttons", ...controls, this.#pause, this.#snapshot, ...more);
-    const side = make("section", "side", make("h2", "", "Faces, last 30 seconds"), this.#hint, this.#list);
-    side.setAttribute("aria-label", "Faces");
+    const side = set(make("section", "side", make("h2", "", "Faces, last 30 seconds"), this.#hint, this.#list), { "aria-label": "Faces" });
     const left = make("div", "", this.stage, make("div", "bar", buttons, this.#figures), this.#state, this.#legend, this.#shots);
-    root.append(make("div", "live", left, side), said);
+    root.append(make("div", "live", left, side), this.#said);
     this.setRunning(false);
     new ResizeObserver(() => this.#draw()).observe(this.stage);
     document.addEventListener("keydown", (event) => this.#onKey(event));
@@ -104,7 +100,7 @@ export class LiveView {
     this.#drawn = performance.now();
     this.#showCards();
     const names = faces.map(({ number, probabilities }) => `face ${number} ${shown(...mostLikely(probabilities), this.#options.unsureBelow).name}`);
-    this.announce(names.join(", ") || "no face in sight");
+    this.#announce(names.join(", ") || "no face in sight");
   }
 
   /** Shows a frame that was kept: a source's paused one. */
@@ -146,7 +142,7 @@ export class LiveView {
     if (face.images.length && time - face.images.at(-1).time < IMAGE_EVERY_S) return;
     const canvas = face.card.setImage(this.#frame, box, width, this.#options.mirror);
     if (canvas.hidden) return;
-    const copy = Object.assign(document.createElement("canvas"), { width: 64, height: 64 });
+    const copy = makeCanvas(64, 64);
     copy.getContext("2d").drawImage(canvas, 0, 0, 64, 64);
     face.images.push({ time, canvas: copy });
     while (face.images[0].time < time - WINDOW_S) face.images.shift();
@@ -179,7 +175,18 @@ export class LiveView {
 
   async #save() {
     const shot = await this.#options.onSnapshot();
-    if (shot) addSnapshot(this.#shots, MOST_SHOTS, shot);
+    if (!shot) return;
+    const anchors = shot.links.map(({ address, name, text }) => Object.assign(make("a", "", text), { href: address, download: name }));
+    this.#shots.prepend(make("li", "", Object.assign(make("img"), { src: shot.image, alt: "" }), shot.text, ...anchors));
+    if (this.#shots.children.length <= MOST_SHOTS) return;
+    for (const { href } of this.#shots.lastElementChild.querySelectorAll("a")) URL.revokeObjectURL(href);
+    this.#shots.lastElementChild.remove();
+  }
+
+  #announce(text) {
+    if (text === this.#said.textContent || performance.now() - this.#saidAt < SPEECH_MS) return;
+    this.#saidAt = performance.now();
+    this.#said.textContent = text;
   }
 
   async #act(action) {

@@ -1,4 +1,4 @@
-// Parts of all pages: elements, legend, snapshots.
+// Parts of all pages: elements, messages, the legend.
 
 import { colorOf, css, emojiOf } from "./labels.js";
 
@@ -9,6 +9,17 @@ export function make(tag, className = "", ...children) {
   const element = Object.assign(document.createElement(tag), { className });
   element.append(...children.filter((child) => child !== null));
   return element;
+}
+
+/** Sets attributes of an element, and returns it. */
+export function set(element, attributes) {
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  return element;
+}
+
+/** A canvas of a size in pixels. */
+export function makeCanvas(width, height) {
+  return Object.assign(document.createElement("canvas"), { width, height });
 }
 
 /** A button. */
@@ -23,17 +34,6 @@ export function makeButton(text, onClick, className = "") {
 export function setState(element, text, bad = false) {
   element.textContent = text;
   element.classList.toggle("bad", bad);
-}
-
-/** Returns a function that announces changed texts to screen readers, at most every three seconds. */
-export function announcer(element) {
-  let last = -Infinity;
-  return (text) => {
-    const now = performance.now();
-    if (text === element.textContent || now - last < 3000) return;
-    last = now;
-    element.textContent = text;
-  };
 }
 
 /** An emoji of labels.js as an element. */
@@ -52,16 +52,4 @@ export function fillLegend(list, labels) {
       return make("li", "", dot, emojiImage(emojiOf(label)), label);
     }),
   );
-}
-
-/** Adds a snapshot in front of a list of at most `most`. links: [{address, name, text}], the files to download. */
-export function addSnapshot(list, most, { image, text, links }) {
-  const anchors = links.map((link) => Object.assign(make("a", "", link.text), { href: link.address, download: link.name }));
-  const item = make("li", "", Object.assign(make("img"), { src: image, alt: "" }), text, ...anchors);
-  list.prepend(item);
-  while (list.children.length > most) {
-    for (const { href } of list.lastElementChild.querySelectorAll("a")) URL.revokeObjectURL(href);
-    list.lastElementChild.remove();
-  }
-  return item;
 }

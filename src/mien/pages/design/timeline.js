@@ -19,6 +19,17 @@ export function clock(seconds, tenths = false) {
   return hours ? `${hours}:${String(minutes % 60).padStart(2, "0")}:${tail}` : `${minutes}:${tail}`;
 }
 
+/** The place of the last point at or before a time, of points in order of time; -1 for none. */
+export function lastUntil(points, time) {
+  let [low, high] = [-1, points.length - 1];
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if (points[middle].time <= time) low = middle;
+    else high = middle - 1;
+  }
+  return low;
+}
+
 /** Share of time of the shown expressions of points: "happy 80 %, unsure 20 %". Empty without points. */
 export function summarize(points, unsureBelow) {
   const counts = new Map();
@@ -75,8 +86,10 @@ export class Timeline {
   /** The point nearest to a time, or null where there is none within the gap. */
   at(time) {
     const { points, gap } = this.#view;
-    const nearest = points.reduce((best, point) => (Math.abs(point.time - time) < Math.abs((best?.time ?? Infinity) - time) ? point : best), null);
-    return nearest && Math.abs(nearest.time - time) <= gap ? nearest : null;
+    const place = lastUntil(points, time);
+    const away = (point) => (point ? Math.abs(point.time - time) : Infinity);
+    const nearest = away(points[place + 1]) < away(points[place]) ? points[place + 1] : points[place];
+    return away(nearest) <= gap ? nearest : null;
   }
 
   /** Times, then sums over the labels up to each: the highest is drawn first, so that each area shows its own part. */

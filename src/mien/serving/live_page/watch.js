@@ -3,8 +3,6 @@
 import { LiveView } from "./design/live.js";
 import { $ } from "./design/parts.js";
 
-const milliseconds = (seconds) => Math.round(1000 * seconds);
-
 const image = Object.assign(new Image(), { id: "image", alt: "The newest frame, with a box, an expression and a confidence at each face" });
 const view = new LiveView($("live"), image, { boxes: false, onPause: pause, onSnapshot: save });
 const saved = new Set();
@@ -67,7 +65,8 @@ function end() {
 
 function asShown(frame) {
   const faces = frame.faces.map(({ track, box, smoothed, details }) => ({ number: track, box, probabilities: smoothed, details }));
-  const latency = frame.latency_p50_s ? ` · latency ${milliseconds(frame.latency_p50_s)} / ${milliseconds(frame.latency_p95_s)} ms` : "";
+  const [usual, slow] = [frame.latency_p50_s, frame.latency_p95_s].map((seconds) => Math.round(1000 * seconds));
+  const latency = usual ? ` · latency ${usual} / ${slow} ms` : "";
   const figures = frame.fps ? `${frame.fps.toFixed(1)} frames/s${latency} · ${frame.dropped} dropped` : "";
   return { time: frame.time_s, width: frame.width, faces, figures };
 }

@@ -7,6 +7,12 @@ let asking = null;
 
 const RETRIES = 4; // after 503
 const TOKEN_CHARACTERS = /^[A-Za-z0-9_.~-]{1,200}$/;
+const REASONS = {
+  401: "The server requires a token.",
+  408: "The upload took too long.",
+  413: "It exceeds this server's size limit.",
+  503: "The server is busy. Try again in a moment.",
+};
 
 /** An error response; `message` is for people. status 0: the server can't be reached. */
 export class ServerError extends Error {
@@ -33,9 +39,7 @@ export async function getModels() {
 
 /** Recognises one image: {model, image}. Retries while the server is busy. */
 export async function predict(file, choice, signal) {
-  const body = new FormData();
-  body.append("files", file, file.name || "image");
-  const answer = await (await request(`v1/predict?${query(choice)}`, { method: "POST", body, signal })).json();
+  const answer = await (await request(`v1/predict?${query(choice)}`, { method: "POST", body: form("files", file), signal })).json();
   return { model: answer.model, image: answer.images[0] };
 }
 
@@ -49,6 +53,26 @@ export async function getVideoFile(id, name, signal) {
   return (await request(`v1/videos/${encodeURIComponent(id)}/${name}`, { signal })).blob();
 }
 
+/**
+ * Reads the frames of a job's frames.json one by one, as they arrive: with details, a long video has more than a page can
+ * hold. onFrame gets each; onProgress the share of the file so far.
+ */
+export async function readFrames(id, { onFrame, onProgress, signal }) {
+  const { body, headers } = await request(`v1/videos/${encodeURIComponent(id)}/frames.json`, { signal });
+  const reader = body.getReader();
+  const decoder = new TextDecoder();
+  let [received, rest] = [0, ""];
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    received += value.length;
+    const lines = (rest + decoder.decode(value, { stream: true })).split("\n"); // one has one frame
+    rest = lines.pop();
+    for (const line of lines) if (line.startsWith('{"frame"')) onFrame(JSON.parse(line.replace(/,$/, "")));
+    onProgress(Math.min(1, received / Number(headers.get("content-length"))));
+  }
+}
+
 /** Cancels a job and removes its files. */
 export async function removeVideo(id) {
   try {
@@ -58,38 +82,27 @@ export async function removeVideo(id) {
   }
 }
 
-/** Uploads a video and returns the job's id. onProgress gets 0 to 1; fetch reports no upload progress. */
+/** Uploads a video and returns the job's id. onProgress gets 0 to 1. */
 export async function uploadVideo(file, choice, { onProgress, signal }) {
-  for (;;) {
-    const sent = token;
-    const { status, body } = await upload(`v1/videos?${query(choice)}`, file, { onProgress, signal });
-    if (status === 401 && (await newToken(Boolean(sent)))) continue;
-    if (status < 200 || status > 299) throw new ServerError(status, explain(status, body));
-    return body.id;
-  }
+  return (await (await request(`v1/videos?${query(choice)}`, { method: "POST", body: form("file", file), signal, onProgress })).json()).id;
 }
 
 /**
  * Opens a stream of frames. send(blob) sends a frame. onReady: called when it is open. onResult: called with each result.
- * onClose: called once. Browsers hide why a server refused a stream.
+ * onClose: called unless the page closed it. Browsers hide why a server refused a stream.
  */
 export function openStream(choice, { onReady, onResult, onClose }) {
   const address = new URL(`v1/stream?${query(choice)}`, document.baseURI);
   address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
   const socket = new WebSocket(address, token ? ["mien.v1", `mien.token.${token}`] : ["mien.v1"]);
-  let over = false;
-  socket.addEventListener("open", () => {
-    if (!over) onReady();
-  });
-  socket.addEventListener("message", (event) => over || onResult(JSON.parse(event.data)));
-  socket.addEventListener("close", () => {
-    if (!over) onClose();
-    over = true;
-  });
+  const listening = new AbortController();
+  socket.addEventListener("open", onReady, listening);
+  socket.addEventListener("message", ({ data }) => onResult(JSON.parse(data)), listening);
+  socket.addEventListener("close", onClose, listening);
   return {
     send: (blob) => socket.readyState === WebSocket.OPEN && socket.send(blob),
     close: () => {
-      over = true;
+      listening.abort();
       socket.close();
     },
   };
@@ -97,28 +110,32 @@ export function openStream(choice, { onReady, onResult, onClose }) {
 
 /** Parameters as a query; empty ones are left out. */
 export function query(choice) {
-  const named = Object.entries(choice).filter(([, value]) => value);
-  return new URLSearchParams(named).toString();
+  return new URLSearchParams(Object.entries(choice).filter(([, value]) => value)).toString();
 }
 
+function form(name, file) {
+  const body = new FormData();
+  body.append(name, file, file.name || "upload");
+  return body;
+}
+
+/** A response, after asking for a token and waiting for a busy server. options: of fetch, and onProgress for uploads. */
 async function request(path, options = {}) {
   for (let tries = 0; ; tries += 1) {
     const sent = token;
     const headers = sent ? { authorization: `Bearer ${sent}` } : {};
-    let answer;
-    try {
-      answer = await fetch(path, { ...options, headers, credentials: "same-origin", redirect: "error" });
-    } catch (error) {
-      if (error.name === "AbortError") throw error;
-      throw new ServerError(0, "The server can't be reached. Is it still running?");
-    }
+    const send = options.onProgress ? sendWithProgress : fetch;
+    const answer = await send(path, { ...options, headers, credentials: "same-origin", redirect: "error" }).catch((error) => {
+      throw error.name === "AbortError" ? error : new ServerError(0, "The server can't be reached. Is it still running?");
+    });
     if (answer.ok) return answer;
     if (answer.status === 401 && (sent !== token || (await newToken(Boolean(sent))))) continue;
-    if (answer.status === 503 && tries < RETRIES) {
+    if (answer.status === 503 && tries < RETRIES && !options.onProgress) {
       await wait(1000 * Math.min(10, Number(answer.headers.get("retry-after")) || 2 ** tries), options.signal);
       continue;
     }
-    throw new ServerError(answer.status, explain(answer.status, await answer.json().catch(() => null)));
+    const said = (await answer.json().catch(() => null))?.error?.message;
+    throw new ServerError(answer.status, sentence(said ?? REASONS[answer.status] ?? `The server returned an error (${answer.status})`));
   }
 }
 
@@ -132,34 +149,19 @@ async function newToken(wasWrong) {
   return true;
 }
 
-function upload(path, file, { onProgress, signal }) {
-  const body = new FormData();
-  body.append("file", file, file.name || "video");
+/** fetch for uploads: it reports no progress of what it sends. */
+function sendWithProgress(path, { method, body, headers, onProgress, signal }) {
+  const sending = new XMLHttpRequest();
+  sending.open(method, path);
+  for (const [name, value] of Object.entries(headers)) sending.setRequestHeader(name, value);
   return new Promise((resolve, reject) => {
-    const sending = new XMLHttpRequest();
-    sending.open("POST", path);
-    sending.responseType = "json";
-    if (token) sending.setRequestHeader("authorization", `Bearer ${token}`);
-    sending.upload.addEventListener("progress", (event) => onProgress(event.total ? event.loaded / event.total : 0));
-    sending.addEventListener("load", () => resolve({ status: sending.status, body: sending.response }));
-    sending.addEventListener("error", () => reject(new ServerError(0, "The server ended the upload.")));
+    sending.upload.addEventListener("progress", ({ loaded, total }) => onProgress(total ? loaded / total : 0));
+    sending.addEventListener("load", () => resolve(new Response(sending.response, { status: sending.status })));
+    sending.addEventListener("error", () => reject(new TypeError("no answer")));
     sending.addEventListener("abort", () => reject(new DOMException("cancelled", "AbortError")));
     signal.addEventListener("abort", () => sending.abort(), { once: true });
     sending.send(body);
   });
-}
-
-/** The server's message as a sentence, or a text for the status. */
-function explain(status, body) {
-  const message = body?.error?.message;
-  const plain = {
-    401: "The server requires a token.",
-    408: "The upload took too long.",
-    413: "It exceeds this server's size limit.",
-    503: "The server is busy. Try again in a moment.",
-  }[status];
-  if (message) return sentence(message);
-  return plain ?? `The server returned an error (${status}).`;
 }
 
 function sentence(text) {
@@ -169,11 +171,7 @@ function sentence(text) {
 
 function wait(milliseconds, signal) {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, milliseconds);
-    const abort = () => {
-      clearTimeout(timer);
-      reject(new DOMException("cancelled", "AbortError"));
-    };
-    signal?.addEventListener("abort", abort, { once: true });
+    setTimeout(resolve, milliseconds);
+    signal?.addEventListener("abort", () => reject(signal.reason), { once: true });
   });
 }

@@ -1,22 +1,25 @@
-// The page's frame: tabs, theme, settings, the token dialog; starts the three panels.
+// The page's frame: tabs, files, theme, settings, the token dialog; starts the three panels.
 
 import { onTokenNeeded } from "./api.js";
 import { startCamera, stop as stopCamera } from "./camera.js";
 import { percent } from "./design/labels.js";
 import { $, fillLegend, setState } from "./design/parts.js";
 import { addImages, imagesAreWorking, startImages } from "./images.js";
-import { getModels, startPlace } from "./place.js";
 import { settings } from "./settings.js";
 import { addVideo, startVideo, videoHash, videoIsUploading } from "./video.js";
 
 const VIDEO = /\.(mp4|m4v|mov|webm|mkv|avi|mpe?g|ts|mts|ogv|wmv|flv|3gp|y4m|h26[45])$/i;
+const SAMPLES = { "sample-image": ["astronaut.png", "image/png"], "sample-clip": ["clip.mp4", "video/mp4"] };
+if (settings.alone) $("tab-video").remove();
+const tabs = [...document.querySelectorAll("[role=tab]")];
+const panelOf = (tab) => tab.getAttribute("aria-controls");
 
 function showPanel(panel) {
-  for (const tab of document.querySelectorAll("[role=tab]")) {
-    const chosen = tab.id === `tab-${panel}`;
+  for (const tab of tabs) {
+    const chosen = panelOf(tab) === panel;
     tab.setAttribute("aria-selected", String(chosen));
     tab.tabIndex = chosen ? 0 : -1;
-    $(tab.getAttribute("aria-controls")).hidden = !chosen;
+    $(panelOf(tab)).hidden = !chosen;
   }
   if (panel !== "camera") stopCamera("The camera was switched off because you left this panel.");
 }
@@ -28,12 +31,10 @@ function open(panel) {
 }
 
 function startTabs() {
-  const tabs = [...document.querySelectorAll("[role=tab]")];
   tabs.forEach((tab, index) => {
     tab.addEventListener("click", () => open(panelOf(tab)));
     tab.addEventListener("keydown", ({ key }) => {
-      const step = { ArrowLeft: -1, ArrowRight: 1 }[key];
-      const to = key === "Home" ? tabs[0] : key === "End" ? tabs.at(-1) : step && tabs.at((index + step) % tabs.length);
+      const to = { ArrowLeft: tabs.at(index - 1), ArrowRight: tabs[index + 1] ?? tabs[0], Home: tabs[0], End: tabs.at(-1) }[key];
       if (!to) return;
       open(panelOf(to));
       to.focus();
@@ -42,8 +43,6 @@ function startTabs() {
   const wanted = tabs.find((tab) => location.hash.split("=")[0] === `#${panelOf(tab)}`);
   if (wanted) showPanel(panelOf(wanted)); // the address may name a job: it stays
 }
-
-const panelOf = (tab) => tab.getAttribute("aria-controls");
 
 /** Takes files from anywhere on the page to the panels of their kinds. */
 function takeFiles(files) {
@@ -69,8 +68,7 @@ function startFiles() {
     takeFiles([...event.dataTransfer.files]);
   });
   document.addEventListener("paste", (event) => takeFiles([...(event.clipboardData?.files ?? [])]));
-  const samples = { "sample-image": ["astronaut.png", "image/png"], "sample-clip": ["clip.mp4", "video/mp4"] };
-  for (const [id, [name, type]] of Object.entries(samples)) {
+  for (const [id, [name, type]] of Object.entries(SAMPLES)) {
     $(id).addEventListener("click", async () => takeFiles([new File([await (await fetch(`examples/${name}`)).blob()], name, { type })]));
   }
   window.addEventListener("beforeunload", (event) => {
@@ -92,21 +90,24 @@ function startTheme() {
 }
 
 function startSettings() {
-  $("model").addEventListener("change", ({ target }) => settings.choose({ model: target.value }));
-  $("detector").addEventListener("change", ({ target }) => settings.choose({ detector: target.value }));
+  for (const name of ["model", "detector"]) $(name).addEventListener("change", ({ target }) => settings.choose({ [name]: target.value }));
   $("unsure").addEventListener("input", ({ target }) => {
     $("unsure-value").textContent = percent(target.value / 100);
     settings.setUnsureBelow(target.value / 100);
   });
-  $("unsure").value = "0"; // browsers restore it after a reload
+  [$("unsure").value, $("on-device").checked] = ["0", false]; // browsers restore them after a reload
+  $("on-device").addEventListener("change", ({ target }) => move(target.checked));
   $("server-retry").addEventListener("click", load);
   settings.addEventListener("offer", () => {
-    fill($("model"), settings.models.map((model) => model.name), settings.model);
+    fill($("model"), settings.models.map(({ name }) => name), settings.model);
     fill($("detector"), settings.detectors, settings.detector);
     fillLegend($("expressions"), settings.labels);
-    const { limits } = settings;
-    $("limits").textContent = limits ? `Up to ${limits.max_upload_mb} MB each.` : "";
+    $("limits").textContent = settings.limits ? `Up to ${settings.limits.max_upload_mb} MB each.` : "";
+    $("device-choice").hidden = !settings.canMove;
   });
+  if (!settings.alone) return;
+  document.querySelector("footer").hidden = true;
+  navigator.serviceWorker?.register("offline.js").catch(() => {}); // without it the page works online only
 }
 
 function fill(select, names, chosen) {
@@ -114,51 +115,40 @@ function fill(select, names, chosen) {
   select.disabled = select.parentElement.hidden = names.length < 2;
 }
 
+/** Switches the place. On the device nothing goes to the server, even while networks load or if they fail to. */
+async function move(onDevice) {
+  settings.onDevice = onDevice;
+  if (onDevice) settings.choose({});
+  showPlace();
+  if (await load()) settings.choose({});
+}
+
+function showPlace() {
+  const place = settings.onDevice ? "device" : "server";
+  for (const words of document.querySelectorAll("[data-place]")) words.hidden = words.dataset.place !== place;
+}
+
 /** Fetches the models, detectors and limits. Returns false on failure, after showing the error. */
 async function load() {
-  $("server-retry").hidden = true;
-  setState($("server-state"), "");
-  try {
-    settings.offer(await getModels());
-    return true;
-  } catch (error) {
-    setState($("server-state"), error.message, true);
-    $("server-retry").hidden = false;
-    return false;
-  }
+  const error = await settings.load().then(() => null, (reason) => reason);
+  setState($("server-state"), error?.message ?? "", true);
+  $("server-retry").hidden = !error;
+  return !error;
 }
 
 function startTokens() {
   const dialog = $("token-dialog");
-  onTokenNeeded((wasWrong) => {
+  onTokenNeeded(async (wasWrong) => {
     $("token-why").textContent = wasWrong ? "The last token was not accepted." : "The operator of this server can give you one.";
-    $("token").value = "";
-    dialog.returnValue = "";
+    $("token").value = dialog.returnValue = "";
     dialog.showModal();
-    return new Promise((resolve) => {
-      const close = () => {
-        const given = dialog.returnValue === "given" ? $("token").value.trim() : null;
-        $("token").value = "";
-        resolve(given);
-      };
-      dialog.addEventListener("close", close, { once: true });
-    });
+    await new Promise((resolve) => dialog.addEventListener("close", resolve, { once: true }));
+    const given = $("token").value.trim();
+    $("token").value = "";
+    return dialog.returnValue === "given" ? given : null;
   });
-  $("token-form").addEventListener("submit", (event) => {
-    event.preventDefault();
-    dialog.close("given");
-  });
-  $("token-cancel").addEventListener("click", () => dialog.close());
 }
 
 $("host").textContent = `this server (${location.host})`;
-startPlace(load);
-startTheme();
-startTokens();
-startSettings();
-startImages();
-startCamera();
-startVideo();
-startFiles();
-startTabs();
+for (const start of [showPlace, startTheme, startTokens, startSettings, startImages, startCamera, startVideo, startFiles, startTabs]) start();
 await load();

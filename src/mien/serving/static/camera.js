@@ -4,7 +4,6 @@ import { showCode } from "./code.js";
 import { annotated, sizeOf } from "./design/draw.js";
 import { LiveView } from "./design/live.js";
 import { $, make, makeButton } from "./design/parts.js";
-import { getModels, openStream } from "./place.js";
 import { encode } from "./save.js";
 import { settings } from "./settings.js";
 import { Tracks } from "./tracks.js";
@@ -13,6 +12,12 @@ const FRAME_EDGE = 640; // pixels: enough for faces at a desk, and a small uploa
 const LEAST_MS = 66; // between two frames
 const RESULT_TIMEOUT_MS = 10_000; // timeout of a result
 const RETRIES_MS = [500, 2000, 4000];
+const REASONS = {
+  NotAllowedError: "The browser was not allowed to use the camera. Allow it in the address bar, then start again.",
+  NotFoundError: "No camera was found.",
+  NotReadableError: "The camera is in use by another program.",
+  OverconstrainedError: "This camera is no longer available.",
+};
 
 let media = null; // the camera's stream while it is on
 let stream = null; // to the recogniser
@@ -36,6 +41,7 @@ const onAir = make("p", "on-air", make("span", "live-dot"), make("span", "", "Ca
 const code = makeButton("Code", () => showCode("camera", []));
 code.dataset.place = "server";
 const view = new LiveView($("camera"), video, { boxes: true, onPause: pause, onSnapshot: snapshot, controls: [stopButton, mirror, choice], more: [code] });
+const whereFramesGo = () => (settings.onDevice ? "Frames stay on this device." : "Frames go to this server, one at a time, and are not stored.");
 
 /** Connects the panel with the page. */
 export function startCamera() {
@@ -48,9 +54,7 @@ export function startCamera() {
   document.addEventListener("visibilitychange", () => {
     if (document.hidden) stop("The camera was switched off because this tab was hidden.");
   });
-  settings.addEventListener("offer", () => {
-    idle.lastChild.textContent = settings.onDevice ? "Frames stay on this device." : "Frames go to this server, one at a time, and are not stored.";
-  });
+  settings.addEventListener("offer", () => (idle.lastChild.textContent = whereFramesGo()));
   settings.addEventListener("choice", () => media && begin());
   settings.addEventListener("unsure", () => view.set({ unsureBelow: settings.unsureBelow }));
 }
@@ -60,9 +64,8 @@ export function stop(reason, bad = false) {
   starting = false;
   if (!media) return;
   for (const track of media.getTracks()) track.stop();
-  media = null;
+  media = video.srcObject = null;
   disconnect();
-  video.srcObject = null;
   forgetFaces();
   setOn(false);
   view.say(reason, bad);
@@ -76,21 +79,14 @@ async function start() {
   }
   starting = true;
   view.say("Waiting for the camera …");
-  const wanted = { width: { ideal: 1280 }, height: { ideal: 720 }, ...(device.value ? { deviceId: { exact: device.value } } : { facingMode: "user" }) };
-  let opened;
-  try {
-    opened = await navigator.mediaDevices.getUserMedia({ video: wanted, audio: false });
-  } catch (error) {
-    starting = false;
-    view.say(whyNot(error), true);
-    return;
-  }
-  if (!starting || document.hidden) {
-    for (const track of opened.getTracks()) track.stop(); // the user has left in the meantime
-    starting = false;
-    return;
-  }
+  const camera = device.value ? { deviceId: { exact: device.value } } : { facingMode: "user" };
+  const opened = await navigator.mediaDevices
+    .getUserMedia({ video: { width: { ideal: 1280 }, height: { ideal: 720 }, ...camera }, audio: false })
+    .catch(({ name }) => view.say(REASONS[name] ?? `The camera can't be opened (${name}).`, true));
+  const wanted = starting && !document.hidden; // the user may have left in the meantime
   starting = false;
+  if (!wanted) for (const track of opened?.getTracks() ?? []) track.stop();
+  if (!wanted || !opened) return;
   media = opened;
   media.getVideoTracks()[0].addEventListener("ended", () => stop("The camera was disconnected.", true));
   lost = 0;
@@ -114,15 +110,6 @@ async function restart() {
   await start();
 }
 
-function whyNot(error) {
-  return {
-    NotAllowedError: "The browser was not allowed to use the camera. Allow it in the address bar, then start again.",
-    NotFoundError: "No camera was found.",
-    NotReadableError: "The camera is in use by another program.",
-    OverconstrainedError: "This camera is no longer available.",
-  }[error.name] ?? `The camera can't be opened (${error.name}).`;
-}
-
 async function listCameras() {
   const cameras = (await navigator.mediaDevices.enumerateDevices()).filter(({ kind }) => kind === "videoinput");
   const current = media?.getVideoTracks()[0].getSettings().deviceId;
@@ -134,11 +121,11 @@ function connect() {
   disconnect();
   if (view.paused) return;
   view.say(lost ? "The connection was lost; trying again …" : "Connecting …", Boolean(lost));
-  stream = openStream({ model: settings.model, detector: settings.detector }, { onReady, onResult: take, onClose: reconnect });
+  stream = settings.place.openStream(settings.choice, { onReady, onResult: take, onClose: reconnect });
 }
 
 function onReady() {
-  view.say(settings.onDevice ? "Frames stay on this device." : "Frames go to this server, one at a time, and are not stored.");
+  view.say(whereFramesGo());
   sendFrame();
 }
 
@@ -149,8 +136,7 @@ function disconnect() {
 }
 
 async function reconnect() {
-  clearTimeout(timeout);
-  stream = null;
+  disconnect();
   if (!media || view.paused) return;
   forgetFaces();
   if (lost >= RETRIES_MS.length) {
@@ -161,7 +147,7 @@ async function reconnect() {
   await new Promise((resolve) => setTimeout(resolve, RETRIES_MS[lost]));
   lost += 1;
   // A browser hides why a stream was refused; this request asks for a token if that was the reason.
-  await getModels().catch(() => null);
+  await settings.place.getModels().catch(() => null);
   if (media && !view.paused && !stream) connect();
 }
 
@@ -186,10 +172,7 @@ async function sendFrame() {
   frameWidth = canvas.width;
   sentAt = performance.now();
   current.send(frame);
-  timeout = setTimeout(() => {
-    disconnect();
-    reconnect();
-  }, RESULT_TIMEOUT_MS);
+  timeout = setTimeout(reconnect, RESULT_TIMEOUT_MS);
 }
 
 /** Takes the result of the current frame, and schedules the next frame. */

@@ -1,6 +1,6 @@
 // The page of the API: its operations as the OpenAPI document has them, each with a form that sends the request.
 
-import { $, make } from "./design/parts.js";
+import { $, make, set } from "./design/parts.js";
 
 const MOST_SHOWN = 20_000; // characters of an answer
 
@@ -16,10 +16,7 @@ function operation(path, method, { summary, description, parameters = [], reques
     fields.at(-1).input.type = "file";
   }
   const answers = Object.entries(responses).map(([status, { description: text }]) => make("li", "", make("code", "", status), ` ${text}`));
-  const output = make("pre", "output");
-  output.tabIndex = 0;
-  output.hidden = true;
-  output.setAttribute("aria-label", "Answer");
+  const output = set(make("pre", "output"), { "aria-label": "Answer", tabindex: 0, hidden: "" });
   const form = make("form", "", ...fields.map(({ row }) => row), make("button", "primary", "Send"));
   form.addEventListener("submit", async (event) => {
     event.preventDefault();

@@ -1,12 +1,12 @@
 // The panel of videos: upload, progress with a preview, then the original with boxes and a timeline for each face.
 
-import { getVideo, getVideoFile, removeVideo, uploadVideo } from "./api.js";
+import { getVideo, getVideoFile, readFrames, removeVideo, uploadVideo } from "./api.js";
 import { showCode } from "./code.js";
 import { FaceCard } from "./design/card.js";
 import { drawCrop, drawOver, sizeOf } from "./design/draw.js";
 import { percent } from "./design/labels.js";
-import { $, fillLegend, make, setState } from "./design/parts.js";
-import { clock } from "./design/timeline.js";
+import { $, fillLegend, make, makeCanvas, set, setState } from "./design/parts.js";
+import { clock, lastUntil } from "./design/timeline.js";
 import { download, encode, renamed } from "./save.js";
 import { settings } from "./settings.js";
 
@@ -15,11 +15,12 @@ const MOST_FACES = 8;
 const IMAGES = 7; // of a face on its timeline
 const GAP_S = 0.5;
 const STEPS_S = { ArrowLeft: -1, ArrowRight: 1, PageDown: -10, PageUp: 10 };
+const FILES = { csv: "timeline.csv", json: "frames.json", mp4: "video.mp4" };
 
 let working = null; // AbortController while a video is uploaded or processed
 let uploading = false;
-let job = null; // {id, name, file, state, address, isDrawn, frames: Blob} after the upload
-let frames = []; // {time, width, faces: [{number, box, expression, confidence, probabilities, details}]}
+let job = null; // {id, name, file, state, address, isDrawn} after the upload
+let frames = []; // {time, width, faces: [{number, box, expression, confidence, probabilities}]}
 let faces = []; // {number, points, images, card, note}
 let length = 0; // seconds
 let hovered = null; // the time under the pointer
@@ -34,15 +35,14 @@ export function startVideo() {
   });
   $("video-cancel").addEventListener("click", () => working?.abort());
   $("video-remove").addEventListener("click", () => forget("The video and its results are removed from the server."));
-  $("video-csv").addEventListener("click", () => save("timeline.csv", "-mien.csv"));
-  $("video-mp4").addEventListener("click", () => save("video.mp4", "-mien.mp4"));
-  $("video-json").addEventListener("click", () => download(renamed(job.name, "-mien.json"), job.frames));
+  for (const [kind, name] of Object.entries(FILES)) $(`video-${kind}`).addEventListener("click", () => save(name, `-mien.${kind}`));
   $("video-png").addEventListener("click", savePlot);
   $("video-code").addEventListener("click", () => showCode("video", [job.name]));
-  for (const id of ["video-boxes", "video-blur"]) $(id).addEventListener("change", drawAll);
+  $("video-boxes").addEventListener("change", drawAll);
+  $("video-hide").addEventListener("change", showFaces);
   for (const event of ["timeupdate", "seeked", "loadeddata"]) player.addEventListener(event, drawAll);
   player.addEventListener("play", followPlayer);
-  player.addEventListener("error", () => job?.address && playDrawn());
+  player.addEventListener("error", () => job?.address && !working && playDrawn());
   settings.addEventListener("unsure", showFaces);
   settings.addEventListener("offer", () => {
     $("video-not-offered").hidden = settings.videos;
@@ -58,23 +58,20 @@ export function videoHash() {
   return job ? `#video=${job.id}` : "#video";
 }
 
-/** Whether leaving the page would lose an upload. */
+/** Whether leaving the page would lose an upload; a job goes on, and its address shows it. */
 export function videoIsUploading() {
   return uploading;
 }
 
 /** Uploads a video and shows its result. */
 export async function addVideo(file) {
-  if (working || !settings.videos) {
-    if (working) say(`${file.name} was not added: one video is processed at a time.`, true);
-    return;
-  }
+  if (working) say(`${file.name} was not added: one video is processed at a time.`, true);
+  if (working || !settings.videos) return;
   await forget("");
   await work(async (signal) => {
     uploading = true;
     progress("Uploading", 0);
-    const choice = { model: settings.model, detector: settings.detector };
-    const id = await uploadVideo(file, choice, { onProgress: (share) => progress("Uploading", share), signal });
+    const id = await uploadVideo(file, settings.choice, { onProgress: (share) => progress("Uploading", share), signal });
     uploading = false;
     job = { id, name: file.name || "video", file };
     history.replaceState(null, "", videoHash());
@@ -82,24 +79,27 @@ export async function addVideo(file) {
 }
 
 /** Shows a job by its address: after a reload, or from a bookmark. */
-async function resume(id) {
-  await work(async () => {
-    progress("Asking the server", null);
-    job = { id, name: "video", file: null };
-  });
+function resume(id) {
+  return work(() => (job = { id, name: "video", file: null }));
 }
 
+/** Begins a job, and follows it until its result is shown. */
 async function work(begin) {
   working = new AbortController();
   const { signal } = working;
   $("video-drop").hidden = true;
   $("video-work").hidden = false;
   say("");
+  progress("Asking the server", null);
   try {
     await begin(signal);
     const reason = await finished(signal);
-    progress("Fetching the result", null);
-    job.frames = await getVideoFile(job.id, "frames.json", signal);
+    frames = [];
+    await readFrames(job.id, {
+      onFrame: (frame) => frames.push(toFrame(frame)),
+      onProgress: (share) => progress("Fetching the result", share),
+      signal,
+    });
     await showResult();
     if (job) say([reason ? `The end is missing: ${reason}.` : "", keptUntil()].join(" ").trim(), Boolean(reason));
   } catch (error) {
@@ -118,12 +118,11 @@ async function work(begin) {
 /** Waits until the job has ended. Returns the reason if its results are incomplete; throws if it failed. */
 async function finished(signal) {
   for (;;) {
-    const state = await getVideo(job.id, signal);
-    Object.assign(job, { state });
-    if (state.state === "done" || state.state === "incomplete") return state.error;
-    if (state.state === "failed") throw new Error(state.error ?? "The video could not be processed.");
-    progress(state.state === "queued" ? "Waiting for its turn" : "Detecting faces", state.progress ?? null, state.seconds_left);
-    await showPreview(state.latest, signal);
+    const { state, error, latest, progress: share = null, seconds_left: left } = (job.state = await getVideo(job.id, signal));
+    if (state === "done" || state === "incomplete") return error;
+    if (state === "failed") throw new Error(error ?? "The video could not be processed.");
+    progress(state === "queued" ? "Waiting for its turn" : "Detecting faces", share, left);
+    await showPreview(latest, signal);
     await new Promise((resolve) => setTimeout(resolve, ASK_MS));
     signal.throwIfAborted();
   }
@@ -154,26 +153,27 @@ function play(blob) {
   player.src = job.address;
 }
 
-/** Plays the video that the server has drawn: this browser can't play the original. */
+/** Plays the video that the server has drawn: this browser can't play the original. It shows boxes and faces. */
 async function playDrawn() {
   const current = job;
-  if (job.isDrawn || !job.frames) return;
+  if (job.isDrawn) return;
   job.isDrawn = true;
-  for (const id of ["video-boxes", "video-blur"]) $(id).disabled = true;
-  const drawn = await getVideoFile(job.id, "video.mp4");
+  $("video-hide").checked = false;
+  for (const id of ["video-boxes", "video-hide"]) $(id).disabled = true;
+  const drawn = await getVideoFile(job.id, FILES.mp4);
   if (job !== current) return;
   play(drawn);
+  showFaces();
   collectImages();
 }
 
 async function showResult() {
-  const { model, frames: rows } = JSON.parse(await job.frames.text());
-  frames = rows.map(toFrame);
+  const labels = Object.keys(frames.find(({ faces: [face] }) => face)?.faces[0].probabilities ?? {});
   length = frames.at(-1)?.time ?? 0;
-  fillLegend($("video-legend"), model.labels);
+  fillLegend($("video-legend"), labels);
   const tracks = [...job.state.summary.tracks].sort((a, b) => b.seconds - a.seconds);
   const left = tracks.splice(MOST_FACES).length;
-  faces = tracks.sort((a, b) => a.track - b.track).map((track) => makeRow(track, model.labels));
+  faces = tracks.sort((a, b) => a.track - b.track).map((track) => makeRow(track, labels));
   $("video-faces").replaceChildren(...faces.map(({ card }) => card.root));
   $("video-none").textContent = faces.length ? (left ? `${left} more faces, visible for less time, are in the files.` : "") : "No face was found in this video.";
   player.setAttribute("aria-label", job.name);
@@ -189,8 +189,8 @@ async function showResult() {
 
 /** A frame of frames.json or of a job's state, with the smoothed probabilities, as `mien watch` shows them. */
 function toFrame({ time_s: time, width, faces: found }) {
-  const one = ({ track, box, smoothed, smoothed_expression: expression, details }) => ({
-    number: track, box, expression, confidence: smoothed[expression], probabilities: smoothed, details,
+  const one = ({ track, box, smoothed, smoothed_expression: expression }) => ({
+    number: track, box, expression, confidence: smoothed[expression], probabilities: smoothed,
   });
   return { time, width, faces: found.map(one) };
 }
@@ -202,10 +202,8 @@ function makeRow(track, labels) {
   const shares = track.expressions.map(({ expression, share }) => `${expression} ${percent(share)}`).join(", ");
   const changes = track.transitions.reduce((sum, { count }) => sum + count, 0);
   const note = `In view ${clock(track.seconds, true)}: ${shares}.${changes ? ` ${changes} change${changes === 1 ? "" : "s"}.` : ""}`;
-  const { root } = card.timeline;
-  const attributes = { role: "slider", tabindex: "0", "aria-label": `Time, face ${track.track}`, "aria-valuemin": "0", "aria-valuemax": length.toFixed(1) };
-  for (const [name, value] of Object.entries(attributes)) root.setAttribute(name, value);
-  root.addEventListener("keydown", onKey);
+  set(card.timeline.root, { role: "slider", tabindex: 0, "aria-label": `Time, face ${track.track}`, "aria-valuemin": 0, "aria-valuemax": length.toFixed(1) });
+  card.timeline.root.addEventListener("keydown", onKey);
   return { number: track.track, points, images: [], card, note };
 }
 
@@ -234,10 +232,14 @@ function followPlayer() {
   if (!player.paused) requestAnimationFrame(followPlayer);
 }
 
-/** Shows what depends on the data and the threshold. */
+/** Shows what depends on the data, the threshold and whether faces are hidden. */
 function showFaces() {
+  const hide = $("video-hide").checked;
+  $("video-faces").classList.toggle("hidden-faces", hide);
+  $("video-mp4").disabled = hide;
+  $("video-mp4-why").hidden = !hide;
   for (const { points, images, card } of faces) {
-    card.timeline.set({ points, from: 0, to: Math.max(length, 0.1), gap: GAP_S, images, unsureBelow: settings.unsureBelow });
+    card.timeline.set({ points, from: 0, to: Math.max(length, 0.1), gap: GAP_S, images: hide ? [] : images, unsureBelow: settings.unsureBelow });
   }
   drawAll();
 }
@@ -245,14 +247,12 @@ function showFaces() {
 /** Draws what depends on the time of the player. */
 function drawAll() {
   const now = player.currentTime;
-  const frame = frames.length === 1 ? frames[0] : frameAt(now);
-  const boxes = $("video-boxes").checked;
-  const options = { width: frame?.width ?? 0, boxes, blur: $("video-blur").checked, unsureBelow: settings.unsureBelow };
+  const frame = frames.length === 1 ? frames[0] : (frames[lastUntil(frames, now + 1e-3)] ?? frames[0]);
+  const options = { width: frame?.width ?? 0, boxes: $("video-boxes").checked, hide: $("video-hide").checked, unsureBelow: settings.unsureBelow };
   drawOver($("video-overlay"), player, job?.isDrawn ? [] : (frame?.faces ?? []), options);
   for (const { card } of faces) {
     card.timeline.mark(now);
-    card.timeline.root.setAttribute("aria-valuenow", now.toFixed(1));
-    card.timeline.root.setAttribute("aria-valuetext", `${now.toFixed(1)} of ${length.toFixed(1)} seconds`);
+    set(card.timeline.root, { "aria-valuenow": now.toFixed(1), "aria-valuetext": `${now.toFixed(1)} of ${length.toFixed(1)} seconds` });
   }
   showCards();
 }
@@ -267,38 +267,22 @@ function showCards() {
   }
 }
 
-/** The last frame at or before a time. */
-function frameAt(time) {
-  let [low, high] = [0, frames.length - 1];
-  while (low < high) {
-    const middle = (low + high + 1) >> 1;
-    if (frames[middle].time <= time + 1e-3) low = middle;
-    else high = middle - 1;
-  }
-  return frames[low] ?? null;
-}
-
 /** Cuts images of the faces out of the video, time by time, with a second player. */
 async function collectImages() {
   const current = job;
   const video = Object.assign(make("video"), { src: current.address, muted: true, preload: "auto" });
   const wanted = faces.flatMap((face) => {
-    const { points } = face;
-    const step = Math.max(1, Math.floor(points.length / IMAGES));
-    return points.filter((_, i) => i % step === step >> 1).map((point) => ({ face, point }));
+    const step = Math.max(1, Math.floor(face.points.length / IMAGES));
+    face.images.length = 0;
+    return face.points.filter((_, i) => i % step === step >> 1).map((point) => ({ face, point }));
   });
-  wanted.sort((a, b) => a.point.time - b.point.time);
-  for (const face of faces) face.images.length = 0;
-  for (const { face, point } of wanted) {
-    if (video.currentTime !== point.time || !sizeOf(video).width) {
-      const there = new Promise((resolve) => {
-        for (const name of ["seeked", "error"]) video.addEventListener(name, resolve, { once: true });
-      });
+  for (const { face, point } of wanted.sort((a, b) => a.point.time - b.point.time)) {
+    await new Promise((resolve) => {
+      for (const name of ["seeked", "error"]) video.addEventListener(name, resolve, { once: true });
       video.currentTime = point.time + 1e-3;
-      await there;
-    }
+    });
     if (job !== current || current.address !== video.src) return;
-    const canvas = Object.assign(document.createElement("canvas"), { width: 64, height: 64 });
+    const canvas = makeCanvas(64, 64);
     if (!drawCrop(canvas, video, point.box, point.width)) return;
     if (!face.images.length) face.card.setImage(video, point.box, point.width);
     face.images.push({ time: point.time, canvas });
@@ -316,48 +300,42 @@ async function save(name, ending) {
 
 /** Saves the timelines as one image. */
 async function savePlot() {
-  const style = getComputedStyle(document.body);
   const drawn = faces.map(({ number, note, card }) => ({ title: `Face ${number}. ${note}`, canvas: card.timeline.canvas })).filter(({ canvas }) => canvas);
   const density = window.devicePixelRatio || 1;
   const head = 28 * density;
   const width = Math.max(...drawn.map(({ canvas }) => canvas.width), 1);
   const height = drawn.reduce((sum, { canvas }) => sum + canvas.height + head, head);
-  const canvas = Object.assign(document.createElement("canvas"), { width, height });
-  const context = canvas.getContext("2d");
-  context.fillStyle = style.backgroundColor;
+  const plot = makeCanvas(width, height);
+  const context = plot.getContext("2d");
+  const { backgroundColor, color } = getComputedStyle(document.body);
+  context.fillStyle = backgroundColor;
   context.fillRect(0, 0, width, height);
-  context.fillStyle = style.color;
-  context.font = `600 ${15 * density}px system-ui, sans-serif`;
-  context.fillText(job.name, 12 * density, 0.75 * head);
-  let y = head;
-  for (const { title, canvas: part } of drawn) {
-    context.font = `${13 * density}px system-ui, sans-serif`;
+  context.fillStyle = color;
+  let y = 0;
+  for (const { title, canvas } of [{ title: job.name, canvas: null }, ...drawn]) {
+    context.font = `${canvas ? 13 * density : `600 ${15 * density}`}px system-ui, sans-serif`;
     context.fillText(title, 12 * density, y + 0.75 * head);
-    context.drawImage(part, 0, y + head);
-    y += head + part.height;
+    if (canvas) context.drawImage(canvas, 0, y + head);
+    y += head + (canvas?.height ?? 0);
   }
   const name = renamed(job.name, "-mien.png");
-  download(name, await encode(canvas, name));
+  download(name, await encode(plot, name));
 }
 
 /** Removes the video from the page and the server, and shows `text`. */
-async function forget(text, bad = false) {
+async function forget(text) {
   const old = job;
-  clear(text, bad);
+  clear(text);
   if (!old) return;
   if (location.hash.startsWith("#video")) history.replaceState(null, "", videoHash());
-  try {
-    await removeVideo(old.id);
-  } catch {
-    say("The server can't be reached to remove the video. It removes the video by itself after a while.", true);
-  }
+  await removeVideo(old.id).catch(() => say("The server can't be reached to remove the video. It removes the video by itself after a while.", true));
 }
 
 function clear(text, bad) {
   if (job?.address) URL.revokeObjectURL(job.address);
   [job, frames, faces, length, hovered] = [null, [], [], 0, null];
   for (const id of ["video-stage", "video-result"]) $(id).hidden = true;
-  for (const id of ["video-boxes", "video-blur"]) $(id).disabled = false;
+  for (const id of ["video-boxes", "video-hide"]) $(id).disabled = false;
   $("video-faces").replaceChildren();
   player.removeAttribute("src");
   player.controls = false;

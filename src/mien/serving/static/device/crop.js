@@ -1,6 +1,6 @@
 // From a detected face to the square that a network sees: the same contract as mien/crop.py.
 
-import { cut, resizeArea, resizeCubic, roundEven, toGrey, warp, withBorder } from "./resample.js";
+import { cut, resizeArea, resizeCubic, roundEven, toGrey, warp } from "./resample.js";
 
 const TILTED = (15 * Math.PI) / 180; // networks were trained on faces that are turned by at most 12 degrees
 const FRONTAL = [[-0.5, -0.6], [0.5, -0.6], [0, 0], [-0.4, 0.6], [0.4, 0.6]]; // landmarks of an upright face, any unit
@@ -53,7 +53,8 @@ function square(image, [x1, y1, x2, y2], roll, spec, size) {
   const step = side / size;
   const shrink = Math.max(1, step / 2);
   const reach = (side / 2) * (Math.abs(cos) + Math.abs(sin)) + 2 * shrink + 2;
-  const { part, left, top } = partAround(image, centreX, centreY, reach);
+  const [left, top] = [Math.floor(centreX - reach), Math.floor(centreY - reach)];
+  const part = cut(image, left, top, Math.ceil(centreX + reach), Math.ceil(centreY + reach));
   const width = Math.max(1, roundEven(part.width / shrink));
   const height = Math.max(1, roundEven(part.height / shrink));
   const small = shrink > 1 ? resizeArea(part, width, height) : part;
@@ -71,21 +72,4 @@ function square(image, [x1, y1, x2, y2], roll, spec, size) {
   ];
   const face = warp(small, matrix, n, { cubic: step <= 1 });
   return n === size ? face : resizeArea(face, size, size);
-}
-
-/** What lies within reach of a point, with the border's pixels repeated outside; and its left and top. */
-function partAround(image, x, y, reach) {
-  const [left, x1, x2, right] = span(x, reach, image.width);
-  const [top, y1, y2, bottom] = span(y, reach, image.height);
-  const part = cut(image, x1, y1, x2, y2);
-  const border = { left: x1 - left, top: y1 - top, right: right - x2, bottom: bottom - y2 };
-  return { part: Object.values(border).some(Boolean) ? withBorder(part, border) : part, left, top };
-}
-
-/** Along one axis: the first wanted pixel, the first and last + 1 in the image (at least one), last + 1 wanted. */
-function span(centre, reach, length) {
-  const [first, last] = [Math.floor(centre - reach), Math.ceil(centre + reach)];
-  const firstIn = Math.min(Math.max(first, 0), length - 1);
-  const lastIn = Math.min(Math.max(last, firstIn + 1), length);
-  return [Math.min(first, firstIn), firstIn, lastIn, Math.max(last, lastIn)];
 }

@@ -26,7 +26,7 @@ export class Recognizer {
    */
   async predict(imageData, { source = "image 0", detector = "yunet" } = {}) {
     const image = fromRgba(imageData);
-    const found = detector === "none" ? wholeOf(image) : this.#largeEnough(await this.#detector.detect(image));
+    const found = detector === "none" ? wholeOf(image) : await this.#detector.detect(image);
     const { crop, size, channels } = this.#settings.input;
     const { labels } = this.#settings.model;
     const count = found.boxes.length;
@@ -40,14 +40,6 @@ export class Recognizer {
       }
     }
     return { source, width: image.width, height: image.height, faces, error: null };
-  }
-
-  #largeEnough({ boxes, scores, landmarks, cropped }) {
-    const least = this.#settings.detector.min_face;
-    const large = boxes.map((_, i) => i).filter((i) => Math.max(boxes[i][2] - boxes[i][0], boxes[i][3] - boxes[i][1]) >= least);
-    large.sort((a, b) => boxes[a][0] - boxes[b][0]);
-    const taken = (values) => large.map((i) => values[i]);
-    return { boxes: taken(boxes), scores: taken(scores), landmarks: taken(landmarks), cropped };
   }
 }
 

@@ -31,87 +31,59 @@ export function roundEven(value) {
   return rest > 0.5 || (rest === 0.5 && low % 2 !== 0) ? low + 1 : low;
 }
 
-/** The part x1 <= x < x2, y1 <= y < y2 of an image, which lies inside it. */
-export function cut(image, x1, y1, x2, y2) {
+/** The part x1 <= x < x2, y1 <= y < y2 of an image. Outside of it the edge pixels repeat, or all is black. */
+export function cut(image, x1, y1, x2, y2, { repeat = true } = {}) {
   const part = blank(x2 - x1, y2 - y1);
-  const length = part.width * CHANNELS;
-  for (let y = y1; y < y2; y += 1) {
-    const start = (y * image.width + x1) * CHANNELS;
-    part.data.set(image.data.subarray(start, start + length), (y - y1) * length);
+  for (let y = y1, to = 0; y < y2; y += 1) {
+    const row = clamp(y, image.height) * image.width;
+    for (let x = x1; x < x2; x += 1, to += CHANNELS) {
+      if (!repeat && (x >= image.width || y >= image.height)) continue;
+      const at = (row + clamp(x, image.width)) * CHANNELS;
+      for (let c = 0; c < CHANNELS; c += 1) part.data[to + c] = image.data[at + c];
+    }
   }
   return part;
-}
-
-/** Adds a border of the given widths in pixels: the edge pixels repeated, or one grey value. */
-export function withBorder(image, { left, top, right, bottom }, grey = null) {
-  const { width, height } = image;
-  const out = blank(width + left + right, height + top + bottom);
-  if (grey !== null) out.data.fill(grey);
-  for (let y = 0; y < out.height; y += 1) {
-    const inside = y >= top && y < top + height;
-    if (grey !== null && !inside) continue;
-    const row = clamp(y - top, height) * width * CHANNELS;
-    const line = y * out.width * CHANNELS;
-    out.data.set(image.data.subarray(row, row + width * CHANNELS), line + left * CHANNELS);
-    if (grey !== null) continue;
-    for (let x = 0; x < left; x += 1) copyPixel(image.data, row, out.data, line + x * CHANNELS);
-    const last = row + (width - 1) * CHANNELS;
-    for (let x = left + width; x < out.width; x += 1) copyPixel(image.data, last, out.data, line + x * CHANNELS);
-  }
-  return out;
 }
 
 /** Makes an image smaller: each new pixel is the mean of the area that it covers (INTER_AREA). */
 export function resizeArea(image, width, height) {
   if (width === image.width && height === image.height) return image;
-  if (width * 2 === image.width && height * 2 === image.height) return halved(image);
-  const out = blank(width, height);
-  const across = areaTable(image.width, width);
-  const down = areaTable(image.height, height);
-  const line = new Float32Array(width * CHANNELS);
-  const sum = new Float32Array(width * CHANNELS);
-  let lineOf = -1;
-  for (let y = 0; y < height; y += 1) {
-    sum.fill(0);
-    for (let k = down.starts[y]; k < down.starts[y + 1]; k += 1) {
-      if (down.from[k] !== lineOf) {
-        lineOf = down.from[k];
-        shrinkLine(image.data, lineOf * image.width * CHANNELS, across, line);
-      }
-      const weight = down.weights[k];
-      for (let i = 0; i < sum.length; i += 1) sum[i] += weight * line[i];
-    }
-    const start = y * sum.length;
-    for (let i = 0; i < sum.length; i += 1) out.data[start + i] = roundEven(sum[i]);
-  }
-  return out;
+  const halves = width * 2 === image.width && height * 2 === image.height;
+  return weigh(image, areaTaps(image.width, width), areaTaps(image.height, height), halves ? Math.round : roundEven);
 }
 
 /** Resizes with cubic curves through the pixels (INTER_CUBIC). */
 export function resizeCubic(image, width, height) {
-  const out = blank(width, height);
-  const across = cubicTable(image.width, width);
-  const down = cubicTable(image.height, height);
-  const line = new Float64Array(image.height * width * CHANNELS);
-  for (let y = 0; y < image.height; y += 1) {
-    for (let x = 0; x < width; x += 1) {
-      for (let c = 0; c < CHANNELS; c += 1) {
-        let sum = 0;
-        for (let k = 4 * x; k < 4 * x + 4; k += 1) {
-          sum += across.weights[k] * image.data[(y * image.width + across.from[k]) * CHANNELS + c];
-        }
-        line[(y * width + x) * CHANNELS + c] = sum;
+  return weigh(image, cubicTaps(image.width, width), cubicTaps(image.height, height), to8Bits);
+}
+
+/** Each new pixel as a weighted sum along both axes. across, down: for each new column and row its [old index, weight]s. */
+function weigh(image, across, down, toByte) {
+  const out = blank(across.length, down.length);
+  const row = across.length * CHANNELS;
+  const lines = new Float32Array(image.height * row);
+  for (let y = 0, to = 0; y < image.height; y += 1) {
+    const start = y * image.width * CHANNELS;
+    for (const taps of across) {
+      let [red, green, blue] = [0, 0, 0];
+      for (const [index, weight] of taps) {
+        const at = start + index * CHANNELS;
+        red += weight * image.data[at];
+        green += weight * image.data[at + 1];
+        blue += weight * image.data[at + 2];
       }
+      lines[to++] = red;
+      lines[to++] = green;
+      lines[to++] = blue;
     }
   }
-  const row = width * CHANNELS;
-  for (let y = 0; y < height; y += 1) {
+  down.forEach((taps, y) => {
     for (let i = 0; i < row; i += 1) {
       let sum = 0;
-      for (let k = 4 * y; k < 4 * y + 4; k += 1) sum += down.weights[k] * line[down.from[k] * row + i];
-      out.data[y * row + i] = to8Bits(sum / (WEIGHT * WEIGHT));
+      for (const [index, weight] of taps) sum += weight * lines[index * row + i];
+      out.data[y * row + i] = toByte(sum);
     }
-  }
+  });
   return out;
 }
 
@@ -174,79 +146,29 @@ function cubicWeights(share) {
   return [...weights, 1 - weights[0] - weights[1] - weights[2]];
 }
 
-/** Half the sides (rounded), each pixel the mean of two by two, or of those that the border leaves of them. */
-function halved({ data, width, height }) {
-  const out = blank(roundEven(width / 2), roundEven(height / 2));
-  const row = width * CHANNELS;
-  let to = 0;
-  for (let y = 0; y < out.height; y += 1) {
-    const below = 2 * y + 1 < height;
-    for (let x = 0; x < out.width; x += 1) {
-      const beside = 2 * x + 1 < width;
-      const at = 2 * y * row + 2 * x * CHANNELS;
-      for (let i = at; i < at + CHANNELS; i += 1, to += 1) {
-        if (below && beside) {
-          out.data[to] = (data[i] + data[i + CHANNELS] + data[i + row] + data[i + row + CHANNELS] + 2) >> 2;
-        } else if (below || beside) {
-          out.data[to] = roundEven((data[i] + data[i + (beside ? CHANNELS : row)]) / 2);
-        } else {
-          out.data[to] = data[i];
-        }
-      }
-    }
-  }
-  return out;
-}
-
-/** Which old pixels a new one covers, and how much of it each fills; those of pixel i stand at starts[i] and after. */
-function areaTable(length, wanted) {
+/** For each new pixel the old ones that it covers, and how much of it each fills. */
+function areaTaps(length, wanted) {
   const scale = length / wanted;
-  const [starts, from, weights] = [[], [], []];
-  const add = (index, weight) => {
-    from.push(index);
-    weights.push(Math.fround(weight));
-  };
-  for (let i = 0; i < wanted; i += 1) {
-    starts.push(from.length);
+  return Array.from({ length: wanted }, (_, i) => {
     const [begin, end] = [i * scale, (i + 1) * scale];
     const covered = Math.min(scale, length - begin);
     const last = Math.min(Math.floor(end), length - 1);
     const first = Math.min(Math.ceil(begin), last);
-    if (first - begin > 1e-3) add(first - 1, (first - begin) / covered);
-    for (let k = first; k < last; k += 1) add(k, 1 / covered);
-    if (end - last > 1e-3) add(last, Math.min(end - last, 1, covered) / covered);
-  }
-  starts.push(from.length);
-  return { starts: Int32Array.from(starts), from: Int32Array.from(from), weights: Float32Array.from(weights) };
+    const taps = [];
+    for (let k = first; k < last; k += 1) taps.push([k, 1 / covered]);
+    if (first - begin > 1e-3) taps.unshift([first - 1, (first - begin) / covered]);
+    if (end - last > 1e-3) taps.push([last, Math.min(end - last, 1, covered) / covered]);
+    return taps.map(([index, weight]) => [index, Math.fround(weight)]);
+  });
 }
 
-function shrinkLine(data, start, { starts, from, weights }, line) {
-  for (let x = 0, to = 0; x + 1 < starts.length; x += 1, to += CHANNELS) {
-    let [red, green, blue] = [0, 0, 0];
-    for (let k = starts[x]; k < starts[x + 1]; k += 1) {
-      const at = start + from[k] * CHANNELS;
-      const weight = weights[k];
-      red += weight * data[at];
-      green += weight * data[at + 1];
-      blue += weight * data[at + 2];
-    }
-    line[to] = red;
-    line[to + 1] = green;
-    line[to + 2] = blue;
-  }
-}
-
-function cubicTable(length, wanted) {
-  const [from, weights] = [new Int32Array(4 * wanted), new Int32Array(4 * wanted)];
-  for (let i = 0; i < wanted; i += 1) {
+/** For each new pixel the four old ones around it, with weights in whole steps. */
+function cubicTaps(length, wanted) {
+  return Array.from({ length: wanted }, (_, i) => {
     const place = Math.fround((i + 0.5) * (length / wanted) - 0.5);
     const low = Math.floor(place);
-    cubicWeights(place - low).forEach((weight, k) => {
-      from[4 * i + k] = clamp(low - 1 + k, length);
-      weights[4 * i + k] = roundEven(weight * WEIGHT);
-    });
-  }
-  return { from, weights };
+    return cubicWeights(place - low).map((weight, k) => [clamp(low - 1 + k, length), roundEven(weight * WEIGHT) / WEIGHT]);
+  });
 }
 
 function clamp(index, length) {
@@ -255,8 +177,4 @@ function clamp(index, length) {
 
 function to8Bits(value) {
   return value <= 0 ? 0 : value >= 255 ? 255 : roundEven(value);
-}
-
-function copyPixel(source, at, target, to) {
-  for (let c = 0; c < CHANNELS; c += 1) target[to + c] = source[at + c];
 }

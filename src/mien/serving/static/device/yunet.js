@@ -1,7 +1,7 @@
 // YuNet: finds faces in one pass over the image, as mien/faces/one_pass.py; upright ones, searched at half the size.
 // Wu, Peng, Yu: YuNet: A Tiny Millisecond-level Face Detector (2023), doi:10.1007/s11633-023-1423-y.
 
-import { resizeArea, roundEven, withBorder } from "./resample.js";
+import { cut, resizeArea, roundEven } from "./resample.js";
 
 const STRIDES = [8, 16, 32];
 const LEAST_SIDE = 64; // the network invents faces where its coarsest layer has a single row or column
@@ -21,21 +21,19 @@ export class YuNet {
     this.#settings = settings;
   }
 
-  /** Faces in an RGB image, best first: {boxes, scores, landmarks: [[[x, y] x 5]], cropped: false}. */
+  /** Faces in an RGB image, from left to right: {boxes, scores, landmarks: [[[x, y] x 5]], cropped: false}. */
   async detect(image) {
     const { min_face: minFace, threshold, scale, small_side: smallSide, max_side: maxSide } = this.#settings;
     const longer = Math.max(image.width, image.height);
     const side = Math.min(longer, Math.max(Math.min(longer * scale, maxSide), smallSide));
     const small = shrunk(image, side);
-    const padded = withBorder(small, padding(small), 0);
+    const padded = cut(small, 0, 0, padTo(small.width), padTo(small.height), { repeat: false });
     const outputs = await this.#network(padded.data, [1, padded.height, padded.width, 3]);
     const [growX, growY] = [image.width / small.width, image.height / small.height];
-    const found = STRIDES.flatMap((stride) => candidates(outputs, stride, threshold)).map(({ score, points }) => ({
-      score,
-      points: points.map(([x, y]) => [x * growX, y * growY]),
-    }));
-    const faces = found.filter(({ points: [[x1, y1], [x2, y2]] }) => Math.max(x2 - x1, y2 - y1) >= minFace);
-    const kept = best(faces);
+    const faces = STRIDES.flatMap((stride) => candidates(outputs, stride, threshold))
+      .map(({ score, points }) => ({ score, points: points.map(([x, y]) => [x * growX, y * growY]) }))
+      .filter(({ points: [[x1, y1], [x2, y2]] }) => Math.max(x2 - x1, y2 - y1) >= minFace);
+    const kept = best(faces).sort((a, b) => a.points[0][0] - b.points[0][0]);
     return {
       boxes: kept.map(({ points }) => points.slice(0, 2).flat()),
       scores: kept.map(({ score }) => score),
@@ -51,10 +49,9 @@ function shrunk(image, side) {
   return resizeArea(image, Math.max(1, roundEven(image.width * scale)), Math.max(1, roundEven(image.height * scale)));
 }
 
-/** What makes both sides multiples of 32, and at least 64. */
-function padding({ width, height }) {
-  const missing = (side) => Math.max(-side & 31, LEAST_SIDE - side);
-  return { left: 0, top: 0, right: missing(width), bottom: missing(height) };
+/** The next multiple of 32, at least 64. */
+function padTo(side) {
+  return Math.max((side + 31) & ~31, LEAST_SIDE);
 }
 
 /** Faces of one layer in pixels of the network's input: {score, points: two corners of the box, five landmarks}. */
