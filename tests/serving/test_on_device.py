@@ -30,12 +30,13 @@ from typer.testing import CliRunner
 
 from mien.balance import Balance, model_balance
 from mien.cli import app
-from mien.crop import CropSpec, crop_faces
+from mien.crop import CropSpec, crop_faces, squares
 from mien.errors import ExportError
 from mien.exporting import web as web_export
 from mien.exporting.web import RUNTIME_VERSION, check_web_export, export_web
 from mien.faces import auto, make_detector
 from mien.faces.auto import Auto
+from mien.faces.mesh import MESH_CROP, MESH_SIZE, FaceMesh, mesh_settings
 from mien.faces.one_pass import YuNet
 from mien.images import read_image
 from mien.model_file import load_model
@@ -189,6 +190,7 @@ def test_the_command_prints_the_manifest_and_ends_with_2_on_a_mistake(tmp_path: 
 def test_the_worker_looks_for_faces_as_the_default_detector_does(tmp_path: Path, runtime: Path) -> None:
     export_web(tmp_path / "site", onnxruntime_web=runtime)
     told = json.loads((tmp_path / "site" / "device" / "recognizer.json").read_text())["detector"]
+    assert not (tmp_path / "site/device/networks/mesh.onnx").exists()
     usual = {**Auto.__init__.__kwdefaults__, **YuNet.__init__.__kwdefaults__}
     assert {name: told.pop(name) for name in ("min_face", "threshold", "max_side")}.items() <= usual.items()
     assert told == {"scale": auto._LEAST_FACE / usual["min_face"], "small_side": auto._SMALL_SIDE}
@@ -273,6 +275,60 @@ def test_the_exported_page_has_the_balance_of_the_model(balance: float | None, t
     assert told["model"] == Recognizer("mien-nano", detector="none", balance=balance).summary().to_dict()
 
 
+@pytest.mark.skipif(NODE is None, reason="Node.js is not installed")
+def test_details_are_read_from_the_network_as_in_python(tmp_path: Path) -> None:
+    photo = read_image(ASTRONAUT)
+    found = make_detector("auto").detect(photo)
+    turned = Detections(found.boxes, found.scores, found.landmarks[:, ::-1])  # another square, turned by 180 degrees
+    small = Detections(found.boxes / 3, found.scores, found.landmarks / 3)
+    mesh, cases, wanted = FaceMesh(), [], []
+    for each in (found, turned, small):
+        crops = crop_faces(photo, each, MESH_CROP, size=MESH_SIZE, channels=3)
+        outputs = mesh._network.run(["mesh", "presence", "blendshapes"], {"image": crops})
+        if each is found:
+            outputs[2][0, [9, 10]] = 0.2, 0.9  # one eye closed
+        (read,) = [mesh._read(*(output[0] for output in outputs), squares(each, MESH_CROP)[0])]
+        wanted.append((mesh.details(crops, each)[0] if each is small else read).to_dict())
+        cases.append({
+            "found": {"boxes": each.boxes.tolist(), "landmarks": each.landmarks.tolist(), "cropped": False},
+            "outputs": [output.ravel().tolist() for output in outputs],
+        })  # fmt: skip
+    shutil.copytree(DEVICE, tmp_path / "device")
+    (tmp_path / "package.json").write_text('{"type": "module"}')
+    (tmp_path / "run.js").write_text(
+        """import { readFileSync } from "node:fs";
+        import { FaceMesh } from "./device/mesh.js";
+        const { settings, cases } = JSON.parse(readFileSync("cases.json"));
+        const image = { data: new Uint8Array(512 * 512 * 3), width: 512, height: 512 };
+        const answers = cases.map(({ found, outputs: [mesh, presence, blendshapes] }) => {
+          const told = { mesh: { data: mesh }, presence: { data: presence }, blendshapes: { data: blendshapes } };
+          return new FaceMesh(async () => told, settings).details(image, found);
+        });
+        console.log(JSON.stringify(await Promise.all(answers)));"""
+    )
+    (tmp_path / "cases.json").write_text(json.dumps({"settings": mesh_settings(), "cases": cases}))
+    answer = subprocess.run([str(NODE), "run.js"], cwd=tmp_path, capture_output=True, check=True, timeout=60)
+    for expected, (ours,) in zip(wanted, json.loads(answer.stdout), strict=True):
+        assert_same_details(ours, expected, points=0.11, degrees=0.11, share=0.0002)
+    assert wanted[0]["gaze"] and wanted[2]["error"] == "smaller than 40 pixels"
+
+
+def assert_same_details(
+    ours: dict[str, Any], expected: dict[str, Any], *, points: float, degrees: float, share: float
+) -> None:
+    """points: pixels that a point may be off. The depth of irises, the last ten, depends on the last bit of a crop."""
+    assert list(ours) == list(expected) and ours["error"] == expected["error"]
+    if expected["error"] is not None:
+        assert ours == expected
+        return
+    off = np.abs(np.subtract(ours["mesh"], expected["mesh"]))
+    assert off[:, :2].max() <= points and off[:-10, 2].max() <= points
+    for name, within in (("pose", degrees), ("gaze", degrees), ("eyes_open", share), ("blendshapes", share)):
+        assert list(ours[name]) == list(expected[name])
+        assert np.abs(np.subtract(list(ours[name].values()), list(expected[name].values()))).max() <= within, name
+    assert abs(ours["mouth_open"] - expected["mouth_open"]) <= share
+
+
 # In the browser
 
 
@@ -305,7 +361,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("npm is not installed, and MIEN_TEST_ONNXRUNTIME_WEB names no copy of onnxruntime-web")
     out = tmp_path_factory.mktemp("host") / "below" / "site"
     try:
-        export_web(out, onnxruntime_web=Path(given) if given else None)
+        export_web(out, details=True, onnxruntime_web=Path(given) if given else None)
     except ExportError as error:
         if given is None and "npm could not download" in str(error):
             pytest.skip(f"no registry can be reached: {error}")
@@ -373,7 +429,7 @@ def test_faces_are_where_python_finds_them(name: str, site: Path, page: Any) -> 
     path = ASTRONAUT if name == ASTRONAUT.name else SHARED / "media" / name
     if not path.is_file():
         pytest.skip(f"{name} is not here")
-    wanted = Recognizer("mien-nano").predict(path).to_dict()
+    wanted = Recognizer("mien-nano", details=True).predict(path).to_dict()
     with static_host(site) as host:
         page.goto(f"{host}/")
         (found,) = page.evaluate(PREDICT, [[(name, base64(path.read_bytes()))], "yunet"])
@@ -383,6 +439,7 @@ def test_faces_are_where_python_finds_them(name: str, site: Path, page: Any) -> 
         assert list(ours) == list(theirs)
         assert np.abs(np.subtract(ours["box"], theirs["box"])).max() <= 3
         assert ours["expression"] == theirs["expression"]
+        assert_same_details(theirs["details"], ours["details"], points=1.5, degrees=1.5, share=0.15)
 
 
 def test_the_exported_page_works_without_a_network_also_after_a_reload(site: Path, page: Any, tmp_path: Path) -> None:

@@ -49,6 +49,10 @@ _OnnxruntimeWeb = Annotated[
     typer.Option(metavar="DIR|FILE.tgz", help="A copy of onnxruntime-web; without it npm fetches the right one."),
 ]
 
+_Details = Annotated[
+    bool, typer.Option("--details", help="Head pose, gaze, eyes, mouth and 52 blendshapes, too; 3.7 MB more.")
+]
+
 
 @app.command("model")
 def model_(
@@ -125,6 +129,7 @@ def web(
     model: OneModel = "mien-nano",
     balance: Balance = None,
     prior: Prior = None,
+    details: _Details = False,
     onnxruntime_web: _OnnxruntimeWeb = None,
     force: Force = False,
     format_: TableOrJson = "table",
@@ -138,12 +143,14 @@ def web(
     Examples:
 
     - `mien export web --out site/`, then `python -m http.server --directory site` and http://localhost:8000
-    - `mien export web --out site/ --model mien-small --force`
+    - `mien export web --out site/ --model mien-small --details --force`
     - `mien serve --on-device site/`
     """
     from mien.exporting.web import export_web
 
-    export = export_web(out, model=model, balance=balance, prior=prior, onnxruntime_web=onnxruntime_web, force=force)
+    export = export_web(
+        out, model=model, balance=balance, prior=prior, details=details, onnxruntime_web=onnxruntime_web, force=force
+    )
     if format_ == "json":
         import json
 

@@ -1,6 +1,7 @@
 """Exports the page as a folder of static files that recognises in the browser: nothing is sent to a server.
 
-Besides the page the folder contains the network of YuNet, one model, and onnxruntime-web, which npm downloads.
+Besides the page the folder contains one model, the networks of YuNet and, on request, of the mesh, and
+onnxruntime-web, which npm downloads.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 
 from mien.balance import Balance, Prior, model_balance
 from mien.errors import ExportError, MissingExtraError
+from mien.faces.mesh import mesh_settings
 from mien.files import cannot_write
 from mien.model_file import ModelFile, load_model
 from mien.pages import DESIGN
@@ -106,14 +108,16 @@ def export_web(
     model: str | Path = "mien-nano",
     balance: float | None = None,
     prior: Prior | None = None,
+    details: bool = False,
     onnxruntime_web: Path | None = None,
     force: bool = False,
 ) -> WebExport:
     """Writes the folder `out`. It appears complete or not at all.
 
     model: the name of a shipped model, or a file. balance, prior: of the probabilities, see `mien.balance`; the page
-    applies them. onnxruntime_web: npm's archive (.tgz) or a folder with the two files;
-    None: npm downloads the archive. Both must match the checksums in this module. force: replace an older export.
+    applies them. details: the page also fits a mesh to each face (docs/details.md), 3.7 MB more. onnxruntime_web:
+    npm's archive (.tgz) or a folder with the two files; None: npm downloads the archive. Both must match the checksums
+    in this module. force: replace an older export.
     Raises ExportError, ModelFileError, ArgumentError, OutputError.
     """
     out = out.absolute()
@@ -125,7 +129,7 @@ def export_web(
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as hidden:
             folder = Path(hidden, "new")
             _copy_page(folder)
-            _add_recognizer(folder / "device", opened, chosen)
+            _add_recognizer(folder / "device", opened, chosen, details=details)
             _add_runtime(folder / "device" / "runtime", onnxruntime_web)
             _stamp(folder)
             export = _describe(folder, opened)
@@ -204,13 +208,13 @@ def _stamp(folder: Path) -> None:
     worker.write_text(text.replace(_RELEASE, f'"{release}"', 1), "utf-8")
 
 
-def _add_recognizer(device: Path, model: ModelFile, balance: Balance) -> None:
+def _add_recognizer(device: Path, model: ModelFile, balance: Balance, *, details: bool) -> None:
     """Copies the networks and writes the worker's settings."""
     networks = device / "networks"
     networks.mkdir()
     _write_network(model, networks / "expressions.onnx")
     weights = resources.files("mien.faces").joinpath("weights")
-    for name in ("yunet.onnx", "LICENSE.yunet"):
+    for name in ("yunet.onnx", "LICENSE.yunet", *(("mesh.onnx", "LICENSE.mesh") if details else ())):
         (networks / name).write_bytes(weights.joinpath(name).read_bytes())
     info, factors, target = model.info, balance.weights, balance.target
     settings = {
@@ -222,6 +226,7 @@ def _add_recognizer(device: Path, model: ModelFile, balance: Balance) -> None:
         "weights": None if factors is None else factors.tolist(),
         "input": {"size": info.size, "channels": info.channels, "crop": asdict(info.crop)},
         "detector": _DETECTOR,
+        "mesh": mesh_settings() if details else None,
     }  # fmt: skip
     (device / "recognizer.json").write_text(json.dumps(settings, indent=1) + "\n", "utf-8")
 

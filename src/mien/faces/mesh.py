@@ -10,7 +10,9 @@ from __future__ import annotations
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,9 +56,8 @@ class FaceMesh:
         # A face a thread takes half of the time of all threads on one face, and a batch of five half longer than five.
         self._network = open_shipped("mesh", threads=1, device=device)
         self._pool = ThreadPoolExecutor(threads or os.cpu_count() or 1, thread_name_prefix="mien-mesh")
-        points = np.array(json.loads(self._network.get_modelmeta().custom_metadata_map["pose"]))
-        self._fitted, self._weights = points[:, 0].astype(int), points[:, 1] / points[:, 1].sum()
-        self._frontal = points[:, 2:] * (1, -1, -1)  # in the camera's frame, for a face that looks at it
+        points = _pose_points(self._network)
+        self._fitted, self._weights, self._frontal = points[:, 0].astype(int), points[:, 1], points[:, 2:]
 
     def details(self, crops: NDArray[np.uint8], detections: Detections) -> list[Details]:
         """What each face does. crops: uint8 RGB (N, 256, 256, 3), by `crop_faces` with `MESH_CROP`."""
@@ -114,6 +115,25 @@ class FaceMesh:
 def open_mesh(*, threads: int, device: str) -> FaceMesh:
     """The mesh that all recognizers with these settings share."""
     return FaceMesh(threads=threads, device=device)
+
+
+def mesh_settings() -> dict[str, Any]:
+    """What a port of this module needs beside the network, as JSON; the page's device/mesh.js reads it."""
+    pose = _pose_points(open_shipped("mesh", threads=1, device="cpu")).tolist()
+    return {
+        "crop": asdict(MESH_CROP), "size": MESH_SIZE, "least_face": LEAST_FACE, "least_presence": LEAST_PRESENCE,
+        "most_yaw": MOST_YAW, "eyes": _EYES.tolist(), "irises": _IRISES.tolist(), "lips": _LIPS, "mouth": _MOUTH,
+        "blinks": _BLINKS, "closed": _CLOSED, "rest": _REST.tolist(), "back": _BACK.tolist(), "eyeball": _EYEBALL,
+        "blendshapes": BLENDSHAPES, "pose": [[int(index), *values] for index, *values in pose],
+    }  # fmt: skip
+
+
+def _pose_points(network: Any) -> NDArray[np.float64]:
+    """Index, weight (of sum 1) and place of the points that pose is fitted to, of a face that looks at the camera."""
+    points: NDArray[np.float64] = np.array(json.loads(network.get_modelmeta().custom_metadata_map["pose"]))
+    points[:, 1] /= points[:, 1].sum()
+    points[:, 2:] *= (1, -1, -1)  # the canonical face's y goes up and its z to the camera
+    return points
 
 
 def _placed(points: Floats, square: Square) -> Floats:

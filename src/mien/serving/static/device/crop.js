@@ -13,13 +13,22 @@ const FRONTAL = [[-0.5, -0.6], [0.5, -0.6], [0, 0], [-0.4, 0.6], [0.4, 0.6]]; //
 export function cropFaces(image, found, spec, { size, channels }) {
   const length = size * size * channels;
   const crops = new Uint8Array(found.boxes.length * length);
-  found.boxes.forEach((box, i) => {
-    const turn = found.landmarks ? rollOf(found.landmarks[i]) : 0;
-    const roll = spec.align || Math.abs(turn) > TILTED ? turn : 0;
-    const face = found.cropped ? cut(image, ...box.map(roundEven)) : square(image, box, roll, spec, size);
+  squares(found, spec).forEach((square, i) => {
+    const face = found.cropped ? cut(image, ...found.boxes[i].map(roundEven)) : resampled(image, square, size);
     crops.set(fitFace(face, size, channels), i * length);
   });
   return crops;
+}
+
+/** What the crops of `cropFaces` show: centre and side in pixels, and how far each is turned, radians clockwise as seen. */
+export function squares({ boxes, landmarks }, spec) {
+  return boxes.map(([x1, y1, x2, y2], i) => {
+    const turn = landmarks ? rollOf(landmarks[i]) : 0;
+    const roll = spec.align || Math.abs(turn) > TILTED ? turn : 0;
+    const side = Math.max(x2 - x1, y2 - y1, 1) * (1 + spec.margin);
+    const down = spec.shift_y * side;
+    return { x: (x1 + x2) / 2 - Math.sin(roll) * down, y: (y1 + y2) / 2 + Math.cos(roll) * down, side, roll };
+  });
 }
 
 /** How far a face is turned, radians clockwise as seen: the turn that brings an upright face closest to its landmarks. */
@@ -43,11 +52,8 @@ function fitFace(face, size, channels) {
 }
 
 /** One face, resampled once where it grows, and without aliasing where it shrinks. */
-function square(image, [x1, y1, x2, y2], roll, spec, size) {
-  const side = Math.max(x2 - x1, y2 - y1, 1) * (1 + spec.margin);
+function resampled(image, { x: centreX, y: centreY, side, roll }, size) {
   const [cos, sin] = [Math.cos(roll), Math.sin(roll)];
-  const down = spec.shift_y * side;
-  const [centreX, centreY] = [(x1 + x2) / 2 - sin * down, (y1 + y2) / 2 + cos * down];
 
   // Only the part of the image around the square is touched, first averaged down to about twice the wanted size.
   const step = side / size;

@@ -1,7 +1,8 @@
 // Images in, results out, as mien/recognition/recognizer.py: finds faces, cuts them out, and asks the model.
 
 import { cropFaces } from "./crop.js";
-import { fromRgba } from "./resample.js";
+import { FaceMesh } from "./mesh.js";
+import { fromRgba, rounded } from "./resample.js";
 import { YuNet } from "./yunet.js";
 
 /** Recognises facial expressions in images. */
@@ -9,15 +10,17 @@ export class Recognizer {
   #settings;
   #classify;
   #detector;
+  #mesh;
 
   /**
-   * settings: what recognizer.json holds: {model, weights, input: {size, channels, crop}, detector}.
-   * networks: {expressions, yunet}, each a function (bytes, dimensions) -> promise of {name: {data, dims}}.
+   * settings: what recognizer.json holds: {model, weights, input: {size, channels, crop}, detector, mesh or null}.
+   * networks: {expressions, yunet, mesh}, each a function (bytes, dimensions) -> promise of {name: {data, dims}}.
    */
   constructor(settings, networks) {
     this.#settings = settings;
     this.#classify = networks.expressions;
     this.#detector = new YuNet(networks.yunet, settings.detector);
+    this.#mesh = settings.mesh ? new FaceMesh(networks.mesh, settings.mesh) : null;
   }
 
   /**
@@ -39,6 +42,8 @@ export class Recognizer {
         faces.push(toFace(found.boxes[i], found.scores[i], found.landmarks?.[i], labels, data.subarray(i * labels.length)));
       }
     }
+    const details = this.#mesh ? await this.#mesh.details(image, found) : [];
+    details.forEach((each, i) => (faces[i].details = each));
     return { source, width: image.width, height: image.height, faces, error: null };
   }
 }
@@ -71,8 +76,4 @@ function toFace(box, score, landmarks, labels, row) {
     abstained: false,
     landmarks: landmarks?.map((point) => point.map((value) => rounded(value, 1))) ?? null,
   };
-}
-
-function rounded(value, digits) {
-  return Number(value.toFixed(digits));
 }

@@ -178,3 +178,8 @@ function clamp(index, length) {
 function to8Bits(value) {
   return value <= 0 ? 0 : value >= 255 ? 255 : roundEven(value);
 }
+
+/** A number as JSON has it. */
+export function rounded(value, digits) {
+  return Number(value.toFixed(digits));
+}

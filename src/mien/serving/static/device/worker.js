@@ -29,7 +29,7 @@ async function load() {
   const answer = await fetch(new URL("recognizer.json", import.meta.url));
   const settings = await answer.json();
   const networks = {};
-  for (const name of ["expressions", "yunet"]) networks[name] = await open(`networks/${name}.onnx`);
+  for (const name of ["expressions", "yunet", ...(settings.mesh ? ["mesh"] : [])]) networks[name] = await open(`networks/${name}.onnx`);
   return { recognizer: new Recognizer(settings, networks), settings };
 }
 
