@@ -319,6 +319,25 @@ def test_files_of_class_names_that_differ_are_refused(tmp_path):
         read(tmp_path)
 
 
+def test_names_in_deeper_folders_say_nothing_of_one_file(tmp_path):
+    put(tmp_path, "a.png", "b.png")
+    write_list(tmp_path, "image,label\na.png,0\nb.png,1\n")
+    write_list(tmp_path / "other", "sad\nhappy\n", "classes.txt")
+    with pytest.raises(DataError, match="nothing says what they mean"):
+        read(tmp_path / "list.csv")
+
+
+def test_names_without_a_suffix_are_looked_for_below_their_list_first(tmp_path):
+    for split, first, second in (("train", "happy", "sad"), ("test", "sad", "angry")):
+        put(tmp_path, f"{split}/images/0.png", f"{split}/images/1.png")
+        write_list(tmp_path / split, f"id,label\n0,{first}\n1,{second}\n", "labels.csv")
+    found, problems, _ = read(tmp_path)
+    assert counted(found) == {
+        ("train", "happy"): 1, ("train", "sad"): 1, ("test", "sad"): 1, ("test", "angry"): 1
+    }  # fmt: skip
+    assert not problems
+
+
 def test_several_labels_in_a_cell_are_problems(tmp_path):
     put(tmp_path, "a.png", "b.png", "c.png", "d.png")
     write_list(tmp_path, "image;label\na.png;happy\nb.png;happy,sad\nc.png;['happy', 'bored']\nd.png;[\"bored\"]\n")

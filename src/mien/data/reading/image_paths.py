@@ -47,7 +47,7 @@ class ImagePaths:
         return found[0] if len(found) == 1 else None
 
     def fitting(self, written: str) -> list[str]:
-        """The files that a path may mean; the one that lies just there, or else those of its last name."""
+        """The files that a path may mean: the one just there, else those of its last name, best below the list."""
         path = written.strip().strip("\"'").replace("\\", "/")
         while path.startswith("./"):
             path = path[2:]
@@ -66,7 +66,7 @@ class ImagePaths:
                     c for c in names_by_last(self.tree).get(key, []) if self._fits(c, form, stem=key.endswith("."))
                 ]
                 if found:
-                    return found
+                    return [c for c in found if c.startswith(self.folder)] or found
         return []
 
     def _fits(self, candidate: str, path: str, *, stem: bool) -> bool:

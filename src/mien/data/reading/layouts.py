@@ -223,7 +223,7 @@ def _find_in_file(scan: Scan, name: str) -> Found | None:
         return read_pixel_table(scan, name)
     found = next((found for find in LISTS if (found := find(scan, name))), None)
     if not found and suffix in (".json", ".xml", ".csv") and not scan.choices.root:
-        found = _first(ANNOTATIONS, Scan(_OneFile(scan.root, name), scan.root, scan.choices))
+        found = _first(ANNOTATIONS, Scan(_OneFile(scan.root, name), scan.root, scan.choices, one_file=True))
     return found or find_one_list(scan, name)
 
 

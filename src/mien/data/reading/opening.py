@@ -80,7 +80,8 @@ def _open_file(path: Path, said: Choices) -> Opened:
     other = other_archive(path)
     if other:
         raise DataError(f"{path}: is {other}; unpack it and give the folder, or pack it as a ZIP")
-    return _finish(find_layout(Scan(Folder(path.parent), path.parent, said), path.name), None, said, path)
+    scan = Scan(Folder(path.parent), path.parent, said, one_file=True)
+    return _finish(find_layout(scan, path.name), None, said, path)
 
 
 def _open_tree(tree: Tree, root: Path, said: Choices) -> Opened:

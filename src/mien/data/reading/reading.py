@@ -121,12 +121,13 @@ class Found:
 class Scan:
     """A tree, looked over once for all layouts. root: its path on this machine (the archive's, for an archive).
 
-    class_files: those that named the numbers of the labels.
+    one_file: the user named a file in it, not the folder. class_files: those that named the numbers of the labels.
     """
 
     tree: Tree
     root: Path
     choices: Choices = field(default_factory=Choices)
+    one_file: bool = False
     class_files: list[str] = field(default_factory=list, compare=False)
 
     @cached_property
@@ -189,7 +190,9 @@ class Scan:
         texts = [text for text in written if not is_no_label(text)]
         if not texts or not all(map(is_number, texts)):
             return read_labels(written, where, **known)
-        files, names = class_names(self.tree.names, {int(plain(text)) for text in texts}, self.text, where)
+        # Beside one file; deeper folders may be of other data.
+        beside = [place.name for place in self.root.iterdir()] if self.one_file else self.tree.names
+        files, names = class_names(beside, {int(plain(text)) for text in texts}, self.text, where)
         if not names:
             return read_labels(written, where, **known)
         self.class_files.extend(files)
