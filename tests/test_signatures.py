@@ -6,7 +6,7 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from mien.images import describe_file, image_kind
 from places import ROOT
@@ -88,6 +88,22 @@ def test_one_container_is_told_apart_by_its_brands(brands: tuple[bytes, ...], ki
 def test_what_is_no_image_is_said_in_words(head: bytes, words: str) -> None:
     assert image_kind(head) is None
     assert describe_file(head) == words
+
+
+@pytest.mark.parametrize(
+    ("tags", "kind"),
+    [({}, "TIFF"), ({254: 1}, "TIFF"), ({254: 1, 330: 8}, None), ({50706: b"\1\4\0\0"}, None)],
+    ids=["scan", "smaller version", "preview of a raw image", "DNG"],
+)
+def test_raw_images_of_cameras_are_no_tiffs(tags: dict[int, int | bytes], kind: str | None) -> None:
+    directory = TiffImagePlugin.ImageFileDirectory_v2()
+    for tag, value in tags.items():
+        directory[tag] = value
+        directory.tagtype[tag] = 1 if isinstance(value, bytes) else 4
+    file = io.BytesIO()
+    Image.new("RGB", (16, 12)).save(file, "TIFF", tiffinfo=directory)
+    assert image_kind(file.getvalue()[:512]) == kind
+    assert describe_file(file.getvalue()[:512]) == ("a TIFF image" if kind else "a raw camera file")
 
 
 def test_the_examples_of_the_package_are_images() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 HEAD_BYTES = 512
 """Bytes of a file's beginning that are read; a shorter file is judged by what it has."""
@@ -25,6 +26,7 @@ _AVIF_BRANDS = {b"avif", b"avis"}
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 _HEIF_BRANDS = {b"mif1", b"mif2", b"msf1", b"miaf"}  # HEIF in general; the other brands name the content
 _RAW = "a raw camera file"
+_SUBFILE_TYPE, _SUBFILES, _DNG_VERSION = 254, 330, 50706  # tags of TIFF; a subfile type of 1 is a smaller version
 _ARCHIVE = "an archive"
 _OTHERS = (
     (b"PK\x03\x04", "a ZIP"),
@@ -65,7 +67,7 @@ def image_kind(head: bytes) -> str | None:
     """
     for signature, kind in _IMAGES:
         if head.startswith(signature):
-            return None if kind == "TIFF" and head[8:10] == b"CR" else kind  # Canon's raw files begin as TIFF
+            return None if kind == "TIFF" and _is_raw_tiff(head) else kind
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WEBP"
     if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BMP_HEADERS:
@@ -98,7 +100,17 @@ def _describe_container(head: bytes) -> str | None:
         return "a video"  # a transport stream's packets, with time codes or without
     if head[257:262] == b"ustar":
         return _ARCHIVE
-    return _RAW if head[:4] == b"II*\0" else None
+    return _RAW if head[:4] in (b"II*\0", b"MM\0*") else None
+
+
+def _is_raw_tiff(head: bytes) -> bool:
+    """Whether a TIFF is a camera's: Canon's, a DNG, or one that begins with a preview of the raw image below it."""
+    order: Literal["little", "big"] = "little" if head[:1] == b"I" else "big"
+    at = int.from_bytes(head[4:8], order)
+    count = int.from_bytes(head[at : at + 2], order)
+    entries = [head[start : start + 12] for start in range(at + 2, min(at + 2 + 12 * count, len(head) - 11), 12)]
+    tags = {int.from_bytes(entry[:2], order): int.from_bytes(entry[8:], order) for entry in entries}
+    return head[8:10] == b"CR" or _DNG_VERSION in tags or (_SUBFILES in tags and tags.get(_SUBFILE_TYPE) == 1)
 
 
 def _describe_text(head: bytes) -> str:

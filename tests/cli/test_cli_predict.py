@@ -51,8 +51,9 @@ def faces(tmp_path: Path) -> Path:
     return tmp_path / "faces"
 
 
-def test_the_astronaut_as_json(model: Path) -> None:
-    done = mien(ASTRONAUT, "-m", model, "--format", "json")
+@pytest.mark.parametrize("out", [(), ("--out", "-")], ids=["by default", "by a dash"])
+def test_the_astronaut_as_json(model: Path, out: tuple[str, ...]) -> None:
+    done = mien(ASTRONAUT, "-m", model, "--format", "json", *out)
     assert (done.returncode, done.stderr) == (0, "")
     document = json.loads(done.stdout)
     assert document["model"]["name"] == "cheerful"

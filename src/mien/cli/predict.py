@@ -30,7 +30,7 @@ _Format = Annotated[
     Literal["table", "json", "jsonl", "csv"] | None,
     typer.Option("--format", "-f", help="How predictions are written. [default: by --out's suffix, or table]"),
 ]
-_Out = Annotated[Path | None, out_option("The file to write: .csv, .json, .jsonl or .txt.", "FILE")]
+_Out = Annotated[Path | None, out_option("The file to write: .csv, .json, .jsonl or .txt; - prints.", "FILE")]
 _Annotate = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Write the images with boxes and labels into this folder.")
 ]
@@ -83,6 +83,7 @@ def predict(
     from mien.recognition.predict_files import check_sources, predict_files, refuse_videos
 
     refuse_videos(sources)
+    out = None if out == Path("-") else out
     if shards.shards is not None or ray.given:
         foreign = {
             "--out": out,
