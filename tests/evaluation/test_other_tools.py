@@ -67,6 +67,12 @@ def test_an_evaluation_with_unanswered_rows_is_written_shown_and_read_again(tmp_
     assert "unanswered         1 of 3 faces, counted as wrong" in (tmp_path / "out" / "report.txt").read_text()
 
 
+def test_a_page_without_a_curve_has_no_figure_of_them(tmp_path):
+    found = measured(tmp_path, "source,label,happy,sad\na,angry,0.9,0.1\nb,fear,0.8,0.2\n")
+    write_page(found, tmp_path / "out")
+    assert not list((tmp_path / "out").rglob("curves.*"))
+
+
 def test_unanswered_faces_count_as_wrong_in_groups_and_by_votes(tmp_path):
     said = "source,expression\n" + "".join(f"f{i},{'happy' if i % 2 else ''}\n" for i in range(8))
     votes = np.zeros((8, 8), np.float32)
@@ -113,6 +119,7 @@ def test_without_images_rows_are_numbered(tmp_path):
         ("image,label,pred,top1\na,happy,happy,sad\n", "the answer may be 'pred' or 'top1'"),
         ("image,emotion,expression\na,happy,sad\n", "--column answer=expression"),
         ("path,file,label,pred\nx,y,happy,sad\n", "--column image=path"),
+        ("a.png,happy,sad\nb.png,sad,sad\n", "its first line names the image a.png; expected a header"),
         ("foo,bar\n1,2\n", "no column with the truth (label, truth, y_true ...); it has foo, bar"),
     ],
 )
@@ -231,6 +238,15 @@ TOOLS = {
         {"source": "a.png", "faces": [{"expression": "happy", "confidence": 0.97, "probabilities": SHARES}]},
         {"source": "b.png", "faces": [], "error": "b.png: damaged"},
     ]},
+    "rekognition": [
+        {"image": "a.png", "FaceDetails": [
+            {"Emotions": [{"Type": k.upper(), "Confidence": v} for k, v in EMOTION.items()]}
+        ]},
+        {"image": "b.png", "FaceDetails": []},
+    ],
+    "nested": [
+        {"image": "a.png", "faceAttributes": {"emotion": SHARES}}, {"image": "b.png", "faceAttributes": None}
+    ],
     "answers by image": {"a.png": "happy", "b.png": None},
 }  # fmt: skip
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from mien.errors import DataError
 from mien.evaluation.prediction_files import Table
+from mien.images import IMAGE_SUFFIXES
 from mien.labels import EIGHT, FER2013, canonical
 
 ROLES = ("image", "truth", "answer", "confidence")
@@ -114,6 +115,10 @@ class _Finder:
         self._plain = [re.sub(r"[\s\-/]+", "_", name.strip().lower()) for name in table.columns]
         if not any(self._plain):
             raise DataError(f"{table.path}: is empty; expected a header, and a row for each face")
+        if file := next((name for name in table.columns if name.lower().endswith(tuple(IMAGE_SUFFIXES))), None):
+            raise DataError(
+                f"{table.path}: its first line names the image {file}; expected a header, as image,label,prediction"
+            )
         for role in named:
             if role not in ROLES:
                 raise DataError(f"--column {role}={named[role]}: expected {', '.join(ROLES)} before the =")
@@ -182,8 +187,9 @@ def _scores(
 
 def _class_of(column: str) -> str:
     """The class whose score a column seems to hold: its name without the affixes of tools."""
-    if canonical(column) in EIGHT:
-        return canonical(column)
+    for name in (column, column.rpartition(".")[2]):  # of nested names the last part counts
+        if canonical(name) in EIGHT:
+            return canonical(name)
     parts = [part for part in re.findall(r"[^\W_]+", column.lower()) if part not in _AFFIXES]
     return canonical(parts[0]) if len(parts) == 1 else canonical(column)
 

@@ -18,7 +18,7 @@ from typing import Any
 from mien.errors import DataError, MissingExtraError
 
 _HOLDERS = ("images", "results", "predictions", "data", "rows", "records", "items", "samples", "frames")
-_NAMES = frozenset({"label", "class", "name", "emotion", "expression", "class_name"})
+_NAMES = frozenset({"label", "class", "name", "emotion", "expression", "class_name", "type"})
 _SCORES = frozenset({"score", "probability", "prob", "confidence", "value", "p"})
 
 
@@ -194,10 +194,11 @@ def _scores(items: list[Any]) -> dict[str, Any]:
     for item in items:
         if not isinstance(item, Mapping):
             return {}
+        keys = {str(key).lower(): key for key in item}
         if len(item) == 1 and len(items) > 1:
             ((name, score),) = item.items()
-        elif len(item) == 2 and len(item.keys() & _NAMES) == 1 and len(item.keys() & _SCORES) == 1:
-            name, score = (item[next(iter(item.keys() & kind))] for kind in (_NAMES, _SCORES))
+        elif len(item) == 2 and len(keys.keys() & _NAMES) == 1 and len(keys.keys() & _SCORES) == 1:
+            name, score = (item[keys[next(iter(keys.keys() & kind))]] for kind in (_NAMES, _SCORES))
         else:
             return {}
         if not isinstance(score, int | float) or isinstance(score, bool) or name in found:

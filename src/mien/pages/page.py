@@ -125,8 +125,10 @@ class Page:
         self._add("image", image=_image(png_bytes, alt), caption=caption)
 
     def chart(self, charts: Chart | Sequence[Chart], name: str = "", caption: str = "") -> None:
-        """Charts side by side. name: that of their file in `write_figures`; none without."""
+        """Charts side by side, if any. name: that of their file in `write_figures`; none without."""
         panels = list(charts) if isinstance(charts, Sequence) else [charts]
+        if not panels:
+            return
         if name:
             self._figures[name] = panels
         self._add("charts", charts=[_chart(panel) for panel in panels], caption=caption)
