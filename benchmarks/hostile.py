@@ -185,11 +185,15 @@ def video(port: int, tally: Tally, what: str, body: bytes) -> None:
     status, answer = send(port, tally, what, body, "/v1/videos")
     if status != 202:
         return
-    place, end, state = f"/v1/videos/{json.loads(answer)['id']}", time.monotonic() + 60, "queued"
-    while state in ("queued", "running") and time.monotonic() < end:
+    place, end, job = f"/v1/videos/{json.loads(answer)['id']}", time.monotonic() + 60, {"state": "queued"}
+    while job.get("state") in ("queued", "running") and time.monotonic() < end:
         time.sleep(0.3)
-        state = json.loads(send(port, tally, "state of a video", b"", place, "GET")[1] or b"{}").get("state", "")
-    tally.seen.setdefault("ended videos", Counter())[state or "no answer"] += 1
+        job = json.loads(send(port, tally, "state of a video", b"", place, "GET")[1] or b"{}")
+    reason = job.get("error")
+    if isinstance(reason, dict):  # of an answer that is no state
+        reason = reason["message"]
+    ended = f"{job.get('state', 'no state')}: {reason}" if reason else job.get("state", "no answer")
+    tally.seen.setdefault("ended videos", Counter())[ended] += 1
     send(port, tally, "removed video", b"", place, "DELETE")
 
 
@@ -226,6 +230,12 @@ def children_of(process: int) -> list[int]:
         files = Path(f"/proc/{process}/task").glob("*/children")
         return [int(child) for file in files for child in file.read_text().split()]
     return []
+
+
+def command_of(process: int) -> bytes:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{process}/cmdline").read_bytes()
+    return b""
 
 
 def resident_mb(process: int) -> float:
@@ -270,7 +280,7 @@ def mixed(
     def kill() -> None:
         time.sleep(60)
         found = children_of(process)
-        workers = [pid for pid in found if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        workers = [pid for pid in found if b"spawn_main" in command_of(pid)]
         if workers:
             tally.killed_at = time.monotonic()
             os.kill(random.choice(workers), signal.SIGKILL)
@@ -286,7 +296,8 @@ def mixed(
 
     def measure() -> None:
         workers = children_of(process)
-        videos = [child for worker in workers for child in children_of(worker)]
+        found = [child for worker in workers for child in children_of(worker)]
+        videos = [child for child in found if b"video_work" in command_of(child)]  # others are still forks of a worker
         for kind, found in (("worker", workers), ("video", videos)):
             most[kind] = max([most.get(kind, 0), *map(resident_mb, found)])
 

@@ -14,8 +14,8 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 
 from mien.labels import EIGHT
-from mien.serving.gate import SECURITY_HEADERS
 from mien.serving.page import page_or
+from mien.serving.settings import SECURITY_HEADERS
 
 MODEL = {"name": "stub", "labels": list(EIGHT), "target": "votes", "sha256": ["0" * 64]}
 

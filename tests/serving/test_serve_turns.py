@@ -96,9 +96,10 @@ def test_what_cannot_be_ready_in_time_is_refused_at_once() -> None:
 
 def test_a_client_has_its_share_of_received_bytes() -> None:
     _, budget = turns_of()
-    budget.receive("a", 50 * MILLION)
-    with pytest.raises(Refusal, match="too many uploads"):
-        budget.receive("a", 20 * MILLION)
-    budget.receive("b", MILLION // 2)  # a small one of another client
-    budget.give_back("a", 50 * MILLION)
-    budget.receive("b", 50 * MILLION)
+    with budget.received("a", 50 * MILLION) as take:
+        with pytest.raises(Refusal, match="too many uploads"):
+            take(20 * MILLION)
+        with budget.received("b", MILLION // 2):  # a small one of another client
+            pass
+    with budget.received("b", 50 * MILLION):
+        pass

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -73,7 +74,7 @@ class LinesTimeline(Timeline):
         """path: None for standard output, which stays open. Raises OutputError where it can't be written."""
         self._model, self._source, self._form = model, source, form
         self._columns = frame_columns(model.labels, details=model.details)
-        self._lines = _Lines(path)
+        self._lines = TextLines(path)
         if form == "csv":
             self._lines.write(csv_text([map(inert, self._columns)]))
 
@@ -170,7 +171,7 @@ class EventLines(ClosedAtExit):
 
     def __init__(self, path: Path | None) -> None:
         """Raises OutputError where the file can't be written."""
-        self._lines = _Lines(None if str(path) == "-" else path)
+        self._lines = TextLines(None if str(path) == "-" else path)
 
     def write(self, event: ExpressionEvent | GestureEvent) -> None:
         """Writes one line at once."""
@@ -181,10 +182,14 @@ class EventLines(ClosedAtExit):
         self._lines.close()
 
 
-class _Lines:
-    """A text file or standard output that is flushed at every write and, once it fails, left alone."""
+class TextLines:
+    """A text file or standard output that is flushed at every write and, once it fails, left alone.
+
+    What a full disk has cut is removed, so that a file ends with a whole write.
+    """
 
     def __init__(self, path: Path | None) -> None:
+        """path: None for standard output. Raises OutputError."""
         self._path = path
         self._file: TextIO | None
         if path is None:
@@ -198,8 +203,10 @@ class _Lines:
             raise cannot_write(path, error) from error
 
     def write(self, text: str) -> None:
+        """Writes lines. Raises OutputError, and BrokenPipeError if the reader of a pipe has gone."""
         if self._file is None:
             return
+        whole = self._path.stat().st_size if self._path else 0
         try:
             self._file.write(text)
             self._file.flush()
@@ -208,10 +215,13 @@ class _Lines:
             raise
         except OSError as error:
             self.close()
+            if self._path and self._path.is_file():
+                os.truncate(self._path, whole)
             name = self._path or "standard output"
             raise OutputError(f"{name}: can't be written on ({error.strerror}); earlier rows are kept") from error
 
     def close(self) -> None:
+        """Closes the file; standard output stays open."""
         file, self._file = self._file, None
         if file is None or self._path is None:
             return

@@ -25,9 +25,8 @@ from mien.media.sinks import CsvSink, JsonSink
 from mien.results import ImageResult, ModelSummary
 from mien.results.draw import draw_faces, encode_image
 from mien.serving import schemas
-from mien.serving.connections import STATE, Connections
 from mien.serving.engine import NO_DETECTOR, Engine, Upload
-from mien.serving.gate import Envelope, Gate
+from mien.serving.gate import STATE, Connections, Envelope, Gate
 from mien.serving.memory import Budget, resident_bytes, return_free_memory, settle_allocator
 from mien.serving.metrics import CONTENT_TYPE, Metrics
 from mien.serving.page import page_or
@@ -38,7 +37,6 @@ from mien.serving.settings import ServeSettings, read_tokens
 from mien.serving.stream import Streams
 from mien.serving.turns import BODY, Turns
 from mien.serving.uploads import memory_for, read_uploads
-from mien.serving.video_routes import add_video_routes
 from mien.serving.videos import VideoJobs, videos_offered
 from mien.version import __version__
 
@@ -64,23 +62,20 @@ def create_app(settings: ServeSettings) -> FastAPI:
     tokens = read_tokens(settings.token_file) if settings.token_file else ()
     settle_allocator()
     metrics, stopping = Metrics(), threading.Event()
-    server = _Server(settings, stopping, metrics)
-    engine = server.engine
-    files = dict(zip(engine.models, settings.models, strict=True))
-    jobs = VideoJobs(settings, files, server.receiver, metrics) if videos_offered(settings) else None
+    api = _Api(settings, stopping, metrics)
+    jobs = VideoJobs(settings, api.engine, api.receiver, metrics) if videos_offered(settings) else None
     connections = Connections(settings, metrics)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         answer_first(stopping)
-        async with jobs or nullcontext():
-            work = [engine.warm_up(), server.keep(connections), *([jobs.sweep()] if jobs else [])]
-            running = [asyncio.create_task(each) for each in work]
+        async with jobs.running() if jobs else nullcontext():
+            running = [asyncio.create_task(each) for each in (api.engine.warm_up(), api.keep(connections))]
             yield {STATE: connections}
             for task in running:
                 task.cancel()
-        server.turns.close()
-        engine.close()
+        api.turns.close()
+        api.engine.close()
 
     app = FastAPI(
         title="mien",
@@ -92,10 +87,9 @@ def create_app(settings: ServeSettings) -> FastAPI:
         lifespan=lifespan,
         redirect_slashes=False,
     )
-    _add_routes(app, server)
-    _add_health_routes(app, server)
+    api.add_to(app)
     if jobs is not None:
-        add_video_routes(app, jobs, engine)
+        jobs.add_to(app)
     app.router.default = page_or(app.router.default, settings.on_device)
     app.add_exception_handler(HTTPException, _raise_refusal)
     app.add_exception_handler(RequestValidationError, _raise_parameter)
@@ -108,30 +102,50 @@ def create_app(settings: ServeSettings) -> FastAPI:
     return app
 
 
-class _Server:
-    """State shared by the routes."""
+class _Api:
+    """The routes, and the state that they share. The docstrings of routes are in the API's document."""
 
     def __init__(self, settings: ServeSettings, stopping: threading.Event, metrics: Metrics) -> None:
-        self.settings, self.stopping, self.metrics = settings, stopping, metrics
-        self.budget = Budget(settings.max_memory_mb, settings.client_share, metrics)
-        self.turns = Turns(settings, self.budget, metrics)
-        self.engine = Engine(settings, self.turns, self.budget, metrics)
-        self.receiver = Receiver(settings, self.budget)
-        self.streams = Streams(self.engine, self.budget, settings, metrics)
+        self._settings, self._stopping, self._metrics = settings, stopping, metrics
+        self._budget = Budget(settings.max_memory_mb, settings.client_share, metrics)
+        self.turns = Turns(settings, self._budget, metrics)
+        self.engine = Engine(settings, self.turns, self._budget, metrics)
+        self.receiver = Receiver(settings, self._budget)
+        self._streams = Streams(self.engine, self._budget, settings, metrics)
+
+    def add_to(self, app: FastAPI) -> None:
+        """Adds the routes, without those of videos."""
+        images: Any = {"response_model": schemas.AnswerShape, "openapi_extra": schemas.IMAGES_BODY}
+        about = "Recognise expressions of faces in images"
+        app.post("/v1/predict", responses=schemas.DRAWN, summary=about, **images)(self.predict)
+        about = "Recognise expressions of face crops"
+        app.post("/v1/predict/faces", responses=schemas.ROWS, summary=about, **images)(self.predict_faces)
+        app.websocket("/v1/stream")(self.stream)
+        about = "Served models and detectors, and limits"
+        app.get("/v1/models", responses=schemas.errors(), summary=about)(self.models)
+        app.get("/healthz", summary="Liveness")(self.healthz)
+        app.get("/readyz", responses=schemas.errors(503), summary="Readiness")(self.readyz)
+        about = "Metrics for Prometheus"
+        app.get("/metrics", responses=schemas.errors(), response_class=Response, summary=about)(self.get_metrics)
 
     async def predict(
-        self, request: Request, *, model: str | None, detector: str | None, annotate: bool, form: str
+        self,
+        request: Request,
+        model: ModelName = None,
+        detector: DetectorName = None,
+        annotate: Annotate = False,
+        form: Form = "json",
     ) -> Response:
-        """Reads the images, recognises them and returns the response. Stops if the client disconnects."""
-        deadline = time.monotonic() + self.settings.timeout_s
+        """Returns a result for each image. The work stops if the client disconnects."""
+        deadline = time.monotonic() + self._settings.timeout_s
         name, detector_name = self.engine.choose(model, detector)
-        self.check_ready()
+        self._check_ready()
         client = client_of(request)
         async with self.receiver.in_memory(request, deadline) as body:
 
             async def work() -> Response:
                 kind = request.headers.get("content-type", "")
-                reading = partial(read_uploads, body, kind, self.settings)
+                reading = partial(read_uploads, body, kind, self._settings)
                 uploads = await self.turns.run(client, reading, memory=memory_for(body, kind), kind=BODY)
                 if annotate and len(uploads) > 1:
                     raise Refusal(HTTPStatus.BAD_REQUEST, "one_image", "annotate takes one image per request")
@@ -146,9 +160,41 @@ class _Server:
 
             return await _while_connected(request, work(), deadline)
 
-    def check_ready(self) -> None:
+    async def predict_faces(self, request: Request, model: ModelName = None, form: Form = "json") -> Response:
+        """Returns a result for each image, which is a face."""
+        return await self.predict(request, model, NO_DETECTOR, form=form)
+
+    async def models(self) -> schemas.ModelsShape:
+        """Returns what a request may choose."""
+        engine, settings = self.engine, self._settings
+        shapes = [schemas.ModelShape(**{**engine.summary(n).to_dict(), "name": n}) for n in engine.models]
+        return schemas.ModelsShape(
+            models=shapes, detectors=list(engine.detectors), videos=videos_offered(settings),
+            on_device=settings.on_device is not None, limits=schemas.LimitsShape(**asdict(settings)),
+        )  # fmt: skip
+
+    async def stream(self, socket: WebSocket, model: ModelName = None, detector: DetectorName = None) -> None:
+        """Returns a result for each frame."""
+        name, detector_name = self.engine.choose(model, detector)
+        self._check_ready()
+        await self._streams.run(socket, model=name, detector=detector_name)
+
+    async def healthz(self) -> schemas.StateShape:
+        """Returns `ok`."""
+        return schemas.StateShape(status="ok")
+
+    async def readyz(self) -> schemas.StateShape:
+        """Returns `ready` once the networks are warm."""
+        self._check_ready()
+        return schemas.StateShape(status="ready")
+
+    async def get_metrics(self) -> Response:
+        """Returns the text format."""
+        return Response(self._metrics.text(), headers={"content-type": CONTENT_TYPE})
+
+    def _check_ready(self) -> None:
         """Raises Refusal (503) while the networks are warmed up, and when the server stops."""
-        if self.stopping.is_set():
+        if self._stopping.is_set():
             raise busy("the server is stopping", kind="stopping")
         if not self.engine.ready:
             raise busy("the server is warming up", kind="warming_up")
@@ -175,79 +221,14 @@ def answer_first(stopping: threading.Event) -> None:
     if threading.current_thread() is not threading.main_thread():
         return
     loop = asyncio.get_running_loop()
+
+    def on_signal(stop: Any, number: int, frame: FrameType | None) -> None:
+        delay = 0.0 if stopping.is_set() else _ANSWER_FIRST_S
+        stopping.set()
+        loop.call_soon_threadsafe(loop.call_later, delay, stop, number, None)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        stop = signal.getsignal(number)
-
-        def on_signal(number: int, frame: FrameType | None, stop: Any = stop) -> None:
-            delay = 0.0 if stopping.is_set() else _ANSWER_FIRST_S
-            stopping.set()
-            loop.call_soon_threadsafe(loop.call_later, delay, stop, number, None)
-
-        signal.signal(number, on_signal)
-
-
-def _add_routes(app: FastAPI, server: _Server) -> None:
-    engine, settings = server.engine, server.settings
-
-    @app.post(
-        "/v1/predict",
-        responses=schemas.DRAWN,
-        response_model=schemas.AnswerShape,
-        openapi_extra=schemas.IMAGES_BODY,
-        summary="Recognise expressions of faces in images",
-    )
-    async def predict(
-        request: Request,
-        model: ModelName = None,
-        detector: DetectorName = None,
-        annotate: Annotate = False,
-        form: Form = "json",
-    ) -> Response:
-        return await server.predict(request, model=model, detector=detector, annotate=annotate, form=form)
-
-    @app.post(
-        "/v1/predict/faces",
-        responses=schemas.ROWS,
-        response_model=schemas.AnswerShape,
-        openapi_extra=schemas.IMAGES_BODY,
-        summary="Recognise expressions of face crops",
-    )
-    async def predict_faces(request: Request, model: ModelName = None, form: Form = "json") -> Response:
-        return await server.predict(request, model=model, detector=NO_DETECTOR, annotate=False, form=form)
-
-    @app.get(
-        "/v1/models",
-        responses=schemas.errors(),
-        response_model=schemas.ModelsShape,
-        summary="Served models and detectors, and limits",
-    )
-    async def models() -> schemas.ModelsShape:
-        shapes = [schemas.ModelShape(**{**engine.summary(n).to_dict(), "name": n}) for n in engine.models]
-        return schemas.ModelsShape(
-            models=shapes, detectors=list(engine.detectors), videos=videos_offered(settings),
-            on_device=settings.on_device is not None, limits=schemas.LimitsShape(**asdict(settings)),
-        )  # fmt: skip
-
-    @app.websocket("/v1/stream")
-    async def stream(socket: WebSocket, model: ModelName = None, detector: DetectorName = None) -> None:
-        name, detector_name = engine.choose(model, detector)
-        server.check_ready()
-        await server.streams.run(socket, model=name, detector=detector_name)
-
-
-def _add_health_routes(app: FastAPI, server: _Server) -> None:
-    @app.get("/healthz", response_model=schemas.StateShape, summary="Liveness")
-    async def healthz() -> schemas.StateShape:
-        return schemas.StateShape(status="ok")
-
-    @app.get("/readyz", responses=schemas.errors(503), response_model=schemas.StateShape, summary="Readiness")
-    async def readyz() -> schemas.StateShape:
-        server.check_ready()
-        return schemas.StateShape(status="ready")
-
-    @app.get("/metrics", responses=schemas.errors(), response_class=Response, summary="Metrics for Prometheus")
-    async def get_metrics() -> Response:
-        return Response(server.metrics.text(), headers={"content-type": CONTENT_TYPE})
+        signal.signal(number, partial(on_signal, signal.getsignal(number)))
 
 
 async def _while_connected(request: Request, work: Coroutine[Any, Any, T], deadline: float) -> T:
@@ -258,9 +239,7 @@ async def _while_connected(request: Request, work: Coroutine[Any, Any, T], deadl
         await asyncio.wait((working, leaving), timeout=deadline - time.monotonic(), return_when=asyncio.FIRST_COMPLETED)
         if working.done():
             return working.result()
-        if leaving.done():
-            raise ClientGone
-        raise too_slow(retry_after=5)
+        raise ClientGone if leaving.done() else too_slow(retry_after=5)
     finally:
         for task in (working, leaving):
             task.cancel()

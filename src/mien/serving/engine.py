@@ -8,14 +8,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
 from mien.errors import ImageError
 from mien.faces import make_detector
-from mien.images import decode_image
+from mien.images import decode_image, decoding_cost
 from mien.model_file import load_model, split_models
 from mien.recognition.inputs import Unreadable
 from mien.recognition.recognizer import Recognizer
@@ -29,13 +29,9 @@ from mien.serving.turns import Turns
 
 NO_DETECTOR = "none"
 """The detector for images that are face crops already; always available."""
-
-
-WHOLE_PIXELS = 25_000_000
-"""Larger JPEG is decoded at a reduced scale: faces of the least size need no more."""
-
-SEARCHED_PIXELS = 1920 * 1920
-"""The detectors shrink larger images."""
+_WHOLE_PIXELS = 25_000_000  # larger JPEG is decoded at a reduced scale: faces of the least size need no more
+_SEARCHED_PIXELS = 1920 * 1920  # the detectors shrink larger images
+_NETWORK_BYTES = 20_000_000  # of a search for faces, beside what depends on its pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +45,13 @@ class Upload:
     data: bytes
     pixels: int = 0
     memory: int = 0
+
+
+def weighed(upload: Upload, settings: ServeSettings) -> Upload:
+    """The image with what it takes to decode it, by its header."""
+    pixels, memory = decoding_cost(upload.data, max_pixels=settings.max_pixels, whole_pixels=_WHOLE_PIXELS)
+    work = _NETWORK_BYTES + 30 * min(pixels, _SEARCHED_PIXELS) + 9 * pixels
+    return replace(upload, pixels=pixels, memory=max(memory, work) if pixels else 0)
 
 
 class Engine:
@@ -124,26 +127,24 @@ class Engine:
     async def _one(
         self, client: str, recognizer: Recognizer, model: str, keep_image: bool, upload: Upload
     ) -> ImageResult:
-        work, pixels, memory = partial(self._detect, upload, recognizer, keep_image), upload.pixels, upload.memory
-        if memory > self._budget.limit:
-            error = f"{upload.name}: takes {memory / 1e6:,.0f} MB to decode, more than this server may; make it smaller"
-            work = partial(recognizer.detect_source, Unreadable(upload.name, error), upload.name)
-            pixels = memory = 0
-        detected = await self._turns.run(client, work, pixels=pixels, memory=memory)
+        work, fits = partial(self._detect, upload, recognizer, keep_image), upload.memory <= self._budget.limit
+        detected = await self._turns.run(client, work, pixels=upload.pixels * fits, memory=upload.memory * fits)
         self._metrics.images.labels("read" if detected.result.error is None else "not_read").inc()
         return await self._batches[model].classify(detected) if detected.face_count else detected.result
 
     def _detect(self, upload: Upload, recognizer: Recognizer, keep_image: bool) -> DetectedImage:
         """Decodes an image and searches it for faces; in a thread."""
-        most = self._settings.max_pixels
+        name, most = upload.name, self._settings.max_pixels
         try:
-            whole = min(WHOLE_PIXELS, most)
-            source: object = decode_image(upload.data, upload.name, max_pixels=most, whole_pixels=whole)
+            if upload.memory > self._budget.limit:
+                needed = f"takes {upload.memory / 1e6:,.0f} MB to decode"
+                raise ImageError(f"{name}: {needed}, more than this server may; make it smaller")
+            source: object = decode_image(upload.data, name, max_pixels=most, whole_pixels=_WHOLE_PIXELS)
         except ImageError as error:
-            source = Unreadable(upload.name, str(error))
+            source = Unreadable(name, str(error))
         except MemoryError:
-            source = Unreadable(upload.name, f"{upload.name}: does not fit into memory; make it smaller")
-        return recognizer.detect_source(source, upload.name, keep_image)
+            source = Unreadable(name, f"{name}: does not fit into memory; make it smaller")
+        return recognizer.detect_source(source, name, keep_image)
 
 
 class _Batches:
@@ -185,19 +186,16 @@ class _Batches:
                 futures.append(future)
         if not images:
             return
-        results: list[ImageResult | Exception]
         try:
-            classify = partial(self._recognizer.classify, images)
-            results = [*await asyncio.get_running_loop().run_in_executor(self._pool, classify)]
-            faces = sum(image.face_count for image in images)
-            self._metrics.faces.inc(faces)
-            self._metrics.batch_faces.observe(faces)
-        except Exception as error:  # each waiting request reports it
-            results = [error] * len(images)
+            results = await asyncio.get_running_loop().run_in_executor(self._pool, self._recognizer.classify, images)
+        except Exception as error:
+            for future in futures:  # each waiting request reports it
+                if not future.done():
+                    future.set_exception(error)
+            return
+        faces = sum(image.face_count for image in images)
+        self._metrics.faces.inc(faces)
+        self._metrics.batch_faces.observe(faces)
         for future, result in zip(futures, results, strict=True):
-            if future.done():
-                continue
-            if isinstance(result, Exception):
-                future.set_exception(result)
-            else:
+            if not future.done():
                 future.set_result(result)

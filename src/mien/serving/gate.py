@@ -1,7 +1,11 @@
-"""ASGI middleware for every request: access, security headers, one shape of errors, counts and logs.
+"""What lies between uvicorn and the routes: strict heads, open connections, access, headers, errors, counts, logs.
 
-The outer one, `Envelope`, turns every exception into a response. The inner one, `Gate`, checks the Host (DNS
-rebinding), the Origin (pages of other sites) and the token.
+Of the ASGI middleware the outer one, `Envelope`, turns every exception into a response. The inner one, `Gate`, checks
+the Host (DNS rebinding), the Origin (pages of other sites) and the token.
+
+The rest is what uvicorn leaves to a proxy. `Connections` looks at its open connections a few times a second and closes
+those that are too slow. Requests are never refused for the number of connections: those without a request give way, so
+that a probe is always answered.
 """
 
 from __future__ import annotations
@@ -13,43 +17,34 @@ import logging
 import re
 import time
 import traceback
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from http import HTTPStatus
 from threading import Event
 from typing import Any
-from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
 
+import h11
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from mien.serving.connections import MOST_HEAD
 from mien.serving.metrics import Metrics
 from mien.serving.refusals import ClientGone, Refusal, bad_request
-from mien.serving.settings import ServeSettings, is_loopback
+from mien.serving.settings import SECURITY_HEADERS, ServeSettings, host_of, is_loopback
 
 TOKEN_PROTOCOL = "mien.token."
 """Prefix of the token as a subprotocol, offered beside `mien.v1`: browsers can't set the headers of a WebSocket."""
 STREAM_PROTOCOL = "mien.v1"
-
-SECURITY_HEADERS = {
-    "content-security-policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
-        "font-src 'self'; connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; "
-        "frame-ancestors 'none'"
-    ),
-    "x-content-type-options": "nosniff",
-    "x-frame-options": "DENY",
-    "referrer-policy": "no-referrer",
-    "permissions-policy": "camera=(self), microphone=(), geolocation=(), payment=(), usb=()",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-}
+STATE = "mien.connections"
+"""Where the application's lifespan keeps its `Connections` for `strict_http`."""
+_MOST_HEAD = 32_768  # bytes of a request's head
+_BARE_LF = re.compile(rb"(?<!\r)\n")
 _PROBES = {"/healthz", "/readyz"}  # are also open to any Host, and reveal only whether the server is up
 _METRICS = "/metrics"
 _PUBLIC = "/v1/openapi.json"  # the page links to it, and a link has no token
-_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{1,5})?", re.ASCII | re.IGNORECASE)
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WS"}
 
 log = logging.getLogger("mien.serving")
@@ -134,8 +129,8 @@ class Gate:
 
     def _check_host(self, headers: Headers) -> None:
         """On loopback the Host must be a local name: any other name is DNS rebinding by a web page."""
-        found = _HOST.fullmatch(headers.get("host", ""))
-        if found is None or (self._settings.loopback and not is_loopback(found[1])):
+        host = host_of(headers.get("host", ""))
+        if not host or (is_loopback(self._settings.host) and not is_loopback(host)):
             message = "the Host header is not a name of this server"
             raise Refusal(HTTPStatus.MISDIRECTED_REQUEST, "wrong_host", message)
 
@@ -143,11 +138,7 @@ class Gate:
         origin = headers.get("origin")
         if origin is None or origin in self._settings.allowed_origins:
             return
-        try:
-            same = urlsplit(origin).netloc.lower() == headers["host"].lower()
-        except ValueError:
-            same = False
-        if not same:
+        if origin.lower().partition("://")[2] != headers["host"].lower():
             message = "pages of other sites may not use this server; allow one with --allow-origin"
             raise Refusal(HTTPStatus.FORBIDDEN, "wrong_origin", message)
 
@@ -170,8 +161,8 @@ def _check_head(headers: Headers) -> None:
     """Refuses what proxies read in different ways, and what arrived too fast for the parser's own limit."""
     if "content-length" in headers and "transfer-encoding" in headers:
         raise bad_request("bad_http", "the request has both Content-Length and Transfer-Encoding; send one")
-    if sum(len(name) + len(value) for name, value in headers.raw) > MOST_HEAD:
-        message = f"the headers have more than {MOST_HEAD:,} bytes"
+    if sum(len(name) + len(value) for name, value in headers.raw) > _MOST_HEAD:
+        message = f"the headers have more than {_MOST_HEAD:,} bytes"
         raise Refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "bad_http", message)
 
 
@@ -196,3 +187,76 @@ def _bug(error: Exception) -> Refusal:
     kind, place = type(error).__name__, "".join(traceback.format_tb(error.__traceback__))
     log.error("a request failed: %s\n%s", kind, place, extra={"details": {"error": kind, "traceback": place}})
     return Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "internal error; see the server's log")
+
+
+class _StrictHeads(h11.Connection):
+    """Refuses a line feed without its carriage return: proxies disagree on it, and so on where a request ends."""
+
+    def next_event(self) -> Any:
+        if self.their_state is h11.IDLE and _BARE_LF.search(self.trailing_data[0].partition(b"\r\n\r\n")[0]):
+            raise h11.RemoteProtocolError("a line feed without its carriage return")
+        return super().next_event()
+
+
+def strict_http(**named: Any) -> H11Protocol:
+    """Makes uvicorn's HTTP protocol for a new connection."""
+    made = H11Protocol(**named)
+    made.conn = _StrictHeads(h11.SERVER, _MOST_HEAD)
+    named["app_state"][STATE].open = named["server_state"].connections
+    return made
+
+
+class Connections:
+    """The open connections of a worker."""
+
+    def __init__(self, settings: ServeSettings, metrics: Metrics) -> None:
+        self._settings, self._metrics = settings, metrics
+        self._since: WeakKeyDictionary[Any, tuple[Any, float]] = WeakKeyDictionary()
+        self.open: set[Any] = set()
+
+    def check(self) -> None:
+        """Closes connections that are too slow, and the oldest without a request if there are too many.
+
+        Those of `admin_port` do not count, and stay.
+        """
+        settings, now = self._settings, time.monotonic()
+        limits = {"head": settings.head_timeout_s, "rest": settings.head_timeout_s, "sending": settings.timeout_s}
+        unused: list[tuple[float, Any]] = []
+        counted: Counter[str] = Counter()
+        for connection in list(self.open):
+            state = _state(connection)
+            before, since = self._since.get(connection, (None, now))
+            if state != before:
+                self._since[connection] = state, (since := now)
+            if now - since > limits.get(state[0], float("inf")):
+                self._close(connection, state[0])
+            elif connection.server[1] != settings.admin_port:
+                counted[_address(connection)] += 1
+                if state[0] in ("head", "rest"):
+                    unused.append((since, connection))
+        most, share = settings.max_connections, max(1, round(settings.max_connections * settings.client_share))
+        for _, connection in sorted(unused, key=lambda pair: pair[0]):
+            if counted.total() > most or counted[_address(connection)] > share:
+                self._close(connection, "too_many")
+                counted[_address(connection)] -= 1
+
+    def _close(self, connection: Any, reason: str) -> None:
+        connection.transport.abort()
+        self._metrics.closed.labels(reason).inc()
+
+
+def _state(connection: Any) -> tuple[Any, ...]:
+    """What a connection does, with its progress: `head`, `rest` (of a refused body), `sending` or `working`."""
+    buffered = connection.transport.get_write_buffer_size()
+    if buffered:
+        return "sending", buffered
+    if not isinstance(connection, H11Protocol):
+        return ("working",)
+    cycle = connection.cycle
+    if cycle is None or (cycle.response_complete and connection.conn.their_state is not h11.SEND_BODY):
+        return "head", id(cycle)
+    return ("rest" if cycle.response_complete else "working"), id(cycle)
+
+
+def _address(connection: Any) -> str:
+    return str((connection.client or ("",))[0])

@@ -10,25 +10,25 @@ import base64
 import errno
 import hmac
 import json
-import re
 import secrets
 import socket
 import socketserver
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from mien.errors import OutputError
 from mien.pages import design_names, plain, shrink
 from mien.results import FrameResult
 from mien.results.draw import encode_image
+from mien.serving.settings import SECURITY_HEADERS, host_of, is_loopback
 
 if TYPE_CHECKING:
     from mien.recognition.watch import WatchStats
@@ -45,13 +45,6 @@ _FILES = {
 }
 """The page's own files, and the design that all pages share; below the package."""
 
-_LOCAL_HOST = re.compile(
-    r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?", re.ASCII | re.IGNORECASE
-)  # any port, as it may be forwarded
-_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
 _BOUNDARY = "mien-frame"
 _STREAM_EDGE = 1280  # pixels; a snapshot has the frame's full size
 _STREAM_QUALITY = 80
@@ -77,9 +70,9 @@ class LivePage:
         source: the source's name on the page. port: None uses 8642, or a free port if 8642 is in use.
         Raises OutputError if the given port can't be used.
         """
-        self._token = secrets.token_urlsafe(16)
+        self.token = secrets.token_urlsafe(16)
         self._stats = stats
-        self._about = json.dumps({"source": plain(source), "labels": list(labels)})
+        self.about = json.dumps({"source": plain(source), "labels": list(labels)})
         self._changed = threading.Condition()
         self._newest: FrameResult | None = None
         self._shown = 0  # count of frames, by which viewers detect a newer one
@@ -99,7 +92,7 @@ class LivePage:
     @property
     def address(self) -> str:
         """The URL for the browser; anyone on this machine who knows it can view the page."""
-        return f"http://127.0.0.1:{self.port}/{self._token}/"
+        return f"http://127.0.0.1:{self.port}/{self.token}/"
 
     def write(self, result: FrameResult) -> None:
         """Replaces the shown frame by a frame result with a drawn image. Does not wait for viewers."""
@@ -123,14 +116,6 @@ class LivePage:
 
     # Used by the handlers
 
-    def knows(self, token: str) -> bool:
-        """Whether this is the token of the URL."""
-        return hmac.compare_digest(token.encode(), self._token.encode())
-
-    def about(self) -> str:
-        """The source's name and the labels, as JSON."""
-        return self._about
-
     @contextmanager
     def viewer(self) -> Iterator[bool]:
         """Counts a viewer while the block runs. Yields False if there are too many."""
@@ -144,16 +129,17 @@ class LivePage:
                 self._viewers -= admitted
                 self._changed.notify_all()
 
-    def newer(self, seen: int) -> tuple[int, FrameResult | None]:
-        """Waits up to 2 s for a frame after `seen`. Returns the newest one and its count, or None once closed."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._shown > seen, timeout=_KEEP_ALIVE_S)
-            return self._shown, None if self._closed else self._newest
-
-    def has_ended(self) -> bool:
-        """Whether the page was closed."""
-        with self._changed:
-            return self._closed
+    def frames(self) -> Iterator[tuple[int, FrameResult | None]]:
+        """Yields the newest frame and its count at each change, and every 2 s without one, until the page is closed."""
+        seen = 0
+        while True:
+            with self._changed:
+                if not self._closed and self._shown == seen:
+                    self._changed.wait(_KEEP_ALIVE_S)
+                if self._closed:
+                    return
+                seen, newest = self._shown, self._newest
+            yield seen, newest
 
     def jpeg(self, shown: int, result: FrameResult) -> bytes:
         """A frame for the stream, encoded once for all viewers."""
@@ -169,15 +155,8 @@ class LivePage:
         stats, frame = self._stats(), result.to_dict()
         for face in frame["faces"]:
             face.get("details", {}).pop("mesh", None)  # ten times as long as the rest, and not shown
-        return json.dumps(
-            {
-                **frame,
-                "fps": stats.frames_per_s,
-                "latency_p50_s": stats.latency_p50_s,
-                "latency_p95_s": stats.latency_p95_s,
-                "dropped": stats.dropped,
-            }
-        )
+        latency = {"latency_p50_s": stats.latency_p50_s, "latency_p95_s": stats.latency_p95_s}
+        return json.dumps({**frame, "fps": stats.frames_per_s, "dropped": stats.dropped, **latency})
 
     def snapshot(self) -> str | None:
         """The newest drawn frame at full size, with its faces, as JSON; None before the first frame."""
@@ -189,32 +168,19 @@ class LivePage:
         return json.dumps({"name": f"frame-{result.frame:06d}", "frame": result.to_dict(), "jpeg": jpeg})
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    page: LivePage
-
-    def server_bind(self) -> None:
-        """Skips HTTPServer's lookup of the host name, which may use the network and take long."""
-        socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = "localhost", int(self.server_address[1])
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Ignores viewers that disconnect."""
-        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
-            super().handle_error(request, client_address)
+class _Server(socketserver.ThreadingTCPServer):  # HTTPServer looks up the host's name, which may use the network
+    allow_reuse_address, daemon_threads = True, True
 
 
 def _bind(page: LivePage, port: int | None) -> _Server:
+    wanted, handler = DEFAULT_PORT if port is None else port, partial(_Handler, page)
     try:
-        server = _Server(("127.0.0.1", DEFAULT_PORT if port is None else port), _Handler)
+        return _Server(("127.0.0.1", wanted), handler)
     except (OSError, OverflowError) as error:
         if port is None and getattr(error, "errno", None) in {errno.EADDRINUSE, errno.EACCES}:
-            server = _Server(("127.0.0.1", 0), _Handler)
-        else:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise OutputError(f"port {port}: can't be used on 127.0.0.1 ({reason}); choose another") from error
-    server.page = page
-    return server
+            return _bind(page, 0)
+        reason = getattr(error, "strerror", None) or str(error)
+        raise OutputError(f"port {port}: can't be used on 127.0.0.1 ({reason}); choose another") from error
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -223,9 +189,14 @@ class _Handler(BaseHTTPRequestHandler):
     server_version, sys_version = "mien", ""
     timeout = _SEND_TIMEOUT_S
 
-    @property
-    def page(self) -> LivePage:
-        return cast(_Server, self.server).page
+    def __init__(self, page: LivePage, *connection: Any) -> None:
+        self.page = page
+        super().__init__(*connection)
+
+    def handle(self) -> None:
+        """Handles the request until the viewer disconnects."""
+        with suppress(ConnectionError, TimeoutError):
+            super().handle()
 
     def do_GET(self) -> None:
         """Serves the page, its files and the two streams."""
@@ -238,32 +209,31 @@ class _Handler(BaseHTTPRequestHandler):
                 file = resources.files("mien").joinpath(_FILES[name])
                 self._send(HTTPStatus.OK, f"{_TYPES[Path(file.name).suffix]}; charset=utf-8", file.read_bytes())
             case _:
-                self._refuse(HTTPStatus.NOT_FOUND)
+                self.send_error(HTTPStatus.NOT_FOUND)
 
     def do_POST(self) -> None:
         """Serves a snapshot."""
-        if self._wanted() != "snapshot" or not self._is_from_the_page():
-            self._refuse(HTTPStatus.NOT_FOUND)
+        if self._wanted() != "snapshot" or self.headers.get("Origin") not in (
+            None,
+            f"http://{self.headers.get('Host')}",
+        ):
+            self.send_error(HTTPStatus.NOT_FOUND)
         elif (snapshot := self.page.snapshot()) is None:
-            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
+            self.send_error(HTTPStatus.SERVICE_UNAVAILABLE)
         else:
             self._send(HTTPStatus.OK, "application/json", snapshot.encode())
 
     def _wanted(self) -> str | None:
         """The requested path below the token; None for a wrong token or host name."""
         token, slash, wanted = self.path.removeprefix("/").partition("?")[0].partition("/")
-        local = _LOCAL_HOST.fullmatch(self.headers.get("Host", ""))
-        return wanted if slash and local and self.page.knows(token) else None
-
-    def _is_from_the_page(self) -> bool:
-        """Whether the Origin is this page, or not given."""
-        origin = self.headers.get("Origin")
-        return origin is None or origin == f"http://{self.headers.get('Host')}"
+        known = hmac.compare_digest(token.encode(), self.page.token.encode())
+        local = is_loopback(host_of(self.headers.get("Host", "")))  # with any port, as it may be forwarded
+        return wanted if slash and local and known else None
 
     def _view(self, send: Callable[[], None]) -> None:
         with self.page.viewer() as admitted:
             if not admitted:
-                self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
+                self.send_error(HTTPStatus.SERVICE_UNAVAILABLE)
                 return
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
             send()
@@ -271,30 +241,25 @@ class _Handler(BaseHTTPRequestHandler):
     def _send_frames(self) -> None:
         self._head(HTTPStatus.OK, f"multipart/x-mixed-replace; boundary={_BOUNDARY}")
         self._put(f"--{_BOUNDARY}\r\n")
-        seen = 0
-        while not self.page.has_ended():
-            # Without a new frame the last one is sent again.
-            seen, result = self.page.newer(seen)
-            if result is None or result.image is None:
-                continue
-            jpeg = self.page.jpeg(seen, result)
-            self._put(f"Content-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n")
-            self.wfile.write(jpeg)
-            # Browsers show a part when they receive the boundary after it.
-            self._put(f"\r\n--{_BOUNDARY}\r\n")
+        for shown, result in self.page.frames():  # without a new frame the last one is sent again
+            if result is not None and result.image is not None:
+                jpeg = self.page.jpeg(shown, result)
+                head = f"Content-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+                # Browsers show a part when they receive the boundary after it.
+                self.wfile.write(head.encode() + jpeg + f"\r\n--{_BOUNDARY}\r\n".encode())
 
     def _send_events(self) -> None:
         self._head(HTTPStatus.OK, "text/event-stream")
-        self._put(f"event: about\ndata: {self.page.about()}\n\n")
-        seen = 0
-        while not self.page.has_ended():
-            started, before = time.monotonic(), seen
-            seen, result = self.page.newer(seen)
-            if result is None or seen == before:
+        self._put(f"event: about\ndata: {self.page.about}\n\n")
+        seen, began = 0, time.monotonic()
+        for shown, result in self.page.frames():
+            if result is None or shown == seen:
                 self._put(": waiting\n\n")
-                continue
-            self._put(f"data: {self.page.event(result)}\n\n")
-            time.sleep(max(0.0, started + _EVENT_PERIOD_S - time.monotonic()))
+            else:
+                seen = shown
+                self._put(f"data: {self.page.event(result)}\n\n")
+                time.sleep(max(0.0, began + _EVENT_PERIOD_S - time.monotonic()))
+            began = time.monotonic()
         self._put("event: ended\ndata: {}\n\n")
 
     def _put(self, text: str) -> None:
@@ -304,23 +269,18 @@ class _Handler(BaseHTTPRequestHandler):
         self._head(status, kind, len(body))
         self.wfile.write(body)
 
-    def _refuse(self, status: HTTPStatus) -> None:
-        self._send(status, "text/plain; charset=utf-8", f"{status.phrase}\n".encode())
-
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Errors of http.server, with the same text and headers as other refusals."""
-        self._refuse(HTTPStatus(code))
+        """All errors, those of http.server too, have one text and the headers of other answers."""
+        status = HTTPStatus(code)
+        self._send(status, "text/plain; charset=utf-8", f"{status.phrase}\n".encode())
 
     def _head(self, status: HTTPStatus, kind: str, length: int | None = None) -> None:
         self.send_response(status)
         self.send_header("Content-Type", kind)
         if length is not None:
             self.send_header("Content-Length", str(length))
-        self.send_header("Content-Security-Policy", _POLICY)
-        self.send_header("X-Content-Type-Options", "nosniff")
-        self.send_header("Cache-Control", "no-store")
-        self.send_header("Referrer-Policy", "no-referrer")
-        self.send_header("Cross-Origin-Resource-Policy", "same-origin")
+        for name, value in {**SECURITY_HEADERS, "cache-control": "no-store"}.items():
+            self.send_header(name, value)
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -37,30 +38,33 @@ class Budget:
         """Subtracts what the process holds when its networks are warm; half of the limit is always left."""
         self.limit = max(self.limit, round(self._most * (1 - _SPARE)) - resident_bytes())
 
-    def receive(self, client: str, count: int, *, held: int = 0) -> None:
-        """Takes bytes for an upload, which holds `held` of them already. Raises Refusal (503)."""
-        limit = self.limit * _RECEIVED
-        share = limit * self._client_share
-        if held + count > _SMALL:
-            limit, share = limit * (1 - _FOR_SMALL), share * (1 - _FOR_SMALL)
-        if self._received.total() + count > limit or self._received[client] + count > share:
-            raise busy("too many uploads at once", kind="memory")
-        self._change(client, count)
-
-    def give_back(self, client: str, count: int) -> None:
-        """Returns received bytes."""
-        self._change(client, -count)
-        if not self._received[client]:
-            del self._received[client]
-
     @contextmanager
-    def received(self, client: str, count: int) -> Iterator[None]:
-        """Takes bytes while the block runs. Raises Refusal (503)."""
-        self.receive(client, count)
+    def received(self, client: str, count: int = 0) -> Iterator[Callable[[int], None]]:
+        """Takes bytes for an upload, and yields what takes more; they are given back when the block ends.
+
+        Both raise Refusal (503) if there is no room.
+        """
+        held = 0
+
+        def take(count: int) -> None:
+            nonlocal held
+            limit = self.limit * _RECEIVED * (1 if held + count <= _SMALL else 1 - _FOR_SMALL)
+            if self._received.total() + count > limit or self._received[client] + count > limit * self._client_share:
+                raise busy("too many uploads at once", kind="memory")
+            held += count
+            change(count)
+
+        def change(count: int) -> None:
+            self._received[client] += count
+            self._metrics.upload_bytes.set(self._received.total())
+
         try:
-            yield
+            take(count)
+            yield take
         finally:
-            self.give_back(client, count)
+            change(-held)
+            if not self._received[client]:
+                del self._received[client]
 
     def has_room(self, count: int) -> bool:
         """Whether work may take this number of bytes now."""
@@ -71,22 +75,21 @@ class Budget:
         self._at_work += count
         self._metrics.work_bytes.set(self._at_work)
 
-    def _change(self, client: str, count: int) -> None:
-        self._received[client] += count
-        self._metrics.upload_bytes.set(self._received.total())
-
 
 class Places:
     """Places of which one client may have a share. Called from the event loop only."""
 
-    def __init__(self, most: int, share: int, full: Callable[[], Refusal], gauge: Gauge | None = None) -> None:
-        """full: makes what is raised when there are no more. gauge: shows how many are taken."""
-        self._most, self._share, self._full, self._gauge = most, share, full, gauge
+    def __init__(
+        self, most: int, client_share: float, full: Callable[[], Refusal], gauge: Gauge | None = None, *, least: int = 1
+    ) -> None:
+        """full: makes what is raised when there are no more. gauge: shows how many are taken. least: for one client."""
+        self._most, self._full, self._gauge = most, full, gauge
+        self.share = max(least, math.ceil(most * client_share))
         self._taken: Counter[str] = Counter()
 
     def check(self, client: str, count: int = 1) -> None:
         """Raises Refusal (503) unless the client may take as many places."""
-        if self._taken.total() + count > self._most or self._taken[client] + count > self._share:
+        if self._taken.total() + count > self._most or self._taken[client] + count > self.share:
             raise self._full()
 
     @contextmanager

@@ -39,9 +39,7 @@ class Metrics:
         self.upload_bytes = gauge("mien_upload_bytes", "Uploads held in memory")
         self.work_bytes = gauge("mien_work_bytes", "Memory that running work may take")
         self.streams = gauge("mien_streams", "Open streams")
-        self.frames = counter(
-            "mien_frames", "Frames of streams, by whether they were answered or dropped", ("outcome",)
-        )
+        self.frames = counter("mien_frames", "Frames of streams, answered or dropped", ("outcome",))
         self.videos = counter("mien_videos", "Processed videos, by final state", ("state",))
 
     def text(self) -> bytes:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
-from starlette.datastructures import MutableHeaders
 from starlette.middleware.gzip import GZipMiddleware
+from starlette.responses import Response
+from starlette.routing import Mount, Router
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mien.exporting.web import WORKER_POLICY, check_web_export
 from mien.pages import DESIGN
@@ -19,39 +21,28 @@ def page_or(not_found: ASGIApp, on_device: Path | None = None) -> ASGIApp:
 
     on_device: an exported folder; the files below its `device` replace those of the page. Raises ExportError.
     """
+    if on_device is not None:
+        check_web_export(on_device)
     package = Path(str(resources.files("mien")))
-    page = GZipMiddleware(StaticFiles(directory=package / "serving" / "static", html=True))
-    below: dict[str, ASGIApp] = {
-        "design": GZipMiddleware(StaticFiles(directory=DESIGN)),
-        "examples": StaticFiles(directory=package / "examples"),
-        **({"device": _device_files(on_device)} if on_device else {}),
-    }
+    page = Router([
+        Mount("/design", GZipMiddleware(StaticFiles(directory=DESIGN))),
+        Mount("/examples", StaticFiles(directory=package / "examples")),
+        *([Mount("/device", _DeviceFiles(directory=on_device / "device"))] if on_device else []),
+        Mount("/", GZipMiddleware(StaticFiles(directory=package / "serving" / "static", html=True))),
+    ])  # fmt: skip
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-        first, slash, _ = scope["path"].removeprefix("/").partition("/")
-        if scope["type"] != "http" or first == "v1":
-            await not_found(scope, receive, send)
-        elif slash and first in below:
-            await below[first]({**scope, "root_path": f"{scope.get('root_path', '')}/{first}"}, receive, send)
-        else:
-            await page(scope, receive, send)
+        is_file = scope["type"] == "http" and scope["path"].split("/")[1:2] != ["v1"]
+        await (page if is_file else not_found)(scope, receive, send)
 
     return serve
 
 
-def _device_files(folder: Path) -> ASGIApp:
-    """Serves the files of an exported folder, which may compile WebAssembly. Raises ExportError."""
-    check_web_export(folder)
-    files = StaticFiles(directory=folder / "device")
+class _DeviceFiles(StaticFiles):
+    """The files of an exported folder, which may compile WebAssembly."""
 
-    async def device(scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_policy(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers["content-security-policy"] = WORKER_POLICY
-                headers["cache-control"] = "no-cache"
-            await send(message)
-
-        await files(scope, receive, send_with_policy)
-
-    return device
+    def file_response(self, *args: Any, **named: Any) -> Response:
+        """Adds the policy to a file."""
+        response = super().file_response(*args, **named)
+        response.headers.update({"content-security-policy": WORKER_POLICY, "cache-control": "no-cache"})
+        return response

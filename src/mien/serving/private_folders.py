@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_PREFIX, _GONE = "mien-videos-", ".gone-"
+_PREFIX = "mien-videos-"
 
 
 @contextmanager
@@ -20,7 +20,7 @@ def private_folder() -> Iterator[Path]:
     Removes the folders that killed servers of this user left first. Raises OSError.
     """
     place = Path(tempfile.gettempdir())
-    for left in (*place.glob(f"{_PREFIX}*"), *place.glob(f"{_GONE}*-{_PREFIX}*")):
+    for left in place.glob(f"{_PREFIX}*"):
         with suppress(OSError):
             # Any user may write to the temporary folder.
             if not left.is_symlink() and left.stat().st_uid == os.getuid() and not is_locked(left):
@@ -63,7 +63,7 @@ def is_locked(folder: Path) -> bool:
 
 def remove(folder: Path) -> None:
     """Removes a folder and its content. Renames it first, so that no writer finds it."""
-    doomed = folder.with_name(f"{_GONE}{secrets.token_hex(8)}-{folder.name.removeprefix(_GONE)[-60:]}")
+    doomed = folder.with_name(f"{_PREFIX}gone.{secrets.token_hex(8)}")
     with suppress(OSError):
         folder.rename(doomed)
         shutil.rmtree(doomed, ignore_errors=True)

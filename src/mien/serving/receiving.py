@@ -59,16 +59,13 @@ class Receiver:
         """
         limit = self._settings.max_upload_mb
         over = too_large(f"the upload has more than {limit} MB; send smaller or fewer images")
-        chunks, count = [], 0
-        try:
+        chunks = []
+        with self._budget.received(client_of(request)) as take:
             async with aclosing(self.chunks(request, limit * 1_000_000, over, deadline)) as body:
                 async for chunk in body:
-                    self._budget.receive(client_of(request), len(chunk), held=count)
-                    count += len(chunk)
+                    take(len(chunk))
                     chunks.append(chunk)
             yield chunks
-        finally:
-            self._budget.give_back(client_of(request), count)
 
     async def chunks(
         self, request: Request, most: int, over: Refusal, deadline: float, *, of_client: int | None = None
@@ -85,11 +82,10 @@ class Receiver:
         client = client_of(request)
         with self._budget.received(client, _BUFFERS), self._admitted(client, of_client or self._share) as upload:
             try:
-                stream, now = aiter(request.stream()), time.monotonic()
-                marked, marked_at = 0, now
+                stream, marked, marked_at = aiter(request.stream()), 0, time.monotonic()
                 while True:
-                    limit = min(marked_at + self._settings.head_timeout_s, deadline) - now
-                    async with asyncio.timeout(limit) as upload.timer:
+                    limit = min(marked_at + self._settings.head_timeout_s, deadline)
+                    async with asyncio.timeout_at(limit) as upload.timer:
                         if upload.gives_way:
                             raise TimeoutError
                         chunk = await anext(stream, None)
@@ -100,9 +96,8 @@ class Receiver:
                     if upload.count > most:
                         raise over
                     yield chunk
-                    now = time.monotonic()
                     if upload.count - marked >= LEAST_BYTES:
-                        marked, marked_at = upload.count, now
+                        marked, marked_at = upload.count, time.monotonic()
             except TimeoutError:
                 if upload.gives_way:
                     raise busy("there are too many uploads, and this one is slow", kind="slow_upload") from None

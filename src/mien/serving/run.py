@@ -21,13 +21,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mien.errors import MienError, MissingExtraError, ServingError
-from mien.serving.settings import ServeSettings
+from mien.serving.settings import ServeSettings, is_loopback
 
 if TYPE_CHECKING:
     import uvicorn
 
 _BACKLOG = 2048
 _EXTRA = ("fastapi", "prometheus_client", "python_multipart", "uvicorn", "websockets")
+_WARNING = (
+    "WARNING: anyone who can reach this address may use the server, and traffic is not encrypted: "
+    "set --token-file, and put a TLS proxy in front (docs/serving.md)"
+)
 log = logging.getLogger("mien.serving")
 
 
@@ -72,15 +76,18 @@ def serve(settings: ServeSettings, *, workers: int = 1, log_line: Callable[[str]
     if not all(map(importlib.util.find_spec, _EXTRA)):
         raise MissingExtraError("web", "Serving")
     _raise_file_limit()
-    set_up_logs(json_lines=settings.json_logs, quiet=settings.quiet)
     if workers > 1:
         settings = replace(settings, threads=settings.threads or max(1, (os.cpu_count() or 1) // workers))
     server = make_server(settings)  # by each worker too; here all mistakes in the settings are found
     ports = [settings.port, *([settings.admin_port] if settings.admin_port else [])]
+    set_up_logs(json_lines=settings.json_logs, quiet=settings.quiet)  # now, as mistakes leave the caller's as they are
     with ExitStack() as stack:
         listening = [stack.enter_context(_listen(settings.host, port)) for port in ports]
-        for line in _greeting(settings, listening[0].getsockname()[1], workers):
-            log_line(line)
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        address = f"http://{host}:{listening[0].getsockname()[1]}"
+        log_line(f"mien serves on {address}" + (f" with {workers} workers" if workers > 1 else ""))
+        if not is_loopback(settings.host) and settings.token_file is None:
+            log_line(_WARNING)
         if workers == 1:
             with suppress(KeyboardInterrupt):  # uvicorn raises the signal again after its shutdown
                 server.run(sockets=listening)
@@ -105,7 +112,7 @@ def make_server(settings: ServeSettings) -> uvicorn.Server:
 def _config(settings: ServeSettings, app: Any, **more: Any) -> uvicorn.Config:
     import uvicorn
 
-    from mien.serving.connections import strict_http
+    from mien.serving.gate import strict_http
     from mien.serving.stream import frame_bytes
 
     return uvicorn.Config(
@@ -129,30 +136,17 @@ def _config(settings: ServeSettings, app: Any, **more: Any) -> uvicorn.Config:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    with ExitStack() as stack:
-        try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-            family, kind, protocol, _, address = found[0]
-            # With its protocol, by which asyncio knows to send without delay (TCP_NODELAY).
-            listening = stack.enter_context(socket.socket(family, kind, protocol))
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listening.bind(address)
-        except OSError as error:
-            message = f"{host}:{port}: can't listen there ({error.strerror}); choose another --host or port"
-            raise ServingError(message) from error
-        stack.pop_all()
-    return listening
-
-
-def _greeting(settings: ServeSettings, port: int, workers: int) -> list[str]:
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    lines = [f"mien serves on http://{host}:{port}" + (f" with {workers} workers" if workers > 1 else "")]
-    if not settings.loopback and settings.token_file is None:
-        lines.append(
-            "WARNING: anyone who can reach this address may use the server, and traffic is not encrypted: "
-            "set --token-file, and put a TLS proxy in front (docs/serving.md)"
-        )
-    return lines
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        # With its protocol, by which asyncio knows to send without delay (TCP_NODELAY).
+        with socket.socket(family, kind, protocol) as made:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            made.bind(address)
+            return made.dup()
+    except OSError as error:
+        message = f"{host}:{port}: can't listen there ({error.strerror}); choose another --host or port"
+        raise ServingError(message) from error
 
 
 def _raise_file_limit() -> None:

@@ -14,6 +14,7 @@ from mien.results.documents import ModelDocument, PredictionsDocument, Share
 ModelName = Annotated[str | None, Query(description="one of GET /v1/models")]
 DetectorName = Annotated[str | None, Query(description="one of GET /v1/models")]
 Probability = Annotated[float, Field(ge=0, le=1)]
+_SHARE = typing.get_args(Share)[1]
 
 
 def _shape_of(document: type) -> type[BaseModel]:
@@ -31,15 +32,13 @@ def _shape_of(document: type) -> type[BaseModel]:
 
 def _for_pydantic(hint: Any) -> Any:
     """A type with its nested documents as models, its texts as descriptions and its ranges as constraints."""
-    if hint == Share:
-        return Probability
     if typing.is_typeddict(hint):
         return _shape_of(hint)
     if typing.get_origin(hint) is Annotated:
         inner, *notes = typing.get_args(hint)
-        texts = [note for note in notes if note != typing.get_args(Share)[1]]
-        inner = Probability if len(texts) < len(notes) else _for_pydantic(inner)
-        return Annotated[inner, Field(description="".join(texts))]
+        limits: Any = {"ge": 0, "le": 1} if _SHARE in notes else {}
+        about = "".join(note for note in notes if note != _SHARE)
+        return Annotated[_for_pydantic(inner), Field(description=about or None, **limits)]
     parts = tuple(_for_pydantic(part) for part in typing.get_args(hint))
     if isinstance(hint, types.UnionType):
         return typing.Union[parts]  # noqa: UP007
@@ -63,9 +62,7 @@ class ModelsShape(BaseModel):
     models: list[ModelShape]  # type: ignore[valid-type]
     detectors: list[str]
     videos: Annotated[bool, Field(description="whether videos are accepted")]
-    on_device: Annotated[
-        bool, Field(description="whether the page can recognise in the browser, with the files below /device")
-    ]
+    on_device: Annotated[bool, Field(description="whether the page can recognise with the files below /device")]
     limits: LimitsShape
 
 
@@ -82,12 +79,8 @@ class VideoShape(BaseModel):
     seconds_left: float | None = None
     frames: Annotated[int, Field(ge=0, description="so far")] = 0
     error: Annotated[str | None, Field(description="why it failed or is incomplete")] = None
-    summary: Annotated[dict[str, Any] | None, Field(description="as in `mien predict --format json` for a video")] = (
-        None
-    )
-    latest: Annotated[
-        dict[str, Any] | None, Field(description="the last frame so far, as in `frames.json`, without details")
-    ] = None
+    summary: Annotated[dict[str, Any] | None, Field(description="as `mien predict --format json` has it")] = None
+    latest: Annotated[dict[str, Any] | None, Field(description="last frame, as in `frames.json`, no details")] = None
     files: Annotated[list[str], Field(description="available files, relative to this job's URL")] = []
     removed_in_s: Annotated[float | None, Field(description="seconds until an ended job is removed")] = None
 

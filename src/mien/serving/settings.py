@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,25 @@ from typing import Annotated
 from mien.config import Setting, check_ranges, within
 from mien.errors import ServingError
 from mien.releases import DEFAULT_MODEL
-from mien.suggestions import did_you_mean
 
 _TOKEN = re.compile(r"[A-Za-z0-9_.~-]{16,200}")  # valid unescaped in a header and in a WebSocket subprotocol
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{1,5})?", re.ASCII | re.IGNORECASE)
 _ORIGIN = re.compile(r"https?://[^/\s*]+")
+
+SECURITY_HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
+        "font-src 'self'; connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "permissions-policy": "camera=(self), microphone=(), geolocation=(), payment=(), usb=()",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
+"""Of every response."""
 
 _Count = Annotated[int, within(1)]
 _Seconds = Annotated[float, within(0, open=True)]
@@ -76,9 +90,7 @@ class ServeSettings:
     threads: Annotated[
         int, Setting("Images in which a worker detects faces at once; 0: its share of the cores.", 0)
     ] = 0
-    token_file: Annotated[Path | None, Setting("Require a bearer token of this file, one a line.", metavar="FILE")] = (
-        None
-    )
+    token_file: Annotated[Path | None, Setting("Require a token of this file, one a line.", metavar="FILE")] = None
     max_upload_mb: Annotated[int, Setting("The largest request.", 1, flags=("--max-upload",), metavar="MB")] = 32
     max_memory_mb: Annotated[
         int, Setting("Memory of each worker, without videos.", 200, flags=("--max-memory",), metavar="MB")
@@ -142,9 +154,8 @@ class ServeSettings:
         check_ranges(self, ServingError)
         if not self.max_video_disk_mb:
             object.__setattr__(self, "max_video_disk_mb", max(4096, 2 * self.max_video_mb))
-        if not self.models or len(set(self.models)) < len(self.models):
-            raise ServingError("name at least one model, and none twice")
-        check_detectors(self.detectors)
+        if not self.models or not self.detectors or len(set(self.models)) < len(self.models):
+            raise ServingError("name at least one model and one face detector, and no model twice")
         if self.max_video_disk_mb < self.max_video_mb:
             raise ServingError(f"max_video_disk_mb is {self.max_video_disk_mb}; expected max_video_mb or more")
         if self.max_memory_mb < 10 * self.max_upload_mb:
@@ -156,25 +167,11 @@ class ServeSettings:
             if not _ORIGIN.fullmatch(origin):
                 raise ServingError(f"allowed origin '{origin}': expected scheme and host, as https://example.org")
 
-    @property
-    def loopback(self) -> bool:
-        """Whether only this machine can reach the server."""
-        return is_loopback(self.host)
 
-    @property
-    def thread_count(self) -> int:
-        """Images that are decoded and searched for faces concurrently."""
-        return self.threads or os.cpu_count() or 1
-
-
-def check_detectors(names: tuple[str, ...]) -> None:
-    """Raises ServingError if no detector is named, or one that does not exist."""
-    from mien.faces import DETECTORS
-
-    if not names or (unknown := set(names) - set(DETECTORS)):
-        named = ", ".join(sorted(unknown)) if names else "none given"
-        hint = did_you_mean(named, DETECTORS)
-        raise ServingError(f"face detectors: {named}; {hint}choose from {', '.join(DETECTORS)}")
+def host_of(header: str) -> str:
+    """The name or address in a Host header, without its port; empty if the header is invalid."""
+    found = _HOST.fullmatch(header)
+    return found[1] if found else ""
 
 
 def is_loopback(host: str) -> bool:

@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
-from contextlib import suppress
 from functools import partial
 from itertools import count
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from mien.serving.engine import Engine, Upload
+from mien.serving.engine import Engine, Upload, weighed
 from mien.serving.gate import STREAM_PROTOCOL
 from mien.serving.memory import Budget, Places
 from mien.serving.metrics import Metrics
 from mien.serving.refusals import busy
 from mien.serving.settings import ServeSettings
-from mien.serving.uploads import weighed
 
 _WRONG_DATA, _GOING_AWAY = 1003, 1001  # close codes of RFC 6455
 
@@ -31,9 +28,8 @@ class Streams:
 
     def __init__(self, engine: Engine, budget: Budget, settings: ServeSettings, metrics: Metrics) -> None:
         self._engine, self._budget, self._settings, self._metrics = engine, budget, settings, metrics
-        share = math.ceil(settings.max_streams * settings.client_share)
         full = partial(busy, "there are too many streams", kind="streams")
-        self._places = Places(settings.max_streams, share, full, metrics.streams)
+        self._places = Places(settings.max_streams, settings.client_share, full, metrics.streams)
 
     async def run(self, socket: WebSocket, *, model: str, detector: str) -> None:
         """Accepts the socket and sends a result for each frame until it closes. Raises Refusal."""
@@ -41,15 +37,13 @@ class Streams:
         # A frame that arrives, the one that waits and the one at work: uvicorn reads them before anyone is asked.
         with self._places.taken(client), self._budget.received(client, 3 * frame_bytes(self._settings)):
             await socket.accept(STREAM_PROTOCOL if STREAM_PROTOCOL in socket.scope["subprotocols"] else None)
-            answering = asyncio.create_task(self._answer(socket, newest, client, model, detector))
-            receiving = asyncio.create_task(self._receive(socket, newest))
-            done, left = await asyncio.wait((answering, receiving), return_when=asyncio.FIRST_COMPLETED)
-            for task in left:
-                task.cancel()
-            await asyncio.gather(*left, return_exceptions=True)
-            with suppress(WebSocketDisconnect):
-                for task in done:
-                    task.result()
+            try:
+                async with asyncio.TaskGroup() as both:
+                    answering = both.create_task(self._answer(socket, newest, client, model, detector))
+                    await self._receive(socket, newest)
+                    answering.cancel()
+            except* WebSocketDisconnect:
+                pass
 
     async def _receive(self, socket: WebSocket, newest: asyncio.Queue[Upload]) -> None:
         for number in count():

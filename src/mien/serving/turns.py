@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -58,7 +59,7 @@ class Turns:
 
     def __init__(self, settings: ServeSettings, budget: Budget, metrics: Metrics) -> None:
         self._budget = budget
-        threads = settings.thread_count
+        threads = settings.threads or os.cpu_count() or 1
         self._threads = {SMALL: threads, HUGE: max(1, threads // 4), BODY: max(1, threads // 2)}
         self._pool = ThreadPoolExecutor(sum(self._threads.values()), thread_name_prefix="mien-detect")
         self._running: Counter[str] = Counter()
@@ -66,9 +67,10 @@ class Turns:
         self._waiting: list[_Job] = []  # the oldest first
         self._had: dict[str, float] = {}  # by client: the weight of its work so far, of clients that have work
         most, files = settings.queue_length, settings.max_files
-        share, most_huge = max(files, math.ceil(most * settings.client_share)), max(files, most // 2)
-        self._places = Places(most, share, partial(busy, "the queue is full", kind="queue"), metrics.waiting)
-        self._huge = Places(most_huge, most_huge, partial(busy, "the queue has too many huge images", kind="queue"))
+        full, share = partial(busy, "the queue is full", kind="queue"), settings.client_share
+        self._places = Places(most, share, full, metrics.waiting, least=files)
+        too_many = partial(busy, "the queue has too many huge images", kind="queue")
+        self._huge = Places(max(files, most // 2), 1, too_many)
 
     @property
     def idle(self) -> bool:

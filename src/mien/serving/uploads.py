@@ -6,23 +6,23 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from python_multipart.multipart import MultipartParser, MultipartState, parse_options_header
 
 from mien.errors import ImageError
-from mien.images import HEAD_BYTES, decoding_cost, describe_file, image_kind
+from mien.images import HEAD_BYTES, describe_file, image_kind
 from mien.media.addresses import decode_base64, read_data_url
-from mien.serving.engine import SEARCHED_PIXELS, WHOLE_PIXELS, Upload
+from mien.serving.engine import Upload, weighed
 from mien.serving.refusals import Refusal, bad_request, too_large
 from mien.serving.settings import ServeSettings
 from mien.serving.video_work import ACCEPTED, HEAD, looks_like_video
 
+_DISPOSITION = re.compile(rb"\ncontent-disposition([^\n]*)", re.IGNORECASE)
 _ENCODED_NAME = re.compile(rb";\s*filename\*\s*=\s*utf-8'[^']*'([^;\s]*)", re.IGNORECASE)  # as RFC 6266 writes names
 
 _KEYS = ("images", "image", "img", "img_path", "files", "file")  # of JSON, and fields of forms
@@ -36,7 +36,6 @@ _INDEX = re.compile(r"\[\d*\]$")  # `images[]` and `images[0]` are `images`
 _FORM = re.compile(rb"--([^\r\n]{1,70})\r\nContent-", re.IGNORECASE)  # the beginning of a form shows its boundary
 _MOST_VALUES = 10_000  # of JSON: 32 MB of empty lists would take a gigabyte when parsed
 _MOST_PARTS = 1000  # of a form
-_NETWORK_BYTES = 20_000_000  # of a search for faces, beside what depends on its pixels
 _KINDS = {dict: "an object", list: "a list", bool: "true or false", type(None): "null"}
 
 
@@ -47,65 +46,55 @@ def form_boundary(content_type: str) -> bytes | None:
 
 
 class FormParts:
-    """Reads a body in chunks: `take` each chunk, then call `end`. All raise Refusal for a damaged body."""
+    """Reads a form in chunks."""
 
-    def __init__(self, boundary: bytes, begin: Callable[[str, str | None], Callable[[bytes], object] | None]) -> None:
+    def __init__(self, boundary: bytes, begin: Callable[[str, str | None], Callable[[bytes], None]]) -> None:
         """begin: called with a field's name, and the declared name of its file, which may be empty; None: no file.
 
-        Returns what is called with each chunk of the part; None: nothing. Both may raise Refusal.
+        Returns what is called with each chunk of the part. Both may raise Refusal.
         """
-        self._begin = begin
-        self._header, self._value, self._disposition = bytearray(), bytearray(), b""
-        self._add: Callable[[bytes], object] | None = None
-        self._parts, self._ended = 0, False
+        self._begin, self._parts, self._head = begin, 0, bytearray()
+        self._add: Callable[[bytes], None] = _ignore
         with _whole():
             self._parser = MultipartParser(
                 boundary,
                 {
                     "on_part_begin": self._begin_part,
-                    "on_header_field": lambda data, start, end: self._header.extend(data[start:end]),
-                    "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
-                    "on_header_end": self._end_header,
-                    "on_headers_finished": self._end_headers,
-                    "on_part_data": self._add_data,
-                    "on_end": lambda: setattr(self, "_ended", True),
+                    "on_header_begin": lambda: self._head.extend(b"\n"),
+                    "on_header_field": lambda data, start, end: self._head.extend(data[start:end]),
+                    "on_header_value": lambda data, start, end: self._head.extend(data[start:end]),
+                    "on_headers_finished": self._end_head,
+                    "on_part_data": lambda data, start, end: self._add(bytes(data[start:end])),
                 },
             )
 
-    def take(self, data: bytes) -> None:
-        """Parses the next chunk of the body."""
+    def take(self, data: bytes, *, last: bool) -> None:
+        """Parses the next chunk; with the last one the final boundary must have come. Raises Refusal."""
         with _whole():
             self._parser.write(data)
-
-    def end(self) -> None:
-        """Ends the body; the final boundary must have come."""
-        with _whole():
-            if not self._ended:
+            if last and self._parser.state != MultipartState.END:
                 raise FormParserError
 
     def _begin_part(self) -> None:
         self._parts += 1  # here, as a part without headers never comes to their end
         if self._parts > _MOST_PARTS:
             raise too_large(f"the form has more than {_MOST_PARTS} parts; send files only")
-        self._disposition, self._add = b"", None
+        self._add = _ignore
+        self._head.clear()
 
-    def _end_header(self) -> None:
-        if self._header.lower() == b"content-disposition":
-            self._disposition = bytes(self._value)
-        self._header.clear()
-        self._value.clear()
-
-    def _end_headers(self) -> None:
-        _, options = parse_options_header(self._disposition)
+    def _end_head(self) -> None:
+        found = _DISPOSITION.search(self._head)
+        disposition = found[1] if found else b""
+        _, options = parse_options_header(disposition)
         filename = options.get(b"filename")
-        if filename is None and (encoded := _ENCODED_NAME.search(self._disposition)):
+        if filename is None and (encoded := _ENCODED_NAME.search(disposition)):
             filename = unquote_to_bytes(encoded[1])
         name = None if filename is None else filename.decode("utf-8", errors="replace")
         self._add = self._begin(options.get(b"name", b"").decode("utf-8", errors="replace"), name)
 
-    def _add_data(self, data: bytes, start: int, end: int) -> None:
-        if self._add is not None:
-            self._add(bytes(data[start:end]))
+
+def _ignore(data: bytes) -> None:
+    """Of a part that nobody reads."""
 
 
 @contextmanager
@@ -124,22 +113,17 @@ def memory_for(body: Sequence[bytes], content_type: str) -> int:
     return sum(map(len, body)) * (5 if is_text else 2)
 
 
-def weighed(upload: Upload, settings: ServeSettings) -> Upload:
-    """The image with what it takes to decode it, by its header."""
-    most = settings.max_pixels
-    pixels, memory = decoding_cost(upload.data, max_pixels=most, whole_pixels=min(WHOLE_PIXELS, most))
-    work = _NETWORK_BYTES + 30 * min(pixels, SEARCHED_PIXELS) + 9 * pixels
-    return replace(upload, pixels=pixels, memory=max(memory, work) if pixels else 0)
-
-
 def read_uploads(chunks: list[bytes], content_type: str, settings: ServeSettings) -> list[Upload]:
     """Returns the files of a form, the images of a text, or the body as one image. Empties `chunks`. Raises Refusal."""
     body = b"".join(chunks)
     chunks.clear()
-    return [weighed(upload, settings) for upload in _images_of(body, content_type, settings.max_files)]
+    uploads = _images_of(body, content_type)
+    if len(uploads) > settings.max_files:
+        raise too_large(f"the request has more than {settings.max_files} files; send them in several requests")
+    return [weighed(upload, settings) for upload in uploads]
 
 
-def _images_of(body: bytes, content_type: str, max_files: int) -> list[Upload]:
+def _images_of(body: bytes, content_type: str) -> list[Upload]:
     if not body:
         raise _no_image()
     if image_kind(body[:HEAD_BYTES]):
@@ -147,48 +131,44 @@ def _images_of(body: bytes, content_type: str, max_files: int) -> list[Upload]:
     form = _FORM.match(body)
     boundary = form[1] if form else form_boundary(content_type)
     if boundary is not None:
-        return _of_form(body, boundary, max_files)
+        return _of_form(body, boundary)
     kind = content_type.partition(";")[0].strip().lower()
     is_json = kind == "application/json" or kind.endswith("+json")
     if not is_json and describe_file(body[:HEAD_BYTES]) not in _TEXTS:
         return [Upload("image 0", body)]
     if is_json or body[:64].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in {b"{", b"[", b'"'}:
-        return _decoded([text.encode("utf-8", "replace") for text in _texts_of_json(body)], max_files)
+        return _decoded([text.encode("utf-8", "replace") for text in _texts_of_json(body)])
     image = _image_in(body)
     if image is None and kind == _URLENCODED:
-        return _decoded(_fields_of(body), max_files)
-    return _decoded([body if image is None else image], max_files)
+        return _decoded(_fields_of(body))
+    return _decoded([body if image is None else image])
 
 
-def _of_form(body: bytes, boundary: bytes, max_files: int) -> list[Upload]:
+def _of_form(body: bytes, boundary: bytes) -> list[Upload]:
     """Returns the files of a form, or the images in its fields if it has no files."""
     parts: list[tuple[str, str | None, list[bytes]]] = []
 
-    def begin(field: str, filename: str | None) -> Callable[[bytes], object]:
-        _check_count(sum(name is not None for _, name, _ in parts), max_files)
+    def begin(field: str, filename: str | None) -> Callable[[bytes], None]:
         parts.append((field, filename, []))
         return parts[-1][2].append
 
-    reader = FormParts(boundary, begin)
-    reader.take(body[max(0, body.find(b"--" + boundary)) :])  # text before the first boundary has no meaning
-    reader.end()
+    whole = body[max(0, body.find(b"--" + boundary)) :]  # text before the first boundary has no meaning
+    FormParts(boundary, begin).take(whole, last=True)
     read = [(field, filename, b"".join(pieces)) for field, filename, pieces in parts]
     # Browsers send a file without name and content for an empty file input.
     files = [(name, data) for _, name, data in read if name is not None and (name or data)]
-    _check_count(len(files), max_files)
     if files:
         named = [(name or f"image {number}", data) for number, (name, data) in enumerate(files)]
         return [Upload(name, _image_in(data) or data) for name, data in named]
     images = [d for field, _, d in read if _INDEX.sub("", field) in _KEYS or image_kind(d[:HEAD_BYTES])]
-    return _decoded(images, max_files)
+    return _decoded(images)
 
 
-def _decoded(items: Sequence[bytes], max_files: int) -> list[Upload]:
+def _decoded(items: Sequence[bytes]) -> list[Upload]:
     """Decodes base64 and data: URLs. An item that is no image becomes a result with its reason.
 
-    Raises Refusal if there are too many items, or if none of them is an image.
+    Raises Refusal if none of them is an image.
     """
-    _check_count(len(items), max_files)
     found = [(item, _image_in(item)) for item in items]
     if all(image is None for _, image in found):
         raise _no_image()
@@ -242,11 +222,6 @@ def _fields_of(body: bytes) -> list[bytes]:
     return [text.replace(" ", "+").encode() for name, text in fields if _INDEX.sub("", name) in _KEYS]
 
 
-def _check_count(count: int, max_files: int) -> None:
-    if count > max_files:
-        raise too_large(f"the request has more than {max_files} files; send them in several requests")
-
-
 def _no_image() -> Refusal:
     """400: the request holds no image."""
     return bad_request("no_image", f"there is no image in the request; {_HOW_TO_SEND}")
@@ -263,26 +238,24 @@ class VideoFile:
         self._file = place.open("xb", buffering=0)
         self.close = self._file.close
 
-    def take(self, chunks: list[bytes]) -> None:
-        """Adds a part of the body. Raises Refusal, OSError."""
-        add = self._form.take if self._form else self._add
-        add(b"".join(chunks))
-
-    def end(self, chunks: list[bytes]) -> None:
-        """Adds the rest of the body. Raises Refusal if there is no video, OSError."""
-        self.take(chunks)
-        if self._form is not None:
-            self._form.end()
-        if not self.count:
+    def take(self, chunks: list[bytes], *, last: bool) -> None:
+        """Adds a part of the body. Raises Refusal, with the last one also if there is no video; OSError."""
+        data = b"".join(chunks)
+        if self._form is None:
+            self._add(data)
+        else:
+            self._form.take(data, last=last)
+        if last and not self.count:
             message = "there is no video in the request; send a file (multipart) or a video's bytes"
             raise bad_request("no_video", message)
-        self._check_head()
+        if last:
+            self._check_head()
 
-    def _begin(self, _field: str, name: str | None) -> Callable[[bytes], object] | None:
+    def _begin(self, _field: str, name: str | None) -> Callable[[bytes], None]:
         """Takes one file. A first, empty one is ignored: browsers send it for a file input without a file."""
         if name is not None and self.count:
             raise bad_request("one_video", "a request takes one video; send each video in its own request")
-        return self._add if name is not None else None
+        return self._add if name is not None else _ignore
 
     def _add(self, data: bytes) -> None:
         self.count += len(data)

@@ -7,7 +7,6 @@ server process.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import pickle
@@ -20,14 +19,17 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mien.errors import MienError, OutputError
 from mien.files import write_text
 from mien.images import describe_file, image_kind
+from mien.media.timeline import TextLines
 from mien.serving.memory import settle_allocator
 from mien.serving.private_folders import held_bytes
+from mien.serving.refusals import Refusal
 from mien.serving.settings import ServeSettings
 
 if TYPE_CHECKING:
@@ -53,8 +55,6 @@ HEAD = 1024
 """Bytes from which the format is detected."""
 
 _REPORT_EVERY_S = 0.25
-_CHECK_EVERY_S = 2.0
-_LONGEST_ROW = 1 << 20  # bytes
 _NO_MEMORY = re.compile("alloc|memory", re.IGNORECASE)  # in errors of OpenCV and ONNX Runtime
 _NICE = 15  # the server takes precedence on a busy processor
 
@@ -79,35 +79,36 @@ class Order:
 class Report:
     """How a job, or a check, ended. complete: the video was read to its end.
 
-    refused: error code of a failed check. error: why it failed or ended early. bug: type and traceback of an unexpected
-    exception, for the log. summary: as `TimelineSummary.to_dict`.
+    status, code: of the refusal, if a check failed. error: why it failed or ended early. bug: type and traceback of an
+    unexpected exception, for the log. summary: as `TimelineSummary.to_dict`.
     """
 
     complete: bool = False
     frames: int = 0
-    refused: str = "unreadable_video"
+    status: int = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+    code: str = "unreadable_video"
     error: str | None = None
     bug: str | None = None
     summary: dict[str, Any] | None = None
 
 
-class _Refused(MienError):
-    """A video that exceeds a limit of the server."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
 def looks_like_video(head: bytes) -> bool:
     """Whether a file may be a video. head: its first 1024 bytes, or all of a smaller file."""
-    if kind := image_kind(head):  # animated perhaps; MJPEG begins as a JPEG does
-        return kind in ("GIF", "JPEG", "PNG", "WEBP", "AVIF")
-    return describe_file(head) in ("a video", "sound or video") or head.startswith(b"\0\0\1")  # bare MPEG
+    match image_kind(head):
+        case None:
+            return describe_file(head) in ("a video", "sound or video") or head.startswith(b"\0\0\1")  # bare MPEG
+        case "PNG":  # animated: with this chunk before the first image
+            return b"acTL" in head or b"IDAT" not in head
+        case "WEBP":
+            return head[12:16] == b"VP8X" and bool(int.from_bytes(head[20:21]) & 2)
+        case "AVIF":  # `avis` is among its brands
+            return b"avis" in head[: int.from_bytes(head[:4])]
+        case kind:  # a GIF may be animated, and MJPEG begins as a JPEG does
+            return kind in ("GIF", "JPEG")
 
 
 def check_upload(order: Order) -> None:
-    """Checks that the upload is a video of an accepted format, within the limits. Raises MienError."""
+    """Checks that the upload is a video of an accepted format, within the limits. Raises MienError, Refusal."""
     import av
 
     from mien.errors import VideoError
@@ -116,11 +117,7 @@ def check_upload(order: Order) -> None:
     from mien.media.video.image_frames import open_animation
 
     place = order.folder / UPLOAD
-    try:
-        animation = open_animation(place)
-    except VideoError as error:  # its advice is for the command line
-        raise VideoError(str(error).replace("use  mien predict  for images", "send it to /v1/predict")) from error
-    if animation is not None:
+    if (animation := open_animation(place)) is not None:
         animation.close()
         _check_frame_size(animation.size_wh, order)
         return
@@ -139,23 +136,24 @@ def check_upload(order: Order) -> None:
         seconds = VideoDecoder(container, str(place), live=False).stated_seconds
     most = order.settings.max_video_s
     if seconds is not None and seconds > most:
-        raise _Refused("too_long", f"is {seconds:.0f} seconds long; this server takes {most:g} at most")
+        message = f"is {seconds:.0f} seconds long; this server takes {most:g} at most"
+        raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "too_long", message)
 
 
 def most_pixels(settings: ServeSettings) -> int:
-    """Of a frame, by the settings and by the memory of this process: measured, about 430 MB and 130 bytes a pixel."""
-    return min(settings.max_video_pixels, max(100_000, (_memory(settings) - 430_000_000) // 130))
+    """Of a frame, by the settings and by the memory of this process: measured, up to 550 MB and 170 bytes a pixel."""
+    return min(settings.max_video_pixels, max(100_000, (_memory(settings) - 550_000_000) // 170))
 
 
 def _memory(settings: ServeSettings) -> int:
-    return 2_000_000 * settings.max_memory_mb  # of address space, of which about two thirds are used
+    return 2_000_000 * settings.max_memory_mb  # of address space, of which three quarters at most are used
 
 
 def _check_frame_size(size_wh: tuple[int, int], order: Order) -> None:
     (width, height), most = size_wh, most_pixels(order.settings)
     if width * height > most:
         message = f"has frames of {width} x {height} pixels; this server takes {most / 1e6:.3g} million at most"
-        raise _Refused("too_large_frames", message)
+        raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "too_large_frames", message)
 
 
 def work(order: Order) -> Report:
@@ -196,17 +194,7 @@ def work(order: Order) -> Report:
             if not follower.count:
                 raise
             error = "the server's disk is full; results up to that point are kept"
-            for rows in (csv, lines):
-                _end_with_a_line(rows)
     return Report(error is None, follower.count, error=error, summary=writer.summary())
-
-
-def _end_with_a_line(path: Path) -> None:
-    """Cuts off the line that a full disk has cut."""
-    with path.open("rb+") as file:
-        size = file.seek(0, os.SEEK_END)
-        start = file.seek(max(0, size - _LONGEST_ROW))
-        file.truncate(start + file.read().rfind(b"\n") + 1)
 
 
 class _Follower:
@@ -215,7 +203,7 @@ class _Follower:
     def __init__(self, order: Order, frames: int | None, *, stop: Callable[[], None]) -> None:
         """frames: of the whole video; None: unknown."""
         self._order, self._frames, self._stop = order, frames, stop
-        self.count, self._written, self._checked = 0, 0.0, time.monotonic()
+        self.count, self._written = 0, 0.0
         self._first: tuple[float, int] | None = None  # frames before it waited for the networks to load
         self._state = json.loads((order.folder / STATE).read_text("utf-8"))
         self.exceeded: str | None = None
@@ -223,19 +211,20 @@ class _Follower:
     def follow(self, result: FrameResult) -> None:
         """Called after each written frame."""
         self.count += 1
-        now, settings = time.monotonic(), self._order.settings
-        if now - self._written >= _REPORT_EVERY_S:
+        now, settings, why = time.monotonic(), self._order.settings, ""
+        if result.time_s >= settings.max_video_s:
+            why = f"the video is longer than {settings.max_video_s:g} seconds"
+        elif result.width * result.height > most_pixels(settings):
+            why = f"the frames exceed {most_pixels(settings) / 1e6:.3g} million pixels"
+        elif now - self._written >= _REPORT_EVERY_S:
             self._written = now
             with suppress(OutputError):  # a full disk ends the work where it writes rows
                 self._write_progress(now, result)
-        if result.time_s >= settings.max_video_s:
-            self._end(f"the video is longer than {settings.max_video_s:g} seconds")
-        elif result.width * result.height > most_pixels(settings):
-            self._end(f"the frames exceed {most_pixels(settings) / 1e6:.3g} million pixels")
-        elif now - self._checked >= _CHECK_EVERY_S:
-            self._checked = now
             if held_bytes(self._order.root) > settings.max_video_disk_mb * 1_000_000:
-                self._end("the server has no room for more videos")
+                why = "the server has no room for more videos"
+        if why and self.exceeded is None:
+            self.exceeded = f"{why}; results up to that point are kept"
+            self._stop()
 
     def _write_progress(self, now: float, result: FrameResult) -> None:
         progress = min(1.0, self.count / self._frames) if self._frames else None
@@ -248,70 +237,54 @@ class _Follower:
         latest = result.to_dict()
         for face in latest["faces"]:
             face.pop("details", None)
-        state = {
-            **self._state, "frames": self.count, "progress": progress, "seconds_left": left, "latest": latest,
-        }  # fmt: skip
-        write_text(self._order.folder / STATE, json.dumps(state))
-
-    def _end(self, why: str) -> None:
-        if self.exceeded is None:
-            self.exceeded = f"{why}; results up to that point are kept"
-            self._stop()
+        known = {"frames": self.count, "progress": progress, "seconds_left": left, "latest": latest}
+        write_text(self._order.folder / STATE, json.dumps(self._state | known))
 
 
 class _Frames:
-    """Writes all frames as one JSON document, `{"model": ..., "frames": [...]}`, frame by frame.
-
-    On a full disk the document ends with the last frame that is written in full.
-    """
+    """Writes all frames as one JSON document, `{"model": ..., "frames": [...]}`, frame by frame."""
 
     def __init__(self, path: Path, model: ModelSummary) -> None:
-        self._file = path.open("wb", buffering=0)
-        self._end = 0
-        self._put(f'{{"model": {json.dumps(model.to_dict())}, "frames": [')
-        self._between = "\n"
+        self._path, self._lines, self._before = path, TextLines(path), "\n"
+        self._lines.write(f'{{"model": {json.dumps(model.to_dict())}, "frames": [')
 
     def write(self, result: FrameResult) -> None:
-        """Writes a frame. Raises OSError."""
-        self._put(self._between + json.dumps(result.to_dict()))
-        self._between = ",\n"
+        """Writes a frame. Raises OutputError."""
+        self._lines.write(self._before + json.dumps(result.to_dict()))
+        self._before = ",\n"
 
     def close(self) -> None:
-        """Ends the document."""
-        with self._file:
-            self._file.truncate(self._end)
-            self._file.seek(self._end)
-            self._put("\n]}\n")
-
-    def _put(self, text: str) -> None:
-        data = text.encode()
-        if self._file.write(data) < len(data):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        self._end += len(data)
+        """Ends the document, also after the last frame that a full disk took."""
+        self._lines.close()
+        with self._path.open("a") as file:
+            file.write("\n]}\n")
 
 
 def _run(order: Order) -> Report:
     try:
-        if order.summary is not None:
-            os.nice(_NICE)
-            report = work(order)
-            return replace(report, error=_without_paths(report.error, order)) if report.error else report
-        check_upload(order)
-        return Report(complete=True)
+        if order.summary is None:
+            check_upload(order)
+            return Report(complete=True)
+        os.nice(_NICE)
+        report = work(order)
+        return replace(report, error=_for_clients(report.error or "", order) or None)
+    except Refusal as error:
+        return Report(status=error.status, code=error.code, error=f"the upload {error.message}")
     except MienError as error:
-        code = error.code if isinstance(error, _Refused) else "unreadable_video"
-        return Report(refused=code, error=_without_paths(str(error), order))
+        reason = _for_clients(str(error), order)  # such as `is no video`, or a sentence
+        return Report(error=f"the upload{'' if reason.startswith(('is ', 'has ')) else ':'} {reason}")
     except Exception as error:  # only type and traceback: the message may contain a file name
         if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
-            return Report(error="it needs more memory than this server may take")
+            return Report(error="the upload needs more memory than this server may take")
         frames = "".join(traceback.format_tb(error.__traceback__))
         return Report(error="internal error", bug=f"{type(error).__name__}\n{frames}")
 
 
-def _without_paths(message: str, order: Order) -> str:
-    """Removes paths of the server from a message for clients."""
+def _for_clients(message: str, order: Order) -> str:
+    """A message for clients: without paths of the server, and with advice for them."""
     upload = str(order.folder / UPLOAD)
-    return message.removeprefix(f"{upload}: ").replace(upload, "the video").replace(f"{order.folder}/", "")
+    message = message.removeprefix(f"{upload}: ").replace(upload, "the video").replace(f"{order.folder}/", "")
+    return message.replace("use  mien predict  for images", "send it to /v1/predict")
 
 
 def _end_with_server() -> None:
