@@ -23,9 +23,9 @@ from mien.labels import EIGHT, FER2013
 from mien.training.batches import Faces
 from mien.training.callbacks import Watcher
 from mien.training.devices import has_fast_bf16, pick_device
+from mien.training.learning_data import head_targets
 from mien.training.loop import fit, network_on
 from mien.training.recipe import Recipe, load_recipe
-from mien.training.targets import head_targets
 
 
 def macs_per_image(recipe: Recipe, heads: dict[str, int]) -> int:

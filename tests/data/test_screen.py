@@ -190,7 +190,7 @@ def test_command_tells_how_many_went_from_each_split(faces, tmp_path, easy_and_s
 
 
 def test_a_cascade_is_for_haar_alone_and_refused_without_it(tmp_path):
-    from mien.cli.detector_options import DetectorFiles
+    from mien.cli.model_options import DetectorFiles
     from mien.errors import DetectorError
 
     files = DetectorFiles(tmp_path / "faces.xml")

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from made_frames import frame, seen
 from mien.cli import app
-from mien.recognition.gestures import GestureFinder
+from mien.recognition.events import GestureFinder
 from mien.results.details import Details, EyesOpen, Pose
 from places import SHARED
 

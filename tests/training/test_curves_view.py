@@ -6,10 +6,10 @@ import re
 import pytest
 from rich.console import Console
 
-from mien.cli.training_progress import TrainingProgress, training_view
+from mien.cli.training_options import TrainingProgress, training_view
+from mien.training.callbacks import Confusion
 from mien.training.curves_view import CurvesView, PlotLine, can_show_curves, plot
 from mien.training.recipe import load_recipe
-from mien.training.records import Confusion
 
 RECIPE = load_recipe("toy", ["optimizer.epochs=10"])
 LABELS = ("angry", "happy", "sad")

@@ -15,12 +15,12 @@ from mien.training.batches import Faces
 from mien.training.callbacks import Watcher
 from mien.training.checkpoint import save_weights
 from mien.training.finetune import first_learning, load_start, parameter_groups, part_numbers, set_learning
+from mien.training.learning_data import head_targets
 from mien.training.loop import LAST, fit, network_on
 from mien.training.networks import ExpressionNetwork
 from mien.training.networks.trunk import Trunk
 from mien.training.recipe import load_recipe
 from mien.training.recipe_sections import FinetuneSettings, InputSettings, NetworkSettings, OptimizerSettings
-from mien.training.targets import head_targets
 
 CPU = torch.device("cpu")
 SMALL = ["network.stem=4", "network.widths=[8, 8]", "optimizer.batch_size=16", "optimizer.epochs=2", "input.view=40"]

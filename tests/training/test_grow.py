@@ -11,10 +11,10 @@ from mien.training.augment import central
 from mien.training.batches import Faces
 from mien.training.checkpoint import save_weights, start_from
 from mien.training.finetune import load_start
-from mien.training.grow import grown
 from mien.training.networks import build_network
 from mien.training.recipe import load_recipe
 from mien.training.recipe_sections import InputSettings, NetworkSettings
+from mien.training.start_from_model import grown
 
 HEADS = {"label": 7, "votes": 8}
 SMALL = NetworkSettings(stem=4, widths=(8, 12), dropout=0.0)

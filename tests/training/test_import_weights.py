@@ -16,11 +16,10 @@ from made_weights import write_keras, write_pytorch, write_tensorflow, write_ten
 from mien.cli import app
 from mien.errors import MienError, RecipeError, TrainingError
 from mien.training.checkpoint import start_from
-from mien.training.folded_norms import folded_norms, unfold_norms
 from mien.training.networks import build_network, build_trunk
 from mien.training.recipe_sections import InputSettings, NetworkSettings
-from mien.training.weights.files import file_format, open_tensors
-from mien.training.weights.importing import import_weights
+from mien.training.start_from_model import folded_norms, unfold_norms
+from mien.training.weights.files import file_format, import_weights, open_tensors
 from mien.training.weights.layout import Stored, fill
 
 h5py = pytest.importorskip("h5py", reason="the extra [backbones] is not installed")

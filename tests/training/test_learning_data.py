@@ -14,12 +14,11 @@ from mien.errors import RecipeError
 from mien.labels import FER2013
 from mien.model_file import ModelFile
 from mien.training.batches import Faces, StreamedImages, batches, epoch_order
-from mien.training.learning_data import read_splits, stratified
+from mien.training.learning_data import head_targets, read_splits, stratified
 from mien.training.loop import BEST, CHECKPOINT, LAST
 from mien.training.recipe import load_recipe
 from mien.training.recipe_sections import DataSettings
 from mien.training.run import train_run
-from mien.training.targets import head_targets
 
 CPU = torch.device("cpu")
 TINY = ["network.stem=4", "network.widths=[8, 8]", "optimizer.batch_size=32", "optimizer.epochs=2", "input.view=40"]

@@ -11,13 +11,10 @@ from made_data import tree
 from mien.cli import main
 from mien.data.toy import write_toy_folders
 from mien.errors import DataError, RecipeError
-from mien.training.class_checks import check_classes
-from mien.training.learning_data import face_sizes
+from mien.training.learning_data import HeadTargets, check_classes, face_sizes, fit_to_faces, fit_to_size, fitting_batch
 from mien.training.loop import BEST, CHECKPOINT, LAST
 from mien.training.recipe import load_recipe
 from mien.training.run import ASKED, asked_recipe, train_run
-from mien.training.small_sets import fit_to_faces, fit_to_size, fitting_batch
-from mien.training.targets import HeadTargets
 
 CPU = torch.device("cpu")
 TINY = ["network.stem=4", "network.widths=[8, 8]", "optimizer.epochs=2", "input.view=40"]

@@ -33,12 +33,12 @@ from mien.training.checkpoint import (
 from mien.training.distill import with_teachers
 from mien.training.finetune import load_start
 from mien.training.interpolate import interpolate_with_start
+from mien.training.learning_data import head_targets, training_mixes
 from mien.training.loop import BEST, CHECKPOINT, LAST, Faces, network_on, predict_logits
 from mien.training.networks import count_parameters
 from mien.training.recipe import load_recipe
 from mien.training.recipe_sections import AugmentSettings, DistillSettings, TargetSettings
 from mien.training.run import train_run
-from mien.training.targets import head_targets, training_mixes
 
 CPU = torch.device("cpu")
 TINY = ["network.stem=4", "network.widths=[8, 8]", "optimizer.batch_size=32", "optimizer.epochs=2",

@@ -99,7 +99,7 @@ def main() -> None:
     except UsageError as error:
         _refuse(error)
     except MienError as error:
-        from mien.cli.exit_codes import NOT_ALL_READ
+        from mien.cli.output_options import NOT_ALL_READ
 
         sys.stderr.write(f"mien: {error}\n")
         sys.exit(NOT_ALL_READ if isinstance(error, TruncatedVideoError) else 2)

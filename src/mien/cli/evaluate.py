@@ -126,7 +126,7 @@ def evaluate(
     - `mien evaluate --predictions other-tool.csv --out results/other --format json`
     - `mien evaluate --predictions deepface.json --data faces/ --split test --out results/deepface`
     """
-    from mien.cli.progress import progress_bar
+    from mien.cli.output_options import progress_bar
     from mien.evaluation.evaluate import evaluate_file
     from mien.evaluation.side_by_side import evaluate_side_by_side
 

@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mien.cli.detector_options import Detector, DetectorFiles
-from mien.cli.exit_codes import NOT_ALL_READ
-from mien.cli.model_options import ModelOrRun
+from mien.cli.model_options import Detector, DetectorFiles, ModelOrRun
 from mien.cli.option_groups import grouped
-from mien.cli.output_options import out_option, warn
+from mien.cli.output_options import NOT_ALL_READ, out_option, warn
 
 if TYPE_CHECKING:
     from mien.evaluation.explain import MapMaker

@@ -39,7 +39,7 @@ def import_weights(
     - `mien import-weights vgg16_bn.safetensors --network vgg16 --out vgg16.safetensors`
     """
     require_training("importing weights")
-    from mien.training.weights.importing import import_weights as imported
+    from mien.training.weights.files import import_weights as imported
 
     result = imported(file, network, out, layout=layout)
     if quiet:

@@ -1,8 +1,9 @@
-"""Options that every command has alike: `--out`, `--format`, `--quiet`, `--resume`, `--dry-run`, ..., and warnings."""
+"""What commands have alike: `--out`, `--format`, `--quiet`, `--resume`, `--dry-run`, ..., progress, exit codes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -73,3 +74,39 @@ def chosen_format(given: str | None, out: Path | None, suffixes: Mapping[str, st
 
         raise OutputError(f"{out}: {wrong}; expected {', '.join(names)} or {last}, or a format by --format")
     return found
+
+
+NOT_ALL_READ = 3
+"""Done, but some images or records could not be used; each is named with its reason."""
+
+INTERRUPTED = 130
+"""Ctrl-C: 128 + SIGINT, as shells have it."""
+
+
+Update = Callable[..., None]
+"""Takes the number done, the total or None, and a note that follows the rate."""
+
+
+@contextmanager
+def progress_bar(what: str, *, unit: str, quiet: bool = False) -> Iterator[Update]:
+    """A bar on standard error; call it with the number done and the total. It disappears when the block ends.
+
+    what: a word for the work. unit: what is counted, in the plural. Where standard error is no terminal there is none.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True, quiet=quiet)
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None, rate="")
+
+        def update(done: int, total: int | None, note: str = "") -> None:
+            speed = bar.tasks[0].speed
+            rate = f"{speed:,.0f} {unit}/s" if speed else ""
+            bar.update(task, completed=done, total=total, rate=rate + note)
+
+        yield update

@@ -7,12 +7,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from mien.cli.cluster_options import RayOptions
-from mien.cli.exit_codes import NOT_ALL_READ
+from mien.cli.cluster_options import RayOptions, ShardOptions
+from mien.cli.model_options import RecognizerOptions
 from mien.cli.option_groups import grouped
-from mien.cli.output_options import Emoji, Quiet, chosen_format, out_option, warn
-from mien.cli.recognizer_options import RecognizerOptions
-from mien.cli.shard_options import ShardOptions
+from mien.cli.output_options import NOT_ALL_READ, Emoji, Quiet, chosen_format, out_option, warn
 from mien.cli.training_options import TrainIfMissing
 
 SUFFIXES = {".csv": "csv", ".json": "json", ".jsonl": "jsonl", ".txt": "table"}
@@ -79,7 +77,7 @@ def predict(
     - `mien predict photo.jpg --model own.onnx --train-if-missing faces/`
     - `mien predict s3://bucket/photos/ --shards answers --engine ray`
     """
-    from mien.cli.progress import progress_bar
+    from mien.cli.output_options import progress_bar
     from mien.recognition.predict_files import check_sources, predict_files, refuse_videos
 
     refuse_videos(sources)

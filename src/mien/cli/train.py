@@ -17,8 +17,9 @@ from mien.cli.training_options import (
     TrainingData,
     TrainingDevice,
     interruptible,
+    print_how_to_resume,
+    training_view,
 )
-from mien.cli.training_progress import print_how_to_resume, training_view
 from mien.reporting import warnings_to
 from mien.training.installed import require_training
 
@@ -112,7 +113,7 @@ def train(
 def _repeat(recipe: Recipe, data: Path, out: Path, *, quiet: bool, **options: Any) -> None:
     """Trains every fold and seed, and prints the table."""
     import mien
-    from mien.cli.training_progress import epoch_line
+    from mien.cli.training_options import epoch_line
     from mien.training.callbacks import Watcher
 
     log = printer(quiet=quiet)

@@ -18,9 +18,9 @@ from mien.cli.training_options import (
     Trackers,
     TrainingData,
     TrainingDevice,
+    epoch_line,
     interruptible,
 )
-from mien.cli.training_progress import epoch_line
 from mien.reporting import warnings_to
 from mien.training.installed import require_training
 

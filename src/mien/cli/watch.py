@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mien.cli.exit_codes import INTERRUPTED, NOT_ALL_READ
+from mien.cli.model_options import RecognizerOptions
 from mien.cli.option_groups import grouped
-from mien.cli.output_options import Emoji, Quiet, TableOrJson, warn
-from mien.cli.recognizer_options import RecognizerOptions
+from mien.cli.output_options import INTERRUPTED, NOT_ALL_READ, Emoji, Quiet, TableOrJson, warn
 from mien.cli.training_options import TrainIfMissing
 from mien.recognition.settings import WatchSettings
 
 if TYPE_CHECKING:
-    from mien.cli.progress import Update
+    from mien.cli.output_options import Update
     from mien.media.video.frames import FrameSource
     from mien.recognition.outputs import FrameOutput, OutputSummary
     from mien.recognition.recognizer import Recognizer
@@ -118,7 +117,7 @@ def watch(
     """
     import signal
 
-    from mien.cli.progress import progress_bar
+    from mien.cli.output_options import progress_bar
     from mien.recognition.shortcuts import network_threads
     from mien.recognition.watch_files import WatchWriter
 

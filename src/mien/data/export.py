@@ -22,10 +22,9 @@ from mien.data.readers import as_dataset, open_dataset
 from mien.data.reading.reading import EXPORTED
 from mien.data.settings import ExportSettings, Layout
 from mien.data.source import PROBLEMS, Problem, Source, Step
-from mien.data.writing.detection import check_boxes, write_detection
+from mien.data.writing.detection import Hints, check_boxes, write_detection, write_review
 from mien.data.writing.files import size_text, write_plain
 from mien.data.writing.plain import check_csv, write_csv, write_folders, write_npy
-from mien.data.writing.review import Hints, write_review
 from mien.data.writing.shards import write_parquet, write_webdataset
 from mien.errors import DataError, OutputError
 from mien.files import atomic_path, cannot_write, csv_text, require_apart, write_bytes

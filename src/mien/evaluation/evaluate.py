@@ -20,14 +20,13 @@ from mien.data.dataset import Dataset
 from mien.data.samples import VOTE_LABELS, Samples, vote_majority
 from mien.errors import ArgumentError, DataError
 from mien.evaluation.extremes import explain_extremes
+from mien.evaluation.fitting import common_labels, predict_members
 from mien.evaluation.folder import Table, write_folder
 from mien.evaluation.inputs import Inputs, data_name, exact_copies, read_inputs
 from mien.evaluation.measure import Answers, GroundTruth, diversity, mapped, measure
-from mien.evaluation.member_predictions import common_labels, predict_members
 from mien.evaluation.operating_point import balance_report
 from mien.evaluation.prediction_matching import called_among, match_sources, require_truth
-from mien.evaluation.prediction_scores import Scores
-from mien.evaluation.predictions import Predictions, read_predictions
+from mien.evaluation.predictions import Predictions, Scores, read_predictions
 from mien.evaluation.protocols import ProtocolName, find_protocol, with_protocol
 from mien.evaluation.result import Evaluation, Truth, UsedModel
 from mien.evaluation.robustness import FACES, choose_rows, measure_robustness

@@ -1,4 +1,4 @@
-"""Faces and targets to fit ensemble weights and calibrations to: one split, targets in the model's order of labels."""
+"""Faces and targets to fit ensemble weights and calibrations to, and the predictions of one or several models."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.crop import fit_face
+from mien.crop import VIEWS, fit_face, ten_views
 from mien.data.dataset import Dataset
 from mien.data.fitted import read_dataset, require_split, with_validation
 from mien.data.samples import VOTE_LABELS, Samples, vote_majority, vote_shares
 from mien.errors import DataError, MissingExtraError, OutputError
-from mien.evaluation.metrics import expected_calibration_error
+from mien.evaluation.calibration import undo_temperature
+from mien.evaluation.metrics import check_probabilities, expected_calibration_error
 from mien.files import make_folder
 from mien.labels import canonical_all
 from mien.model_file import ModelFile
@@ -125,12 +126,21 @@ def predict_all(model: ModelFile, faces: NDArray[np.uint8], labels: tuple[str, .
 
     faces: uint8 (N, H, W, C) of any size; see `fit_faces`.
     """
+    return _predict_views(model, faces, labels, _BATCH, tta=False)[:, 0]
+
+
+def _predict_views(
+    model: ModelFile, faces: NDArray[np.uint8], labels: tuple[str, ...], batch_size: int, *, tta: bool
+) -> NDArray[np.float64]:
+    """`predict_all` for each view of a face: float64 (N, V, K), with one view, or ten by `tta`."""
     own = canonical_all(model.info.labels, str(model.path))
     order = [own.index(name) for name in labels]
-    found = np.zeros((len(faces), len(labels)))
-    for start in range(0, len(faces), _BATCH):
-        part = fit_faces(faces[start : start + _BATCH], model)
-        found[start : start + _BATCH] = model.probabilities(part)[:, order]
+    found = np.zeros((len(faces), VIEWS if tta else 1, len(labels)))
+    for start in range(0, len(faces), batch_size):
+        part = fit_faces(faces[start : start + batch_size], model)
+        seen = model.probabilities(ten_views(part) if tta else part)
+        p = check_probabilities(seen, f"{model.info.name}: its probabilities")[:, order]
+        found[start : start + batch_size] = p.reshape(len(part), -1, len(labels))
     return found
 
 
@@ -169,3 +179,34 @@ def prepare_output(out: Path, models: Sequence[ModelFile]) -> None:
         if out.exists() and out.samefile(model.path):
             raise OutputError(f"{out}: is a model that is read; give another file")
     make_folder(out.absolute().parent)
+
+
+def common_labels(models: Sequence[ModelFile]) -> tuple[str, ...]:
+    """The labels of the first model in mien's spelling; the other models must have the same, in any order."""
+    if not models:
+        raise DataError("no model to evaluate; give at least one")
+    first, *others = (canonical_all(model.info.labels, str(model.path)) for model in models)
+    for model, labels in zip(models[1:], others, strict=True):
+        if set(labels) != set(first):
+            raise DataError(
+                f"{model.path} has the labels {', '.join(labels)} and {models[0].path} {', '.join(first)}; "
+                "only models with the same labels can be averaged"
+            )
+    return first
+
+
+def predict_members(
+    models: Sequence[ModelFile], images: NDArray[np.uint8], labels: tuple[str, ...], batch_size: int, tta: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Probabilities in the order of `labels`: of each model, float64 (M, N, K), and their mean without temperature,
+    float64 (N, K); all at balance 0."""
+    if batch_size < 1:
+        raise DataError(f"batch size {batch_size}; expected at least 1")
+    calibrated = np.zeros((len(models), len(images), len(labels)))
+    raw = np.zeros(calibrated.shape[1:])
+    for model, own_calibrated in zip(models, calibrated, strict=True):
+        views = _predict_views(model, images, labels, batch_size, tta=tta)
+        own_calibrated[:] = views.mean(1)
+        plain = undo_temperature(views.reshape(-1, len(labels)), model.info.temperature)
+        raw += plain.reshape(views.shape).mean(1) / len(models)
+    return calibrated, raw

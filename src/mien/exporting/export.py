@@ -16,9 +16,9 @@ from mien.data.samples import Samples
 from mien.data.toy import toy_faces
 from mien.errors import DataError, ExportError
 from mien.evaluation.fitting import fitting_split, fitting_targets
-from mien.exporting.balancing import with_balance
 from mien.exporting.formats import ACCEPTED_LOSS, INT8, Format, find_format, open_quietly
 from mien.exporting.parity import Parity, compare_outputs
+from mien.exporting.rewriting import with_balance
 from mien.files import atomic_folder, atomic_path, make_folder
 from mien.labels import canonical_all
 from mien.model_file import ModelFile, load_model

@@ -19,8 +19,7 @@ from mien.labels import color_rgb
 from mien.lettering import blend, text_mask
 from mien.results import Box, FrameResult, TrackedFace
 from mien.results.badges import UNSURE, draw_badge
-from mien.results.draw import ABSTAINED, Color, Rectangle, box_pixels, draw_box, ink
-from mien.results.draw_details import draw_details
+from mien.results.draw import ABSTAINED, Color, Rectangle, box_pixels, draw_box, draw_details, ink
 
 Privacy = Literal["none", "blur", "box"]
 
@@ -42,7 +41,7 @@ def draw_frame(
 
     The plate of a face shows its track, expression and percent; its bar is as long as the percent. A prediction that
     abstained is grey and has a question mark. emoji: a round face beside each box (on a hidden face: over it) shows
-    the expression. draw: details of faces, see `mien.results.draw_details`; none of hidden ones. privacy: `blur`
+    the expression. draw: details of faces, see `mien.results.draw`; none of hidden ones. privacy: `blur`
     leaves each face a few blots of colour, `box` a plain rectangle, which is the safer one: a network trained for it
     can recognise blurred faces (McPherson et al., "Defeating image obfuscation with deep learning", 2016). also_hide:
     more places to hide, as `RecentBoxes` knows them. A face that was not found stays visible. Raises ArgumentError

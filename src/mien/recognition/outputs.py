@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from mien.errors import MienError, TruncatedVideoError, VideoError
 from mien.media.timeline import EventLines
 from mien.media.video.relay import Channel
-from mien.recognition.events import EventFinder
-from mien.recognition.gestures import GestureFinder
+from mien.recognition.events import EventFinder, GestureFinder
 from mien.recognition.watch import Watch, WatchStats
 from mien.results import FrameResult
 

@@ -15,7 +15,7 @@ from mien.files import make_folder
 from mien.media.overlay import Privacy, RecentBoxes, draw_frame
 from mien.media.timeline import open_timeline
 from mien.media.timeline_summary import TimelineCounter
-from mien.recognition.gestures import GestureFinder
+from mien.recognition.events import GestureFinder
 from mien.recognition.outputs import (
     EventOutput,
     FrameOutput,

@@ -192,8 +192,7 @@ class ImageResult:
             >>> mien.predict("src/mien/examples/astronaut.png").plot().shape
             (512, 512, 3)
         """
-        from mien.results.draw import draw_faces
-        from mien.results.draw_details import check_drawn
+        from mien.results.draw import check_drawn, draw_faces
 
         check_drawn(draw)
         if color not in ("rgb", "bgr"):

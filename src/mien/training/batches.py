@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mien.data.samples import MappedFaces, Split
 from mien.media.video.relay import Channel
-from mien.training.targets import HeadTargets
+from mien.training.learning_data import HeadTargets
 
 _AHEAD = 4  # batches that are read ahead
 

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from mien.errors import OutputError, TrainingError
 from mien.files import atomic_path
-from mien.training.grow import grown
+from mien.training.callbacks import Confusion
 from mien.training.networks import ExpressionNetwork
-from mien.training.records import Confusion
+from mien.training.start_from_model import grown
 
 
 @dataclass(slots=True)

@@ -27,9 +27,9 @@ from mien.evaluation.frames import data_frame
 from mien.evaluation.tables import plain_table, write_tables
 from mien.files import make_folder, write_text
 from mien.reporting import each_warning_once
+from mien.training.callbacks import CONFUSIONS, TRAIN_PREFIX
 from mien.training.installed import require_training
 from mien.training.recipe import Recipe, recipe_with
-from mien.training.records import CONFUSIONS, TRAIN_PREFIX
 
 if TYPE_CHECKING:
     import pandas as pd

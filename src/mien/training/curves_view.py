@@ -18,9 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from mien.evaluation.comparison import chosen_epoch
-from mien.training.callbacks import Watcher
+from mien.training.callbacks import TRAIN_PREFIX, Confusion, Watcher, heads_in
 from mien.training.recipe import Recipe
-from mien.training.records import TRAIN_PREFIX, Confusion, heads_in
 
 _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 """The bits of a braille character by column and row."""

@@ -22,8 +22,8 @@ from mien.errors import RecipeError
 from mien.files import atomic_path, make_folder
 from mien.model_file import ModelFile, load_model
 from mien.reporting import log_warning
+from mien.training.learning_data import HeadTargets
 from mien.training.recipe_sections import DistillSettings
-from mien.training.targets import HeadTargets
 
 _AT_ONCE = 64  # few enough that what a network holds of them stays near the processor, and little memory is taken
 

@@ -16,12 +16,10 @@ from mien.releases import find_model
 from mien.training.augment import central
 from mien.training.batches import Faces
 from mien.training.checkpoint import start_from
-from mien.training.folded_norms import folded_norms, unfold_norms
-from mien.training.grow import grown
 from mien.training.networks import ExpressionNetwork
 from mien.training.recipe import Recipe
 from mien.training.recipe_sections import PRETRAINED, FinetuneSettings, OptimizerSettings
-from mien.training.start_from_model import network_of_model, start_from_model
+from mien.training.start_from_model import folded_norms, grown, network_of_model, start_from_model, unfold_norms
 
 _SOME_FACES = 512  # on this many, at most, a model file's network is measured before it goes on learning
 

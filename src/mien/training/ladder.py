@@ -21,10 +21,10 @@ from mien.files import atomic_path, make_folder
 from mien.reporting import each_warning_once, log_warning
 from mien.training.callbacks import Watcher
 from mien.training.ladder_steps import LADDER, LadderStep
+from mien.training.learning_data import fit_to_faces
 from mien.training.loop import BEST
 from mien.training.recipe import Recipe, given_keys, load_recipe, same_training
 from mien.training.run import asked_recipe, train_run
-from mien.training.small_sets import fit_to_faces
 
 LONGER, COMPARED = "longer", "compare"
 

@@ -22,7 +22,7 @@ from mien.errors import DivergedError, RecipeError
 from mien.training.augment import augment, blend, central
 from mien.training.averaging import measure_norms, update_average
 from mien.training.batches import Faces, StreamedImages, batches, epoch_order
-from mien.training.callbacks import Watcher
+from mien.training.callbacks import TRAIN_PREFIX, Confusion, Timing, Watcher, write_records
 from mien.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint, save_weights
 from mien.training.devices import has_fast_bf16
 from mien.training.finetune import load_start, parameter_groups, set_learning
@@ -31,7 +31,6 @@ from mien.training.networks import ExpressionNetwork
 from mien.training.own_parts import NO_OWN, OwnLoss, OwnParts
 from mien.training.recipe import Recipe
 from mien.training.recipe_sections import InputSettings
-from mien.training.records import TRAIN_PREFIX, Confusion, Timing, write_records
 from mien.training.schedule import learning_rate, should_stop
 from mien.training.workers import ALONE, WorkerGroup
 

@@ -80,7 +80,7 @@ NETWORKS: dict[str, NetworkRow] = {
         settings=(("dropout", 0.5),),
     ),
     "mini-xception": NetworkRow(
-        "xception:MiniXception",
+        "plain:MiniXception",
         "separable convolutions with residuals; the smallest of the table",
         "Arriaga et al. 2017, arXiv:1710.07557",
         settings=(("dropout", 0.0),),

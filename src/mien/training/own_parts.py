@@ -16,7 +16,7 @@ from mien.errors import RecipeError, TrainingError
 from mien.training.augment import central
 from mien.training.network_table import OWN
 from mien.training.networks import ExpressionNetwork, build_network
-from mien.training.networks.own import OwnTrunk
+from mien.training.networks.trunk import OwnTrunk
 from mien.training.recipe import Recipe
 
 PartsByName = dict[str, str]

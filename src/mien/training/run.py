@@ -34,20 +34,27 @@ from mien.reporting import log_warning, warnings_to
 from mien.training.batches import Faces
 from mien.training.callbacks import Watcher
 from mien.training.checkpoint import epochs_done, head_sizes, load_weights, save_weights
-from mien.training.class_checks import check_classes
 from mien.training.devices import pick_device
 from mien.training.distill import with_teachers
 from mien.training.export import write_model_file
 from mien.training.folder_lock import hold
 from mien.training.interpolate import interpolate_with_start
-from mien.training.learning_data import face_sizes, read_splits
+from mien.training.learning_data import (
+    HeadTargets,
+    check_classes,
+    face_sizes,
+    fit_lines,
+    fit_to_faces,
+    fit_to_size,
+    head_targets,
+    read_splits,
+    training_mixes,
+)
 from mien.training.loop import BEST, CHECKPOINT, LAST, TRAIN_SEEN, fit, network_on, predict_logits
 from mien.training.networks import ExpressionNetwork, count_parameters
 from mien.training.own_parts import NO_OWN, OwnParts
 from mien.training.recipe import Recipe, load_recipe, same_training
 from mien.training.run_page import write_curves, write_run_page
-from mien.training.small_sets import fit_lines, fit_to_faces, fit_to_size
-from mien.training.targets import HeadTargets, head_targets, training_mixes
 from mien.training.trackers import TrackedRun, check_trackers, tracked
 from mien.training.workers import WorkerGroup, joined
 from mien.version import __version__

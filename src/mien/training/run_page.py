@@ -23,8 +23,8 @@ from mien.files import write_bytes
 from mien.pages import Lines, Mark, Page, Series, Tile, draw, figure_png, figure_text
 from mien.pages.charts import GREY, class_color
 from mien.pages.text import percent, percent_span
+from mien.training.callbacks import CONFUSIONS, heads_in
 from mien.training.recipe import Recipe
-from mien.training.records import CONFUSIONS, heads_in
 
 PAGE_FILE, CURVES_FILE = "run.html", "curves.png"
 

@@ -1,10 +1,14 @@
 """Starts a network from a model file of mien: its convolutions are matched by order and shape, its labels by name.
 
-In the file each batch norm is folded into the convolution before it; `folded_norms` parts them again.
+In the file each batch norm is folded into the convolution before it. A norm without statistics would change every map
+in training; `unfold_norms` gives it those of some faces, and a weight and a bias that compensate. `grown` starts from a
+smaller network: Net2Net (Chen et al. 2015, arXiv:1511.05641) splits channels; here new ones are added without effect,
+and new blocks start as their shortcut, so that outputs are the smaller one's and everything new has a gradient.
 """
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,8 +23,8 @@ from torch import Tensor, nn
 from mien.config import from_table
 from mien.errors import TrainingError
 from mien.model_file import ModelFile, load_model
-from mien.training.folded_norms import unfold_norms
 from mien.training.networks import ExpressionNetwork, build_network
+from mien.training.networks.resnet import ResNet, SqueezeExcite
 from mien.training.recipe_sections import InputSettings, NetworkSettings
 
 _Convolution = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -130,3 +134,88 @@ def _convolutions(path: Path) -> list[_Convolution]:
         return [(values(n.input[1]), values(n.input[2])) for n in graph.node if n.op_type == "Conv"]
     except (KeyError, IndexError) as error:
         raise TrainingError(f"{path}: its convolutions can't be read ({error})") from error
+
+
+_GATE = 2.0  # bias of a new gate: it passes sigmoid(2) = 0.88 and can still be trained. The norm before it compensates.
+
+
+def grown(network: ExpressionNetwork, smaller: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state of `network`, freshly initialised as it is, with that of a smaller one inside.
+
+    smaller: the state of a residual network with the same stages, each as wide and deep as `network`'s or less. What it
+    lacks stays fresh. Raises TrainingError for any other network, with a tensor's name.
+    """
+    if not isinstance(network.trunk, ResNet):
+        raise TrainingError("network.grow is for the residual networks of mien (kind 'resnet')")
+    own = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    for name, tensor in smaller.items():
+        if name not in own or not _fits_into(tensor, own[name]):
+            shape = list(own[name].shape) if name in own else "no such tensor"
+            raise TrainingError(
+                f"network.grow: {name} is {list(tensor.shape)} in network.weights and {shape} in the recipe's network; "
+                "expected a residual network that is smaller in each part"
+            )
+        own[name] = _inside(tensor, own[name])
+    for name, module in network.named_modules():
+        if isinstance(module, SqueezeExcite) and f"{name}.excite.weight" not in smaller:
+            norm = name.removesuffix("squeeze") + "norm2"
+            own[f"{name}.excite.weight"].zero_()
+            own[f"{name}.excite.bias"].fill_(_GATE)
+            for part in ("weight", "bias"):
+                own[f"{norm}.{part}"] *= 1 + math.exp(-_GATE)
+    return own
+
+
+def _fits_into(tensor: Tensor, larger: Tensor) -> bool:
+    """Whether outputs and inputs are no more than the larger one's, and kernels equal."""
+    if tensor.ndim != larger.ndim or tensor.shape[2:] != larger.shape[2:]:
+        return False
+    return all(a <= b for a, b in zip(tensor.shape, larger.shape, strict=True))
+
+
+def _inside(tensor: Tensor, larger: Tensor) -> Tensor:
+    """`larger` with `tensor` as its first outputs, which take nothing from inputs that `tensor` has not."""
+    if tensor.ndim > 1:
+        larger[: len(tensor)] = 0
+    larger[tuple(slice(size) for size in tensor.shape)] = tensor
+    return larger
+
+
+def folded_norms(network: nn.Module) -> list[nn.BatchNorm2d]:
+    """The norms without statistics: means of 0 and variances of 1, as in a file, or before any training."""
+    return [module for module in network.modules() if isinstance(module, nn.BatchNorm2d) and _is_folded(module)]
+
+
+@torch.no_grad()
+def unfold_norms(network: nn.Module, faces: Tensor) -> None:
+    """Gives the `folded_norms` of a network the statistics of `faces`, and the weights and biases that undo them.
+
+    faces: the network's input, some hundred faces of the training data, on its device.
+    """
+    norms = folded_norms(network)
+    maps: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+
+    def measure(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        maps[norm] = torch.var_mean(inputs[0], (0, 2, 3), correction=0)
+
+    hooks = [norm.register_forward_pre_hook(measure) for norm in norms]
+    training = network.training
+    network.eval()(faces)
+    network.train(training)
+    for hook in hooks:
+        hook.remove()
+    for norm in norms:
+        variance, mean = maps[norm]
+        assert norm.running_mean is not None and norm.running_var is not None
+        scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_(variance)
+        norm.weight.copy_(scale * (variance + norm.eps).sqrt())
+        norm.bias.add_(scale * mean)
+
+
+def _is_folded(norm: nn.BatchNorm2d) -> bool:
+    mean, variance = norm.running_mean, norm.running_var
+    if mean is None or variance is None:
+        return False
+    return not bool(mean.any()) and bool(((variance - 1).abs() <= 2 * norm.eps).all())

@@ -22,9 +22,8 @@ from mien.config import flat_items, to_toml
 from mien.errors import TrainingError, require_extra
 from mien.files import write_text
 from mien.reporting import log_warning
-from mien.training.callbacks import Watcher
+from mien.training.callbacks import Confusion, Watcher
 from mien.training.recipe import Recipe
-from mien.training.records import Confusion
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient

@@ -10,12 +10,17 @@ from typing import TYPE_CHECKING, Any
 from mien.config import flat_items, toml_value
 from mien.data.dataset import Dataset
 from mien.reporting import log_warning
-from mien.training.class_checks import check_classes
 from mien.training.installed import require_training
-from mien.training.learning_data import face_sizes, read_splits
+from mien.training.learning_data import (
+    check_classes,
+    face_sizes,
+    fit_lines,
+    fit_to_faces,
+    fit_to_size,
+    head_targets,
+    read_splits,
+)
 from mien.training.recipe import Recipe, recipe_with
-from mien.training.small_sets import fit_lines, fit_to_faces, fit_to_size
-from mien.training.targets import head_targets
 
 if TYPE_CHECKING:
     import torch

@@ -28,13 +28,12 @@ from mien.model_file import load_model
 from mien.reporting import log_warning
 from mien.training.callbacks import Watcher
 from mien.training.checkpoint import epochs_done
-from mien.training.class_checks import require_two_classes
+from mien.training.learning_data import fitting_batch, require_two_classes
 from mien.training.loop import CHECKPOINT
 from mien.training.model_places import DATA, run_folder
 from mien.training.recipe import Recipe, given_keys, load_recipe, same_training
 from mien.training.recipe_sections import InputSettings
 from mien.training.run import asked_recipe, train_run
-from mien.training.small_sets import fitting_batch
 
 FEW_FACES = 5000
 """With fewer, training begins from weights that have seen faces, and a larger share is held out."""

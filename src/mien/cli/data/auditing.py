@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli.detector_options import DetectorFiles, NoDetector
-from mien.cli.exit_codes import NOT_ALL_READ
+from mien.cli.model_options import DetectorFiles, NoDetector
 from mien.cli.option_groups import grouped
-from mien.cli.output_options import DataSet, DryRun, NewData, Quiet, Resume, out_option, warn
+from mien.cli.output_options import NOT_ALL_READ, DataSet, DryRun, NewData, Quiet, Resume, out_option, warn
 from mien.data.settings import AuditSettings
 from mien.reporting import warnings_to
 
@@ -51,7 +50,7 @@ def audit(
     - `mien data audit faces --out audit --no-suspects --detector mtcnn`
     - `mien data audit faces --out audit --model own.onnx`
     """
-    from mien.cli.progress import progress_bar
+    from mien.cli.output_options import progress_bar
     from mien.data.audit import audit_dataset
     from mien.data.readers import as_dataset
 
@@ -89,7 +88,7 @@ def drop(
     - `mien data drop faces --out clean --flags audit/flags.csv --only blank --only duplicate --only leak`
     - `mien data drop faces --out clean --flags audit/flags.csv --only label-suspect --min-score 0.95`
     """
-    from mien.cli.progress import progress_bar
+    from mien.cli.output_options import progress_bar
     from mien.data.flags import drop_flagged
     from mien.data.readers import open_dataset
     from mien.files import require_apart
@@ -129,7 +128,7 @@ def relabel(
     - `mien data export faces --out review --as label-studio --flags audit/flags.csv --only label-suspect`
     - `mien data relabel faces label-studio.json --out fixed --dry-run`
     """
-    from mien.cli.progress import progress_bar
+    from mien.cli.output_options import progress_bar
     from mien.data.readers import open_dataset
     from mien.data.relabel import relabel_dataset
     from mien.files import require_apart

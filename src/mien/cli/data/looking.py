@@ -1,15 +1,15 @@
-"""`mien data explore` and `mien data info`: show a data set before training."""
+"""`mien data explore` and `mien data info`: show a data set before training; tables of counts."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli.exit_codes import NOT_ALL_READ
-from mien.cli.output_options import DataSet, Quiet, Seed, TableOrJson, out_option, warn
+from mien.cli.output_options import NOT_ALL_READ, DataSet, Quiet, Seed, TableOrJson, out_option, warn
 from mien.reporting import warnings_to
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def explore(
 
     Example: `mien data explore data/fer2013 --out looks/fer2013`
     """
-    from mien.cli.progress import progress_bar
+    from mien.cli.output_options import progress_bar
     from mien.data import explore as library
     from mien.files import require_apart
 
@@ -55,7 +55,7 @@ def info(source: DataSet, format_: TableOrJson = "table", quiet: Quiet = False) 
     - `mien data info data/fer2013`
     - `mien data info fer2013.csv --format json`
     """
-    from mien.cli.progress import progress_bar
+    from mien.cli.output_options import progress_bar
     from mien.data.info import describe
 
     with progress_bar("read", unit="images", quiet=quiet) as progress:
@@ -84,7 +84,7 @@ def _print_info(found: DatasetInfo) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from mien.cli.data.counts import print_counts
+    from mien.cli.data.looking import print_counts
 
     console = Console(highlight=False)
     facts = Table.grid(padding=(0, 2))
@@ -144,3 +144,35 @@ def _text(value: str) -> Text:
     from mien.pages import plain
 
     return Text(plain(value))
+
+
+def print_counts(counts: Mapping[str, Mapping[str, int]], title: str = "") -> None:
+    """Prints split -> label -> count as a table: classes down, splits across, shares beside, on 80 columns.
+
+    '' stands for no split, and for no label. Names come from files: what steers a terminal is left out of them.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from mien.pages import plain
+
+    labels = list(dict.fromkeys(label for of_split in counts.values() for label in of_split))
+    columns = [*counts.values(), {name: sum(c.get(name, 0) for c in counts.values()) for name in labels}]
+    totals = [sum(column.values()) for column in columns]
+    table = Table(box=None, header_style="bold", padding=(0, 1), title=title, title_justify="left")
+    table.add_column("class")
+    for name in (*(split or "(no split)" for split in counts), "all"):
+        table.add_column(Text(plain(name)), justify="right")
+        table.add_column("", justify="right", style="dim")
+    for label in (*labels, None):
+        values = totals if label is None else [column.get(label, 0) for column in columns]
+        cells = [
+            cell
+            for value, total in zip(values, totals, strict=True)
+            for cell in (f"{value:,}", f"{100 * value / total:.1f} %" if total else "")
+        ]
+        table.add_row(
+            Text("all" if label is None else plain(label or "(no label)")), *cells, end_section=label == labels[-1]
+        )
+    Console(highlight=False).print(table)

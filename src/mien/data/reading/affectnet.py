@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 
 from mien.data.reading.folders import split_of
-from mien.data.reading.image_paths import ImagePaths, paths_of
 from mien.data.reading.label_reading import Labels, plain
 from mien.data.reading.published import without_repeats
-from mien.data.reading.reading import Found, Scan
+from mien.data.reading.reading import Found, ImagePaths, Scan, paths_of
 from mien.data.reading.sources import Box, Record, found_files
 from mien.data.reading.text_tables import TextTable, open_text_table
 from mien.data.reading.trees import Tree, base_name, folder_of, split_named

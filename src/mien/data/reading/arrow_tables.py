@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.reading.image_paths import ImagePaths
 from mien.data.reading.pixels import axes_of, image_of, pixels_of, scale_of
+from mien.data.reading.reading import ImagePaths
 from mien.data.reading.sources import without_empty_colour
 from mien.data.reading.trees import Folder, folder_of
 from mien.errors import DataError, ImageError, import_extra

@@ -11,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.reading.folders import split_of
-from mien.data.reading.image_paths import ImagePaths, paths_of
 from mien.data.reading.list_columns import vote_counts
 from mien.data.reading.published import without_repeats
-from mien.data.reading.reading import Found, Scan
+from mien.data.reading.reading import Found, ImagePaths, Scan, paths_of
 from mien.data.reading.sources import Box, Record, found_files
 from mien.data.reading.text_tables import TextTable, column_names, open_text_table
 from mien.data.reading.trees import Tree, base_name, split_named

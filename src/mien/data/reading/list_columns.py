@@ -7,9 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
 
-from mien.data.reading.image_paths import ImagePaths, paths_of
 from mien.data.reading.label_reading import is_number, plain
-from mien.data.reading.reading import Scan
+from mien.data.reading.reading import ImagePaths, Scan, paths_of
 from mien.data.reading.text_tables import TextTable, one_value, open_text_table
 from mien.data.reading.trees import is_split_word, suffix_of
 from mien.errors import DataError

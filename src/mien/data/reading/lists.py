@@ -11,7 +11,6 @@ import numpy as np
 
 from mien.data.reading.archives import UNREADABLE
 from mien.data.reading.class_names import CLASS_FILES, names_in
-from mien.data.reading.image_paths import ImagePaths, paths_of
 from mien.data.reading.label_reading import is_no_label, plain
 from mien.data.reading.list_columns import (
     IMAGE_COLUMNS,
@@ -24,7 +23,7 @@ from mien.data.reading.list_columns import (
     vote_counts,
     vote_titles,
 )
-from mien.data.reading.reading import Found, Scan
+from mien.data.reading.reading import Found, ImagePaths, Scan, paths_of
 from mien.data.reading.sources import Record, column_name, found_files
 from mien.data.reading.text_tables import TextTable, column_names, json_objects, one_value, open_text_table
 from mien.data.reading.trees import base_name, first_of, leads_out, split_named, suffix_of

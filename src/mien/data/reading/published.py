@@ -8,11 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from mien.data.reading.folders import split_of
-from mien.data.reading.image_paths import ImagePaths, paths_of
 from mien.data.reading.label_reading import plain
 from mien.data.reading.list_columns import LABEL_COLUMNS, has_header
 from mien.data.reading.lists import RAF_NAME
-from mien.data.reading.reading import Found, Scan
+from mien.data.reading.reading import Found, ImagePaths, Scan, paths_of
 from mien.data.reading.sources import Record, found_files, number_faces
 from mien.data.reading.text_tables import TextTable, open_text_table
 from mien.data.reading.trees import base_name, split_named, suffix_of
