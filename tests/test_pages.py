@@ -106,7 +106,6 @@ def test_hostile_texts_become_text(tmp_path):
     page.section("second")
     page.table([HOSTILE], [[HOSTILE]], HOSTILE)
     page.gallery([grey(4, 4)], [HOSTILE])
-    page.image(png(grey(4, 4)), HOSTILE, HOSTILE)
     page.tiles([Tile(HOSTILE, HOSTILE, HOSTILE)])
     page.facts([(HOSTILE, HOSTILE)])
     page.links([(HOSTILE, HOSTILE)])

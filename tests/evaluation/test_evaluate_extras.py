@@ -77,7 +77,7 @@ def test_the_confidence_for_a_wanted_accuracy(tmp_path):
     wrong = make_samples(np.eye(7, dtype=int)[[1, 1]] * 60, [0, 2])
     never = evaluate_samples([model], wrong, extras=Extras(target_accuracy=0.5))
     assert (never.selective.abstention.threshold, never.selective.abstention.n) == (None, 0)
-    assert "no confidence from which on" in report_text(never)
+    assert "no confidence is high enough" in report_text(never)
 
 
 @pytest.mark.parametrize("seed", range(4))

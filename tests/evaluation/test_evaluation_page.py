@@ -189,7 +189,7 @@ def test_command(undrawn, tmp_path, capsys, monkeypatch):
     arguments = {"models": [str(tmp_path / "m.onnx")], "data": tmp_path / "data", "out": tmp_path / "out"}
     command(**arguments, speed=False, robustness=True, robustness_faces=5, explain=1)
     said = capsys.readouterr().out
-    assert f"{tmp_path / 'out' / PAGE_FILE}, " in said and "the same 5 clean ones" in said
+    assert f"{tmp_path / 'out' / PAGE_FILE}, " in said and "on the same 5 faces, clean, it is" in said
     page = (tmp_path / "out" / PAGE_FILE).read_text("utf-8")
     assert "What predictions depend on" in page and "Robustness" in page
 

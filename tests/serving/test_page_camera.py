@@ -128,7 +128,7 @@ def test_a_lost_server_is_said_and_leaves_no_face(open_page: OpenPage) -> None:
         page.locator("#camera-video").scroll_into_view_if_needed()
         drawn = pixels(page, "#camera .overlay")
         # Seconds between the attempts pass in tenths.
-        page.evaluate("window.setTimeout = ((wait) => (then, time) => wait(then, time / 10))(setTimeout)")
+        page.evaluate("() => { window.setTimeout = ((wait) => (then, time) => wait(then, time / 10))(setTimeout); }")
     expect(page.locator("#camera .state")).to_contain_text("connection was lost")
     expect(page.locator("#camera .face .name")).to_have_text("out of sight")
     assert pixels(page, "#camera .overlay") != drawn

@@ -165,13 +165,13 @@ _TITLES = {
 
 def precision_text(summary: AuditSummary) -> str:
     """What raters' votes say of the suspects, with 95 % intervals, in one line."""
-
-    def of(count: int, share: float) -> str:
-        return percent(share, wilson_interval(round(share * count), count), digits=0)
-
-    shares = ", ".join(f"{of(count, share)} of the first {count:,}" for count, share in summary.precision)
-    right = of(summary.precision[-1][0], summary.suggested_right or 0.0)
+    shares = ", ".join(f"{_of(count, share)} of the first {count:,}" for count, share in summary.precision)
+    right = _of(summary.precision[-1][0], summary.suggested_right or 0.0)
     return f"votes contradict {shares} suspects; the suggested label has the most votes for {right} (95 % intervals)"
+
+
+def _of(count: int, share: float) -> str:
+    return percent(share, wilson_interval(round(share * count), count), digits=0)
 
 
 def audit_page(dataset: Dataset, summary: AuditSummary, flags: Sequence[Flags]) -> Page:
@@ -222,6 +222,8 @@ def _verdict(summary: AuditSummary) -> str:
         f"{k.total:,} {_TITLES[k.kind][0].lower()} ({percent(k.total / max(1, summary.samples))})" for k in most
     )
     text = f"{found or 'Nothing'} flagged among {summary.samples:,} samples"
+    if summary.precision:
+        text += f". Raters' votes contradict {_of(*summary.precision[-1])} of the likely wrong labels"
     return f"{text}. Nothing was removed: {FLAGS} lists every flag, and `mien data drop` drops the kinds you choose."
 
 

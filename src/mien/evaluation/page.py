@@ -13,7 +13,14 @@ from mien.errors import MissingExtraError
 from mien.evaluation import figures
 from mien.evaluation.extremes import Extremes
 from mien.evaluation.page_faces import SHOWN_IN_CELL, cell_faces, explanations, wrong_answers
-from mien.evaluation.report import class_notes, title
+from mien.evaluation.report import (
+    class_notes,
+    said_of_abstention,
+    said_of_copies,
+    said_of_diversity,
+    said_of_robustness,
+    title,
+)
 from mien.evaluation.result import (
     BalanceReport,
     Calibration,
@@ -28,7 +35,7 @@ from mien.evaluation.robustness import CORRUPTIONS, SEVERITIES, Robustness, corr
 from mien.evaluation.speed import Speed
 from mien.files import make_folder
 from mien.pages import Page, Tile
-from mien.pages.text import p_value, percent, percent_span, three, three_span
+from mien.pages.text import p_value, percent, percent_span, sentence, three, three_span
 from mien.reporting import log_warning
 
 PAGE_FILE, FIGURES_FOLDER = "report.html", "figures"
@@ -232,17 +239,9 @@ def _balance(page: Page, e: Evaluation, balance: BalanceReport) -> None:
 
 
 def _abstaining(page: Page, e: Evaluation, selective: Selective) -> None:
-    wanted = selective.abstention
-    text = "What is gained by not answering for the faces with the least confidence."
-    if wanted is not None and wanted.threshold is None:
-        text += f"\n\nNo confidence is high enough for an accuracy of {percent(wanted.target)}."
-    elif wanted is not None:
-        text += (
-            f"\n\nAn accuracy of {percent(wanted.target)} is reached from a confidence of {wanted.threshold:.4f} on: "
-            f"{wanted.n:,} faces ({percent(wanted.coverage)}) are kept, accuracy {percent(wanted.accuracy)}, with 95 % "
-            f"certainty at least {percent(wanted.accuracy_at_least)}. The threshold is {wanted.caveat}."
-        )
-    page.section("Abstaining", text)
+    page.section("Abstaining", "What is gained by not answering for the faces with the least confidence.")
+    if selective.abstention is not None:
+        page.text(sentence(said_of_abstention(selective.abstention)))
     page.chart(figures.risk_coverage_chart(e), "risk-coverage")
     if e.confidence is not None:
         order = np.argsort(-e.confidence, kind="stable")
@@ -295,21 +294,14 @@ def _groups(page: Page, e: Evaluation) -> None:
 
 
 def _copies(page: Page, e: Evaluation, copies: TrainCopies) -> None:
-    page.section(
-        "Copies in train",
-        f"{copies.n_copies:,} of {e.n:,} faces have an exact copy among the {copies.n_train:,} of train.",
-    )
+    page.section("Copies in train", sentence(said_of_copies(e, copies)))
     rows = _share_rows((("all", Share(e.n, e.accuracy, e.accuracy_95)), ("without", copies.without)))
     page.table(("copies", "faces", "accuracy", "95 % interval"), rows)
 
 
 def _ensemble(page: Page, e: Evaluation, d: Diversity) -> None:
     names = [m.name for m in e.models]
-    page.section(
-        "Ensemble",
-        f"Two models differ on {percent(d.mean_disagreement)} of the faces in the mean; at least one of them is right "
-        f"on {percent(d.any_right)}.",
-    )
+    page.section("Ensemble", sentence(said_of_diversity(d)))
     whole = ("all together", Share(e.n, e.accuracy, e.accuracy_95))
     rows = _share_rows((*zip(names, d.members, strict=True), whole))
     page.table(("model", "faces", "accuracy", "95 % interval"), rows)
@@ -320,13 +312,7 @@ def _ensemble(page: Page, e: Evaluation, d: Diversity) -> None:
 
 
 def _robustness(page: Page, r: Robustness) -> None:
-    times = "" if r.mean_relative_error is None else f", {r.mean_relative_error:.2f} times the error on clean ones"
-    page.section(
-        "Robustness",
-        f"Accuracy on corrupted faces is {percent(r.mean_accuracy)} in the mean of all corruptions and severities"
-        f"{times}. Measured on {r.n:,} faces; clean, their accuracy is "
-        f"{percent(r.clean_accuracy, r.clean_accuracy_95)}.",
-    )
+    page.section("Robustness", sentence(said_of_robustness(r)))
     page.chart(figures.robustness_chart(r), "robustness")
     if r.mean_relative_error is not None:
         page.chart(figures.relative_error_chart(r), "relative-error")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from mien.evaluation.groups import GroupComparison
-from mien.evaluation.result import Evaluation, Share
+from mien.evaluation.result import Abstention, Diversity, Evaluation, Share, TrainCopies
+from mien.evaluation.robustness import Robustness
 from mien.pages.text import percent
 
 
@@ -57,15 +58,8 @@ def key_figure_lines(evaluation: Evaluation) -> list[str]:
     lines += _balance_lines(e)
     if e.selective is not None:
         lines.append(f"AURC               {e.selective.aurc:.4f}  (risk over coverage; lower is better)")
-        wanted = e.selective.abstention
-        if wanted is not None and wanted.threshold is None:
-            lines.append(f"abstention         no confidence from which on accuracy reaches {wanted.target:g}")
-        elif wanted is not None:
-            lines.append(
-                f"abstention         accuracy {wanted.target:g} from confidence {wanted.threshold:.4f} on: keeps "
-                f"{percent(wanted.coverage)}, n = {wanted.n}, accuracy {wanted.accuracy:.4f}, with 95 % certainty at "
-                f"least {wanted.accuracy_at_least:.4f}; {wanted.caveat}"
-            )
+        if e.selective.abstention is not None:
+            lines.append(f"abstention         {said_of_abstention(e.selective.abstention)}")
     if e.votes is not None:
         for name, share in (
             ("raters' majority", e.votes.majority),
@@ -74,9 +68,8 @@ def key_figure_lines(evaluation: Evaluation) -> list[str]:
         ):
             lines.append(f"{name:<18} {_share(share)}")
     if e.train_copies is not None:
-        c = e.train_copies
         lines.append(
-            f"copies in train    {c.n_copies} of {e.n} faces (train: {c.n_train}); without them: {_share(c.without)}"
+            f"copies in train    {said_of_copies(e, e.train_copies)}; without them: {_share(e.train_copies.without)}"
         )
     for comparison in e.groups:
         lines += _group_lines(comparison)
@@ -111,6 +104,39 @@ def class_notes(e: Evaluation) -> list[tuple[str, str]]:
     if unseen:
         notes.append(("absent classes", f"{unseen}: no face in the data, so left out of macro figures"))
     return notes
+
+
+def said_of_abstention(wanted: Abstention) -> str:
+    """From which confidence on the wanted accuracy is reached, and for how many faces."""
+    if wanted.threshold is None:
+        return f"no confidence is high enough for an accuracy of {percent(wanted.target)}"
+    return (
+        f"an accuracy of {percent(wanted.target)} is reached from a confidence of {wanted.threshold:.4f} on: "
+        f"{wanted.n:,} faces ({percent(wanted.coverage)}) are kept, accuracy {percent(wanted.accuracy)}, with 95 % "
+        f"certainty at least {percent(wanted.accuracy_at_least)}; the threshold is {wanted.caveat}"
+    )
+
+
+def said_of_copies(e: Evaluation, copies: TrainCopies) -> str:
+    """How many of the faces were trained on."""
+    return f"{copies.n_copies:,} of {e.n:,} faces have an exact copy among the {copies.n_train:,} of train"
+
+
+def said_of_diversity(d: Diversity) -> str:
+    """How far the models of an ensemble differ."""
+    return (
+        f"two models differ on {percent(d.mean_disagreement)} of the faces in the mean; at least one of them is right "
+        f"on {percent(d.any_right)}"
+    )
+
+
+def said_of_robustness(r: Robustness) -> str:
+    """The accuracy on corrupted faces, and on the same ones clean."""
+    times = "" if r.mean_relative_error is None else f", {r.mean_relative_error:.2f} times the error on clean ones"
+    return (
+        f"accuracy on corrupted faces is {percent(r.mean_accuracy)} in the mean of all corruptions and severities"
+        f"{times}; on the same {r.n:,} faces, clean, it is {percent(r.clean_accuracy, r.clean_accuracy_95)}"
+    )
 
 
 def title(evaluation: Evaluation) -> str:
@@ -188,21 +214,17 @@ def _diversity_lines(e: Evaluation) -> list[str]:
         f"alone              {model.name}: {_share(share)}"
         for model, share in zip(e.models, e.diversity.members, strict=True)
     ]
-    pairs = f"two models differ on {percent(e.diversity.mean_disagreement)} of the faces"
-    return [*lines, f"diversity          {pairs}; at least one is right on {percent(e.diversity.any_right)}"]
+    return [*lines, f"diversity          {said_of_diversity(e.diversity)}"]
 
 
 def _robustness_lines(e: Evaluation) -> list[str]:
     r = e.robustness
     if r is None:
         return []
-    times = "" if r.mean_relative_error is None else f", {r.mean_relative_error:.2f} times the error"
-    lines = [
-        f"robustness         accuracy {r.mean_accuracy:.4f} on corrupted faces{times}; on the same {r.n} clean ones "
-        f"{r.clean_accuracy:.4f}"
-    ]
     width = max(len(c.name) for c in r.corruptions)
-    return lines + [f"  {c.name:<{width}}  " + "  ".join(f"{a:.4f}" for a in c.accuracy) for c in r.corruptions]
+    return [f"robustness         {said_of_robustness(r)}"] + [
+        f"  {c.name:<{width}}  " + "  ".join(f"{a:.4f}" for a in c.accuracy) for c in r.corruptions
+    ]
 
 
 def _speed_lines(e: Evaluation) -> list[str]:

@@ -120,10 +120,6 @@ class Page:
         """A list of links to other files, (text, path), each path relative to this page's folder."""
         self._add("links", links=[(text, quote(path)) for text, path in items])
 
-    def image(self, png_bytes: bytes, alt: str, caption: str = "") -> None:
-        """One image as wide as the page allows. alt: what it shows, for those who can't see it."""
-        self._add("image", image=_image(png_bytes, alt), caption=caption)
-
     def chart(self, charts: Chart | Sequence[Chart], name: str = "", caption: str = "") -> None:
         """Charts side by side, if any. name: that of their file in `write_figures`; none without."""
         panels = list(charts) if isinstance(charts, Sequence) else [charts]

@@ -16,6 +16,11 @@ def plain(text: object) -> str:
     return _STEERING.sub("", re.sub(r"[\t\r\n]+", " ", str(text)))
 
 
+def sentence(words: str) -> str:
+    """Words with a capital at their beginning and a full stop."""
+    return f"{words[:1].upper()}{words[1:]}."
+
+
 def percent(share: float | None, span: Span | None = None, *, digits: int = 1) -> str:
     """A share of 1 as `88.8 %`, and with its 95 % interval as `88.8 % (87.6 – 89.8)`; `–` for None and NaN."""
     return _rounded(share, span, lambda v: f"{100 * v:.{digits}f}", "\N{NO-BREAK SPACE}%")

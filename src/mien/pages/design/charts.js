@@ -32,7 +32,7 @@ function series(chart) {
       bands.push({ series: [data.length - 2, data.length - 1], fill: `color-mix(in srgb, ${stroke} 16%, transparent)` });
     }
     data.push(one.values);
-    const single = one.values.filter(value => value !== null).length === 1;
+    const single = one.values.filter((value) => value !== null).length === 1;
     found.push({
       label: one.name,
       stroke,
@@ -106,27 +106,31 @@ function tell(u, chart, tip, nearest) {
   tip.style.right = right ? `${u.over.clientWidth - u.cursor.left + 14}px` : "auto";
 }
 
-// Of a logarithmic axis only powers of ten, and where it is short their doubles and halves.
-function round(u, splits) {
-  const few = u.scales.x.max / u.scales.x.min < 30;
-  return splits.map(value => (few ? ["1", "2", "5"] : ["1"]).includes(value.toExponential()[0]) && !/[1-9]/.test(value.toExponential(6).slice(2, 8)) ? value : null);
+// A logarithmic axis has only powers of ten, and where it is short their doubles and halves.
+function logarithmic(grid) {
+  const filter = (u, splits) => {
+    const digits = u.scales.x.max / u.scales.x.min < 100 ? [1, 2, 5] : [1];
+    return splits.map((value) => (digits.includes(+value.toExponential(6).replace(/e.*/, "")) ? value : null));
+  };
+  const values = (_, splits) => splits.map((value) => (value === null ? "" : String(+value.toPrecision(1))));
+  return { size: 30, filter, values, grid: { ...grid, filter }, ticks: { ...grid, filter } };
 }
 
 // The axis of categories: their names in lines below each other, or turned where there is no room.
 function categories(names, width) {
   const letters = Math.floor((width - 60) / names.length / 6.6);
-  const longest = Math.max(...names.flatMap(name => name.split(" ")).map(word => word.length));
+  const longest = Math.max(...names.flatMap((name) => name.split(" ")).map((word) => word.length));
   const splits = () => names.map((_, i) => i);
   if (longest > letters) {
-    const most = Math.min(24, Math.max(...names.map(name => name.length)));
-    const shown = names.map(name => name.length > most ? `${name.slice(0, most - 1)}…` : name);
+    const most = Math.min(24, Math.max(...names.map((name) => name.length)));
+    const shown = names.map((name) => name.length > most ? `${name.slice(0, most - 1)}…` : name);
     return { splits, values: () => shown, rotate: -45, size: 24 + 5 * most };
   }
-  const shown = names.map(name => name.split(" ").reduce((lines, word) => {
+  const shown = names.map((name) => name.split(" ").reduce((lines, word) => {
     const last = lines.at(-1);
     return last && last.length + word.length < letters ? [...lines.slice(0, -1), `${last} ${word}`] : [...lines, word];
   }, []).join("\n"));
-  return { splits, values: () => shown, size: 16 + 16 * Math.max(...shown.map(name => name.split("\n").length)) };
+  return { splits, values: () => shown, size: 16 + 16 * Math.max(...shown.map((name) => name.split("\n").length)) };
 }
 
 function plot(box) {
@@ -140,10 +144,10 @@ function plot(box) {
   tip.setAttribute("role", "status");
   let nearest = null;
   const first = chart.x[0], last = chart.x.at(-1);
-  const room = chart.names.length || first === last || chart.series.some(one => one.style === "bars") ? 0.5 * (chart.names.length ? 0.6 : (last - first || 1) / Math.max(1, chart.x.length - 1)) : 0;
+  const room = chart.names.length || first === last || chart.series.some((one) => one.style === "bars") ? 0.5 * (chart.names.length ? 0.6 : (last - first || 1) / Math.max(1, chart.x.length - 1)) : 0;
   const xs = chart.names.length
     ? categories(chart.names, box.clientWidth)
-    : chart.xLog ? { size: 30, filter: round, grid: { ...grid, filter: round }, ticks: { ...grid, filter: round } }
+    : chart.xLog ? logarithmic(grid)
     : { size: 30, incrs: chart.whole ? [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000] : undefined };
   const u = new uPlot({
     width: box.clientWidth,
@@ -159,13 +163,13 @@ function plot(box) {
     focus: { alpha: 0.25 },
     cursor: { focus: { prox: data.length > SHOWN ? 1e3 : -1 }, drag: { x: false, y: false }, points: { size: 8 } },
     hooks: {
-      draw: [self => marks(self, chart)],
-      setCursor: [self => tell(self, chart, tip, nearest)],
+      draw: [(self) => marks(self, chart)],
+      setCursor: [(self) => tell(self, chart, tip, nearest)],
       setSeries: [(self, i) => { nearest = i; tell(self, chart, tip, nearest); }],
     },
   }, data, box);
   u.over.append(tip);
-  box.onkeydown = event => {
+  box.onkeydown = (event) => {
     const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (!step) return;
     event.preventDefault();
