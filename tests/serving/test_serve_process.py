@@ -18,14 +18,8 @@ pytest.importorskip("fastapi", reason="needs the extra [web]")
 
 from made_server import ask, metric, png, post, until
 from mien.cli import main
-from tiny_models import make_model
 
-FUZZ_COUNT = int(os.environ.get("MIEN_FUZZ", "200"))
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_model(tmp_path_factory.mktemp("models") / "tiny.onnx")
+FUZZ_COUNT = int(os.environ.get("MIEN_FUZZ", "100"))
 
 
 @contextmanager
