@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import signal
@@ -113,9 +114,11 @@ def test_a_users_mistake_is_one_line(
     options: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["mien", "serve", "--port", "0", *options])
+    handlers = list(logging.getLogger("mien.serving").handlers)
     with pytest.raises(SystemExit) as caught:
         main()
     assert caught.value.code == 2
+    assert logging.getLogger("mien.serving").handlers == handlers  # the next server of this process logs as before
     printed = capsys.readouterr()
     assert (printed.out, len(printed.err.splitlines())) == ("", 1)
     assert printed.err.startswith("mien: ")

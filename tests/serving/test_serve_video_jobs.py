@@ -17,7 +17,7 @@ pytest.importorskip("av", reason="needs the extra [video]")
 from test_serve_limits import connect, head, read_all
 from test_serve_process import program
 
-from made_server import ask, serving, until
+from made_server import ask, metric, png, serving, until
 from mien.serving import videos
 from mien.serving.private_folders import private_folder
 from mien.serving.video_work import Order, Report
@@ -136,6 +136,19 @@ def test_cancelling_ends_the_work_at_once(tiny: Path, clips: Path, temporary: Pa
 
 
 # Processes that die
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc to see processes")
+def test_a_decoder_that_crashes_fails_its_video_only(tiny: Path, clips: Path) -> None:
+    with serving(tiny) as port:
+        job = send(port, clips / "long.mp4").json["id"]
+        until(lambda: state_of(port, job)["frames"] > 0, 60)
+        ((process, _),) = [found for found in working() if found[1] == os.getpid()]
+        os.kill(process, signal.SIGSEGV)
+        state = ended(port, job)
+        assert (state["state"], state["error"], state["files"]) == ("failed", "the decoder crashed", [])
+        assert metric(port, 'mien_videos_total{state="crashed"}') == 1
+        assert ask(port, "POST", "/v1/predict", png()).status == 200
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc to see processes")
