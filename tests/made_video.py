@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -10,6 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from mien.images import read_image
 from places import ASTRONAUT
@@ -121,3 +123,11 @@ def astronaut_clip(path, frames=30, rate=15, size=256):
             container.mux(sound.encode(part))
         container.mux(sound.encode(None))
     return path
+
+
+def animated(kind: str, frames: int) -> bytes:
+    """An animated image with a frame every 40 ms."""
+    images = [Image.fromarray(noise(index)) for index in range(frames)]
+    buffer = io.BytesIO()
+    images[0].save(buffer, kind, save_all=True, append_images=images[1:], duration=40)
+    return buffer.getvalue()

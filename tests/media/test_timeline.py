@@ -213,6 +213,22 @@ def test_a_full_disk_is_told_and_closing_stays_quiet(tmp_path: Path) -> None:
     timeline.close()
 
 
+def test_a_full_disk_leaves_whole_frames(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource", reason="needs limits of a file's size")
+    path, (_, hard) = tmp_path / "full.csv", resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
+    try:
+        with pytest.raises(OutputError, match="can't be written on"), open_timeline(path, MODEL) as timeline:
+            for _ in range(100):
+                timeline.write(FRAMES[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert path.read_text().endswith("\n")
+    head, *rows = csv.reader(path.read_text().splitlines())
+    assert {len(row) for row in rows} == {len(head)}
+    assert len(rows) % 2 == 0  # a row for each face of a frame
+
+
 # Summary
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,14 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         )
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that is opened at once."""
+    from tiny_models import make_model
+
+    return make_model(tmp_path_factory.mktemp("models") / "tiny.onnx")
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +131,25 @@ def clip(tmp_path: Path) -> Path:
     from made_video import make_clip
 
     return make_clip(tmp_path / "clip.mp4", frames=51)
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """short.mp4: a second; long.mp4: more than anybody waits for; astronaut.mp4: a face that moves, with a tone."""
+    from made_video import astronaut_clip, make_clip
+
+    folder = tmp_path_factory.mktemp("clips")
+    make_clip(folder / "short.mp4", frames=25)
+    make_clip(folder / "long.mp4", frames=6000)
+    astronaut_clip(folder / "astronaut.mp4", frames=10, rate=10)
+    return folder
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where servers make their private folders."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    return folder

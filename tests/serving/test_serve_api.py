@@ -34,11 +34,6 @@ TOKEN, OTHER_TOKEN = "a-token-of-some-length", "another.token~of_some-length"
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_model(tmp_path_factory.mktemp("models") / "tiny.onnx")
-
-
-@pytest.fixture(scope="module")
 def port(tiny: Path) -> Iterator[int]:
     with serving(tiny, detectors=("auto", "none"), max_pixels=100_000_000) as port:
         yield port

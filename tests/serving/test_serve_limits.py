@@ -23,15 +23,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from made_server import BOUNDARY, Gate, ask, form, jpeg, metric, png, post, serving, until
-from tiny_models import make_model
 
-FUZZ_COUNT = int(os.environ.get("MIEN_FUZZ", "200"))
+FUZZ_COUNT = int(os.environ.get("MIEN_FUZZ", "100"))
 LEAKS = re.compile(rb"Traceback|site-packages|\.py\b|/home/|/root/|/usr/|/tmp/| at 0x|<class|Error\(", re.IGNORECASE)
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_model(tmp_path_factory.mktemp("models") / "tiny.onnx")
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,7 @@
-"""Video jobs on a real server: what comes of them, what is refused, cancelled, killed, and that nothing is left."""
+"""Videos on a real server: what comes of them, what is refused, and that nothing is left."""
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import io
 import json
@@ -11,12 +10,9 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -26,49 +22,14 @@ pytest.importorskip("fastapi", reason="needs the extra [web]")
 pytest.importorskip("av", reason="needs the extra [video]")
 
 import av
-from PIL import Image, features
-from test_serve_limits import connect, head, read_all, read_answer
-from test_serve_process import program
+from test_serve_limits import connect, head, read_answer
 
 from made_server import BOUNDARY, ask, form, metric, png, serving, until
-from made_video import astronaut_clip, make_clip, noise
+from made_video import animated, make_clip
 from mien.cli import main
-from mien.errors import VideoError
-from mien.recognition.recognizer import Recognizer
-from mien.serving import video_work, videos
-from mien.serving.private_folders import private_folder
-from mien.serving.refusals import Refusal
-from mien.serving.settings import ServeSettings
-from mien.serving.video_work import Order, Report, looks_like_video
-from tiny_models import make_model
+from video_jobs import ended, folders_in, left_in, send, state_of, working
 
 NANO = ROOT / "src" / "mien" / "models" / "mien-nano.onnx"
-ENDED = {"done", "incomplete", "failed"}
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_model(tmp_path_factory.mktemp("models") / "tiny.onnx")
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """short.mp4: a second; long.mp4: more than anybody waits for; astronaut.mp4: a face that moves, with a tone."""
-    folder = tmp_path_factory.mktemp("clips")
-    make_clip(folder / "short.mp4", frames=25)
-    make_clip(folder / "long.mp4", frames=6000)
-    astronaut_clip(folder / "astronaut.mp4", frames=10, rate=10)
-    return folder
-
-
-@pytest.fixture
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where servers make their private folders."""
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    monkeypatch.setenv("TMPDIR", str(folder))
-    monkeypatch.setattr(tempfile, "tempdir", None)
-    return folder
 
 
 @pytest.fixture
@@ -86,52 +47,6 @@ def fill(file: Path) -> None:
     with suppress(OSError), file.open("ab", buffering=0) as out:
         while True:
             out.write(bytes(4096))
-
-
-def folders_in(temporary: Path) -> list[Path]:
-    """Folders of servers; other libraries have files of their own there."""
-    return list(temporary.glob("mien-*"))
-
-
-def left_in(folder: Path) -> list[Path]:
-    """Folders of jobs."""
-    return [place for place in folder.glob("mien-videos-*/*") if place.name != "lock"]
-
-
-def send(port: int, video: bytes | Path, **headers: str) -> Any:
-    return ask(port, "POST", "/v1/videos", video if isinstance(video, bytes) else video.read_bytes(), **headers)
-
-
-def state_of(port: int, video: str, **headers: str) -> Any:
-    return ask(port, "GET", f"/v1/videos/{video}", **headers).json
-
-
-def ended(port: int, video: str) -> Any:
-    until(lambda: state_of(port, video)["state"] in ENDED, 60)
-    return state_of(port, video)
-
-
-def working() -> list[tuple[int, int]]:
-    """Processes that work on a video, and their parents, as far as Linux's /proc tells."""
-    found = []
-    for place in Path("/proc").glob("[0-9]*"):
-        try:
-            if b"mien.serving.video_work" in (place / "cmdline").read_bytes():
-                parent = int((place / "stat").read_text().rpartition(")")[2].split()[1])
-                found.append((int(place.name), parent))
-        except OSError:
-            continue
-    return found
-
-
-def order_for(folder: Path, model: Path | None = None, **settings: Any) -> Order:
-    """With a model: for the work on `upload`; otherwise for its check."""
-    (folder / "state.json").write_text("{}")
-    summary = None if model is None else Recognizer(str(model), detector="none").summary()
-    return Order(folder, folder, ServeSettings(**settings), str(model), "none", summary)
-
-
-# What comes of a video
 
 
 def test_results_are_those_of_mien_watch(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,47 +125,6 @@ def test_a_truncated_video_is_incomplete_and_says_why(tiny: Path, tmp_path: Path
         assert len(rows) == job["frames"] + 1
 
 
-@pytest.mark.parametrize("suffix", [".mkv", ".avi", ".flv", ".ts"])
-def test_short_videos_that_are_cut_are_incomplete_too(suffix: str, tiny: Path, tmp_path: Path) -> None:
-    codec = "mpeg4" if suffix == ".avi" else "libx264"
-    data = make_clip(tmp_path / f"short{suffix}", frames=20, codec=codec, image_of=noise).read_bytes()
-    order = order_for(tmp_path, tiny)
-    (tmp_path / "upload").write_bytes(data)
-    assert video_work.work(order).complete
-    (tmp_path / "upload").write_bytes(data[: len(data) * 2 // 3 | 1])
-    report = video_work.work(order)
-    assert not report.complete
-    assert report.error is not None
-    assert "truncated" in report.error
-    assert 0 < report.frames < 20
-
-
-def test_a_full_disk_keeps_the_rows_that_are_written(tiny: Path, tmp_path: Path) -> None:
-    import resource
-
-    make_clip(tmp_path / "long.mp4", frames=200, image_of=noise).rename(tmp_path / "upload")
-    order = order_for(tmp_path, tiny)
-    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
-    try:
-        report = video_work.work(order)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
-    assert (report.complete, report.error) == (False, "the server's disk is full; results up to that point are kept")
-    assert report.summary is not None
-    assert 10 < len(json.loads((tmp_path / "frames.json").read_text())["frames"]) < 200
-    assert 10 < len(list(csv.DictReader(io.StringIO((tmp_path / "timeline.csv").read_text())))) < 200
-    for line in (tmp_path / "timeline.jsonl").read_text().splitlines():
-        json.loads(line)
-
-
-def test_an_upload_without_its_index_is_called_truncated(tiny: Path, tmp_path: Path) -> None:
-    data = make_clip(tmp_path / "short.mp4", frames=20, image_of=noise).read_bytes()
-    (tmp_path / "upload").write_bytes(data[: len(data) // 2])
-    with pytest.raises(VideoError, match="truncated"):
-        video_work.check_upload(order_for(tmp_path))
-
-
 def test_a_video_that_does_not_say_its_length_ends_at_the_limit(tiny: Path, tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "raw.mjpeg", frames=60, codec="mjpeg", pixels="yuvj420p")
     with serving(tiny, max_video_s=1) as port:
@@ -270,74 +144,6 @@ def test_a_server_that_takes_no_videos_says_so(tiny: Path, clips: Path) -> None:
             assert len(documented) == (7 if wanted else 0)
             if not wanted:
                 assert send(port, clips / "short.mp4").code == "not_found"
-
-
-# What is refused
-
-
-@pytest.mark.parametrize(
-    ("name", "codec", "pixels"),
-    [
-        ("a.mov", "libx264", "yuv420p"), ("a.mkv", "libx264", "yuv420p"), ("a.webm", "libvpx", "yuv420p"),
-        ("a.avi", "mpeg4", "yuv420p"), ("a.ts", "libx264", "yuv420p"), ("a.m2ts", "libx264", "yuv420p"),
-        ("a.mpg", "mpeg2video", "yuv420p"), ("a.wmv", "wmv2", "yuv420p"), ("a.flv", "flv1", "yuv420p"),
-        ("a.ogv", "libvpx", "yuv420p"), ("a.y4m", "rawvideo", "yuv420p"), ("a.h264", "libx264", "yuv420p"),
-        ("a.mjpeg", "mjpeg", "yuvj420p"), ("a.3gp", "mpeg4", "yuv420p"), ("a.gif", "gif", "rgb8"),
-        ("a.apng", "apng", "rgb24"),
-    ],
-)  # fmt: skip
-def test_the_usual_containers_are_taken_whatever_they_are_called(
-    name: str, codec: str, pixels: str, tmp_path: Path
-) -> None:
-    make_clip(tmp_path / name, codec=codec, pixels=pixels).rename(tmp_path / "upload")
-    assert looks_like_video((tmp_path / "upload").read_bytes()[:1024])
-    video_work.check_upload(order_for(tmp_path))
-
-
-def animated(kind: str, frames: int) -> bytes:
-    """An animated image with a frame every 40 ms."""
-    images = [Image.fromarray(noise(index)) for index in range(frames)]
-    buffer = io.BytesIO()
-    images[0].save(buffer, kind, save_all=True, append_images=images[1:], duration=40)
-    return buffer.getvalue()
-
-
-@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "AVIF"])
-def test_animated_images_are_videos_and_still_ones_are_not(kind: str, tiny: Path, tmp_path: Path) -> None:
-    if kind == "AVIF" and not features.check("avif"):
-        pytest.skip("this Pillow can't write AVIF")
-    moving, still = animated(kind, 6), animated(kind, 1)
-    assert looks_like_video(moving[:1024])
-    upload = tmp_path / "upload"
-    upload.write_bytes(moving)
-    video_work.check_upload(order_for(tmp_path))
-    with pytest.raises(Refusal, match="has frames of"):
-        video_work.check_upload(order_for(tmp_path, max_video_pixels=100))
-    report = video_work.work(order_for(tmp_path, tiny))
-    assert (report.complete, report.frames, report.error) == (True, 6, None)
-    times = [row["time_s"] for row in csv.DictReader(io.StringIO((tmp_path / "timeline.csv").read_text()))]
-    assert [round(float(time), 2) for time in times] == [0, 0.04, 0.08, 0.12, 0.16, 0.2]
-
-    assert looks_like_video(still[:1024]) is (kind == "GIF")  # the others are refused before they are sent
-    upload.write_bytes(still)
-    with pytest.raises(VideoError, match="is an image, not a video"):
-        video_work.check_upload(order_for(tmp_path))
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nfile://{other}\n#EXT-X-ENDLIST\n",
-        "ffconcat version 1.0\nfile {other}\n",
-        "ftyp",
-    ],
-)
-def test_a_file_that_names_others_is_no_video(text: str, clips: Path, tmp_path: Path) -> None:
-    data = text.format(other=clips / "short.mp4").encode()
-    (tmp_path / "upload").write_bytes(data)
-    assert not looks_like_video(data)
-    with pytest.raises(video_work.MienError, match="is no"):  # also by FFmpeg
-        video_work.check_upload(order_for(tmp_path))
 
 
 def test_what_is_no_video_is_refused_and_leaves_nothing(tiny: Path, tmp_path: Path, temporary: Path) -> None:
@@ -441,170 +247,3 @@ def test_a_full_disk_refuses_videos_and_says_so(tiny: Path, clips: Path, small_d
         assert ask(port, "POST", "/v1/predict", png()).status == 200
         (small_disk / "full").unlink()
         assert ended(port, send(port, short).json["id"])["state"] == "done"
-
-
-# Cancelling, queues, and whose videos they are
-
-
-@pytest.fixture
-def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """Every upload is a video, and the work on each lasts until the event is set, and then has no results."""
-    go_on = threading.Event()
-
-    async def process(order: Order, *_: object) -> Report:
-        while order.summary and not go_on.is_set():
-            await asyncio.sleep(0.01)
-        return Report(complete=True)
-
-    monkeypatch.setattr(videos, "_process", process)
-    yield go_on
-    go_on.set()
-
-
-def test_a_full_queue_refuses_and_removed_videos_free_their_places(
-    tiny: Path, clips: Path, held: threading.Event, temporary: Path
-) -> None:
-    clip = clips / "short.mp4"
-    with serving(tiny, video_queue=1) as port:
-        first, second = (send(port, clip).json["id"] for _ in range(2))
-        until(lambda: state_of(port, first)["state"] == "running")
-        assert state_of(port, second)["state"] == "queued"
-        assert ask(port, "GET", f"/v1/videos/{first}/video.mp4").code == "no_result"
-        full = send(port, clip)
-        assert (full.status, full.code, full.headers["retry-after"]) == (503, "busy", "10")
-        assert ask(port, "DELETE", f"/v1/videos/{second}").status == 204
-        third = send(port, clip).json["id"]
-        assert ask(port, "DELETE", f"/v1/videos/{first}").status == 204
-        until(lambda: state_of(port, third)["state"] == "running", 2)
-        held.set()
-        assert ended(port, third)["state"] == "done"
-        assert [place.name for place in left_in(temporary)] == [third]
-
-
-def test_kept_videos_are_bounded_and_removed_after_their_time(
-    tiny: Path, clips: Path, held: threading.Event, temporary: Path
-) -> None:
-    held.set()
-    with serving(tiny, max_videos=1, video_ttl_s=1.5) as port:
-        job = send(port, clips / "short.mp4").json["id"]
-        assert ended(port, job)["state"] == "done"
-        assert send(port, clips / "short.mp4").code == "busy"
-        until(lambda: left_in(temporary) == [], 10)
-        assert ask(port, "GET", f"/v1/videos/{job}").code == "no_video"
-        assert send(port, clips / "short.mp4").status == 202
-
-
-def test_a_video_belongs_to_its_token(tiny: Path, clips: Path, held: threading.Event, tmp_path: Path) -> None:
-    (tmp_path / "tokens").write_text("a" * 32 + "\n" + "b" * 32)
-    mine, other = ({"Authorization": f"Bearer {letter * 32}"} for letter in "ab")
-    with serving(tiny, token_file=tmp_path / "tokens") as port:
-        assert send(port, clips / "short.mp4").status == 401
-        place = send(port, clips / "short.mp4", **mine).headers["location"]
-        for method in ("GET", "DELETE"):
-            assert ask(port, method, place, **other).code == "no_video"
-        assert ask(port, "GET", place, **mine).status == 200
-
-
-def test_a_client_gone_in_mid_upload_and_a_silent_one_leave_nothing(tiny: Path, clips: Path, temporary: Path) -> None:
-    data = (clips / "long.mp4").read_bytes()
-    request = head(f"Content-Length: {len(data)}").replace(b"predict", b"videos")
-    with serving(tiny, head_timeout_s=1, video_queue=1) as port:
-        for _ in range(3):  # more than there are places
-            with connect(port) as client:
-                client.sendall(request + data[: len(data) // 2])
-                until(lambda: left_in(temporary) != [])
-            until(lambda: left_in(temporary) == [], 2)
-        with connect(port) as client:
-            client.sendall(request + data[: len(data) // 2])
-            assert b"upload_timeout" in read_all(client)
-        assert left_in(temporary) == []
-
-
-def test_a_client_gone_when_its_upload_was_read_leaves_nothing(
-    tiny: Path, clips: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    checking, go_on = threading.Event(), threading.Event()
-
-    async def check(*_: object) -> Report:
-        checking.set()
-        while not go_on.is_set():
-            await asyncio.sleep(0.01)
-        return Report(complete=True)
-
-    monkeypatch.setattr(videos, "_process", check)
-    data = (clips / "short.mp4").read_bytes()
-    with serving(tiny) as port:
-        with connect(port) as client:
-            client.sendall(head(f"Content-Length: {len(data)}").replace(b"predict", b"videos") + data)
-            assert checking.wait(10)
-        go_on.set()
-        until(lambda: left_in(temporary) == [], 5)
-
-
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc to see processes")
-def test_cancelling_ends_the_work_at_once(tiny: Path, clips: Path, temporary: Path) -> None:
-    with serving(tiny) as port:
-        job = send(port, clips / "long.mp4").json["id"]
-        until(lambda: state_of(port, job)["frames"] > 0, 60)
-        assert 0 < state_of(port, job)["progress"] < 1
-        assert os.getpid() in [parent for _, parent in working()]
-        assert ask(port, "DELETE", f"/v1/videos/{job}").status == 204
-        assert os.getpid() not in [parent for _, parent in working()]
-        assert left_in(temporary) == []
-        send(port, clips / "long.mp4")
-    # What ran at the end of the server is gone too.
-    assert os.getpid() not in [parent for _, parent in working()]
-    assert folders_in(temporary) == []
-
-
-# Processes that die
-
-
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc to see processes")
-def test_workers_share_the_videos_and_one_that_is_killed_fails_its_own(
-    tiny: Path, clips: Path, tmp_path: Path, temporary: Path
-) -> None:
-    with program(tiny, tmp_path / "log", "--workers", "2") as (process, port):
-        job = send(port, clips / "long.mp4").json["id"]
-        assert {state_of(port, job)["state"] for _ in range(8)} <= {"queued", "running"}  # by either worker
-        until(lambda: state_of(port, job)["state"] == "running")
-        until(lambda: working_for(process.pid) != [])
-        ((child, worker),) = working_for(process.pid)
-        os.kill(worker, signal.SIGKILL)
-        until(lambda: child not in [found for found, _ in working()])  # its work ends with it
-        until(lambda: ended(port, job)["state"] == "failed")
-        assert "send the video again" in state_of(port, job)["error"]
-
-        second = send(port, clips / "long.mp4").json["id"]
-        (place,) = [place for place in left_in(temporary) if place.name == second]
-        until(lambda: ask(port, "DELETE", f"/v1/videos/{second}").status == 204, 2)  # by either worker
-        until(lambda: working_for(process.pid) == [], 5)
-        assert not place.exists()
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(40) == 0
-    assert folders_in(temporary) == []
-
-
-def working_for(server: int) -> list[tuple[int, int]]:
-    """Those of a server with several workers."""
-    workers = Path(f"/proc/{server}/task/{server}/children").read_text().split()
-    return [(child, parent) for child, parent in working() if str(parent) in workers]
-
-
-def test_the_next_server_removes_what_a_killed_one_left_and_nothing_else(
-    tiny: Path, clips: Path, tmp_path: Path, temporary: Path
-) -> None:
-    with program(tiny, tmp_path / "log") as (process, port):
-        send(port, clips / "long.mp4")
-        process.send_signal(signal.SIGKILL)
-        process.wait(10)
-    (left,) = folders_in(temporary)
-    assert left_in(temporary)
-    stranger = temporary / "mien-videos"
-    stranger.mkdir()
-    (temporary / "mien-videos-gone.1").mkdir()  # of one that was killed while it removed
-    with private_folder() as living:
-        assert not left.exists()
-        with private_folder() as other:
-            assert sorted(folders_in(temporary)) == sorted([stranger, living, other])
-    assert folders_in(temporary) == [stranger]
