@@ -1,5 +1,5 @@
 """Learning rates and early stopping, as pure functions of the settings and the history: nothing here has a state,
-so a resumed run continues exactly.
+so a resumed run continues exactly. And the moving average of a network, which is validated and kept.
 """
 
 from __future__ import annotations
