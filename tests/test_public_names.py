@@ -97,7 +97,8 @@ def public_callables() -> Iterator[tuple[str, object]]:
         for name, value in vars(kind).items():
             if inspect.isfunction(value) and not name.startswith("_") and value.__module__.startswith("mien.results"):
                 yield f"{kind.__name__}.{name}", value
-    for name in ("__init__", "predict", "stream", "watch"):
+    yield "Recognizer", mien.Recognizer
+    for name in ("predict", "stream", "watch"):
         yield f"Recognizer.{name}", getattr(mien.Recognizer, name)
 
 

@@ -35,7 +35,7 @@ from mien.evaluation.evaluate import Extras, evaluate_samples
 from mien.evaluation.extremes import explain_extremes
 from mien.evaluation.page import write_page
 from mien.model_file import ModelFile
-from mien.pipeline.overview import write_overview
+from mien.pipeline.run import write_overview
 from mien.pipeline.state import Job, Outcome, StageRecord, StageReport, StageResult
 from mien.training.recipe import load_recipe
 from mien.training.run_page import write_run_page

@@ -13,7 +13,6 @@ from mien.evaluation.explain import (
     explain_faces,
     occlusion_maps,
     overlay,
-    rank_correlation,
     write_explanation,
 )
 from mien.model_file import ModelFile
@@ -53,12 +52,10 @@ def test_deletion_and_insertion_tell_a_good_map_from_a_bad_one():
     assert opposite["deletion"] > areas["random_deletion"]
 
 
-def test_rank_correlation():
-    rng = np.random.default_rng(0)
-    one = rng.random((5, 6)).astype(np.float32)
-    assert rank_correlation(one, one * 3 + 1) == pytest.approx(1)
-    assert rank_correlation(one, -one) == pytest.approx(-1)
-    assert rank_correlation(one, np.zeros((5, 6), np.float32)) == 0
+def rank_correlation(one, other):
+    """Spearman's, of two maps' pixels."""
+    a, b = (np.argsort(np.argsort(m.ravel())).astype(np.float64) for m in (one, other))
+    return float(np.corrcoef(a, b)[0, 1])
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -34,6 +34,7 @@ from mien.errors import DataError, MienError, OutputError, RecipeError, Training
 from mien.model_file import ModelFile
 from mien.pipeline import run_pipeline
 from mien.pipeline.plan import make_plan
+from mien.pipeline.run import KINDS, starter
 from mien.pipeline.settings import (
     AuditTable,
     CompareTable,
@@ -45,7 +46,6 @@ from mien.pipeline.settings import (
     ScreenTable,
     read_settings,
 )
-from mien.pipeline.starter import KINDS, starter
 
 CHAIN = (
     "[toy]\n[import]\n[[train]]\nrecipe = 'toy'\nname = 'a'\nstop_after = 1\n[[train]]\nrecipe = 'toy'\nname = 'c'\n"

@@ -7,8 +7,7 @@ import mien
 from mien.data.export import export_dataset
 from mien.data.samples import ALL
 from mien.pages import png
-from mien.pipeline.run import run_pipeline
-from mien.pipeline.starter import starter
+from mien.pipeline.run import run_pipeline, starter
 from places import SHARED
 
 pytestmark = [

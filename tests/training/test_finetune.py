@@ -10,7 +10,6 @@ from torch import nn
 
 from mien.data.toy import toy_faces
 from mien.errors import RecipeError
-from mien.training.averaging import measure_norms
 from mien.training.batches import Faces
 from mien.training.callbacks import Watcher
 from mien.training.checkpoint import save_weights
@@ -21,6 +20,7 @@ from mien.training.networks import ExpressionNetwork
 from mien.training.networks.trunk import Trunk
 from mien.training.recipe import load_recipe
 from mien.training.recipe_sections import FinetuneSettings, InputSettings, NetworkSettings, OptimizerSettings
+from mien.training.schedule import measure_norms
 
 CPU = torch.device("cpu")
 SMALL = ["network.stem=4", "network.widths=[8, 8]", "optimizer.batch_size=16", "optimizer.epochs=2", "input.view=40"]

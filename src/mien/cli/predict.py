@@ -83,14 +83,8 @@ def predict(
     refuse_videos(sources)
     out = None if out == Path("-") else out
     if shards.shards is not None or ray.given:
-        foreign = {
-            "--out": out,
-            "--annotate": annotate,
-            "--grid": grid,
-            "--emoji": emoji,
-            "--batch-size": batch_size,
-            "--draw": recognition.draw,
-        }
+        foreign: dict[str, object] = {"--out": out, "--annotate": annotate, "--grid": grid, "--emoji": emoji}
+        foreign |= {"--batch-size": batch_size, "--draw": recognition.draw}
         shards.check(format_, foreign, workers, recognition.device, ray)
         missing.train(recognition.models, quiet=quiet)
         shards.predict(sources, recognition.for_shards(tta=tta), ray.settings(), workers, format_, quiet=quiet)

@@ -66,7 +66,7 @@ def init(
     - `mien init --for toy`
     - `mien init --for folders --out smiles.toml`
     """
-    from mien.pipeline.starter import write_starter
+    from mien.pipeline.run import write_starter
 
     write_starter(out, kind=for_)
     typer.echo(f"{out}: check it, then  mien run {out}")

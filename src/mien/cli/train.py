@@ -80,8 +80,7 @@ def train(
         _check(recipe, changes, data_with(labels, data), stream=stream)
         return
     require_training("training")
-    import mien
-    from mien.training.workers import is_first_worker, leave_unless_first
+    from mien.training.workers import is_first_worker
 
     quiet = quiet or not is_first_worker()
     settings = load_recipe(recipe, changes, warn=printer(quiet=quiet))
@@ -91,18 +90,26 @@ def train(
                 given=given_keys(changes), log=log or ())  # fmt: skip
         return
 
+    _once(settings, data_with(labels, data), out, curves=curves, quiet=quiet, resume=resume, stop_after=stop_after,
+          stream=stream, given=given_keys(changes), log=log or (), device=device, threads=threads)  # fmt: skip
+
+
+def _once(
+    recipe: Recipe, data: Dataset | Path, out: Path, *, curves: bool, quiet: bool, stop_after: int, **options: Any
+) -> None:
+    """Trains one run, and prints its model files."""
+    import mien
+    from mien.training.workers import leave_unless_first
+
     def print_resume() -> None:
         print_how_to_resume(out, "the same command with --resume continues")
 
     with (
         interruptible(print_resume),
-        training_view(settings, curves=curves, quiet=quiet) as view,
+        training_view(recipe, curves=curves, quiet=quiet) as view,
         warnings_to(view.log),
     ):
-        run = mien.train(
-            settings, data_with(labels, data), out, resume=resume, stop_after=stop_after, stream=stream,
-            given=given_keys(changes), log=log or (), device=device, threads=threads, progress=view.watcher(),
-        )  # fmt: skip
+        run = mien.train(recipe, data, out, stop_after=stop_after, progress=view.watcher(), **options)
     leave_unless_first()
     if stop_after and not run.models:
         print_resume()

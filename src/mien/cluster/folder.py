@@ -1,64 +1,21 @@
-"""The output folder of shards, on a disk or at an fsspec URL. Files are written atomically."""
+"""The output folder of shards, on a disk or at any URL of fsspec. Files are written atomically."""
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mien.cluster.remote import is_url, open_url
+from mien.cluster.remote import open_url
 from mien.errors import OutputError
-from mien.files import atomic_path, make_folder, write_bytes
 
 
-class LocalFolder:
-    """A folder on a disk. Files are written beside their place, then moved."""
-
-    def __init__(self, place: str) -> None:
-        self.name = place
-        self._path = Path(place)
-
-    def names(self) -> set[str]:
-        """The complete files; empty if the folder is missing. Unfinished files of a killed run are hidden."""
-        try:
-            return {p.name for p in self._path.iterdir() if not p.name.startswith(".")}
-        except FileNotFoundError:
-            return set()
-        except OSError as error:
-            raise OutputError(f"{self.name}: can't be listed ({error.strerror}); expected a folder") from error
-
-    def make(self) -> None:
-        """Makes the folder if it is missing."""
-        make_folder(self._path)
-
-    def write(self, name: str, data: bytes) -> None:
-        """Writes a whole file."""
-        write_bytes(self._path / name, data)
-
-    def write_file(self, name: str, made: Path) -> None:
-        """Writes a whole file from another."""
-        with atomic_path(self._path / name) as place:
-            shutil.copyfile(made, place)
-
-    @contextmanager
-    def local(self, name: str) -> Iterator[Path]:
-        """The file itself."""
-        yield self._path / name
-
-    def read(self, name: str) -> bytes:
-        """A whole file."""
-        try:
-            return (self._path / name).read_bytes()
-        except OSError as error:
-            raise OutputError(f"{self.name}/{name}: can't be read ({error.strerror})") from error
-
-
-class UrlFolder:
-    """A folder at a URL. Files are written under another name, then moved: not every file system is atomic."""
+class OutputFolder:
+    """A flat folder of files. They are written under another name, then moved: not every file system is atomic."""
 
     def __init__(self, place: str) -> None:
+        """Raises DataError or MissingExtraError for a place that can't be used."""
         self.name = place.rstrip("/")
         self._system, self._root = open_url(self.name)
 
@@ -116,12 +73,3 @@ class UrlFolder:
         except Exception as error:
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
             raise OutputError(f"{place}: can't be {verb} ({reason}); check the URL and your access to it") from error
-
-
-OutputFolder = LocalFolder | UrlFolder
-"""A flat folder of files."""
-
-
-def output_folder(place: str) -> OutputFolder:
-    """The folder at a path or URL. Raises DataError or MissingExtraError for a URL that can't be used."""
-    return UrlFolder(place) if is_url(place) else LocalFolder(place)

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from mien.balance import Prior
-from mien.cluster.folder import OutputFolder, output_folder
+from mien.cluster.folder import OutputFolder
 from mien.cluster.plan import LISTING, SUMMARY, Plan, make_or_open_plan, pyarrow, read_shards, shard_name
 from mien.cluster.ray_workers import TRIES, Lost, RaySettings, RayWorkers, ray_workers
 from mien.cluster.shard import KEY, Counts, Shard, ShardDone, failed_shard, halves, joined_shard, work_on_shard
@@ -108,7 +108,7 @@ def predict_shards(
     or holds other work; ClusterError; MissingExtraError.
     """
     pyarrow()
-    folder = output_folder(out)
+    folder = OutputFolder(out)
     recognizer = settings.recognizer()
     identity = settings.identity(recognizer)
     plan = make_or_open_plan(folder, sources, shard_size=shard_size, settings=identity, lists=lists or Lists())

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mien.data.arrays import write_arrays
 from mien.data.dataset import Dataset, Selection
@@ -114,17 +115,9 @@ def relabel_dataset(
     if not decisions:
         raise DataError(f"{fixes}: holds no decision; expected a CSV with the columns source, new_label, reason")
     chosen = _matched(dataset, decisions)
-    old = [dataset.label_name(row) for row in range(len(dataset))]
-    changed = {row: one for row, one in chosen.items() if _class(one.new, dataset) != old[row]}
-    names = _label_names(dataset, changed, new_classes=new_classes)
-    label, staying = np.array([names.index(n) if n else -1 for n in old], np.int64), np.ones(len(dataset), bool)
-    columns = {key: dataset.columns.get(key, text_column([""] * len(dataset))).copy() for key in (BEFORE, REASON)}
-    for row, one in changed.items():
-        staying[row] = one.new != DROPPED
-        label[row] = names.index(_class(one.new, dataset)) if staying[row] else label[row]
-        columns[BEFORE][row], columns[REASON][row] = old[row], one.reason
-    changes = Counter((old[row], _class(one.new, dataset)) for row, one in changed.items())
-    fixed = replace(dataset.with_columns(label=label, **columns), label_names=names)
+    changed = {row: one for row, one in chosen.items() if _class(one.new, dataset) != dataset.label_name(row)}
+    changes = Counter((dataset.label_name(row), _class(one.new, dataset)) for row, one in changed.items())
+    fixed, staying = _corrected(dataset, changed, new_classes=new_classes)
     if not dry_run:
         settings = {
             "fixes": fixes.name,
@@ -135,6 +128,21 @@ def relabel_dataset(
         fixed = write_arrays(selection, out, command="relabel", settings=settings, resume=resume, progress=progress)
     dropped = int((~staying).sum())
     return Relabelled(fixed, len(dataset), changes, dropped, len(chosen) - len(changed))
+
+
+def _corrected(
+    dataset: Dataset, changed: Mapping[int, Decision], *, new_classes: bool
+) -> tuple[Dataset, NDArray[np.bool_]]:
+    """The data set with the new labels, and which samples stay, bool (N,)."""
+    old = [dataset.label_name(row) for row in range(len(dataset))]
+    names = _label_names(dataset, changed, new_classes=new_classes)
+    label, staying = np.array([names.index(n) if n else -1 for n in old], np.int64), np.ones(len(dataset), bool)
+    columns = {key: dataset.columns.get(key, text_column([""] * len(dataset))).copy() for key in (BEFORE, REASON)}
+    for row, one in changed.items():
+        staying[row] = one.new != DROPPED
+        label[row] = names.index(_class(one.new, dataset)) if staying[row] else label[row]
+        columns[BEFORE][row], columns[REASON][row] = old[row], one.reason
+    return replace(dataset.with_columns(label=label, **columns), label_names=names), staying
 
 
 def _files(path: Path) -> list[Path]:

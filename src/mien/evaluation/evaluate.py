@@ -210,14 +210,8 @@ def evaluate_file(
         inputs = _inputs(data, split, (), groups, leak_check=leak_check)
         extras = Extras(inputs.columns, inputs.train, target_accuracy)
     samples = None if inputs is None else inputs.samples
-    found = evaluate_predictions(
-        read,
-        samples,
-        truth=truth,
-        data="" if data is None else data_name(data),
-        split="" if inputs is None else inputs.split,
-        extras=extras,
-    )
+    name, split = "" if data is None else data_name(data), "" if inputs is None else inputs.split
+    found = evaluate_predictions(read, samples, truth=truth, data=name, split=split, extras=extras)
     if out is None:
         return found
     return found.with_files(write_folder(found, Path(out), samples=samples, table=table))

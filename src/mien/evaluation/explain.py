@@ -304,14 +304,6 @@ def unit_range(map_: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.zeros_like(map_) if high - low < 1e-12 else ((map_ - low) / (high - low)).astype(np.float32)
 
 
-def rank_correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    """Spearman's rank correlation of two maps' pixels; 0 if one of them is constant."""
-    a, b = (np.argsort(np.argsort(m.ravel())).astype(np.float64) for m in (one, other))
-    if np.ptp(one) == 0 or np.ptp(other) == 0:
-        return 0.0
-    return float(np.corrcoef(a, b)[0, 1])
-
-
 def _colour(face: Faces) -> Faces:
     return np.repeat(face, 3, axis=2) if face.shape[2] == 1 else face
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from mien.errors import RecipeError, require_extra
-from mien.pipeline.overview import write_overview
+from mien.errors import OutputError, RecipeError, require_extra
+from mien.files import write_text
+from mien.pages import Page
 from mien.pipeline.plan import Stage, chosen_stages, make_plan
 from mien.pipeline.settings import read_settings
 from mien.pipeline.state import INDEX, Context, Job, StageRecord, StageResult, Store, file_checksum
@@ -173,3 +175,52 @@ def _require_inputs(stage: Stage, store: Store, stale: set[str], file: Path) -> 
                 f"'{stage.name}' needs the output of '{name}', which is missing; run it first:  "
                 f"mien run {file} --from {name}"
             )
+
+
+_STATES = {"done": "done before", "ran": "done", "would run": "to be done", "left": "not run"}
+
+
+def write_overview(path: Path, title: str, results: Sequence[StageResult]) -> None:
+    """Writes OUT/index.html. Raises OutputError."""
+    page = Page(title, _verdict(results), kind="Pipeline")
+    page.section("Stages", "Samples before and after, records that could not be used, and seconds of the last session.")
+    page.table(("stage", "in", "out", "problems", "seconds", "state", "outcome"), [_row(one) for one in results])
+    page.section("Reports")
+    for one in results:
+        reports = one.record.outcome.reports if one.record else ()
+        if reports:
+            page.heading(one.name)
+            page.links([(report.title, f"{one.name}/{report.path}") for report in reports])
+    page.write(path)
+
+
+def _verdict(results: Sequence[StageResult]) -> str:
+    done = [one for one in results if one.record is not None]
+    notes = [one.record.outcome.note for one in done if one.record and one.record.outcome.note]
+    text = f"{len(done)} of {len(results)} stages are done."
+    return f"{text} The last one: {notes[-1]}." if notes else text
+
+
+def _row(one: StageResult) -> tuple[object, ...]:
+    state = _STATES[one.state] + (f" ({one.reason})" if one.state == "left" and one.reason else "")
+    if one.record is None:
+        return (one.name, None, None, None, None, state, "")
+    outcome = one.record.outcome
+    seconds = f"{one.record.seconds:,.1f}"
+    return (one.name, outcome.samples_in, outcome.samples_out, outcome.problems or None, seconds, state, outcome.note)
+
+
+KINDS = ("fer2013", "folders", "toy")
+
+
+def starter(kind: str) -> str:
+    """The commented mien.toml for a kind of data, one of `KINDS`."""
+    return (resources.files("mien.pipeline.templates") / f"{kind}.toml").read_text("utf-8")
+
+
+def write_starter(path: Path, *, kind: str) -> None:
+    """Writes a commented mien.toml. Raises OutputError if the file exists or can't be written."""
+    path = Path(path)
+    if path.exists() or path.is_symlink():
+        raise OutputError(f"{path}: exists already; give another name")
+    write_text(path, starter(kind))

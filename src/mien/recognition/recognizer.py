@@ -48,6 +48,35 @@ Model = str | Path | ModelFile
 class Recognizer:
     """Recognises facial expressions in images, videos, cameras and streams.
 
+    Args:
+        model: A shipped or fetched model's name, a file, or an opened model; several are averaged, as the
+            mean of their probabilities.
+        detector: `auto`, `mtcnn`, `yunet`, `centerface`, `haar`, `none` (each image is a face), or an object with
+            their method `detect`.
+        device: `auto`, `cpu`, `cuda`, `coreml`, ... (`mien.inference.DEVICES`), where the networks of models given
+            by name or path and of the detector run. auto: a graphics card where the installed onnxruntime has one,
+            else the processor, with one warning where the card does not work; `summary().device` names what runs.
+        min_face: Faces with a longer edge of fewer pixels are dropped, except with the detector `none`.
+        abstain_below: Predictions with less confidence are marked as abstained, 0 to 1.
+        balance: How far the mix of expressions that the model was trained on is evened out, 0 to 1; 0: the share of
+            raters who would say so. None: what the model file states, or 1 if `prior` is given.
+        prior: Your own mix of expressions in place of an even one: label -> count or share, or a JSON file of that.
+        tta: Each face is classified in ten views, mirrored and shifted; slower, a little better.
+        batch_size: Faces that are classified together.
+        workers: Threads that read images and detect faces; None: one per processor core, at most four.
+        threads: Of each network; 0: onnxruntime chooses.
+        max_pixels: Larger image files are refused before they are decoded; JPEG is decoded at a reduced scale, as
+            is any image above `mien.images.WHOLE_PIXELS`. Results are in pixels of the reduced image.
+        details: Also fit a mesh of 478 points to each face, and read pose, gaze, eyes, mouth and 52 blendshapes
+            from it; see docs/details.md.
+
+    Raises:
+        ModelFileError: There is no such model, it is not mien's, models have different labels, or a balance is
+            given for a model without a training mix.
+        DetectorError: There is no such detector, or its weights are missing.
+        DeviceError: The device is unknown.
+        ArgumentError: A number is out of range, or the prior can't be used.
+
     Examples:
         >>> recognizer = Recognizer("mien-nano", abstain_below=0.4)
         >>> recognizer.predict("src/mien/examples/astronaut.png")[0].expression
@@ -73,37 +102,6 @@ class Recognizer:
         max_pixels: int = MAX_PIXELS,
         details: bool = False,
     ) -> None:
-        """Opens models and detector.
-
-        Args:
-            model: A shipped or fetched model's name, a file, or an opened model; several are averaged, as the
-                mean of their probabilities.
-            detector: `auto`, `mtcnn`, `yunet`, `centerface`, `haar`, `none` (each image is a face), or an object with
-                their method `detect`.
-            device: `auto`, `cpu`, `cuda`, `coreml`, ... (`mien.inference.DEVICES`), where the networks of models given
-                by name or path and of the detector run. auto: a graphics card where the installed onnxruntime has one,
-                else the processor, with one warning where the card does not work; `summary().device` names what runs.
-            min_face: Faces with a longer edge of fewer pixels are dropped, except with the detector `none`.
-            abstain_below: Predictions with less confidence are marked as abstained, 0 to 1.
-            balance: How far the mix of expressions that the model was trained on is evened out, 0 to 1; 0: the share of
-                raters who would say so. None: what the model file states, or 1 if `prior` is given.
-            prior: Your own mix of expressions in place of an even one: label -> count or share, or a JSON file of that.
-            tta: Each face is classified in ten views, mirrored and shifted; slower, a little better.
-            batch_size: Faces that are classified together.
-            workers: Threads that read images and detect faces; None: one per processor core, at most four.
-            threads: Of each network; 0: onnxruntime chooses.
-            max_pixels: Larger image files are refused before they are decoded; JPEG is decoded at a reduced scale, as
-                is any image above `mien.images.WHOLE_PIXELS`. Results are in pixels of the reduced image.
-            details: Also fit a mesh of 478 points to each face, and read pose, gaze, eyes, mouth and 52 blendshapes
-                from it; see docs/details.md.
-
-        Raises:
-            ModelFileError: There is no such model, it is not mien's, models have different labels, or a balance is
-                given for a model without a training mix.
-            DetectorError: There is no such detector, or its weights are missing.
-            DeviceError: The device is unknown.
-            ArgumentError: A number is out of range, or the prior can't be used.
-        """
         if min_face < 1 or batch_size < 1 or (workers is not None and workers < 1):
             raise ArgumentError("min_face, batch_size and workers must be at least 1")
         if not 0.0 <= abstain_below <= 1.0:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -141,34 +141,48 @@ def cross_validate(
     """
     require_training("cross-validation")
     from mien.training.devices import pick_device
-    from mien.training.ladder import run_unless_finished
 
     if folds == 1 or folds < 0 or seeds < 1:
         raise RecipeError(f"folds {folds}, seeds {seeds}: expected 2 folds or more (0 for none), and 1 seed or more")
     recipe, given = recipe_with(recipe, settings, given)
     dataset = data if isinstance(data, Dataset) else load_dataset(Path(data))
-    fold = _folds(dataset, folds, group_by)
-    out = Path(out)
+    out, fold = Path(out), _folds(dataset, folds, group_by)
     _begin(out, dataset, fold)
-    chosen = pick_device(device, threads=threads)
-    options = {"given": given, "trackers": log, "device": chosen}
-    runs: list[RepeatedRun] = []
-    for number in range(folds) if folds else (None,):
+    options = {"given": given, "trackers": log, "device": pick_device(device, threads=threads)}
+    found = CrossValidation(tuple(_run_all(recipe, seeds, dataset, fold, out, progress, options)), out)
+    return _written(found)
+
+
+def _run_all(
+    recipe: Recipe,
+    seeds: int,
+    dataset: Dataset,
+    fold: NDArray[np.int64],
+    out: Path,
+    progress: Callable[[Recipe, str, bool], Watcher] | None,
+    options: dict[str, Any],
+) -> Iterator[RepeatedRun]:
+    """Trains each fold with each seed; the data's own splits where no sample has a fold."""
+    from mien.training.ladder import run_unless_finished
+
+    for number in range(int(fold.max(initial=-1)) + 1) or (None,):
         divided = dataset
         if number is not None:
             splits = np.where(fold == number, "validation", np.where(fold >= 0, "train", "test"))
             divided = dataset.with_columns(split=text_column(splits.tolist()))
         for seed in range(recipe.seed, recipe.seed + seeds):
             name = f"seed-{seed}" if number is None else f"fold-{number}-seed-{seed}"
-            own = replace(recipe, seed=seed)
-            run_unless_finished(own, divided, out / name, progress, **options)
-            runs += _figures(out / name, number, seed)
-    found = CrossValidation(tuple(runs), out)
+            run_unless_finished(replace(recipe, seed=seed), divided, out / name, progress, **options)
+            yield from _figures(out / name, number, seed)
+
+
+def _written(found: CrossValidation) -> CrossValidation:
+    """The same, with its table and figures in the folder."""
     exact = _exact(found)
-    write_tables(out, TABLE, *_rounded(found), exact)
+    write_tables(found.folder, TABLE, *_rounded(found), exact)
     summary = {f: {"mean": found.mean(f), "sd": found.sd(f)} for f in FIGURES}
     rows = [dict(zip(exact[0], row, strict=True)) for row in exact[1]]
-    write_text(out / PAGE_JSON, json.dumps({"summary": summary, "runs": rows}, indent=2) + "\n")
+    write_text(found.folder / PAGE_JSON, json.dumps({"summary": summary, "runs": rows}, indent=2) + "\n")
     return found
 
 

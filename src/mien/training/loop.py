@@ -20,7 +20,6 @@ from torch.nn import functional as F
 
 from mien.errors import DivergedError, RecipeError
 from mien.training.augment import augment, blend, central
-from mien.training.averaging import measure_norms, update_average
 from mien.training.batches import Faces, StreamedImages, batches, epoch_order
 from mien.training.callbacks import TRAIN_PREFIX, Confusion, Timing, Watcher, write_records
 from mien.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint, save_weights
@@ -31,7 +30,7 @@ from mien.training.networks import ExpressionNetwork
 from mien.training.own_parts import NO_OWN, OwnLoss, OwnParts
 from mien.training.recipe import Recipe
 from mien.training.recipe_sections import InputSettings
-from mien.training.schedule import learning_rate, should_stop
+from mien.training.schedule import learning_rate, measure_norms, should_stop, update_average
 from mien.training.workers import ALONE, WorkerGroup
 
 CHECKPOINT, BEST, LAST = "checkpoint.safetensors", "best.safetensors", "last.safetensors"

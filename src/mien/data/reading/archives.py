@@ -217,8 +217,7 @@ class TarArchive(Packed):
         """A member to read."""
         if name not in self._members:
             raise DataError(f"{self.where(name)}: no such file in the archive")
-        archive, _, start, size = self._members[name]
-        return cast(BinaryIO, io.BufferedReader(_Part(archive.data, start, size)))
+        return io.BytesIO(self.read(name))
 
     def read(self, name: str) -> bytes:
         """A whole member."""
@@ -229,30 +228,6 @@ class TarArchive(Packed):
         """The archive's size and time, and where the member is in it."""
         archive, _, start, size = self._members[name]
         return f"{archive.status}-{(start, size)}"
-
-
-class _Part(io.RawIOBase):
-    def __init__(self, data: mmap.mmap, start: int, size: int) -> None:
-        super().__init__()
-        self._data, self._start, self._size, self._at = data, start, size, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        self._at = max(0, base + offset)
-        return self._at
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        count = max(0, min(len(buffer), self._size - self._at))
-        first = self._start + self._at
-        buffer[:count] = self._data[first : first + count]
-        self._at += count
-        return count
 
 
 def is_tar(path: Path) -> bool:
