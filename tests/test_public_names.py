@@ -182,7 +182,9 @@ def test_one_image_several_and_a_generator(holiday: Path) -> None:
     image = np.asarray(Image.open(ASTRONAUT).convert("RGB"))
     data = Path(ASTRONAUT).read_bytes()
     with Path(ASTRONAUT).open("rb") as file, Image.open(ASTRONAUT) as opened:
-        for one in (ASTRONAUT, Path(ASTRONAUT), data, bytearray(data), BytesIO(data), file, opened, image, image / 255):
+        wide = [opened.convert("L").convert(mode) for mode in ("I", "F")]  # of the values 0 to 255
+        files = (ASTRONAUT, Path(ASTRONAUT), data, bytearray(data), BytesIO(data), file)
+        for one in (*files, opened, image, image / 255, *wide):
             result = mien.predict(one)
             assert isinstance(result, mien.ImageResult)
             assert [face.expression for face in result] == ["happy"]
