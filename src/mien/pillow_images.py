@@ -166,8 +166,8 @@ def tiff_size(data: bytes) -> tuple[int, int] | None:
 def wide_pixels(values: NDArray[Any], source: str, *, grey: bool) -> NDArray[np.uint8]:
     """Values of (H, W) or (H, W, 3) in RGB order, of 16 or 32 bits or floating-point, as uint8 (H, W, 3) or (H, W, 1).
 
-    Integers go from 0 to 65535; of 32 bits, from 0 to 255 where none is above. Floating-point values may go to 1, 255 or
-    65535; where it is not plain which of them is meant they are refused. Raises ImageError.
+    Integers go from 0 to 65535; of 32 bits, from 0 to 255 where none is above. Floating-point values may go to 1, 255
+    or 65535; where it is not plain which of them is meant they are refused. Raises ImageError.
     """
     low, high = float(values.min()), float(values.max())
     white = 65535
