@@ -22,6 +22,7 @@ from mien.crop_spec import CropSpec
 from mien.errors import MissingExtraError, ModelFileError
 from mien.inference import OpenVinoNetwork, check_device, device_of, open_network
 from mien.releases import find_model, list_models, shipped_models
+from mien.signatures import HEAD_BYTES, describe_file
 from mien.suggestions import did_you_mean
 
 METADATA_KEY, CARD_KEY = "mien", "mien_card"
@@ -105,6 +106,10 @@ class ModelFile:
         except MissingExtraError:
             raise
         except Exception as error:  # onnxruntime and OpenVINO raise many unrelated types for a bad file
+            if other := _other_kind(self.path):
+                raise ModelFileError(
+                    f"{self.path}: is {other}; expected an ONNX file that `mien train` made"
+                ) from error
             first = next(iter(str(error).strip().splitlines()), type(error).__name__)
             kind = "OpenVINO" if self.path.suffix == ".xml" else "ONNX"
             raise ModelFileError(f"{self.path}: not a usable {kind} file ({first})") from error
@@ -168,6 +173,17 @@ class ModelFile:
             return np.zeros((0, len(self.info.labels)), np.float32)
         name = self._session.get_inputs()[0].name
         return self._session.run(None, {name: faces})[0]  # type: ignore[no-any-return]
+
+
+def _other_kind(path: Path) -> str:
+    """What a file is that is no network of ours, in a few words; empty if that can't be told."""
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    if head[4:8] == b"TFL3":
+        return "a TensorFlow Lite model"
+    words = describe_file(head)
+    tools = {"a ZIP": "a ZIP, as PyTorch and Keras save models", "an HDF5 file": "an HDF5 file, as Keras saves models"}
+    return "" if words in ("unknown", "text") else tools.get(words, words)
 
 
 def _exported_info(xml: Path) -> ModelInfo:
