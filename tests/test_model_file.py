@@ -70,7 +70,7 @@ def test_other_files_are_refused(tmp_path):
     for start, words in ((b"", "is empty"), (b"PK\3\4", "PyTorch"), (b"\x1c\0\0\0TFL3", "TensorFlow Lite"),
                          (b"\x89HDF\r\n\x1a\n", "Keras"), (b"version https://git-lfs", "git lfs pull")):  # fmt: skip
         text.write_bytes(start)
-        with pytest.raises(ModelFileError, match=rf"{words}.*expected a file that `mien train` made"):
+        with pytest.raises(ModelFileError, match=rf"{words}.*expected an ONNX file that `mien train` made"):
             ModelFile(text)
     foreign = onnx.load(make_model(tmp_path / "m.onnx"))
     del foreign.metadata_props[:]
