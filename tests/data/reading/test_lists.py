@@ -1,0 +1,396 @@
+"""Lists of images in the ways they come, and what numbers in them mean: read right or refused, and nothing lost."""
+
+import json
+
+import pytest
+
+from made_layouts import counted, everywhere, put, read, write_list
+from mien.data.importing import plan_import
+from mien.errors import DataError
+from mien.labels import FER2013
+
+SEVEN = list(FER2013)
+
+
+PAIRS = {("", "happy"): 1, ("", "sad"): 1, ("", "angry"): 1}
+LISTS = {
+    "image,label": ("list.csv", "image,label\na.png,happy\nb.png,sad\nimg/c.png,Anger\n"),
+    "image_name": ("list.csv", "image_name,label\na.png,happy\nb.png,sad\nimg/c.png,angry\n"),
+    "pth": ("labels.csv", ",pth,label,relFCs\n0,a.png,happy,0.5\n1,b.png,sad,0.7\n2,img/c.png,angry,0.1\n"),
+    "Image Path": ("l.csv", "Image Path,Emotion\na.png,happy\nb.png,sad\nimg/c.png,angry\n"),
+    "semicolons": ("l.csv", "path;label\na.png;happy\nb.png;sad\nimg/c.png;angry\n"),
+    "tabs": ("l.tsv", "file\texpression\na.png\thappy\nb.png\tsad\nimg/c.png\tangry\n"),
+    "bars": ("l.txt", "file|class\na.png|happy\nb.png|sad\nimg/c.png|angry\n"),
+    "blanks": ("train_list.lst", "a.png happy\nb.png sad\nimg/c.png angry\n"),
+    "no header": ("l.csv", "a.png,happy\nb.png,sad\nimg/c.png,angry\n"),
+    "no header, label first": ("l.csv", "happy,a.png\nsad,b.png\nangry,img/c.png\n"),
+    "number,exp": ("l.csv", "number,exp\na,happy\nb,sad\nc,angry\n"),
+    "JSON lines": ("metadata.jsonl", '{"file_name": "a.png", "label": "happy"}\n'
+                   '{"file_name": "b.png", "label": "sad"}\n'
+                   '{"file_name": "img/c.png", "label": "angry"}\n'),
+    "JSON": ("l.json", json.dumps([{"image": "a.png", "emotion": "happy"}, {"image": "b.png", "emotion": "sad"},
+                                   {"image": "c.png", "emotion": "angry"}])),
+    "Windows": ("l.csv", "image,label\n.\\a.png,happy\nb.png,sad\nimg\\c.png,angry\n"),
+    "absolute": ("l.csv", "image,label\n/home/me/set/a.png,happy\nC:\\data\\b.png,sad\nD:\\x\\img\\c.png,angry\n"),
+    "quotes": ("l.csv", '"image","label"\n"a.png","happy"\n"b.png","sad"\n"img/c.png","angry"\n'),
+    "unknown titles": ("l.csv", "Bild;Klasse;Wert\na.png;Freude;0,5\nb.png;Trauer;0,1\nimg/c.png;Wut;0,2\n"),
+    "names and numbers": ("l.csv", "image,label,emotion\na.png,4,happy\nb.png,0,sad\nimg/c.png,1,angry\n"),
+    "a JSON object": ("l.json", json.dumps({"a.png": "happy", "b.png": "sad", "img/c.png": "angry"}, indent=1)),
+    "Excel": ("l.csv", "sep=;\r\nBild;Klasse;Wert\r\na.png;Freude;0,5\r\nb.png;Trauer;1\r\nimg/c.png;Wut;0\r\n"),
+    "titles above": ("l.csv", "# by me\nFaces of 2020\n\nimage,label\na.png,happy\nb.png,sad\nimg/c.png,angry\n"),
+    "colons": ("l.txt", "a.png: happy\nb.png: sad\nimg/c.png: angry\n"),
+    "no suffix": ("labels", "a.png,happy\nb.png,sad\nimg/c.png,angry\n"),
+    "single quotes": ("l.csv", "'image','label'\n'a.png','happy'\n'b.png','sad'\n'img/c.png','angry'\n"),
+    "numbered, no header": ("l.csv", "0,a.png,happy\n1,b.png,sad\n2,img/c.png,angry\n"),
+    "addresses": ("l.csv", "image,label\nhttps://x.y/a.png?v=1,happy\ns3://b/b.png,sad\nfile:///h/img/c.png,angry\n"),
+    "from a folder above": ("l.csv", "image,label\na.png,happy\nb.png,sad\nfaces/all/img/c.png,angry\n"),
+    "numbers that names explain": ("l.csv", "image,label,feeling\na.png,6,happy\nb.png,0,sad\nimg/c.png,3,angry\n"),
+    "other words for label": ("l.csv", "image,expression_label,age\na.png,happy,3\nb.png,sad,4\nimg/c.png,angry,5\n"),
+    "yes and no": ("l.csv", "image,angry,happy,sad,hat\na.png,False,True,False,True\nb.png,False,False,True,True\n"
+                   "img/c.png,True,False,False,False\n"),
+    "a list in a cell": ("l.csv", "image;label\na.png;['happy']\nb.png;['sad']\nimg/c.png;['angry']\n"),
+    "JSON, wrapped": ("l.json", json.dumps({"version": 1, "data": [{"image": "a.png", "label": "happy"},
+                      {"image": "b.png", "label": "sad"}, {"image": "img/c.png", "label": "angry"}]})),
+    "JSON of objects": ("l.json", json.dumps({"a.png": {"emotion": "happy", "age": 3}, "b.png": {"emotion": "sad"},
+                                              "img/c.png": {"emotion": "angry"}})),
+    "JSON by class": ("l.json", json.dumps({"happy": ["a.png"], "sad": ["b.png"], "angry": ["img/c.png"]})),
+    "JSON pairs": ("l.json", json.dumps([["a.png", "happy"], ["b.png", "sad"], ["img/c.png", "angry"]])),
+    "JSON columns": ("l.json", json.dumps({"image": ["a.png", "b.png", "img/c.png"],
+                                           "label": ["happy", "sad", "angry"]})),
+    "pandas columns": ("l.json", json.dumps({"image": {"0": "a.png", "1": "b.png", "2": "img/c.png"},
+                                             "label": {"0": "happy", "1": "sad", "2": "angry"}})),
+    "pandas split": ("l.json", json.dumps({"columns": ["image", "label"], "index": [0, 1, 2],
+                                           "data": [["a.png", "happy"], ["b.png", "sad"], ["img/c.png", "angry"]]})),
+    "JSON labels in objects": ("l.json", json.dumps([{"image": "a.png", "label": {"name": "happy", "id": 3}},
+                               {"image": "b.png", "label": {"name": "sad", "id": 4}},
+                               {"image": "img/c.png", "label": {"name": "angry", "id": 0}}])),
+    "one-hot": ("_classes.csv", "filename, angry, happy, sad\na.png,0,1,0\nb.png,0,0,1\nimg/c.png,1,0,0\n"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", LISTS)
+def test_lists(tmp_path, case):
+    name, text = LISTS[case]
+    root = tmp_path / "set"
+    put(root, "a.png", "b.png", "img/c.png")
+    write_list(root, text, name)
+    expected = {("train", k): n for (_, k), n in PAIRS.items()} if name.startswith("train") else PAIRS
+    everywhere(root, expected)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_encodings_of_lists(tmp_path, encoding, end):
+    put(tmp_path / "set", "ä.png", "b.png")
+    text = "image,label\nä.png,happy\nb.png,sad\n".replace("\n", end)
+    write_list(tmp_path / "set", text, encoding=encoding)
+    everywhere(tmp_path / "set", {("", "happy"): 1, ("", "sad"): 1})
+
+
+def test_a_list_in_another_encoding_is_refused(tmp_path):
+    put(tmp_path, "a.png")
+    write_list(tmp_path, "image,label\na.png,fröhlich\n", encoding="latin-1")
+    with pytest.raises(DataError, match="not UTF-8"):
+        read(tmp_path / "list.csv")
+
+
+CLASS_FILES = {
+    "classes.txt": "sad\nhappy\nangry\n",
+    "labels.txt": "0: sad\n1: happy\n2: angry\n",
+    "label_map.json": json.dumps({"0": "sad", "1": "happy", "2": "angry"}),
+    "class_to_idx.json": json.dumps({"sad": 0, "happy": 1, "angry": 2}),
+}
+
+
+@pytest.mark.parametrize("file", CLASS_FILES)
+@pytest.mark.parametrize("kind", ["list", "folders", "pixels"])
+def test_a_file_of_class_names_explains_numbers(tmp_path, file, kind):
+    root = tmp_path / "set"
+    numbers = {"a.png": 1, "b.png": 0, "img/c.png": 2}
+    put(root, *(f"{n}/x.png" if kind == "folders" else name for name, n in numbers.items() if kind != "pixels"))
+    lines = {"list": "image,label\n" + "".join(f"{name},{n}\n" for name, n in numbers.items()),
+             "pixels": "label,pixels\n" + "".join(f"{n},1 2 3 4\n" for n in numbers.values())}  # fmt: skip
+    if kind in lines:
+        write_list(root, lines[kind])
+    write_list(root, CLASS_FILES[file], file)
+    found, problems, source = read(root)
+    assert counted(found) == PAIRS
+    assert not problems
+    assert source.reading.labels.said == (f"0 sad, 1 happy, 2 angry (named in {file})",)
+
+
+def test_files_of_class_names_that_differ_are_refused(tmp_path):
+    put(tmp_path, "a.png")
+    write_list(tmp_path, "image,label\na.png,0\n")
+    write_list(tmp_path, "sad\nhappy\n", "classes.txt")
+    write_list(tmp_path, "happy\nsad\n", "labels.txt")
+    with pytest.raises(DataError, match=r"classes.txt and labels.txt name the numbers differently"):
+        read(tmp_path)
+
+
+def test_names_in_deeper_folders_say_nothing_of_one_file(tmp_path):
+    put(tmp_path, "a.png", "b.png")
+    write_list(tmp_path, "image,label\na.png,0\nb.png,1\n")
+    write_list(tmp_path / "other", "sad\nhappy\n", "classes.txt")
+    with pytest.raises(DataError, match="nothing says what they mean"):
+        read(tmp_path / "list.csv")
+
+
+def test_names_without_a_suffix_are_looked_for_below_their_list_first(tmp_path):
+    for split, first, second in (("train", "happy", "sad"), ("test", "sad", "angry")):
+        put(tmp_path, f"{split}/images/0.png", f"{split}/images/1.png")
+        write_list(tmp_path / split, f"id,label\n0,{first}\n1,{second}\n", "labels.csv")
+    found, problems, _ = read(tmp_path)
+    assert counted(found) == {
+        ("train", "happy"): 1, ("train", "sad"): 1, ("test", "sad"): 1, ("test", "angry"): 1
+    }  # fmt: skip
+    assert not problems
+
+
+def test_several_labels_in_a_cell_are_problems(tmp_path):
+    put(tmp_path, "a.png", "b.png", "c.png", "d.png")
+    write_list(tmp_path, "image;label\na.png;happy\nb.png;happy,sad\nc.png;['happy', 'bored']\nd.png;[\"bored\"]\n")
+    found, problems, _ = read(tmp_path)
+    assert found == {"a.png": ("", "happy"), "d.png": ("", "bored")}
+    assert problems["list.csv:3"] == "'happy,sad' are several labels; expected one"
+
+
+def test_votes_and_scores_are_no_labels(tmp_path):
+    put(tmp_path, "a.png", "b.png")
+    write_list(tmp_path, "image,angry,happy,sad\na.png,0.1,0.8,0.1\nb.png,0.7,0.2,0.1\n")
+    with pytest.raises(DataError, match="its columns angry, happy, sad hold votes or scores, not one class"):
+        read(tmp_path / "list.csv")
+    assert "hold votes or scores" in read(tmp_path)[1]["list.csv"]
+
+
+def test_lists_of_predictions_label_nothing(tmp_path):
+    put(tmp_path, "a.png", "b.png")
+    write_list(tmp_path, "image,label\na.png,happy\n", "labels.csv")
+    write_list(tmp_path, "image,label\na.png,sad\nb.png,sad\n", "sample_submission.csv")
+    found, problems, _ = read(tmp_path)
+    assert found == {"a.png": ("", "happy")}
+    assert "holds predictions" in problems["sample_submission.csv"]
+
+
+def test_lines_that_contradict_each_other_are_problems(tmp_path):
+    put(tmp_path, "a.png", "b.png")
+    write_list(tmp_path, "image,label\na.png,happy\na.png,sad\nb.png,sad\n")
+    found, problems, _ = read(tmp_path)
+    assert found == {"b.png": ("", "sad")}
+    assert problems == {"a.png": "has the labels 'happy' and 'sad'"}
+
+
+def test_a_first_row_of_data_is_no_header(tmp_path):
+    put(tmp_path, "b.png", "c.png")
+    for first in ("gone.png,angry", "gone,angry", "7,happy", "b.png,class"):
+        write_list(tmp_path, f"{first}\nb,happy\nc,sad\n")
+        _, problems, source = read(tmp_path)
+        assert source.total - len(source.unused) == 3, first
+        assert any(name in ("list.csv:1", "b.png") for name in problems), first
+
+
+def test_a_name_that_contradicts_its_number_is_a_problem(tmp_path):
+    put(tmp_path, *(f"{i}.png" for i in range(60)))
+    lines = [f"{i}.png,{i % 2},{'happy' if i % 2 or i == 50 else 'sad'}\n" for i in range(60)]
+    write_list(tmp_path, "image,label,called\n" + "".join(lines))
+    found, problems, _ = read(tmp_path)
+    assert (len(found), problems["list.csv:52"]) == (59, "'happy' here, and 'sad' where the number is 0 too")
+
+
+def test_what_a_program_predicted_explains_no_numbers(tmp_path):
+    put(tmp_path, *(f"{i}.png" for i in range(3)))
+    write_list(tmp_path, "image,label,predicted\n0.png,0,happy\n1.png,1,sad\n2.png,2,angry\n")
+    with pytest.raises(DataError, match="nothing says what they mean"):
+        read(tmp_path)
+
+
+def test_delimiters_in_the_texts_of_a_column(tmp_path):
+    put(tmp_path, "a.png", "b.png")
+    write_list(tmp_path, "image;label;note\na.png;happy;so, so, so, so\nb.png;sad;no, no, no, no\n")
+    assert counted(read(tmp_path)[0]) == {("", "happy"): 1, ("", "sad"): 1}
+
+
+def test_names_with_blanks_in_a_list_of_blanks(tmp_path):
+    put(tmp_path, "my face.png", "b.png")
+    write_list(tmp_path, "my face.png happy\nb.png sad\n", "list.txt")
+    assert counted(read(tmp_path / "list.txt")[0]) == {("", "happy"): 1, ("", "sad"): 1}
+
+
+def test_images_in_a_folder_of_a_split_beside_classes_are_problems(tmp_path):
+    put(tmp_path, "happy/1.png", "sad/1.png", "test/1.png", "images/1.png")
+    found, problems, _ = read(tmp_path)
+    assert counted(found) == {("", "happy"): 1, ("", "sad"): 1}
+    assert set(problems) == {"test/1.png", "images/1.png"}
+
+
+def test_a_folder_of_another_class_in_a_class_folder_is_left_out(tmp_path):
+    put(tmp_path, "happy/1.png", "happy/sad/2.png", "sad/3.png")
+    found, problems, source = read(tmp_path)
+    assert (len(found), list(problems)) == (2, ["happy/sad/2.png"])
+    assert "happy/sad lies in the folder of another class; its images are left out" in source.reading.notes
+
+
+def test_lists_of_splits_beside_class_folders(tmp_path):
+    put(tmp_path, "happy/1.png", "sad/1.png")
+    write_list(tmp_path, "happy/1.png\nhappy/9.png\n", "train.txt")
+    write_list(tmp_path, "sad/1.png\n", "test.txt")
+    found, problems, source = read(tmp_path)
+    assert counted(found) == {("train", "happy"): 1, ("test", "sad"): 1}
+    assert not problems
+    assert "train.txt: 1 lines name no image of the set" in source.reading.notes
+
+
+def test_raf_db_counted_from_0_is_refused(tmp_path):
+    put(tmp_path, *(f"train_0000{i}_aligned.jpg" for i in range(1, 8)))
+    write_list(tmp_path, "image,label\n" + "".join(f"train_0000{i}_aligned.jpg,{i - 1}\n" for i in range(1, 8)))
+    with pytest.raises(DataError, match=r"RAF-DB's order has 1 to 7: counted from 0\? Say it:  --labels 0=surprise"):
+        read(tmp_path)
+
+
+def test_what_is_packed_is_refused_with_what_to_do(tmp_path):
+    (tmp_path / "faces.dat").write_bytes(b"PAR1 and so on")
+    with pytest.raises(DataError, match=r"holds a Parquet file \(faces.dat\) and no images; end its name in .parquet"):
+        read(tmp_path)
+
+
+def test_splits_of_lists(tmp_path):
+    put(tmp_path / "column", "a.png", "b.png", "c.png")
+    write_list(tmp_path / "column", "image,label,set\na.png,happy,train\nb.png,sad,Testing\nc.png,sad,later\n")
+    found, problems, _ = read(tmp_path / "column")
+    assert counted(found) == {("train", "happy"): 1, ("test", "sad"): 1}
+    assert "'later' is no split" in problems["list.csv:4"]
+    found, problems, _ = read(tmp_path / "column", split_map="later=validation")
+    assert found["c.png"] == ("validation", "sad")
+    put(tmp_path / "files", "images/a.png", "images/b.png")
+    for split, line in (("train", "images/a.png happy"), ("test", "images/b.png sad")):
+        write_list(tmp_path / "files", line + "\n", f"{split}.txt")
+    everywhere(tmp_path / "files", {("train", "happy"): 1, ("test", "sad"): 1})
+
+
+def test_columns_and_root_can_be_said(tmp_path):
+    put(tmp_path / "elsewhere", "deep/a.png", "deep/b.png")
+    write_list(tmp_path / "set", "what,who,when\nx,deep/a.png,happy\ny,deep/b.png,sad\n")
+    with pytest.raises(DataError, match=r"its columns are what, who, when; .*--image-column and --label-column"):
+        read(tmp_path / "set/list.csv")
+    options = {"image_column": "who", "label_column": "when", "root": tmp_path / "elsewhere"}
+    found, _, _ = read(tmp_path / "set/list.csv", **options)
+    assert found == {"deep/a.png": ("", "happy"), "deep/b.png": ("", "sad")}
+    found, _, _ = read(tmp_path / "set/list.csv", **options | {"image_column": "2", "label_column": "3"})
+    assert len(found) == 2
+    with pytest.raises(DataError, match="no column 'whom'; it has what, who, when"):
+        read(tmp_path / "set/list.csv", **options | {"image_column": "whom"})
+    with pytest.raises(DataError, match="no such folder"):
+        read(tmp_path / "set/list.csv", root=tmp_path / "nowhere")
+
+
+def test_a_list_without_the_column_that_the_user_names_is_passed_over(tmp_path):
+    put(tmp_path, "a.png", "b.png")
+    write_list(tmp_path, "image,what\na.png,bored\nb.png,awake\n")
+    write_list(tmp_path, "a,b\n1,2\n", "other.csv")
+    found, problems, _ = read(tmp_path, label_column="what")
+    assert counted(found) == {("", "bored"): 1, ("", "awake"): 1}
+    assert "no column 'what'" in problems["other.csv"]
+
+
+def test_columns_of_a_set_that_has_none_are_refused(tmp_path):
+    put(tmp_path, "happy/a.png", "sad/b.png")
+    with pytest.raises(DataError, match="is read as class folders without splits; --image-column, --label-column and"):
+        read(tmp_path, label_column="what")
+
+
+def test_a_plan_of_nothing_is_refused(tmp_path):
+    put(tmp_path, "happy/a.png", "sad/b.png")
+    for place in tmp_path.glob("*/*.png"):
+        place.write_bytes(b"")
+    with pytest.raises(DataError, match=r"no sample can be read of 2; first: happy/a.png: is empty"):
+        plan_import(tmp_path, check=False)
+
+
+def test_images_that_no_line_names_are_told(tmp_path):
+    put(tmp_path, "a.png", "b.png")
+    write_list(tmp_path, "image,label\na.png,happy\n")
+    found, problems, _ = read(tmp_path)
+    assert found == {"a.png": ("", "happy")}
+    assert problems == {"b.png": "is not named in list.csv"}
+
+
+def test_several_lists_of_the_same_images(tmp_path):
+    put(tmp_path, "a.png", "b.png", "c.png")
+    write_list(tmp_path, "image,label\na.png,happy\nb.png,sad\nc.png,sad\n", "all.csv")
+    write_list(tmp_path, "image,label,age\na.png,happy,30\n", "train.csv")
+    write_list(tmp_path, "image,label\nb.png,sad\nc.png,happy\n", "test.csv")
+    found, problems, source = read(tmp_path)
+    assert found == {"a.png": ("train", "happy"), "b.png": ("test", "sad"), "c.png": ("test", "happy")}
+    assert problems == {"c.png": "'sad' here and 'happy' in another line"}
+    assert "2 lines name an image again, with the same label" in source.reading.notes
+
+
+def test_a_list_without_known_labels_is_named(tmp_path):
+    put(tmp_path, "a.png", "b.png")
+    write_list(tmp_path, "image,valence\na.png,0.1\nb.png,0.2\n")
+    found, problems, source = read(tmp_path)
+    assert (len(found), list(problems)) == (2, ["list.csv"])
+    assert any("list.csv names images, but none of its columns (image, valence)" in n for n in source.reading.notes)
+
+
+def test_paths_that_more_than_one_image_could_be(tmp_path):
+    put(tmp_path, "x/1.png", "y/1.png")
+    write_list(tmp_path, "image,label\n1.png,happy\nx/1.png,sad\n")
+    found, problems, _ = read(tmp_path)
+    assert found == {"x/1.png": ("", "sad")}
+    assert "'1.png': may be x/1.png or y/1.png; write the path" in problems["list.csv:2"]
+
+
+# Numbers
+
+
+@pytest.mark.parametrize("form", [str, lambda i: f"{i}.0", lambda i: f" {i}"])
+@pytest.mark.parametrize("kind", ["list", "pixels", "JSON"])
+def test_numbers_mean_the_same_in_every_container(tmp_path, form, kind):
+    put(tmp_path, *(f"{i}.png" for i in range(7)))
+    lines = {
+        "list": ("l.csv", "image,label\n" + "".join(f"{i}.png,{form(i)}\n" for i in range(7))),
+        "pixels": ("l.csv", "emotion,pixels,Usage\n" + "".join(f"{form(i)},1 2 3 4,Training\n" for i in range(7))),
+        "JSON": ("l.jsonl", "".join(json.dumps({"image": f"{i}.png", "label": form(i)}) + "\n" for i in range(7))),
+    }
+    name, text = lines[kind]
+    write_list(tmp_path, text, name)
+    found, _, source = read(tmp_path / name)
+    assert [label for _, label in found.values()] == SEVEN
+    assert source.reading.labels.assumed == "fer2013"
+    assert "FER2013's order; not stated in the file" in source.reading.labels.said[0]
+
+
+@pytest.mark.parametrize("numbers", [range(1, 8), range(8), [0, 1], [0, 3, 6], [2], range(10), range(100, 107)])
+def test_numbers_that_nothing_explains_are_refused(tmp_path, numbers):
+    put(tmp_path, *(f"{i}.png" for i in numbers))
+    write_list(tmp_path, "image,label\n" + "".join(f"{i}.png,{i}\n" for i in numbers))
+    with pytest.raises(DataError, match=r"nothing says what they mean; name them with .*--labels") as caught:
+        read(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_numbers_can_be_named(tmp_path):
+    put(tmp_path, *(f"{i}.png" for i in range(1, 8)))
+    write_list(tmp_path, "image,label\n" + "".join(f"{i}.png,{i}\n" for i in range(1, 8)))
+    raf = ["surprise", "fear", "disgust", "happy", "sad", "angry", "neutral"]
+    (tmp_path.parent / "map.toml").write_text("[labels]\n" + "".join(f'{i} = "{n}"\n' for i, n in enumerate(raf, 1)))
+    (tmp_path.parent / "map.csv").write_text("".join(f"{i},{n}\n" for i, n in enumerate(raf, 1)))
+    for given in ("raf-db", ",".join(raf), ",".join(f"{i}={n}" for i, n in enumerate(raf, 1)),
+                  str(tmp_path.parent / "map.toml"), str(tmp_path.parent / "map.csv")):  # fmt: skip
+        found, _, source = read(tmp_path, labels=given)
+        assert [found[f"{i}.png"][1] for i in range(1, 8)] == raf
+        assert not source.reading.labels.assumed
+    with pytest.raises(DataError, match="has 3 names; the labels are 1 to 7"):
+        read(tmp_path, labels="happy,sad,zen")
+    with pytest.raises(DataError, match="names no class for the number 3"):
+        read(tmp_path, labels="1=happy,2=sad")
+
+
+def test_raf_db_is_told_by_the_names_of_its_images(tmp_path):
+    put(tmp_path, *(f"{s}_0000{i}_aligned.jpg" for s in ("train", "test") for i in range(1, 8)))
+    lines = [f"{s}_0000{i}_aligned.jpg,{i}\n" for s in ("train", "test") for i in range(1, 8)]
+    write_list(tmp_path, "image,label\n" + "".join(lines))
+    found, _, _ = read(tmp_path)
+    assert found["train_00001_aligned.jpg"] == ("train", "surprise")
+    assert found["test_00007_aligned.jpg"] == ("test", "neutral")
