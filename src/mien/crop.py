@@ -43,7 +43,7 @@ def crop_faces(
             x1, y1, x2, y2 = map(round, detections.boxes[i].tolist())
             face = image[y1:y2, x1:x2]
         else:
-            face = _resampled(image, square, size)
+            face = resampled(image, square, size)
         crops[i] = fit_face(face, size, channels)
     return crops
 
@@ -119,8 +119,8 @@ def rolls(landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
     return turns
 
 
-def _resampled(image: Image, square: Square, size: int) -> Image:
-    """One face (size, size, 3), resampled once where it grows, and without aliasing where it shrinks."""
+def resampled(image: NDArray[np.uint8], square: Square, size: int) -> NDArray[np.uint8]:
+    """A square of an RGB image as uint8 (size, size, 3): resampled once where it grows, averaged where it shrinks."""
     side, centre_x, centre_y = square.side, square.x, square.y
     cos, sin = math.cos(square.roll), math.sin(square.roll)
 

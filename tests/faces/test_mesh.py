@@ -157,7 +157,7 @@ def test_details_are_absent_with_a_reason(recognizer, monkeypatch):
     monkeypatch.setattr(mesh, "MOST_YAW", 0.1)
     assert recognizer.predict(ASTRONAUT)[0].details.error.startswith("in profile: turned by ")
     covered = FaceMesh(threads=1).details(
-        np.full((1, 256, 256, 3), 90, np.uint8),
+        np.full((100, 100, 3), 90, np.uint8),
         Detections(np.array([[0, 0, 99, 99]], np.float32), np.ones(1, np.float32)),
     )
     assert covered[0].error.startswith("covered, dark or blurred")

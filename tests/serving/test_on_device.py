@@ -288,7 +288,7 @@ def test_details_are_read_from_the_network_as_in_python(tmp_path: Path) -> None:
         if each is found:
             outputs[2][0, [9, 10]] = 0.2, 0.9  # one eye closed
         (read,) = [mesh._read(*(output[0] for output in outputs), squares(each, MESH_CROP)[0])]
-        wanted.append((mesh.details(crops, each)[0] if each is small else read).to_dict())
+        wanted.append((mesh.details(photo, each)[0] if each is small else read).to_dict())
         cases.append({
             "found": {"boxes": each.boxes.tolist(), "landmarks": each.landmarks.tolist(), "cropped": False},
             "outputs": [output.ravel().tolist() for output in outputs],

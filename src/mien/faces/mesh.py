@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.crop import Square, squares
+from mien.crop import Square, resampled, squares
 from mien.crop_spec import CropSpec
 from mien.faces.geometry import Floats
 from mien.faces.networks import open_shipped
@@ -55,24 +55,26 @@ class FaceMesh:
         """threads: faces at once; 0: one for each core. device: as in `mien.inference`. Raises DeviceError."""
         # A face a thread takes half of the time of all threads on one face, and a batch of five half longer than five.
         self._network = open_shipped("mesh", threads=1, device=device)
-        self._pool = ThreadPoolExecutor(threads or os.cpu_count() or 1, thread_name_prefix="mien-mesh")
+        self._pool = ThreadPoolExecutor(threads or os.cpu_count() or 1, thread_name_prefix="face-mesh")
         points = _pose_points(self._network)
         self._fitted, self._weights, self._frontal = points[:, 0].astype(int), points[:, 1], points[:, 2:]
 
-    def details(self, crops: NDArray[np.uint8], detections: Detections) -> list[Details]:
-        """What each face does. crops: uint8 RGB (N, 256, 256, 3), by `crop_faces` with `MESH_CROP`."""
+    def details(self, image: NDArray[np.uint8], detections: Detections) -> list[Details]:
+        """What each face of an RGB image (H, W, 3) does."""
         if detections.cropped:
-            return [Details(error="a face crop: details need an image in which a detector finds the face")] * len(crops)
+            return [Details(error="a face crop: details need an image in which a detector finds the face")] * len(
+                detections
+            )
         edges = (detections.boxes[:, 2:] - detections.boxes[:, :2]).max(axis=1, initial=0)
-        large = np.flatnonzero(edges >= LEAST_FACE)
+        found = [Details(error=f"smaller than {LEAST_FACE:.0f} pixels")] * len(detections)
+        chosen = np.flatnonzero(edges >= LEAST_FACE).tolist()
         places = squares(detections, MESH_CROP)
-        found = [Details(error=f"smaller than {LEAST_FACE:.0f} pixels")] * len(crops)
 
         def read(i: int) -> Details:
-            points, presence, blendshapes = self._network.run(_OUTPUTS, {"image": crops[i : i + 1]})
+            crop = resampled(image, places[i], MESH_SIZE)
+            points, presence, blendshapes = self._network.run(_OUTPUTS, {"image": crop[None]})
             return self._read(points[0], presence[0], blendshapes[0], places[i])
 
-        chosen = large.tolist()
         for i, details in zip(chosen, (map if len(chosen) == 1 else self._pool.map)(read, chosen), strict=True):
             found[i] = details
         return found

@@ -13,11 +13,12 @@ from mien.crop_spec import CropSpec
 from mien.errors import ModelFileError
 from mien.faces import FaceDetector
 from mien.faces.geometry import large_enough
-from mien.faces.mesh import MESH_CROP, MESH_SIZE, FaceMesh
+from mien.faces.mesh import FaceMesh
 from mien.labels import canonical_all
 from mien.model_file import ModelFile
 from mien.recognition.scheduling import Crops
 from mien.results import Box, Detections, Face, ModelSummary, Point
+from mien.results.details import Details
 
 
 class Classifier:
@@ -97,7 +98,6 @@ class FaceSteps:
     ) -> None:
         """The options are those of `Recognizer`; mesh: gives the details of faces."""
         self.detector, self.classifier, self._mesh = detector, classifier, mesh
-        self._cuts = [*classifier.cuts, *([] if mesh is None else [(MESH_CROP, MESH_SIZE, 3)])]
         self._min_face, self._abstain_below = min_face, abstain_below
         self._faces_a_call = max(1, batch_size // VIEWS) if classifier.tta else batch_size
 
@@ -119,38 +119,45 @@ class FaceSteps:
         if not len(detections):
             return ()
         return tuple(
-            crop_faces(image, detections, spec, size=size, channels=channels) for spec, size, channels in self._cuts
+            crop_faces(image, detections, spec, size=size, channels=channels)
+            for spec, size, channels in self.classifier.cuts
         )
 
+    def details(self, image: NDArray[np.uint8], detections: Detections) -> Sequence[Details | None]:
+        """What each face of an RGB image (H, W, 3) does; None for each where details were not requested."""
+        return [None] * len(detections) if self._mesh is None else self._mesh.details(image, detections)
+
     def classify(
-        self, found: Sequence[tuple[Detections, Crops]], images: Sequence[NDArray[np.uint8] | None]
+        self,
+        found: Sequence[tuple[Detections, Crops, Sequence[Details | None]]],
+        images: Sequence[NDArray[np.uint8] | None],
     ) -> Iterator[tuple[Face, ...]]:
-        """The faces of each image, from its detections and crops, classified together in batches.
+        """The faces of each image, from its detections, crops and details, classified together in batches.
 
         images: RGB (H, W, 3), kept by the faces, or None.
         """
-        with_faces = [crops for _, crops in found if crops]
+        with_faces = [crops for _, crops, _ in found if crops]
         rows: Iterator[NDArray[np.float32]] = iter(())
         if with_faces:
-            cuts = len(self.classifier.cuts)
-            rows = self._probabilities(
-                tuple(np.concatenate(same) for same in list(zip(*with_faces, strict=True))[:cuts])
-            )
-        for (detections, crops), image in zip(found, images, strict=True):
-            yield tuple(self._faces(detections, crops, rows, image)) if crops else ()
+            rows = self._probabilities(tuple(np.concatenate(same) for same in zip(*with_faces, strict=True)))
+        for (detections, crops, details), image in zip(found, images, strict=True):
+            yield tuple(self._faces(detections, details, rows, image)) if crops else ()
 
     def _probabilities(self, crops: Crops) -> Iterator[NDArray[np.float32]]:
         for start in range(0, len(crops[0]), self._faces_a_call):
             yield from self.classifier.probabilities(tuple(c[start : start + self._faces_a_call] for c in crops))
 
     def _faces(
-        self, detections: Detections, crops: Crops, rows: Iterator[NDArray[np.float32]], image: NDArray[np.uint8] | None
+        self,
+        detections: Detections,
+        details: Sequence[Details | None],
+        rows: Iterator[NDArray[np.float32]],
+        image: NDArray[np.uint8] | None,
     ) -> Iterator[Face]:
         labels = self.classifier.labels
         marks: list[list[Point]] | list[None] = (
             [None] * len(detections) if detections.landmarks is None else detections.landmarks.tolist()
         )
-        details = [None] * len(marks) if self._mesh is None else self._mesh.details(crops[-1], detections)
         places = zip(detections.boxes.tolist(), detections.scores.tolist(), marks, details, strict=True)
         for box, score, points, detail in places:
             row = next(rows)

@@ -303,7 +303,7 @@ class Recognizer:
 
     def classify(self, detected: Sequence[DetectedImage]) -> list[ImageResult]:
         """The second half: classifies the faces of all images together; results in the order of the images."""
-        found = [(each.detections, each.crops) for each in detected]
+        found = [(each.detections, each.crops, each.details) for each in detected]
         faces = self.steps.classify(found, [each.result.image for each in detected])
         return [replace(each.result, faces=its) for each, its in zip(detected, faces, strict=True)]
 
@@ -311,7 +311,7 @@ class Recognizer:
         try:
             image = read_image(source, name, color=color, max_pixels=self._max_pixels)
             detections = self.steps.detect(image)
-            crops = self.steps.crop(image, detections)
+            crops, details = self.steps.crop(image, detections), self.steps.details(image, detections)
             if keep_image and isinstance(source, np.ndarray) and np.may_share_memory(image, source):
                 image = image.copy()  # the caller may fill the array with the next frame
         except MemoryError as error:
@@ -321,4 +321,5 @@ class Recognizer:
             raise ImageError(reason) from error
         height, width = image.shape[:2]
         kept = image if keep_image else None
-        return DetectedImage(ImageResult(name, width, height, image=kept, labels=self.labels), detections, crops)
+        result = ImageResult(name, width, height, image=kept, labels=self.labels)
+        return DetectedImage(result, detections, crops, details)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.results import Detections, ImageResult
+from mien.results.details import Details
 
 T = TypeVar("T")
 
@@ -34,6 +35,7 @@ class DetectedImage:
     result: ImageResult
     detections: Detections = field(default_factory=_no_faces)
     crops: Crops = ()
+    details: Sequence[Details | None] = ()
 
     @property
     def face_count(self) -> int:

@@ -29,6 +29,7 @@ from mien.recognition.settings import SMOOTH_S
 from mien.recognition.smoothing import DetailsSmoother, Smoother
 from mien.recognition.tracking import Tracked, Tracker
 from mien.results import Detections, Face, FrameResult, TrackedFace
+from mien.results.details import Details
 
 _FRAMES_AHEAD, _LIVE_FRAMES_AHEAD = 4, 2  # decoded frames that wait
 _RESULTS_AHEAD = 32
@@ -90,6 +91,7 @@ class _Followed:
     size_wh: tuple[int, int]
     faces: Tracked
     crops: Crops
+    details: Sequence[Details | None]
     image: NDArray[np.uint8] | None
 
 
@@ -279,14 +281,15 @@ class Watch(ClosedAtExit):
             else self._tracker.update(found, frame.time_s, image)
         )
         crops = self._steps.crop(image, faces.detections)
+        if left_top is not None:
+            faces = replace(faces, detections=moved(faces.detections, left_top))
+        details = self._steps.details(frame.image, faces.detections)
         followed = time.perf_counter() - detected
         self._follow_s += followed
         self._pace.followed(followed)
-        if left_top is not None:
-            faces = replace(faces, detections=moved(faces.detections, left_top))
         height, width = frame.image.shape[:2]
         kept = frame.image if self._keep_images else None
-        return _Followed(frame.number, frame.time_s, frame.arrived, (width, height), faces, crops, kept)
+        return _Followed(frame.number, frame.time_s, frame.arrived, (width, height), faces, crops, details, kept)
 
     def _find(self, image: NDArray[np.uint8]) -> Detections | None:
         try:
@@ -317,7 +320,7 @@ class Watch(ClosedAtExit):
     def _classified(self, items: Sequence[_Followed]) -> list[FrameResult]:
         started = time.perf_counter()
         classified = self._steps.classify(
-            [(item.faces.detections, item.crops) for item in items], [item.image for item in items]
+            [(item.faces.detections, item.crops, item.details) for item in items], [item.image for item in items]
         )
         results = [self._result(item, faces) for item, faces in zip(items, classified, strict=True)]
         self._classify_s += time.perf_counter() - started
