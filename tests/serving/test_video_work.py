@@ -21,7 +21,7 @@ from mien.recognition.recognizer import Recognizer
 from mien.serving import video_work
 from mien.serving.refusals import Refusal
 from mien.serving.settings import ServeSettings
-from mien.serving.video_work import Order, looks_like_video
+from mien.serving.video_work import Order, Report, looks_like_video
 
 
 def order_for(folder: Path, model: Path | None = None, **settings: Any) -> Order:
@@ -63,6 +63,20 @@ def test_a_full_disk_keeps_the_rows_that_are_written(tiny: Path, tmp_path: Path)
     assert 10 < len(list(csv.DictReader(io.StringIO((tmp_path / "timeline.csv").read_text())))) < 200
     for line in (tmp_path / "timeline.jsonl").read_text().splitlines():
         json.loads(line)
+
+
+def test_a_disk_that_is_full_from_the_start_is_told(tiny: Path, tmp_path: Path) -> None:
+    import resource
+
+    make_clip(tmp_path / "short.mp4").rename(tmp_path / "upload")
+    order = order_for(tmp_path, tiny)
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+    try:
+        report = video_work._run(order)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert report == Report(error="the server's disk is full; send the video again later")
 
 
 def test_an_upload_without_its_index_is_called_truncated(tiny: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from mien.serving.refusals import Refusal, bad_request, too_large
 from mien.serving.settings import ServeSettings
 from mien.serving.video_work import ACCEPTED, HEAD, looks_like_video
 
-_DISPOSITION = re.compile(rb"\ncontent-disposition([^\n]*)", re.IGNORECASE)
+_DISPOSITION = re.compile(rb"\ncontent-disposition([^\n-][^\n]*)", re.IGNORECASE)
 _ENCODED_NAME = re.compile(rb";\s*filename\*\s*=\s*utf-8'[^']*'([^;\s]*)", re.IGNORECASE)  # as RFC 6266 writes names
 
 _KEYS = ("images", "image", "img", "img_path", "files", "file")  # of JSON, and fields of forms

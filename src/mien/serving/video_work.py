@@ -265,14 +265,15 @@ def _run(order: Order) -> Report:
         if order.summary is None:
             check_upload(order)
             return Report(complete=True)
-        os.nice(_NICE)
         report = work(order)
         return replace(report, error=_for_clients(report.error or "", order) or None)
     except Refusal as error:
         return Report(status=error.status, code=error.code, error=f"the upload {error.message}")
     except MienError as error:
         reason = _for_clients(str(error), order)  # such as `is no video`, or a sentence
-        return Report(error=f"the upload{'' if reason.startswith(('is ', 'has ')) else ':'} {reason}")
+        refused = f"the upload{'' if reason.startswith(('is ', 'has ')) else ':'} {reason}"
+        full = "the server's disk is full; send the video again later"
+        return Report(error=full if isinstance(error, OutputError) else refused)
     except Exception as error:  # only type and traceback: the message may contain a file name
         if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
             return Report(error="the upload needs more memory than this server may take")
@@ -302,6 +303,7 @@ def run_order() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
         resource.setrlimit(resource.RLIMIT_DATA, (_memory(order.settings),) * 2)
+    os.nice(_NICE if order.summary else 0)
     threading.Thread(target=_end_with_server, daemon=True).start()
     out, sys.stdout = sys.stdout, sys.stderr  # output of libraries is not a report
     print(json.dumps(asdict(_run(order))), file=out, flush=True)
