@@ -314,7 +314,7 @@ def test_a_damaged_image_and_one_without_a_label_are_passed_over(tmp_path):
 def test_large_photographs_end_the_sample_early(tmp_path, monkeypatch):
     monkeypatch.setattr("mien.data.sampling.MAX_PIXELS", 8 * 8 * 20)
     source = dataset_of([marked(k, i) for i in range(600) for k in range(2)], [0, 1] * 600)
-    monkeypatch.setattr("mien.data.dataset.CHUNK", 12)
+    monkeypatch.setattr("mien.data.samples.CHUNK", 12)
     found = check_source(source)
     assert not found.can_judge
     assert "mien data crop" in found.sentence()
