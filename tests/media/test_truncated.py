@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import random
 import struct
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,8 +18,9 @@ av = pytest.importorskip("av")
 
 from made_video import make_clip, noise, scene  # noqa: E402
 from mien.errors import MienError, TruncatedVideoError  # noqa: E402
-from mien.media.video.integrity import UNKNOWN, WHOLE, End, file_end  # noqa: E402
+from mien.media.video.integrity import UNKNOWN, WHOLE, End, StreamEnd, file_end  # noqa: E402
 from mien.media.video.opening import open_video  # noqa: E402
+from mien.media.video.pipes import open_pipe  # noqa: E402
 
 ALL = os.environ.get("MIEN_ALL_TESTS") == "1"
 SECONDS = (1.0, 2.4, 7.0, 60.0) if ALL else (1.0, 2.4)
@@ -36,8 +39,12 @@ CONTAINERS: dict[str, tuple[str, str, str | None, dict[str, str], bool]] = {
     "avi": (".avi", "mpeg4", "libmp3lame", {}, True),
     "avi, mjpeg": (".avi", "mjpeg", None, {}, True),
     "flv": (".flv", "libx264", "aac", {}, True),
+    "wmv": (".wmv", "wmv2", "libmp3lame", {}, True),
+    "ogg": (".ogv", "libvpx", "libopus", {}, True),
     "ts": (".ts", "libx264", "aac", {}, False),
+    "mpg": (".mpg", "mpeg2video", "mp2", {}, False),
     "mjpeg": (".mjpeg", "mjpeg", None, {}, False),
+    "y4m": (".y4m", "wrapped_avframe", None, {}, False),
 }
 
 
@@ -58,9 +65,9 @@ def count(source: Path) -> tuple[int, bool | None]:
 
 
 def off_the_grid(size: int, share: float, kind: str) -> int:
-    """Where to cut. An MPEG-TS can be cut between two packets, which leaves a file that lacks nothing: not there."""
+    """Where to cut. MPEG streams can be cut between two packets, which leaves a file that lacks nothing: not there."""
     at = max(64, int(size * share))
-    return at + 1 if kind == "ts" and at % 188 == 0 else at
+    return at + 1 if {"ts": at % 188, "mpg": at % 2048}.get(kind, 1) == 0 else at
 
 
 @pytest.mark.parametrize("seconds", SECONDS)
@@ -164,9 +171,48 @@ def test_a_stream_cut_between_two_packets_within_a_frame_is_told(tmp_path: Path)
         list(open_video(path))
 
 
+def through_a_pipe(data: bytes) -> int:
+    reader, writer = os.pipe()
+
+    def feed() -> None:
+        with os.fdopen(writer, "wb") as file:
+            file.write(data)
+
+    thread = threading.Thread(target=feed)
+    thread.start()
+    try:
+        return sum(1 for _ in open_pipe(reader, "pipe", raw=None, rate=None, live=False))
+    finally:
+        thread.join()
+        os.close(reader)
+
+
+@pytest.mark.parametrize("kind", ["mp4, fragmented", "mkv", "mkv, live", "webm", "ts", "flv", "mjpeg", "y4m"])
+def test_pipes_whole_and_cut(kind: str, tmp_path: Path) -> None:
+    data = clip(tmp_path, kind, 45).read_bytes()
+    assert through_a_pipe(data) == 45
+    for share in (0.4, 0.66, 0.9):
+        with pytest.raises(TruncatedVideoError):
+            through_a_pipe(data[: off_the_grid(len(data), share, kind)])
+
+
+@pytest.mark.parametrize("kind", CONTAINERS)
+def test_a_pipe_is_judged_like_a_file(kind: str, tmp_path: Path) -> None:
+    path = clip(tmp_path, kind, 40)
+    data, chance = path.read_bytes(), random.Random(0)
+    for size in (len(data), *(chance.randrange(40, len(data)) for _ in range(8))):
+        path.write_bytes(data[:size])
+        stream, at = StreamEnd(), 0
+        while at < size:
+            step = chance.choice((1, 50, 5000, 70000))
+            stream.feed(data[at : min(size, at + step)])
+            at += step
+        assert stream.end() == file_end(path)
+
+
 def test_a_cut_within_the_header_of_a_program_streams_picture_is_told(tmp_path: Path) -> None:
     """Its decoder gives neither a frame nor an error for it."""
-    whole = make_clip(tmp_path / "whole.mpg", frames=30, codec="mpeg2video", rate=30, image_of=noise)
+    whole = clip(tmp_path, "mpg", 30)
     with av.open(str(whole)) as container:
         packets = [bytes(packet) for packet in container.demux(video=0) if packet.size]
     data, picture = whole.read_bytes(), packets[-1][:12]

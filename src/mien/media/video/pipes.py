@@ -20,6 +20,7 @@ from mien.images import WHOLE_PIXELS
 from mien.media.video.decoding import open_container
 from mien.media.video.files import VideoFile, rate_option
 from mien.media.video.frames import Frame
+from mien.media.video.integrity import UNKNOWN, End, StreamEnd
 
 Pixels = Literal["rgb24", "bgr24", "gray"]
 
@@ -73,6 +74,8 @@ class Pipe:
         self.closed = threading.Event()
         self.interrupted = False
         self._descriptor = descriptor
+        self._stream_end = StreamEnd()
+        self._ended = False
 
     def read(self, size: int) -> bytes:
         """Up to `size` bytes, as soon as there are some; none at the end, or when it was closed."""
@@ -80,10 +83,17 @@ class Pipe:
             while not self.closed.is_set():
                 # Windows can't wait for pipes: there a read ends when something comes.
                 if sys.platform == "win32" or select.select([self._descriptor], [], [], _POLL_S)[0]:
-                    return os.read(self._descriptor, size)
+                    data = os.read(self._descriptor, size)
+                    self._stream_end.feed(data)
+                    self._ended = not data
+                    return data
         except KeyboardInterrupt:  # FFmpeg calls this and would lose it
             self.interrupted = True
         return b""
+
+    def end(self) -> End:
+        """How the container ends that came through; unknown while the pipe may give more."""
+        return self._stream_end.end() if self._ended else UNKNOWN
 
 
 class PipedVideo(VideoFile):
@@ -98,7 +108,7 @@ class PipedVideo(VideoFile):
             if pipe.interrupted:
                 raise KeyboardInterrupt from error
             raise self._not_from_front_to_back() from error
-        super().__init__(container, pipe.name, live=live)
+        super().__init__(container, pipe.name, live=live, end=None if live else pipe.end)
 
     def __iter__(self) -> Iterator[Frame]:
         begun = False
