@@ -78,6 +78,7 @@ def test_a_video_becomes_a_player_over_timelines(stub: Stub, stub_port: int, ope
     expect(page.locator("#video-mp4")).to_be_disabled()
     expect(page.locator("#video-mp4-why")).to_be_visible()
     expect(page.locator("#video .thumb").first).to_be_hidden()
+    expect(page.locator("#video-player")).to_have_attribute("controlslist", "nodownload nofullscreen")
     page.uncheck("#video-hide")
     expect(page.locator("#video-mp4-why")).to_be_hidden()
     assert downloaded(page, "#video-mp4") == stub.video

@@ -22,7 +22,7 @@ from mien.intervals import wilson_interval
 from mien.labels import EIGHT
 from mien.pages import Bars, Choice, Column, Page, Tile
 from mien.pages.charts import series_color
-from mien.pages.text import percent
+from mien.pages.text import percent, sentence
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -152,7 +152,8 @@ _TITLES = {
     "no-face": ("No face found", "The detector finds no face, which may also be its mistake."),
     "duplicate": ("Exact duplicates", "The same pixels as another image. One of each group is not flagged: the first "
                   "of test, else of validation, else of all."),
-    "near-duplicate": ("Near duplicates", "Looks the same as another image, with other pixels."),
+    "near-duplicate": ("Near duplicates", "Looks the same as another image, with other pixels. The third "
+                       "image shows where, the darker the more."),
     "leak": ("Leaks between splits", "An image of training that is also in validation or test: figures come out too "
              "good. Flagged is the copy in the earlier split."),
     "label-conflict": ("Copies with different labels", "The same pixels, labelled differently: at most one is right."),
@@ -196,7 +197,7 @@ def audit_page(dataset: Dataset, summary: AuditSummary, flags: Sequence[Flags]) 
     if summary.judge is not None:
         page.text(f"The judge of the labels: {summary.judge.sentence()}.")
     if summary.precision:
-        page.text(precision_text(summary) + ".")
+        page.text(sentence(precision_text(summary)))
     for each in flags:
         _flagged(page, dataset, each)
     page.section("Splits and classes")

@@ -160,6 +160,7 @@ def groups_page(dataset: Dataset, groups: DuplicateGroups, staying: NDArray[np.b
         Tile("different labels", f"{groups.conflicts:,}", "groups"),
         Tile("across splits", f"{groups.cross_split:,}", "groups"),
     ))  # fmt: skip
+    how = "The sample that stays, or the first, beside each copy. Where pixels differ, a third image shows it."
     kinds = np.select((groups.conflicting, groups.near, groups.crossing), (0, 1, 2), 3)
     members = _by_group(groups)
     starts = np.searchsorted(groups.group[members], np.arange(groups.groups + 1))
@@ -167,8 +168,8 @@ def groups_page(dataset: Dataset, groups: DuplicateGroups, staying: NDArray[np.b
         own = np.flatnonzero(kinds == kind)
         if not len(own):
             continue
-        few = f"The first {_SHOWN} are shown." if len(own) > _SHOWN else ""
-        page.section(f"{title}: {len(own):,} groups", few)
+        few = f" The first {_SHOWN} groups are shown." if len(own) > _SHOWN else ""
+        page.section(f"{title}: {len(own):,} groups", how + few)
         pairs = [
             (first, row, f"group {g}{more}")
             for g in own[:_SHOWN].tolist()

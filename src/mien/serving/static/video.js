@@ -238,6 +238,8 @@ function showFaces() {
   $("video-faces").classList.toggle("hidden-faces", hide);
   $("video-mp4").disabled = hide;
   $("video-mp4-why").hidden = !hide;
+  set(player, { controlslist: hide ? "nodownload nofullscreen" : "" }); // both would show the original alone
+  player.disablePictureInPicture = hide;
   for (const { points, images, card } of faces) {
     card.timeline.set({ points, from: 0, to: Math.max(length, 0.1), gap: GAP_S, images: hide ? [] : images, unsureBelow: settings.unsureBelow });
   }
