@@ -123,11 +123,9 @@ class Page:
     def chart(self, charts: Chart | Sequence[Chart], name: str = "", caption: str = "") -> None:
         """Charts side by side, if any. name: that of their file in `write_figures`; none without."""
         panels = list(charts) if isinstance(charts, Sequence) else [charts]
-        if not panels:
-            return
-        if name:
-            self._figures[name] = panels
-        self._add("charts", charts=[_chart(panel) for panel in panels], caption=caption)
+        if panels:
+            self._figures |= {name: panels} if name else {}
+            self._add("charts", charts=[_chart(panel) for panel in panels], caption=caption)
 
     def keep(self, figure: Figure, name: str) -> None:
         """A figure of matplotlib that only `write_figures` writes."""
@@ -150,9 +148,8 @@ class Page:
         as many as fit.
         """
         shown = _shown(images, captions, alts, tile)
-        self._add(
-            "gallery", images=list(zip(shown, _ticks(choices, len(shown)), strict=True)), tile=tile, columns=columns
-        )
+        ticked = list(zip(shown, _ticks(choices, len(shown)), strict=True))
+        self._add("gallery", images=ticked, tile=tile, columns=columns)
 
     def pairs(
         self,
