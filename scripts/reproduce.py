@@ -65,7 +65,9 @@ def main() -> None:
     for truth, suffix in (("votes", ""), ("label", "-fer2013")):
         names = [f"{name}{suffix}" for name in MODELS]
         for kind in ("votes", "label"):
-            measured = evaluate_side_by_side(names, data, "validation", kind, out / f"by-{kind}{suffix}")
+            measured = evaluate_side_by_side(
+                names, data, "validation", kind, out / f"by-{kind}{suffix}", vector_figures=True
+            )
             rows += [row for name, e in measured.items() for row in against_published(name, kind, e)]
             if kind == truth:
                 found |= measured

@@ -176,7 +176,7 @@ class ModelFile:
 
 
 def _other_kind(path: Path) -> str:
-    """What a file is that is no network of ours, in a few words; empty if that can't be told."""
+    """What a file is that is no network of ours, in a few words; empty if that is unknown."""
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
     if head[4:8] == b"TFL3":

@@ -98,7 +98,7 @@ def test_protocols_choose_split_truth_and_classes(eight, tmp_path):
 
 def test_several_models_leave_tables_for_a_paper(eight, tmp_path):
     models = [str(make_model(tmp_path / f"{name}.onnx", EIGHT)) for name in ("one", "two")]
-    found = evaluate_side_by_side(models, eight, "test", "label", tmp_path / "out")
+    found = evaluate_side_by_side(models, eight, "test", "label", tmp_path / "out", vector_figures=True)
     assert same_faces(*found.values())
     for name in ("models", "classes", "differences"):
         assert all((tmp_path / "out" / f"{name}.{kind}").is_file() for kind in ("md", "tex", "csv"))

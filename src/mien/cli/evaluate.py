@@ -64,6 +64,7 @@ class CommonOptions:
     ] = None
     leak_check: Annotated[bool, typer.Option(help="Count faces that are also in the data's train split.")] = True
     table: Annotated[Literal["csv", "parquet"], typer.Option(help="The format of the predictions file.")] = "csv"
+    vector_figures: Annotated[bool, typer.Option("--vector-figures", help="Figures also as SVG and PDF.")] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ def evaluate(
 
     All of it is on one page, DIR/report.html, whose figures are in DIR/figures/; the page shows faces of the data set.
     Several models are measured on the same faces: each in DIR/NAME/, and all in one table, with McNemar's test and the
-    interval of the difference of each pair. Tables are Markdown, LaTeX and CSV, figures PNG, SVG and PDF.
+    interval of the difference of each pair. Tables are Markdown, LaTeX and CSV, figures PNG.
 
     A file of predictions has the image, the truth (label, y_true ...), and either a score for each class (happy,
     prob_happy, emotion.happy ...) or the answer (expression, y_pred, dominant_emotion ...); rows without an answer
@@ -116,7 +117,7 @@ def evaluate(
     Examples:
 
     - `mien evaluate mien-small --data fer2013/ --split test --out results/small`
-    - `mien evaluate mien-small mien-base mien-small+mien-base --data fer2013/ --out results/three`
+    - `mien evaluate mien-small mien-base mien-small+mien-base --data fer2013/ --vector-figures --out results/three`
     - `mien evaluate mien-small --data fer2013/ --truth label --target-accuracy 0.9 --out results/small-by-label`
     - `mien evaluate mien-small own.onnx --data raf-db/ --protocol raf-db --out results/raf-db`
     - `mien evaluate mien-small --data own-faces/ --split all --out results/own-faces`

@@ -78,6 +78,7 @@ def evaluate(
     robustness_faces: int = FACES,
     explain: int = 0,
     table: Table = "csv",
+    vector_figures: bool = False,
     title: str = "",
     progress: Progress | None = None,
 ) -> Evaluation:
@@ -105,6 +106,7 @@ def evaluate(
         robustness_faces: The number of faces for that, chosen at random.
         explain: Explain the N most confident correct and wrong predictions in report.html; needs `out`.
         table: The format of the predictions: `csv` or `parquet`.
+        vector_figures: Write the figures also as SVG and PDF.
         title: The name of the data in the report; empty takes their path.
         progress: Receives the number of corrupted faces that are measured, and the total.
 
@@ -156,7 +158,9 @@ def evaluate(
         return found
     chosen = model_balance(models, balance, prior)
     extremes = explain_extremes(models, found, inputs.samples, count=explain, balance=chosen) if explain else None
-    files = write_folder(found, Path(out), samples=inputs.samples, extremes=extremes, table=table)
+    files = write_folder(
+        found, Path(out), samples=inputs.samples, extremes=extremes, table=table, vector=vector_figures
+    )
     return found.with_files(files)
 
 
@@ -174,6 +178,7 @@ def evaluate_file(
     target_accuracy: float | None = None,
     leak_check: bool = True,
     table: Table = "csv",
+    vector_figures: bool = False,
 ) -> Evaluation:
     """Measures the predictions of another tool: a CSV, JSON or Parquet file with a row for each face.
 
@@ -189,7 +194,7 @@ def evaluate_file(
         groups: Columns of `data` whose values form groups to compare.
         target_accuracy: As for `evaluate`.
         leak_check: As for `evaluate`.
-        table: As for `evaluate`.
+        table, vector_figures: As for `evaluate`.
 
     Returns:
         Evaluation, without what only a model can give: speed, robustness, explanations.
@@ -214,7 +219,7 @@ def evaluate_file(
     found = evaluate_predictions(read, samples, truth=truth, data=name, split=split, extras=extras)
     if out is None:
         return found
-    return found.with_files(write_folder(found, Path(out), samples=samples, table=table))
+    return found.with_files(write_folder(found, Path(out), samples=samples, table=table, vector=vector_figures))
 
 
 def _inputs(

@@ -35,17 +35,18 @@ def write_folder(
     samples: Samples | None = None,
     extremes: Extremes | None = None,
     table: Table = "csv",
+    vector: bool = False,
 ) -> tuple[Path, ...]:
     """Writes all files of an evaluation into the folder `out`; returns their paths, the page first.
 
     samples: the evaluated faces; without them the page shows none. extremes: explained faces, for the page. table:
-    the format of the predictions. A line is logged if matplotlib, and so files of charts, are missing.
-    Raises OutputError, and MissingExtraError for Parquet without pyarrow.
+    the format of the predictions. vector: figures also as SVG and PDF. A line is logged if matplotlib, and so files of
+    charts, are missing. Raises OutputError, and MissingExtraError for Parquet without pyarrow.
     """
     out = Path(out)
     write_evaluation(evaluation, out, table=table)
     written = (out / METRICS_FILE, out / REPORT_FILE, (out / PREDICTIONS_FILE).with_suffix(f".{table}"))
-    return write_page(evaluation, out, samples=samples, extremes=extremes), *written
+    return write_page(evaluation, out, samples=samples, extremes=extremes, vector=vector), *written
 
 
 def write_evaluation(evaluation: Evaluation, out: Path, *, table: Table = "csv") -> None:

@@ -51,13 +51,14 @@ def write_page(
     *,
     samples: Samples | None = None,
     extremes: Extremes | None = None,
+    vector: bool = False,
     warn: Callable[[str], None] = log_warning,
 ) -> Path:
-    """Writes report.html into the folder `out`, and its charts as PNG, SVG and PDF into figures/; returns its path.
+    """Writes report.html into the folder `out`, and its charts as PNG into figures/; returns its path.
 
     samples: those that were evaluated; without them no faces are shown. What an earlier page left in their places is
-    removed. warn: receives one line if there are no files of charts because matplotlib is not installed.
-    Raises OutputError.
+    removed. vector: the charts also as SVG and PDF. warn: receives one line if there are no files of charts because
+    matplotlib is not installed. Raises OutputError.
     """
     e = evaluation
     page = Page(title(e), verdict(e), kind="Evaluation")
@@ -89,7 +90,7 @@ def write_page(
     make_folder(Path(out))
     page.write(Path(out) / PAGE_FILE)
     try:
-        page.write_figures(Path(out) / FIGURES_FOLDER, replaced=_NAMES)
+        page.write_figures(Path(out) / FIGURES_FOLDER, replaced=_NAMES, vector=vector)
     except MissingExtraError as error:
         warn(f"no {FIGURES_FOLDER}/: {error}")
     return Path(out) / PAGE_FILE

@@ -222,8 +222,8 @@ class Page:
         with atomic_text(path) as file:
             file.write(self.html())
 
-    def write_figures(self, folder: Path, *, replaced: Iterable[str] = ()) -> None:
-        """Writes every chart that has a name as PNG, SVG and PDF.
+    def write_figures(self, folder: Path, *, replaced: Iterable[str] = (), vector: bool = True) -> None:
+        """Writes every chart that has a name as PNG; with `vector`, also as SVG and PDF.
 
         replaced: patterns of names; older figures of these names are removed. Raises MissingExtraError without
         matplotlib, OutputError.
@@ -239,8 +239,8 @@ class Page:
             figure = drawing.draw(charts) if isinstance(charts, Sequence) else charts
             figure.draw_without_rendering()
             figure.set_layout_engine("none")  # each format would compute the same layout again
-            for kind, written in kinds.items():
-                write_bytes(folder / f"{name}.{kind}", written(figure))
+            for kind in kinds if vector else ("png",):
+                write_bytes(folder / f"{name}.{kind}", kinds[kind](figure))
 
     def _add(self, kind: str, **data: Any) -> None:
         self._sections[-1].blocks.append((kind, data))

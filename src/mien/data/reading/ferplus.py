@@ -98,8 +98,8 @@ def check_join(
     agreement = float((eight.argmax(1) == labels)[seen].mean()) if seen.any() else 1.0
     if seen.sum() >= AGREEMENT_ROWS and agreement < MIN_AGREEMENT:
         raise DataError(
-            f"{theirs}: most votes agree with the label of {ours} on {100 * agreement:.0f} % of rows; expected about 63 %: "
-            "the files do not belong together, or their rows are shifted"
+            f"{theirs}: most votes agree with the label of {ours} on {100 * agreement:.0f} % of rows; expected about "
+            "63 %: the files do not belong together, or their rows are shifted"
         )
 
 
