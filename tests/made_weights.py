@@ -6,6 +6,8 @@ import struct
 import numpy as np
 import torch
 
+from mien.training.weights.crc32c import masked_crc32c
+
 
 def write_pytorch(path, arrays):
     """A state dict."""
@@ -38,7 +40,7 @@ def write_tensorflow(prefix, arrays):
                 + _number(4, at)
                 + _number(5, len(raw))
                 + _varint(6 << 3 | 5)
-                + bytes(4)
+                + struct.pack("<I", masked_crc32c(raw))
             )
             at += len(raw)
     prefix.with_name(f"{prefix.name}.index").write_bytes(table(entries))
@@ -96,7 +98,7 @@ def _block(items):
 
 
 def _with_trailer(block, kind=b"\0"):
-    return block + kind + bytes(4)
+    return block + kind + struct.pack("<I", masked_crc32c(block + kind))
 
 
 def _number(field, value):

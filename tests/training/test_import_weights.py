@@ -5,6 +5,7 @@ import json
 import random
 import shutil
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from mien.training.checkpoint import start_from
 from mien.training.networks import build_network, build_trunk
 from mien.training.recipe_sections import InputSettings, NetworkSettings
 from mien.training.start_from_model import folded_norms, unfold_norms
+from mien.training.weights.crc32c import crc32c
 from mien.training.weights.files import file_format, import_weights, open_tensors
 from mien.training.weights.layout import Stored, fill
 
@@ -271,6 +273,13 @@ def opened(path):
         return {name: tensor.read().numpy() for name, tensor in stored.items()}
 
 
+def test_checksum_is_castagnolis():
+    assert crc32c(b"123456789") == 0xE3069283  # RFC 3720, and the check of every list of checksums
+    assert crc32c(bytes(32)) == 0x8A9136AA
+    assert crc32c(bytes(range(32))) == 0x46DD794E
+    assert crc32c(b"") == 0
+
+
 def test_a_checkpoint_is_read_by_any_of_its_names(tmp_path):
     write_tensorflow(tmp_path / "model.ckpt-1", SOME)
     for name in ("model.ckpt-1", "model.ckpt-1.index", "model.ckpt-1.data-00000-of-00001", ""):
@@ -282,8 +291,11 @@ def test_a_checkpoint_is_read_by_any_of_its_names(tmp_path):
         opened(tmp_path / "model.ckpt-1")
 
 
-def test_a_damaged_checkpoint_is_one_error_or_none(tmp_path):
-    """Cut or changed anywhere: lengths and types hold by themselves, and what does not is refused in one line."""
+@pytest.mark.parametrize("checked", [True, False], ids=["as read", "past the checksums"])
+def test_a_damaged_checkpoint_is_one_error_or_none(checked, tmp_path, monkeypatch):
+    """Cut or changed anywhere: refused in one line. Past the checksums, lengths and types must hold by themselves."""
+    if not checked:
+        monkeypatch.setattr("mien.training.weights.tensorflow.masked_crc32c", lambda _: mock.ANY)
     draw = random.Random(5)
     write_tensorflow(tmp_path / "m", SOME)
     for part in ("m.index", "m.data-00000-of-00001"):
@@ -294,9 +306,11 @@ def test_a_damaged_checkpoint_is_one_error_or_none(tmp_path):
                 changed[draw.randrange(len(whole))] = draw.randrange(256)
             (tmp_path / part).write_bytes(changed[: draw.randrange(len(whole))] if trial % 3 == 0 else changed)
             try:
-                opened(tmp_path / "m.index")
+                read = opened(tmp_path / "m.index")
             except TrainingError as error:
                 assert len(str(error).splitlines()) == 1
+            else:
+                assert not checked or all(np.array_equal(read[key], SOME[key]) for key in SOME)
         (tmp_path / part).write_bytes(whole)
 
 

@@ -1,8 +1,7 @@
 """Reads TensorFlow 1 checkpoints (version 2, the "tensor bundle") without TensorFlow.
 
 PREFIX.index is a sorted table as LevelDB writes it, of tensor names -> BundleEntryProto (tensor_bundle.proto);
-PREFIX.data-00000-of-00001, ... hold the numbers. Every length is checked before it is believed; checksums are not, as
-`layout.fill` checks names, shapes and numbers of whatever was read.
+PREFIX.data-00000-of-00001, ... hold the numbers. Every length and checksum is checked before it is believed.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor
 
 from mien.errors import TrainingError
+from mien.training.weights.crc32c import masked_crc32c
 from mien.training.weights.layout import Stored
 
 _MAGIC = 0xDB4775248B80FB57
@@ -34,13 +34,14 @@ class _Damaged(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """The location of a tensor: shape, shard, offset and size in bytes. dtype: 0 if it is not numeric."""
+    """The location of a tensor: shape, shard, offset and size in bytes, checksum. dtype: 0 if it is not numeric."""
 
     dtype: int
     shape: tuple[int, ...]
     shard: int
     offset: int
     size: int
+    checksum: int
     sliced: bool
 
 
@@ -84,8 +85,8 @@ def _stored(entry: _Entry, index: Path, shards: int) -> Stored:
                 raw = file.read(entry.size)
         except OSError as error:
             raise TrainingError(f"{data}: can't be read ({error.strerror}); it belongs to {index.name}") from error
-        if len(raw) != entry.size:
-            raise TrainingError(f"{data}: damaged: lacks the {entry.size} bytes at {entry.offset} of {index.name}")
+        if len(raw) != entry.size or masked_crc32c(raw) != entry.checksum:
+            raise TrainingError(f"{data}: damaged: {entry.size} bytes at {entry.offset} are not those of {index.name}")
         values = np.frombuffer(raw, _DTYPES[entry.dtype]).reshape(entry.shape)
         return torch.from_numpy(values.astype(np.float32))
 
@@ -116,7 +117,10 @@ def _block(data: bytes, handle: tuple[int, int]) -> Iterator[tuple[bytes, bytes]
     content, trailer = data[offset : offset + size], data[offset + size : offset + size + 5]
     if len(content) != size or len(trailer) != 5 or size < 4:
         raise _Damaged("a block is outside the file")
-    if trailer[0] != 0:
+    kind, checksum = struct.unpack("<BI", trailer)
+    if masked_crc32c(content + trailer[:1]) != checksum:
+        raise _Damaged("a block's checksum is wrong")
+    if kind != 0:
         raise _Damaged("a block is compressed, which TensorFlow does not do by itself")
     end = size - 4 - 4 * struct.unpack("<I", content[-4:])[0]  # after the entries: the restart points, and their number
     key, at = b"", 0
@@ -141,7 +145,7 @@ def _shard_count(header: bytes) -> int:
 
 
 def _entry(message: bytes) -> _Entry:
-    numbers = {1: 0, 3: 0, 4: 0, 5: 0}  # dtype, shard, offset, size: fields that are 0 are left out
+    numbers = {1: 0, 3: 0, 4: 0, 5: 0, 6: 0}  # dtype, shard, offset, size, checksum: fields that are 0 are left out
     shape: list[int] = []
     sliced = False
     for field, value in _fields(message):
@@ -151,10 +155,10 @@ def _entry(message: bytes) -> _Entry:
             sliced = True
         elif field in numbers and isinstance(value, int):
             numbers[field] = value
-    dtype, shard, offset, size = numbers.values()
+    dtype, shard, offset, size, checksum = numbers.values()
     if dtype in _DTYPES and not sliced and prod(shape) * np.dtype(_DTYPES[dtype]).itemsize != size:
         raise _Damaged(f"a tensor of {shape} does not fit into {size} bytes")
-    return _Entry(dtype, tuple(shape), shard, offset, size, sliced)
+    return _Entry(dtype, tuple(shape), shard, offset, size, checksum, sliced)
 
 
 def _dimension(message: bytes) -> int:
