@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mien.cli.output_options import NOT_ALL_READ, warn
+from mien.cli.output_options import NOT_ALL_READ, progress_bar, warn
 from mien.cli.training_options import interruptible
 
 if TYPE_CHECKING:
@@ -100,7 +100,6 @@ class ShardOptions:
         """Writes shards and prints how many images and faces they have."""
         import json
 
-        from mien.cli.output_options import progress_bar
         from mien.cluster.predict import predict_shards
         from mien.cluster.sources import Lists
 

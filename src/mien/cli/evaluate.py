@@ -11,7 +11,7 @@ import typer
 
 from mien.cli.model_options import Balance, Prior, SomeModels
 from mien.cli.option_groups import grouped
-from mien.cli.output_options import DataOption, Labels, Quiet, TableOrJson, data_with, out_option, warn
+from mien.cli.output_options import DataOption, Labels, Quiet, TableOrJson, data_with, out_option, progress_bar, warn
 from mien.cli.training_options import TrainIfMissing
 
 if TYPE_CHECKING:
@@ -127,7 +127,6 @@ def evaluate(
     - `mien evaluate --predictions other-tool.csv --out results/other --format json`
     - `mien evaluate --predictions deepface.json --data faces/ --split test --out results/deepface`
     """
-    from mien.cli.output_options import progress_bar
     from mien.evaluation.evaluate import evaluate_file
     from mien.evaluation.side_by_side import evaluate_side_by_side
 

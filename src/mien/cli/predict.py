@@ -10,7 +10,7 @@ import typer
 from mien.cli.cluster_options import RayOptions, ShardOptions
 from mien.cli.model_options import RecognizerOptions
 from mien.cli.option_groups import grouped
-from mien.cli.output_options import NOT_ALL_READ, Emoji, Quiet, chosen_format, out_option, warn
+from mien.cli.output_options import NOT_ALL_READ, Emoji, Quiet, chosen_format, out_option, progress_bar, warn
 from mien.cli.training_options import TrainIfMissing
 
 SUFFIXES = {".csv": "csv", ".json": "json", ".jsonl": "jsonl", ".txt": "table"}
@@ -77,7 +77,6 @@ def predict(
     - `mien predict photo.jpg --model own.onnx --train-if-missing faces/`
     - `mien predict s3://bucket/photos/ --shards answers --engine ray`
     """
-    from mien.cli.output_options import progress_bar
     from mien.recognition.predict_files import check_sources, predict_files, refuse_videos
 
     refuse_videos(sources)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mien.cli.output_options import NOT_ALL_READ, DryRun, Quiet, out_option, printer, warn
+from mien.cli.output_options import NOT_ALL_READ, DryRun, Quiet, out_option, printer, progress_bar, warn
 from mien.reporting import Progress
 
 if TYPE_CHECKING:
@@ -74,7 +74,6 @@ def init(
 
 def _listener(bar: ExitStack, *, quiet: bool) -> Listener:
     """Prints a line for each stage, and shows a bar while it runs."""
-    from mien.cli.output_options import progress_bar
     from mien.pipeline import Listener
 
     log = printer(quiet=quiet)

@@ -16,6 +16,7 @@ from mien.cli.training_options import (
     Trackers,
     TrainingData,
     TrainingDevice,
+    epoch_line,
     interruptible,
     print_how_to_resume,
     training_view,
@@ -120,7 +121,6 @@ def _once(
 def _repeat(recipe: Recipe, data: Path, out: Path, *, quiet: bool, **options: Any) -> None:
     """Trains every fold and seed, and prints the table."""
     import mien
-    from mien.cli.training_options import epoch_line
     from mien.training.callbacks import Watcher
 
     log = printer(quiet=quiet)

@@ -12,7 +12,7 @@ import typer
 
 from mien.cli.model_options import RecognizerOptions
 from mien.cli.option_groups import grouped
-from mien.cli.output_options import INTERRUPTED, NOT_ALL_READ, Emoji, Quiet, TableOrJson, warn
+from mien.cli.output_options import INTERRUPTED, NOT_ALL_READ, Emoji, Quiet, TableOrJson, progress_bar, warn
 from mien.cli.training_options import TrainIfMissing
 from mien.recognition.settings import WatchSettings
 
@@ -117,7 +117,6 @@ def watch(
     """
     import signal
 
-    from mien.cli.output_options import progress_bar
     from mien.recognition.shortcuts import network_threads
     from mien.recognition.watch_files import WatchWriter
 

@@ -329,4 +329,4 @@ def _loaded(place: Path, name: str, **choices: Any) -> Dataset:
 
 
 def _module(name: str, extra: str) -> Any:
-    return import_extra(name, extra, f"{ {'datasets': 'to_huggingface'}.get(name, f'to_{name}') }()")
+    return import_extra(name, extra, "to_huggingface()" if name == "datasets" else f"to_{name}()")

@@ -201,8 +201,7 @@ def near_pairs(hashes: NDArray[np.uint64], bits: int) -> Iterator[tuple[NDArray[
         order = np.argsort(pieces[:, piece], kind="stable")
         keys, words = pieces[order, piece].astype(np.int64), hashes[order]
         bucket = np.searchsorted(keys, np.arange((1 << 16) + 1))  # where each key's hashes begin
-        near = (combinations(range(16), count) for count in range(radii[piece] + 1))  # 16-bit numbers of few bits
-        for flips in (sum(1 << bit for bit in chosen) for some in near for chosen in some):
+        for flips in _flips(radii[piece]):
             for left, right in _bucket_pairs(words, keys, bucket, flips, bits):
                 differ = (words[left] ^ words[right]).view(np.uint16).reshape(-1, _PIECES)
                 new = np.ones(len(left), bool)
@@ -210,6 +209,11 @@ def near_pairs(hashes: NDArray[np.uint64], bits: int) -> Iterator[tuple[NDArray[
                     new &= _BITS_SET[differ[:, earlier]] > radii[earlier]
                 if new.any():
                     yield order[left[new]], order[right[new]]
+
+
+def _flips(radius: int) -> list[int]:
+    """All 16-bit numbers with at most `radius` bits set."""
+    return [sum(1 << bit for bit in chosen) for n in range(radius + 1) for chosen in combinations(range(16), n)]
 
 
 def _bucket_pairs(

@@ -84,18 +84,7 @@ class Samples(Split):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SampleTable:
-    """The samples of a data set: a manifest with a row per sample, and their pixels. `Dataset` adds conversions.
-
-    Attributes:
-        label_names: The names of the classes; labels are indices into them.
-        columns: Name -> array of length N: `source`, `split`, `label`, and others as in `Chunk`.
-        pixels: uint8, flat: the pixels of all images, in rows, RGB or grey, 0 to 255.
-        offsets: int64 (N,), where in `pixels` each image begins.
-        shapes: int32 (N, 3): height, width, channels of each image, in pixels.
-        steps: What was done to the samples, in order.
-        name: The name in messages, the path where there is one.
-        fingerprint: A text that changes with the content.
-    """
+    """A manifest with a row per sample, and their pixels: what `Dataset`, which documents the attributes, adds to."""
 
     label_names: tuple[str, ...]
     columns: Columns

@@ -6,9 +6,10 @@ where it can't hold, the training is refused with what to set.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +22,40 @@ from mien.data.samples import Split, of_labels, vote_majority, vote_shares
 from mien.errors import DataError, RecipeError
 from mien.evaluation.operating_point import training_mix
 from mien.labels import EIGHT
+from mien.reporting import log_warning
 from mien.training.recipe import Recipe
 from mien.training.recipe_sections import DataSettings, TargetSettings
+
+
+class LearningData(NamedTuple):
+    """What a run trains on: the recipe, fitted to the faces, and the faces and targets of both splits.
+
+    held: the targets of the validation split.
+    """
+
+    recipe: Recipe
+    train: Split
+    validation: Split
+    targets: tuple[HeadTargets, ...]
+    held: tuple[HeadTargets, ...]
+
+
+def read_learning_data(
+    asked: Recipe, data: Path | Dataset, fit: Callable[[Recipe, int], Recipe], *, stream: bool
+) -> LearningData:
+    """Reads both splits, checks their classes, and logs what that changes.
+
+    fit: from the recipe, fitted to the size of the faces, and their number to the recipe to train by. stream: as in
+    `read_splits`. Raises DataError, RecipeError.
+    """
+    name = data.name if isinstance(data, Dataset) else str(data)
+    sized, lines = fit_to_size(asked, *face_sizes(data))
+    train, validation = read_splits(sized, data, stream=stream)
+    targets, held = (head_targets(split, sized.targets, source=name) for split in (train, validation))
+    recipe = fit(sized, len(train))
+    for line in (*lines, *check_classes(targets, held, name), *fit_lines(sized, recipe, len(train))):
+        log_warning(line)
+    return LearningData(recipe, train, validation, targets, held)
 
 
 def read_splits(recipe: Recipe, data: Path | Dataset, *, stream: bool) -> tuple[Split, Split]:

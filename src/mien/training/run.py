@@ -13,6 +13,7 @@ import platform
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from mien.evaluation.validation import VALIDATION_FILE, HeadAnswers, write_answe
 from mien.files import make_folder, write_text
 from mien.labels import FER2013
 from mien.model_file import ModelInfo
-from mien.reporting import log_warning, warnings_to
+from mien.reporting import warnings_to
 from mien.training.batches import Faces
 from mien.training.callbacks import Watcher
 from mien.training.checkpoint import epochs_done, head_sizes, load_weights, save_weights
@@ -41,13 +42,8 @@ from mien.training.folder_lock import hold
 from mien.training.interpolate import interpolate_with_start
 from mien.training.learning_data import (
     HeadTargets,
-    check_classes,
-    face_sizes,
-    fit_lines,
     fit_to_faces,
-    fit_to_size,
-    head_targets,
-    read_splits,
+    read_learning_data,
     training_mixes,
 )
 from mien.training.loop import BEST, CHECKPOINT, LAST, TRAIN_SEEN, fit, network_on, predict_logits
@@ -196,16 +192,9 @@ def _read_lesson(
     stream: bool,
     given: Collection[str],
 ) -> _Lesson:
-    """Reads both splits, checks their classes, and fits the recipe to the number of faces."""
-    name = data.name if isinstance(data, Dataset) else str(data)
-    sized, lines = fit_to_size(asked, *face_sizes(data))
-    train, validation = read_splits(sized, data, stream=stream)
-    targets = head_targets(train, asked.targets, source=name)
-    held = head_targets(validation, asked.targets, source=name)
-    recipe = _fitted(sized, out, len(train), workers, given)
-    for line in (*lines, *check_classes(targets, held, name), *fit_lines(sized, recipe, len(train))):
-        log_warning(line)
-    return _Lesson(asked, recipe, Path(name).resolve().name, train, validation, targets, held, own)
+    found = read_learning_data(asked, data, partial(_fitted, out=out, workers=workers, given=given), stream=stream)
+    name = Path(data.name if isinstance(data, Dataset) else data).resolve().name
+    return _Lesson(asked, found.recipe, name, found.train, found.validation, found.targets, found.held, own)
 
 
 def _taught(lesson: _Lesson, out: Path, workers: WorkerGroup, watcher: Watcher) -> _Lesson:
@@ -269,7 +258,7 @@ def asked_recipe(run: Path) -> Recipe:
     return load_recipe(str(run / (ASKED if (run / ASKED).is_file() else USED)))
 
 
-def _fitted(recipe: Recipe, out: Path, faces: int, workers: int, given: Collection[str]) -> Recipe:
+def _fitted(recipe: Recipe, faces: int, *, out: Path, workers: int, given: Collection[str]) -> Recipe:
     """The recipe fitted to the faces; for a resumed run, as fitted at its start."""
     if not (out / CHECKPOINT).exists():
         return fit_to_faces(recipe, faces, workers=workers, given=given)

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mien.config import flat_items, toml_value
 from mien.data.dataset import Dataset
-from mien.reporting import log_warning
 from mien.training.installed import require_training
 from mien.training.learning_data import (
-    check_classes,
-    face_sizes,
-    fit_lines,
     fit_to_faces,
-    fit_to_size,
-    head_targets,
-    read_splits,
+    read_learning_data,
 )
 from mien.training.recipe import Recipe, recipe_with
 
@@ -204,16 +199,9 @@ def check_training(
     given: Collection[str] = (),
 ) -> Preparation:
     """Checks a recipe and its data without training, and without PyTorch. Raises DataError, RecipeError."""
-    recipe, lines = fit_to_size(recipe, *face_sizes(data))
-    name = data.name if isinstance(data, Dataset) else str(data)
-    train_split, validation_split = read_splits(recipe, data, stream=stream)
-    targets = head_targets(train_split, recipe.targets, source=name)
-    held = head_targets(validation_split, recipe.targets, source=name)
-    fitted = fit_to_faces(recipe, len(train_split), given=given)
-    for line in (*lines, *check_classes(targets, held, name), *fit_lines(recipe, fitted, len(train_split))):
-        log_warning(line)
+    found = read_learning_data(recipe, data, partial(fit_to_faces, given=given), stream=stream)
     counts = [
         {name: int((split.labels == number).sum()) for number, name in enumerate(split.label_names)}
-        for split in (train_split, validation_split)
+        for split in (found.train, found.validation)
     ]
-    return Preparation(fitted, *counts)
+    return Preparation(found.recipe, *counts)

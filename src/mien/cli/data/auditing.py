@@ -9,7 +9,17 @@ import typer
 
 from mien.cli.model_options import DetectorFiles, NoDetector
 from mien.cli.option_groups import grouped
-from mien.cli.output_options import NOT_ALL_READ, DataSet, DryRun, NewData, Quiet, Resume, out_option, warn
+from mien.cli.output_options import (
+    NOT_ALL_READ,
+    DataSet,
+    DryRun,
+    NewData,
+    Quiet,
+    Resume,
+    out_option,
+    progress_bar,
+    warn,
+)
 from mien.data.settings import AuditSettings
 from mien.reporting import warnings_to
 
@@ -50,7 +60,6 @@ def audit(
     - `mien data audit faces --out audit --no-suspects --detector mtcnn`
     - `mien data audit faces --out audit --model own.onnx`
     """
-    from mien.cli.output_options import progress_bar
     from mien.data.audit import audit_dataset
     from mien.data.readers import as_dataset
 
@@ -88,7 +97,6 @@ def drop(
     - `mien data drop faces --out clean --flags audit/flags.csv --only blank --only duplicate --only leak`
     - `mien data drop faces --out clean --flags audit/flags.csv --only label-suspect --min-score 0.95`
     """
-    from mien.cli.output_options import progress_bar
     from mien.data.flags import drop_flagged
     from mien.data.readers import open_dataset
     from mien.files import require_apart
@@ -128,7 +136,6 @@ def relabel(
     - `mien data export faces --out review --as label-studio --flags audit/flags.csv --only label-suspect`
     - `mien data relabel faces label-studio.json --out fixed --dry-run`
     """
-    from mien.cli.output_options import progress_bar
     from mien.data.readers import open_dataset
     from mien.data.relabel import relabel_dataset
     from mien.files import require_apart

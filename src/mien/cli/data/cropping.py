@@ -12,7 +12,7 @@ import typer
 from mien.cli.cluster_options import RayOptions
 from mien.cli.model_options import Detector, DetectorFiles, Detectors
 from mien.cli.option_groups import grouped
-from mien.cli.output_options import NOT_ALL_READ, DataSet, DryRun, NewData, Quiet, Resume
+from mien.cli.output_options import NOT_ALL_READ, DataSet, DryRun, NewData, Quiet, Resume, progress_bar
 from mien.data.settings import CropSettings, Kept, ScreenSettings
 
 if TYPE_CHECKING:
@@ -55,7 +55,6 @@ def crop(
     - `mien data crop images-of-faces/ --out faces --detector none`
     - `mien data crop photos/ --out faces --engine ray --actors 8`
     """
-    from mien.cli.output_options import progress_bar
     from mien.data.crops import crop_dataset
 
     choice = files.choice(detector)
@@ -98,7 +97,6 @@ def screen(
     - `mien data screen fer2013 --out fer2013-faces`
     - `mien data screen fer2013 --out fer2013-faces -d mtcnn -d yunet --votes 1 --keep-test`
     """
-    from mien.cli.output_options import progress_bar
     from mien.data.screen import screen_dataset
 
     choices = files.choices(detector)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mien.cli.output_options import NOT_ALL_READ, DataSet, DryRun, NewData, Quiet, Resume, warn
+from mien.cli.data.looking import print_counts
+from mien.cli.output_options import NOT_ALL_READ, DataSet, DryRun, NewData, Quiet, Resume, progress_bar, warn
 
 if TYPE_CHECKING:
     from mien.data.dedupe import Deduped
@@ -64,7 +65,6 @@ def dedupe(
     - `mien data dedupe data/fer2013 --out clean --near 8 --dry-run`
     - `mien data dedupe data/fer2013 --out clean --near 8 --keep first --conflicts majority --report looks`
     """
-    from mien.cli.output_options import progress_bar
     from mien.data.dedupe import dedupe as remove_copies
 
     with progress_bar("dedupe", unit="images", quiet=quiet) as progress:
@@ -81,7 +81,6 @@ def dedupe(
 
 
 def _print(result: Deduped, *, near_copies: bool) -> None:
-    from mien.cli.data.looking import print_counts
 
     before, groups = result.before, result.groups
     near_groups = f", {int(groups.near.sum()):,} of them of near copies" if near_copies else ""

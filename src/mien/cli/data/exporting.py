@@ -10,7 +10,17 @@ import typer
 
 from mien.cli.data.looking import print_counts
 from mien.cli.option_groups import grouped
-from mien.cli.output_options import NOT_ALL_READ, DataSet, DryRun, NewData, Quiet, Resume, out_option, warn
+from mien.cli.output_options import (
+    NOT_ALL_READ,
+    DataSet,
+    DryRun,
+    NewData,
+    Quiet,
+    Resume,
+    out_option,
+    progress_bar,
+    warn,
+)
 from mien.data.settings import ExportSettings, SplitSettings
 
 
@@ -43,7 +53,6 @@ def export(
     - `mien data export faces --out fer2013.csv --as csv`
     - `mien data export crops --out yolo --as yolo --photographs photos --jpeg 95`
     """
-    from mien.cli.output_options import progress_bar
     from mien.data.export import check_layout, export_dataset
     from mien.data.readers import open_dataset
     from mien.files import require_apart
@@ -88,7 +97,6 @@ def split(
     - `mien data split faces --out small --subset 2000`
     - `mien data split faces --out divided --again --keep-test --dry-run`
     """
-    from mien.cli.output_options import progress_bar
     from mien.data.splits import split_dataset
 
     with progress_bar("split", unit="samples", quiet=quiet) as progress:

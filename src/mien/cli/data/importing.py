@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mien.cli.data.looking import print_counts
 from mien.cli.option_groups import grouped
-from mien.cli.output_options import NOT_ALL_READ, Quiet, Resume, out_option, warn
+from mien.cli.output_options import NOT_ALL_READ, Quiet, Resume, out_option, progress_bar, warn
 from mien.data.settings import Kept
 
 if TYPE_CHECKING:
@@ -81,8 +82,6 @@ def import_(
     - `mien data import my-faces/ --out data/faces --labels 0=bored,1=engaged --split-map holdout=test`
     - `mien data import list.tsv --out data/faces --image-column pic --label-column answer --root /data/images`
     """
-    from mien.cli.data.looking import print_counts
-    from mien.cli.output_options import progress_bar
     from mien.data.importing import import_dataset
 
     choices = reading.choices()
@@ -102,8 +101,6 @@ def import_(
 
 
 def _plan(source: Path, choices: Choices, *, check: bool, quiet: bool) -> None:
-    from mien.cli.data.looking import print_counts
-    from mien.cli.output_options import progress_bar
     from mien.data.importing import plan_import
 
     with progress_bar("read", unit="images", quiet=quiet) as progress:

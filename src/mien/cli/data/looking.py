@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli.output_options import NOT_ALL_READ, DataSet, Quiet, Seed, TableOrJson, out_option, warn
+from mien.cli.output_options import NOT_ALL_READ, DataSet, Quiet, Seed, TableOrJson, out_option, progress_bar, warn
 from mien.reporting import warnings_to
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ def explore(
 
     Example: `mien data explore data/fer2013 --out looks/fer2013`
     """
-    from mien.cli.output_options import progress_bar
     from mien.data import explore as library
     from mien.files import require_apart
 
@@ -55,7 +54,6 @@ def info(source: DataSet, format_: TableOrJson = "table", quiet: Quiet = False) 
     - `mien data info data/fer2013`
     - `mien data info fer2013.csv --format json`
     """
-    from mien.cli.output_options import progress_bar
     from mien.data.info import describe
 
     with progress_bar("read", unit="images", quiet=quiet) as progress:
@@ -83,8 +81,6 @@ def open_counted(source: Path) -> tuple[Dataset, int]:
 def _print_info(found: DatasetInfo) -> None:
     from rich.console import Console
     from rich.table import Table
-
-    from mien.cli.data.looking import print_counts
 
     console = Console(highlight=False)
     facts = Table.grid(padding=(0, 2))
