@@ -112,69 +112,6 @@ def test_docstrings_name_every_argument(name: str, value: object) -> None:
         assert [p for p in taken if f"    {p}: " not in text] == []
 
 
-# Types
-
-SNIPPET = """
-from io import BytesIO
-from pathlib import Path
-import numpy as np
-from PIL import Image
-import mien
-
-array = np.zeros((9, 9, 3), np.uint8)
-def frames():
-    yield array
-reveal_type(mien.predict("a.jpg"))
-reveal_type(mien.predict(Path("a.jpg")))
-reveal_type(mien.predict(b"..."))
-reveal_type(mien.predict(BytesIO()))
-reveal_type(mien.predict(open("a.jpg", "rb")))
-reveal_type(mien.predict(Image.new("RGB", (9, 9))))
-reveal_type(mien.predict(array))
-reveal_type(mien.predict(np.zeros((9, 9)), color="bgr"))
-reveal_type(mien.predict(["a.jpg"]))
-reveal_type(mien.predict([array, array]))
-reveal_type(mien.predict(("a.jpg", array)))
-reveal_type(mien.predict(path for path in Path().iterdir()))
-reveal_type(mien.Recognizer().predict("a.jpg"))
-reveal_type(mien.Recognizer().predict(["a.jpg"]))
-reveal_type(mien.Recognizer().stream(["a.jpg"]))
-reveal_type(mien.predict("a.jpg")[0])
-reveal_type(mien.predict("a.jpg")[:1])
-reveal_type(mien.predict(["a.jpg"])[0])
-reveal_type(mien.predict(["a.jpg"])[:1])
-reveal_type(mien.predict("a.jpg")[0].box.xyxy)
-reveal_type(mien.predict("a.jpg")[0].top(3))
-reveal_type(mien.predict("a.jpg").filter(expression="happy"))
-reveal_type(mien.watch("a.mp4"))
-reveal_type(mien.watch("a.mp4", out="a"))
-reveal_type(next(iter(mien.watch("a.mp4")))[0])
-"""
-ONE, MANY, LAZY = "ImageResult", "Results", "Iterator[ImageResult]"
-TYPES = [
-    *[ONE] * 8, *[MANY] * 3, LAZY, ONE, MANY, LAZY, "Face", ONE, ONE, MANY, "tuple[float, float, float, float]",
-    "tuple[tuple[str, float], ...]", ONE, "Watch", "OutputSummary", "TrackedFace",
-]  # fmt: skip
-
-
-@pytest.mark.slow
-def test_a_type_checker_knows_what_comes_back(tmp_path: Path) -> None:
-    pytest.importorskip("mypy")
-    (tmp_path / "user.py").write_text(SNIPPET)
-    command = [sys.executable, "-m", "mypy", str(tmp_path / "user.py")]  # the project's settings share its cache
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    said = [
-        line.partition('Revealed type is "')[2].rstrip('"') for line in done.stdout.splitlines() if "Revealed" in line
-    ]
-    short = [
-        text.replace("mien.results.images.", "").replace("mien.results.faces.", "").replace("mien.results.videos.", "")
-        .replace("mien.recognition.watch.", "").replace("mien.recognition.outputs.", "").replace("builtins.", "")
-        .replace("typing.", "").replace("collections.abc.", "")
-        for text in said
-    ]  # fmt: skip
-    assert short == TYPES, done.stdout
-
-
 # What goes in
 
 
