@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import FastAPI, Query, Request, Response, WebSocket
 from fastapi.exceptions import RequestValidationError
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
@@ -28,7 +29,7 @@ from mien.serving import schemas
 from mien.serving.engine import NO_DETECTOR, Engine, Upload
 from mien.serving.gate import STATE, Connections, Envelope, Gate
 from mien.serving.memory import Budget, resident_bytes, return_free_memory, settle_allocator
-from mien.serving.metrics import CONTENT_TYPE, Metrics
+from mien.serving.metrics import Metrics
 from mien.serving.page import page_or
 from mien.serving.receiving import Receiver, client_of
 from mien.serving.refusals import ClientGone, Refusal, busy, too_slow
@@ -190,7 +191,7 @@ class _Api:
 
     async def get_metrics(self) -> Response:
         """Returns the text format."""
-        return Response(self._metrics.text(), headers={"content-type": CONTENT_TYPE})
+        return Response(self._metrics.text(), headers={"content-type": CONTENT_TYPE_LATEST})
 
     def _check_ready(self) -> None:
         """Raises Refusal (503) while the networks are warmed up, and when the server stops."""
