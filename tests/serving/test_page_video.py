@@ -60,7 +60,7 @@ def test_a_video_becomes_a_player_over_timelines(stub: Stub, stub_port: int, ope
     areas = page.locator("#video .timeline .u-over")
     width = areas.first.bounding_box()["width"]  # type: ignore[index]
     areas.first.hover(position={"x": 0.8 * width, "y": 40})
-    expect(page.locator("#video .readout").first).to_have_text(re.compile(r"0:01\.6  happy 70 %"))
+    expect(page.locator("#video .tip").first).to_have_text(re.compile(r"0:01\.6happy 70 %"))
     expect(page.locator("#video .face").nth(1)).to_contain_text("sad70 %")  # bars at the pointer
     areas.first.click(position={"x": width / 5, "y": 40})
     assert page.evaluate(NOW) == pytest.approx(0.4, abs=0.05)

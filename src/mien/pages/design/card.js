@@ -1,8 +1,8 @@
 // The card of a face: its image, number and expression, the one set of bars of all pages, and where wanted its timeline.
 
 import { drawCrop } from "./draw.js";
-import { colorOf, css, percent, shown } from "./labels.js";
-import { emojiImage, make } from "./parts.js";
+import { colorOf, css, emojiImage, percent, shown } from "./labels.js";
+import { make } from "./parts.js";
 import { Timeline } from "./timeline.js";
 
 const TOP = 3; // bars that always show

@@ -1,6 +1,8 @@
-// Expressions: colours as in mien/labels.py (a test compares them), emoji, and how predictions below the threshold are shown.
+// Expressions: colours as in mien/labels.py (a test compares them), emoji, their legend, and how predictions below the
+// threshold are shown.
 
 import { EMOJI } from "./emoji.js";
+import { make } from "./parts.js";
 
 const COLORS = {
   angry: [214, 61, 57],
@@ -71,4 +73,22 @@ export function shown(expression, confidence, unsureBelow) {
     // An unsure prediction still shows its label.
     text: unsure ? `unsure (${expression} ${percent(confidence)})` : `${expression} ${percent(confidence)}`,
   };
+}
+
+/** An emoji as an element. */
+export function emojiImage(image) {
+  const copy = image?.cloneNode() ?? make("span");
+  copy.className = "emoji";
+  return copy;
+}
+
+/** Fills a list with the labels and their colours. */
+export function fillLegend(list, labels) {
+  list.replaceChildren(
+    ...labels.map((label) => {
+      const dot = make("span", "dot");
+      dot.style.background = css(colorOf(label));
+      return make("li", "", dot, emojiImage(emojiOf(label)), label);
+    }),
+  );
 }

@@ -3,8 +3,8 @@
 
 import { FaceCard } from "./card.js";
 import { drawOver } from "./draw.js";
-import { mostLikely, shown } from "./labels.js";
-import { fillLegend, make, makeButton, makeCanvas, set, setState } from "./parts.js";
+import { fillLegend, mostLikely, shown } from "./labels.js";
+import { make, makeButton, makeCanvas, set, setState } from "./parts.js";
 import { summarize } from "./timeline.js";
 
 const WINDOW_S = 30;

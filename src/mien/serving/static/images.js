@@ -4,8 +4,8 @@ import { showCode } from "./code.js";
 import { FaceCard } from "./design/card.js";
 import { annotated, drawOver, faceAt } from "./design/draw.js";
 import { shown } from "./design/labels.js";
-import { $, make, makeButton, set } from "./design/parts.js";
-import { download, encode, renamed, toCsv, toJson } from "./save.js";
+import { $, download, make, makeButton, set } from "./design/parts.js";
+import { encode, renamed, toCsv, toJson } from "./save.js";
 import { settings } from "./settings.js";
 
 const AT_ONCE = 2; // requests

@@ -4,10 +4,10 @@ import { getVideo, getVideoFile, readFrames, removeVideo, uploadVideo } from "./
 import { showCode } from "./code.js";
 import { FaceCard } from "./design/card.js";
 import { drawCrop, drawOver, sizeOf } from "./design/draw.js";
-import { percent } from "./design/labels.js";
-import { $, fillLegend, make, makeCanvas, set, setState } from "./design/parts.js";
+import { fillLegend, percent } from "./design/labels.js";
+import { $, download, make, makeCanvas, set, setState } from "./design/parts.js";
 import { clock, lastUntil } from "./design/timeline.js";
-import { download, encode, renamed } from "./save.js";
+import { encode, renamed } from "./save.js";
 import { settings } from "./settings.js";
 
 const ASK_MS = 400;
