@@ -154,7 +154,7 @@ export class Timeline {
     const point = left >= 0 && idx !== null ? this.at(this.#plot.posToVal(left, "x")) : null;
     const time = point && (this.#options.live ? `${(point.time - this.#view.to).toFixed(1)} s` : clock(point.time, true));
     const most = Object.entries(point?.probabilities ?? {}).sort((a, b) => b[1] - a[1]).slice(0, SHOWN);
-    tell(this.#tip, this.#plot, time, most.map(([name, share]) => ({ style: "bars", color: css(colorOf(name)), name, text: percent(share) })));
+    tell(this.#tip, this.#plot, time, most.map(([name, share]) => ({ style: "points", color: css(colorOf(name)), name, text: percent(share) })));
     this.#options.onPoint(point);
   }
 
