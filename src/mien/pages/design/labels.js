@@ -54,13 +54,14 @@ export function percent(share) {
   return `${Math.round(100 * share)} %`;
 }
 
-/** Returns the most likely label of {label: probability}, and its probability. */
-export function mostLikely(probabilities) {
-  return Object.entries(probabilities).reduce((best, next) => (next[1] > best[1] ? next : best), ["", -1]);
+/** A face with its most likely expression and that one's confidence. */
+export function withExpression(face) {
+  const [expression, confidence] = Object.entries(face.probabilities).reduce((best, next) => (next[1] > best[1] ? next : best), ["", -1]);
+  return { ...face, expression, confidence };
 }
 
 /** How a prediction is shown: name, title, emoji, colour and text; "unsure" if its confidence is below `unsureBelow`. */
-export function shown(expression, confidence, unsureBelow) {
+export function shown({ expression, confidence }, unsureBelow) {
   const unsure = confidence < unsureBelow;
   const color = unsure ? UNSURE : colorOf(expression);
   return {

@@ -1,7 +1,7 @@
 // The timeline of a face: its probabilities as stacked areas over time, images of the face along the top, the shown
 // expression as a ribbon, values under the pointer, and a mark at the time that is shown elsewhere.
 
-import { colorOf, css, mostLikely, percent, shown } from "./labels.js";
+import { colorOf, css, percent, shown, withExpression } from "./labels.js";
 import { make } from "./parts.js";
 import { axisLook, keepPlot, tell } from "./plot.js";
 
@@ -34,8 +34,8 @@ export function lastUntil(points, time) {
 /** Share of time of the shown expressions of points: "happy 80 %, unsure 20 %". Empty without points. */
 export function summarize(points, unsureBelow) {
   const counts = new Map();
-  for (const { probabilities } of points) {
-    const { name } = shown(...mostLikely(probabilities), unsureBelow);
+  for (const point of points) {
+    const { name } = shown(withExpression(point), unsureBelow);
     counts.set(name, (counts.get(name) ?? 0) + 1);
   }
   const most = [...counts].sort((a, b) => b[1] - a[1]).slice(0, 3);
@@ -168,7 +168,7 @@ export class Timeline {
     const shownPoints = points.filter((point) => point.time >= from && point.time <= to);
     shownPoints.forEach((point, i) => {
       const next = shownPoints[i + 1]?.time ?? point.time;
-      ctx.fillStyle = css(shown(...mostLikely(point.probabilities), unsureBelow).color);
+      ctx.fillStyle = css(shown(withExpression(point), unsureBelow).color);
       const width = next - point.time > gap ? 0 : x(next) - x(point.time);
       ctx.fillRect(x(point.time), top, Math.max(density, width + 0.5), RIBBON * density);
     });
