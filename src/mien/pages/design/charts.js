@@ -77,7 +77,7 @@ function marks(u, chart) {
 }
 
 // The values at the cursor.
-function told(u, chart, tip, nearest) {
+function showValues(u, chart, tip, nearest) {
   const place = u.cursor.idx ?? null;
   const named = u.series.map((one, i) => [one, i]).filter(([one, i]) => one.own && (u.data[i][place] ?? null) !== null);
   const shown = named.length > SHOWN ? named.filter(([, i]) => i === nearest) : named;
@@ -140,8 +140,8 @@ function show(box) {
       cursor: { focus: { prox: data.length > SHOWN ? 1e3 : -1 }, drag: { x: false, y: false }, points: { size: 8 } },
       hooks: {
         draw: [(u) => marks(u, chart)],
-        setCursor: [(u) => told(u, chart, tip, nearest)],
-        setSeries: [(u, i) => { nearest = i; told(u, chart, tip, nearest); }],
+        setCursor: [(u) => showValues(u, chart, tip, nearest)],
+        setSeries: [(u, i) => { nearest = i; showValues(u, chart, tip, nearest); }],
       },
     };
     return { options, data };
