@@ -8,15 +8,13 @@ as vectors. The files are committed; the same ones come out each time.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
-import subprocess
-import tarfile
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from mien.exporting.web import npm_pack, read_archive
 from mien.labels import EXPRESSIONS
 from mien.results.badges import INK, UNSURE, Color, Pen, Point, draw_face
 
@@ -61,13 +59,13 @@ class SvgPen(Pen):
 
 def main() -> None:
     """Writes the files."""
-    uplot = _package(*UPLOT)
-    script = uplot["dist/uPlot.iife.min.js"].decode().rstrip() + "\nexport default uPlot;\n"
+    uplot = _package(*UPLOT, ["dist/uPlot.iife.min.js", "dist/uPlot.min.css", "LICENSE"])
+    script = uplot["uPlot.iife.min.js"].decode().rstrip() + "\nexport default uPlot;\n"
     _write(DESIGN / "uplot.js", script.encode())
-    _write(DESIGN / "uplot.css", uplot["dist/uPlot.min.css"])
+    _write(DESIGN / "uplot.css", uplot["uPlot.min.css"])
     _write(DESIGN / "LICENSE.uplot", uplot["LICENSE"])
-    fonts = _package(*DEJAVU)
-    _write(LETTERING / "DejaVuSans.ttf", fonts["ttf/DejaVuSans.ttf"])
+    fonts = _package(*DEJAVU, ["ttf/DejaVuSans.ttf", "LICENSE"])
+    _write(LETTERING / "DejaVuSans.ttf", fonts["DejaVuSans.ttf"])
     _write(LETTERING / "LICENSE.dejavu", fonts["LICENSE"])
     names = [*EXPRESSIONS, UNSURE]
     faces = {"unsure" if name == UNSURE else name: _svg(name) for name in names}
@@ -90,16 +88,10 @@ def _hex(color: Color) -> str:
     return "#" + "".join(f"{part:02x}" for part in color)
 
 
-def _package(name: str, sha512: str) -> Mapping[str, bytes]:
-    """The files of a package from npm: path inside of it -> bytes."""
+def _package(name: str, sha512: str, files: Sequence[str]) -> Mapping[str, bytes]:
+    """Files of a package from npm by their names."""
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(["npm", "pack", name, "--pack-destination", folder], check=True, capture_output=True)
-        (archive,) = Path(folder).iterdir()
-        if base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode() != sha512:
-            raise SystemExit(f"{name}: its archive has another sha512 than this script names")
-        with tarfile.open(archive) as tar:
-            files = {m.name.partition("/")[2]: tar.extractfile(m) for m in tar if m.isfile()}
-            return {path: file.read() for path, file in files.items() if file is not None}
+        return read_archive(npm_pack(name, Path(folder)), name, sha512, files)
 
 
 def _write(path: Path, data: bytes) -> None:

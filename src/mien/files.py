@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any, Self, TextIO
 
 from mien.errors import OutputError
+
+_FORMULA = re.compile(r"(?!-?[\d.]+(e[-+]?\d+)?$)'*[=+\-@\t\r].", re.DOTALL)
 
 
 @contextmanager
@@ -110,17 +113,21 @@ def write_text(path: Path, text: str) -> None:
         file.write(text)
 
 
-def csv_text(rows: Iterable[Iterable[Any]]) -> str:
-    """Rows as CSV."""
+def csv_text(rows: Iterable[Iterable[Any]], *, exact: bool = False) -> str:
+    """Rows as CSV, each cell `inert`; None is an empty one. exact: cells as they are, for a file that is data."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    csv.writer(text, lineterminator="\n").writerows(row if exact else map(inert, row) for row in rows)
     return text.getvalue()
 
 
 def inert(cell: Any) -> Any:
     """A cell that no spreadsheet takes for a formula: a text that begins like one gets an apostrophe before it."""
-    begins = isinstance(cell, str) and len(cell) > 1 and cell.startswith(("=", "+", "-", "@", "\t", "\r"))
-    return f"'{cell}" if begins else cell
+    return f"'{cell}" if isinstance(cell, str) and _FORMULA.match(cell) else cell
+
+
+def literal(cell: Any) -> Any:
+    """A cell as it was before `inert`."""
+    return cell[1:] if isinstance(cell, str) and cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 def make_folder(path: Path) -> None:

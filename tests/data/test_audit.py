@@ -314,11 +314,12 @@ def test_flags_a_person_has_edited(flawed, flags):
 
 
 def test_hostile_sources_survive_the_csv(tmp_path):
-    names = ['a,"b"\n.png', "=1+1", "\udcff.png"]
+    names = ['a,"b"\n.png', "=1+1", "'=2\udcff.png"]
     dataset = dataset_of([np.zeros((4, 4, 1), np.uint8)] * 3, ["train"] * 3, [0, 1, -1])
     dataset = dataset.with_columns(source=text_column(names))
     audit_dataset(dataset, tmp_path / "a", PLAIN)
     flags = by_kind(read_flags(tmp_path / "a" / FLAGS, dataset))
+    assert "\n=" not in (text := (tmp_path / "a" / FLAGS).read_text("utf-8")) and ",'=1+1," in text
     assert flags["blank"] == [0, 1, 2]
     assert flags["label-conflict"] == [0, 1]
 

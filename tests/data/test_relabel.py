@@ -36,14 +36,14 @@ def test_a_csv_changes_labels_and_the_manifest_records_it(faces, tmp_path):
     old = [faces.label_name(row) for row in range(3)]
     new = ["happy" if name != "happy" else "sad" for name in old]
     fixes = fix(tmp_path / "fixes.csv", [
-        (faces.sources[0], new[0], "smiles"), (faces.sources[1], old[1], "right"), (faces.sources[2], "-", "no face"),
+        (faces.sources[0], new[0], "'=smiles"), (faces.sources[1], old[1], "right"), (faces.sources[2], "-", "no face"),
     ])  # fmt: skip
     done = relabel_dataset(faces, fixes, tmp_path / "fixed")
     fixed = open_arrays(tmp_path / "fixed")
     assert (fixed.label_name(0), fixed.label_name(1), len(fixed)) == (new[0], old[1], len(faces) - 1)
     assert faces.sources[2] not in fixed.sources
     assert fixed.columns["label_before"][:2].tolist() == [old[0], ""]
-    assert fixed.columns["label_reason"][:2].tolist() == ["smiles", ""]
+    assert fixed.columns["label_reason"][:2].tolist() == ["=smiles", ""]  # as before the page made it no formula
     assert fixed.steps[-1].command == "relabel"
     assert fixed.steps[-1].settings["changes"] == {f"{old[0]} -> {new[0]}": 1, f"{old[2]} -> -": 1}
     assert (done.dropped, done.confirmed, sum(done.changes.values())) == (1, 1, 2)

@@ -59,9 +59,11 @@ def test_scores_of_nothing_are_no_answer_and_no_part_of_the_calibration(tmp_path
 
 @pytest.mark.parametrize("table", ["csv", "parquet"])
 def test_an_evaluation_with_unanswered_rows_is_written_shown_and_read_again(tmp_path, table):
-    found = measured(tmp_path, "source,label,happy,sad\na,happy,0.9,0.1\nb,sad,0.2,0.8\nc,sad,,\n")
+    found = measured(tmp_path, "source,label,happy,=sad\n=a,happy,0.9,0.1\nb,=sad,0.2,0.8\nc,=sad,,\n")
     write_evaluation(found, tmp_path / "out", table=table)
     write_page(found, tmp_path / "out")
+    texts = [place.read_text() for place in (tmp_path / "out").glob("*.csv")]
+    assert not any("\n=" in text or ",=" in text for text in texts)
     again = evaluate_predictions(read_predictions((tmp_path / "out" / PREDICTIONS_FILE).with_suffix(f".{table}")))
     assert (again.n, again.n_unanswered, again.confusion) == (3, 1, found.confusion)
     assert "unanswered         1 of 3 faces, counted as wrong" in (tmp_path / "out" / "report.txt").read_text()

@@ -510,14 +510,3 @@ def test_with_the_switch_on_the_served_page_sends_nothing(site: Path, page: Any)
         assert answer.value.ok
         assert metric(port, "mien_faces_total") >= before
         page.click("#clear")
-
-
-def test_a_page_without_the_folder_offers_no_switch(page: Any) -> None:
-    from playwright.sync_api import expect
-
-    from made_server import serving
-
-    with serving(ROOT / "src" / "mien" / "models" / "mien-nano.onnx") as port:
-        page.goto(f"http://127.0.0.1:{port}/")
-        expect(page.locator("#limits")).to_contain_text("MB")
-        expect(page.locator("#device-choice")).to_be_hidden()

@@ -17,7 +17,7 @@ from playwright.sync_api import Page, expect
 
 from conftest import NANO
 from made_server import serving
-from page_browser import downloaded, pixels
+from page_browser import axe_findings, downloaded, pixels
 
 OpenPage = Callable[..., Page]
 
@@ -44,8 +44,10 @@ def test_the_camera_shows_faces_and_sends_a_frame_only_after_an_answer(port: int
     expect(page.locator("#camera .figures")).to_contain_text("frames/s")
     expect(page.locator("#camera [aria-live=polite]")).to_contain_text("face 1")
 
-    page.click("#camera [aria-keyshortcuts=Space]")
+    assert page.evaluate("document.activeElement === document.body")  # the keys are those of the view
+    page.keyboard.press("Space")
     expect(page.locator("#camera .on-air")).to_have_text("Camera on, paused")
+    expect(page.locator("#camera .state")).to_contain_text("Paused")
     order = page.evaluate("order")
     page.wait_for_timeout(300)  # more than four frames take
     assert page.evaluate("order.length") == len(order)  # nothing more was sent
@@ -54,9 +56,10 @@ def test_the_camera_shows_faces_and_sends_a_frame_only_after_an_answer(port: int
     sent = [i for i, what in enumerate(order) if what == "sent"]
     assert all("answered" in order[a:b] for a, b in itertools.pairwise(sent)), order
 
+    assert [found for found in axe_findings(page) if "video-caption" not in found[0]] == []
     page.click("#camera [aria-keyshortcuts=Space]")
     expect(page.locator("#camera .state")).to_contain_text("Frames go")
-    page.click("#camera [aria-keyshortcuts=s]")
+    page.keyboard.press("s")
     expect(page.locator("#camera .shots img")).to_have_count(1)
     shot = cv2.imdecode(np.frombuffer(downloaded(page, "#camera .shots a"), np.uint8), cv2.IMREAD_COLOR)
     height_width = page.eval_on_selector("#camera-video", "video => [video.videoHeight, video.videoWidth]")
@@ -69,8 +72,17 @@ def test_the_camera_shows_faces_and_sends_a_frame_only_after_an_answer(port: int
     expect(page.locator("#camera .state")).to_contain_text("switched off because you left")
 
 
-def test_the_camera_stops_when_the_tab_is_hidden(port: int, open_page: OpenPage) -> None:
+def test_the_camera_may_be_missing_and_stops_when_the_tab_is_hidden(port: int, open_page: OpenPage) -> None:
     page = open_page(port, "camera")
+    page.evaluate(
+        """() => {
+          const missing = async () => { throw new DOMException("", "NotFoundError"); };
+          Object.defineProperty(navigator.mediaDevices, "getUserMedia", { value: missing, configurable: true });
+        }"""
+    )
+    page.click("text=Start the camera")
+    expect(page.locator("#camera .state")).to_have_text("No camera was found.")
+    page.evaluate("delete navigator.mediaDevices.getUserMedia")
     page.click("text=Start the camera")
     expect(page.locator("#camera .face")).to_have_count(1)
     track = page.evaluate_handle("document.getElementById('camera-video').srcObject.getVideoTracks()[0]")
@@ -83,15 +95,6 @@ def test_the_camera_stops_when_the_tab_is_hidden(port: int, open_page: OpenPage)
     expect(page.locator("#camera .state")).to_contain_text("this tab was hidden")
     expect(page.locator("#camera .on-air")).to_be_hidden()
     assert track.evaluate("track => track.readyState") == "ended"
-
-
-def test_without_a_camera_the_page_says_so(port: int, open_page: OpenPage) -> None:
-    page = open_page(port, "camera")
-    page.evaluate(
-        "() => { navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('', 'NotFoundError'); } }"
-    )
-    page.click("text=Start the camera")
-    expect(page.locator("#camera .state")).to_have_text("No camera was found.")
 
 
 def test_faces_keep_their_numbers_from_frame_to_frame(stub_port: int, open_page: OpenPage) -> None:
@@ -136,16 +139,3 @@ def test_a_lost_server_is_said_and_leaves_no_face(open_page: OpenPage) -> None:
     assert not page.eval_on_selector("#camera .overlay", ink)
     expect(page.locator("#camera .state")).to_contain_text("does not respond", timeout=30_000)
     expect(page.locator("#camera .on-air")).to_be_hidden()
-
-
-def test_the_keys_of_the_live_view(port: int, open_page: OpenPage) -> None:
-    page = open_page(port, "camera")
-    page.click("text=Start the camera")
-    expect(page.locator("#camera .face")).to_have_count(1)
-    page.evaluate("document.activeElement.blur()")
-    page.keyboard.press("Space")
-    expect(page.locator("#camera .state")).to_contain_text("Paused")
-    page.keyboard.press("s")
-    expect(page.locator("#camera .shots img")).to_have_count(1)
-    page.keyboard.press("Space")
-    expect(page.locator("#camera .state")).to_contain_text("Frames go")

@@ -60,7 +60,7 @@ def test_a_video_becomes_a_player_over_timelines(stub: Stub, stub_port: int, ope
     areas = page.locator("#video .timeline .u-over")
     width = areas.first.bounding_box()["width"]  # type: ignore[index]
     areas.first.hover(position={"x": 0.8 * width, "y": 40})
-    expect(page.locator("#video .readout").first).to_have_text(re.compile(r"0:01\.6  happy 70 %"))
+    expect(page.locator("#video .tip").first).to_have_text(re.compile(r"0:01\.6happy 70 %"))
     expect(page.locator("#video .face").nth(1)).to_contain_text("sad70 %")  # bars at the pointer
     areas.first.click(position={"x": width / 5, "y": 40})
     assert page.evaluate(NOW) == pytest.approx(0.4, abs=0.05)
@@ -106,7 +106,9 @@ def test_a_reload_shows_the_job_again(stub: Stub, stub_port: int, open_page: Ope
     assert [what for what in stub.asked if what.startswith(("POST", "DELETE"))] == ["POST /v1/videos"]
 
 
-def test_a_video_can_be_cancelled(stub: Stub, stub_port: int, open_page: OpenPage, clip: Path) -> None:
+def test_a_video_can_be_cancelled_and_one_that_fails_says_why(
+    stub: Stub, stub_port: int, open_page: OpenPage, clip: Path
+) -> None:
     stub.states = [{"state": "running", "progress": 0.1}]
     page = open_page(stub_port, "video")
     page.set_input_files("#video-file", clip)
@@ -115,11 +117,7 @@ def test_a_video_can_be_cancelled(stub: Stub, stub_port: int, open_page: OpenPag
     expect(page.locator("#video-state")).to_contain_text("Cancelled")
     expect(page.locator("#video-drop")).to_be_visible()
     assert "DELETE /v1/videos/job-1" in stub.asked
-
-
-def test_a_video_that_fails_says_why(stub: Stub, stub_port: int, open_page: OpenPage, clip: Path) -> None:
     stub.states = [{"state": "failed", "progress": 0, "error": "The file has no video in it."}]
-    page = open_page(stub_port, "video")
     page.set_input_files("#video-file", clip)
     expect(page.locator("#video-state")).to_have_text("The file has no video in it.")
 

@@ -50,9 +50,14 @@ def test_a_token_is_asked_for_and_kept_in_memory_only(token_port: int, open_page
     expect(page.locator("#server-retry")).to_be_visible()
 
 
-def test_the_first_image_is_answered_in_view(port: int, open_page: OpenPage) -> None:
+def test_the_first_load_is_small_and_the_first_image_is_answered_in_view(port: int, open_page: OpenPage) -> None:
     for width, height in ((1280, 800), (390, 844)):
         page = open_page(port, width=width, height=height)
+        kinds = "[...performance.getEntriesByType('resource'), ...performance.getEntriesByType('navigation')]"
+        sizes = page.evaluate(f"{kinds}.map((one) => one.encodedBodySize)")
+        assert sum(sizes) < 100_000  # on the wire, compressed
+        assert len(sizes) < 32
+        expect(page.locator("#device-choice")).to_be_hidden()  # the server has no exported folder
         expect(page.locator("label", has=page.locator("#model"))).to_be_hidden()  # there is one model
         expect(page.locator(".with-keys")).to_be_visible(visible=width > 500)
         page.click("#sample-image")
@@ -182,14 +187,6 @@ def test_axe_finds_nothing(stub: Stub, stub_port: int, open_page: OpenPage, clip
     check("token")
 
 
-def test_axe_finds_nothing_with_a_face_before_the_camera(port: int, open_page: OpenPage) -> None:
-    page = open_page(port, "camera")
-    page.click("text=Start the camera")
-    expect(page.locator("#camera .face .head")).to_contain_text("happy")
-    page.evaluate("document.getElementById('camera-video').pause()")
-    assert [found for found in axe_findings(page) if "video-caption" not in found[0]] == []
-
-
 def test_everything_works_from_the_keyboard(stub_port: int, open_page: OpenPage) -> None:
     page = open_page(stub_port)
     page.on("filechooser", lambda chooser: chooser.set_files([image_file("keys.png")]))
@@ -225,19 +222,25 @@ def test_everything_works_from_the_keyboard(stub_port: int, open_page: OpenPage)
     expect(page.locator(".entry")).to_have_count(0)
 
 
-@pytest.mark.parametrize("widths", [(390, 320), (1280, 768)], ids=["phone", "desktop"])
-def test_nothing_is_wider_than_the_screen(stub_port: int, open_page: OpenPage, widths: tuple[int, int]) -> None:
-    page = open_page(stub_port, width=widths[0])
+def test_nothing_is_wider_than_the_screen(stub_port: int, open_page: OpenPage) -> None:
+    page = open_page(stub_port, width=390)
     page.set_input_files("#files", [image_file("a" * 80 + ".png", 900, 300)])
     expect(page.locator(".face")).to_have_count(2)
-    for width, panel in itertools.product(widths, ("images", "camera", "video")):
+    for width, panel in itertools.product((1280, 768, 390, 320), ("images", "camera", "video")):
         page.set_viewport_size({"width": width, "height": 800})
         page.click(f"#tab-{panel}")
         assert page.evaluate("document.documentElement.scrollWidth") <= width, (width, panel)
 
 
-def test_the_theme_switch_is_remembered(stub_port: int, open_page: OpenPage) -> None:
+def test_colours_are_those_of_the_package_and_the_theme_is_remembered(stub_port: int, open_page: OpenPage) -> None:
     page = open_page(stub_port)
+    names = [*EXPRESSIONS, "bored", "toString"]
+    script = """async (names) => {
+      const { colorOf, emojiOf } = await import("/design/labels.js");
+      return names.map((name) => [colorOf(name), emojiOf(name) !== null]);
+    }"""
+    found = [(tuple(color), drawn) for color, drawn in page.evaluate(script, names)]
+    assert found == [(color_rgb(name), name in EXPRESSIONS) for name in names]
     paper = "getComputedStyle(document.body).backgroundColor"
     light = page.evaluate(paper)
     page.click("#settings")
@@ -247,22 +250,3 @@ def test_the_theme_switch_is_remembered(stub_port: int, open_page: OpenPage) -> 
     page.reload()
     assert page.evaluate(paper) == dark
     expect(page.locator("#theme")).to_have_value("dark")
-
-
-def test_colours_and_emoji_are_those_of_the_package(stub_port: int, open_page: OpenPage) -> None:
-    page = open_page(stub_port)
-    names = [*EXPRESSIONS, "bored", "toString"]
-    script = """async (names) => {
-      const { colorOf, emojiOf } = await import("/design/labels.js");
-      return names.map((name) => [colorOf(name), emojiOf(name) !== null]);
-    }"""
-    found = [(tuple(color), drawn) for color, drawn in page.evaluate(script, names)]
-    assert found == [(color_rgb(name), name in EXPRESSIONS) for name in names]
-
-
-def test_the_first_load_is_small(port: int, open_page: OpenPage) -> None:
-    page = open_page(port)
-    loaded = page.evaluate("performance.getEntriesByType('resource').map((r) => [r.name, r.encodedBodySize])")
-    sizes = dict(loaded) | {"index": page.evaluate("performance.getEntriesByType('navigation')[0].encodedBodySize")}
-    assert sum(sizes.values()) < 100_000  # on the wire, compressed
-    assert len(sizes) < 32

@@ -22,7 +22,7 @@ from mien.data.dataset import Dataset
 from mien.data.source import PROBLEMS, Chunk, Problem, Source, Step, append_pixels, offsets_of
 from mien.data.writing.shards import to_table
 from mien.errors import DataError, OutputError, import_extra
-from mien.files import cannot_write, csv_text, make_folder, resumable_path, write_text
+from mien.files import cannot_write, csv_text, literal, make_folder, resumable_path, write_text
 from mien.reporting import Progress
 from mien.version import __version__
 
@@ -84,7 +84,7 @@ def read_problems(path: Path) -> tuple[Problem, ...]:
     if not place.exists():
         return ()
     with place.open(newline="", encoding="utf-8") as file:
-        return tuple(Problem(row["source"], row["reason"]) for row in csv.DictReader(file))
+        return tuple(Problem(literal(row["source"]), row["reason"]) for row in csv.DictReader(file))
 
 
 def write_arrays(

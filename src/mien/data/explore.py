@@ -142,11 +142,8 @@ def _verdict(dataset: Dataset, classes: Sequence[_Class]) -> str:
     if len(classes) < 2:
         return text
     shares = [percent(c.count / len(dataset)) for c in (most, least)]
-    times = most.count / least.count
-    return (
-        f"{text} The largest class is {most.name} ({shares[0]}), the smallest {least.name} ({shares[1]}): {times:.1f} "
-        "times fewer."
-    )
+    times = f": {most.count / least.count:.1f} times fewer" if most.count > 1.05 * least.count else ""
+    return f"{text} The largest class is {most.name} ({shares[0]}), the smallest {least.name} ({shares[1]}){times}."
 
 
 def _votes(dataset: Dataset) -> str:

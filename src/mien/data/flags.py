@@ -19,7 +19,7 @@ from mien.data.arrays import write_arrays
 from mien.data.dataset import Dataset, Selection
 from mien.data.readers import as_dataset
 from mien.errors import DataError
-from mien.files import csv_text, write_text
+from mien.files import csv_text, literal, write_text
 from mien.reporting import Progress
 
 KINDS = (
@@ -193,7 +193,7 @@ def _parse(line: dict[str, str], dataset: Dataset, place: str) -> tuple[str, tup
         raise DataError(f"{place}: row '{line['row']}', score '{line['score']}'; expected numbers") from error
     if not (math.isfinite(score) and 0 <= score <= 1):
         raise DataError(f"{place}: score {score}; expected 0 to 1")
-    given = (line["source"], line["split"], line["label"])
+    given = (literal(line["source"]), literal(line["split"]), literal(line["label"]))
     if not 0 <= row < len(dataset):
         raise DataError(f"{place}: row {row}; {dataset.name} has {len(dataset):,}: the flags are of another data set")
     own = about(dataset, row)
@@ -202,7 +202,7 @@ def _parse(line: dict[str, str], dataset: Dataset, place: str) -> tuple[str, tup
             f"{place}: row {row} is {_named(given)} there and {_named(own)} in {dataset.name}: "
             "the flags are of another data set; audit this one"
         )
-    return kind, (row, score, line["reason"] or "", line["suggested"] or "")
+    return kind, (row, score, literal(line["reason"] or ""), literal(line["suggested"] or ""))
 
 
 def _named(about: tuple[str, str, str]) -> str:

@@ -27,6 +27,7 @@ from mien.data.reading.label_studio import choices_of
 from mien.data.source import text_column
 from mien.data.writing.files import file_names
 from mien.errors import DataError
+from mien.files import literal
 from mien.labels import canonical
 from mien.reporting import Progress
 
@@ -171,7 +172,7 @@ def _read(path: Path) -> Iterator[Decision]:
 
 
 def _of_table(table: csv.DictReader[str], path: Path) -> Iterator[Decision]:
-    return _of_rows(((f"{path}:{table.line_num}", row) for row in table), path)
+    return _of_rows(((f"{path}:{table.line_num}", {k: literal(v) for k, v in row.items()}) for row in table), path)
 
 
 def _of_rows(rows: Iterator[tuple[str, Mapping[str, Any]]], path: Path) -> Iterator[Decision]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from pathlib import Path
@@ -18,7 +17,7 @@ from mien.evaluation.page import write_page
 from mien.evaluation.report import report_text
 from mien.evaluation.result import Evaluation
 from mien.evaluation.tables import CLASS_COLUMNS, class_figures, class_rows, write_tables
-from mien.files import make_folder, write_bytes, write_text
+from mien.files import csv_text, make_folder, write_bytes, write_text
 
 Table = Literal["csv", "parquet"]
 
@@ -69,19 +68,17 @@ def write_evaluation(evaluation: Evaluation, out: Path, *, table: Table = "csv")
 
 
 def _csv(evaluation: Evaluation) -> str:
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
     labels, p = evaluation.labels, evaluation.probabilities
     sure = evaluation.confidence
     shown = [] if sure is None else ["confidence"]
-    writer.writerow(["source", "label", "expression", *shown, *(() if p is None else labels)])
+    rows: list[list[str]] = [["source", "label", "expression", *shown, *(() if p is None else labels)]]
     for i, (source, right, called) in enumerate(
         zip(evaluation.sources, evaluation.truth_index, evaluation.predicted_index, strict=True)
     ):
         figures = [*(() if sure is None else (sure[i],)), *(() if p is None else p[i])]
         cells = [f"{v:.6f}" for v in figures] if called >= 0 else [""] * len(figures)
-        writer.writerow([source, labels[right], labels[called] if called >= 0 else "", *cells])
-    return table.getvalue()
+        rows.append([source, labels[right], labels[called] if called >= 0 else "", *cells])
+    return csv_text(rows)
 
 
 def _parquet(evaluation: Evaluation) -> bytes:

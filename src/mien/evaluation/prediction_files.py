@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mien.errors import DataError, MissingExtraError
+from mien.files import literal
 
 _HOLDERS = ("images", "results", "predictions", "data", "rows", "records", "items", "samples", "frames")
 _NAMES = frozenset({"label", "class", "name", "emotion", "expression", "class_name", "type"})
@@ -72,14 +73,14 @@ def _csv(path: Path, text: str) -> Table:
     places: list[int] = []
     wrong: list[str] = []
     try:
-        header = [name.strip() for name in next(reader, [])]
+        header = [literal(name.strip()) for name in next(reader, [])]
         for cells in reader:
             if not cells:  # a blank line, often the last one
                 continue
             if len(cells) != len(header):
                 wrong.append(f"line {reader.line_num}: {len(cells)} columns; expected {len(header)}")
                 continue
-            rows.append([cell.strip() for cell in cells])
+            rows.append([literal(cell.strip()) for cell in cells])
             places.append(reader.line_num)
     except csv.Error as error:
         raise DataError(f"{path}: can't read it as CSV: {error}") from error

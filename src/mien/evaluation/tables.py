@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mien.evaluation.result import Evaluation
-from mien.files import make_folder, write_text
+from mien.files import csv_text, make_folder, write_text
 
 _ESCAPED = {c: f"\\{c}" for c in "&%$#_{}"}
 _ESCAPED |= {"±": r"$\pm$", "~": r"\textasciitilde{}", "^": r"\^{}", "\\": r"\textbackslash{}"}
@@ -16,15 +14,6 @@ _ESCAPED |= {"±": r"$\pm$", "~": r"\textasciitilde{}", "^": r"\^{}", "\\": r"\t
 Row = Sequence[object]
 
 CLASS_COLUMNS = ("class", "n", "recall", "95 %", "precision", "95 %", "F1", "95 %")
-
-
-def csv_table(columns: Sequence[str], rows: Iterable[Row]) -> str:
-    """The values as they are; None is an empty cell."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(["" if value is None else value for value in row] for row in rows)
-    return text.getvalue()
 
 
 def plain_table(columns: Sequence[str], rows: Iterable[Row], *, left: int = 1) -> str:
@@ -65,7 +54,7 @@ def write_tables(
     make_folder(folder)
     write_text(folder / f"{name}.md", markdown_table(columns, rows))
     write_text(folder / f"{name}.tex", latex_table(columns, rows))
-    write_text(folder / f"{name}.csv", csv_table(*exact))
+    write_text(folder / f"{name}.csv", csv_text([exact[0], *exact[1]]))
 
 
 def class_rows(evaluation: Evaluation) -> list[Row]:

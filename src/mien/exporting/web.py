@@ -13,6 +13,7 @@ import subprocess
 import tarfile
 import tempfile
 from base64 import b64encode
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
@@ -246,13 +247,15 @@ def _write_network(model: ModelFile, place: Path) -> None:
 def _add_runtime(runtime: Path, given: Path | None) -> None:
     """Copies the two files of onnxruntime-web. Raises ExportError if they are missing or differ from the checksums."""
     runtime.mkdir()
-    if given is None:
-        with tempfile.TemporaryDirectory(prefix="mien-npm-") as folder:
-            files = _from_archive(_pack(Path(folder)))
-    elif given.is_dir():
+    if given is not None and given.is_dir():
         files = _from_folder(given)
     else:
-        files = _from_archive(given)
+        otherwise = (
+            f", or use --onnxruntime-web FILE.tgz with the archive of  npm pack {_PACKAGE}  from another machine"
+        )
+        with tempfile.TemporaryDirectory(prefix="mien-npm-") as folder:
+            archive = given or npm_pack(_PACKAGE, Path(folder), otherwise)
+            files = read_archive(archive, _PACKAGE, _ARCHIVE_SHA512, [f"dist/{name}" for name in _RUNTIME_SHA256])
     for name, data in files.items():
         if _sha256(data) != _RUNTIME_SHA256[name]:
             raise ExportError(f"{given or _PACKAGE}: {name} is not the one of {_PACKAGE}; use that version")
@@ -260,38 +263,40 @@ def _add_runtime(runtime: Path, given: Path | None) -> None:
     (runtime / "LICENSE.onnxruntime-web").write_text(_RUNTIME_LICENCE, "utf-8")
 
 
-def _pack(folder: Path) -> Path:
-    """Downloads the archive of onnxruntime-web with npm. Raises ExportError."""
+def npm_pack(package: str, folder: Path, otherwise: str = "") -> Path:
+    """The archive of a package, NAME@VERSION, which npm downloads into `folder`. Raises ExportError.
+
+    otherwise: what the message offers instead.
+    """
     npm = shutil.which("npm")
-    otherwise = f"or use --onnxruntime-web FILE.tgz with the archive of  npm pack {_PACKAGE}  from another machine"
     if npm is None:
-        raise ExportError(f"npm is not installed; it downloads {_PACKAGE}: install Node.js (nodejs.org), {otherwise}")
-    command = [npm, "pack", _PACKAGE, "--ignore-scripts", "--silent", "--pack-destination", str(folder)]
+        raise ExportError(f"npm is not installed; it downloads {package}: install Node.js (nodejs.org){otherwise}")
+    command = [npm, "pack", package, "--ignore-scripts", "--silent", "--pack-destination", str(folder)]
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_NPM_TIMEOUT_S, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise ExportError(f"npm could not download {_PACKAGE} ({error}); try again, {otherwise}") from error
+        raise ExportError(f"npm could not download {package} ({error}); try again{otherwise}") from error
     archive = next(folder.glob("*.tgz"), None)
     if done.returncode != 0 or archive is None:
         reason = next((line for line in done.stderr.splitlines() if "error" in line.lower()), f"exit {done.returncode}")
-        raise ExportError(f"npm could not download {_PACKAGE} ({reason.strip()}); try again, {otherwise}")
+        raise ExportError(f"npm could not download {package} ({reason.strip()}); try again{otherwise}")
     return archive
 
 
-def _from_archive(path: Path) -> dict[str, bytes]:
-    """Reads the files by name, without unpacking. An archive with another checksum is refused unread."""
+def read_archive(path: Path, package: str, sha512: str, names: Iterable[str]) -> dict[str, bytes]:
+    """Files of a package's archive by name, not unpacked. One with another checksum is refused: ExportError."""
     try:
         with path.open("rb") as file:
             digest = b64encode(hashlib.file_digest(file, "sha512").digest()).decode()
-        if digest != _ARCHIVE_SHA512:
+        if digest != sha512:
             raise ExportError(
-                f"{path.name}: sha512 is {digest[:12]}…, expected {_ARCHIVE_SHA512[:12]}…: damaged, or not {_PACKAGE}"
+                f"{path.name}: sha512 is {digest[:12]}…, expected {sha512[:12]}…: damaged, or not {package}"
             )
         with tarfile.open(path) as archive:
-            members = ((name, archive.extractfile(f"package/dist/{name}")) for name in _RUNTIME_SHA256)
-            return {name: member.read(_MOST_BYTES) for name, member in members if member is not None}
+            members = ((name, archive.extractfile(f"package/{name}")) for name in names)
+            return {Path(name).name: member.read(_MOST_BYTES) for name, member in members if member is not None}
     except (OSError, tarfile.TarError, KeyError) as error:
-        raise ExportError(f"{path}: can't be read ({error}); use the archive of  npm pack {_PACKAGE}") from error
+        raise ExportError(f"{path}: can't be read ({error}); use the archive of  npm pack {package}") from error
 
 
 def _from_folder(folder: Path) -> dict[str, bytes]:

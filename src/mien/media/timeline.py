@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal, TextIO
 
 from mien.errors import OutputError, import_extra
-from mien.files import ClosedAtExit, atomic_path, cannot_write, csv_text, inert, make_folder
+from mien.files import ClosedAtExit, atomic_path, cannot_write, csv_text, make_folder
 from mien.results import ExpressionEvent, FrameResult, GestureEvent, ModelSummary
 from mien.results.rows import Row, frame_columns, frame_rows, parquet_table
 
@@ -76,13 +76,13 @@ class LinesTimeline(Timeline):
         self._columns = frame_columns(model.labels, details=model.details)
         self._lines = TextLines(path)
         if form == "csv":
-            self._lines.write(csv_text([map(inert, self._columns)]))
+            self._lines.write(csv_text([self._columns]))
 
     def write(self, result: FrameResult) -> None:
         """Writes a frame's rows at once: a reader at the other end of a pipe can follow."""
         rows = frame_rows(result, self._model.labels, self._source, details=self._model.details)
         if self._form == "csv":
-            self._lines.write(csv_text(map(inert, row) for row in rows))
+            self._lines.write(csv_text(rows))
         else:
             self._lines.write("".join(_json_line(dict(zip(self._columns, row, strict=True))) for row in rows))
 

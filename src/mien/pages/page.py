@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
     from matplotlib.figure import Figure
 
-_NUMBER = re.compile(r"[-+<]?\s?[\d,.]+(e[-+]?\d+)?(\s?(%|s|h|MB|GB|points))?(\s–\s[\d,.]+(\s%)?)?|[-–]?")
+_NUMBER = re.compile(r"[-+<]?\s?[\d,.]+(e[-+]?\d+)?(\s?(%|s|min|h|M|MB|GB|points))?(\s–\s[\d,.]+(\s%)?)?|[-–]?")
 _HERE = Path(__file__).parent
 
 
@@ -203,7 +203,8 @@ class Page:
         plotted = any(
             chart["kind"] == "lines" for s in sections for _, data in s.blocks for chart in data.get("charts", ())
         )
-        script = _script(["uplot.js", "charts.js"] * plotted + ["decisions.js"] * self._decides)
+        names = ["uplot.js", "plot.js", "charts.js"] * plotted + ["decisions.js"] * self._decides
+        script = _script(["parts.js", *names] if names else [])
         digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
         style = "".join(_design(name) for name in ("tokens.css", *["uplot.css"] * plotted, "report.css"))
         return _templates().get_template("page.html").render(
@@ -343,6 +344,7 @@ def _track(chart: Bars, row: int, column: Any) -> dict[str, Any]:
     return {
         "text": column.texts[row],
         "note": column.notes[row] if column.notes else "",
+        "noted": bool(column.notes),
         "at": place(column.values[row]),
         "low": ends[0],
         "high": ends[1],

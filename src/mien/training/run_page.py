@@ -105,7 +105,7 @@ def _verdict(
     if not kept:
         return text
     gap = _gap(answers[0], found[0]) if found and answers[0].train_n else ""
-    return f"{text} Epoch {kept} of {epochs} was chosen" + (f"; training faces are at {gap}." if gap else ".")
+    return f"{text} Epoch {kept} of {epochs} was chosen" + (f"; accuracy on training faces is {gap}." if gap else ".")
 
 
 def _courses(path: Path) -> dict[str, list[dict[str, Any]]]:
@@ -122,7 +122,8 @@ def _courses(path: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def _gap(own: HeadAnswers, e: Evaluation) -> str:
-    return f"{100 * (own.train_right / own.train_n - e.accuracy):+.1f} points to validation"
+    points = 100 * (own.train_right / own.train_n - e.accuracy)
+    return f"{abs(points):.1f} points {'above' if points >= 0 else 'below'} validation"
 
 
 def _mistakes(page: Page, e: Evaluation, faces: Images) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import re
 from collections.abc import Sequence
@@ -13,10 +11,10 @@ from typing import Literal
 
 from mien.config import to_toml
 from mien.evaluation.paired import McNemar
-from mien.files import write_text
+from mien.files import csv_text, write_text
 from mien.pages import Bars, Column, Lines, Page, Series, Tile
 from mien.pages.charts import ACCENT, GREY, series_color
-from mien.pages.text import percent
+from mien.pages.text import percent, percent_span
 from mien.training.recipe import Recipe
 
 BEST_FILE, TRIALS_FILE, PAGE_FILE = "best.toml", "trials.csv", "tune.html"
@@ -185,8 +183,9 @@ def _order(text: str) -> tuple[list[float], str]:
 def _tiles(tuned: Tuned) -> list[Tile]:
     states = [t.state for t in tuned.trials]
     counts = ", ".join(f"{states.count(s)} {s}" for s in ("pruned", "failed", "running") if s in states)
+    span = "" if tuned.score_95 is None else f"95 %: {percent_span(tuned.score_95)}; "
     tiles = [
-        Tile("best score", percent(tuned.score, tuned.score_95), f"trial {tuned.number}, on validation"),
+        Tile("best score", percent(tuned.score), f"{span}trial {tuned.number}, on validation"),
         Tile("complete trials", str(states.count("complete")), counts),
     ]
     if tuned.importances:
@@ -214,15 +213,11 @@ def _short(value: str) -> str:
 
 
 def _csv(trials: Sequence[Tried]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     keys = _keys(trials)
-    writer.writerow(("trial", "state", "score", "epochs", *keys, "problem"))
-    for t in trials:
-        settings = dict(t.changes)
-        score = "" if t.score is None else t.score
-        writer.writerow((t.number, t.state, score, t.epochs, *(settings.get(k, "") for k in keys), t.problem))
-    return text.getvalue()
+    rows = [
+        (t.number, t.state, t.score, t.epochs, *(dict(t.changes).get(k, "") for k in keys), t.problem) for t in trials
+    ]
+    return csv_text([("trial", "state", "score", "epochs", *keys, "problem"), *rows])
 
 
 def _keys(trials: Sequence[Tried]) -> list[str]:

@@ -102,7 +102,7 @@ def write_manifest(dataset: SampleTable, files: Sequence[str] | None, place: Pat
             columns |= {f"{name}_{end}": values[:, i].tolist() for i, end in enumerate(ends)}
         elif name not in columns:
             columns[name] = values.tolist()
-    write_plain(place, csv_text([tuple(columns), *zip(*columns.values(), strict=True)]))
+    write_plain(place, csv_text([tuple(columns), *zip(*columns.values(), strict=True)], exact=True))
 
 
 def write_plain(place: Path, text: str) -> None:

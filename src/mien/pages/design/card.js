@@ -1,8 +1,8 @@
 // The card of a face: its image, number and expression, the one set of bars of all pages, and where wanted its timeline.
 
 import { drawCrop } from "./draw.js";
-import { colorOf, css, percent, shown } from "./labels.js";
-import { emojiImage, make } from "./parts.js";
+import { colorOf, css, emojiImage, percent, shown } from "./labels.js";
+import { make } from "./parts.js";
 import { Timeline } from "./timeline.js";
 
 const TOP = 3; // bars that always show
@@ -17,7 +17,6 @@ export class FaceCard {
   #share = make("span", "share");
   #list = make("ul", "bars");
   #note = make("p", "details");
-  #hasImage = false;
 
   /** labels: in the model's order. timeline: its options, or null for none. */
   constructor(labels, { timeline = null, open = false } = {}) {
@@ -56,7 +55,7 @@ export class FaceCard {
 
   /** Shows a face. text: in place of the expression and its share. details: as in the API's JSON; note: below the bars. */
   update({ number, expression, confidence, probabilities, unsureBelow = 0, text = null, details = null, note = "" }) {
-    const look = shown(expression, confidence, unsureBelow);
+    const look = shown({ expression, confidence }, unsureBelow);
     this.root.style.setProperty("--mark", css(look.color));
     this.root.style.setProperty("--on-mark", look.ink);
     this.#number.textContent = number;
@@ -77,11 +76,9 @@ export class FaceCard {
     }
   }
 
-  /** Shows the face's image, cut out of a source with its size in the boxes' pixels. Returns the canvas. */
+  /** Shows the face's image, cut out of a source with its size in the boxes' pixels. */
   setImage(source, box, width, mirror = false) {
-    if (drawCrop(this.#thumb, source, box, width, mirror)) this.#hasImage = true;
-    this.#thumb.hidden = !this.#hasImage;
-    return this.#thumb;
+    if (drawCrop(this.#thumb, source, box, width, mirror)) this.#thumb.hidden = false;
   }
 }
 

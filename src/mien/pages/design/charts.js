@@ -1,16 +1,10 @@
-// The line charts of reports, drawn by uPlot: values at the cursor or by the arrow keys, both themes, and print.
+// The line charts of reports, drawn by uPlot, with the values at the cursor or by the arrow keys.
+
+import { make, set } from "./parts.js";
+import { axisLook, keepPlot, resolved, tell } from "./plot.js";
 import uPlot from "./uplot.js";
 
 const SHOWN = 8; // lines whose values are shown at once; of more, only the nearest
-
-const probe = document.body.appendChild(document.createElement("i"));
-probe.hidden = true;
-
-// A colour as the canvas takes it: tokens have a light and a dark value.
-function resolved(colour) {
-  probe.style.color = colour;
-  return getComputedStyle(probe).color;
-}
 
 function figure(value) {
   if (value === null || value === undefined) return "–";
@@ -82,28 +76,13 @@ function marks(u, chart) {
   ctx.restore();
 }
 
-// The box beside the cursor.
-function tell(u, chart, tip, nearest) {
-  const place = u.cursor.idx;
-  tip.hidden = place === null || place === undefined;
-  if (tip.hidden) return;
-  const named = u.series.map((one, i) => [one, i]).filter(([one, i]) => one.own && u.data[i][place] !== null && u.data[i][place] !== undefined);
+// The values at the cursor.
+function showValues(u, chart, tip, nearest) {
+  const place = u.cursor.idx ?? null;
+  const named = u.series.map((one, i) => [one, i]).filter(([one, i]) => one.own && (u.data[i][place] ?? null) !== null);
   const shown = named.length > SHOWN ? named.filter(([, i]) => i === nearest) : named;
-  const head = document.createElement("b");
-  head.textContent = chart.names.length ? chart.names[place] : `${chart.xLabel} ${figure(u.data[0][place])}`;
-  const rows = shown.map(([one, i]) => {
-    const row = document.createElement("div");
-    const key = document.createElement("i");
-    key.className = `key ${one.own.style}`;
-    key.style.setProperty("--color", one.own.color);
-    row.append(key, `${one.label} `, Object.assign(document.createElement("b"), { textContent: figure(u.data[i][place]) }));
-    row.classList.toggle("nearest", i === nearest);
-    return row;
-  });
-  tip.replaceChildren(head, ...rows);
-  const right = u.cursor.left > u.over.clientWidth / 2;
-  tip.style.left = right ? "auto" : `${u.cursor.left + 14}px`;
-  tip.style.right = right ? `${u.over.clientWidth - u.cursor.left + 14}px` : "auto";
+  const heading = place === null ? null : chart.names[place] ?? `${chart.xLabel} ${figure(u.data[0][place])}`;
+  tell(tip, u, heading, shown.map(([{ own, label }, i]) => ({ ...own, name: label, text: figure(u.data[i][place]), strong: i === nearest })));
 }
 
 // A logarithmic axis has only powers of ten, and where it is short their doubles and halves.
@@ -133,69 +112,51 @@ function categories(names, width) {
   return { splits, values: () => shown, size: 16 + 16 * Math.max(...shown.map((name) => name.split("\n").length)) };
 }
 
-function plot(box) {
+function show(box) {
   const chart = JSON.parse(box.dataset.chart);
-  const { data, found, bands } = series(chart);
-  const ink = resolved("var(--soft)");
-  const grid = { stroke: resolved("var(--line)"), width: 1 };
-  const font = `12px ${getComputedStyle(document.body).fontFamily}`;
-  const axis = { stroke: ink, grid, ticks: grid, font, labelFont: font, labelSize: 20, labelGap: 2 };
-  const tip = Object.assign(document.createElement("div"), { className: "tip", hidden: true });
-  tip.setAttribute("role", "status");
+  const tip = set(make("div", "tip"), { role: "status", hidden: "" });
+  const [first, last] = [chart.x[0], chart.x.at(-1)];
+  const step = chart.names.length ? 0.6 : (last - first || 1) / Math.max(1, chart.x.length - 1);
+  const room = chart.names.length || first === last || chart.series.some((one) => one.style === "bars") ? step / 2 : 0;
   let nearest = null;
-  const first = chart.x[0], last = chart.x.at(-1);
-  const room = chart.names.length || first === last || chart.series.some((one) => one.style === "bars") ? 0.5 * (chart.names.length ? 0.6 : (last - first || 1) / Math.max(1, chart.x.length - 1)) : 0;
-  const xs = chart.names.length
-    ? categories(chart.names, box.clientWidth)
-    : chart.xLog ? logarithmic(grid)
-    : { size: 30, incrs: chart.whole ? [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000] : undefined };
-  const u = new uPlot({
-    width: box.clientWidth,
-    height: box.clientWidth < 420 ? 240 : 300,
-    scales: {
-      x: { time: false, distr: chart.xLog ? 3 : 1, range: chart.xLog ? undefined : () => chart.xRange ?? [first - room, last + room] },
-      y: { range: chart.yRange ? () => chart.yRange : undefined },
-    },
-    axes: [{ ...axis, ...xs, label: chart.xLabel || undefined }, { ...axis, label: chart.yLabel || undefined, size: 56 }],
-    series: found,
-    bands,
-    legend: { show: false },
-    focus: { alpha: 0.25 },
-    cursor: { focus: { prox: data.length > SHOWN ? 1e3 : -1 }, drag: { x: false, y: false }, points: { size: 8 } },
-    hooks: {
-      draw: [(self) => marks(self, chart)],
-      setCursor: [(self) => tell(self, chart, tip, nearest)],
-      setSeries: [(self, i) => { nearest = i; tell(self, chart, tip, nearest); }],
-    },
-  }, data, box);
-  u.over.append(tip);
-  box.onkeydown = (event) => {
-    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (!step) return;
-    event.preventDefault();
-    const to = Math.min(chart.x.length - 1, Math.max(0, (u.cursor.idx ?? (step > 0 ? -1 : chart.x.length)) + step));
-    u.setCursor({ left: u.valToPos(chart.x[to], "x"), top: u.over.clientHeight / 2 });
-  };
-  return u;
-}
 
-const boxes = [...document.querySelectorAll(".plot")];
-const plots = new Map();
-
-function redraw() {
-  for (const box of boxes) {
-    plots.get(box)?.destroy();
-    plots.delete(box);
-    if (box.clientWidth) plots.set(box, plot(box));
+  function build(width) {
+    const { data, found, bands } = series(chart);
+    const look = axisLook();
+    const xs = chart.names.length
+      ? categories(chart.names, width)
+      : chart.xLog ? logarithmic(look.grid)
+      : { size: 30, incrs: chart.whole ? [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000] : undefined };
+    const options = {
+      height: width < 420 ? 240 : 300,
+      scales: {
+        x: { time: false, distr: chart.xLog ? 3 : 1, range: chart.xLog ? undefined : () => chart.xRange ?? [first - room, last + room] },
+        y: { range: chart.yRange ? () => chart.yRange : undefined },
+      },
+      axes: [{ ...look, ...xs, label: chart.xLabel || undefined }, { ...look, label: chart.yLabel || undefined, size: 56 }],
+      series: found,
+      bands,
+      focus: { alpha: 0.25 },
+      cursor: { focus: { prox: data.length > SHOWN ? 1e3 : -1 }, drag: { x: false, y: false }, points: { size: 8 } },
+      hooks: {
+        draw: [(u) => marks(u, chart)],
+        setCursor: [(u) => showValues(u, chart, tip, nearest)],
+        setSeries: [(u, i) => { nearest = i; showValues(u, chart, tip, nearest); }],
+      },
+    };
+    return { options, data };
   }
+
+  keepPlot(box, build, (u) => {
+    u.over.append(tip);
+    box.onkeydown = (event) => {
+      const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+      if (!by) return;
+      event.preventDefault();
+      const to = Math.min(chart.x.length - 1, Math.max(0, (u.cursor.idx ?? (by > 0 ? -1 : chart.x.length)) + by));
+      u.setCursor({ left: u.valToPos(chart.x[to], "x"), top: u.over.clientHeight / 2 });
+    };
+  });
 }
 
-// Paper is white, whatever the theme.
-addEventListener("beforeprint", () => { document.documentElement.dataset.theme = "light"; redraw(); });
-addEventListener("afterprint", () => { delete document.documentElement.dataset.theme; redraw(); });
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
-let width = 0;
-new ResizeObserver(() => {
-  if (document.body.clientWidth !== width) redraw();
-  width = document.body.clientWidth;
-}).observe(document.body);
+document.querySelectorAll(".plot").forEach(show);

@@ -36,7 +36,7 @@ export function drawOver(overlay, source, faces, { width, boxes = true, hide = f
  */
 export function drawFaces(context, faces, { scale, plate, unsureBelow = 0, chosen = -1, mirrorWidth = 0 }) {
   const looks = faces.map((face, index) => ({
-    ...shown(face.expression, face.confidence, unsureBelow),
+    ...shown(face, unsureBelow),
     number: String(face.number || index + 1),
     box: onCanvas(face.box, scale, mirrorWidth),
   }));
@@ -76,6 +76,12 @@ export function drawCrop(canvas, source, [x1, y1, x2, y2], width, mirror = false
   context.clearRect(0, 0, canvas.width, canvas.height);
   context.drawImage(source, x, y, side, side, 0, 0, canvas.width, canvas.height);
   return true;
+}
+
+/** A small image of a face, for a timeline; null while the source has none. */
+export function faceImage(source, box, width, mirror) {
+  const canvas = makeCanvas(64, 64);
+  return drawCrop(canvas, source, box, width, mirror) ? canvas : null;
 }
 
 /** The image with its faces, at full size, as a canvas to be saved. source: as for drawImage. */

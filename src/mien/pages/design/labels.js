@@ -1,6 +1,8 @@
-// Expressions: colours as in mien/labels.py (a test compares them), emoji, and how predictions below the threshold are shown.
+// Expressions: colours as in mien/labels.py (a test compares them), emoji, their legend, and how predictions below the
+// threshold are shown.
 
 import { EMOJI } from "./emoji.js";
+import { make } from "./parts.js";
 
 const COLORS = {
   angry: [214, 61, 57],
@@ -52,13 +54,14 @@ export function percent(share) {
   return `${Math.round(100 * share)} %`;
 }
 
-/** Returns the most likely label of {label: probability}, and its probability. */
-export function mostLikely(probabilities) {
-  return Object.entries(probabilities).reduce((best, next) => (next[1] > best[1] ? next : best), ["", -1]);
+/** A face with its most likely expression and that one's confidence. */
+export function withExpression(face) {
+  const [expression, confidence] = Object.entries(face.probabilities).reduce((best, next) => (next[1] > best[1] ? next : best), ["", -1]);
+  return { ...face, expression, confidence };
 }
 
 /** How a prediction is shown: name, title, emoji, colour and text; "unsure" if its confidence is below `unsureBelow`. */
-export function shown(expression, confidence, unsureBelow) {
+export function shown({ expression, confidence }, unsureBelow) {
   const unsure = confidence < unsureBelow;
   const color = unsure ? UNSURE : colorOf(expression);
   return {
@@ -71,4 +74,22 @@ export function shown(expression, confidence, unsureBelow) {
     // An unsure prediction still shows its label.
     text: unsure ? `unsure (${expression} ${percent(confidence)})` : `${expression} ${percent(confidence)}`,
   };
+}
+
+/** An emoji as an element. */
+export function emojiImage(image) {
+  const copy = image?.cloneNode() ?? make("span");
+  copy.className = "emoji";
+  return copy;
+}
+
+/** Fills a list with the labels and their colours. */
+export function fillLegend(list, labels) {
+  list.replaceChildren(
+    ...labels.map((label) => {
+      const dot = make("span", "dot");
+      dot.style.background = css(colorOf(label));
+      return make("li", "", dot, emojiImage(emojiOf(label)), label);
+    }),
+  );
 }

@@ -2,9 +2,9 @@
 // face, pause, snapshots and their keys. A source shows frames in an element and gives their faces to `show`.
 
 import { FaceCard } from "./card.js";
-import { drawOver } from "./draw.js";
-import { mostLikely, shown } from "./labels.js";
-import { fillLegend, make, makeButton, makeCanvas, set, setState } from "./parts.js";
+import { drawOver, faceImage } from "./draw.js";
+import { fillLegend, shown, withExpression } from "./labels.js";
+import { make, makeButton, set, setState } from "./parts.js";
 import { summarize } from "./timeline.js";
 
 const WINDOW_S = 30;
@@ -60,8 +60,7 @@ export class LiveView {
   /** Sets `mirror` or `unsureBelow`, and draws anew. */
   set(options) {
     Object.assign(this.#options, options);
-    this.#draw();
-    this.#showCards();
+    this.hold(this.#newest);
   }
 
   say(text, bad) {
@@ -99,7 +98,7 @@ export class LiveView {
     if (performance.now() - this.#drawn < CARDS_MS) return;
     this.#drawn = performance.now();
     this.#showCards();
-    const names = faces.map(({ number, probabilities }) => `face ${number} ${shown(...mostLikely(probabilities), this.#options.unsureBelow).name}`);
+    const names = faces.map((face) => `face ${face.number} ${shown(withExpression(face), this.#options.unsureBelow).name}`);
     this.#announce(names.join(", ") || "no face in sight");
   }
 
@@ -112,9 +111,7 @@ export class LiveView {
 
   /** Removes all boxes: there are no frames any more, so nothing is known of any face. */
   clear() {
-    if (this.#newest) this.#newest = { ...this.#newest, faces: [] };
-    this.#draw();
-    this.#showCards();
+    this.hold(this.#newest && { ...this.#newest, faces: [] });
   }
 
   async pause(paused) {
@@ -140,11 +137,11 @@ export class LiveView {
     face.points.push({ time, probabilities });
     while (face.points[0].time < time - WINDOW_S) face.points.shift();
     if (face.images.length && time - face.images.at(-1).time < IMAGE_EVERY_S) return;
-    const canvas = face.card.setImage(this.#frame, box, width, this.#options.mirror);
-    if (canvas.hidden) return;
-    const copy = makeCanvas(64, 64);
-    copy.getContext("2d").drawImage(canvas, 0, 0, 64, 64);
-    face.images.push({ time, canvas: copy });
+    const { mirror } = this.#options;
+    const canvas = faceImage(this.#frame, box, width, mirror);
+    if (!canvas) return;
+    face.card.setImage(this.#frame, box, width, mirror);
+    face.images.push({ time, canvas });
     while (face.images[0].time < time - WINDOW_S) face.images.shift();
   }
 
@@ -205,9 +202,4 @@ export class LiveView {
     event.preventDefault(); // else the page scrolls
     button.click();
   }
-}
-
-function withExpression(face) {
-  const [expression, confidence] = mostLikely(face.probabilities);
-  return { ...face, expression, confidence };
 }

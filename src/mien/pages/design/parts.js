@@ -1,6 +1,4 @@
-// Parts of all pages: elements, messages, the legend.
-
-import { colorOf, css, emojiOf } from "./labels.js";
+// Parts of all pages: elements, messages, files.
 
 export const $ = (id) => document.getElementById(id);
 
@@ -36,20 +34,23 @@ export function setState(element, text, bad = false) {
   element.classList.toggle("bad", bad);
 }
 
-/** An emoji of labels.js as an element. */
-export function emojiImage(image) {
-  const copy = image?.cloneNode() ?? make("span");
-  copy.className = "emoji";
-  return copy;
+/** Offers data as a file. data: a Blob or text. */
+export function download(name, data, type) {
+  const address = URL.createObjectURL(data instanceof Blob ? data : new Blob([data], { type }));
+  const link = Object.assign(make("a"), { href: address, download: name });
+  document.body.append(link);
+  link.click();
+  link.remove();
+  setTimeout(() => URL.revokeObjectURL(address), 60_000);
 }
 
-/** Fills a list with the labels and their colours. */
-export function fillLegend(list, labels) {
-  list.replaceChildren(
-    ...labels.map((label) => {
-      const dot = make("span", "dot");
-      dot.style.background = css(colorOf(label));
-      return make("li", "", dot, emojiImage(emojiOf(label)), label);
-    }),
-  );
+/** Rows as CSV. A text that a spreadsheet would take for a formula gets an apostrophe, as in mien/files.py. */
+export function csvText(rows) {
+  return rows.map((row) => `${row.map(cell).join(",")}\n`).join("");
+}
+
+function cell(value) {
+  const isNumber = /^-?[\d.]+(e[-+]?\d+)?$/.test(value);
+  const text = /^'*[=+\-@\t\r]./s.test(value) && !isNumber ? `'${value}` : String(value);
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }

@@ -1,14 +1,15 @@
 // The timeline of a face: its probabilities as stacked areas over time, images of the face along the top, the shown
 // expression as a ribbon, values under the pointer, and a mark at the time that is shown elsewhere.
 
-import { colorOf, css, mostLikely, percent, shown } from "./labels.js";
+import { colorOf, css, percent, shown, withExpression } from "./labels.js";
 import { make } from "./parts.js";
-import uPlot from "./uplot.js";
+import { axisLook, keepPlot, tell } from "./plot.js";
 
 const THUMB = 30; // CSS pixels
 const RIBBON = 6;
 const TOP = THUMB + RIBBON + 6;
 const HEIGHT = 150;
+const SHOWN = 3; // values at the pointer
 
 /** Seconds as people read them: 1:05, 1:00:05; with tenths 1:05.0. */
 export function clock(seconds, tenths = false) {
@@ -33,8 +34,8 @@ export function lastUntil(points, time) {
 /** Share of time of the shown expressions of points: "happy 80 %, unsure 20 %". Empty without points. */
 export function summarize(points, unsureBelow) {
   const counts = new Map();
-  for (const { probabilities } of points) {
-    const { name } = shown(...mostLikely(probabilities), unsureBelow);
+  for (const point of points) {
+    const { name } = shown(withExpression(point), unsureBelow);
     counts.set(name, (counts.get(name) ?? 0) + 1);
   }
   const most = [...counts].sort((a, b) => b[1] - a[1]).slice(0, 3);
@@ -49,19 +50,16 @@ export class Timeline {
   #view = { points: [], from: 0, to: 1, gap: 1, images: [], unsureBelow: 0 };
   #marked = null;
   #mark = make("div", "mark");
-  #readout = make("p", "readout");
+  #tip = make("div", "tip");
 
   /** live: times count back from the end. onPoint: called with the point under the pointer, or null. onSeek: with a time. */
   constructor(labels, { live = false, onPoint = () => {}, onSeek = null } = {}) {
     this.#labels = labels;
     this.#options = { live, onPoint, onSeek };
-    this.root = make("div", "timeline", this.#readout);
+    this.root = make("div", onSeek ? "timeline seeks" : "timeline");
     if (!onSeek) this.root.setAttribute("role", "img");
-    this.root.classList.toggle("seeks", Boolean(onSeek));
-    new ResizeObserver(() => this.#resize()).observe(this.root);
-    const colours = () => this.#plot?.redraw(false);
-    new MutationObserver(colours).observe(document.documentElement, { attributeFilter: ["data-theme"] });
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", colours);
+    this.#tip.hidden = true;
+    keepPlot(this.root, () => this.#build(), (plot) => this.#take(plot));
   }
 
   /** Shows points from `from` to `to` seconds; areas break off after `gap` seconds without a point. */
@@ -109,49 +107,36 @@ export class Timeline {
     return [kept.map(({ time }) => time), ...columns.reverse()];
   }
 
-  #resize() {
-    const width = this.root.clientWidth;
-    if (!width) return;
-    if (this.#plot) this.#plot.setSize({ width, height: HEIGHT });
-    else this.#start(width);
-    this.mark(this.#marked);
-  }
-
-  #start(width) {
-    const ink = () => getComputedStyle(this.root).color;
+  #build() {
     const { live } = this.#options;
     const words = (seconds) => (live ? (seconds === this.#view.to ? "now" : `${Math.round(seconds - this.#view.to)} s`) : clock(seconds, this.#view.to < 10));
     const series = [...this.#labels].reverse().map((label) => ({ fill: css(colorOf(label)), width: 0, points: { show: false } }));
-    this.#plot = new uPlot(
-      {
-        width,
-        height: HEIGHT,
-        padding: [TOP, 16, 0, 20],
-        legend: { show: false },
-        cursor: { y: false, drag: { x: false, y: false }, points: { show: false } },
-        scales: { x: { time: false, range: () => [this.#view.from, this.#view.to] }, y: { range: [0, 1] } },
-        axes: [
-          {
-            stroke: ink,
-            font: "12px system-ui, sans-serif",
-            size: 26,
-            gap: 3,
-            grid: { show: false },
-            ticks: { stroke: ink, width: 1, size: 4 },
-            splits: live ? () => [30, 20, 10, 0].map((ago) => this.#view.to - ago) : undefined,
-            space: 64,
-            values: (_, splits) => splits.map(words),
-          },
-          { show: false },
-        ],
-        series: [{}, ...series],
-        hooks: { draw: [() => this.#drawTop()], setCursor: [() => this.#point()] },
-      },
-      this.#columns(),
-      this.root,
-    );
-    this.#plot.over.append(this.#mark);
-    if (this.#options.onSeek) this.#seekWith(this.#plot.over);
+    const axis = {
+      ...axisLook(),
+      size: 26,
+      gap: 3,
+      grid: { show: false },
+      splits: live ? () => [30, 20, 10, 0].map((ago) => this.#view.to - ago) : undefined,
+      space: 64,
+      values: (_, splits) => splits.map(words),
+    };
+    const options = {
+      height: HEIGHT,
+      padding: [TOP, 16, 0, 20],
+      cursor: { y: false, drag: { x: false, y: false }, points: { show: false } },
+      scales: { x: { time: false, range: () => [this.#view.from, this.#view.to] }, y: { range: [0, 1] } },
+      axes: [axis, { show: false }],
+      series: [{}, ...series],
+      hooks: { draw: [() => this.#drawTop()], setCursor: [() => this.#point()] },
+    };
+    return { options, data: this.#columns() };
+  }
+
+  #take(plot) {
+    this.#plot = plot;
+    plot.over.append(this.#mark, this.#tip);
+    this.mark(this.#marked);
+    if (this.#options.onSeek) this.#seekWith(plot.over);
   }
 
   #seekWith(over) {
@@ -167,9 +152,9 @@ export class Timeline {
   #point() {
     const { left, idx } = this.#plot.cursor;
     const point = left >= 0 && idx !== null ? this.at(this.#plot.posToVal(left, "x")) : null;
-    const top = point ? Object.entries(point.probabilities).sort((a, b) => b[1] - a[1]).slice(0, 3) : [];
     const time = point && (this.#options.live ? `${(point.time - this.#view.to).toFixed(1)} s` : clock(point.time, true));
-    this.#readout.textContent = point ? `${time}  ${top.map(([label, share]) => `${label} ${percent(share)}`).join(", ")}` : "";
+    const most = Object.entries(point?.probabilities ?? {}).sort((a, b) => b[1] - a[1]).slice(0, SHOWN);
+    tell(this.#tip, this.#plot, time, most.map(([name, share]) => ({ style: "points", color: css(colorOf(name)), name, text: percent(share) })));
     this.#options.onPoint(point);
   }
 
@@ -183,7 +168,7 @@ export class Timeline {
     const shownPoints = points.filter((point) => point.time >= from && point.time <= to);
     shownPoints.forEach((point, i) => {
       const next = shownPoints[i + 1]?.time ?? point.time;
-      ctx.fillStyle = css(shown(...mostLikely(point.probabilities), unsureBelow).color);
+      ctx.fillStyle = css(shown(withExpression(point), unsureBelow).color);
       const width = next - point.time > gap ? 0 : x(next) - x(point.time);
       ctx.fillRect(x(point.time), top, Math.max(density, width + 0.5), RIBBON * density);
     });

@@ -169,7 +169,8 @@ function sentence(text) {
   return /[.!?]$/.test(capital) ? capital : `${capital}.`;
 }
 
-function wait(milliseconds, signal) {
+/** Waits; rejects when `signal` is aborted. */
+export function wait(milliseconds, signal) {
   return new Promise((resolve, reject) => {
     setTimeout(resolve, milliseconds);
     signal?.addEventListener("abort", () => reject(signal.reason), { once: true });

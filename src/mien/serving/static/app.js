@@ -2,8 +2,8 @@
 
 import { onTokenNeeded } from "./api.js";
 import { startCamera, stop as stopCamera } from "./camera.js";
-import { percent } from "./design/labels.js";
-import { $, fillLegend, setState } from "./design/parts.js";
+import { fillLegend, percent } from "./design/labels.js";
+import { $, setState } from "./design/parts.js";
 import { addImages, imagesAreWorking, startImages } from "./images.js";
 import { settings } from "./settings.js";
 import { addVideo, startVideo, videoHash, videoIsUploading } from "./video.js";

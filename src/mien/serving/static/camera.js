@@ -1,5 +1,6 @@
 // The camera panel: the camera as the source of the live view. It sends one frame at a time to the recogniser.
 
+import { wait } from "./api.js";
 import { showCode } from "./code.js";
 import { annotated, sizeOf } from "./design/draw.js";
 import { LiveView } from "./design/live.js";
@@ -144,7 +145,7 @@ async function reconnect() {
     return;
   }
   view.say("The connection was lost; trying again …", true);
-  await new Promise((resolve) => setTimeout(resolve, RETRIES_MS[lost]));
+  await wait(RETRIES_MS[lost]);
   lost += 1;
   // A browser hides why a stream was refused; this request asks for a token if that was the reason.
   await settings.place.getModels().catch(() => null);

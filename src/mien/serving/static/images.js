@@ -4,8 +4,8 @@ import { showCode } from "./code.js";
 import { FaceCard } from "./design/card.js";
 import { annotated, drawOver, faceAt } from "./design/draw.js";
 import { shown } from "./design/labels.js";
-import { $, make, makeButton, set } from "./design/parts.js";
-import { download, encode, renamed, toCsv, toJson } from "./save.js";
+import { $, download, make, makeButton, set } from "./design/parts.js";
+import { encode, renamed, toCsv, toJson } from "./save.js";
 import { settings } from "./settings.js";
 
 const AT_ONCE = 2; // requests
@@ -143,7 +143,7 @@ class Entry {
     Object.assign(this.#canvas, { width, height });
     if (this.#bitmap) this.#canvas.getContext("2d").drawImage(this.#bitmap, 0, 0);
     else this.#note.textContent = "This browser can't show the image; the boxes are correct.";
-    const said = image.faces.map((face) => shown(face.expression, face.confidence, settings.unsureBelow).text);
+    const said = image.faces.map((face) => shown(face, settings.unsureBelow).text);
     this.#canvas.setAttribute("aria-label", `${this.name}, ${count(said.length, "face")}${said.length ? `: ${said.join("; ")}` : ""}`);
     const open = image.faces.length <= OPEN_CARDS && matchMedia("(min-width: 56rem)").matches;
     this.#cards = image.faces.map((face, index) => this.#makeCard(face, index, this.#cards[index]?.isOpen ?? open));

@@ -1,16 +1,6 @@
-// Downloads, and the JSON and CSV formats of `mien predict`.
+// Images as files, and the JSON and CSV formats of `mien predict`.
 
-/** Offers data as a file. data: a Blob or text. */
-export function download(name, data, type) {
-  const address = URL.createObjectURL(data instanceof Blob ? data : new Blob([data], { type }));
-  const link = document.createElement("a");
-  link.href = address;
-  link.download = name;
-  document.body.append(link);
-  link.click();
-  link.remove();
-  setTimeout(() => URL.revokeObjectURL(address), 60_000);
-}
+import { csvText } from "./design/parts.js";
 
 /** A canvas as a Blob: JPEG for a name with .jpg or .jpeg, else PNG. */
 export function encode(canvas, name) {
@@ -50,7 +40,7 @@ export function toCsv(labels, images, unsureBelow) {
     });
     if (!image.faces.length) rows.push([...about, ...Array(8 + labels.length + more.length).fill(""), image.error ?? ""]);
   }
-  return rows.map((row) => `${row.map(cell).join(",")}\n`).join("");
+  return csvText(rows);
 }
 
 function detailCells({ pose, gaze, eyes_open: eyes, mouth_open: mouth, blendshapes, error }, shapes) {
@@ -66,11 +56,4 @@ export function renamed(name, ending) {
 /** A float as the command line writes it: 1 is 1.0. */
 function decimal(number) {
   return Number.isInteger(number) ? `${number}.0` : String(number);
-}
-
-/** A cell; a text that a spreadsheet would take for a formula gets an apostrophe, as in mien/files.py. */
-function cell(value) {
-  const isNumber = /^-?[\d.]+(e[-+]?\d+)?$/.test(value);
-  const text = /^[=+\-@\t\r]./s.test(value) && !isNumber ? `'${value}` : String(value);
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }

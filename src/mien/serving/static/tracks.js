@@ -1,6 +1,6 @@
 // Tracks faces across camera frames, and smooths their probabilities.
 
-import { mostLikely } from "./design/labels.js";
+import { withExpression } from "./design/labels.js";
 
 const SMOOTHING_S = 0.4; // time constant: 63 % of a sudden change is visible after it
 const LOST_S = 1.5; // a face that returns later gets a new track
@@ -34,10 +34,7 @@ export class Tracks {
     const weight = track.detections ? 1 - Math.exp(-(time - track.seen) / SMOOTHING_S) : 1;
     const smooth = ([label, value]) => [label, weight * face.probabilities[label] + (1 - weight) * value];
     track.probabilities = Object.fromEntries(Object.entries(track.probabilities).map(smooth));
-    [track.expression, track.confidence] = mostLikely(track.probabilities);
-    track.box = face.box;
-    track.seen = time;
-    track.detections += 1;
+    Object.assign(track, withExpression(track), { box: face.box, seen: time, detections: track.detections + 1 });
     if (!track.number && track.detections >= NUMBERED_AFTER) track.number = this.#given += 1;
     return track;
   }

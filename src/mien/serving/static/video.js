@@ -1,13 +1,13 @@
 // The panel of videos: upload, progress with a preview, then the original with boxes and a timeline for each face.
 
-import { getVideo, getVideoFile, readFrames, removeVideo, uploadVideo } from "./api.js";
+import { getVideo, getVideoFile, readFrames, removeVideo, uploadVideo, wait } from "./api.js";
 import { showCode } from "./code.js";
 import { FaceCard } from "./design/card.js";
-import { drawCrop, drawOver, sizeOf } from "./design/draw.js";
-import { percent } from "./design/labels.js";
-import { $, fillLegend, make, makeCanvas, set, setState } from "./design/parts.js";
+import { drawOver, faceImage } from "./design/draw.js";
+import { fillLegend, percent } from "./design/labels.js";
+import { $, download, make, makeCanvas, set, setState } from "./design/parts.js";
 import { clock, lastUntil } from "./design/timeline.js";
-import { download, encode, renamed } from "./save.js";
+import { encode, renamed } from "./save.js";
 import { settings } from "./settings.js";
 
 const ASK_MS = 400;
@@ -123,7 +123,7 @@ async function finished(signal) {
     if (state === "failed") throw new Error(error ?? "The video could not be processed.");
     progress(state === "queued" ? "Waiting for its turn" : "Detecting faces", share, left);
     await showPreview(latest, signal);
-    await new Promise((resolve) => setTimeout(resolve, ASK_MS));
+    await wait(ASK_MS);
     signal.throwIfAborted();
   }
 }
@@ -284,8 +284,8 @@ async function collectImages() {
       video.currentTime = point.time + 1e-3;
     });
     if (job !== current || current.address !== video.src) return;
-    const canvas = makeCanvas(64, 64);
-    if (!drawCrop(canvas, video, point.box, point.width)) return;
+    const canvas = faceImage(video, point.box, point.width);
+    if (!canvas) return;
     if (!face.images.length) face.card.setImage(video, point.box, point.width);
     face.images.push({ time: point.time, canvas });
     showFaces();
