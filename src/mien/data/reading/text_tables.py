@@ -243,7 +243,7 @@ def _parsed(text: str) -> list[Any]:
         return _pairs(found) or found
     if not isinstance(found, dict):
         return [found]
-    return _of_images(found) or _of_splits(found) or _of_columns(found) or _wrapped(found) or [found]
+    return _of_images(found) or _of_splits(found) or rows_of_columns(found) or _wrapped(found) or [found]
 
 
 def _is_image(value: Any) -> bool:
@@ -277,7 +277,7 @@ def _of_splits(found: Mapping[str, Any]) -> list[Any]:
     return []
 
 
-def _of_columns(found: Mapping[str, Any]) -> list[Any]:
+def rows_of_columns(found: Mapping[str, Any]) -> list[Any]:
     """What pandas writes: columns of lists or of {row: value}, {row: {column: value}}, or columns beside data."""
     columns, data = found.get("columns"), found.get("data")
     if isinstance(columns, list) and isinstance(data, list) and all(isinstance(row, list) for row in data):
