@@ -64,6 +64,9 @@ LISTS = {
     "JSON labels in objects": ("l.json", json.dumps([{"image": "a.png", "label": {"name": "happy", "id": 3}},
                                {"image": "b.png", "label": {"name": "sad", "id": 4}},
                                {"image": "img/c.png", "label": {"name": "angry", "id": 0}}])),
+    "SageMaker": ("output.manifest", "\n".join(
+        json.dumps({"source-ref": f"s3://b/{n}", "emotion": i, "emotion-metadata": {"class-name": e, "confidence": 1}})
+        for n, i, e in (("a.png", 1, "happy"), ("b.png", 2, "sad"), ("img/c.png", 0, "angry")))),
     "one-hot": ("_classes.csv", "filename, angry, happy, sad\na.png,0,1,0\nb.png,0,0,1\nimg/c.png,1,0,0\n"),
 }  # fmt: skip
 
@@ -76,6 +79,56 @@ def test_lists(tmp_path, case):
     write_list(root, text, name)
     expected = {("train", k): n for (_, k), n in PAIRS.items()} if name.startswith("train") else PAIRS
     everywhere(root, expected)
+
+
+BOXED = {
+    "TensorFlow": ("filename,width,height,class,xmin,ymin,xmax,ymax", "{0},9,9,{1},1,2,4,6"),
+    "corners": ("label,image,x1,y1,x2,y2", "{1},{0},1,2,4,6"),
+    "sizes": ("image_path,bbox_x,bbox_y,bbox_w,bbox_h,emotion", "{0},1,2,3,4,{1}"),
+    "sides": ("Name;Left;Top;Right;Bottom;Emotion", "{0};1,0;2,0;4,0;6,0;{1}"),
+    "shares": ("ImageID,LabelName,XMin,XMax,YMin,YMax", "{0},{1},0.125,0.5,0.25,0.75"),
+    "regions": ("file_name,FaceRectX,FaceRectY,FaceRectWidth,FaceRectHeight,label", "{0},1,2,3,4,{1}"),
+    "points too": ("image,label,x1,y1,x2,y2,x3,y3,left,top,width,height", "{0},{1},0,0,9,9,5,5,1,2,3,4"),
+}
+
+
+@pytest.mark.parametrize("case", BOXED)
+def test_lists_of_boxes(tmp_path, case):
+    titles, row = BOXED[case]
+    put(tmp_path, "a.png", "b.png")
+    write_list(tmp_path, "\n".join([titles, row.format("a.png", "happy"), row.format("b.png", "sad")]))
+    found, problems, source = read(tmp_path)
+    assert (found, problems) == ({"a.png": ("", "happy"), "b.png": ("", "sad")}, {})
+    (chunk,) = source.chunks()
+    assert chunk.columns["box"].tolist() == [[1, 2, 4, 6]] * 2
+    assert {image.shape[:2] for image in chunk.images} == {(8, 8)}  # one face: the whole image
+
+
+def test_each_face_of_an_image_is_cut_out_at_its_box(tmp_path):
+    put(tmp_path, "a.png", "b.png")
+    rows = ["a.png,1,1,4,5,happy", "a.png,4,2,8,8,sad", "b.png,0,0,8,8,sad", "b.png,0,0,8,8,happy", "a.png,1,x,4,5,sad"]
+    write_list(tmp_path, "\n".join(["image,xmin,ymin,xmax,ymax,label", *rows]))
+    found, problems, source = read(tmp_path)
+    assert found == {"a.png#1": ("", "happy"), "a.png#2": ("", "sad")}
+    assert [image.shape[:2] for chunk in source.chunks() for image in chunk.images] == [(4, 3), (6, 4)]
+    assert problems == {
+        "b.png": "has the labels 'sad' and 'happy'", "list.csv:6": "its box is 1, x, 4, 5; expected four numbers"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ('image,label,bbox\na.png,happy,"[1, 2, 4, 6]"\nb.png,sad,\n', "bbox"),
+        ("a.png,1,2,4,6,happy\nb.png,1,2,4,6,sad\n", "column_2, column_3, column_4, column_5"),
+    ],
+)
+def test_a_word_on_columns_that_may_be_boxes(tmp_path, text, named):
+    put(tmp_path, "a.png", "b.png")
+    write_list(tmp_path, text)
+    found, _, source = read(tmp_path)
+    assert found == {"a.png": ("", "happy"), "b.png": ("", "sad")}
+    assert any(note.startswith(f"{named}: boxes? They are kept") for note in source.reading.notes)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from mien.data.reading.affectnet import find_affectnet, find_affectnet_lists
-from mien.data.reading.annotation_json import find_coco, find_fiftyone, find_labelme
+from mien.data.reading.annotation_json import find_coco, find_create_ml, find_fiftyone, find_labelme, find_via
 from mien.data.reading.annotation_tables import find_tables
 from mien.data.reading.annotation_xml import find_cvat, find_voc
 from mien.data.reading.array_files import find_arrays, read_arrays
@@ -43,7 +43,10 @@ _COLUMNS = {"image Parquet", "arrays", "WebDataset", "a CSV of images", "FER2013
 """The titles of layouts with columns that are no lists of image files."""
 LISTS = (find_raf_db, find_affectnet_lists, find_expw, find_ferplus)
 """Published lists that a user may name alone."""
-ANNOTATIONS = (find_coco, find_labelme, find_fiftyone, find_label_studio, find_cvat, find_voc, find_tables)
+ANNOTATIONS = (
+    find_coco, find_create_ml, find_via, find_labelme, find_fiftyone, find_label_studio, find_cvat, find_voc,
+    find_tables,
+)  # fmt: skip
 """Files of annotations that a user may name alone; the images are in their folder."""
 PACKED = {
     "a ZIP": "unpack it, and give the folder",
@@ -144,15 +147,17 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout("CK+", "sequences and *_emotion.txt", find_ck_plus),
     Layout("YOLO", "class numbers and boxes in a text file for each image; data.yaml, classes.txt", find_yolo),
     Layout("COCO", "JSON of images, annotations and categories; Roboflow's _annotations.coco.json", find_coco),
+    Layout("Create ML", "JSON of images, each with labels and coordinates", find_create_ml),
+    Layout("VIA", "VGG Image Annotator's projects, and its exports as JSON and CSV", find_via),
     Layout("LabelMe", "a JSON file of shapes, or of flags, for each image", find_labelme),
     Layout("FiftyOne", "labels.json of classes and labels, or samples.json", find_fiftyone),
     Layout("Label Studio", "its exports as JSON, JSON-MIN and CSV: choices, rectangles, polygons", find_label_studio),
     Layout("CVAT for images", "annotations.xml of images with boxes and tags", find_cvat),
     Layout("Pascal VOC", "an XML file for each image, beside it or in Annotations/", find_voc),
-    Layout("a CSV of boxes", "columns filename, class, xmin, ymin, xmax, ymax; Roboflow's _classes.csv", find_tables),
+    Layout("Roboflow's CSV of classes", "_classes.csv: a column for each class", find_tables),
     Layout("class folders of a published data set", "both the folders' and the images' names", find_named_folders),
     Layout("class folders", "folders named after expressions", partial(find_folders, own_classes=False)),
-    Layout("a list of images", "a column of images that are there, and one of labels", find_lists),
+    Layout("a list of images", "a column of images that are there, one of labels, maybe four of boxes", find_lists),
     Layout("a CSV of images", "a column pixels, or a column for each pixel", find_pixel_table),
     Layout("images named after what they show", "names of KDEF, JAFFE, RaFD, ..., or expressions", find_named_images),
     Layout("segmentation masks", "images and masks of the same names; refused", refuse_masks),

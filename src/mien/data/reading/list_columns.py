@@ -35,6 +35,11 @@ PREDICTION_WORDS = {
 }  # fmt: skip
 """Words in the name of a list, or of its column, that holds what a program said."""
 
+_BOXES = (
+    ("xmin", "ymin", "xmax", "ymax"), ("x_min", "y_min", "x_max", "y_max"), ("x1", "y1", "x2", "y2"),
+    ("left", "top", "right", "bottom"), ("left", "top", "width", "height"), ("x", "y", "w", "h"),
+    ("x", "y", "width", "height"),
+)  # fmt: skip
 _YES = {"1", "1.0", "true", "yes"}
 _NO = {"0", "0.0", "false", "no", ""}
 _LOOKED_AT = 40  # lines that are read to recognise the columns
@@ -53,7 +58,8 @@ BLANKS = bytes.maketrans(b',;[]()"', b"       ")
 class ListColumns:
     """Which cells of a list's lines hold what; -1 where none does. one_hot: a column for each class, by its name.
     votes: of the eight expressions in the order of `labels.EIGHT`, () where there are none.
-    numbers: the column of numbers that the labels explain.
+    numbers: the column of numbers that the labels explain. box: of the face's left, top, right and bottom, or with
+    `sized` of its left, top, width and height; () where there are none.
     """
 
     image: int
@@ -63,6 +69,8 @@ class ListColumns:
     one_hot: tuple[tuple[str, int], ...] = ()
     votes: tuple[int, ...] = ()
     numbers: int = -1
+    box: tuple[int, ...] = ()
+    sized: bool = False
 
     def hot(self, cells: Sequence[str]) -> list[str]:
         """The classes that a line of a one-hot list has."""
@@ -89,13 +97,15 @@ def columns_of(scan: Scan, table: TextTable) -> tuple[TextTable, ListColumns] | 
     hot = _one_hot(titles, rows, image) if label < 0 else ()
     if image < 0 or (label < 0 and not hot):
         return None
-    taken = {image, label, split, *(i for _, i in hot)}
+    box, sized = box_columns(titles)
+    taken = {image, label, split, *(i for _, i in hot), *box}
     votes = tuple(titles.index(f"votes_{name}") for name in EIGHT if f"votes_{name}" in titles)
     votes = votes if len(votes) == len(EIGHT) else ()
     others = tuple((t, i) for i, t in enumerate(titles) if i not in taken | {*votes} and t)
     called = next((titles.index(k) for k in LABEL_COLUMNS if k in titles and titles.index(k) != image), -1)
     meant = called not in (-1, label) and explains((r[called], r[label]) for r in rows if max(called, label) < len(r))
-    return named, ListColumns(image, label, split, others, hot, votes, called if label >= 0 and meant else -1)
+    return named, ListColumns(image, label, split, others, hot, votes, called if label >= 0 and meant else -1,
+                              box, sized)  # fmt: skip
 
 
 def has_header(table: TextTable) -> bool:
@@ -174,6 +184,20 @@ def image_and_split(table: TextTable, paths: ImagePaths) -> tuple[TextTable, int
     if len(images) != 1 or len(splits) > 1 or len(columns) > 2 + len(images):
         return None
     return named, images[0], splits[0] if splits else -1
+
+
+def box_columns(titles: Sequence[str]) -> tuple[tuple[int, ...], bool]:
+    """The columns of a face's box, whatever their names begin with, and whether they are its size: bbox_x, ..., bbox_h.
+
+    () where there are none, or where they are the first of many points.
+    """
+    for names in _BOXES:
+        for first in (title for title in titles if title.endswith(names[0])):
+            before = first.removesuffix(names[0])
+            points = names[0] == "x1" and f"{before}x3" in titles
+            if not points and all(before + name in titles for name in names):
+                return tuple(titles.index(before + name) for name in names), names[2][0] == "w"
+    return (), False
 
 
 def explains(pairs: Iterable[tuple[str, str]]) -> bool:

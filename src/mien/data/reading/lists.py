@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mien.data.reading.annotations import floats
 from mien.data.reading.archives import UNREADABLE
 from mien.data.reading.class_names import CLASS_FILES, names_in
 from mien.data.reading.label_reading import is_no_label, plain
@@ -24,7 +25,7 @@ from mien.data.reading.list_columns import (
     vote_titles,
 )
 from mien.data.reading.reading import Found, ImagePaths, Scan, paths_of
-from mien.data.reading.sources import Record, column_name, found_files
+from mien.data.reading.sources import Box, Record, column_name, found_files, number_faces
 from mien.data.reading.text_tables import TextTable, column_names, json_objects, one_value, open_text_table
 from mien.data.reading.trees import base_name, first_of, leads_out, split_named, suffix_of
 from mien.errors import DataError
@@ -32,8 +33,10 @@ from mien.labels import EIGHT, canonical
 
 LIST_SUFFIXES = (
     ".csv", ".tsv", ".txt", ".lst", ".list", ".json", ".jsonl", ".ndjson", ".tab", ".psv", ".dat", ".data", ".text",
-    ".labels", "",
+    ".labels", ".manifest", "",
 )  # fmt: skip
+
+_BOX_WORDS = {"box", "bbox", "boxes", "bboxes", "bounding", "roi", "rect"}
 
 
 def find_lists(scan: Scan) -> Found | None:
@@ -164,6 +167,8 @@ def read_lists(scan: Scan, tables: Sequence[tuple[TextTable, ListColumns]]) -> F
         records += contradictions(list(_records(scan, table, same, paths_of(scan, table.name), splits)))
     columns = replace(columns, others=tuple((t, 0) for t in titles), votes=columns.votes if voted else ())
     records, again = without_repeats(records)
+    records = number_faces(records)
+    fractions = all(0 <= v <= 1 for r in records for v in r.box or ())
     order = known_order(records)
     notes = [f"{again:,} lines name an image again, with the same label"] if again else []
     if order and columns.split < 0:
@@ -172,6 +177,9 @@ def read_lists(scan: Scan, tables: Sequence[tuple[TextTable, ListColumns]]) -> F
         splits |= {f"{r.split}_*": r.split for r in records if r.split}
         notes.append("RAF-DB: the images' names tell the splits and the order of the numbers")
     declared = tuple(name for name, _ in columns.one_hot)
+    several = len({r.name for r in records if r.face})
+    notes += [f"images that show several faces, each cut out at its box: {several:,}"] if several else []
+    notes += [] if columns.box else _unread_boxes(*tables[0])
     names = first_of([table.name for table, _ in tables])
     labels = scan.labels({r.label for r in records}, scan.tree.where(first.name), **order)
     column = f"the columns {', '.join(declared)}"
@@ -186,7 +194,18 @@ def read_lists(scan: Scan, tables: Sequence[tuple[TextTable, ListColumns]]) -> F
         notes.append(f"{first.name} has no header: images are column {columns.image + 1}")
     return found_files(scan, records, labels, title, f"{column} of {names}", splits=splits, notes=notes,
                        used={table.name for table, _ in tables}, stray=f"is not named in {names}",
-                       tree=scan.image_tree, extra=extra)  # fmt: skip
+                       tree=scan.image_tree, extra=extra, fractions=fractions)  # fmt: skip
+
+
+def _unread_boxes(table: TextTable, columns: ListColumns) -> list[str]:
+    """A note on columns that may hold boxes: of such a name, or four of numbers where nothing names them."""
+    rows = [cells for _, cells in first_rows(table)]
+    titles = [title for title, _ in columns.others if set(re.split(r"[\W_]+", title)) & _BOX_WORDS]
+    if not table.columns:
+        numbers = [t for t, i in columns.others if rows and all(floats(row[i : i + 1]) for row in rows)]
+        titles = numbers if len(numbers) == 4 else []
+    how = "boxes are read from columns that are called xmin, ymin, xmax, ymax"
+    return [f"{', '.join(titles)}: boxes? They are kept as they are; {how}"] if titles else []
 
 
 def known_order(records: Sequence[Record]) -> dict[str, str]:
@@ -265,12 +284,13 @@ def _records(
             wrong = _not_found(path, file, paths)
         elif split is None:
             wrong = f"'{written}' is no split; expected train, validation or test (--split-map names others)"
+        box, wrong = _box(cells, columns, wrong)
         extra: tuple[Any, ...] = tuple(cells[i] if 0 <= i < len(cells) else "" for _, i in columns.others)
         if columns.votes:
             counts = vote_counts([(cells[i] if i < len(cells) else "") or "0" for i in columns.votes])
             wrong = wrong if counts else wrong or "its votes are no counts of 0 or more"
             extra = (*extra, counts or [0.0] * len(EIGHT))
-        yield Record(f"{file}:{number}" if wrong else name or "", split or "", label, extra, wrong)
+        yield Record(f"{file}:{number}" if wrong else name or "", split or "", label, extra, wrong, box)
 
 
 def without_repeats(records: Sequence[Record]) -> tuple[list[Record], int]:
@@ -278,33 +298,34 @@ def without_repeats(records: Sequence[Record]) -> tuple[list[Record], int]:
 
     Lines that contradict each other are wrong; but a list of a split counts against one of everything.
     """
-    places: dict[str, int] = {}
+    places: dict[tuple[str, Box | None], int] = {}
     kept: list[Record] = []
     for r in records:
-        if r.wrong or r.name not in places:
+        key = (r.name, r.box)
+        if r.wrong or key not in places:
             if not r.wrong:
-                places[r.name] = len(kept)
+                places[key] = len(kept)
             kept.append(r)
             continue
-        first = kept[places[r.name]]
+        first = kept[places[key]]
         if plain(r.label) == plain(first.label):
             continue
         kept.append(replace(r, wrong=f"'{r.label}' here and '{first.label}' in another line"))
         if not first.split or r.split:
-            kept[places[r.name]] = replace(first, wrong=f"'{first.label}' here and '{r.label}' in another line")
+            kept[places[key]] = replace(first, wrong=f"'{first.label}' here and '{r.label}' in another line")
     return kept, len(records) - len(kept)
 
 
 def contradictions(records: Sequence[Record]) -> list[Record]:
-    """The records of one list; those of an image that its lines label differently are wrong."""
-    labels: dict[str, dict[str, str]] = {}
+    """The records of one list; those of an image, or of a box in it, that its lines label differently are wrong."""
+    labels: dict[tuple[str, Box | None], dict[str, str]] = {}
     for r in records:
         if not r.wrong:
-            labels.setdefault(r.name, {}).setdefault(plain(r.label), r.label)
+            labels.setdefault((r.name, r.box), {}).setdefault(plain(r.label), r.label)
     return [
         r
-        if r.wrong or len(labels[r.name]) == 1
-        else replace(r, wrong=f"has the labels {' and '.join(repr(label) for label in labels[r.name].values())}")
+        if r.wrong or len(said := labels[r.name, r.box]) == 1
+        else replace(r, wrong=f"has the labels {' and '.join(map(repr, said.values()))}")
         for r in records
     ]
 
@@ -338,6 +359,18 @@ def _label(cells: Sequence[str], columns: ListColumns) -> tuple[str, str]:
     if len(hot) > 1:
         return "", f"has {len(hot)} classes ({', '.join(hot)}); expected one"
     return (hot[0] if hot else ""), ""
+
+
+def _box(cells: Sequence[str], columns: ListColumns, wrong: str) -> tuple[Box | None, str]:
+    """A line's box, None for none, and why the line can't be used."""
+    written = [cells[i] if i < len(cells) else "" for i in columns.box]
+    if wrong or not any(written):
+        return None, wrong
+    numbers = floats([cell.replace(",", ".") for cell in written])
+    if numbers is None:
+        return None, f"its box is {', '.join(written)[:60]}; expected four numbers"
+    x, y, right, bottom = numbers
+    return ((x, y, x + right, y + bottom) if columns.sized else (x, y, right, bottom)), ""
 
 
 def _are_several(label: str) -> bool:

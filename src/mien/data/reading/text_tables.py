@@ -34,7 +34,10 @@ Row = tuple[int, list[str]]
 
 MAX_JSON = 4 * 1024**3
 """The most bytes of a JSON list."""
-_VALUE_KEYS = ("name", "label", "class", "emotion", "expression", "category", "title", "value")
+_VALUE_KEYS = (
+    "name", "label", "class", "class-name", "class_name", "displayname", "emotion", "expression", "category", "title",
+    "value",
+)  # fmt: skip
 """Where in an object the one value is that it stands for, the most reliable first."""
 
 
