@@ -91,7 +91,7 @@ def yolo_pose(root: Path) -> Counter:
 def yolo_labelimg(root: Path) -> Counter:
     for _, stem, label, seed in each():
         image(root / f"{stem}.png", seed)
-        write(root / f"{stem}.txt", f"{NAMES.index(label)} 0.500000 0.500000 0.500000 0.500000\n")
+        write(root / f"{stem}.txt", f"\ufeff{NAMES.index(label)} 0.500000 0.500000 0.500000 0.500000\n")
     write(root / "classes.txt", "angry\nhappy\nsad\n")
     return NO_SPLIT
 

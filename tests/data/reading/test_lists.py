@@ -447,3 +447,36 @@ def test_raf_db_is_told_by_the_names_of_its_images(tmp_path):
     found, _, _ = read(tmp_path)
     assert found["train_00001_aligned.jpg"] == ("train", "surprise")
     assert found["test_00007_aligned.jpg"] == ("test", "neutral")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        (
+            "l.csv",
+            "id,label\n7,happy\n8,sad\n",
+            "has labels, but names no image that is here; its columns are id, label",
+        ),
+        ("l.csv", "Bild;Gefühl\na.png;happy\nb.png;sad\n", "not UTF-8 text"),
+        ("l.json", '{"items": [{"id": "a", "annotations": [1]}]}', "holds no labels of a form that mien reads"),
+        ("l.xml", "<set><face name='a'/></set>", "holds no labels of a form that mien reads"),
+    ],
+)
+def test_why_a_list_beside_images_is_not_read(tmp_path, name, text, says):
+    put(tmp_path, "a.png", "b.png")
+    write_list(tmp_path, text, name, encoding="cp1252")
+    found, problems, _ = read(tmp_path)
+    assert set(found.values()) == {("", None)}
+    assert problems[name].startswith(says)
+
+
+def test_a_line_below_the_table_names_no_class(tmp_path):
+    put(tmp_path, "a.png", "b.png")
+    write_list(tmp_path, "image,label\na.png,happy\nb.png,sad\nTotal,2\n")
+    found, problems, _ = read(tmp_path)
+    assert (counted(found), list(problems)) == ({("", "happy"): 1, ("", "sad"): 1}, ["list.csv:4"])
+
+
+def test_images_as_base64_in_a_list_are_refused_by_name(tmp_path):
+    write_list(tmp_path, f"image,label\n{'/9j/4AAQ' * 200},happy\n{'/9j/4AAQ' * 300},sad\n")
+    assert all("an image, as base64? Save the images as files" in reason for reason in read(tmp_path)[1].values())

@@ -40,6 +40,7 @@ def samples(path, **options):
 def test_class_folders_with_splits(tmp_path):
     put(tmp_path, "Train/anger/1.png", "Train/Happy/2.PNG", "Train/Happy/deep/3.png", "TESTING/happiness/4.png")
     put(tmp_path, "Train/.ipynb_checkpoints/5.png", "Train/__MACOSX/6.png", ".cache/7.png", "Train/Happy/._2.png")
+    put(tmp_path, "Train/Happy/@eaDir/2.PNG/thumb.png", "$RECYCLE.BIN/8.png", "Train/lost+found/9.png")
     (tmp_path / "Train/Happy/notes.txt").write_text("not an image, and not called one")
     source = open_source(tmp_path)
     assert (source.kind, source.label_names, source.total) == ("class folders with splits", ("angry", "happy"), 5)
@@ -116,6 +117,26 @@ def test_folders_that_cannot_be_used(tmp_path):
     (tmp_path / "texts/a.txt").touch()
     with pytest.raises(DataError, match=r"no images, lists or tables that mien reads in it \(1 .txt\)"):
         open_source(tmp_path / "texts")
+
+
+def test_folders_of_parts_are_no_people(tmp_path):
+    put(tmp_path, "fold_1/happy/1.png", "fold_1/sad/2.png", "fold_2/happy/3.png")
+    source = open_source(tmp_path)
+    assert samples(tmp_path)[0]["fold_2/happy/3.png"] == ("", "happy")
+    assert "identity" not in next(source.chunks()).columns
+    assert any("fold_1, fold_2 are read together" in note for note in source.reading.notes)
+    put(
+        tmp_path,
+        "fold_1/train/happy/1.png",
+        "fold_1/test/happy/2.png",
+        "fold_2/train/happy/3.png",
+        "Fold-3/test/sad/4.png",
+    )
+    for name in ("fold_1/happy/1.png", "fold_1/sad/2.png", "fold_2/happy/3.png"):
+        (tmp_path / name).unlink()
+        (tmp_path / name).parent.rmdir()
+    with pytest.raises(DataError, match=r"fold_1, fold_2 have splits of their own, .* give one, such as Fold-3"):
+        open_source(tmp_path)
 
 
 def test_loose_images(tmp_path):

@@ -31,6 +31,7 @@ from mien.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from mien.signatures import describe_file
 
 PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".joblib")
+_UNREAD_ANNOTATIONS = "holds no labels of a form that mien reads; where it has labels, export them as COCO or CSV"
 PICKLE = "is a pickle, which can run code; save it as .npz"
 
 _FEW_IMAGES, _FEW_ARRAYS = 10, 50
@@ -244,6 +245,7 @@ def why_unused(scan: Scan, found: Found, name: str) -> str:
         (bool(unread), unread),
         (suffix in _SPREADSHEETS, "is a spreadsheet; save it as CSV"),
         (what in PACKED, f"is {what}; {PACKED.get(what)}"),
+        (what == "text" and suffix in (".json", ".jsonl", ".ndjson", ".xml"), _UNREAD_ANNOTATIONS),
         (what == "a video" or suffix in VIDEO_SUFFIXES, "is a video; take frames from it as images"),
     )
     return next((why for fits, why in reasons if fits), f"is {what}, not an image, and was not needed as a list")

@@ -42,7 +42,8 @@ _BOXES = (
 )  # fmt: skip
 _YES = {"1", "1.0", "true", "yes"}
 _NO = {"0", "0.0", "false", "no", ""}
-_LOOKED_AT = 40  # lines that are read to recognise the columns
+LOOKED_AT = 40
+"""Lines that are read to recognise the columns."""
 _LONG_PATH = 30  # words; more are the grey values of an image
 _SURE_IMAGES = 15  # the first of IMAGE_COLUMNS, which mean images also where none is there
 
@@ -122,7 +123,7 @@ def first_rows(table: TextTable) -> Iterator[tuple[int, list[str]]]:
     """The first rows of a table, as far as they can be read."""
     try:
         for count, row in enumerate(table.rows()):
-            if count == _LOOKED_AT:
+            if count == LOOKED_AT:
                 return
             yield row
     except DataError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -12,15 +13,17 @@ import numpy as np
 from mien.data.reading.annotations import floats
 from mien.data.reading.archives import UNREADABLE
 from mien.data.reading.class_names import CLASS_FILES, names_in
-from mien.data.reading.label_reading import is_no_label, plain
+from mien.data.reading.label_reading import is_no_label, is_number, plain
 from mien.data.reading.list_columns import (
     IMAGE_COLUMNS,
     LABEL_COLUMNS,
+    LOOKED_AT,
     PREDICTION_WORDS,
     ListColumns,
     columns_of,
     first_rows,
     image_and_split,
+    label_column,
     vote_counts,
     vote_titles,
 )
@@ -36,6 +39,7 @@ LIST_SUFFIXES = (
     ".labels", ".manifest", "",
 )  # fmt: skip
 
+_LONGEST_PATH = 1000
 _BOX_WORDS = {"box", "bbox", "boxes", "bboxes", "bounding", "roi", "rect"}
 
 
@@ -88,15 +92,23 @@ def why_unread(scan: Scan, name: str) -> str:
     try:
         if table is None or columns_of(scan, table):
             return ""
+        named = table if table.columns else table.with_header()
+        rows = [cells for _, cells in islice(named.rows(), LOOKED_AT)]
     except DataError as error:
         return str(error).removeprefix(f"{scan.tree.where(name)}: ")
-    named = table if table.columns else table.with_header()
-    rows = [cells for _, cells in first_rows(named)]
     paths = paths_of(scan, name)
     columns = list(zip(*rows, strict=False))
     if not any(sum(paths.find(cell) is not None for cell in cells) * 2 > len(rows) for cells in columns):
-        return ""
+        return _no_images(named, rows)
     return f"names images, but {_no_labels(named)}"
+
+
+def _no_images(named: TextTable, rows: Sequence[Sequence[str]]) -> str:
+    """What a list has in place of a column of images; '' where it has no labels either."""
+    if named.delimiter == " " or label_column(named.columns, rows, -1) < 0:
+        return ""
+    shown = ", ".join(named.columns)[:200]
+    return f"has labels, but names no image that is here; its columns are {shown}: --image-column, --root"
 
 
 def _broken_json(scan: Scan, name: str) -> str:
@@ -181,7 +193,11 @@ def read_lists(scan: Scan, tables: Sequence[tuple[TextTable, ListColumns]]) -> F
     notes += [f"images that show several faces, each cut out at its box: {several:,}"] if several else []
     notes += [] if columns.box else _unread_boxes(*tables[0])
     names = first_of([table.name for table, _ in tables])
-    labels = scan.labels({r.label for r in records}, scan.tree.where(first.name), **order)
+    usable = {r.label for r in records if not r.wrong}
+    numbers = all(is_number(label) or is_no_label(label) for label in usable)
+    # A line below the table, such as a total, names no class.
+    written = usable | {r.label for r in records if is_number(r.label) == numbers}
+    labels = scan.labels(written, scan.tree.where(first.name), **order)
     column = f"the columns {', '.join(declared)}"
     if columns.label >= 0:
         column = f"column '{first.columns[columns.label] if first.columns else columns.label + 1}'"
@@ -339,6 +355,8 @@ def _split_word(scan: Scan, name: str, *, file: bool = True) -> str:
 
 def _not_found(path: str, file: str, paths: ImagePaths) -> str:
     shown = path if len(path) <= 120 else f"{path[:60]}...{path[-40:]}"
+    if len(path) > _LONGEST_PATH:
+        return f"'{shown}': is no path but an image, as base64? Save the images as files, or the table as Parquet"
     several = paths.fitting(path)
     if several:
         return f"'{shown}': may be {' or '.join(several[:3])}; write the path from the folder of {file}"
