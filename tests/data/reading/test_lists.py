@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from made_layouts import counted, everywhere, put, read, write_list
+from made_layouts import counted, everywhere, png, put, read, write_list
 from mien.data.importing import plan_import
 from mien.errors import DataError
 from mien.labels import FER2013
@@ -480,3 +480,41 @@ def test_a_line_below_the_table_names_no_class(tmp_path):
 def test_images_as_base64_in_a_list_are_refused_by_name(tmp_path):
     write_list(tmp_path, f"image,label\n{'/9j/4AAQ' * 200},happy\n{'/9j/4AAQ' * 300},sad\n")
     assert all("an image, as base64? Save the images as files" in reason for reason in read(tmp_path)[1].values())
+
+
+def test_a_list_that_contradicts_the_folders_says_so(tmp_path):
+    put(tmp_path, "happy/1.png", "happy/2.png", "sad/3.png")
+    write_list(tmp_path, "image,label\nhappy/1.png,Happiness\nhappy/2.png,sad\nsad/3.png,\n")
+    found, problems, _ = read(tmp_path)
+    assert counted(found) == {("", "happy"): 2, ("", "sad"): 1}
+    assert problems == {"list.csv": "labels 1 of 2 images otherwise; give it alone to read its labels"}
+
+
+def test_of_images_of_one_name_those_of_the_lists_split_are_meant(tmp_path):
+    put(tmp_path, "train/0.png", "train/1.png", "test/0.png", "test/1.png")
+    for name, labels in (("train.csv", ("happy", "sad")), ("test.csv", ("sad", "happy"))):
+        write_list(tmp_path, "id,label\n" + "".join(f"{i},{label}\n" for i, label in enumerate(labels)), name)
+    assert read(tmp_path)[:2] == (
+        {
+            "train/0.png": ("train", "happy"),
+            "train/1.png": ("train", "sad"),
+            "test/0.png": ("test", "sad"),
+            "test/1.png": ("test", "happy"),
+        },
+        {},
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"PK\x03\x04" + b"\0" * 99, "is a spreadsheet, or a ZIP that is cut short"),
+        (b"<!DOCTYPE html><html>", "is a web page, not a data set that mien reads"),
+        (png(0), "is a PNG image, not a data set"),
+        (b"\x01\x02\x03" * 99, "is of an unknown kind, not a data set"),
+    ],
+)
+def test_files_that_are_no_list_are_named(tmp_path, data, says):
+    (tmp_path / "faces.dat").write_bytes(data)
+    with pytest.raises(DataError, match=says):
+        read(tmp_path / "faces.dat")

@@ -119,24 +119,16 @@ def test_folders_that_cannot_be_used(tmp_path):
         open_source(tmp_path / "texts")
 
 
-def test_folders_of_parts_are_no_people(tmp_path):
-    put(tmp_path, "fold_1/happy/1.png", "fold_1/sad/2.png", "fold_2/happy/3.png")
-    source = open_source(tmp_path)
-    assert samples(tmp_path)[0]["fold_2/happy/3.png"] == ("", "happy")
+@pytest.mark.parametrize(("first", "second"), [("fold_1", "fold_2"), ("aligned", "original")])
+def test_folders_of_parts_are_no_people(tmp_path, first, second):
+    put(tmp_path / "a", f"{first}/happy/1.png", f"{first}/sad/2.png", f"{second}/happy/3.png")
+    source = open_source(tmp_path / "a")
+    assert samples(tmp_path / "a")[0][f"{second}/happy/3.png"] == ("", "happy")
     assert "identity" not in next(source.chunks()).columns
-    assert any("fold_1, fold_2 are read together" in note for note in source.reading.notes)
-    put(
-        tmp_path,
-        "fold_1/train/happy/1.png",
-        "fold_1/test/happy/2.png",
-        "fold_2/train/happy/3.png",
-        "Fold-3/test/sad/4.png",
-    )
-    for name in ("fold_1/happy/1.png", "fold_1/sad/2.png", "fold_2/happy/3.png"):
-        (tmp_path / name).unlink()
-        (tmp_path / name).parent.rmdir()
-    with pytest.raises(DataError, match=r"fold_1, fold_2 have splits of their own, .* give one, such as Fold-3"):
-        open_source(tmp_path)
+    assert any(f"{first}, {second} are read together" in note for note in source.reading.notes)
+    put(tmp_path / "b", f"{first}/train/happy/1.png", f"{first}/test/happy/2.png", f"{second}/train/happy/3.png")
+    with pytest.raises(DataError, match=f"{first}, {second} have splits of their own, .* give one, such as {first}"):
+        open_source(tmp_path / "b")
 
 
 def test_loose_images(tmp_path):

@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from mien.data.reading.lists import splits_beside, unread_lists
+from mien.data.reading.lists import splits_beside
 from mien.data.reading.reading import Found, Scan
 from mien.data.reading.sources import Record, found_files
 from mien.data.reading.trees import CONTAINERS, first_of, is_train_and_validation, split_named
+from mien.data.reading.unread import unread_lists
 from mien.data.source import split_rank
 from mien.errors import DataError
 from mien.labels import EIGHT, canonical
@@ -22,8 +23,11 @@ _PERSON = re.compile(
     r"((s|p|sub|subj|subject|person|participant|proband|actor|user|id)[ _-]*)?\d+", re.IGNORECASE
 )  # how folders of people are called, where nothing else tells
 
-_PART = re.compile(r"(k?fold|cv|part|chunk|shard|batch|split)[ _-]*\d+", re.IGNORECASE)
-"""How folders of parts are called, which are no people."""
+_PART = re.compile(
+    r"(k?fold|cv|part|chunk|shard|batch|split)[ _-]*\d+|original|raw|aligned|processed|cropped|resized|aug(mented)?|"
+    r"gr[ae]y|colou?r|rgb", re.IGNORECASE,
+)  # fmt: skip
+"""How folders of parts, and of versions of the same images, are called, which are no people."""
 
 
 @dataclass(slots=True)

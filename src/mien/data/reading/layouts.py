@@ -15,15 +15,18 @@ from mien.data.reading.arrow_tables import SUFFIXES as TABLE_SUFFIXES
 from mien.data.reading.ferplus import find_ferplus
 from mien.data.reading.folders import find_folders, find_loose
 from mien.data.reading.label_studio import find_label_studio
-from mien.data.reading.lists import LIST_SUFFIXES, find_lists, find_manifest, find_one_list, why_unread
+from mien.data.reading.lists import find_lists, find_manifest, find_one_list
 from mien.data.reading.name_labels import find_named_folders, find_named_images
 from mien.data.reading.parquet import find_parquet, read_parquet
 from mien.data.reading.pixel_tables import find_fer2013, find_pixel_table, holds_pixels, read_pixel_table
 from mien.data.reading.published import find_ck_plus, find_expw, find_raf_db, find_raf_folders
 from mien.data.reading.reading import Found, Layout, Scan
+from mien.data.reading.sources import ImageFiles
 from mien.data.reading.stored_arrays import HDF5_SUFFIXES
 from mien.data.reading.stored_arrays import SUFFIXES as ARRAY_SUFFIXES
+from mien.data.reading.text_tables import LIST_SUFFIXES
 from mien.data.reading.trees import Folder, base_name, split_named, suffix_of
+from mien.data.reading.unread import why_unread
 from mien.data.reading.webdataset import find_webdataset
 from mien.data.reading.yolo import find_yolo
 from mien.errors import DataError
@@ -238,7 +241,7 @@ def why_unused(scan: Scan, found: Found, name: str) -> str:
     if name in scan.image_set:
         return found.stray
     suffix = suffix_of(name)
-    unread = why_unread(scan, name) if suffix in LIST_SUFFIXES else ""
+    unread = why_unread(scan, name, lambda: _labels_read(found)) if suffix in LIST_SUFFIXES else ""
     what = describe_file(scan.head(name))
     reasons = (
         (suffix in PICKLES, PICKLE),
@@ -249,3 +252,12 @@ def why_unused(scan: Scan, found: Found, name: str) -> str:
         (what == "a video" or suffix in VIDEO_SUFFIXES, "is a video; take frames from it as images"),
     )
     return next((why for fits, why in reasons if fits), f"is {what}, not an image, and was not needed as a list")
+
+
+def _labels_read(found: Found) -> dict[str, str]:
+    """Image -> class, of a data set in files."""
+    source = found.source
+    if not isinstance(source, ImageFiles):
+        return {}
+    places = {r.name: source.labels.index(r.label) for r in source.records if not r.wrong}
+    return {name: source.label_names[place] for name, place in places.items() if place is not None and place >= 0}

@@ -240,7 +240,8 @@ def _image_column(titles: Sequence[str], rows: Sequence[Sequence[str]], paths: I
     candidates = [titles.index(k) for k in IMAGE_COLUMNS if k in titles]
     for column in candidates + [i for i in range(len(titles)) if i not in candidates]:
         cells = [row[column] for row in rows if column < len(row) and row[column]]
-        if any(paths.find(cell) for cell in cells[:10]):
+        fits = paths.fitting if column in candidates else paths.find  # several may: the list's split tells which
+        if any(fits(cell) for cell in cells[:10]):
             return column
     sure = [titles.index(k) for k in IMAGE_COLUMNS[:_SURE_IMAGES] if k in titles]
     paths_only = [i for i in sure if not any(len(row[i].split()) > _LONG_PATH for row in rows if i < len(row))]

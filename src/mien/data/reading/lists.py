@@ -5,39 +5,31 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from mien.data.reading.annotations import floats
-from mien.data.reading.archives import UNREADABLE
 from mien.data.reading.class_names import CLASS_FILES, names_in
 from mien.data.reading.label_reading import is_no_label, is_number, plain
 from mien.data.reading.list_columns import (
     IMAGE_COLUMNS,
     LABEL_COLUMNS,
-    LOOKED_AT,
-    PREDICTION_WORDS,
     ListColumns,
     columns_of,
     first_rows,
     image_and_split,
-    label_column,
     vote_counts,
     vote_titles,
 )
 from mien.data.reading.reading import Found, ImagePaths, Scan, paths_of
 from mien.data.reading.sources import Box, Record, column_name, found_files, number_faces
-from mien.data.reading.text_tables import TextTable, column_names, json_objects, one_value, open_text_table
+from mien.data.reading.text_tables import LIST_SUFFIXES, TextTable, column_names, one_value, open_text_table
 from mien.data.reading.trees import base_name, first_of, leads_out, split_named, suffix_of
+from mien.data.reading.unread import holds_predictions, no_labels
 from mien.errors import DataError
 from mien.labels import EIGHT, canonical
-
-LIST_SUFFIXES = (
-    ".csv", ".tsv", ".txt", ".lst", ".list", ".json", ".jsonl", ".ndjson", ".tab", ".psv", ".dat", ".data", ".text",
-    ".labels", ".manifest", "",
-)  # fmt: skip
+from mien.signatures import describe_file
 
 _LONGEST_PATH = 1000
 _BOX_WORDS = {"box", "bbox", "boxes", "bboxes", "bounding", "roi", "rect"}
@@ -70,65 +62,6 @@ def find_lists(scan: Scan) -> Found | None:
     return read_lists(scan, sorted(alike, key=lambda pair: not (pair[1].split >= 0 or _split_of_file(pair[0].name))))
 
 
-def holds_predictions(name: str) -> bool:
-    """Whether a list holds what a program predicted, or a template for it, by its name: sample_submission.csv."""
-    return bool(PREDICTION_WORDS & set(re.split(r"[\W_]+", base_name(name).lower())))
-
-
-def unread_lists(scan: Scan) -> list[str]:
-    """A note for each list that names images of a tree, but no labels that are known."""
-    return [
-        f"{name} {why}" for name in scan.others if suffix_of(name) in LIST_SUFFIXES and (why := why_unread(scan, name))
-    ]
-
-
-def why_unread(scan: Scan, name: str) -> str:
-    """Why a list that names images of a tree is not read; '' where it names none."""
-    if holds_predictions(name):
-        return "holds predictions, by its name; give the file alone to read it"
-    table = open_text_table(scan.tree, name)
-    if table is None and suffix_of(name) in (".json", ".jsonl", ".ndjson"):
-        return _broken_json(scan, name)
-    try:
-        if table is None or columns_of(scan, table):
-            return ""
-        named = table if table.columns else table.with_header()
-        rows = [cells for _, cells in islice(named.rows(), LOOKED_AT)]
-    except DataError as error:
-        return str(error).removeprefix(f"{scan.tree.where(name)}: ")
-    paths = paths_of(scan, name)
-    columns = list(zip(*rows, strict=False))
-    if not any(sum(paths.find(cell) is not None for cell in cells) * 2 > len(rows) for cells in columns):
-        return _no_images(named, rows)
-    return f"names images, but {_no_labels(named)}"
-
-
-def _no_images(named: TextTable, rows: Sequence[Sequence[str]]) -> str:
-    """What a list has in place of a column of images; '' where it has no labels either."""
-    if named.delimiter == " " or label_column(named.columns, rows, -1) < 0:
-        return ""
-    shown = ", ".join(named.columns)[:200]
-    return f"has labels, but names no image that is here; its columns are {shown}: --image-column, --root"
-
-
-def _broken_json(scan: Scan, name: str) -> str:
-    """Why a JSON file holds no rows."""
-    try:
-        first = next(json_objects(scan.tree, name), None)
-    except (DataError, *UNREADABLE) as error:
-        return str(error).removeprefix(f"{scan.tree.where(name)}: ")
-    return "" if first else "is JSON of no rows"
-
-
-def _no_labels(table: TextTable) -> str:
-    """What a list has in place of a column of labels."""
-    votes = vote_titles(table.columns)
-    if votes:
-        return (f"its columns {', '.join(votes)} hold votes or scores, not one class: add a column of the class, and "
-                "name it with --label-column")  # fmt: skip
-    return f"none of its columns ({', '.join(table.columns)[:200]}) is known as labels: --label-column"
-
-
 def find_manifest(scan: Scan) -> Found | None:
     """The list that `mien data export --as folders` writes beside its images: edits in it count."""
     for name in scan.named("manifest.csv"):
@@ -144,10 +77,14 @@ def find_one_list(scan: Scan, name: str) -> Found:
     """The list that a user named. Raises DataError where it is none."""
     table = open_text_table(scan.tree, name)
     where = scan.tree.where(name)
-    if scan.head(name).startswith((b"PK", b"\xd0\xcf\x11\xe0")):
-        raise DataError(f"{where}: is a spreadsheet or an archive; save the list as CSV")
-    if table is None:
-        raise DataError(f"{where}: not a data set that mien reads: empty, or not text; expected a list of images")
+    what = describe_file(scan.head(name))
+    if what == "a ZIP":
+        raise DataError(
+            f"{where}: is a spreadsheet, or a ZIP that is cut short; save the list as CSV, or get a whole ZIP"
+        )
+    if table is None or what != "text":
+        what = "of an unknown kind" if what == "unknown" else what
+        raise DataError(f"{where}: is {what}, not a data set that mien reads; expected a list of images, or a folder")
     opened = columns_of(scan, table)
     if opened is None:
         raise DataError(_no_list(where, table))
@@ -157,7 +94,7 @@ def find_one_list(scan: Scan, name: str) -> Found:
 def _no_list(where: str, table: TextTable) -> str:
     cells = ", ".join(table.columns or table.first) or "none"
     if vote_titles(table.with_header().columns):
-        return f"{where}: {_no_labels(table.with_header())}"
+        return f"{where}: {no_labels(table.with_header())}"
     return (
         f"{where}: no list of images with labels that mien can read; its columns are {cells[:200]}; expected those of "
         f"fer2013.csv (emotion, pixels, Usage), or one of {', '.join(IMAGE_COLUMNS[:4])} and one of "
@@ -285,7 +222,7 @@ def _records(
     for number, given in table.rows():
         cells = [*given, *[""] * (1 + max(columns.image, columns.label, columns.split) - len(given))]
         path = cells[columns.image]
-        name = paths.find(path) if path else None
+        name = _of_split(scan, paths.fitting(path), of_list) if path else None
         written = cells[columns.split] if columns.split >= 0 else of_list or _split_word(scan, name or "", file=False)
         split = scan.choices.split(written)
         if split is not None and written:
@@ -307,6 +244,15 @@ def _records(
             wrong = wrong if counts else wrong or "its votes are no counts of 0 or more"
             extra = (*extra, counts or [0.0] * len(EIGHT))
         yield Record(f"{file}:{number}" if wrong else name or "", split or "", label, extra, wrong, box)
+
+
+def _of_split(scan: Scan, fitting: Sequence[str], word: str) -> str | None:
+    """The one of the files that a path may mean; of several the one in the folder of the list's split."""
+    if len(fitting) > 1 and word:
+        fitting = [
+            n for n in fitting if scan.choices.split(_split_word(scan, n, file=False)) == scan.choices.split(word)
+        ]
+    return fitting[0] if len(fitting) == 1 else None
 
 
 def without_repeats(records: Sequence[Record]) -> tuple[list[Record], int]:

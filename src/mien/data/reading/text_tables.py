@@ -29,6 +29,12 @@ _MOST_TITLES = 10  # lines above the header
 _SNIFF = 64 * 1024
 csv.field_size_limit(MAX_LINE)
 
+LIST_SUFFIXES = (
+    ".csv", ".tsv", ".txt", ".lst", ".list", ".json", ".jsonl", ".ndjson", ".tab", ".psv", ".dat", ".data", ".text",
+    ".labels", ".manifest", "",
+)  # fmt: skip
+"""Suffixes of lists."""
+
 Row = tuple[int, list[str]]
 """A line's number, from 1, and its cells, stripped."""
 
