@@ -91,7 +91,7 @@ def yolo_pose(root: Path) -> Counter:
 def yolo_labelimg(root: Path) -> Counter:
     for _, stem, label, seed in each():
         image(root / f"{stem}.png", seed)
-        write(root / f"{stem}.txt", f"{NAMES.index(label)} 0.500000 0.500000 0.500000 0.500000\n")
+        write(root / f"{stem}.txt", f"\ufeff{NAMES.index(label)} 0.500000 0.500000 0.500000 0.500000\n")
     write(root / "classes.txt", "angry\nhappy\nsad\n")
     return NO_SPLIT
 
@@ -362,6 +362,43 @@ def roboflow_tensorflow(root: Path) -> Counter:
     return EXPECTED
 
 
+def create_ml(root: Path) -> Counter:
+    for split, stem, _, seed in each():
+        image(root / split / f"{stem}.jpg", seed)
+    for split, images in FACES.items():
+        at = {"x": 10, "y": 8, "width": 10, "height": 8}  # its middle
+        rows = [{"image": f"{s}.jpg", "annotations": [{"label": n, "coordinates": at}]} for s, n in images.items()]
+        write(root / split / "_annotations.createml.json", json.dumps(rows))
+    return EXPECTED
+
+
+def via(root: Path, shape: dict, *, first: str = "", table: bool = False) -> Counter:
+    rows = ["#filename,file_size,file_attributes,region_count,region_id,region_shape_attributes,region_attributes"]
+    images = {}
+    for _, stem, label, seed in each():
+        image(root / f"{stem}.jpg", seed)
+        region = {"shape_attributes": shape, "region_attributes": {"emotion": {label: True}, "id": "1"}}
+        images[f"{stem}.jpg900"] = {"filename": f"{stem}.jpg", "size": 900, "regions": [region], "file_attributes": {}}
+        cells = [json.dumps(value).replace('"', '""') for value in region.values()]
+        rows.append(f'{stem}.jpg,900,"{{}}",1,0,"{cells[0]}","{cells[1]}"')
+    text = json.dumps({first: images, "_via_settings": {}} if first else images)
+    write(root / ("via.csv" if table else "via.json"), "\n".join(rows) if table else text)
+    return NO_SPLIT
+
+
+def via_project(root: Path) -> Counter:
+    return via(root, {"name": "rect", "x": 5, "y": 4, "width": 10, "height": 8}, first="_via_img_metadata")
+
+
+def via_json(root: Path) -> Counter:
+    return via(root, {"name": "ellipse", "cx": 10, "cy": 8, "rx": 5, "ry": 4})
+
+
+def via_csv(root: Path) -> Counter:
+    shape = {"name": "polygon", "all_points_x": [5, 15, 10], "all_points_y": [4, 4, 12]}
+    return via(root, shape, table=True)
+
+
 def labelme_shapes(root: Path) -> Counter:
     for split, stem, label, seed in each():
         image(root / split / f"{stem}.png", seed)
@@ -384,6 +421,7 @@ BOXED = [
     yolo_roboflow, yolo_ultralytics, yolo_polygons, yolo_pose, yolo_labelimg, yolo_darknet, coco_roboflow,
     coco_instances, coco_same_names, voc_devkit, voc_roboflow, cvat_boxes, cvat_attributes, studio_rectangles,
     studio_csv_boxes, fiftyone_detections, roboflow_tensorflow, labelme_shapes,
+    create_ml, via_project, via_json, via_csv,
 ]  # fmt: skip
 WHOLE = [
     cvat_tags, studio_choices, studio_min, studio_csv, fiftyone_labels, fiftyone_names, fiftyone_classification,

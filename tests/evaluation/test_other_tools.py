@@ -219,6 +219,18 @@ def test_other_numbers_are_refused_until_their_order_is_named(tmp_path, numbers)
     }
 
 
+BESIDE = "path,y_true,y_pred,pred_name\n"
+
+
+def test_numbers_that_a_column_beside_them_names_have_that_order(tmp_path):
+    rows = "a,0,0,angry\nb,1,1,disgust\nc,2,2,fear\nd,3,3,happy\ne,4,4,neutral\nf,5,5,sad\ng,6,6,surprise\n"
+    found = measured(tmp_path, BESIDE + rows + "h,6,4,neutral\n")
+    assert [found.labels[i] for i in found.truth_index[-2:]] == ["surprise", "surprise"]
+    assert any(note.endswith("4 neutral, 5 sad, 6 surprise") for note in found.notes)
+    message = refused(tmp_path, BESIDE + rows.replace("g,6,6,surprise", "g,6,5,sad"))
+    assert "(0, 1, 2, 3, 4, 5, 6), and their order is unknown" in message  # never FER2013's, which the names contradict
+
+
 # Tools
 
 EMOTION = {"angry": 1.0, "disgust": 0.0, "fear": 0.5, "happy": 97.0, "sad": 0.5, "surprise": 0.5, "neutral": 0.5}
@@ -246,6 +258,21 @@ TOOLS = {
         ]},
         {"image": "b.png", "FaceDetails": []},
     ],
+    "rekognition with classes of its own": [
+        {"image": "a.png", "FaceDetails": [{"BoundingBox": {"Width": 0.7}, "Emotions": [
+            {"Type": k, "Confidence": v} for k, v in {"HAPPY": 97.0, "SAD": 1.0, "CALM": 1.5, "CONFUSED": 0.5}.items()
+        ]}]},
+        {"image": "b.png", "FaceDetails": []},
+    ],
+    "transformers, its best two": [
+        {"image": "a.png", "predictions": [{"label": "happy", "score": 0.97}, {"label": "sad", "score": 0.02}]},
+        {"image": "b.png", "predictions": []},
+        {"image": "c.png", "predictions": [{"label": "fear", "score": 0.6}, {"label": "happy", "score": 0.3}]},
+    ],
+    "pandas, orient split": {
+        "columns": ["image", *EMOTION], "index": [0, 1], "data": [["a.png", *SHARES.values()], ["b.png", *[None] * 7]],
+    },
+    "columns of lists": {"images": ["a.png", "b.png"], **{k: [v, None] for k, v in SHARES.items()}},
     "nested": [
         {"image": "a.png", "faceAttributes": {"emotion": SHARES}}, {"image": "b.png", "faceAttributes": None}
     ],
@@ -256,10 +283,36 @@ TOOLS = {
 @pytest.mark.parametrize("tool", TOOLS)
 def test_json_of_tools(tmp_path, tool):
     found = read(tmp_path, TOOLS[tool], "p.json", with_data=True)
-    assert found.sources == ("a.png", "b.png")
-    assert [found.labels[i] if i >= 0 else None for i in found.called] == ["happy", None]
+    assert found.sources[:2] == ("a.png", "b.png")
+    assert [found.labels[i] if i >= 0 else None for i in found.called[:2]] == ["happy", None]
     if tool != "answers by image":
         assert found.probabilities[0, found.labels.index("happy")] == pytest.approx(0.97)
+
+
+@pytest.mark.parametrize(
+    "table", ["image,label,score\na,happy,0.9\n", "Filename,Predictions\na,happy\n", "img,LABEL_3,LABEL_4\na,0.9,0.1\n"]
+)
+def test_names_of_columns_that_tools_give_predictions(tmp_path, table):
+    found = read(tmp_path, table, with_data=True, classes=FER2013)
+    assert (found.labels[found.called[0]], found.truth.tolist()) == ("happy", [-1])
+
+
+@pytest.mark.parametrize("records", ['{"label": "sad", "score": 0.01}', '{"label": "sad", "score": -0.2}'])
+def test_scores_of_a_few_classes_that_are_not_the_best_are_refused(tmp_path, records):
+    few = f'{{"image": "a", "p": [{{"label": "happy", "score": 0.3}}, {records}]}}'
+    text = f'[{few}, {{"image": "b", "p": {{"fear": 1}}}}]'
+    assert "scores of 2 classes of 3 alone, which are not the best ones" in refused(
+        tmp_path, text, "p.json", with_data=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("start", "what"), [(b"\x93NUMPY\x01\0", "a NumPy array"), (b"PK\x03\x04", "a ZIP"), (b"%PDF-1.4", "a PDF")]
+)
+def test_files_that_are_no_tables_are_named(tmp_path, start, what):
+    (tmp_path / "p.csv").write_bytes(start + b"\0" * 90)
+    with pytest.raises(DataError, match=f"is {what}; expected predictions as CSV"):
+        read_predictions(tmp_path / "p.csv")
 
 
 def test_json_lines(tmp_path):

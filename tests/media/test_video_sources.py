@@ -171,7 +171,7 @@ def test_truncated_and_damaged_files(tmp_path: Path) -> None:
     assert "truncated" in read_until_error(headless)[1]
 
 
-def test_damaged_packets_are_left_out_and_counted(tmp_path: Path) -> None:
+def test_damaged_packets_are_left_out_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = make_clip(tmp_path / "clip.avi", frames=30, codec="mjpeg", pixels="yuvj420p")
     with av.open(str(path)) as container:
         packets = [bytes(p) for p in container.demux(video=0) if p.size]
@@ -182,9 +182,20 @@ def test_damaged_packets_are_left_out_and_counted(tmp_path: Path) -> None:
     source = open_video(path)
     frames = list(source)
     assert (len(frames), source.skipped) == (27, 3)
+    assert f"{path}: 3 packets that can't be decoded are left out" in caplog.text
     assert [f.number for f in frames] == list(range(27))
     assert frames[-1].time_s == pytest.approx(29 / 25)
     assert is_scene(frames[7], 9)
+
+
+def test_images_of_a_folder_that_cannot_be_read_are_left_out_with_a_word(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(3):
+        Image.fromarray(scene(number)).save(tmp_path / f"{number}.png")
+    (tmp_path / "1.png").write_text("no image")
+    assert [frame.number for frame in open_video(tmp_path)] == [0, 2]
+    assert f"1 of 3 images can't be read and are left out; the first: {tmp_path / '1.png'}" in caplog.text
 
 
 def test_files_without_video_say_so(tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ from mien.evaluation.inputs import Inputs, data_name, exact_copies, read_inputs
 from mien.evaluation.measure import Answers, GroundTruth, diversity, mapped, measure
 from mien.evaluation.operating_point import balance_report
 from mien.evaluation.prediction_matching import called_among, match_sources, require_truth
-from mien.evaluation.predictions import Predictions, Scores, read_predictions
+from mien.evaluation.prediction_scores import Scores
+from mien.evaluation.predictions import Predictions, read_predictions
 from mien.evaluation.protocols import ProtocolName, find_protocol, with_protocol
 from mien.evaluation.result import Evaluation, Truth, UsedModel
 from mien.evaluation.robustness import FACES, choose_rows, measure_robustness

@@ -12,6 +12,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from mien.errors import DataError
 from mien.evaluation.prediction_files import Table
@@ -46,7 +47,7 @@ _AFFIXES = frozenset(
     (
         "prob", "probs", "proba", "probability", "probabilities", "p", "score", "scores", "logit", "logits", "conf",
         "confidence", "emotion", "emotions", "emo", "expression", "expressions", "pred", "prediction", "predictions",
-        "softmax", "percent", "pct", "result", "results", "list",
+        "softmax", "percent", "pct", "result", "results", "list", "label", "class", "cls",
     )
 )  # fmt: skip
 """Words before or after the name of a class: prob_happy, emotion.happy, happy_score."""
@@ -89,6 +90,8 @@ def find_columns(
         if [name.lower() for name in table.columns].count(table.columns[i].lower()) > 1:
             raise DataError(f"{table.path}: line 1: two columns '{table.columns[i]}'; keep one")
     scores, notes = _scores(table, taken, {i for i in (truth, answer) if i is not None}, classes, answer)
+    if answer is None and not scores and confidence is not None and not truth_needed:
+        answer, truth = truth, None  # label and score: what transformers' pipelines give
     has = f"it has {_shown(table.columns)}"
     if image_needed and image is None:
         raise DataError(f"{table.path}: no column with the images; {has}; name one with  --column image=NAME")
@@ -130,7 +133,12 @@ class _Finder:
         """Columns with these names, in the order of the names; of nested names the last part counts."""
         used = {name.lower() for name in self._named.values()}
         free = [i for i, name in enumerate(self._table.columns) if name.lower() not in used]
-        return [i for name in names for i in free if self._plain[i] == name or self.plain(i) == name]
+        return [
+            i
+            for name in names
+            for i in free
+            if name in (self._plain[i], self.plain(i), self.plain(i).removesuffix("s"))
+        ]
 
     def one(self, role: str, *, first: bool = False) -> int | None:
         """The column of a role. Of several columns with equal cells the first is taken; with `first`, of any."""
@@ -206,14 +214,24 @@ def _numbered(
 
 
 def number_order(
-    numbers: Collection[int], classes: Sequence[str], path: Path, what: str
-) -> tuple[tuple[str, ...], str]:
-    """The classes of numbers, and a note for the report. Raises DataError if their order is unknown."""
+    numbers: Collection[int],
+    classes: Sequence[str],
+    path: Path,
+    what: str,
+    beside: Mapping[int, str] = MappingProxyType({}),
+) -> tuple[Sequence[str], str]:
+    """The classes of numbers, and a note for the report. Raises DataError if their order is unknown.
+
+    beside: number -> class, as another column of the file says.
+    """
     if classes:
         if min(numbers) < 0 or max(numbers) >= len(classes):
             raise DataError(f"{path}: {what} up to {max(numbers)}; --classes names {len(classes)}, from 0 on")
         return tuple(canonical(name) for name in classes), ""
-    if set(numbers) == set(range(len(FER2013))):
+    if beside and set(numbers) <= beside.keys():
+        said = ", ".join(f"{number} {name}" for number, name in sorted(beside.items()))
+        return [beside.get(n, "") for n in range(max(beside) + 1)], f"{what}, named in another column: {said}"
+    if not beside and set(numbers) == set(range(len(FER2013))):
         return FER2013, f"{what} 0 to 6, read in FER2013's order (0 angry ... 6 neutral); --classes names another"
     seen = ", ".join(map(str, sorted(numbers)[:9]))
     raise DataError(
@@ -223,8 +241,9 @@ def number_order(
 
 
 def _completed(table: Table, free: Sequence[int], known: Mapping[int, str]) -> dict[int, str]:
-    """Adds columns of unknown classes, if all rows add up to 1 only together with them."""
-    others = [i for i in free if i not in known and table.columns[i]]
+    """Adds columns of unknown classes, if all rows add up to 1, or to 100, only together with them."""
+    places = {table.columns[i].rpartition(".")[0] for i in known}  # of nested names: those of one object
+    others = [i for i in free if i not in known and table.columns[i] and table.columns[i].rpartition(".")[0] in places]
     unnamed = [i for i in free if not table.columns[i] and i > 0]
     if unnamed:
         raise DataError(f"{table.path}: line 1: a column without a name; name it after its class, or remove it")
@@ -234,9 +253,10 @@ def _completed(table: Table, free: Sequence[int], known: Mapping[int, str]) -> d
         return dict(known)
     own = len(known)
     whole = [row for row in numbers if not any(map(math.isnan, row))]
-    together = whole and all(abs(sum(row) - 1) < 2e-3 for row in whole)
-    if together and any(abs(sum(row[:own]) - 1) > 2e-3 for row in whole):
-        return {**known, **{i: canonical(table.columns[i]) for i in others}}
+    for total in (1, 100):
+        together = whole and all(abs(sum(row) / total - 1) < 2e-3 for row in whole)
+        if together and any(abs(sum(row[:own]) / total - 1) > 2e-3 for row in whole):
+            return {**known, **{i: canonical(table.columns[i].rpartition(".")[2]) for i in others}}
     return dict(known)
 
 

@@ -15,12 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mien.data.reading.text_tables import rows_of_columns
+from mien.data.reading.trees import suffix_of
 from mien.errors import DataError, MissingExtraError
 from mien.files import literal
+from mien.images import IMAGE_SUFFIXES
+from mien.signatures import HEAD_BYTES, describe_file
 
 _HOLDERS = ("images", "results", "predictions", "data", "rows", "records", "items", "samples", "frames")
 _NAMES = frozenset({"label", "class", "name", "emotion", "expression", "class_name", "type"})
 _SCORES = frozenset({"score", "probability", "prob", "confidence", "value", "p"})
+_TEXTS = ("text", "unknown", "a web page")  # unknown: text in another encoding
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +64,13 @@ def read_table(path: Path) -> Table:
 
 
 def _decoded(path: Path, data: bytes) -> str:
+    what = describe_file(data[:HEAD_BYTES])
+    if data and what not in _TEXTS:
+        raise DataError(f"{path}: is {what}; expected predictions as CSV, JSON, JSON lines or Parquet")
     try:
         return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text: {error}") from error
+        raise DataError(f"{path}: not UTF-8 text: {error}; save it as UTF-8") from error
 
 
 def _csv(path: Path, text: str) -> Table:
@@ -137,14 +145,17 @@ def _records(data: Any) -> Iterator[Any]:
     if not isinstance(data, Mapping):
         yield data
         return
+    if not any(suffix_of(key) in IMAGE_SUFFIXES for key in data) and (rows := rows_of_columns(data)):
+        yield from rows
+        return
     for holder in _HOLDERS:
         if isinstance(data.get(holder), list):
             yield from _records(data[holder])
             return
     values = list(data.values())
     if values and all(isinstance(v, Mapping) and v and all(k.isdigit() for k in v) for v in values):
-        rows = dict.fromkeys(key for column in values for key in column)
-        yield from ({name: column.get(row) for name, column in data.items()} for row in rows)
+        keys = dict.fromkeys(key for column in values for key in column)
+        yield from ({name: column.get(key) for name, column in data.items()} for key in keys)
     elif values and all(isinstance(v, Mapping | list | str | None) for v in values) and not _is_record(data):
         for image, value in data.items():
             if isinstance(value, Mapping):

@@ -12,15 +12,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.balance import softmax
+from mien.data.reading.list_columns import explains
 from mien.errors import DataError
 from mien.evaluation.prediction_columns import Columns, find_columns, number_order
 from mien.evaluation.prediction_files import Table, read_table
+from mien.evaluation.prediction_scores import EXACT, Scores, UnclearScoresError, to_probabilities
 from mien.labels import EIGHT, canonical
 
 _SHOWN = 5
@@ -158,11 +158,12 @@ class _Reading:
         }
         numbers = {what: {text: _whole(text) for text in own if text} for what, own in texts.items()}
         numbered = [what for what, own in numbers.items() if own and None not in own.values()]
-        order: tuple[str, ...] = ()
+        order: Sequence[str] = ()
         if numbered:
             met = {n for what in numbered for n in numbers[what].values() if n is not None}
             named = f"its {' and '.join(numbered)} are numbers"
-            order, note = number_order(met, classes, self._table.path, named)
+            beside = {} if classes else self._named_beside([c for what in numbered if (c := columns[what]) is not None])
+            order, note = number_order(met, classes, self._table.path, named, beside)
             self.notes += [note] if note else []
         return [
             [order[numbers[what][text] or 0] if text else "" for text in own]
@@ -170,6 +171,15 @@ class _Reading:
             else [canonical(text) for text in own]
             for what, own in texts.items()
         ]
+
+    def _named_beside(self, numbers: Sequence[int]) -> dict[int, str]:
+        """Number -> class, where a further column has the names of one of these columns' numbers."""
+        rows, columns = self._table.rows, range(len(self._table.columns))
+        for i, j in ((i, j) for i in numbers for j in columns if j != i):
+            pairs = [(row[i], row[j]) for row in rows if not _is_missing(row[i]) and not _is_missing(row[j])]
+            if explains(pairs):
+                return {int(float(number)): canonical(name) for number, name in pairs}
+        return {}
 
     def _known_names(self) -> tuple[str, ...]:
         """The possible classes; () if only the data set has them."""
@@ -219,9 +229,23 @@ class _Reading:
             if not answered[i]:
                 continue
             for k, (column, cell) in enumerate(zip(self._columns.scores, cells, strict=True)):
-                values[i, k] = self._number(i, cell, self._table.columns[column])
+                best_only = not cell and self._table.unit == "record"  # a list that ends with the best few
+                values[i, k] = math.nan if best_only else self._number(i, cell, self._table.columns[column])
             answered[i] = bool(values[i].any())  # all zeros: the tool detected no face
+        if np.isnan(values).any():
+            self._share_rest(values)
         return values, answered & np.array([i not in self._wrong for i in range(len(values))], bool)
+
+    def _share_rest(self, values: NDArray[np.float64]) -> None:
+        """Gives the classes that a record does not name equal shares of what its scores leave of 1, or of 100."""
+        total = 100.0 if np.nanmax(values) > 1 + EXACT else 1.0
+        rest = np.maximum(total - np.nansum(values, 1), 0.0)
+        for i in np.flatnonzero(np.isnan(values).any(1)):
+            named, gaps = values[i][~np.isnan(values[i])], np.isnan(values[i])
+            if named.min() < 0 or rest[i] > named.min() * gaps.sum() + EXACT * total:
+                self._blame(int(i), f"scores of {len(named)} classes of {len(gaps)} alone, which are not the best ones")
+            values[i, gaps] = rest[i] / gaps.sum()
+        self.notes.append("records name the best classes alone: the others get equal shares of the rest")
 
     def _probabilities(
         self, values: NDArray[np.float64], answered: NDArray[np.bool_], kind: Scores | None
@@ -313,73 +337,3 @@ def listed(name: str, wrong: list[str], what: str) -> str:
     """One line for many rows: their number, and the first ones."""
     more = f"; and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
     return f"{name}: rows that {what} ({len(wrong)}): {'; '.join(wrong[:_SHOWN])}{more}"
-
-
-Scores = Literal["probabilities", "percent", "logits"]
-
-_EXACT = 1e-3
-"""Tolerance of the sum of a row that was not rounded, as a share of the sum."""
-_NEGATIVE = -1e-6
-
-
-class UnclearScoresError(ValueError):
-    """The scores are none of the three; the message has their range."""
-
-
-def to_probabilities(
-    values: NDArray[np.float64], decimals: int, kind: Scores | None = None
-) -> tuple[NDArray[np.float64], str, dict[int, str]]:
-    """Converts scores (N, K), N at least 1, to rows that sum to 1. Also returns a note, and a reason for each bad row.
-
-    The note is '' if nothing was changed. decimals: digits after the point in the file, which bound the rounding error
-    of a row's sum. kind: the kind of scores; None: detected from the majority of rows. Raises UnclearScoresError if
-    that fails.
-    """
-    if kind == "logits":
-        return softmax(values), "its scores are read as logits: their softmax is measured", {}
-    if kind is not None:
-        return _divided(values), f"its scores are read as {kind}: each row is divided by its sum", _below(values)
-    off = _allowed(values.shape[1], decimals)
-    positive, sums = values.min(1) >= _NEGATIVE, values.sum(1)
-    for total, name in ((1.0, "probabilities"), (100.0, "percent")):
-        limit = max(_EXACT * total, off if off < 0.5 * total else 0.0) + 1e-9  # larger gaps are not rounding
-        right = positive & (np.abs(sums - total) <= limit)
-        if right.mean() < 0.5:
-            continue
-        wrong = {
-            int(row): f"its {name} add up to {sums[row]:.4g}; expected {total:g}, or give their kind with --scores"
-            for row in np.flatnonzero(positive & ~right)
-        }
-        rest = np.abs(sums[right] - total).max() > total * _EXACT
-        note = f"its scores are {name}: they are divided by 100" if name == "percent" else ""
-        if rest:
-            seen = f"rows add up to {sums[right].min():.4g} to {sums[right].max():.4g}"
-            note = f"its {name} are rounded ({seen}): each row is divided by its sum"
-        wrong |= _below(values)
-        return _divided(values), note, wrong
-    negative = values.min(1) < -_EXACT
-    if negative.mean() > 0.5 and (np.abs(sums - 1) > _EXACT).mean() > 0.5:
-        seen = f"{values.min():.4g} to {values.max():.4g}"
-        return softmax(values), f"its scores are logits ({seen}): their softmax is measured", {}
-    raise UnclearScoresError(
-        f"its scores are {values.min():.4g} to {values.max():.4g}, and rows add up to {sums.min():.4g} to "
-        f"{sums.max():.4g}; expected probabilities (sum 1), percent (sum 100) or logits; give their kind: "
-        "--scores logits takes the softmax, --scores probabilities or percent divides each row by its sum"
-    )
-
-
-def _allowed(classes: int, decimals: int) -> float:
-    """The largest rounding error of a row's sum."""
-    return 0.5 * classes * 10.0**-decimals
-
-
-def _below(values: NDArray[np.float64]) -> dict[int, str]:
-    rows = np.flatnonzero((values.min(1) < _NEGATIVE) | (values.sum(1) <= 0))
-    return {int(row): f"its least score is {values[row].min():.4g}; expected 0 or more" for row in rows}
-
-
-def _divided(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    kept = np.maximum(values, 0.0)
-    sums = kept.sum(1, keepdims=True)
-    shares: NDArray[np.float64] = np.divide(kept, sums, out=np.zeros(kept.shape), where=sums > 0)
-    return shares

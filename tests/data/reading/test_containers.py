@@ -1,5 +1,6 @@
 """Data sets in files of many images: Parquet, Arrow, NumPy, MATLAB, HDF5, WebDataset, tar; and what export writes."""
 
+import base64
 import io
 import json
 import tarfile
@@ -139,6 +140,15 @@ def test_paths_in_parquet_name_files_beside_it(tmp_path):
     assert "no such file" in problems["train.parquet:1"]
     write_parquet(tmp_path / "train.parquet", file_name=[c["path"] for c in cells], label=NAMES)
     assert read(tmp_path)[1] == labels
+
+
+def test_images_as_base64_in_parquet(tmp_path):
+    cells = [base64.b64encode(data).decode() for data in PNGS]
+    cells[1], cells[2] = f"data:image/png;base64,{cells[1]}", "?" * 2000
+    write_parquet(tmp_path / "train.parquet", image=cells, label=NAMES)
+    _, labels, problems, _ = read(tmp_path)
+    assert labels == [*NAMES[:2], *NAMES[3:]]
+    assert "no such file beside train.parquet, and no bytes" in problems["train.parquet:2"]
 
 
 def test_folders_of_parquet_with_strays(tmp_path):
@@ -356,9 +366,9 @@ def write_tar(path, members, kind=tarfile.USTAR_FORMAT):
     ],
 )
 def test_webdataset(tmp_path, label):
-    for name, rows in (("train-000000.tar", range(10)), ("fer-val-0.TAR", range(10, COUNT))):
+    for name, rows, end in (("train-000000.tar", range(10), "PNG"), ("fer-val-0.TAR", range(10, COUNT), "face.png")):
         members = [(f"s{i:02d}.{end}", data.encode()) for i in rows for end, data in label(i).items()]
-        write_tar(tmp_path / name, [*members, *((f"s{i:02d}.PNG", PNGS[i]) for i in rows)])
+        write_tar(tmp_path / name, [*members, *((f"s{i:02d}.{end}", PNGS[i]) for i in rows)])
     (tmp_path / "README.txt").write_text("text")
     data, labels, problems, _ = read(tmp_path)
     assert sorted(FER2013[n] for n in NUMBERS[10:]) == sorted(n for n, k in data.counts()["validation"].items() if k)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from made_layouts import counted, everywhere, put, read, write_list
+from made_layouts import counted, everywhere, png, put, read, write_list
 from mien.data.importing import plan_import
 from mien.errors import DataError
 from mien.labels import FER2013
@@ -64,6 +64,9 @@ LISTS = {
     "JSON labels in objects": ("l.json", json.dumps([{"image": "a.png", "label": {"name": "happy", "id": 3}},
                                {"image": "b.png", "label": {"name": "sad", "id": 4}},
                                {"image": "img/c.png", "label": {"name": "angry", "id": 0}}])),
+    "SageMaker": ("output.manifest", "\n".join(
+        json.dumps({"source-ref": f"s3://b/{n}", "emotion": i, "emotion-metadata": {"class-name": e, "confidence": 1}})
+        for n, i, e in (("a.png", 1, "happy"), ("b.png", 2, "sad"), ("img/c.png", 0, "angry")))),
     "one-hot": ("_classes.csv", "filename, angry, happy, sad\na.png,0,1,0\nb.png,0,0,1\nimg/c.png,1,0,0\n"),
 }  # fmt: skip
 
@@ -76,6 +79,56 @@ def test_lists(tmp_path, case):
     write_list(root, text, name)
     expected = {("train", k): n for (_, k), n in PAIRS.items()} if name.startswith("train") else PAIRS
     everywhere(root, expected)
+
+
+BOXED = {
+    "TensorFlow": ("filename,width,height,class,xmin,ymin,xmax,ymax", "{0},9,9,{1},1,2,4,6"),
+    "corners": ("label,image,x1,y1,x2,y2", "{1},{0},1,2,4,6"),
+    "sizes": ("image_path,bbox_x,bbox_y,bbox_w,bbox_h,emotion", "{0},1,2,3,4,{1}"),
+    "sides": ("Name;Left;Top;Right;Bottom;Emotion", "{0};1,0;2,0;4,0;6,0;{1}"),
+    "shares": ("ImageID,LabelName,XMin,XMax,YMin,YMax", "{0},{1},0.125,0.5,0.25,0.75"),
+    "regions": ("file_name,FaceRectX,FaceRectY,FaceRectWidth,FaceRectHeight,label", "{0},1,2,3,4,{1}"),
+    "points too": ("image,label,x1,y1,x2,y2,x3,y3,left,top,width,height", "{0},{1},0,0,9,9,5,5,1,2,3,4"),
+}
+
+
+@pytest.mark.parametrize("case", BOXED)
+def test_lists_of_boxes(tmp_path, case):
+    titles, row = BOXED[case]
+    put(tmp_path, "a.png", "b.png")
+    write_list(tmp_path, "\n".join([titles, row.format("a.png", "happy"), row.format("b.png", "sad")]))
+    found, problems, source = read(tmp_path)
+    assert (found, problems) == ({"a.png": ("", "happy"), "b.png": ("", "sad")}, {})
+    (chunk,) = source.chunks()
+    assert chunk.columns["box"].tolist() == [[1, 2, 4, 6]] * 2
+    assert {image.shape[:2] for image in chunk.images} == {(8, 8)}  # one face: the whole image
+
+
+def test_each_face_of_an_image_is_cut_out_at_its_box(tmp_path):
+    put(tmp_path, "a.png", "b.png")
+    rows = ["a.png,1,1,4,5,happy", "a.png,4,2,8,8,sad", "b.png,0,0,8,8,sad", "b.png,0,0,8,8,happy", "a.png,1,x,4,5,sad"]
+    write_list(tmp_path, "\n".join(["image,xmin,ymin,xmax,ymax,label", *rows]))
+    found, problems, source = read(tmp_path)
+    assert found == {"a.png#1": ("", "happy"), "a.png#2": ("", "sad")}
+    assert [image.shape[:2] for chunk in source.chunks() for image in chunk.images] == [(4, 3), (6, 4)]
+    assert problems == {
+        "b.png": "has the labels 'sad' and 'happy'", "list.csv:6": "its box is 1, x, 4, 5; expected four numbers"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ('image,label,bbox\na.png,happy,"[1, 2, 4, 6]"\nb.png,sad,\n', "bbox"),
+        ("a.png,1,2,4,6,happy\nb.png,1,2,4,6,sad\n", "column_2, column_3, column_4, column_5"),
+    ],
+)
+def test_a_word_on_columns_that_may_be_boxes(tmp_path, text, named):
+    put(tmp_path, "a.png", "b.png")
+    write_list(tmp_path, text)
+    found, _, source = read(tmp_path)
+    assert found == {"a.png": ("", "happy"), "b.png": ("", "sad")}
+    assert any(note.startswith(f"{named}: boxes? They are kept") for note in source.reading.notes)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
@@ -394,3 +447,74 @@ def test_raf_db_is_told_by_the_names_of_its_images(tmp_path):
     found, _, _ = read(tmp_path)
     assert found["train_00001_aligned.jpg"] == ("train", "surprise")
     assert found["test_00007_aligned.jpg"] == ("test", "neutral")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        (
+            "l.csv",
+            "id,label\n7,happy\n8,sad\n",
+            "has labels, but names no image that is here; its columns are id, label",
+        ),
+        ("l.csv", "Bild;Gefühl\na.png;happy\nb.png;sad\n", "not UTF-8 text"),
+        ("l.json", '{"items": [{"id": "a", "annotations": [1]}]}', "holds no labels of a form that mien reads"),
+        ("l.xml", "<set><face name='a'/></set>", "holds no labels of a form that mien reads"),
+    ],
+)
+def test_why_a_list_beside_images_is_not_read(tmp_path, name, text, says):
+    put(tmp_path, "a.png", "b.png")
+    write_list(tmp_path, text, name, encoding="cp1252")
+    found, problems, _ = read(tmp_path)
+    assert set(found.values()) == {("", None)}
+    assert problems[name].startswith(says)
+
+
+def test_a_line_below_the_table_names_no_class(tmp_path):
+    put(tmp_path, "a.png", "b.png")
+    write_list(tmp_path, "image,label\na.png,happy\nb.png,sad\nTotal,2\n")
+    found, problems, _ = read(tmp_path)
+    assert (counted(found), list(problems)) == ({("", "happy"): 1, ("", "sad"): 1}, ["list.csv:4"])
+
+
+def test_images_as_base64_in_a_list_are_refused_by_name(tmp_path):
+    write_list(tmp_path, f"image,label\n{'/9j/4AAQ' * 200},happy\n{'/9j/4AAQ' * 300},sad\n")
+    assert all("an image, as base64? Save the images as files" in reason for reason in read(tmp_path)[1].values())
+
+
+def test_a_list_that_contradicts_the_folders_says_so(tmp_path):
+    put(tmp_path, "happy/1.png", "happy/2.png", "sad/3.png")
+    write_list(tmp_path, "image,label\nhappy/1.png,Happiness\nhappy/2.png,sad\nsad/3.png,\n")
+    found, problems, _ = read(tmp_path)
+    assert counted(found) == {("", "happy"): 2, ("", "sad"): 1}
+    assert problems == {"list.csv": "labels 1 of 2 images otherwise; give it alone to read its labels"}
+
+
+def test_of_images_of_one_name_those_of_the_lists_split_are_meant(tmp_path):
+    put(tmp_path, "train/0.png", "train/1.png", "test/0.png", "test/1.png")
+    for name, labels in (("train.csv", ("happy", "sad")), ("test.csv", ("sad", "happy"))):
+        write_list(tmp_path, "id,label\n" + "".join(f"{i},{label}\n" for i, label in enumerate(labels)), name)
+    assert read(tmp_path)[:2] == (
+        {
+            "train/0.png": ("train", "happy"),
+            "train/1.png": ("train", "sad"),
+            "test/0.png": ("test", "sad"),
+            "test/1.png": ("test", "happy"),
+        },
+        {},
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"PK\x03\x04" + b"\0" * 99, "is a spreadsheet, or a ZIP that is cut short"),
+        (b"<!DOCTYPE html><html>", "is a web page, not a data set that mien reads"),
+        (png(0), "is a PNG image, not a data set"),
+        (b"\x01\x02\x03" * 99, "is of an unknown kind, not a data set"),
+    ],
+)
+def test_files_that_are_no_list_are_named(tmp_path, data, says):
+    (tmp_path / "faces.dat").write_bytes(data)
+    with pytest.raises(DataError, match=says):
+        read(tmp_path / "faces.dat")

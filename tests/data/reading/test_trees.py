@@ -40,6 +40,7 @@ def samples(path, **options):
 def test_class_folders_with_splits(tmp_path):
     put(tmp_path, "Train/anger/1.png", "Train/Happy/2.PNG", "Train/Happy/deep/3.png", "TESTING/happiness/4.png")
     put(tmp_path, "Train/.ipynb_checkpoints/5.png", "Train/__MACOSX/6.png", ".cache/7.png", "Train/Happy/._2.png")
+    put(tmp_path, "Train/Happy/@eaDir/2.PNG/thumb.png", "$RECYCLE.BIN/8.png", "Train/lost+found/9.png")
     (tmp_path / "Train/Happy/notes.txt").write_text("not an image, and not called one")
     source = open_source(tmp_path)
     assert (source.kind, source.label_names, source.total) == ("class folders with splits", ("angry", "happy"), 5)
@@ -116,6 +117,18 @@ def test_folders_that_cannot_be_used(tmp_path):
     (tmp_path / "texts/a.txt").touch()
     with pytest.raises(DataError, match=r"no images, lists or tables that mien reads in it \(1 .txt\)"):
         open_source(tmp_path / "texts")
+
+
+@pytest.mark.parametrize(("first", "second"), [("fold_1", "fold_2"), ("aligned", "original")])
+def test_folders_of_parts_are_no_people(tmp_path, first, second):
+    put(tmp_path / "a", f"{first}/happy/1.png", f"{first}/sad/2.png", f"{second}/happy/3.png")
+    source = open_source(tmp_path / "a")
+    assert samples(tmp_path / "a")[0][f"{second}/happy/3.png"] == ("", "happy")
+    assert "identity" not in next(source.chunks()).columns
+    assert any(f"{first}, {second} are read together" in note for note in source.reading.notes)
+    put(tmp_path / "b", f"{first}/train/happy/1.png", f"{first}/test/happy/2.png", f"{second}/train/happy/3.png")
+    with pytest.raises(DataError, match=f"{first}, {second} have splits of their own, .* give one, such as {first}"):
+        open_source(tmp_path / "b")
 
 
 def test_loose_images(tmp_path):

@@ -1,4 +1,4 @@
-"""Annotations in JSON: COCO, LabelMe and FiftyOne."""
+"""Annotations in JSON: COCO, Create ML, VIA, LabelMe and FiftyOne."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 
 from mien.data.reading.annotations import NO_FACE, NO_IMAGE, Annotated, Mark, bounds, floats
 from mien.data.reading.reading import Found, Scan
+from mien.data.reading.sources import Box
+from mien.data.reading.text_tables import open_text_table
 from mien.data.reading.trees import base_name, first_of, folder_of, printable
 from mien.errors import DataError
 
@@ -114,6 +116,95 @@ def _coco_mark(gathered: Annotated, annotation: Mapping[str, Any], categories: M
     points = [p for part in outline if (p := floats(part))] if isinstance(outline, list) else []
     points = [p for p in points if len(p) >= 6 and len(p) % 2 == 0]
     return Mark(label, bounds([v for p in points for v in p]) if points else None)
+
+
+def find_create_ml(scan: Scan) -> Found | None:
+    """Create ML: JSON lists of images, each with labels at the middle, width and height of a face. Raises DataError."""
+    gathered = Annotated(scan, "Create ML")
+    for file, data in json_with(scan, "image", "annotations", "coordinates"):
+        split = gathered.split_of_list(file)
+        for number, one in enumerate(dicts(data), start=1):
+            gathered.used.add(file)
+            where = f"{file}, image {number}"
+            marks = [_create_ml_mark(mark, where) for mark in dicts(one.get("annotations"))]
+            gathered.place(text_of(one.get("image")), file, split, where, marks)
+    return gathered.found("the annotations of " + listed(gathered.used)) if gathered.used else None
+
+
+def _create_ml_mark(mark: Mapping[str, Any], where: str) -> Mark:
+    at = mark.get("coordinates")
+    box = floats([at.get(key) for key in ("x", "y", "width", "height")] if isinstance(at, dict) else None)
+    if box is None:
+        return Mark("", wrong=f"coordinates are {str(at)[:60]}; expected x, y, width, height", where=where)
+    x, y, width, height = box
+    return Mark(text_of(mark.get("label")), (x - width / 2, y - height / 2, x + width / 2, y + height / 2))
+
+
+def find_via(scan: Scan) -> Found | None:
+    """VGG Image Annotator 1 and 2: its projects, and its exports as JSON and CSV. Raises DataError."""
+    gathered = Annotated(scan, "VIA")
+    for file, data in json_with(scan, "filename", "regions"):
+        images = data.get("_via_img_metadata", data) if isinstance(data, dict) else {}
+        for key, one in images.items() if isinstance(images, dict) else ():
+            if isinstance(one, dict) and isinstance(regions := one.get("regions"), list | dict):
+                marks = dicts(list(regions.values()) if isinstance(regions, dict) else regions)
+                _place_via(gathered, file, key, one, marks)
+    for name in scan.with_suffix(".csv"):
+        table = open_text_table(scan.tree, name)
+        if table and {"filename", "region_shape_attributes"} <= set((table := table.with_header()).columns):
+            for number, cells in table.rows():
+                row = {key: _object(cell) or cell for key, cell in zip(table.columns, cells, strict=False)}
+                _place_via(gathered, name, str(number), row, [row])
+    return gathered.found("the attributes in " + listed(gathered.used)) if gathered.used else None
+
+
+def _place_via(
+    gathered: Annotated, file: str, key: str, one: Mapping[str, Any], regions: Iterable[Mapping[str, Any]]
+) -> None:
+    """Adds an image, its regions, and the label of all of it, which is an attribute of the file."""
+    gathered.used.add(file)
+    where, whole = f"{file}, {key[:100]}", _attribute(gathered, one.get("file_attributes"))
+    marks = [
+        Mark(_attribute(gathered, region.get("region_attributes")) or whole, _via_box(shape))
+        for region in regions
+        if isinstance(shape := region.get("shape_attributes", region.get("region_shape_attributes")), dict)
+    ]
+    marks = marks or [Mark(whole)]
+    gathered.place(text_of(one.get("filename")), file, gathered.split_of(file), where, marks)
+
+
+def _attribute(gathered: Annotated, attributes: Any) -> str:
+    """The attribute of a region or file that is its label: by its name, or the only one. A ticked box is its name."""
+    values = {
+        str(key): next((str(k) for k, ticked in value.items() if ticked), "") if isinstance(value, dict) else value
+        for key, value in (attributes.items() if isinstance(attributes, dict) else ())
+    }
+    only = next(iter(values.values())) if len(values) == 1 else ""
+    return gathered.label_of("", attributes_of(values)) or text_of(only)
+
+
+def _via_box(shape: Mapping[str, Any]) -> Box | None:
+    across, down = shape.get("all_points_x"), shape.get("all_points_y")
+    if isinstance(across, list) and isinstance(down, list) and len(across) == len(down):
+        points = floats([v for point in zip(across, down, strict=True) for v in point])
+        return bounds(points) if points else None
+    rectangle = floats([shape.get(key) for key in ("x", "y", "width", "height")])
+    if rectangle:
+        x, y, width, height = rectangle
+        return x, y, x + width, y + height
+    circle = floats([shape.get("cx"), shape.get("cy"), *(shape.get(key, shape.get("r")) for key in ("rx", "ry"))])
+    if circle is None:
+        return None
+    x, y, wide, high = circle
+    return x - wide, y - high, x + wide, y + high
+
+
+def _object(cell: str) -> dict[str, Any] | None:
+    try:
+        found = json.loads(cell) if cell[:1] == "{" else None
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def find_labelme(scan: Scan) -> Found | None:

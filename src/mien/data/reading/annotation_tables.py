@@ -1,4 +1,4 @@
-"""Annotations in CSV: Roboflow's _classes.csv, a column for each class, and lists of boxes as TensorFlow takes them."""
+"""Annotations in CSV: Roboflow's _classes.csv, a column for each class."""
 
 from __future__ import annotations
 
@@ -8,46 +8,22 @@ from mien.data.reading.annotation_json import NO_LABEL_YET, listed
 from mien.data.reading.annotations import Annotated, Mark, floats
 from mien.data.reading.reading import Found, Scan
 from mien.data.reading.text_tables import TextTable, open_text_table
-from mien.data.reading.trees import base_name
-
-_BOX = ("xmin", "ymin", "xmax", "ymax")
 
 
 def find_tables(scan: Scan) -> Found | None:
-    """Lists of boxes (filename, class, xmin, ymin, xmax, ymax), or a _classes.csv in each folder."""
-    boxes: list[TextTable] = []
+    """A _classes.csv in each folder."""
     hot: list[TextTable] = []
-    for name in scan.with_suffix(".csv"):
+    for name in scan.named("_classes.csv"):
         table = open_text_table(scan.tree, name)
         table = table and table.with_header()
-        if table and {"filename", "class", *_BOX} <= set(table.columns):
-            boxes.append(table)
-        elif table and base_name(name).lower() == "_classes.csv" and table.columns[0] == "filename":
+        if table and table.columns[0] == "filename":
             hot.append(table)
-    if boxes:
-        gathered = Annotated(scan, "CSV of boxes")
-        for table in boxes:
-            _read_boxes(gathered, table)
-        return gathered.found("column 'class' of " + listed(gathered.used))
     if hot:
         gathered = Annotated(scan, "Roboflow multi-class CSV")
         for table in hot:
             _read_hot(gathered, table)
         return gathered.found("the columns of " + listed(gathered.used), also=hot[0].first[1:])
     return None
-
-
-def _read_boxes(gathered: Annotated, table: TextTable) -> None:
-    split, places = _start(gathered, table), [table.columns.index(key) for key in ("filename", "class", *_BOX)]
-    for number, cells in table.rows():
-        where = f"{table.name}:{number}"
-        written, label, *corners = [cells[i] if i < len(cells) else "" for i in places]
-        box = floats(corners)
-        if box is None or not label:
-            mark = Mark("", wrong=f"its box is {', '.join(corners)[:60]}, its class '{label[:40]}'", where=where)
-        else:
-            mark = Mark(label, (box[0], box[1], box[2], box[3]))
-        gathered.place(written, table.name, split, where, [mark])
 
 
 def _read_hot(gathered: Annotated, table: TextTable) -> None:

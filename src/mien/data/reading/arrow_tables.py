@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from mien.data.reading.sources import without_empty_colour
 from mien.data.reading.trees import Folder, folder_of
 from mien.errors import DataError, ImageError, import_extra
 from mien.images import decode_image
+from mien.signatures import image_kind
 
 SUFFIXES = (".parquet", ".pq", ".arrow", ".feather")
 
@@ -177,6 +179,8 @@ class TableCells:
         if _is_pixels(value):
             return _of_text(value)
         name = self.paths(file).find(value)
+        if name is None and (data := _of_base64(value)):
+            return without_empty_colour(decode_image(data, source))
         if name is None:
             raise ImageError(f"'{value[:120]}': no such file beside {file.name}, and no bytes; check the path")
         try:
@@ -246,6 +250,15 @@ def scale_of_lists(cells: TableCells, where: str) -> float:
 def _is_pixels(text: str) -> bool:
     """Whether text is the grey values of an image, as fer2013.csv has them."""
     return len(text) > 30 and text[:30].replace(" ", "").isdecimal()
+
+
+def _of_base64(text: str) -> bytes | None:
+    """The image file behind base64, or a data: URL; None: the text is no such."""
+    try:
+        data = base64.b64decode(text.rpartition(",")[2], validate=True)
+    except ValueError:
+        return None
+    return data if image_kind(data) else None
 
 
 def _of_text(text: str) -> NDArray[np.uint8]:

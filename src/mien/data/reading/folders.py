@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from mien.data.reading.lists import splits_beside, unread_lists
+from mien.data.reading.lists import splits_beside
 from mien.data.reading.reading import Found, Scan
 from mien.data.reading.sources import Record, found_files
 from mien.data.reading.trees import CONTAINERS, first_of, is_train_and_validation, split_named
+from mien.data.reading.unread import unread_lists
 from mien.data.source import split_rank
 from mien.errors import DataError
 from mien.labels import EIGHT, canonical
@@ -21,6 +22,12 @@ MAX_OWN_CLASSES = 100
 _PERSON = re.compile(
     r"((s|p|sub|subj|subject|person|participant|proband|actor|user|id)[ _-]*)?\d+", re.IGNORECASE
 )  # how folders of people are called, where nothing else tells
+
+_PART = re.compile(
+    r"(k?fold|cv|part|chunk|shard|batch|split)[ _-]*\d+|original|raw|aligned|processed|cropped|resized|aug(mented)?|"
+    r"gr[ae]y|colou?r|rgb", re.IGNORECASE,
+)  # fmt: skip
+"""How folders of parts, and of versions of the same images, are called, which are no people."""
 
 
 @dataclass(slots=True)
@@ -59,7 +66,8 @@ class Placed:
 @dataclass(slots=True)
 class _Walk:
     """What was found on the way down. empty: class folders without images. own: classes that are no expressions, which
-    lie in the folders of several splits or of one. misplaced: folders of a class in that of another.
+    lie in the folders of several splits or of one. misplaced: folders of a class in that of another. parts: folders
+    that are neither splits nor people.
     """
 
     scan: Scan
@@ -68,6 +76,7 @@ class _Walk:
     empty: list[str] = field(default_factory=list)
     own: set[str] = field(default_factory=set)
     misplaced: list[str] = field(default_factory=list)
+    parts: set[str] = field(default_factory=set)
 
 
 def find_folders(scan: Scan, *, own_classes: bool) -> Found | None:
@@ -98,6 +107,8 @@ def find_folders(scan: Scan, *, own_classes: bool) -> Found | None:
     notes += [f"{name}: {count:,} lines name no image of the set" for name, count in sorted(used.items()) if count]
     notes += [f"the class folder {name} holds no images" for name in walk.empty]
     notes += [f"{name} lies in the folder of another class; its images are left out" for name in walk.misplaced]
+    if walk.parts:
+        notes.append(f"the folders {first_of(sorted(walk.parts))} are read together; they are no splits and no people")
     if people:
         names = sorted({p.identity for p in labelled if p.identity})
         shown = first_of(names)
@@ -203,8 +214,15 @@ def _descend(walk: _Walk, node: Node, path: str, above: Placed, own: bool) -> No
         ((name, child),) = children.items()
         _descend(walk, child, f"{path}{name}/", above, own)
     elif len(children) > 1 and _are_people(walk, children, own):
+        parts = all(_PART.fullmatch(name) for name in children)
+        if parts and any(split_of(walk.scan, inner) for child in children.values() for inner in child.folders):
+            raise DataError(
+                f"{walk.scan.tree.where(path)}: {first_of(sorted(children))} have splits of their own, so an image may "
+                f"be in several of them; give one, such as {path}{min(children)}"
+            )
+        walk.parts |= set(children) if parts else set()
         for name in sorted(children):
-            _descend(walk, children[name], f"{path}{name}/", _with(above, identity=name), own)
+            _descend(walk, children[name], f"{path}{name}/", above if parts else _with(above, identity=name), own)
 
 
 def _descend_splits(walk: _Walk, node: Node, splits: Mapping[str, str], path: str, above: Placed, own: bool) -> None:

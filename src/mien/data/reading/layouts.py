@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from mien.data.reading.affectnet import find_affectnet, find_affectnet_lists
-from mien.data.reading.annotation_json import find_coco, find_fiftyone, find_labelme
+from mien.data.reading.annotation_json import find_coco, find_create_ml, find_fiftyone, find_labelme, find_via
 from mien.data.reading.annotation_tables import find_tables
 from mien.data.reading.annotation_xml import find_cvat, find_voc
 from mien.data.reading.array_files import find_arrays, read_arrays
@@ -15,15 +15,18 @@ from mien.data.reading.arrow_tables import SUFFIXES as TABLE_SUFFIXES
 from mien.data.reading.ferplus import find_ferplus
 from mien.data.reading.folders import find_folders, find_loose
 from mien.data.reading.label_studio import find_label_studio
-from mien.data.reading.lists import LIST_SUFFIXES, find_lists, find_manifest, find_one_list, why_unread
+from mien.data.reading.lists import find_lists, find_manifest, find_one_list
 from mien.data.reading.name_labels import find_named_folders, find_named_images
 from mien.data.reading.parquet import find_parquet, read_parquet
 from mien.data.reading.pixel_tables import find_fer2013, find_pixel_table, holds_pixels, read_pixel_table
 from mien.data.reading.published import find_ck_plus, find_expw, find_raf_db, find_raf_folders
 from mien.data.reading.reading import Found, Layout, Scan
+from mien.data.reading.sources import ImageFiles
 from mien.data.reading.stored_arrays import HDF5_SUFFIXES
 from mien.data.reading.stored_arrays import SUFFIXES as ARRAY_SUFFIXES
+from mien.data.reading.text_tables import LIST_SUFFIXES
 from mien.data.reading.trees import Folder, base_name, split_named, suffix_of
+from mien.data.reading.unread import why_unread
 from mien.data.reading.webdataset import find_webdataset
 from mien.data.reading.yolo import find_yolo
 from mien.errors import DataError
@@ -31,6 +34,7 @@ from mien.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from mien.signatures import describe_file
 
 PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".joblib")
+_UNREAD_ANNOTATIONS = "holds no labels of a form that mien reads; where it has labels, export them as COCO or CSV"
 PICKLE = "is a pickle, which can run code; save it as .npz"
 
 _FEW_IMAGES, _FEW_ARRAYS = 10, 50
@@ -43,7 +47,10 @@ _COLUMNS = {"image Parquet", "arrays", "WebDataset", "a CSV of images", "FER2013
 """The titles of layouts with columns that are no lists of image files."""
 LISTS = (find_raf_db, find_affectnet_lists, find_expw, find_ferplus)
 """Published lists that a user may name alone."""
-ANNOTATIONS = (find_coco, find_labelme, find_fiftyone, find_label_studio, find_cvat, find_voc, find_tables)
+ANNOTATIONS = (
+    find_coco, find_create_ml, find_via, find_labelme, find_fiftyone, find_label_studio, find_cvat, find_voc,
+    find_tables,
+)  # fmt: skip
 """Files of annotations that a user may name alone; the images are in their folder."""
 PACKED = {
     "a ZIP": "unpack it, and give the folder",
@@ -144,15 +151,17 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout("CK+", "sequences and *_emotion.txt", find_ck_plus),
     Layout("YOLO", "class numbers and boxes in a text file for each image; data.yaml, classes.txt", find_yolo),
     Layout("COCO", "JSON of images, annotations and categories; Roboflow's _annotations.coco.json", find_coco),
+    Layout("Create ML", "JSON of images, each with labels and coordinates", find_create_ml),
+    Layout("VIA", "VGG Image Annotator's projects, and its exports as JSON and CSV", find_via),
     Layout("LabelMe", "a JSON file of shapes, or of flags, for each image", find_labelme),
     Layout("FiftyOne", "labels.json of classes and labels, or samples.json", find_fiftyone),
     Layout("Label Studio", "its exports as JSON, JSON-MIN and CSV: choices, rectangles, polygons", find_label_studio),
     Layout("CVAT for images", "annotations.xml of images with boxes and tags", find_cvat),
     Layout("Pascal VOC", "an XML file for each image, beside it or in Annotations/", find_voc),
-    Layout("a CSV of boxes", "columns filename, class, xmin, ymin, xmax, ymax; Roboflow's _classes.csv", find_tables),
+    Layout("Roboflow's CSV of classes", "_classes.csv: a column for each class", find_tables),
     Layout("class folders of a published data set", "both the folders' and the images' names", find_named_folders),
     Layout("class folders", "folders named after expressions", partial(find_folders, own_classes=False)),
-    Layout("a list of images", "a column of images that are there, and one of labels", find_lists),
+    Layout("a list of images", "a column of images that are there, one of labels, maybe four of boxes", find_lists),
     Layout("a CSV of images", "a column pixels, or a column for each pixel", find_pixel_table),
     Layout("images named after what they show", "names of KDEF, JAFFE, RaFD, ..., or expressions", find_named_images),
     Layout("segmentation masks", "images and masks of the same names; refused", refuse_masks),
@@ -232,13 +241,23 @@ def why_unused(scan: Scan, found: Found, name: str) -> str:
     if name in scan.image_set:
         return found.stray
     suffix = suffix_of(name)
-    unread = why_unread(scan, name) if suffix in LIST_SUFFIXES else ""
+    unread = why_unread(scan, name, lambda: _labels_read(found)) if suffix in LIST_SUFFIXES else ""
     what = describe_file(scan.head(name))
     reasons = (
         (suffix in PICKLES, PICKLE),
         (bool(unread), unread),
         (suffix in _SPREADSHEETS, "is a spreadsheet; save it as CSV"),
         (what in PACKED, f"is {what}; {PACKED.get(what)}"),
+        (what == "text" and suffix in (".json", ".jsonl", ".ndjson", ".xml"), _UNREAD_ANNOTATIONS),
         (what == "a video" or suffix in VIDEO_SUFFIXES, "is a video; take frames from it as images"),
     )
     return next((why for fits, why in reasons if fits), f"is {what}, not an image, and was not needed as a list")
+
+
+def _labels_read(found: Found) -> dict[str, str]:
+    """Image -> class, of a data set in files."""
+    source = found.source
+    if not isinstance(source, ImageFiles):
+        return {}
+    places = {r.name: source.labels.index(r.label) for r in source.records if not r.wrong}
+    return {name: source.label_names[place] for name, place in places.items() if place is not None and place >= 0}

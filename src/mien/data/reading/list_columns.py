@@ -35,9 +35,15 @@ PREDICTION_WORDS = {
 }  # fmt: skip
 """Words in the name of a list, or of its column, that holds what a program said."""
 
+_BOXES = (
+    ("xmin", "ymin", "xmax", "ymax"), ("x_min", "y_min", "x_max", "y_max"), ("x1", "y1", "x2", "y2"),
+    ("left", "top", "right", "bottom"), ("left", "top", "width", "height"), ("x", "y", "w", "h"),
+    ("x", "y", "width", "height"),
+)  # fmt: skip
 _YES = {"1", "1.0", "true", "yes"}
 _NO = {"0", "0.0", "false", "no", ""}
-_LOOKED_AT = 40  # lines that are read to recognise the columns
+LOOKED_AT = 40
+"""Lines that are read to recognise the columns."""
 _LONG_PATH = 30  # words; more are the grey values of an image
 _SURE_IMAGES = 15  # the first of IMAGE_COLUMNS, which mean images also where none is there
 
@@ -53,7 +59,8 @@ BLANKS = bytes.maketrans(b',;[]()"', b"       ")
 class ListColumns:
     """Which cells of a list's lines hold what; -1 where none does. one_hot: a column for each class, by its name.
     votes: of the eight expressions in the order of `labels.EIGHT`, () where there are none.
-    numbers: the column of numbers that the labels explain.
+    numbers: the column of numbers that the labels explain. box: of the face's left, top, right and bottom, or with
+    `sized` of its left, top, width and height; () where there are none.
     """
 
     image: int
@@ -63,6 +70,8 @@ class ListColumns:
     one_hot: tuple[tuple[str, int], ...] = ()
     votes: tuple[int, ...] = ()
     numbers: int = -1
+    box: tuple[int, ...] = ()
+    sized: bool = False
 
     def hot(self, cells: Sequence[str]) -> list[str]:
         """The classes that a line of a one-hot list has."""
@@ -89,13 +98,15 @@ def columns_of(scan: Scan, table: TextTable) -> tuple[TextTable, ListColumns] | 
     hot = _one_hot(titles, rows, image) if label < 0 else ()
     if image < 0 or (label < 0 and not hot):
         return None
-    taken = {image, label, split, *(i for _, i in hot)}
+    box, sized = box_columns(titles)
+    taken = {image, label, split, *(i for _, i in hot), *box}
     votes = tuple(titles.index(f"votes_{name}") for name in EIGHT if f"votes_{name}" in titles)
     votes = votes if len(votes) == len(EIGHT) else ()
     others = tuple((t, i) for i, t in enumerate(titles) if i not in taken | {*votes} and t)
     called = next((titles.index(k) for k in LABEL_COLUMNS if k in titles and titles.index(k) != image), -1)
     meant = called not in (-1, label) and explains((r[called], r[label]) for r in rows if max(called, label) < len(r))
-    return named, ListColumns(image, label, split, others, hot, votes, called if label >= 0 and meant else -1)
+    return named, ListColumns(image, label, split, others, hot, votes, called if label >= 0 and meant else -1,
+                              box, sized)  # fmt: skip
 
 
 def has_header(table: TextTable) -> bool:
@@ -112,7 +123,7 @@ def first_rows(table: TextTable) -> Iterator[tuple[int, list[str]]]:
     """The first rows of a table, as far as they can be read."""
     try:
         for count, row in enumerate(table.rows()):
-            if count == _LOOKED_AT:
+            if count == LOOKED_AT:
                 return
             yield row
     except DataError:
@@ -176,6 +187,20 @@ def image_and_split(table: TextTable, paths: ImagePaths) -> tuple[TextTable, int
     return named, images[0], splits[0] if splits else -1
 
 
+def box_columns(titles: Sequence[str]) -> tuple[tuple[int, ...], bool]:
+    """The columns of a face's box, whatever their names begin with, and whether they are its size: bbox_x, ..., bbox_h.
+
+    () where there are none, or where they are the first of many points.
+    """
+    for names in _BOXES:
+        for first in (title for title in titles if title.endswith(names[0])):
+            before = first.removesuffix(names[0])
+            points = names[0] == "x1" and f"{before}x3" in titles
+            if not points and all(before + name in titles for name in names):
+                return tuple(titles.index(before + name) for name in names), names[2][0] == "w"
+    return (), False
+
+
 def explains(pairs: Iterable[tuple[str, str]]) -> bool:
     """Whether pairs of a label and a text are each a number and the expression that it stands for, one to one."""
     meant = {(plain(number), canonical(name)) for number, name in pairs if number.strip()}
@@ -215,7 +240,8 @@ def _image_column(titles: Sequence[str], rows: Sequence[Sequence[str]], paths: I
     candidates = [titles.index(k) for k in IMAGE_COLUMNS if k in titles]
     for column in candidates + [i for i in range(len(titles)) if i not in candidates]:
         cells = [row[column] for row in rows if column < len(row) and row[column]]
-        if any(paths.find(cell) for cell in cells[:10]):
+        fits = paths.fitting if column in candidates else paths.find  # several may: the list's split tells which
+        if any(fits(cell) for cell in cells[:10]):
             return column
     sure = [titles.index(k) for k in IMAGE_COLUMNS[:_SURE_IMAGES] if k in titles]
     paths_only = [i for i in sure if not any(len(row[i].split()) > _LONG_PATH for row in rows if i < len(row))]

@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from mien.data.reading.archives import UNREADABLE
+from mien.data.reading.annotations import floats
 from mien.data.reading.class_names import CLASS_FILES, names_in
-from mien.data.reading.label_reading import is_no_label, plain
+from mien.data.reading.label_reading import is_no_label, is_number, plain
 from mien.data.reading.list_columns import (
     IMAGE_COLUMNS,
     LABEL_COLUMNS,
-    PREDICTION_WORDS,
     ListColumns,
     columns_of,
     first_rows,
@@ -24,16 +23,16 @@ from mien.data.reading.list_columns import (
     vote_titles,
 )
 from mien.data.reading.reading import Found, ImagePaths, Scan, paths_of
-from mien.data.reading.sources import Record, column_name, found_files
-from mien.data.reading.text_tables import TextTable, column_names, json_objects, one_value, open_text_table
+from mien.data.reading.sources import Box, Record, column_name, found_files, number_faces
+from mien.data.reading.text_tables import LIST_SUFFIXES, TextTable, column_names, one_value, open_text_table
 from mien.data.reading.trees import base_name, first_of, leads_out, split_named, suffix_of
+from mien.data.reading.unread import holds_predictions, no_labels
 from mien.errors import DataError
 from mien.labels import EIGHT, canonical
+from mien.signatures import describe_file
 
-LIST_SUFFIXES = (
-    ".csv", ".tsv", ".txt", ".lst", ".list", ".json", ".jsonl", ".ndjson", ".tab", ".psv", ".dat", ".data", ".text",
-    ".labels", "",
-)  # fmt: skip
+_LONGEST_PATH = 1000
+_BOX_WORDS = {"box", "bbox", "boxes", "bboxes", "bounding", "roi", "rect"}
 
 
 def find_lists(scan: Scan) -> Found | None:
@@ -63,57 +62,6 @@ def find_lists(scan: Scan) -> Found | None:
     return read_lists(scan, sorted(alike, key=lambda pair: not (pair[1].split >= 0 or _split_of_file(pair[0].name))))
 
 
-def holds_predictions(name: str) -> bool:
-    """Whether a list holds what a program predicted, or a template for it, by its name: sample_submission.csv."""
-    return bool(PREDICTION_WORDS & set(re.split(r"[\W_]+", base_name(name).lower())))
-
-
-def unread_lists(scan: Scan) -> list[str]:
-    """A note for each list that names images of a tree, but no labels that are known."""
-    return [
-        f"{name} {why}" for name in scan.others if suffix_of(name) in LIST_SUFFIXES and (why := why_unread(scan, name))
-    ]
-
-
-def why_unread(scan: Scan, name: str) -> str:
-    """Why a list that names images of a tree is not read; '' where it names none."""
-    if holds_predictions(name):
-        return "holds predictions, by its name; give the file alone to read it"
-    table = open_text_table(scan.tree, name)
-    if table is None and suffix_of(name) in (".json", ".jsonl", ".ndjson"):
-        return _broken_json(scan, name)
-    try:
-        if table is None or columns_of(scan, table):
-            return ""
-    except DataError as error:
-        return str(error).removeprefix(f"{scan.tree.where(name)}: ")
-    named = table if table.columns else table.with_header()
-    rows = [cells for _, cells in first_rows(named)]
-    paths = paths_of(scan, name)
-    columns = list(zip(*rows, strict=False))
-    if not any(sum(paths.find(cell) is not None for cell in cells) * 2 > len(rows) for cells in columns):
-        return ""
-    return f"names images, but {_no_labels(named)}"
-
-
-def _broken_json(scan: Scan, name: str) -> str:
-    """Why a JSON file holds no rows."""
-    try:
-        first = next(json_objects(scan.tree, name), None)
-    except (DataError, *UNREADABLE) as error:
-        return str(error).removeprefix(f"{scan.tree.where(name)}: ")
-    return "" if first else "is JSON of no rows"
-
-
-def _no_labels(table: TextTable) -> str:
-    """What a list has in place of a column of labels."""
-    votes = vote_titles(table.columns)
-    if votes:
-        return (f"its columns {', '.join(votes)} hold votes or scores, not one class: add a column of the class, and "
-                "name it with --label-column")  # fmt: skip
-    return f"none of its columns ({', '.join(table.columns)[:200]}) is known as labels: --label-column"
-
-
 def find_manifest(scan: Scan) -> Found | None:
     """The list that `mien data export --as folders` writes beside its images: edits in it count."""
     for name in scan.named("manifest.csv"):
@@ -129,10 +77,14 @@ def find_one_list(scan: Scan, name: str) -> Found:
     """The list that a user named. Raises DataError where it is none."""
     table = open_text_table(scan.tree, name)
     where = scan.tree.where(name)
-    if scan.head(name).startswith((b"PK", b"\xd0\xcf\x11\xe0")):
-        raise DataError(f"{where}: is a spreadsheet or an archive; save the list as CSV")
-    if table is None:
-        raise DataError(f"{where}: not a data set that mien reads: empty, or not text; expected a list of images")
+    what = describe_file(scan.head(name))
+    if what == "a ZIP":
+        raise DataError(
+            f"{where}: is a spreadsheet, or a ZIP that is cut short; save the list as CSV, or get a whole ZIP"
+        )
+    if table is None or what != "text":
+        what = "of an unknown kind" if what == "unknown" else what
+        raise DataError(f"{where}: is {what}, not a data set that mien reads; expected a list of images, or a folder")
     opened = columns_of(scan, table)
     if opened is None:
         raise DataError(_no_list(where, table))
@@ -142,7 +94,7 @@ def find_one_list(scan: Scan, name: str) -> Found:
 def _no_list(where: str, table: TextTable) -> str:
     cells = ", ".join(table.columns or table.first) or "none"
     if vote_titles(table.with_header().columns):
-        return f"{where}: {_no_labels(table.with_header())}"
+        return f"{where}: {no_labels(table.with_header())}"
     return (
         f"{where}: no list of images with labels that mien can read; its columns are {cells[:200]}; expected those of "
         f"fer2013.csv (emotion, pixels, Usage), or one of {', '.join(IMAGE_COLUMNS[:4])} and one of "
@@ -164,6 +116,8 @@ def read_lists(scan: Scan, tables: Sequence[tuple[TextTable, ListColumns]]) -> F
         records += contradictions(list(_records(scan, table, same, paths_of(scan, table.name), splits)))
     columns = replace(columns, others=tuple((t, 0) for t in titles), votes=columns.votes if voted else ())
     records, again = without_repeats(records)
+    records = number_faces(records)
+    fractions = all(0 <= v <= 1 for r in records for v in r.box or ())
     order = known_order(records)
     notes = [f"{again:,} lines name an image again, with the same label"] if again else []
     if order and columns.split < 0:
@@ -172,8 +126,15 @@ def read_lists(scan: Scan, tables: Sequence[tuple[TextTable, ListColumns]]) -> F
         splits |= {f"{r.split}_*": r.split for r in records if r.split}
         notes.append("RAF-DB: the images' names tell the splits and the order of the numbers")
     declared = tuple(name for name, _ in columns.one_hot)
+    several = len({r.name for r in records if r.face})
+    notes += [f"images that show several faces, each cut out at its box: {several:,}"] if several else []
+    notes += [] if columns.box else _unread_boxes(*tables[0])
     names = first_of([table.name for table, _ in tables])
-    labels = scan.labels({r.label for r in records}, scan.tree.where(first.name), **order)
+    usable = {r.label for r in records if not r.wrong}
+    numbers = all(is_number(label) or is_no_label(label) for label in usable)
+    # A line below the table, such as a total, names no class.
+    written = usable | {r.label for r in records if is_number(r.label) == numbers}
+    labels = scan.labels(written, scan.tree.where(first.name), **order)
     column = f"the columns {', '.join(declared)}"
     if columns.label >= 0:
         column = f"column '{first.columns[columns.label] if first.columns else columns.label + 1}'"
@@ -186,7 +147,18 @@ def read_lists(scan: Scan, tables: Sequence[tuple[TextTable, ListColumns]]) -> F
         notes.append(f"{first.name} has no header: images are column {columns.image + 1}")
     return found_files(scan, records, labels, title, f"{column} of {names}", splits=splits, notes=notes,
                        used={table.name for table, _ in tables}, stray=f"is not named in {names}",
-                       tree=scan.image_tree, extra=extra)  # fmt: skip
+                       tree=scan.image_tree, extra=extra, fractions=fractions)  # fmt: skip
+
+
+def _unread_boxes(table: TextTable, columns: ListColumns) -> list[str]:
+    """A note on columns that may hold boxes: of such a name, or four of numbers where nothing names them."""
+    rows = [cells for _, cells in first_rows(table)]
+    titles = [title for title, _ in columns.others if set(re.split(r"[\W_]+", title)) & _BOX_WORDS]
+    if not table.columns:
+        numbers = [t for t, i in columns.others if rows and all(floats(row[i : i + 1]) for row in rows)]
+        titles = numbers if len(numbers) == 4 else []
+    how = "boxes are read from columns that are called xmin, ymin, xmax, ymax"
+    return [f"{', '.join(titles)}: boxes? They are kept as they are; {how}"] if titles else []
 
 
 def known_order(records: Sequence[Record]) -> dict[str, str]:
@@ -250,7 +222,7 @@ def _records(
     for number, given in table.rows():
         cells = [*given, *[""] * (1 + max(columns.image, columns.label, columns.split) - len(given))]
         path = cells[columns.image]
-        name = paths.find(path) if path else None
+        name = _of_split(scan, paths.fitting(path), of_list) if path else None
         written = cells[columns.split] if columns.split >= 0 else of_list or _split_word(scan, name or "", file=False)
         split = scan.choices.split(written)
         if split is not None and written:
@@ -265,12 +237,22 @@ def _records(
             wrong = _not_found(path, file, paths)
         elif split is None:
             wrong = f"'{written}' is no split; expected train, validation or test (--split-map names others)"
+        box, wrong = _box(cells, columns, wrong)
         extra: tuple[Any, ...] = tuple(cells[i] if 0 <= i < len(cells) else "" for _, i in columns.others)
         if columns.votes:
             counts = vote_counts([(cells[i] if i < len(cells) else "") or "0" for i in columns.votes])
             wrong = wrong if counts else wrong or "its votes are no counts of 0 or more"
             extra = (*extra, counts or [0.0] * len(EIGHT))
-        yield Record(f"{file}:{number}" if wrong else name or "", split or "", label, extra, wrong)
+        yield Record(f"{file}:{number}" if wrong else name or "", split or "", label, extra, wrong, box)
+
+
+def _of_split(scan: Scan, fitting: Sequence[str], word: str) -> str | None:
+    """The one of the files that a path may mean; of several the one in the folder of the list's split."""
+    if len(fitting) > 1 and word:
+        fitting = [
+            n for n in fitting if scan.choices.split(_split_word(scan, n, file=False)) == scan.choices.split(word)
+        ]
+    return fitting[0] if len(fitting) == 1 else None
 
 
 def without_repeats(records: Sequence[Record]) -> tuple[list[Record], int]:
@@ -278,33 +260,34 @@ def without_repeats(records: Sequence[Record]) -> tuple[list[Record], int]:
 
     Lines that contradict each other are wrong; but a list of a split counts against one of everything.
     """
-    places: dict[str, int] = {}
+    places: dict[tuple[str, Box | None], int] = {}
     kept: list[Record] = []
     for r in records:
-        if r.wrong or r.name not in places:
+        key = (r.name, r.box)
+        if r.wrong or key not in places:
             if not r.wrong:
-                places[r.name] = len(kept)
+                places[key] = len(kept)
             kept.append(r)
             continue
-        first = kept[places[r.name]]
+        first = kept[places[key]]
         if plain(r.label) == plain(first.label):
             continue
         kept.append(replace(r, wrong=f"'{r.label}' here and '{first.label}' in another line"))
         if not first.split or r.split:
-            kept[places[r.name]] = replace(first, wrong=f"'{first.label}' here and '{r.label}' in another line")
+            kept[places[key]] = replace(first, wrong=f"'{first.label}' here and '{r.label}' in another line")
     return kept, len(records) - len(kept)
 
 
 def contradictions(records: Sequence[Record]) -> list[Record]:
-    """The records of one list; those of an image that its lines label differently are wrong."""
-    labels: dict[str, dict[str, str]] = {}
+    """The records of one list; those of an image, or of a box in it, that its lines label differently are wrong."""
+    labels: dict[tuple[str, Box | None], dict[str, str]] = {}
     for r in records:
         if not r.wrong:
-            labels.setdefault(r.name, {}).setdefault(plain(r.label), r.label)
+            labels.setdefault((r.name, r.box), {}).setdefault(plain(r.label), r.label)
     return [
         r
-        if r.wrong or len(labels[r.name]) == 1
-        else replace(r, wrong=f"has the labels {' and '.join(repr(label) for label in labels[r.name].values())}")
+        if r.wrong or len(said := labels[r.name, r.box]) == 1
+        else replace(r, wrong=f"has the labels {' and '.join(map(repr, said.values()))}")
         for r in records
     ]
 
@@ -318,6 +301,8 @@ def _split_word(scan: Scan, name: str, *, file: bool = True) -> str:
 
 def _not_found(path: str, file: str, paths: ImagePaths) -> str:
     shown = path if len(path) <= 120 else f"{path[:60]}...{path[-40:]}"
+    if len(path) > _LONGEST_PATH:
+        return f"'{shown}': is no path but an image, as base64? Save the images as files, or the table as Parquet"
     several = paths.fitting(path)
     if several:
         return f"'{shown}': may be {' or '.join(several[:3])}; write the path from the folder of {file}"
@@ -338,6 +323,18 @@ def _label(cells: Sequence[str], columns: ListColumns) -> tuple[str, str]:
     if len(hot) > 1:
         return "", f"has {len(hot)} classes ({', '.join(hot)}); expected one"
     return (hot[0] if hot else ""), ""
+
+
+def _box(cells: Sequence[str], columns: ListColumns, wrong: str) -> tuple[Box | None, str]:
+    """A line's box, None for none, and why the line can't be used."""
+    written = [cells[i] if i < len(cells) else "" for i in columns.box]
+    if wrong or not any(written):
+        return None, wrong
+    numbers = floats([cell.replace(",", ".") for cell in written])
+    if numbers is None:
+        return None, f"its box is {', '.join(written)[:60]}; expected four numbers"
+    x, y, right, bottom = numbers
+    return ((x, y, x + right, y + bottom) if columns.sized else (x, y, right, bottom)), ""
 
 
 def _are_several(label: str) -> bool:

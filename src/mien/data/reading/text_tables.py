@@ -29,12 +29,21 @@ _MOST_TITLES = 10  # lines above the header
 _SNIFF = 64 * 1024
 csv.field_size_limit(MAX_LINE)
 
+LIST_SUFFIXES = (
+    ".csv", ".tsv", ".txt", ".lst", ".list", ".json", ".jsonl", ".ndjson", ".tab", ".psv", ".dat", ".data", ".text",
+    ".labels", ".manifest", "",
+)  # fmt: skip
+"""Suffixes of lists."""
+
 Row = tuple[int, list[str]]
 """A line's number, from 1, and its cells, stripped."""
 
 MAX_JSON = 4 * 1024**3
 """The most bytes of a JSON list."""
-_VALUE_KEYS = ("name", "label", "class", "emotion", "expression", "category", "title", "value")
+_VALUE_KEYS = (
+    "name", "label", "class", "class-name", "class_name", "displayname", "emotion", "expression", "category", "title",
+    "value",
+)  # fmt: skip
 """Where in an object the one value is that it stands for, the most reliable first."""
 
 
@@ -243,7 +252,7 @@ def _parsed(text: str) -> list[Any]:
         return _pairs(found) or found
     if not isinstance(found, dict):
         return [found]
-    return _of_images(found) or _of_splits(found) or _of_columns(found) or _wrapped(found) or [found]
+    return _of_images(found) or _of_splits(found) or rows_of_columns(found) or _wrapped(found) or [found]
 
 
 def _is_image(value: Any) -> bool:
@@ -277,7 +286,7 @@ def _of_splits(found: Mapping[str, Any]) -> list[Any]:
     return []
 
 
-def _of_columns(found: Mapping[str, Any]) -> list[Any]:
+def rows_of_columns(found: Mapping[str, Any]) -> list[Any]:
     """What pandas writes: columns of lists or of {row: value}, {row: {column: value}}, or columns beside data."""
     columns, data = found.get("columns"), found.get("data")
     if isinstance(columns, list) and isinstance(data, list) and all(isinstance(row, list) for row in data):

@@ -52,7 +52,9 @@ CONTAINERS = frozenset(
 )
 """Folders that hold images and say nothing of them: a path may leave them out, or have others in their place."""
 
-_LEFTOVERS = {"thumbs.db", "desktop.ini"}
+_LEFTOVERS = {
+    "thumbs.db", "desktop.ini", "@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found",
+}  # fmt: skip
 _ROOTED = re.compile(r"[/\\]|[A-Za-z]:")
 
 

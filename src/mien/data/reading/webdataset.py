@@ -14,7 +14,7 @@ from mien.data.reading.label_reading import is_no_label
 from mien.data.reading.list_columns import LABEL_COLUMNS, SPLIT_COLUMNS
 from mien.data.reading.reading import Found, Scan
 from mien.data.reading.sources import Record, column_name, found_files
-from mien.data.reading.trees import Folder
+from mien.data.reading.trees import Folder, suffix_of
 from mien.images import IMAGE_SUFFIXES
 from mien.labels import EIGHT
 
@@ -33,7 +33,12 @@ class _Sample:
     members: dict[str, str]
 
     def images(self) -> list[str]:
-        return [name for end, name in self.members.items() if f".{end}" in IMAGE_SUFFIXES]
+        return [name for end, name in self.members.items() if _shows(end)]
+
+
+def _shows(end: str) -> bool:
+    """Whether a member with this end of its name is an image: jpg, image.png."""
+    return suffix_of(f"KEY.{end}") in IMAGE_SUFFIXES
 
 
 def find_webdataset(scan: Scan) -> Found | None:
@@ -95,7 +100,7 @@ def _found(scan: Scan, archives: Mapping[str, TarArchive], samples: Iterable[_Sa
     columns: dict[str, Any] = dict.fromkeys(map(column_name, titles), object)
     columns |= {title: np.dtype((np.float32, (_NUMBERS[title],))) for title in numbers}
     used = {name for name in archives if name} or {n for s in samples for n in s.members.values()}
-    rest = {end for s in samples for end in s.members} - set(_CLASS) - {s[1:] for s in IMAGE_SUFFIXES}
+    rest = {end for s in samples for end in s.members if not _shows(end)} - set(_CLASS)
     notes = [f"not read: KEY.{end}" for end in sorted(rest)]
     shown = sorted({end for s in samples for end in s.members} & set(_CLASS))
     labels_from = " or ".join(f"KEY.{end}" for end in shown)

@@ -93,7 +93,7 @@ def _looks_like_yolo(scan: Scan, files: Sequence[str]) -> bool:
     step = max(1, len(files) // _LOOKED_AT)
     good = bad = 0
     for name in files[::step]:
-        for line in scan.head(name, 4096).decode("utf-8", "replace").splitlines()[:1]:
+        for line in scan.head(name, 4096).decode("utf-8-sig", "replace").splitlines()[:1]:
             cells = line.split()
             if cells:
                 fits = len(cells) >= 5 and floats(cells) is not None and _class_number(cells[0]) is not None
@@ -153,7 +153,7 @@ def _orphans(gathered: Annotated, texts: Mapping[str, str], paired: set[str]) ->
     for name in texts.values():
         if name in paired or name in gathered.used or folder_of(name) not in folders:
             continue
-        cells = gathered.scan.head(name, 4096).decode("utf-8", "replace").split("\n", 1)[0].split()
+        cells = gathered.scan.head(name, 4096).decode("utf-8-sig", "replace").split("\n", 1)[0].split()
         if not cells or (len(cells) >= 5 and floats(cells) is not None):
             gathered.used.add(name)
             gathered.wrong(name, "its image is not there")

@@ -11,6 +11,7 @@ from mien.errors import TruncatedVideoError, VideoError
 from mien.media.video.decoding import DEFAULT_RATE, VideoDecoder, open_container, reason
 from mien.media.video.frames import Frame, SingleUse, ended_early
 from mien.media.video.integrity import UNKNOWN, End, file_end
+from mien.reporting import log_warning
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -83,6 +84,8 @@ class VideoFile(SingleUse):
                 f"{self.name}: no frame in it could be decoded ({self.skipped} damaged); "
                 "get a whole copy, or convert it to MP4 (H.264)"
             )
+        if self.skipped:
+            log_warning(f"{self.name}: {self.skipped} packets that can't be decoded are left out; get a whole copy")
         self.end_verified = end.known
 
     def _failed(self, count: int, time_s: float, why: str) -> VideoError:

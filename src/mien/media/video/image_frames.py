@@ -15,6 +15,7 @@ from mien.images import IMAGE_SUFFIXES, MAX_FILE_BYTES, WHOLE_PIXELS, as_image, 
 from mien.media.video.decoding import DEFAULT_RATE
 from mien.media.video.frames import Frame, SingleUse, ended_early
 from mien.media.video.integrity import file_end
+from mien.reporting import log_warning
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -67,6 +68,9 @@ class ImageFolder:
             yield Frame(number, number / rate, image)
         if self.skipped == len(self._paths):
             raise VideoError(f"{self.name}: none of its {self.skipped} images can be read; the first: {first_reason}")
+        if self.skipped:
+            left_out = f"{self.skipped} of {len(self._paths)} images can't be read and are left out"
+            log_warning(f"{self.name}: {left_out}; the first: {first_reason}")
 
     def close(self) -> None:
         """Ends the iteration."""
