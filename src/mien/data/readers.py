@@ -7,6 +7,7 @@ Splits are called train, validation and test, whatever the source calls them; ''
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -42,6 +43,8 @@ def open_source(
     if said.root and not said.root.is_dir():
         raise DataError(f"--root {said.root}: no such folder; expected the one that paths in the list are relative to")
     if not path.exists():
+        if re.match(r"\w\w+:/", str(path)):
+            raise DataError(f"{path.name}: is at an address; download it first, and give the file")
         raise DataError(f"{path}: no such data set; expected {KNOWN}")
     found = _arrays(path, said) if path.is_dir() and is_arrays(path) else open_place(path, said)
     if said.ferplus and "votes" not in found.kind:

@@ -66,6 +66,8 @@ def test_data_without_splits_or_labels(tmp_path):
 def test_no_data_set(tmp_path):
     with pytest.raises(DataError, match="no such data set"):
         open_source(tmp_path / "missing")
+    with pytest.raises(DataError, match="is at an address; download it first"):
+        open_source("https://example.org/faces.zip")
     (tmp_path / "faces.zip").touch()
     with pytest.raises(DataError, match="not a data set"):
         open_source(tmp_path / "faces.zip")
