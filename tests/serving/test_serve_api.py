@@ -263,6 +263,7 @@ def test_annotated_image(port: int) -> None:
         ("POST", "/v1/predict?annotate=maybe", b"x", 422, "bad_parameter"),
         ("POST", "/v1/predict", None, 400, "no_image"),
         ("GET", "/v1/predict", None, 405, "method_not_allowed"),
+        ("POST", "/predict", None, 404, "not_found"),
         ("PUT", "/v1/videos/x", None, 405, "method_not_allowed"),
         ("GET", "/v1/../../etc/passwd", None, 404, "not_found"),
         ("GET", "/docs", None, 404, "not_found"),
@@ -441,7 +442,7 @@ def test_not_ready_before_it_is_warm(tiny: Path, monkeypatch: pytest.MonkeyPatch
 def test_the_page_is_served_beside_the_api(port: int) -> None:
     page = ask(port, "GET", "/")
     assert (page.status, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
-    assert ask(port, "POST", "/", b"x").code == "method_not_allowed"
+    assert ask(port, "POST", "/", b"x").code == "not_found"
     for path in ("/../run.py", "/..%2frun.py", "/%2e%2e/run.py", "//etc/passwd", "/static", "/a%00b"):
         assert ask(port, "GET", path).code == "not_found"
 

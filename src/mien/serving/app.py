@@ -275,13 +275,13 @@ def _drawn(result: ImageResult, upload: Upload) -> Response:
 async def _raise_refusal(request: Request, error: Exception) -> Response:
     """Refusals of the framework: unknown paths and methods. OPTIONS returns the methods of a path."""
     assert isinstance(error, HTTPException)
-    status = HTTPStatus(error.status_code)
-    if status != HTTPStatus.METHOD_NOT_ALLOWED:
-        raise Refusal(status, status.phrase.lower().replace(" ", "_"), f"{status.phrase}: see /v1/openapi.json")
     path = str(request.scope["path"])
     found = [route for route in request.app.routes if isinstance(route, Route) and route.path_regex.match(path)]
+    status = HTTPStatus(error.status_code if found else HTTPStatus.NOT_FOUND)
+    if status != HTTPStatus.METHOD_NOT_ALLOWED:
+        raise Refusal(status, status.phrase.lower().replace(" ", "_"), f"{status.phrase}: see /v1/openapi.json")
     allow = ", ".join(sorted({method for route in found for method in route.methods or ()} | {"OPTIONS"}))
-    if request.method == "OPTIONS" and found:
+    if request.method == "OPTIONS":
         return Response(status_code=HTTPStatus.NO_CONTENT, headers={"allow": allow})
     raise Refusal(status, "method_not_allowed", f"this path takes {allow}; see /v1/openapi.json", allow=allow)
 

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from made_layouts import counted, everywhere, png, put, read, write_list
@@ -102,6 +103,15 @@ def test_lists_of_boxes(tmp_path, case):
     (chunk,) = source.chunks()
     assert chunk.columns["box"].tolist() == [[1, 2, 4, 6]] * 2
     assert {image.shape[:2] for image in chunk.images} == {(8, 8)}  # one face: the whole image
+
+
+def test_an_image_without_a_box_or_with_that_of_another_image_is_kept_whole(tmp_path):
+    put(tmp_path, "a.png", "b.png")
+    write_list(tmp_path, "image,x1,y1,x2,y2,label\na.png,100,90,180,190,happy\nb.png,nan,nan,nan,nan,sad\n")
+    found, problems, source = read(tmp_path)
+    assert (found, problems) == ({"a.png": ("", "happy"), "b.png": ("", "sad")}, {})
+    (chunk,) = source.chunks()
+    assert np.isnan(chunk.columns["box"]).all()
 
 
 def test_each_face_of_an_image_is_cut_out_at_its_box(tmp_path):

@@ -328,7 +328,7 @@ def _label(cells: Sequence[str], columns: ListColumns) -> tuple[str, str]:
 def _box(cells: Sequence[str], columns: ListColumns, wrong: str) -> tuple[Box | None, str]:
     """A line's box, None for none, and why the line can't be used."""
     written = [cells[i] if i < len(cells) else "" for i in columns.box]
-    if wrong or not any(written):
+    if wrong or all(is_no_label(cell) for cell in written):
         return None, wrong
     numbers = floats([cell.replace(",", ".") for cell in written])
     if numbers is None:

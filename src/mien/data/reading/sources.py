@@ -142,6 +142,8 @@ def _cut_out(record: Record, image: NDArray[np.uint8], *, fractions: bool) -> tu
     left, top = max(0, round(x1)), max(0, round(y1))
     right, bottom = min(width, round(x2)), min(height, round(y2))
     if right - left < 1 or bottom - top < 1:
+        if not record.face:  # lists of crops may have the boxes of their photographs
+            return replace(record, box=None), image
         box = f"{x1:.0f},{y1:.0f},{x2:.0f},{y2:.0f}"
         return replace(record, wrong=f"its box {box} is empty or outside the image ({width} x {height})"), None
     return record, np.ascontiguousarray(image[top:bottom, left:right]) if record.face else image
