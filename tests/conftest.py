@@ -39,6 +39,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Pages without the files of their charts, which take the most time. Whether each was to have vectors as well."""
+    asked: list[bool] = []
+    monkeypatch.setattr("mien.pages.Page.write_figures", lambda *_, vector=True, **__: asked.append(vector))
+    return asked
+
+
+@pytest.fixture
 def said() -> Iterator[list[str]]:
     """The warnings of a test, in lines."""
     lines: list[str] = []

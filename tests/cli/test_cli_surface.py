@@ -65,7 +65,7 @@ def test_a_file_with_a_plus_in_its_name_is_one_model(run, face, tmp_path):
     assert (code, json.loads(out)["model"]["name"]) == (0, "a+b")
 
 
-def test_models_are_evaluated_side_by_side(run, happy, sad, tmp_path):
+def test_models_are_evaluated_side_by_side(run, happy, sad, undrawn, tmp_path):
     for label in ("happy", "sad"):
         (tmp_path / "faces/validation" / label).mkdir(parents=True)
         for i in range(2):

@@ -208,7 +208,7 @@ def test_augment_command(tmp_path):
 
 
 def test_augment_without_torch_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setattr(import_module("mien.training.installed"), "can_train", lambda: False)
+    monkeypatch.setattr(import_module("mien.training.before_torch"), "can_train", lambda: False)
     result = CliRunner().invoke(app, ["data", "augment", str(arrays(tmp_path)), "--out", str(tmp_path / "a.png")])
     assert isinstance(result.exception, MissingExtraError)
 

@@ -57,12 +57,6 @@ def everything(tmp_path_factory):
     return models, samples, result, extremes, out
 
 
-@pytest.fixture
-def undrawn(monkeypatch):
-    """Pages without the files of their charts, which take the most time."""
-    monkeypatch.setattr("mien.pages.Page.write_figures", lambda *_, **__: None)
-
-
 def test_everything_is_on_the_page(everything):
     _, _, result, extremes, out = everything
     text = (out / PAGE_FILE).read_text("utf-8")

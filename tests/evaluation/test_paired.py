@@ -96,7 +96,7 @@ def test_protocols_choose_split_truth_and_classes(eight, tmp_path):
         mien.evaluate(model, seven, protocol="affectnet-8")
 
 
-def test_several_models_leave_tables_for_a_paper(eight, tmp_path):
+def test_several_models_leave_tables_for_a_paper(eight, undrawn, tmp_path):
     models = [str(make_model(tmp_path / f"{name}.onnx", EIGHT)) for name in ("one", "two")]
     found = evaluate_side_by_side(models, eight, "test", "label", tmp_path / "out", vector_figures=True)
     assert same_faces(*found.values())
@@ -104,7 +104,4 @@ def test_several_models_leave_tables_for_a_paper(eight, tmp_path):
         assert all((tmp_path / "out" / f"{name}.{kind}").is_file() for kind in ("md", "tex", "csv"))
     rows = list(csv.DictReader((tmp_path / "out" / "classes.csv").read_text().splitlines()))
     assert len(rows) == 16 and float(rows[0]["f1_low"]) <= float(rows[0]["f1"]) <= float(rows[0]["f1_high"])
-    figures = tmp_path / "out" / "one" / "figures"
-    for name in ("classes", "confusion", "reliability", "wrong-model"):
-        assert (figures / f"{name}.pdf").read_bytes().startswith(b"%PDF") or name == "wrong-model"
-    assert list(figures.glob("wrong-*.pdf"))
+    assert undrawn == [True, True]

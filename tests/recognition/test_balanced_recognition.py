@@ -121,7 +121,7 @@ def test_shards_are_balanced(model: Path, faces: list, tmp_path: Path) -> None:
     assert "holds other work" in str(again.exception)
 
 
-def test_evaluate_calls_what_predict_calls(model: Path, faces: list, tmp_path: Path) -> None:
+def test_evaluate_calls_what_predict_calls(model: Path, faces: list, undrawn: list, tmp_path: Path) -> None:
     for number, face in enumerate(faces):
         place = tmp_path / "data" / "validation" / FER2013[number] / f"{number}.png"
         place.parent.mkdir(parents=True)

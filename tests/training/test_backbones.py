@@ -1,6 +1,9 @@
 """What is special about the backbones made for larger images: padding, published weights, timm's names and limits."""
 
 import math
+import os
+import re
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -13,6 +16,7 @@ from torch.nn import functional as F
 
 from mien.errors import MissingExtraError, RecipeError, TrainingError
 from mien.images import read_image
+from mien.training.before_torch import require_published_weights
 from mien.training.checkpoint import save_weights, start_from
 from mien.training.network_table import NETWORKS
 from mien.training.networks import build_network, build_trunk, count_parameters, timm_backbones
@@ -175,6 +179,44 @@ def test_without_a_connection_the_hub_is_given_up_in_seconds(monkeypatch, tmp_pa
         trunk.load_pretrained("imagenet")
     assert time.monotonic() - started < 5
     assert constants.HF_HUB_OFFLINE is False
+
+
+OFFLINE = """
+import sys, mien
+try:
+    mien.train("finetune", "no-data", "run", network={"kind": "vgg16"})
+except mien.TrainingError as error:
+    print(error, "torch" in sys.modules)
+"""
+
+
+def test_without_a_connection_a_run_is_refused_before_pytorch_is_imported(tmp_path):
+    pytest.importorskip("timm")
+    caches = {"HF_HOME": str(tmp_path / "hub"), "TORCH_HOME": str(tmp_path / "torch")}
+    offline = os.environ | caches | {"HF_ENDPOINT": "http://127.0.0.1:9"}
+    printed = subprocess.check_output([sys.executable, "-c", OFFLINE], env=offline, cwd=tmp_path, text=True)
+    assert re.search(r"weights of vgg16_bn can't be had .* --network vgg16 .* False$", printed)
+
+
+@pytest.mark.parametrize(
+    ("kind", "weights", "cached"),
+    [
+        ("vgg16", "imagenet", "hub/models--timm--vgg16_bn.tv_in1k"),
+        ("vgg16", "imagenet", "torch/hub/checkpoints/vgg16_bn.pth"),
+        ("timm:davit_base_fl", "imagenet", "hub/models--microsoft--Florence-2-base"),
+        ("vgg16", "vgg16.safetensors", "nothing"),
+        ("efficientnet-lite0", "imagenet", "nothing"),
+        ("no-such-network", "imagenet", "nothing"),
+    ],
+)
+def test_weights_that_may_be_at_hand_need_no_connection(monkeypatch, tmp_path, kind, weights, cached):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    (tmp_path / cached).mkdir(parents=True)
+    require_published_weights(kind, weights)
 
 
 def test_torchvision_of_another_build_does_not_keep_timm_away(monkeypatch):

@@ -60,7 +60,8 @@ def test_the_folds_of_data_split_are_those_that_training_reads(data):
 def test_one_command_one_table_and_it_resumes(tmp_path):
     write_toy_folders(tmp_path / "faces", train=56, validation=14, test=0, seed=3)
     arguments = ["train", "toy", "--data", str(tmp_path / "faces"), "--out", str(tmp_path / "out"), "--seeds", "2",
-                 "--folds", "2", "--set", "optimizer.epochs=1", "--set", "optimizer.batch_size=8"]  # fmt: skip
+                 "--folds", "2", "--set", "optimizer.epochs=1", "--set", "optimizer.batch_size=8",
+                 "--set", "network.widths=[4]"]  # fmt: skip
     first = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert first.exit_code == 0 and "mean ± sd  4 runs  label" in first.stdout
     table = (tmp_path / "out" / "table.csv").read_bytes()

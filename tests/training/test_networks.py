@@ -18,9 +18,8 @@ from mien.training.export import PARITY, write_model_file
 from mien.training.gradcam import grad_cam
 from mien.training.loop import predict_logits
 from mien.training.network_listing import list_networks
-from mien.training.network_table import NETWORKS
+from mien.training.network_table import NETWORKS, TIMM_NAMES
 from mien.training.networks import NetworkCost, build_network, count_macs, count_parameters, network_cost
-from mien.training.networks.timm_backbones import TIMM_NAMES
 from mien.training.recipe import Recipe, load_recipe, network_settings
 from mien.training.recipe_sections import InputSettings, NetworkSettings
 

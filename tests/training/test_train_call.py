@@ -188,7 +188,7 @@ def test_own_network_augmentation_and_loss_survive_a_kill(data, tmp_path):
     for out in ("killed", "whole"):
         output, problems = start(out).communicate(timeout=120)
         assert "1 face" in output and "Conv2d(1, 8" in output, problems
-    for name in ("toy.onnx", "last.safetensors", "history.csv", "recipe.toml"):
+    for name in ("toy.onnx", "best.safetensors", "last.safetensors", "checkpoint.safetensors", "history.csv"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
     with pytest.raises(mien.RecipeError, match=r"'own:Net': give that module to  mien\.train\(network=\.\.\.\)"):
         RunMaps(tmp_path / "whole")

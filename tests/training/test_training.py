@@ -1,10 +1,5 @@
-"""Training: targets, augmentation, checkpoints, resuming after SIGKILL, export, and what is refused."""
+"""Training: targets, augmentation, checkpoints, export, and what is refused."""
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -174,27 +169,6 @@ def test_model_file_agrees_with_pytorch(tiny_run, toy_folder):
     expected = torch.softmax(logits / model.info.temperature, 1).numpy()
     np.testing.assert_allclose(model.probabilities(faces), expected, atol=1e-3)
     assert model.info.parameters == count_parameters(network)
-
-
-@pytest.mark.slow
-def test_killed_run_resumes_to_the_same_weights(toy_folder, tmp_path):
-    """SIGKILL after the first epoch, then --resume: history and weights equal those of an undisturbed run."""
-    settings = ["optimizer.epochs=4", *(s for s in TINY if "optimizer.epochs" not in s)]
-    command = [sys.executable, "-m", "mien", "train", "toy", "--data", str(toy_folder), "--threads", "1"]
-    command += ["--device", "cpu", *(part for s in settings for part in ("--set", s))]
-    subprocess.run([*command, "--out", str(tmp_path / "whole")], check=True, capture_output=True)
-    resumed = [*command, "--out", str(tmp_path / "killed")]
-    killed = subprocess.Popen(resumed, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
-    history = tmp_path / "killed" / "history.csv"
-    deadline = time.monotonic() + 300
-    while time.monotonic() < deadline and not (history.exists() and len(history.read_text().splitlines()) > 2):
-        time.sleep(0.005)
-    os.kill(killed.pid, signal.SIGKILL)
-    killed.communicate()
-    assert not (tmp_path / "killed" / LAST).exists(), "the run ended before it could be killed"
-    subprocess.run([*resumed, "--resume"], check=True, capture_output=True)
-    for name in ("history.csv", BEST, LAST, CHECKPOINT):
-        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
 
 
 @pytest.mark.parametrize("kind", ["sgd", "adamw"])

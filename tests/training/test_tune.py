@@ -59,7 +59,7 @@ def on_epoch(row):
         os.kill(os.getpid(), signal.SIGKILL)
 watcher = TuneWatcher(on_begin=lambda number, _: begun.append(number), training=Watcher(on_epoch=on_epoch))
 torch.set_num_threads(1)
-run_trials(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), trials=4, watcher=watcher)
+run_trials(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), trials=3, watcher=watcher)
 """
 
 
@@ -104,17 +104,17 @@ def test_tuning_that_is_killed_goes_on_with_the_same_trial_and_loses_none(recipe
     monkeypatch.setattr("mien.training.run._export_heads", lambda *_: ())
     begun = []
     watcher = TuneWatcher(on_begin=lambda number, taken: begun.append((number, taken)))
-    found = run_trials(recipe, tmp_path / "toy", out, trials=4, device=torch.device("cpu"), watcher=watcher)
-    assert [number for number, _ in begun] == [1, 2, 3]
-    assert [t.number for t in found.trials] == [0, 1, 2, 3]
+    found = run_trials(recipe, tmp_path / "toy", out, trials=3, device=torch.device("cpu"), watcher=watcher)
+    assert [number for number, _ in begun] == [1, 2]
+    assert [t.number for t in found.trials] == [0, 1, 2]
     assert {t.state for t in found.trials} <= {"complete", "pruned"}
     assert (out / "trial-0001" / "history.csv").read_text().splitlines()[:3] == history  # from its checkpoint
     assert not (out / "trial-0001" / CHECKPOINT).exists()
     best = load_recipe(str(out / "best.toml"))
     assert best.name == "small-tuned"
     rows = list(csv.DictReader((out / "trials.csv").read_text().splitlines()))
-    assert len(rows) == 4
-    again = run_trials(recipe, tmp_path / "toy", out, trials=4)
+    assert len(rows) == 3
+    again = run_trials(recipe, tmp_path / "toy", out, trials=3)
     assert (again.number, again.score) == (found.number, found.score)
 
 

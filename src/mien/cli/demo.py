@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mien.cli.output_options import Seed, out_option
-from mien.training.installed import can_train
+from mien.training.before_torch import can_train
 
 FACES = (1400, 350, 350)
 """Toy faces for training, validation and test."""

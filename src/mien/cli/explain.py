@@ -74,7 +74,7 @@ def _run_maps(model: str, method: str) -> tuple[str, MapMaker | None]:
         if method == "gradcam":
             raise MienError(f"{model}: Grad-CAM needs a training run's folder; a model file takes --method occlusion")
         return model, None
-    from mien.training.installed import require_training
+    from mien.training.before_torch import require_training
 
     require_training("Grad-CAM")
     from mien.training.gradcam import RunMaps

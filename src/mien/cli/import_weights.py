@@ -10,7 +10,7 @@ import typer
 
 from mien.cli.output_options import Quiet, TableOrJson, out_option
 from mien.cli.training_options import NetworkOption
-from mien.training.installed import require_training
+from mien.training.before_torch import require_training
 
 
 def import_weights(

@@ -20,7 +20,7 @@ from mien.cli.training_options import (
     interruptible,
 )
 from mien.reporting import warnings_to
-from mien.training.installed import require_training
+from mien.training.before_torch import require_published_weights, require_training
 
 if TYPE_CHECKING:
     from mien.training.ladder import LadderWatcher
@@ -62,6 +62,8 @@ def ladder(
     - `mien ladder --backbone vgg16 --data faces/ --out runs/ladder --dry-run`
     """
     require_training("training")
+    if not dry_run and not out.exists():
+        require_published_weights(backbone, weights)
     from mien.training.devices import pick_device
     from mien.training.ladder import climb_ladder, plan_ladder
     from mien.training.recipe import given_keys

@@ -22,7 +22,7 @@ from mien.cli.training_options import (
     training_view,
 )
 from mien.reporting import warnings_to
-from mien.training.installed import require_training
+from mien.training.before_torch import is_first_worker, require_training
 
 if TYPE_CHECKING:
     from mien.data.dataset import Dataset
@@ -81,8 +81,6 @@ def train(
         _check(recipe, changes, data_with(labels, data), stream=stream)
         return
     require_training("training")
-    from mien.training.workers import is_first_worker
-
     quiet = quiet or not is_first_worker()
     settings = load_recipe(recipe, changes, warn=printer(quiet=quiet))
 
@@ -100,7 +98,6 @@ def _once(
 ) -> None:
     """Trains one run, and prints its model files."""
     import mien
-    from mien.training.workers import leave_unless_first
 
     def print_resume() -> None:
         print_how_to_resume(out, "the same command with --resume continues")
@@ -111,6 +108,8 @@ def _once(
         warnings_to(view.log),
     ):
         run = mien.train(recipe, data, out, stop_after=stop_after, progress=view.watcher(), **options)
+    from mien.training.workers import leave_unless_first
+
     leave_unless_first()
     if stop_after and not run.models:
         print_resume()

@@ -13,7 +13,7 @@ import typer
 from mien.cli.completion import complete_network, complete_recipe
 from mien.cli.output_options import INTERRUPTED, printer
 from mien.reporting import warnings_to
-from mien.training.installed import require_training
+from mien.training.before_torch import require_training
 
 if TYPE_CHECKING:
     from mien.training.callbacks import Watcher

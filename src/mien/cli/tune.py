@@ -22,7 +22,7 @@ from mien.cli.training_options import (
     interruptible,
 )
 from mien.reporting import warnings_to
-from mien.training.installed import require_training
+from mien.training.before_torch import require_training
 
 if TYPE_CHECKING:
     from mien.training.tune import TuneWatcher

@@ -27,8 +27,8 @@ from mien.evaluation.frames import data_frame
 from mien.evaluation.tables import plain_table, write_tables
 from mien.files import make_folder, write_text
 from mien.reporting import each_warning_once
+from mien.training.before_torch import require_published_weights, require_training
 from mien.training.callbacks import CONFUSIONS, TRAIN_PREFIX
-from mien.training.installed import require_training
 from mien.training.recipe import Recipe, recipe_with
 
 if TYPE_CHECKING:
@@ -140,11 +140,13 @@ def cross_validate(
         (0..., 0...)
     """
     require_training("cross-validation")
-    from mien.training.devices import pick_device
-
     if folds == 1 or folds < 0 or seeds < 1:
         raise RecipeError(f"folds {folds}, seeds {seeds}: expected 2 folds or more (0 for none), and 1 seed or more")
     recipe, given = recipe_with(recipe, settings, given)
+    if not Path(out).exists():
+        require_published_weights(recipe.network.kind, recipe.network.weights)
+    from mien.training.devices import pick_device
+
     dataset = data if isinstance(data, Dataset) else load_dataset(Path(data))
     out, fold = Path(out), _folds(dataset, folds, group_by)
     _begin(out, dataset, fold)

@@ -190,6 +190,23 @@ NETWORKS: dict[str, NetworkRow] = {
     ),
 }
 
+TIMM_NAMES = {
+    "vgg16": "vgg16_bn",
+    "vgg19": "vgg19_bn",
+    "resnet50v2": "resnetv2_50",
+    "efficientnet-b0": "efficientnet_b0",
+    "mobilenet-v2": "mobilenetv2_100",
+    "inception-v3": "inception_v3",
+    "inception-resnet-v2": "inception_resnet_v2",
+    "convnext-tiny": "convnext_tiny",
+}
+"""What timm calls the rows of the table that are its."""
+
+
+def timm_name(kind: str) -> str:
+    """What timm calls a network of its own, by the name that a recipe gives it."""
+    return TIMM_NAMES.get(kind, kind.removeprefix(TIMM))
+
 
 def row_of(kind: str) -> NetworkRow:
     """The row of a network by the name that a recipe gives it (`network.kind`), which must be a known one."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mien.config import flat_items, toml_value
 from mien.data.dataset import Dataset
-from mien.training.installed import require_training
+from mien.training.before_torch import require_published_weights, require_training
 from mien.training.learning_data import (
     fit_to_faces,
     read_learning_data,
@@ -93,16 +93,18 @@ def train(
         (0..., PosixPath('runs/toy/toy.onnx'))
     """
     require_training("training")
+    given_parts = {"network": network, "augment": augment, "loss": loss}
+    settings |= {name: part for name, part in given_parts.items() if isinstance(part, Mapping)}
+    own_parts: dict[str, Any] = {name: part for name, part in given_parts.items() if not isinstance(part, Mapping)}
+    recipe, given = recipe_with(recipe, settings, given)
+    if own_parts.get("network") is None and not Path(out).exists():
+        require_published_weights(recipe.network.kind, recipe.network.weights)
     from mien.training.callbacks import Watcher
     from mien.training.devices import pick_device
     from mien.training.own_parts import OwnParts
     from mien.training.run import train_run
 
-    given_parts = {"network": network, "augment": augment, "loss": loss}
-    settings |= {name: part for name, part in given_parts.items() if isinstance(part, Mapping)}
-    own_parts: dict[str, Any] = {name: part for name, part in given_parts.items() if not isinstance(part, Mapping)}
     own = OwnParts(sampler=sampler, **own_parts)
-    recipe, given = recipe_with(recipe, settings, given)
     return train_run(
         recipe,
         data if isinstance(data, Dataset) else Path(data),

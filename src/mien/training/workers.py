@@ -17,6 +17,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from mien.errors import TrainingError
+from mien.training.before_torch import is_first_worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +83,6 @@ def joined(device: torch.device) -> Iterator[WorkerGroup]:
 def local_device() -> int:
     """The number of the device that torchrun gave this process on its machine; 0 without torchrun."""
     return int(os.environ.get("LOCAL_RANK", "0"))
-
-
-def is_first_worker() -> bool:
-    """Whether this process is the only one, or the first of those that torchrun started."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def leave_unless_first() -> None:

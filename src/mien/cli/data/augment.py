@@ -10,7 +10,7 @@ import typer
 from mien.cli.completion import complete_recipe
 from mien.cli.data.looking import open_counted
 from mien.cli.output_options import DataSet, Seed, out_option
-from mien.training.installed import require_training
+from mien.training.before_torch import require_training
 
 _Level = Annotated[
     Literal["low", "mid", "high"] | None,

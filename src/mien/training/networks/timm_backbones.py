@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import socket
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -17,24 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from mien.errors import MissingExtraError, RecipeError, TrainingError
-from mien.training.network_table import TIMM
+from mien.training.before_torch import hub_answers, no_published_weights
+from mien.training.network_table import TIMM, timm_name
 from mien.training.networks.trunk import Trunk
 from mien.training.recipe_sections import NetworkSettings
 from mien.training.weights.layout import Layout, Part
-
-TIMM_NAMES = {
-    "vgg16": "vgg16_bn",
-    "vgg19": "vgg19_bn",
-    "resnet50v2": "resnetv2_50",
-    "efficientnet-b0": "efficientnet_b0",
-    "mobilenet-v2": "mobilenetv2_100",
-    "inception-v3": "inception_v3",
-    "inception-resnet-v2": "inception_resnet_v2",
-    "convnext-tiny": "convnext_tiny",
-}
-"""What timm calls the rows of the table that are its."""
-
-_PROBE_S = 3.0  # how long the hub is waited for before its cache alone is asked, seconds
 
 
 class TimmTrunk(Trunk):
@@ -45,7 +29,7 @@ class TimmTrunk(Trunk):
     """
 
     def __init__(self, settings: NetworkSettings, _channels: int, resolution: int) -> None:
-        self.kind, self.name = settings.kind, TIMM_NAMES.get(settings.kind, settings.kind.removeprefix(TIMM))
+        self.kind, self.name = settings.kind, timm_name(settings.kind)
         net = _grouped(_created(_timm(), self.name, pretrained=False))
         about = net.pretrained_cfg
         features = _features(net, self.name, resolution, about["input_size"][-1])
@@ -73,10 +57,7 @@ class TimmTrunk(Trunk):
             with _no_retries():
                 loaded = _grouped(_created(_timm(), self.name, pretrained=True))
         except Exception as error:  # each of the libraries between here and the hub fails in its own way
-            raise TrainingError(
-                f"timm's weights of {self.name} can't be had ({_first_line(error)}); download them elsewhere, import "
-                f"the file with  mien import-weights FILE --network {self.kind} --out FILE.safetensors  and name that"
-            ) from error
+            raise no_published_weights(self.kind, _first_line(error)) from error
         self.net.load_state_dict(loaded.state_dict())
 
     def layouts(self) -> tuple[Layout, ...]:
@@ -124,12 +105,8 @@ def _import_timm() -> ModuleType:
 def _no_retries() -> Iterator[None]:
     """Where the hub can't be reached, its cache alone is asked: six retries of each file would take a minute."""
     constants: Any = import_module("huggingface_hub.constants")
-    before, host = constants.HF_HUB_OFFLINE, urllib.parse.urlsplit(constants.ENDPOINT)
-    if not before and not urllib.request.getproxies():
-        try:
-            socket.create_connection((host.hostname or "", host.port or 443), timeout=_PROBE_S).close()
-        except OSError:
-            constants.HF_HUB_OFFLINE = True
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = not hub_answers()
     try:
         yield
     finally:
