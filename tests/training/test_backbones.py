@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -166,7 +165,7 @@ def test_weights_that_the_hub_does_not_give_are_one_error(monkeypatch):
         trunk.load_pretrained("imagenet")
 
 
-def test_without_a_connection_the_hub_is_given_up_in_seconds(monkeypatch, tmp_path):
+def test_without_a_connection_the_hub_is_asked_once(monkeypatch, tmp_path):
     """Its own six tries of each file take about 50 s."""
     from huggingface_hub import constants
 
@@ -174,10 +173,11 @@ def test_without_a_connection_the_hub_is_given_up_in_seconds(monkeypatch, tmp_pa
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(constants, "ENDPOINT", "https://hub.invalid")
     monkeypatch.setattr("urllib.request.getproxies", dict)
-    started = time.monotonic()
+    asked = []
+    monkeypatch.setattr("socket.create_connection", lambda *a, **_: asked.append(a) or (_ for _ in ()).throw(OSError))
     with pytest.raises(TrainingError, match=r"can't be had .* mien import-weights FILE"):
         trunk.load_pretrained("imagenet")
-    assert time.monotonic() - started < 5
+    assert len(asked) == 1
     assert constants.HF_HUB_OFFLINE is False
 
 
