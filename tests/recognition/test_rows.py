@@ -28,6 +28,7 @@ from places import ASTRONAUT, ROOT
 from tiny_models import make_model
 
 SAVE_JS = ROOT / "src" / "mien" / "serving" / "static" / "save.js"
+DESIGN = ROOT / "src" / "mien" / "pages" / "design"
 WORDS = {"source", "expression", "error", "smoothed_expression"}
 
 Rows = list[dict[str, Any]]
@@ -154,9 +155,11 @@ def test_the_api(client: TestClient, source: Path, expected: Rows) -> None:
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs Node.js")
 def test_the_page(client: TestClient, source: Path, expected: Rows, tmp_path: Path) -> None:
     document = ask(client, source, "json").json()
-    (tmp_path / "save.mjs").write_text(SAVE_JS.read_text())
+    (tmp_path / "package.json").write_text('{"type": "module"}')
+    (tmp_path / "save.js").write_text(SAVE_JS.read_text())
+    shutil.copytree(DESIGN, tmp_path / "design")
     script = (
-        'import { toCsv } from "./save.mjs";'
+        'import { toCsv } from "./save.js";'
         "const { model, images } = JSON.parse(process.argv[1]);"
         "process.stdout.write(toCsv(model.labels, images, 0));"
     )

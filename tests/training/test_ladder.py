@@ -102,7 +102,7 @@ def test_the_run_page_shows_figures_faces_and_recipe(tmp_path):
     faces = np.random.default_rng(0).integers(0, 255, (60, 48, 48, 1), np.uint8)
     page = write_run_page(load_recipe("toy"), run, faces).read_text()
     assert "is right on 80.0\xa0% of 60 faces" in page
-    assert "+10.0 points to validation" in page and "12 of 60 answers are wrong" in page
+    assert "10.0 points above validation" in page and "12 of 60 answers are wrong" in page
     assert "Recall of each class after every epoch" in page
     assert "optimizer.learning_rate" in page
     written = page.partition('<script type="module">')[0]

@@ -78,6 +78,7 @@ def test_an_own_augmentation_gets_whole_faces_in_place_of_the_recipes(trained):
     ("parts", "says"),
     [
         ({"augment": lambda batch: batch[..., 1:]}, "augment: returned shape .* expected a tensor of shape"),
+        ({"augment": lambda batch: batch.missing}, "augment: AttributeError: .* it is given uint8 of shape"),
         ({"augment": lambda batch: batch / 255}, "augment: returned values up to 1; expected the range 0-255"),
         ({"loss": lambda logits, target: logits}, "loss: returned shape .* expected a mean"),
         ({"sampler": lambda labels: labels[:3]}, "sampler: gave 3 faces for an epoch; expected 1"),

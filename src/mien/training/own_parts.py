@@ -65,7 +65,11 @@ class OwnParts:
     def views(self, faces: Tensor, view: int) -> Tensor:
         """Faces uint8 (N, C, S, S) as the own augmentation leaves them: float32 (N, C, view, view), 0-255."""
         assert self.augment is not None
-        changed = self.augment(faces)
+        try:
+            changed = self.augment(faces)
+        except Exception as error:
+            about = f"it is given uint8 of shape {tuple(faces.shape)}, 0-255"
+            raise TrainingError(f"augment: {type(error).__name__}: {error}; {about}") from error
         sides = (faces.shape[-1], view)
         if not isinstance(changed, Tensor) or changed.shape[:2] != faces.shape[:2] or _side(changed) not in sides:
             got = f"shape {tuple(changed.shape)}" if isinstance(changed, Tensor) else type(changed).__name__
