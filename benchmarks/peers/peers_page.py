@@ -26,7 +26,7 @@ comes.
   `mien evaluate --predictions` gives them, with 95 % intervals (Wilson). *Labels* are FER2013's own seven. *Votes* are
   FER+'s majority of more than half among eight expressions ({votes_n} faces); a peer without contempt gets its
   {contempt} faces wrong. Every peer here knows neutral. *Training* is the accuracy by labels on {seen_n}
-  faces of FER2013's Training: far above PublicTest's, and these were learnt from while PublicTest was not.
+  faces of FER2013's Training: far above PublicTest's where a network was trained on them.
 - **Faces/s**: crops in memory to probabilities, with the package's own resizing, in batches of 64 where it takes them;
   median of {rounds} processes in turns, each after a warm-up. *Cores busy* is processor time per second meanwhile.
 - **Photo**: a JPEG of 640 x 480 with five faces, from file to expressions with the package's default detector, warm.
@@ -92,7 +92,7 @@ def page_text(peers: Sequence[Peer], records: Records, chart: Path | None) -> st
         "",
         "## Photographs",
         "",
-        "Faces found with the package's default detector, and what they are said to show. There is no truth for them.",
+        "Faces found with the package's default detector, and what they are said to show. There is no ground truth for them.",
         "",
         *_photo_table([peer for peer in ran if records.get(peer, "cold")], records),
         "",
