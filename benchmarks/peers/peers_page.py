@@ -92,7 +92,7 @@ def page_text(peers: Sequence[Peer], records: Records, chart: Path | None) -> st
         "",
         "## Photographs",
         "",
-        "Faces found with the package's default detector, and what they are said to show. There is no ground truth for them.",
+        "Faces found with the package's default detector, and what they are said to show. There is no ground truth.",
         "",
         *_photo_table([peer for peer in ran if records.get(peer, "cold")], records),
         "",
