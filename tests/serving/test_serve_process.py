@@ -87,7 +87,7 @@ def test_a_killed_worker_is_replaced_and_counts_are_of_all(tiny: Path, tmp_path:
         until(lambda: len(_workers(children)) == 2, 60)  # one may have answered before the other was there
         killed = _workers(children)[-1]
         os.kill(killed, signal.SIGKILL)
-        until(lambda: len(_workers(children)) == 2 and killed not in _workers(children), 60)
+        until(lambda: len(found := _workers(children)) == 2 and killed not in found, 60)
         until(lambda: _ready(port), 60)
         assert metric(port, "mien_faces_total") == 4
         process.send_signal(signal.SIGTERM)
