@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -96,8 +96,12 @@ def test_a_killed_worker_is_replaced_and_counts_are_of_all(tiny: Path, tmp_path:
 
 
 def _workers(children: Path) -> list[int]:
-    found = [int(pid) for pid in children.read_text().split()]
-    return [pid for pid in found if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    found = []
+    for pid in children.read_text().split():
+        with suppress(OSError):  # it may just have ended
+            if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(int(pid))
+    return found
 
 
 @pytest.mark.parametrize(
