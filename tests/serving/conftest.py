@@ -83,6 +83,7 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
     """Opens pages; in the end none of them has asked another server for anything, or broken the policy or a script."""
     from playwright.sync_api import expect
 
+    expect.set_options(timeout=30_000)  # a busy machine takes its time
     contexts, problems = [], []
 
     def open_one(
