@@ -81,7 +81,6 @@ def dedupe(
 
 
 def _print(result: Deduped, *, near_copies: bool) -> None:
-
     before, groups = result.before, result.groups
     near_groups = f", {int(groups.near.sum()):,} of them of near copies" if near_copies else ""
     typer.echo(f"{groups.groups:,} groups of {groups.images:,} images{near_groups}")

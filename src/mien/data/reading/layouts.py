@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -236,12 +236,12 @@ def _find_in_file(scan: Scan, name: str) -> Found | None:
     return found or find_one_list(scan, name)
 
 
-def why_unused(scan: Scan, found: Found, name: str) -> str:
-    """Why a file of a data set is neither a sample nor a list that was used."""
+def why_unused(scan: Scan, found: Found, name: str, read: Callable[[], Mapping[str, str]]) -> str:
+    """Why a file of a data set is neither a sample nor a list that was used. read: as in `why_unread`."""
     if name in scan.image_set:
         return found.stray
     suffix = suffix_of(name)
-    unread = why_unread(scan, name, lambda: _labels_read(found)) if suffix in LIST_SUFFIXES else ""
+    unread = why_unread(scan, name, read) if suffix in LIST_SUFFIXES else ""
     what = describe_file(scan.head(name))
     reasons = (
         (suffix in PICKLES, PICKLE),
@@ -254,7 +254,7 @@ def why_unused(scan: Scan, found: Found, name: str) -> str:
     return next((why for fits, why in reasons if fits), f"is {what}, not an image, and was not needed as a list")
 
 
-def _labels_read(found: Found) -> dict[str, str]:
+def labels_read(found: Found) -> dict[str, str]:
     """Image -> class, of a data set in files."""
     source = found.source
     if not isinstance(source, ImageFiles):

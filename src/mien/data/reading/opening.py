@@ -6,12 +6,13 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 
 from mien.data.reading.archives import Archive, TarArchive, is_tar, other_archive
-from mien.data.reading.layouts import KNOWN, PACKED, find_layout, why_unused
+from mien.data.reading.layouts import KNOWN, PACKED, find_layout, labels_read, why_unused
 from mien.data.reading.reading import EXPORTED, Choices, Found, Reading, Scan
 from mien.data.reading.sources import ImageFiles
 from mien.data.reading.trees import Folder, Tree, printable, suffix_of
@@ -118,7 +119,9 @@ def _finish(found: Found | None, scan: Scan | None, said: Choices, root: Path) -
             source, records=[r for r in source.records if r.split in said.splits or (r.wrong and not r.split)]
         )
 
+    read = cache(partial(labels_read, found))  # for all lists that were not used
+
     def why(name: str) -> str:
-        return why_unused(scan, found, name) if scan else ""
+        return why_unused(scan, found, name, read) if scan else ""
 
     return Opened(source, found.reading, unused, why)
