@@ -35,8 +35,8 @@ def order_of(jobs: list[tuple[str, str, int, int]]) -> list[str]:
         turns, _ = turns_of()
         go_on = threading.Event()
         first = [
-            asyncio.create_task(turns.run("x", go_on.wait, pixels=pixels)) for pixels in (0, 20 * MILLION)
-        ]  # all threads are busy
+            asyncio.create_task(turns.run("x", go_on.wait, pixels=pixels)) for pixels in (0, 0, 20 * MILLION)
+        ]  # all threads are busy, and a small image waits at them
         await asyncio.sleep(0.05)
 
         def note(name: str) -> Callable[[], None]:

@@ -34,6 +34,7 @@ HUGE_PIXELS = 16_000_000
 """A larger image is huge."""
 
 _PER_IMAGE = 250_000  # pixels that weigh as much as the work that every image takes
+_AHEAD = 1  # small images that wait at the threads, so that none is idle until the event loop has time for the next
 _PATIENCE_S = 5.0  # an older image is not overtaken by smaller ones of its client
 _PACE, _LEARNING = 5e-8, 0.1  # seconds a pixel, at first; the weight of a new measurement
 _PACES = (5e-9, 1e-6)  # one odd measurement must not refuse everything
@@ -48,6 +49,11 @@ class _Job:
     memory: int
     since: float
     started: asyncio.Future[asyncio.Future[Any]]
+    began: float = 0.0
+
+    def run(self) -> Any:
+        self.began = time.monotonic()
+        return self.work()
 
     @property
     def weight(self) -> int:
@@ -61,7 +67,7 @@ class Turns:
         self._budget = budget
         threads = settings.threads or os.cpu_count() or 1
         self._threads = {SMALL: threads, HUGE: max(1, threads // 4), BODY: max(1, threads // 2)}
-        self._pool = ThreadPoolExecutor(sum(self._threads.values()), thread_name_prefix="mien-detect")
+        self._pools = {kind: ThreadPoolExecutor(n, f"mien-{kind}") for kind, n in self._threads.items()}
         self._running: Counter[str] = Counter()
         self._pace = dict.fromkeys(self._threads, _PACE)
         self._waiting: list[_Job] = []  # the oldest first
@@ -117,7 +123,8 @@ class Turns:
 
     def close(self) -> None:
         """Ends the threads and drops waiting work."""
-        self._pool.shutdown(cancel_futures=True)
+        for pool in self._pools.values():
+            pool.shutdown(cancel_futures=True)
 
     def _seconds(self, client: str, pixels: Sequence[int], kind: str) -> float:
         """The expected time until images of one kind are ready."""
@@ -137,15 +144,15 @@ class Turns:
             self._running[job.kind] += 1
             self._had[job.client] += job.weight
             self._budget.work(job.memory)
-            running = asyncio.get_running_loop().run_in_executor(self._pool, job.work)
-            running.add_done_callback(partial(self._end, job, time.monotonic()))
+            running = asyncio.get_running_loop().run_in_executor(self._pools[job.kind], job.run)
+            running.add_done_callback(partial(self._end, job))
             job.started.set_result(running)
 
     def _next(self) -> _Job | None:
         """The waiting job whose turn it is; None if there is no thread or no memory for any."""
         now = time.monotonic()
         for kind, threads in self._threads.items():
-            if self._running[kind] >= threads:
+            if self._running[kind] >= threads + _AHEAD * (kind == SMALL):
                 continue
             jobs = [job for job in self._waiting if job.kind == kind and not job.started.done()]
             for client in sorted({job.client for job in jobs}, key=self._had.__getitem__):
@@ -156,11 +163,11 @@ class Turns:
                     return job
         return None
 
-    def _end(self, job: _Job, began: float, ended: asyncio.Future[Any]) -> None:
+    def _end(self, job: _Job, ended: asyncio.Future[Any]) -> None:
         self._running[job.kind] -= 1
         self._budget.work(-job.memory)
         if job.pixels:
-            measured = min(max((time.monotonic() - began) / job.weight, _PACES[0]), _PACES[1])
+            measured = min(max((time.monotonic() - job.began) / job.weight, _PACES[0]), _PACES[1])
             self._pace[job.kind] += _LEARNING * (measured - self._pace[job.kind])
         if not ended.cancelled():
             ended.exception()  # may have no other reader
