@@ -50,9 +50,7 @@ _DESCRIPTION = (
     "it is removed."
 )
 Form = Annotated[Literal["json", "csv"], Query(alias="format", description="csv: one row per face")]
-Annotate = Annotated[
-    bool, Query(description="return the image with boxes and labels instead of JSON; one image per request")
-]
+Annotate = Annotated[bool, Query(description="return the drawn image instead of JSON; one image per request")]
 
 
 def create_app(settings: ServeSettings) -> FastAPI:
@@ -288,6 +286,5 @@ async def _raise_refusal(request: Request, error: Exception) -> Response:
 
 async def _raise_parameter(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    names = ", ".join(sorted({str(part["loc"][-1]) for part in error.errors() if part["loc"][0] == "query"}))
-    message = f"invalid parameters: {names}; see /v1/openapi.json"
-    raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "bad_parameter", message)
+    bad = ", ".join(sorted({str(part["loc"][-1]) for part in error.errors() if part["loc"][0] == "query"}))
+    raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "bad_parameter", f"invalid parameters: {bad}; see /v1/openapi.json")

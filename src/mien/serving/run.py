@@ -26,7 +26,6 @@ from mien.serving.settings import ServeSettings, is_loopback
 if TYPE_CHECKING:
     import uvicorn
 
-_BACKLOG = 2048
 _EXTRA = ("fastapi", "prometheus_client", "python_multipart", "uvicorn", "websockets")
 _WARNING = (
     "WARNING: anyone who can reach this address may use the server, and traffic is not encrypted: "
@@ -113,7 +112,6 @@ def _config(settings: ServeSettings, app: Any, **more: Any) -> uvicorn.Config:
     import uvicorn
 
     from mien.serving.gate import strict_http
-    from mien.serving.stream import frame_bytes
 
     return uvicorn.Config(
         app,
@@ -121,11 +119,10 @@ def _config(settings: ServeSettings, app: Any, **more: Any) -> uvicorn.Config:
         lifespan="on",
         http=strict_http,  # type: ignore[arg-type]
         ws="websockets-sansio",
-        ws_max_size=frame_bytes(settings),
+        ws_max_size=settings.frame_bytes,
         ws_per_message_deflate=False,  # a small message could decompress to a huge one
         timeout_keep_alive=max(1, round(settings.head_timeout_s)),
         timeout_graceful_shutdown=max(1, round(settings.shutdown_timeout_s)),
-        backlog=_BACKLOG,
         access_log=False,
         log_config=None,
         server_header=False,
@@ -172,9 +169,8 @@ def _run_many(settings: ServeSettings, workers: int, listening: list[socket.sock
         place = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
         counts = tempfile.TemporaryDirectory(prefix="mien-counts-", dir=place)
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = stack.enter_context(counts)
-        config = _config(
-            settings, partial(_worker_app, settings), factory=True, workers=workers, timeout_worker_healthcheck=30
-        )
+        many = {"factory": True, "workers": workers, "timeout_worker_healthcheck": 30}
+        config = _config(settings, partial(_worker_app, settings), **many)
         if not settings.quiet:
             logging.getLogger("uvicorn.error").setLevel(logging.INFO)  # in this process it is about workers only
         Multiprocess(config, sockets=listening).run()

@@ -167,6 +167,11 @@ class ServeSettings:
             if not _ORIGIN.fullmatch(origin):
                 raise ServingError(f"allowed origin '{origin}': expected scheme and host, as https://example.org")
 
+    @property
+    def frame_bytes(self) -> int:
+        """The largest frame of a stream."""
+        return min(self.max_frame_mb, self.max_upload_mb) * 1_000_000
+
 
 def host_of(header: str) -> str:
     """The name or address in a Host header, without its port; empty if the header is invalid."""

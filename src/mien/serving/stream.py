@@ -35,7 +35,7 @@ class Streams:
         """Accepts the socket and sends a result for each frame until it closes. Raises Refusal."""
         client, newest = str(socket.scope["mien.client"]), asyncio.Queue[Upload](1)
         # A frame that arrives, the one that waits and the one at work: uvicorn reads them before anyone is asked.
-        with self._places.taken(client), self._budget.received(client, 3 * frame_bytes(self._settings)):
+        with self._places.taken(client), self._budget.received(client, 3 * self._settings.frame_bytes):
             await socket.accept(STREAM_PROTOCOL if STREAM_PROTOCOL in socket.scope["subprotocols"] else None)
             try:
                 async with asyncio.TaskGroup() as both:
@@ -71,8 +71,3 @@ class Streams:
             (result,) = await self._engine.recognize([upload], client=client, model=model, detector=detector)
             self._metrics.frames.labels("answered").inc()
             await socket.send_text(json.dumps(result.to_dict(), ensure_ascii=False))
-
-
-def frame_bytes(settings: ServeSettings) -> int:
-    """The largest frame."""
-    return min(settings.max_frame_mb, settings.max_upload_mb) * 1_000_000
