@@ -73,6 +73,8 @@ def test_other_files_are_refused(tmp_path):
         with pytest.raises(ModelFileError, match=rf"{words}.*expected an ONNX file that `mien train` made"):
             ModelFile(text)
     foreign = onnx.load(make_model(tmp_path / "m.onnx"))
+    with pytest.raises(ModelFileError, match=r"is a folder; give a model file, .*m\.onnx"):
+        load_model(tmp_path)
     del foreign.metadata_props[:]
     onnx.save(foreign, tmp_path / "foreign.onnx")
     with pytest.raises(ModelFileError, match=f"has no '{METADATA_KEY}'"):

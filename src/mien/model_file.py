@@ -93,6 +93,9 @@ class ModelFile:
         self._check_graph()
 
     def _open(self) -> Any:
+        if self.path.is_dir():
+            inside = [*sorted(self.path.glob("*.onnx")), *sorted(self.path.glob("models/*.onnx"))]
+            raise ModelFileError(f"{self.path}: is a folder; give a model file" + "".join(f", {m}" for m in inside))
         if not self.path.is_file():
             hint = did_you_mean(str(self.path), list_models())
             raise ModelFileError(

@@ -81,8 +81,8 @@ class Recognizer:
         >>> recognizer = Recognizer("mien-nano", abstain_below=0.4)
         >>> recognizer.predict("src/mien/examples/astronaut.png")[0].expression
         'happy'
-        >>> recognizer.summary().device
-        'cpu'
+        >>> recognizer
+        Recognizer('mien-nano', device='cpu')
     """
 
     def __init__(
@@ -125,6 +125,10 @@ class Recognizer:
         )
         self._batch_size, self._max_pixels = batch_size, max_pixels
         self._workers = workers or min(4, os.cpu_count() or 1)
+
+    def __repr__(self) -> str:
+        model = self.summary()
+        return f"Recognizer({model.name!r}, device={model.device!r})"
 
     @property
     def labels(self) -> tuple[str, ...]:
