@@ -22,6 +22,7 @@ from pathlib import Path
 
 from release_models import TRUTHS, held_back_figures
 
+from mien.data.dataset import Dataset
 from mien.data.readers import load_dataset
 from mien.errors import DataError
 from mien.evaluation.compare import read_history
@@ -61,7 +62,8 @@ def main() -> None:
     make_folder(out)
     data = load_dataset(arguments.data, splits=("validation", "train"))
     page = Page("Published figures, reproduced", "On FER2013's PublicTest, unless stated otherwise.")
-    rows, found = [], {}
+    rows: list[tuple[object, ...]] = []
+    found: dict[str, Evaluation] = {}
     for truth, suffix in (("votes", ""), ("label", "-fer2013")):
         names = [f"{name}{suffix}" for name in MODELS]
         for kind in ("votes", "label"):
@@ -122,10 +124,10 @@ def balance_table(page: Page, found: dict[str, Evaluation], out: Path) -> None:
     page.table(columns, rows)
 
 
-def robustness_table(page: Page, data: object, out: Path) -> None:
+def robustness_table(page: Page, data: Dataset, out: Path) -> None:
     """mien-small on corrupted faces, at balance 0."""
     folder = out / "robustness-mien-small"
-    found = evaluate("mien-small", data, "validation", out=folder, balance=0.0, robustness=True).robustness  # type: ignore[arg-type]
+    found = evaluate("mien-small", data, "validation", out=folder, balance=0.0, robustness=True).robustness
     assert found is not None
     columns = ("severity", *(str(s) for s in SEVERITIES))
     rows = [(c.name, *(f"{a:.3f}" for a in c.accuracy)) for c in found.corruptions]
@@ -141,7 +143,7 @@ def held_back(page: Page, source: Path, out: Path) -> list[tuple[object, ...]]:
     """A row for each figure of PrivateTest that scripts/held_back.json has of the weights that ship now."""
     page.section("Held back: PrivateTest")
     try:
-        data = load_dataset(source, splits=("test",), warn=lambda _: None)
+        data = load_dataset(source, splits=("test",))
     except DataError as error:
         page.text(f"Not measured, for want of a test split: {error}.")
         return []
