@@ -94,6 +94,9 @@ class ModelFile:
 
     def _open(self) -> Any:
         if not self.path.is_file():
+            inside = sorted(self.path.glob("*.onnx"))
+            if inside:
+                raise ModelFileError(f"{self.path}: is a folder; give the model in it: {inside[0]}")
             hint = did_you_mean(str(self.path), list_models())
             raise ModelFileError(
                 f"{self.path}: no such model file; {hint}shipped: {', '.join(shipped_models())}; "
