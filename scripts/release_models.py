@@ -211,7 +211,7 @@ def _replace_table(page: Path, lines: list[str]) -> None:
 
 def held_back_figures(path: Path) -> dict[str, Any]:
     """What is known of these weights on PrivateTest: a table for each truth; empty where they have not been scored."""
-    known = {row["weights"]: row for row in json.loads(HELD_BACK.read_text("utf-8"))}
+    known: dict[str, dict[str, Any]] = {row["weights"]: row for row in json.loads(HELD_BACK.read_text("utf-8"))}
     return known.get(_weights_digest(path), {})
 
 
@@ -284,7 +284,7 @@ def _carded(model: ModelFile, figures: dict[Truth, Evaluation]) -> ModelFile:
     inside = model_card(model, figures, shipped_texts(model), inside=True)
     carded = model if model.card == inside else write_with_card(model, inside, model.path)
     for truth in TRUTHS:
-        replace_checksum(_metrics_file(model, truth), figures[truth].models[0]["sha256"], carded.sha256)
+        replace_checksum(_metrics_file(model, truth), figures[truth].models[0].sha256, carded.sha256)
     return carded
 
 

@@ -15,6 +15,7 @@ resumes.
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from pathlib import Path
 
 from release_models import TRUTHS, held_back_figures
 
+from mien.data.dataset import Dataset
 from mien.data.readers import load_dataset
 from mien.errors import DataError
 from mien.evaluation.compare import read_history
@@ -46,6 +48,18 @@ APART = ("page", "scaling_model", "training_keras")
 ON_DATA = ("label_judge", "plausible_labels")
 """Benchmarks that take the data set as their argument."""
 
+ELSEWHERE = (
+    ("README: one face, photo", "--benchmarks: classify.py, photo.py"),
+    ("README: comparison with other packages", "benchmarks/peers/run.py, each package in its own environment"),
+    ("docs/models: size of a file", "mien models"),
+    ("docs/models, docs/evaluation: PrivateTest", "data with a test split"),
+    ("docs/evaluation: fourteen mild disturbances", "--benchmarks: stability.py"),
+    ("docs/evaluation: ensembles", "--trainings, then `mien ensemble` with the models of the stages"),
+    ("docs/evaluation: sets that nobody tuned to, but PrivateTest", "not possible: their images are not published"),
+    ("docs/data: judges, orders, copies", "--benchmarks: label_judge.py, plausible_labels.py, duplicates.py"),
+)
+"""Published figures and tables that a run without options does not give, and what gives them."""
+
 WITHIN = 0.002
 """The largest difference to a published figure that counts as the same: other processors round otherwise."""
 
@@ -61,7 +75,8 @@ def main() -> None:
     make_folder(out)
     data = load_dataset(arguments.data, splits=("validation", "train"))
     page = Page("Published figures, reproduced", "On FER2013's PublicTest, unless stated otherwise.")
-    rows, found = [], {}
+    rows: list[tuple[object, ...]] = []
+    found: dict[str, Evaluation] = {}
     for truth, suffix in (("votes", ""), ("label", "-fer2013")):
         names = [f"{name}{suffix}" for name in MODELS]
         for kind in ("votes", "label"):
@@ -86,6 +101,8 @@ def main() -> None:
     if arguments.trainings:
         command = ["-m", "mien", "run", str(ROOT / "scripts/family.toml")]
         failed += [] if run(command) else ["scripts/family.toml"]
+    page.section("Published figures from elsewhere")
+    page.table(("published", "from"), ELSEWHERE)
     page.write_figures(out)
     page.write(out / "index.html")
     print(out / "index.html")
@@ -122,10 +139,10 @@ def balance_table(page: Page, found: dict[str, Evaluation], out: Path) -> None:
     page.table(columns, rows)
 
 
-def robustness_table(page: Page, data: object, out: Path) -> None:
+def robustness_table(page: Page, data: Dataset, out: Path) -> None:
     """mien-small on corrupted faces, at balance 0."""
     folder = out / "robustness-mien-small"
-    found = evaluate("mien-small", data, "validation", out=folder, balance=0.0, robustness=True).robustness  # type: ignore[arg-type]
+    found = evaluate("mien-small", data, "validation", out=folder, balance=0.0, robustness=True).robustness
     assert found is not None
     columns = ("severity", *(str(s) for s in SEVERITIES))
     rows = [(c.name, *(f"{a:.3f}" for a in c.accuracy)) for c in found.corruptions]
@@ -141,7 +158,7 @@ def held_back(page: Page, source: Path, out: Path) -> list[tuple[object, ...]]:
     """A row for each figure of PrivateTest that scripts/held_back.json has of the weights that ship now."""
     page.section("Held back: PrivateTest")
     try:
-        data = load_dataset(source, splits=("test",), warn=lambda _: None)
+        data = load_dataset(source, splits=("test",))
     except DataError as error:
         page.text(f"Not measured, for want of a test split: {error}.")
         return []
@@ -181,9 +198,20 @@ def trained(page: Page, name: str, out: Path) -> None:
     runs = {place.parent.name: read_history(place.parent) for place in sorted((RESULTS / name).glob("*/history.csv"))}
     page.section(f"Trainings: {name}", f"From docs/results/{name}: {len(runs)} runs.")
     page.chart(curve_charts(runs, "label"), f"curves-{name}", f"Learning curves of {len(runs)} runs")
-    table = (RESULTS / name / "compare.csv").read_text("utf-8").splitlines()
-    header, *lines = [line.split(",") for line in table]
-    page.table(header, lines)
+    header, *lines = csv.reader((RESULTS / name / "compare.csv").read_text("utf-8").splitlines())
+    rows = [[*line[:2], *map(json.loads, line[2:])] for line in lines]
+    for run in sorted(runs.keys() - {row[0] for row in rows}):
+        if (place := RESULTS / name / run / "metrics.json").is_file():
+            found = json.loads(place.read_text("utf-8"))
+            low, high = found["accuracy_95"]
+            found |= {
+                "run": run,
+                "accuracy_low": low,
+                "accuracy_high": high,
+                "macro_recall": found["balanced_accuracy"],
+            }
+            rows.append([found.get(key, "-") for key in header])
+    page.table(header, rows)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The model file's reader: what it returns, and which files it refuses and why."""
 
 import json
+import re
 
 import numpy as np
 import onnx
@@ -61,6 +62,9 @@ def test_metadata_that_does_not_fit_is_refused(tmp_path, changes, said):
 
 
 def test_other_files_are_refused(tmp_path):
+    inside = make_model(tmp_path / "run.onnx")
+    with pytest.raises(ModelFileError, match=f"is a folder; give the model in it: {re.escape(str(inside))}"):
+        ModelFile(tmp_path)
     with pytest.raises(ModelFileError, match=r"no such model file; shipped: "):
         load_model("no-such-model")
     text = tmp_path / "text.onnx"

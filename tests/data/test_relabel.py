@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 import mien
 from mien.cli import app
 from mien.data.arrays import open_arrays
-from mien.data.flags import FLAGS, read_flags
+from mien.data.flags import COLUMNS, FLAGS, read_flags
 from mien.data.relabel import relabel_dataset
 from mien.data.splits import subset_rows
 from mien.data.toy import write_toy_folders
@@ -81,8 +81,60 @@ def test_more_decisions_that_do_not_fit(faces, tmp_path):
         relabel_dataset(faces, tmp_path / "d.json", tmp_path / "out")
 
 
-def answer(name):
-    return {"result": [{"from_name": "label", "to_name": "image", "type": "choices", "value": {"choices": [name]}}]}
+def answer(name, **other):
+    """An annotation as Label Studio 1.23.2 exports it."""
+    value = {"value": {"choices": [name]}, "id": "kf3", "from_name": "label", "to_name": "image", "type": "choices"}
+    return {"id": 1, "completed_by": 1, "result": [value], "was_cancelled": False, "ground_truth": False, **other}
+
+
+def label_studio(place, tasks, answers):
+    """What Label Studio exports of these tasks, in the format of the name. answers: source -> label; None: skipped."""
+    said = [(number, task["data"], answers[source]) for number, task in enumerate(tasks, start=1)
+            if (source := task["data"]["source"]) in answers]  # fmt: skip
+    if place.name.endswith("-min.json"):  # these have no skipped tasks
+        rows = [{**data, "id": n, "label": name, "annotator": 1, "annotation_id": n} for n, data, name in said if name]
+        place.write_text(json.dumps(rows))
+    elif place.suffix == ".json":  # a skip keeps what was chosen
+        annotations = {n: [answer(name or "happy", was_cancelled=name is None)] for n, _, name in said}
+        place.write_text(json.dumps([{"id": n, "data": d, "annotations": annotations[n]} for n, d, _ in said]))
+    else:
+        columns = ("annotation_id", "annotator", "id", "image", "label", "reason", "source")
+        with place.open("w", newline="") as file:
+            table = csv.writer(file, delimiter="\t" if place.suffix == ".tsv" else ",", quoting=csv.QUOTE_NONNUMERIC)
+            table.writerow(columns)
+            table.writerows((n, "1", n, d["image"], name, d["reason"], d["source"]) for n, d, name in said if name)
+    return place
+
+
+@pytest.mark.parametrize("name", ["export.json", "export-min.json", "export.csv", "export.tsv"])
+def test_label_studio_asks_for_each_flagged_face_the_worst_first(faces, tmp_path, name):
+    fix(tmp_path / FLAGS, [
+        ("label-suspect", faces.sources[row], faces.splits[row], faces.label_name(row), row, score, "looks sad", "sad")
+        for row, score in ((9, 0.9), (3, 0.8), (5, 0.7), (1, 0.6))
+    ], COLUMNS)  # fmt: skip
+    mien.export_dataset(faces, tmp_path / "review", as_="label-studio", flags=tmp_path / FLAGS)
+    tasks = json.loads((tmp_path / "review/train.json").read_text())
+    assert [task["data"]["source"] for task in tasks] == [faces.sources[row] for row in (9, 3, 5, 1)]
+    assert not any(task["annotations"] for task in tasks)  # one with an annotation is done, for Label Studio
+    assert tasks[0]["data"]["reason"] == f"labelled {faces.label_name(9)}: looks sad"
+    assert all((tmp_path / "review" / task["data"]["image"].partition("?d=")[2]).is_file() for task in tasks)
+    assert 'alias="-"' in (tmp_path / "review/label_config.xml").read_text()
+    other = "happy" if faces.label_name(9) != "happy" else "fear"
+    answers = dict(zip(faces.sources[[9, 3, 5]], (other, "-", None), strict=True))
+    done = relabel_dataset(faces, label_studio(tmp_path / name, tasks, answers), tmp_path / "fixed")
+    assert (done.changes, done.dropped, done.confirmed) == (
+        {(faces.label_name(9), other): 1, (faces.label_name(3), "-"): 1}, 1, 0,
+    )  # fmt: skip
+    row = done.dataset.sources.tolist().index(faces.sources[9])
+    assert done.dataset.label_name(row) == other
+    assert done.dataset.columns["label_reason"][row] == tasks[0]["data"]["reason"]
+
+
+def test_labels_in_a_whole_export_are_no_ground_truth(faces, tmp_path):
+    mien.export_dataset(faces, tmp_path / "all", as_="label-studio")
+    tasks = json.loads((tmp_path / "all/train.json").read_text())
+    assert {one["ground_truth"] for task in tasks for one in task["annotations"]} == {False}
+    assert mien.load_dataset(tmp_path / "all").counts() == faces.counts()
 
 
 def test_a_new_class(faces, tmp_path):
@@ -154,12 +206,15 @@ def test_planted_labels_are_among_the_first_hundred(planted):
     assert page.count('class="pick"') > 100 and "script-src 'sha256-" in page
 
 
-@pytest.mark.parametrize("way", ["csv", "label-studio", "label-studio min", "fiftyone", "fiftyone samples"])
+WAYS = ("csv", "label-studio.json", "label-studio-min.json", "label-studio.csv", "fiftyone", "fiftyone samples")
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_planted_labels_are_fixed(planted, tmp_path, way):
     folder, wrong, right, found = planted
     names = {int(row): wrong.label_names[right[row]] for row in found}
     by_source = {wrong.sources[row]: name for row, name in names.items()}
-    kind = way.split()[0]
+    kind = next(kind for kind in ("label-studio", "fiftyone", "csv") if way.startswith(kind))
     if kind == "csv":
         fixes = fix(tmp_path / "fixes.csv", [(source, name, "looked") for source, name in by_source.items()])
     else:
@@ -181,16 +236,8 @@ def answered(tmp_path, way, by_source, names):
     """What a person and the tool make of the export: the right labels of the found faces."""
     if way.startswith("label-studio"):
         tasks = json.loads((tmp_path / "review" / "validation.json").read_text())
-        assert any(task["predictions"] for task in tasks)
-        for task in tasks:
-            task["annotations"] = [answer(by_source[s])] if (s := task["data"]["source"]) in by_source else []
-        if way.endswith("min"):
-            tasks = [
-                {**t["data"], "label": by_source.get(t["data"]["source"], ""), "annotator": 1, "annotation_id": i}
-                for i, t in enumerate(tasks)
-            ]
-        (tmp_path / "fixes.json").write_text(json.dumps(tasks))
-        return tmp_path / "fixes.json"
+        assert all(task["predictions"] for task in tasks)
+        return label_studio(tmp_path / f"fixes{way.removeprefix('label-studio')}", tasks, by_source)
     place = tmp_path / "review" / "validation" / "labels.json"
     data = json.loads(place.read_text())
     assert any(label["attributes"]["suggested"] for label in data["labels"].values())

@@ -162,7 +162,8 @@ def _read(path: Path) -> Iterator[Decision]:
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: can't be read ({error}); expected CSV or JSON in UTF-8") from error
     if data is None:
-        return _of_table(csv.DictReader(text.splitlines()), path)
+        delimiter = max(",;\t", key=text.partition("\n")[0].count)
+        return _of_table(csv.DictReader(text.splitlines(), delimiter=delimiter), path)
     if isinstance(data, dict):
         return _of_fiftyone(data, path)
     tasks = [one for one in data if isinstance(one, dict)]
@@ -211,7 +212,7 @@ def _of_tasks(tasks: list[dict[str, Any]], path: Path) -> Iterator[Decision]:
         if len(said) > 1:
             raise DataError(f"{where}: its annotators disagree: {', '.join(sorted(said))}; let them agree on one")
         for new in said:
-            yield Decision(where, new, source, reason="Label Studio")
+            yield Decision(where, new, source, reason=str(task["data"].get("reason") or "Label Studio"))
 
 
 def _of_fiftyone(data: Mapping[str, Any], path: Path) -> Iterator[Decision]:

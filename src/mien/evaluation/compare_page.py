@@ -157,7 +157,8 @@ def curve_charts(runs: Mapping[str, History], head: str, of: str = "") -> list[L
                 marked = epochs.index(best) if best is not None and not prefix else None
                 style = "dashed" if prefix else "line"
                 lines.append(Series(name if len(runs) > 1 else kind, values, color, style, marked=marked))  # type: ignore[arg-type]
-        charts.append(Lines(what.capitalize() + of, epochs, lines, "epoch", unit))
+        axis = "epoch (dashed: training faces)" if len(runs) > 1 else "epoch"
+        charts.append(Lines(what.capitalize() + of, epochs, lines, axis, unit))
     return charts
 
 

@@ -126,9 +126,9 @@ def relabel(
     """Write a data set with corrected labels. The manifest keeps each old label, the reason, and this step.
 
     FIXES is a CSV with the columns source, new_label and reason (that of the button "Save decisions" on an audit's
-    page, or an edited manifest.csv), or what Label Studio (JSON, JSON-MIN, CSV) or FiftyOne (labels.json, samples.json)
-    export of the images that `mien data export --as label-studio` or `--as fiftyone` wrote. The new label `-` drops a
-    sample.
+    page, or an edited manifest.csv), or what Label Studio (JSON, JSON-MIN, CSV, TSV) or FiftyOne (labels.json,
+    samples.json) export of the images that `mien data export --as label-studio` or `--as fiftyone` wrote. The new label
+    `-` drops a sample.
 
     Examples:
 

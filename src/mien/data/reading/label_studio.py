@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from mien.data.reading.annotation_json import NO_LABEL_YET, dicts, json_with, listed, text_of, texts_of
 from mien.data.reading.annotations import NO_FACE, NO_IMAGE, Annotated, Mark, bounds, floats
+from mien.data.reading.label_reading import DROPPED
 from mien.data.reading.list_columns import LABEL_COLUMNS
 from mien.data.reading.reading import Found, Scan
 from mien.data.reading.sources import Box
@@ -74,7 +75,7 @@ def _add(gathered: Annotated, task: _Task, control: str, folder: str, split: str
     split = split or gathered.split_of(name)
     said: list[list[Mark]] = []
     for classes, faces in task.answers:
-        marks = [*faces, *(Mark(label) for label in classes.get(control, ()))]
+        marks = [*faces, *(Mark(label) for label in classes.get(control, ()) if label != DROPPED)]
         if marks not in said:
             said.append(marks)
     if len(said) > 1:

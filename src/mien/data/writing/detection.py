@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from mien.data.dataset import Dataset
 from mien.data.flags import source_text
+from mien.data.reading.label_reading import DROPPED
 from mien.data.settings import ExportSettings
 from mien.data.source import CHUNK, Problem
 from mien.data.writing.files import (
@@ -240,7 +241,7 @@ def write_review(
     dataset: Dataset, folder: Path, settings: ExportSettings, hints: Hints, progress: Progress | None
 ) -> None:
     """Writes the images, and each sample's label with its hint, for Label Studio or FiftyOne."""
-    rows = np.array(sorted(hints), np.int64) if settings.flags else np.arange(len(dataset))
+    rows = np.array(list(hints), np.int64) if settings.flags else np.arange(len(dataset))
     part = dataset.take(rows)
     suffix = ".png" if settings.jpeg is None else ".jpg"
     names = [name + suffix for name in file_names(dataset, rows)]
@@ -257,10 +258,10 @@ def write_review(
             content: Any = _fiftyone(part, members, places, kept)
             write_plain(folder / title / "labels.json", json.dumps(content, ensure_ascii=False))
         else:
-            content = [_task(part, row, places[row], kept.get(row, ("", ""))) for row in members.tolist()]
+            content = [_task(part, row, places[row], kept.get(row)) for row in members.tolist()]
             write_plain(folder / f"{title}.json", json.dumps(content, ensure_ascii=False, indent=1))
     if settings.as_ == "label-studio":
-        write_plain(folder / "label_config.xml", _config(dataset.label_names))
+        write_plain(folder / "label_config.xml", _config(dataset.label_names, review=bool(settings.flags)))
 
 
 def _fiftyone(dataset: Dataset, rows: NDArray[np.intp], places: Mapping[int, Path], hints: Hints) -> dict[str, Any]:
@@ -276,14 +277,20 @@ def _fiftyone(dataset: Dataset, rows: NDArray[np.intp], places: Mapping[int, Pat
     return {"classes": list(dataset.label_names), "labels": labels}
 
 
-def _task(dataset: Dataset, row: int, place: Path, hint: tuple[str, str]) -> dict[str, Any]:
-    """A task whose annotation is the label, and whose prediction is the suggestion."""
-    suggested, reason = hint
+def _task(dataset: Dataset, row: int, place: Path, hint: tuple[str, str] | None) -> dict[str, Any]:
+    """A task: the label as its annotation, or, of a flagged sample, the suggestion as its prediction.
+
+    Label Studio asks only for tasks without an annotation, so a flagged sample has none, and its label is in the
+    reason. Other annotations state that they are no ground truth, which imported ones are otherwise; a reviewer's
+    answer beside one would not count.
+    """
+    name, (suggested, reason) = dataset.label_name(row), hint or ("", "")
+    reason = f"labelled {name or 'nothing'}: {reason}" if hint else ""
     data = {"image": f"/data/local-files/?d={place.as_posix()}", "source": source_text(dataset, row), "reason": reason}
-    name = dataset.label_name(row)
+    annotated = name and not hint
     return {
         "data": data,
-        "annotations": [{"result": [_choice(name)]}] if name else [],
+        "annotations": [{"ground_truth": False, "result": [_choice(name)]}] if annotated else [],
         "predictions": [{"model_version": "mien data audit", "result": [_choice(suggested)]}] if suggested else [],
     }
 
@@ -292,11 +299,13 @@ def _choice(name: str) -> dict[str, Any]:
     return {"from_name": "label", "to_name": "image", "type": "choices", "value": {"choices": [name]}}
 
 
-def _config(names: tuple[str, ...]) -> str:
-    """The labelling interface, for Settings > Labeling Interface > Code."""
+def _config(names: tuple[str, ...], *, review: bool) -> str:
+    """The labelling interface, for Settings > Labeling Interface > Code; in a review, a sample can be dropped too."""
     from xml.sax.saxutils import quoteattr
 
-    choices = "".join(f"    <Choice value={quoteattr(plain(name))}/>\n" for name in names)
+    lines = [f"<Choice value={quoteattr(plain(name))}/>" for name in names]
+    lines += [f'<Choice value="drop this image" alias="{DROPPED}"/>'] if review else []
+    choices = "".join(f"    {line}\n" for line in lines)
     return (
         '<View>\n  <Image name="image" value="$image"/>\n  <Text name="why" value="$reason"/>\n'
         f'  <Choices name="label" toName="image" choice="single" required="true">\n{choices}  </Choices>\n</View>\n'
