@@ -11,7 +11,7 @@ from typing import Any
 from mien.data.reading.label_reading import is_no_label
 from mien.data.reading.reading import Found, Scan
 from mien.data.reading.sources import Box, Record, found_files
-from mien.data.reading.trees import CONTAINERS, Tree, base_name, folder_of, leads_out, printable, split_named
+from mien.data.reading.trees import CONTAINERS, Tree, base_name, folded, folder_of, leads_out, printable, split_named
 from mien.errors import DataError
 from mien.labels import EIGHT, canonical
 
@@ -47,11 +47,11 @@ class ImageNames:
 
     @cached_property
     def _by_name(self) -> dict[str, list[str]]:
-        return _grouped((base_name(name).lower(), name) for name in self.images)
+        return _grouped((folded(base_name(name)), name) for name in self.images)
 
     @cached_property
     def _by_stem(self) -> dict[str, list[str]]:
-        return _grouped((_stem(base_name(name).lower()), name) for name in self.images)
+        return _grouped((_stem(folded(base_name(name))), name) for name in self.images)
 
     def find(
         self, written: str, folder: str = "", split: str = "", *, inner: str = "images/", stem: bool = False
@@ -66,7 +66,7 @@ class ImageNames:
         parts = [part for part in path.split("/") if part not in ("", ".", "..")]
         if not parts:
             return None
-        candidates = (self._by_stem if stem else self._by_name).get(parts[-1].lower(), [])
+        candidates = (self._by_stem if stem else self._by_name).get(folded(parts[-1]), [])
         inside = (folder + inner).lower()
         if not any(name.lower().startswith(inside) for name in candidates):
             exact = folder + "/".join(parts)
@@ -105,8 +105,8 @@ def _overlap(name: str, parts: Sequence[str], folder: str, foreign: bool, stem: 
     if folder and name.startswith(folder):
         inside = _overlap(name.removeprefix(folder), parts, "", foreign, stem)
         return max(inside, _overlap(name, parts, "", foreign, stem))
-    has = [part.lower() for part in (_stem(name) if stem else name).split("/")]
-    wants = [part.lower() for part in parts]
+    has = [folded(part) for part in (_stem(name) if stem else name).split("/")]
+    wants = [folded(part) for part in parts]
     same = 0
     while same < min(len(has), len(wants)) and has[-1 - same] == wants[-1 - same]:
         same += 1

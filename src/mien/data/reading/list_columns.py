@@ -40,8 +40,8 @@ _BOXES = (
     ("left", "top", "right", "bottom"), ("left", "top", "width", "height"), ("x", "y", "w", "h"),
     ("x", "y", "width", "height"),
 )  # fmt: skip
-_YES = {"1", "1.0", "true", "yes"}
-_NO = {"0", "0.0", "false", "no", ""}
+_YES = {"1", "1.0", "true", "yes", "t", "y", "x"}
+_NO = {"0", "0.0", "false", "no", "f", "n", "-", ""}
 LOOKED_AT = 40
 """Lines that are read to recognise the columns."""
 _LONG_PATH = 30  # words; more are the grey values of an image
@@ -51,7 +51,7 @@ PIXEL_COLUMNS = ("pixels", "pixel", "pixel_values", "image_pixels")
 _LEAST_PIXELS = 64  # of an image that no column's name tells
 _DELIMITERS = (",", ";", "\t")
 _PIXEL_TITLE = re.compile(r"(?:pixel|pix|px|p)?_?(?:(?P<row>\d+)x)?(?P<number>\d+)")
-BLANKS = bytes.maketrans(b',;[]()"', b"       ")
+BLANKS = bytes.maketrans(b',;[]()"\r\n\t', b" " * 10)
 """Turns what stands between values into blanks."""
 
 
@@ -156,9 +156,9 @@ def vote_titles(titles: Sequence[str]) -> list[str]:
 
 
 def vote_counts(cells: Sequence[str]) -> list[float] | None:
-    """Raters' votes as numbers; None where a cell is no count of 0 or more."""
+    """Raters' votes as numbers, or as percents of them; None where a cell is no count of 0 or more."""
     try:
-        counts = [float(cell) for cell in cells]
+        counts = [float(cell.removesuffix("%")) for cell in cells]
     except ValueError:
         return None
     return counts if all(0 <= count < 1e6 for count in counts) else None  # NaN is neither

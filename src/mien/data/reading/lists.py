@@ -15,6 +15,7 @@ from mien.data.reading.label_reading import is_no_label, is_number, plain
 from mien.data.reading.list_columns import (
     IMAGE_COLUMNS,
     LABEL_COLUMNS,
+    PIXEL_COLUMNS,
     ListColumns,
     columns_of,
     first_rows,
@@ -28,6 +29,7 @@ from mien.data.reading.text_tables import LIST_SUFFIXES, TextTable, column_names
 from mien.data.reading.trees import base_name, first_of, leads_out, split_named, suffix_of
 from mien.data.reading.unread import holds_predictions, no_labels
 from mien.errors import DataError
+from mien.images import IMAGE_SUFFIXES
 from mien.labels import EIGHT, canonical
 from mien.signatures import describe_file
 
@@ -93,6 +95,8 @@ def find_one_list(scan: Scan, name: str) -> Found:
 
 def _no_list(where: str, table: TextTable) -> str:
     cells = ", ".join(table.columns or table.first) or "none"
+    if not table.delimiter and set(PIXEL_COLUMNS) & set(table.columns):
+        return f"{where}: holds pixels in JSON; they are read from CSV and Parquet alone: save it as one of these"
     if vote_titles(table.with_header().columns):
         return f"{where}: {no_labels(table.with_header())}"
     return (
@@ -134,7 +138,8 @@ def read_lists(scan: Scan, tables: Sequence[tuple[TextTable, ListColumns]]) -> F
     numbers = all(is_number(label) or is_no_label(label) for label in usable)
     # A line below the table, such as a total, names no class.
     written = usable | {r.label for r in records if is_number(r.label) == numbers}
-    labels = scan.labels(written, scan.tree.where(first.name), **order)
+    moods = {"valence", "arousal"} <= set(titles)  # kept by data sets whose numbers are none of FER2013's
+    labels = scan.labels(written, scan.tree.where(first.name), assume=not moods, **order)
     column = f"the columns {', '.join(declared)}"
     if columns.label >= 0:
         column = f"column '{first.columns[columns.label] if first.columns else columns.label + 1}'"
@@ -222,12 +227,15 @@ def _records(
     for number, given in table.rows():
         cells = [*given, *[""] * (1 + max(columns.image, columns.label, columns.split) - len(given))]
         path = cells[columns.image]
-        name = _of_split(scan, paths.fitting(path), of_list) if path else None
-        written = cells[columns.split] if columns.split >= 0 else of_list or _split_word(scan, name or "", file=False)
+        said = cells[columns.split] if columns.split >= 0 else of_list
+        name = _of_split(scan, paths.fitting(path), said) if path else None
+        written = said if columns.split >= 0 else said or _split_word(scan, name or "", file=False)
         split = scan.choices.split(written)
         if split is not None and written:
             splits[written] = split
         label, wrong = _label(cells, columns)
+        if name is None and suffix_of(path) not in IMAGE_SUFFIXES:
+            label = ""  # a second header, or a comment, names no class
         code = plain(cells[columns.numbers]) if 0 <= columns.numbers < len(cells) else ""
         if code and canonical(label) != meant.setdefault(code, canonical(label)):
             wrong = f"'{label[:40]}' here, and '{meant[code][:40]}' where the number is {code} too"

@@ -23,6 +23,7 @@ from mien.data.reading.pixels import pixels_of, scaled_pixels
 from mien.data.reading.reading import Found, Reading, Scan, split_words
 from mien.data.reading.text_tables import MAX_LINE, column_names, open_text_table
 from mien.data.reading.trees import Folder, Tree, base_name, folder_of
+from mien.data.reading.unread import no_labels
 from mien.data.source import CHUNK, SPLITS, Chunk, Problem, Step, text_column
 from mien.errors import DataError
 from mien.labels import EIGHT
@@ -144,12 +145,11 @@ def find_fer2013(scan: Scan) -> Found | None:
 def find_pixel_table(scan: Scan) -> Found | None:
     """The one CSV of a tree with labelled images in it; of several the challenge's own train.csv."""
     names = scan.with_suffix(".csv", ".tsv", ".txt", ".data", "")
-    labelled = [name for name in names if (found := pixel_columns(scan, name)) and found[1].label >= 0]
-    if len(labelled) > 1:
-        raise DataError(
-            f"{scan.root}: {len(labelled)} tables of images ({', '.join(labelled[:3])}); import them one by one"
-        )
-    return read_pixel_table(scan, labelled[0]) if labelled else None
+    tables = {name: found[1].label >= 0 for name in names if (found := pixel_columns(scan, name))}
+    read = [name for name, labelled in tables.items() if labelled or not (scan.images or any(tables.values()))]
+    if len(read) > 1:
+        raise DataError(f"{scan.root}: {len(read)} tables of images ({', '.join(read[:3])}); import them one by one")
+    return read_pixel_table(scan, read[0]) if read else None
 
 
 def holds_pixels(scan: Scan, name: str) -> bool:
@@ -187,7 +187,7 @@ def read_pixel_table(scan: Scan, name: str, *, beside: bool = False) -> Found:
             texts.append(fields.pixels)
     if not usages:
         raise DataError(f"{where}: holds no rows; expected a header and a line for each image")
-    side, scale = _size_and_scale(texts)
+    side, scale = _size_and_scale(texts, where)
     splits = {usage: scan.choices.split(usage) for usage in set(usages)}
     wanted = np.ones(len(usages), bool)
     if scan.choices.splits is not None:  # rows of an unknown split stay in, to be reported as problems
@@ -210,7 +210,7 @@ def read_pixel_table(scan: Scan, name: str, *, beside: bool = False) -> Found:
     column = (table.columns[columns.label] if table.columns else f"{columns.label + 1}") if columns.label >= 0 else ""
     come_from = f"column '{column}' of {name}" if column else ""
     if not column:
-        notes.append(f"the images have no labels: none of the columns of {name} is known as labels: --label-column")
+        notes.append(f"the images of {name} have no labels: {no_labels(table.with_header())}")
     read_splits = split_words({usage: split or "" for usage, split in splits.items() if usage and split is not None})
     return Found(source, Reading(title, come_from, labels, read_splits, tuple(notes)), used)
 
@@ -237,18 +237,27 @@ def _labels(scan: Scan, written: Counter[str], where: str) -> Labels:
     return scan.labels(texts, where, usual="ckextended" if "7" in fitting else "fer2013")
 
 
-def _size_and_scale(texts: Sequence[bytes]) -> tuple[int, float]:
-    """The side of the images, and what their values are multiplied by; 0 for whole numbers."""
+def _size_and_scale(texts: Sequence[bytes], where: str) -> tuple[int, float]:
+    """The side of the images, and what their values are multiplied by; 0 for whole numbers. By most rows, not by all.
+
+    Raises DataError where most rows hold values below 0, as scaled to -1 to 1 or to a mean of 0.
+    """
     counts = Counter(len(text.split()) for text in texts)
     squares = [n for n, _ in counts.most_common() if n and round(n**0.5) ** 2 == n]
     side = round(squares[0] ** 0.5) if squares else 48
     if not any(b"." in text for text in texts):
         return side, 0.0
     try:
-        highest = max(float(max(text.split(), key=float)) for text in texts if text.strip())
+        rows = [np.array(text.split(), np.float64) for text in texts]
     except ValueError:
         return side, 0.0
-    return side, 255.0 if highest <= 1 else 1.0
+    rows = [finite for row in rows if (finite := row[np.isfinite(row)]).size]
+    if not rows:
+        return side, 0.0
+    low, high = (float(np.median([of_row(row) for row in rows])) for of_row in (np.min, np.max))
+    if low < 0:
+        raise DataError(f"{where}: its pixels are from {low:g} to {high:g}; expected 0 to 255, or fractions of 0 to 1")
+    return side, 255.0 if high <= 1 else 1.0
 
 
 def data_lines(tree: Tree, name: str, skipped: int) -> Iterator[tuple[int, bytes]]:
@@ -263,11 +272,17 @@ def data_lines(tree: Tree, name: str, skipped: int) -> Iterator[tuple[int, bytes
                 file.readline(MAX_LINE)
             number = skipped
             while line := file.readline(MAX_LINE):
-                number += 1
-                if len(line) == MAX_LINE:
+                number = at = number + 1
+                while (
+                    b"[" in line and line.count(b'"') % 2 and len(line) < MAX_LINE and (more := file.readline(MAX_LINE))
+                ):
+                    line += more  # a cell of several lines, as NumPy prints arrays
+                    at += 1
+                if len(line) >= MAX_LINE:
                     raise DataError(f"{where}:{number}: a line of more than {MAX_LINE:,} bytes; expected a row a line")
                 if not line.isspace():
                     yield number, line
+                number = at
         except UNREADABLE as error:
             raise DataError(f"{where}: can't be read to its end ({error}); get a whole copy of the file") from error
 
@@ -287,7 +302,8 @@ def fields_of(line: bytes, columns: PixelColumns) -> Fields:
     pixels = cells[columns.pixels]
     if pixels[:1] in (b"[", b"(", b'"') or b"," in pixels or b";" in pixels:
         pixels = pixels.translate(BLANKS)
-    return Fields(pixels, label, usage)
+    cut = "its pixels are cut short (...), as NumPy prints long arrays; save all of them" * (b"..." in pixels)
+    return Fields(pixels, label, usage, cut)
 
 
 def _quoted(line: bytes, delimiter: bytes) -> list[bytes]:

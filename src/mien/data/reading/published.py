@@ -1,4 +1,4 @@
-"""Data sets of images as their authors publish them: RAF-DB, ExpW, CK+."""
+"""Data sets of images as their authors publish them: RAF-DB, ExpW, CK+, Aff-Wild2."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from mien.data.reading.folders import split_of
-from mien.data.reading.label_reading import plain
+from mien.data.reading.label_reading import is_number, plain
 from mien.data.reading.list_columns import LABEL_COLUMNS, has_header
 from mien.data.reading.lists import RAF_NAME
 from mien.data.reading.reading import Found, ImagePaths, Scan, paths_of
 from mien.data.reading.sources import Record, found_files, number_faces
 from mien.data.reading.text_tables import TextTable, open_text_table
-from mien.data.reading.trees import base_name, split_named, suffix_of
+from mien.data.reading.trees import base_name, first_of, split_named, suffix_of
 from mien.errors import DataError
 from mien.images import IMAGE_SUFFIXES
+from mien.labels import EIGHT, canonical
 
 _RAF_LIST = re.compile(r"(?P<base>(?:.*?/)??)(EmoLabel/)?list_par?tition_label\.txt", re.IGNORECASE)
 _RAF_CLASSES = tuple("1234567")
@@ -285,3 +286,48 @@ def find_ck_plus(scan: Scan) -> Found | None:
         notes.append(f"left out: {rest[True]:,} other frames of sequences with a label, {rest[False]:,} without one")
     return found_files(scan, records + missing, labels, "CK+", "the files *_emotion.txt", notes=notes,
                        used=set(texts.values()), stray="is no frame of CK+", extra={"identity": object})  # fmt: skip
+
+
+# Aff-Wild2
+
+
+def find_aff_wild(scan: Scan) -> Found | None:
+    """Aff-Wild2: folders of frames, `103/00001.jpg`, and for each `103.txt`: names, then a number for each frame."""
+    clips: dict[str, dict[str, str]] = {}
+    for name in scan.images:
+        folder, _, file = name.rpartition("/")
+        clips.setdefault(base_name(folder), {})[file.rpartition(".")[0].lstrip("0")] = name
+    lists = {
+        n: names
+        for n in scan.with_suffix(".txt")
+        if base_name(n)[:-4] in clips and (names := _names_above(scan.head(n, _START)))
+    }
+    if not lists:
+        return None
+    records: list[Record] = []
+    splits: dict[str, str] = {}
+    absent = 0
+    for listed, names in lists.items():
+        clip, word = base_name(listed)[:-4], split_above(scan, listed)
+        split = (split_of(scan, word) if word else "") or ""
+        splits |= {word: split} if word else {}
+        for frame, line in enumerate(scan.text(listed).splitlines()[1:], start=1):
+            image = clips[clip].get(str(frame))
+            code = plain(line)
+            known = code.isdecimal() and int(code) < len(names)
+            wrong = "" if known else f"{listed}:{frame + 1} says {code[:20] or 'nothing'}, which is no expression"
+            absent += image is None
+            if image:
+                records.append(Record(image, split, names[int(code)] if known else "", (clip,), wrong))
+    labels = scan.labels({r.label for r in records if not r.wrong}, str(scan.root))
+    notes = ["clips are the column identity"] + [f"{absent:,} lines are of frames that are not there"] * bool(absent)
+    return found_files(scan, records, labels, "Aff-Wild2", f"the numbers in {first_of(sorted(lists))}", splits=splits,
+                       notes=notes, used=lists, stray="no text file has a line for it",
+                       extra={"identity": object})  # fmt: skip
+
+
+def _names_above(head: bytes) -> list[str]:
+    """The names in the first line of a text whose second one is a number; none in others."""
+    names, second = (*head.decode("utf-8", "replace").splitlines(), "", "")[:2]
+    found = [name.strip() for name in names.split(",")]
+    return found if is_number(second) and sum(canonical(name) in EIGHT for name in found) > len(found) // 2 else []
