@@ -8,7 +8,6 @@ from functools import partial
 
 from mien.data.reading.affectnet import find_affectnet, find_affectnet_lists
 from mien.data.reading.annotation_json import find_coco, find_create_ml, find_fiftyone, find_labelme, find_via
-from mien.data.reading.annotation_tables import find_tables
 from mien.data.reading.annotation_xml import find_cvat, find_voc
 from mien.data.reading.array_files import find_arrays, read_arrays
 from mien.data.reading.arrow_tables import SUFFIXES as TABLE_SUFFIXES
@@ -50,7 +49,6 @@ LISTS = (find_raf_db, find_affectnet_lists, find_expw, find_ferplus)
 """Published lists that a user may name alone."""
 ANNOTATIONS = (
     find_coco, find_create_ml, find_via, find_labelme, find_fiftyone, find_label_studio, find_cvat, find_voc,
-    find_tables,
 )  # fmt: skip
 """Files of annotations that a user may name alone; the images are in their folder."""
 PACKED = {
@@ -163,7 +161,6 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout("Label Studio", "its exports as JSON, JSON-MIN and CSV: choices, rectangles, polygons", find_label_studio),
     Layout("CVAT for images", "annotations.xml of images with boxes and tags", find_cvat),
     Layout("Pascal VOC", "an XML file for each image, beside it or in Annotations/", find_voc),
-    Layout("Roboflow's CSV of classes", "_classes.csv: a column for each class", find_tables),
     Layout("class folders of a published data set", "both the folders' and the images' names", find_named_folders),
     Layout("class folders", "folders named after expressions", partial(find_folders, own_classes=False)),
     Layout("a list of images", "a column of images that are there, one of labels, maybe four of boxes", find_lists),

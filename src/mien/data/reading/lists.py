@@ -138,6 +138,7 @@ def read_lists(scan: Scan, tables: Sequence[tuple[TextTable, ListColumns]]) -> F
     numbers = all(is_number(label) or is_no_label(label) for label in usable)
     # A line below the table, such as a total, names no class.
     written = usable | {r.label for r in records if is_number(r.label) == numbers}
+    written |= {name for name in declared if canonical(name) in EIGHT}
     moods = {"valence", "arousal"} <= set(titles)  # kept by data sets whose numbers are none of FER2013's
     labels = scan.labels(written, scan.tree.where(first.name), assume=not moods, **order)
     column = f"the columns {', '.join(declared)}"
@@ -330,7 +331,7 @@ def _label(cells: Sequence[str], columns: ListColumns) -> tuple[str, str]:
     hot = columns.hot(cells)
     if len(hot) > 1:
         return "", f"has {len(hot)} classes ({', '.join(hot)}); expected one"
-    return (hot[0] if hot else ""), ""
+    return (hot[0], "") if hot else ("", "has no label")
 
 
 def _box(cells: Sequence[str], columns: ListColumns, wrong: str) -> tuple[Box | None, str]:

@@ -9,11 +9,11 @@ from dataclasses import replace
 
 from mien.data.reading.folders import split_of
 from mien.data.reading.label_reading import is_number, plain
-from mien.data.reading.list_columns import LABEL_COLUMNS, has_header
+from mien.data.reading.list_columns import columns_of
 from mien.data.reading.lists import RAF_NAME
 from mien.data.reading.reading import Found, ImagePaths, Scan, paths_of
 from mien.data.reading.sources import Record, found_files, number_faces
-from mien.data.reading.text_tables import TextTable, open_text_table
+from mien.data.reading.text_tables import open_text_table
 from mien.data.reading.trees import base_name, first_of, split_named, suffix_of
 from mien.errors import DataError
 from mien.images import IMAGE_SUFFIXES
@@ -172,28 +172,14 @@ def _agreeing(scan: Scan, records: list[Record]) -> tuple[list[Record], set[str]
 
 
 def _raf_rows(scan: Scan, listed: str) -> list[tuple[int, str, str]]:
+    """Line number, image and label of a list most of whose images have RAF-DB's names; none of another file."""
     table = open_text_table(scan.tree, listed)
-    if table is None or not table.delimiter:
+    opened = columns_of(scan, table) if table and table.delimiter else None
+    if opened is None or opened[1].label < 0:
         return []
-    table = table.with_header() if has_header(table) else table
-    rows = [(number, cells) for number, cells in table.rows() if len(cells) > 1]
-    images = [sum(bool(RAF_NAME.fullmatch(base_name(c).lower())) for c in column) for column in _columns(rows)]
-    if not images or max(images) * 2 < len(rows):
-        return []
-    image = images.index(max(images))
-    label = _label_column(table, rows, image)
-    return [(n, cells[image], cells[label]) for n, cells in rows if label < len(cells) and image < len(cells)]
-
-
-def _columns(rows: Sequence[tuple[int, list[str]]]) -> list[list[str]]:
-    width = min((len(cells) for _, cells in rows), default=0)
-    return [[cells[i] for _, cells in rows] for i in range(width)]
-
-
-def _label_column(table: TextTable, rows: Sequence[tuple[int, list[str]]], image: int) -> int:
-    titled = [i for i, title in enumerate(table.columns) if title in LABEL_COLUMNS and i != image]
-    numbers = [i for i, c in enumerate(_columns(rows)) if i != image and all(plain(v).isdecimal() for v in c)]
-    return next(iter(titled + numbers), len(table.first))
+    image, label = opened[1].image, opened[1].label
+    rows = [(n, c[image], c[label]) for n, c in opened[0].rows() if max(image, label) < len(c)]
+    return rows if 2 * sum(bool(RAF_NAME.fullmatch(base_name(r[1]).lower())) for r in rows) > len(rows) else []
 
 
 # ExpW
