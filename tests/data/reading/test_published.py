@@ -397,10 +397,10 @@ def test_a_raf_image_with_two_labels_is_not_used(tmp_path):
         "EmoLabel/list_patition_label.txt",
         "train_00001.jpg 1\ntrain_00001.jpg 2\n" + "train_00002.jpg 4\n" * 2,
     )
-    _, found, _, problems = read(tmp_path)
+    source, found, _, problems = read(tmp_path)
     assert list(found.values()) == [("train", "happy")]
-    assert problems["EmoLabel/list_patition_label.txt:1"] == "train_00001_aligned.jpg has the labels 1 and 2"
-    assert "is in line 3 already" in problems["EmoLabel/list_patition_label.txt:4"]
+    assert problems == {"Image/aligned/train_00001_aligned.jpg": "has the labels '1' and '2'"}
+    assert "1 lines name an image again, with the same label" in source.reading.notes
 
 
 def test_affectnet_keeps_valence_arousal_and_boxes(tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -117,13 +117,12 @@ def read_lists(scan: Scan, tables: Sequence[tuple[TextTable, ListColumns]]) -> F
     for table, c in tables:
         places = dict(c.others)
         same = replace(c, others=tuple((t, places.get(t, -1)) for t in titles), votes=c.votes if voted else ())
-        records += contradictions(list(_records(scan, table, same, paths_of(scan, table.name), splits)))
+        records += _contradictions(list(_records(scan, table, same, paths_of(scan, table.name), splits)))
     columns = replace(columns, others=tuple((t, 0) for t in titles), votes=columns.votes if voted else ())
-    records, again = without_repeats(records)
+    records, notes = _without_repeats(records)
     records = number_faces(records)
     fractions = all(0 <= v <= 1 for r in records for v in r.box or ())
     order = known_order(records)
-    notes = [f"{again:,} lines name an image again, with the same label"] if again else []
     if order and columns.split < 0:
         first_words = [base_name(r.name).partition("_")[0] for r in records]
         records = [replace(r, split=r.split or split_named(w) or "") for r, w in zip(records, first_words, strict=True)]
@@ -264,8 +263,13 @@ def _of_split(scan: Scan, fitting: Sequence[str], word: str) -> str | None:
     return fitting[0] if len(fitting) == 1 else None
 
 
-def without_repeats(records: Sequence[Record]) -> tuple[list[Record], int]:
-    """Records of which each image has one, and how many lines were left out.
+def one_record_each(records: Iterable[Record]) -> tuple[list[Record], list[str]]:
+    """The records of one list, one for each image; those whose lines differ are wrong. And a note on further lines."""
+    return _without_repeats(_contradictions(list(records)))
+
+
+def _without_repeats(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
+    """Records of which each image has one, and a note on the lines that were left out.
 
     Lines that contradict each other are wrong; but a list of a split counts against one of everything.
     """
@@ -284,10 +288,11 @@ def without_repeats(records: Sequence[Record]) -> tuple[list[Record], int]:
         kept.append(replace(r, wrong=f"'{r.label}' here and '{first.label}' in another line"))
         if not first.split or r.split:
             kept[places[key]] = replace(first, wrong=f"'{first.label}' here and '{r.label}' in another line")
-    return kept, len(records) - len(kept)
+    again = len(records) - len(kept)
+    return kept, [f"{again:,} lines name an image again, with the same label"] if again else []
 
 
-def contradictions(records: Sequence[Record]) -> list[Record]:
+def _contradictions(records: Sequence[Record]) -> list[Record]:
     """The records of one list; those of an image, or of a box in it, that its lines label differently are wrong."""
     labels: dict[tuple[str, Box | None], dict[str, str]] = {}
     for r in records:

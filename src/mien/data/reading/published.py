@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from mien.data.reading.folders import split_of
 from mien.data.reading.label_reading import is_number, plain
 from mien.data.reading.list_columns import columns_of
-from mien.data.reading.lists import RAF_NAME
+from mien.data.reading.lists import RAF_NAME, one_record_each
 from mien.data.reading.reading import Found, ImagePaths, Scan, paths_of
 from mien.data.reading.sources import Record, found_files, number_faces
 from mien.data.reading.text_tables import open_text_table
@@ -29,28 +29,6 @@ _LOOKED_AT, _START = 40, 8192  # lines that are read to recognise a list, and th
 def split_above(scan: Scan, name: str) -> str:
     """The first folder above a file that means a split, as written; '' where none does."""
     return next((part for part in name.split("/")[:-1] if split_of(scan, part) is not None), "")
-
-
-def without_repeats(records: Iterable[tuple[Record, int]], listed: str) -> Iterator[Record]:
-    """The records of a list's lines; a file that is named again is a problem, and not used where its labels differ."""
-    held = list(records)
-    labels: dict[str, set[str]] = {}
-    first: dict[str, int] = {}
-    for record, _ in held:
-        if not record.wrong:
-            labels.setdefault(record.name, set()).add(plain(record.label))
-    for record, number in held:
-        if record.wrong:
-            yield record
-        elif len(labels[record.name]) > 1:
-            said = " and ".join(sorted(labels[record.name]))
-            yield replace(record, name=f"{listed}:{number}", wrong=f"{base_name(record.name)} has the labels {said}")
-        elif record.name in first:
-            reason = f"{base_name(record.name)} is in line {first[record.name]} already"
-            yield replace(record, name=f"{listed}:{number}", wrong=reason)
-        else:
-            first[record.name] = number
-            yield record
 
 
 # RAF-DB
@@ -73,14 +51,14 @@ def find_raf_db(scan: Scan, only: str = "") -> Found | None:
         images.setdefault(base_name(name).lower(), name)
     lines = [(i, line) for i, line in enumerate(scan.text(listed).splitlines(), start=1) if line.strip()]
     _refuse_compound(scan, listed, [line for _, line in lines])
-    records = list(without_repeats(((_raf_record(images, listed, i, line), i) for i, line in lines), listed))
+    records, notes = one_record_each(_raf_record(images, listed, i, line) for i, line in lines)
     if all(r.wrong for r in records):
         reason = records[0].wrong if records else "it is empty"
         raise DataError(f"{where}: none of its images can be used ({reason}); give the folder that holds EmoLabel and "
                         "Image")  # fmt: skip
     labels = scan.labels({r.label for r in records if not r.wrong}, where, order="raf-db")
     aligned = Counter("_aligned." in base_name(r.name).lower() for r in records if not r.wrong)
-    notes = [f"{aligned[True]:,} aligned faces and {aligned[False]:,} original images"] if len(aligned) > 1 else []
+    notes += [f"{aligned[True]:,} aligned faces and {aligned[False]:,} original images"] if len(aligned) > 1 else []
     splits = {r.split: r.split for r in records if r.split and not r.wrong}
     return found_files(scan, records, labels, "RAF-DB", listed, splits=splits, notes=notes, used={listed},
                        stray="is not listed, or another image of the same face is used")  # fmt: skip
