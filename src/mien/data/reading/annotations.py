@@ -140,7 +140,6 @@ class Annotated:
     problems: list[Record] = field(default_factory=list)
     by_attribute: set[str] = field(default_factory=set)
     _marked: dict[str, _Marked] = field(default_factory=dict)
-    _words: dict[str, str | None] = field(default_factory=dict)
 
     @cached_property
     def images(self) -> ImageNames:
@@ -150,24 +149,15 @@ class Annotated:
 
     def split_word(self, word: str) -> str:
         """The split that a word means, as the user or the usual spelling says; '' for none."""
-        if word not in self._words:
-            self._words[word] = self.scan.choices.split(word)
-        split = self._words[word]
-        if split is None:
-            return ""
-        if word:
+        split = self.scan.choices.split(word)
+        if word and split is not None:
             self.splits[word] = split
-        return split
+        return split or ""
 
     def split_of(self, *names: str) -> str:
         """The split that the folders of files name, the nearest first; '' for none. names: the most reliable first."""
-        for name in names:
-            for folder in reversed(name.split("/")[:-1]):
-                if folder not in self._words:
-                    self._words[folder] = self.scan.choices.split(folder)
-                if self._words[folder] is not None:
-                    return self.split_word(folder)
-        return ""
+        words = (self.scan.choices.split_word(name.split("/")[:-1]) for name in names)
+        return self.split_word(next(filter(None, words), ""))
 
     def split_of_list(self, name: str) -> str:
         """The split that an annotation file's name tells (instances_train2017.json), or else its folders."""

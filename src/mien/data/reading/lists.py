@@ -309,8 +309,7 @@ def _contradictions(records: Sequence[Record]) -> list[Record]:
 def _split_word(scan: Scan, name: str, *, file: bool = True) -> str:
     """The word that names a file's split: its own stem, or else the nearest folder above it; '' where none does."""
     *folders, last = name.split("/")
-    words = [*folders, *([last.partition(".")[0]] if file else ())]
-    return next((word for word in reversed(words) if word and scan.choices.split(word) is not None), "")
+    return scan.choices.split_word([*folders, last.partition(".")[0]] if file else folders)
 
 
 def _not_found(path: str, file: str, paths: ImagePaths) -> str:

@@ -36,6 +36,7 @@ EXPORTED = ".mien-export.json"
 
 _NAMES_IMAGES = re.compile(rb"\.(jpe?g|png|bmp|gif|tiff?|webp)\b", re.IGNORECASE)
 
+_APART = str.maketrans("-_.", "   ")
 NOT_PART = "is not part of the data set"
 
 
@@ -61,6 +62,14 @@ class Choices:
         if written in self.split_map:
             return self.split_map[written]
         return split_named(written) if written.strip() else ""
+
+    def split_word(self, names: Sequence[str], *, pieces: bool = False) -> str:
+        """The last of these names of folders and files that means a split, as written; '' where none does.
+
+        pieces: a word in a name may mean one too: train-00000-of-00003.
+        """
+        words = [word for name in reversed(names) for word in [name, *(name.translate(_APART).split() * pieces)]]
+        return next((word for word in words if word.strip() and self.split(word) is not None), "")
 
     def to_dict(self) -> dict[str, Any]:
         """What was chosen, as the manifest's history keeps it; what was not is left out."""

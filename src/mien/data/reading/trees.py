@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -189,6 +189,7 @@ def is_split_word(text: str) -> bool:
     return re.sub(r"[\W_]+", "", text.lower()) in _SPLIT_WORDS
 
 
+@lru_cache(1 << 16)  # lists and folders name the same ones over and over
 def split_named(name: str) -> str | None:
     """train, validation or test for what data sets call them: Training, PublicTest, val_set, 01_train, my_test_48x48.
 
