@@ -15,7 +15,17 @@ def test_orders():
 
 @pytest.mark.parametrize(
     ("spelled", "name"),
-    [("Anger", "angry"), ("HAPPINESS", "happy"), (" sadness ", "sad"), ("Surprised", "surprise"), ("bored", "bored")],
+    [
+        ("Anger", "angry"),
+        ("HAPPINESS", "happy"),
+        (" sadness ", "sad"),
+        ("Surprised", "surprise"),
+        ("bored", "bored"),
+        ("B_happy", "happy"),
+        ("disguested", "disgust"),
+        ("😀", "happy"),
+        ("x", "x"),
+    ],
 )
 def test_spellings(spelled, name):
     assert canonical(spelled) == name

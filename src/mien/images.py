@@ -30,7 +30,7 @@ from mien.pillow_images import (
     upright,
     wide_pixels,
 )
-from mien.signatures import HEAD_BYTES, IMAGE_KINDS, describe_file, image_kind
+from mien.signatures import HEAD_BYTES, IMAGE_KINDS, UNREAD_IMAGES, describe_file, image_kind
 from mien.whole_images import Checked, check_jpeg, check_png, jpeg_size
 
 __all__ = [
@@ -215,7 +215,7 @@ def _no_image(head: bytes, source: str) -> ImageError:
     what = describe_file(head)
     if what == "a video":
         return ImageError(f"{source}: is not an image but a video; follow it with  mien watch")
-    if what in {"a JPEG XL image", "a raw camera file", "an SVG drawing"}:
+    if what in UNREAD_IMAGES:
         return ImageError(f"{source}: is {what}, which can't be read here; convert it to JPEG or PNG")
     is_what = f"by its content {what}, " if what != "unknown" else "by its content "
     return ImageError(f"{source}: is not an image ({is_what}none of {', '.join(IMAGE_KINDS)})")

@@ -60,6 +60,9 @@ ORDERS: dict[str, tuple[str, tuple[str, ...], int]] = {
     "ferplus": (
         "FER+'s order", ("neutral", "happy", "surprise", "sad", "angry", "disgust", "fear", "contempt"), 0,
     ),
+    "aff-wild2": (
+        "Aff-Wild2's order", ("neutral", "angry", "disgust", "fear", "happy", "sad", "surprise"), 0,
+    ),
     "ck+": ("CK+'s order", ("neutral", "angry", "contempt", "disgust", "fear", "happy", "sad", "surprise"), 0),
 }  # fmt: skip
 """The numbers that published data sets use: key -> (title, names in the order of the numbers, the first number)."""
@@ -68,6 +71,7 @@ _SPELLINGS: dict[str, str] = {
     spelling: name
     for name, spellings in {
         "angry": (
+            "angery "
             "anger angriness angrily furious rage wut ärger wütend verärgert zorn colère fâché fâchée enojo "
             "enojado enojada enojados enfado enfadado enfadada ira rabia rabbia arrabbiato arrabbiata raiva zangado "
             "boos woede ilska sint sinne vred vrede zły złość гнев злость злой злость гнів злість θυμός düh "
@@ -75,34 +79,40 @@ _SPELLINGS: dict[str, str] = {
             "गुस्सा क्रोध โกรธ כעס"
         ),
         "disgust": (
+            "disguested disguist "
             "disgusted disgusting disgustedly ekel angeekelt dégoût dégoûté asco disgusto disgustato nojo walging "
             "avsky äckel avsmak odraza wstręt obrzydzenie отвращение відраза αηδία undor dezgust 厌恶 恶心 厭惡 嫌悪 "
             "혐오 iğrenme tiksinme اشمئزاز نفرت jijik घृणा รังเกียจ"
         ),
         "fear": (
+            "fearfull "
             "fearful fearfully fearfulness afraid scared frightened terrified angst ängstlich furcht peur effrayé "
             "miedo temor paura impaurito medo bang rädd rädsla redd frygt strach страх страх φόβος félelem frică "
             "恐惧 害怕 恐懼 恐れ 恐怖 두려움 공포 korku korkmuş خوف ترس takut sợ डर กลัว פחד"
         ),
         "happy": (
-            "happiness happyness happily joy joyful freude glücklich fröhlich glück joie heureux heureuse "
+            "happyness hapy "
+            "happiness happily joy joyful freude glücklich fröhlich glück joie heureux heureuse "
             "alegría alegre feliz felices felicidad felicidade gioia felice felicità blij glad gledje glede glæde "
             "radość szczęśliwy szczęście радость счастье радість щастя χαρά boldog öröm fericit 高兴 开心 快乐 高興 "
             "開心 快樂 喜悦 喜び 喜悅 嬉しい 幸せ 행복 기쁨 행복한 mutlu mutluluk سعادة سعيد شادی senang bahagia vui "
             "खुश खुशी ดีใจ มีความสุข שמחה שמח"
         ),
         "sad": (
+            "sadnes "
             "sadness sadly trauer traurig traurigkeit triste tristes tristesse tristeza tristezza verdrietig verdriet "
             "ledsen sorg trist smutek smutny smutna грусть печаль грустный сум λύπη szomorú szomorúság trist 悲伤 难过 "
             "伤心 悲傷 難過 傷心 悲しみ 悲しい 슬픔 슬픈 üzgün üzüntü حزن حزين غم sedih buồn उदास दुखी เศร้า עצב עצוב"
         ),
         "surprise": (
+            "surprized "
             "surprised suprise suprised surprize surprising surprisedly überraschung überrascht surpris sorpresa "
             "sorprendido sorprendida sorpreso surpresa surpreso verrast verrassing förvånad överraskad overrasket "
             "zaskoczony zdziwiony zaskoczenie удивление подив здивування έκπληξη meglepett meglepetés surpriză 惊讶 "
             "吃惊 惊喜 驚訝 驚喜 驚き 놀람 놀란 şaşkın şaşkınlık مفاجأة تعجب terkejut ngạc आश्चर्य ประหลาดใจ הפתעה"
         ),
         "neutral": (
+            "netural nuetral "
             "neutrality natural neutre neutro neutra neutrale neutraal нейтральный нейтрально neutralny nøytral "
             "ουδέτερο semleges neutru 中性 中立 無表情 无表情 중립 무표정 nötr محايد خنثی netral तटस्थ เฉยๆ ניטרלי"
         ),
@@ -113,6 +123,8 @@ _SPELLINGS: dict[str, str] = {
     }.items()
     for spelling in spellings.split()
 }
+
+_SPELLINGS |= {e.emoji: e.name for e in EXPRESSIONS.values()}
 
 _FILLER = frozenset(
     {"face", "faces", "facial", "emotion", "emotions", "expression", "expressions", "img", "imgs", "image", "images"}
@@ -139,7 +151,7 @@ _OTHER_COLORS = ((0, 150, 136), (233, 30, 99), (63, 81, 181), (121, 85, 72))
 
 
 def canonical(name: str) -> str:
-    """mien's spelling of an expression name: `Happiness`, `3_happy`, `happy faces`, `Freude` -> `happy`.
+    """mien's spelling of an expression name: `Happiness`, `3_happy`, `B_happy`, `happy faces`, `Freude` -> `happy`.
 
     Names that it does not know come back in lower case.
     """
@@ -147,6 +159,7 @@ def canonical(name: str) -> str:
     if plain in EXPRESSIONS:
         return plain
     words = [word for word in _WORDS.findall(_CAMEL.sub(" ", name).lower()) if word not in _FILLER]
+    words = [word for word in words if len(word) > 1 or not word.isascii()]  # A_neutral, B_happy: a numbering
     for word in (plain, words[0] if len(words) == 1 else ""):
         found = word if word in EXPRESSIONS else _SPELLINGS.get(word) or _BARE.get(_bare(word))
         if found:

@@ -28,6 +28,24 @@ _HEIF_BRANDS = {b"mif1", b"mif2", b"msf1", b"miaf"}  # HEIF in general; the othe
 _RAW = "a raw camera file"
 _SUBFILE_TYPE, _SUBFILES, _DNG_VERSION = 254, 330, 50706  # tags of TIFF; a subfile type of 1 is a smaller version
 _ARCHIVE = "an archive"
+_OTHER_IMAGES = (
+    (b"\xff\x0a", "a JPEG XL image"),
+    (b"\0\0\0\x0cJXL ", "a JPEG XL image"),
+    (b"8BPS", "a Photoshop file"),
+    (b"gimp xcf", "a GIMP file"),
+    (b"\0\0\1\0", "an icon (ICO)"),
+    (b"icns", "an icon (ICNS)"),
+    (b"\x76\x2f\x31\x01", "an OpenEXR image"),
+    (b"#?RADIANCE", "a Radiance HDR image"),
+    (b"DDS ", "a DDS texture"),
+    (b"qoif", "a QOI image"),
+    (b"\x0a\x05\1", "a PCX image"),
+    (b"II\xbc\1", "a JPEG XR image"),
+    (b"%!PS", "a PostScript drawing"),
+    (b"AT&TFORM", "a DjVu document"),
+)
+_TGA = re.compile(rb".\0[\x02\x03\x0a\x0b]\0{5}.{8}[\x08\x10\x18\x20][\0-\x2f]", re.DOTALL)
+_SVG, _TGA_IMAGE, _DICOM = "an SVG drawing", "a TGA image", "a DICOM image"
 _OTHERS = (
     (b"PK\x03\x04", "a ZIP"),
     (b"PK\x05\x06", "a ZIP"),
@@ -43,9 +61,6 @@ _OTHERS = (
     *((mark, "sound") for mark in (b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xf1", b"fLaC")),
     *((mark, _ARCHIVE) for mark in (b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd")),
     *((mark, _RAW) for mark in (b"FUJIFILM", b"IIU\0", b"IIRO", b"IIRS", b"MMOR")),
-    (b"8BPS", "a Photoshop file"),
-    (b"\xff\x0a", "a JPEG XL image"),
-    (b"\0\0\0\x0cJXL ", "a JPEG XL image"),
     (b"\x93NUMPY", "a NumPy array"),
     (b"PAR1", "a Parquet file"),
     (b"\x89HDF\r\n", "an HDF5 file"),
@@ -54,6 +69,9 @@ _OTHERS = (
     (b"MZ", "a program"),
     (b"version https://git-lfs", "a Git LFS pointer (git lfs pull brings the file)"),
 )
+UNREAD_IMAGES = frozenset({words for _, words in _OTHER_IMAGES} | {_RAW, _SVG, _TGA_IMAGE, _DICOM})
+"""What `describe_file` calls images that mien does not read."""
+
 _ATOMS = {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}  # with which an MP4 or MOV may begin
 _BINARY = re.compile(rb"[\0-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 _UTF_MARKS = (b"\xff\xfe", b"\xfe\xff")
@@ -83,7 +101,7 @@ def describe_file(head: bytes) -> str:
         return "empty"
     if kind := image_kind(head):
         return f"{'an' if kind == 'AVIF' else 'a'} {kind} image"
-    for signature, words in _OTHERS:
+    for signature, words in _OTHER_IMAGES + _OTHERS:
         if head.startswith(signature):
             return words
     return _describe_container(head) or _describe_text(head)
@@ -98,8 +116,13 @@ def _describe_container(head: bytes) -> str | None:
         return {b"AVI ": "a video", b"WAVE": "sound"}.get(brand)
     if any(head[at : at + 1] == b"G" == head[at + packet : at + packet + 1] for at, packet in ((0, 188), (4, 192))):
         return "a video"  # a transport stream's packets, with time codes or without
-    if head[257:262] == b"ustar":
-        return _ARCHIVE
+    for fits, words in (
+        (head[257:262] == b"ustar", _ARCHIVE),
+        (head[128:132] == b"DICM", _DICOM),
+        (bool(_TGA.match(head)) and not head.startswith(_UTF_MARKS), _TGA_IMAGE),  # it has no mark of its own
+    ):
+        if fits:
+            return words
     return _RAW if head[:4] in (b"II*\0", b"MM\0*") else None
 
 
@@ -120,7 +143,7 @@ def _describe_text(head: bytes) -> str:
         return "unknown"
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:400].lower()
     if b"<svg" in start and start.startswith(b"<"):
-        return "an SVG drawing"
+        return _SVG
     return "a web page" if start.startswith((b"<!doctype html", b"<html")) else "text"
 
 

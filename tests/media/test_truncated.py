@@ -243,6 +243,10 @@ FRAGMENT = _box(b"moof") + _box(b"mdat", b"123456789012")
         (b"no video\n" * 100, UNKNOWN),
         (_box(b"ftyp", b"isom") + _box(b"moov", _box(b"trak")) + _box(b"mdat", b"12345678"), WHOLE),
         (_box(b"ftyp", b"isom") + _box(b"mdat", b"12345678"), End("its index (moov) is missing")),
+        (
+            2 * (_box(b"ftyp") + _box(b"mdat", b"1234") + _box(b"moov", _box(b"trak"))),
+            End("a second video is joined to its end"),
+        ),
         (_box(b"ftyp", b"isom") + _box(b"moov", _box(b"trak")) + _box(b"mdat", b"12345678", 0), UNKNOWN),
         (_box(b"ftyp") + _box(b"moov", _box(b"mvex")) + _box(b"moof") + _box(b"mdat", b"1234"), UNKNOWN),
         (FRAGMENTED + index(28) + FRAGMENT, UNKNOWN),  # the index of one segment; more may follow

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from mien.crop import fit_face
 from mien.data.dataset import Dataset
 from mien.data.reading.opening import Opened
-from mien.data.reading.pixel_tables import PixelTable
 from mien.data.reading.sources import ImageFiles, ImageRows
 from mien.data.source import Source
 from mien.labels import EIGHT
@@ -89,11 +88,6 @@ def _taken_out(source: Source, wanted: Sequence[int], per_class: int, rng: np.ra
         return replace(source, records=[source.records[i] for i in rows.tolist()]), True
     if isinstance(source, Dataset):
         return source.take(sample_rows(source.labels, wanted, per_class, rng)), True
-    if isinstance(source, PixelTable):
-        rows = np.flatnonzero(source.wanted)
-        some = np.zeros(len(source.wanted), bool)
-        some[rng.permutation(rows)[:TABLE_ROWS]] = True
-        return replace(source, wanted=some), False
     if isinstance(source, ImageRows):
         places = np.sort(sample_rows(source.columns["label"][source.rows], wanted, per_class, rng))
         return replace(source, rows=source.rows[places]), False

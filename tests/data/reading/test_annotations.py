@@ -391,8 +391,10 @@ def test_several_classes_of_one_image_are_a_problem(tmp_path: Path) -> None:
     _, dataset, problems = read(tmp_path)
     assert counts(dataset) == Counter({("validation", "angry"): 1})
     assert problems == [
-        "train/a.jpg: has 2 labels (angry, happy); expected one",
-        "train/b.jpg: has no label",
+        "_classes.csv:2: has 2 classes (angry, happy); expected one",
+        "_classes.csv:3: has no label",
+        "train/a.jpg: is not named in train/_classes.csv, valid/_classes.csv",
+        "train/b.jpg: is not named in train/_classes.csv, valid/_classes.csv",
     ]
 
 

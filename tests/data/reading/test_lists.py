@@ -1,6 +1,7 @@
 """Lists of images in the ways they come, and what numbers in them mean: read right or refused, and nothing lost."""
 
 import json
+import unicodedata
 
 import numpy as np
 import pytest
@@ -49,6 +50,10 @@ LISTS = {
     "other words for label": ("l.csv", "image,expression_label,age\na.png,happy,3\nb.png,sad,4\nimg/c.png,angry,5\n"),
     "yes and no": ("l.csv", "image,angry,happy,sad,hat\na.png,False,True,False,True\nb.png,False,False,True,True\n"
                    "img/c.png,True,False,False,False\n"),
+    "marks": ("l.csv", "image,angry,happy,sad\na.png,,x,\nb.png,,,x\nimg/c.png,x,,\n"),
+    "emoji": ("l.csv", "image,label\na.png,😀\nb.png,😢\nimg/c.png,😠\n"),
+    "JSON pairs of a key": ("dataset.json", json.dumps({"labels": [["a.png", "happy"], ["b.png", "sad"],
+                                                                    ["img/c.png", "angry"]]})),
     "a list in a cell": ("l.csv", "image;label\na.png;['happy']\nb.png;['sad']\nimg/c.png;['angry']\n"),
     "JSON, wrapped": ("l.json", json.dumps({"version": 1, "data": [{"image": "a.png", "label": "happy"},
                       {"image": "b.png", "label": "sad"}, {"image": "img/c.png", "label": "angry"}]})),
@@ -142,9 +147,9 @@ def test_a_word_on_columns_that_may_be_boxes(tmp_path, text, named):
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
-@pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_encodings_of_lists(tmp_path, encoding, end):
-    put(tmp_path / "set", "ä.png", "b.png")
+@pytest.mark.parametrize(("end", "form"), [("\n", "NFC"), ("\r\n", "NFD")])
+def test_encodings_of_lists(tmp_path, encoding, end, form):
+    put(tmp_path / "set", unicodedata.normalize(form, "ä.png"), "b.png")
     text = "image,label\nä.png,happy\nb.png,sad\n".replace("\n", end)
     write_list(tmp_path / "set", text, encoding=encoding)
     everywhere(tmp_path / "set", {("", "happy"): 1, ("", "sad"): 1})
@@ -433,6 +438,14 @@ def test_numbers_that_nothing_explains_are_refused(tmp_path, numbers):
     assert "\n" not in str(caught.value)
 
 
+def test_numbers_beside_valence_and_arousal_are_not_taken_for_those_of_fer2013(tmp_path):
+    put(tmp_path, *(f"{i}.png" for i in range(7)))
+    write_list(tmp_path, "image,expression,valence,arousal\n" + "".join(f"{i}.png,{i},0.1,-0.2\n" for i in range(7)))
+    with pytest.raises(DataError, match="--labels aff-wild2"):
+        read(tmp_path)
+    assert read(tmp_path, labels="affectnet-7")[0]["0.png"] == ("", "neutral")
+
+
 def test_numbers_can_be_named(tmp_path):
     put(tmp_path, *(f"{i}.png" for i in range(1, 8)))
     write_list(tmp_path, "image,label\n" + "".join(f"{i}.png,{i}\n" for i in range(1, 8)))
@@ -482,9 +495,12 @@ def test_why_a_list_beside_images_is_not_read(tmp_path, name, text, says):
 
 def test_a_line_below_the_table_names_no_class(tmp_path):
     put(tmp_path, "a.png", "b.png")
-    write_list(tmp_path, "image,label\na.png,happy\nb.png,sad\nTotal,2\n")
+    write_list(tmp_path, "image,label\na.png,happy\nb.png,sad\nTotal,2\nimage,label\n# the,end\n")
     found, problems, _ = read(tmp_path)
-    assert (counted(found), list(problems)) == ({("", "happy"): 1, ("", "sad"): 1}, ["list.csv:4"])
+    assert (counted(found), list(problems)) == (
+        {("", "happy"): 1, ("", "sad"): 1},
+        [f"list.csv:{n}" for n in (4, 5, 6)],
+    )
 
 
 def test_images_as_base64_in_a_list_are_refused_by_name(tmp_path):
@@ -521,6 +537,7 @@ def test_of_images_of_one_name_those_of_the_lists_split_are_meant(tmp_path):
         (b"PK\x03\x04" + b"\0" * 99, "is a spreadsheet, or a ZIP that is cut short"),
         (b"<!DOCTYPE html><html>", "is a web page, not a data set that mien reads"),
         (png(0), "is a PNG image, not a data set"),
+        (b"\x28\xb5\x2f\xfd" + bytes(9), "is a Zstandard file; unpack it"),
         (b"\x01\x02\x03" * 99, "is of an unknown kind, not a data set"),
     ],
 )

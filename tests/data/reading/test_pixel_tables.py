@@ -3,6 +3,7 @@
 import pytest
 
 from made_layouts import read
+from mien.data.importing import plan_import
 from mien.errors import DataError
 from mien.labels import FER2013
 
@@ -18,6 +19,7 @@ PIXELS = {
     "names": pixel_rows("emotion,pixels", [["happy", "1 2 3 4"], ["sad", "5 6 7 8"]]),
     "quoted": pixel_rows("label,pixels", [["3", '"1,2,3,4"'], ["4", '"5,6,7,8"']]),
     "brackets": pixel_rows("label,pixels", [["3", '"[1, 2, 3, 4]"'], ["4", '"[5, 6, 7, 8]"']]),
+    "NumPy's lines": pixel_rows("label,pixels", [["3", '"[[1 2]\n [3 4]]"'], ["4", '"[[5 6]\r\n [7 8]]"']]),
     "semicolons": pixel_rows("label,pixels", [["3", "1 2 3 4"], ["4", "5 6 7 8"]]).replace(",", ";"),
     "tabs": pixel_rows("label,pixels", [["3", "1 2 3 4"], ["4", "5 6 7 8"]]).replace(",", "\t"),
     "Excel": "sep=;\r\nlabel;pixels\r\n3;1 2 3 4\r\n4;5 6 7 8\r\n",
@@ -72,6 +74,19 @@ def test_values_of_0_to_1(tmp_path):
     assert next(source.chunks()).images[0].ravel().tolist() == [0, 128, 255, 255]
     assert "outside 0 to 1" in problems["t.csv:3"]
     assert any("multiplied by 255" in note for note in source.reading.notes)
+    rows = [["happy", "0 0.5 1.0 1"], ["sad", "0 0.5 300 1"], ["sad", "0 0 0.5 1"]]  # one row is of another scale
+    (tmp_path / "t.csv").write_text(pixel_rows("label,pixels", rows))
+    assert list(read(tmp_path / "t.csv")[1]) == ["t.csv:3"]
+
+
+@pytest.mark.parametrize(
+    ("pixels", "says"),
+    [("-1 0.5 1 0", "pixels are from -1 to 1; expected"), ("[1 2 ... 4 5]", "no sample can be read of 1.*cut short")],
+)
+def test_pixels_that_can_not_be_read_are_told(tmp_path, pixels, says):
+    (tmp_path / "t.csv").write_text(pixel_rows("label,pixels", [["happy", pixels]]))
+    with pytest.raises(DataError, match=says):
+        plan_import(tmp_path / "t.csv")
 
 
 def test_seven_is_contempt_in_tables_of_pixels_that_count_from_0(tmp_path):
@@ -82,6 +97,17 @@ def test_seven_is_contempt_in_tables_of_pixels_that_count_from_0(tmp_path):
     (tmp_path / "u.csv").write_text(pixel_rows("emotion,pixels", [[str(i), "1 2 3 4"] for i in range(1, 8)]))
     with pytest.raises(DataError, match="labels are 1 to 7, and nothing says"):
         read(tmp_path / "u.csv")
+
+
+def test_a_table_of_pixels_without_labels_says_so(tmp_path):
+    (tmp_path / "t.csv").write_text("happy,sad,angry,pixels\n9,1,0,1 2 3 4\n")
+    found, _, source = read(tmp_path)
+    assert list(found.values()) == [("", None)]
+    assert any("hold votes or scores, not one class" in note for note in source.reading.notes)
+    (tmp_path / "t.csv").rename(tmp_path / "t.jsonl")
+    (tmp_path / "t.jsonl").write_text('{"label": "happy", "pixels": "1 2 3 4"}\n')
+    with pytest.raises(DataError, match="holds pixels in JSON"):
+        read(tmp_path / "t.jsonl")
 
 
 def test_the_tests_images_of_the_challenge_are_told(tmp_path):

@@ -135,6 +135,16 @@ CASES = {
                            b"PrivateTest,fer0000002.png,1,0,0,0,0,0,9,0,0,0\n"},
         wrong=("fer2013new.csv:3",),
     ),
+    "aff-wild2": Case(
+        "Aff-Wild2",
+        ("frames/103/00001.jpg", "frames/103/00003.jpg", "frames/v_left/00001.jpg", "frames/v_left/00009.jpg"),
+        {"frames/103/00003.jpg": ("train", "happy"), "frames/v_left/00001.jpg": ("validation", "neutral")},
+        {"EXPR/Train_Set/103.txt": b"Neutral,Anger,Happiness,Other\n-1\n0\n2\n",
+         "EXPR/Validation_Set/v_left.txt": b"Neutral,Anger,Happiness,Other\n0\n1\n",
+         "VA/Train_Set/103.txt": b"valence,arousal\n0.1,0.2\n"},
+        wrong=("frames/103/00001.jpg", "frames/v_left/00009.jpg", "VA/Train_Set/103.txt"),
+        identity={"frames/103/00003.jpg": "103", "frames/v_left/00001.jpg": "v_left"},
+    ),
     "ck+": Case(
         "CK+",
         ("cohn-kanade-images/S005/001/S005_001_00000001.png", "cohn-kanade-images/S005/001/S005_001_00000011.png",
@@ -387,10 +397,10 @@ def test_a_raf_image_with_two_labels_is_not_used(tmp_path):
         "EmoLabel/list_patition_label.txt",
         "train_00001.jpg 1\ntrain_00001.jpg 2\n" + "train_00002.jpg 4\n" * 2,
     )
-    _, found, _, problems = read(tmp_path)
+    source, found, _, problems = read(tmp_path)
     assert list(found.values()) == [("train", "happy")]
-    assert problems["EmoLabel/list_patition_label.txt:1"] == "train_00001_aligned.jpg has the labels 1 and 2"
-    assert "is in line 3 already" in problems["EmoLabel/list_patition_label.txt:4"]
+    assert problems == {"Image/aligned/train_00001_aligned.jpg": "has the labels '1' and '2'"}
+    assert "1 lines name an image again, with the same label" in source.reading.notes
 
 
 def test_affectnet_keeps_valence_arousal_and_boxes(tmp_path):
@@ -530,3 +540,13 @@ def test_names_that_deny_or_join_expressions_are_problems(tmp_path):
     put(tmp_path / "other", "not_happy_2.png", image())
     put(tmp_path / "other", "sad_3.png", image())
     assert list(read(tmp_path / "other")[3]) == ["not_happy_2.png"]
+
+
+def test_folders_that_files_of_numbers_are_named_after_are_no_classes(tmp_path):
+    for person in ("F001", "M002"):
+        put(tmp_path, f"2D/{person}/1.jpg", image())
+        put(tmp_path, f"AU/{person}_T1.csv", b"0,1,2\n1,0,1\n")
+    source, found, _, problems = read(tmp_path)
+    assert (source.kind, len(found), source.label_names) == ("loose images", 2, ())
+    assert "folders such as F001 are no classes, as files such as AU/F001_T1.csv" in source.reading.notes[0]
+    assert all(reason.startswith("holds no labels of a form") for reason in problems.values())

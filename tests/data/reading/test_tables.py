@@ -108,7 +108,7 @@ def test_bad_rows_are_named_and_the_others_kept(tmp_path, said):
         "fer2013.csv:3": "label '9'; expected 0 to 6",
         "fer2013.csv:4": "label 'wow'; expected 0 to 6",
         "fer2013.csv:5": "has no label",
-        "fer2013.csv:6": "Usage 'Later'; expected Training, PublicTest or PrivateTest (--split-map names others)",
+        "fer2013.csv:6": "Usage 'Later'; expected train, validation or test (--split-map names others)",
         "fer2013.csv:7": "2303 pixels; expected 2304 (48 x 48)",
         "fer2013.csv:8": "1 columns; expected 3",
         "fer2013.csv:9": "has no label",

@@ -139,12 +139,18 @@ def test_loose_images(tmp_path):
     assert samples(tmp_path / "split")[0] == {"train/a.png": ("train", None), "test/b.png": ("test", None)}
 
 
-def test_links_to_folders_are_not_followed(tmp_path):
+def test_links_to_folders_elsewhere_are_followed_once(tmp_path):
     put(tmp_path / "in", "happy/1.png")
     put(tmp_path / "elsewhere", "2.png")
     (tmp_path / "in/sad").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/again").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "in/happy/again").symlink_to(tmp_path / "in")
-    assert list(samples(tmp_path / "in")[0]) == ["happy/1.png"]
+    (tmp_path / "in/happy/gone.png").symlink_to(tmp_path / "nothing.png")
+    found, problems = samples(tmp_path / "in")
+    assert list(found) == ["happy/1.png", "sad/2.png"]
+    assert problems == {"happy/gone.png": "no such file; check the path"}
+    (tmp_path / "in/sad").unlink()
+    (tmp_path / "in/happy/gone.png").unlink()
     (tmp_path / "in/train").symlink_to(tmp_path / "in")  # but a split may lie elsewhere
     assert list(samples(tmp_path / "in")[0]) == ["train/happy/1.png"]
 
@@ -298,6 +304,18 @@ def test_zip_of_class_folders(tmp_path):
     assert next(iter(found)) == "archive/train/happy/0.png"
     assert not problems
     assert [p.name for p in tmp_path.iterdir()] == ["a.zip"]
+
+
+@pytest.mark.parametrize(("folder", "encoding"), [("fröhlich", "utf-8"), ("喜び", "cp932"), ("高兴", "gbk")])
+def test_zip_with_names_in_an_encoding_that_it_does_not_state(tmp_path, folder, encoding):
+    written = folder.encode(encoding)
+    stand_in = "x" * len(written)
+    data = write_zip(tmp_path / "a.zip", {f"{stand_in}/1.png": png(1), "sad/2.png": png(2)}).read_bytes()
+    (tmp_path / "a.zip").write_bytes(data.replace(stand_in.encode(), written))
+    assert samples(tmp_path / "a.zip")[0] == {
+        f"{folder}/1.png": ("", "happy"),
+        "sad/2.png": ("", "sad"),
+    }
 
 
 def test_zip_of_a_csv(tmp_path):

@@ -5,8 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy as np
 
 from mien.data.reading.folders import split_of
 from mien.data.reading.label_reading import Labels, plain
-from mien.data.reading.published import without_repeats
+from mien.data.reading.lists import one_record_each
 from mien.data.reading.reading import Found, ImagePaths, Scan, paths_of
 from mien.data.reading.sources import Box, Record, found_files
 from mien.data.reading.text_tables import TextTable, open_text_table
@@ -131,20 +130,20 @@ def find_affectnet_lists(scan: Scan, only: str = "") -> Found | None:
     named = [t for t in tables if split_named(_stem(t.name))] or tables
     lists = [(t, paths_of(scan, t.name)) for t in named]
     columns: dict[str, Any] = {k: v for k, v in _MOODS.items() if all(k in t.columns for t in named)}
-    read = {t.name: [(r, n) for r, n in _records(t, p, tuple(columns))] for t, p in lists}
-    written = Counter(plain(r.label) for rows in read.values() for r, _ in rows if not r.wrong)
+    read = [one_record_each(_records(t, p, tuple(columns))) for t, p in lists]
+    written = {plain(r.label) for rows, _ in read for r in rows if not r.wrong}
     where = scan.tree.where(named[0].name)
     if scan.choices.labels is None:
-        written = Counter({k: v for k, v in written.items() if k not in _NO_EXPRESSION})
+        written -= _NO_EXPRESSION.keys()
     labels = scan.labels(written, where, order="affectnet")
     records: list[Record] = []
     splits: dict[str, str] = {}
-    for table in named:
+    for table, (rows, _) in zip(named, read, strict=True):
         word = _stem(table.name)
         split = scan.choices.split(word) or "" if split_named(word) or word in scan.choices.split_map else ""
         if split:
             splits[word] = split
-        for record in without_repeats(read[table.name], table.name):
+        for record in rows:
             seen = record if record.wrong else _with_expression(record, record.label, labels)
             records.append(replace(seen, split=split))
     if all(r.wrong for r in records):
@@ -152,7 +151,7 @@ def find_affectnet_lists(scan: Scan, only: str = "") -> Found | None:
         raise DataError(f"{where}: none of its images can be used ({reason})")
     used = {t.name for t in named}
     names = ", ".join(sorted(used))
-    notes = _notes(bool(columns))
+    notes = [*_notes(bool(columns)), *(note for _, again in read for note in again)]
     if not splits:
         notes.append(f"{where} names no split: its labels may be a machine's (automatically annotated)")
     return found_files(scan, records, labels, "AffectNet with lists", f"column 'expression' of {names}", splits=splits,
@@ -164,9 +163,8 @@ def _stem(name: str) -> str:
     return base_name(name).rpartition(".")[0]
 
 
-def _records(table: TextTable, paths: ImagePaths, moods: tuple[str, ...]) -> list[tuple[Record, int]]:
+def _records(table: TextTable, paths: ImagePaths, moods: tuple[str, ...]) -> Iterator[Record]:
     places = {title: i for i, title in enumerate(table.columns)}
-    found = []
     for number, cells in table.rows():
         row = {title: cells[i] if i < len(cells) else "" for title, i in places.items()}
         path = row[_COLUMNS[0]]
@@ -174,10 +172,9 @@ def _records(table: TextTable, paths: ImagePaths, moods: tuple[str, ...]) -> lis
         extra = tuple(_mood(row[title]) for title in moods)
         if name is None:
             reason = f"'{path[-80:]}': no such file; name the folder of the images with --root" if path else "no path"
-            found.append((Record(f"{table.name}:{number}", extra=extra, wrong=reason), number))
+            yield Record(f"{table.name}:{number}", extra=extra, wrong=reason)
         else:
-            found.append((Record(name, "", row[_COLUMNS[1]], extra, box=_box(row)), number))
-    return found
+            yield Record(name, "", row[_COLUMNS[1]], extra, box=_box(row))
 
 
 def _mood(text: str) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 from mien.data.reading.label_reading import is_no_label
 from mien.data.reading.reading import Found, Scan
 from mien.data.reading.sources import Box, Record, found_files
-from mien.data.reading.trees import CONTAINERS, Tree, base_name, folder_of, leads_out, printable, split_named
+from mien.data.reading.trees import CONTAINERS, Tree, base_name, folded, folder_of, leads_out, printable, split_named
 from mien.errors import DataError
 from mien.labels import EIGHT, canonical
 
@@ -47,11 +47,11 @@ class ImageNames:
 
     @cached_property
     def _by_name(self) -> dict[str, list[str]]:
-        return _grouped((base_name(name).lower(), name) for name in self.images)
+        return _grouped((folded(base_name(name)), name) for name in self.images)
 
     @cached_property
     def _by_stem(self) -> dict[str, list[str]]:
-        return _grouped((_stem(base_name(name).lower()), name) for name in self.images)
+        return _grouped((_stem(folded(base_name(name))), name) for name in self.images)
 
     def find(
         self, written: str, folder: str = "", split: str = "", *, inner: str = "images/", stem: bool = False
@@ -66,7 +66,7 @@ class ImageNames:
         parts = [part for part in path.split("/") if part not in ("", ".", "..")]
         if not parts:
             return None
-        candidates = (self._by_stem if stem else self._by_name).get(parts[-1].lower(), [])
+        candidates = (self._by_stem if stem else self._by_name).get(folded(parts[-1]), [])
         inside = (folder + inner).lower()
         if not any(name.lower().startswith(inside) for name in candidates):
             exact = folder + "/".join(parts)
@@ -105,8 +105,8 @@ def _overlap(name: str, parts: Sequence[str], folder: str, foreign: bool, stem: 
     if folder and name.startswith(folder):
         inside = _overlap(name.removeprefix(folder), parts, "", foreign, stem)
         return max(inside, _overlap(name, parts, "", foreign, stem))
-    has = [part.lower() for part in (_stem(name) if stem else name).split("/")]
-    wants = [part.lower() for part in parts]
+    has = [folded(part) for part in (_stem(name) if stem else name).split("/")]
+    wants = [folded(part) for part in parts]
     same = 0
     while same < min(len(has), len(wants)) and has[-1 - same] == wants[-1 - same]:
         same += 1
@@ -140,7 +140,6 @@ class Annotated:
     problems: list[Record] = field(default_factory=list)
     by_attribute: set[str] = field(default_factory=set)
     _marked: dict[str, _Marked] = field(default_factory=dict)
-    _words: dict[str, str | None] = field(default_factory=dict)
 
     @cached_property
     def images(self) -> ImageNames:
@@ -150,24 +149,15 @@ class Annotated:
 
     def split_word(self, word: str) -> str:
         """The split that a word means, as the user or the usual spelling says; '' for none."""
-        if word not in self._words:
-            self._words[word] = self.scan.choices.split(word)
-        split = self._words[word]
-        if split is None:
-            return ""
-        if word:
+        split = self.scan.choices.split(word)
+        if word and split is not None:
             self.splits[word] = split
-        return split
+        return split or ""
 
     def split_of(self, *names: str) -> str:
         """The split that the folders of files name, the nearest first; '' for none. names: the most reliable first."""
-        for name in names:
-            for folder in reversed(name.split("/")[:-1]):
-                if folder not in self._words:
-                    self._words[folder] = self.scan.choices.split(folder)
-                if self._words[folder] is not None:
-                    return self.split_word(folder)
-        return ""
+        words = (self.scan.choices.split_word(name.split("/")[:-1]) for name in names)
+        return self.split_word(next(filter(None, words), ""))
 
     def split_of_list(self, name: str) -> str:
         """The split that an annotation file's name tells (instances_train2017.json), or else its folders."""

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from mien.data.reading.trees import hidden, leads_out
 from mien.errors import DataError, ImageError
 from mien.images import MAX_FILE_BYTES, decode_image
+from mien.labels import EIGHT, canonical
 
 UNREADABLE = (OSError, EOFError, zipfile.BadZipFile, zlib.error)
 """What reading a damaged file or archive raises."""
@@ -32,7 +33,15 @@ MAX_RATIO, RATIO_FROM = 200, 1024**3
 _OTHER_ARCHIVES = (
     (0, b"\x1f\x8b", "a gzip file"), (0, b"BZh", "a bzip2 file"), (0, b"\xfd7zXZ", "an xz file"),
     (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive"), (0, b"Rar!", "a RAR archive"), (257, b"ustar", "a tar archive"),
+    (0, b"\x28\xb5\x2f\xfd", "a Zstandard file"), (0, b"\x04\x22\x4d\x18", "an LZ4 file"),
+    (0, b"PK\x07\x08", "a part of a split ZIP"),
 )  # fmt: skip
+
+
+_UTF_8 = 0x800
+"""The flag of a member of a ZIP whose name is in UTF-8."""
+
+_OF_WINDOWS = ("cp437", "cp932", "gbk", "big5", "cp949", "cp866", "cp1252")
 
 
 class Packed(ABC):
@@ -118,7 +127,7 @@ class Archive(Packed):
         self._list((self._checked_name(m), m.is_dir(), m) for m in members)
 
     def _checked_name(self, member: zipfile.ZipInfo) -> str:
-        name = member.filename.replace("\\", "/")
+        name = (member.filename if member.flag_bits & _UTF_8 else _decoded(member.filename)).replace("\\", "/")
         if stat.S_ISLNK(member.external_attr >> 16):
             raise DataError(f"{self._path}: '{name}' in it is a symbolic link; refused, pack the files themselves")
         if member.flag_bits & 1:
@@ -152,6 +161,25 @@ class Archive(Packed):
         """The archive's size and time, and the member's checksum."""
         status = self._path.stat()
         return f"{status.st_size}-{status.st_mtime_ns}-{self._members[name].CRC if name in self._members else 0}"
+
+
+def _decoded(name: str) -> str:
+    """The name of a member that does not say how it is encoded, and was read as cp437, which the ZIP's standard says.
+
+    macOS writes UTF-8 so, Windows the encoding of its language: the first one in which a folder names an expression.
+    """
+    try:
+        raw = name.encode("cp437")
+        return raw.decode("utf-8")
+    except UnicodeEncodeError:  # its name was in an extra field
+        return name
+    except UnicodeDecodeError:
+        pass
+    for encoding in _OF_WINDOWS:
+        decoded = raw.decode(encoding, "replace")
+        if any(canonical(part) in EIGHT for part in decoded.replace("\\", "/").split("/")):
+            return decoded
+    return name
 
 
 def other_archive(path: Path) -> str | None:

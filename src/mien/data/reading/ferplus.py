@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mien.data.reading.folders import split_of
 from mien.data.reading.list_columns import vote_counts
-from mien.data.reading.published import without_repeats
+from mien.data.reading.lists import one_record_each
 from mien.data.reading.reading import Found, ImagePaths, Scan, paths_of
 from mien.data.reading.sources import Box, Record, found_files
 from mien.data.reading.text_tables import TextTable, column_names, open_text_table
@@ -117,10 +117,12 @@ def find_ferplus(scan: Scan, only: str = "") -> Found | None:
         return None
     splits: dict[str, str] = {}
     records: list[Record] = []
+    repeated: list[str] = []
     for listed, lines in lists:
         paths = paths_of(scan, listed)
-        rows = [(_record(scan, paths, listed, line, splits), line[0]) for line in lines]
-        records += without_repeats(rows, listed)
+        found, again = one_record_each(_record(scan, paths, listed, line, splits) for line in lines)
+        records += found
+        repeated += again
     where = scan.tree.where(lists[0][0])
     usable = [r for r in records if not r.wrong]
     if not usable:
@@ -132,7 +134,7 @@ def find_ferplus(scan: Scan, only: str = "") -> Found | None:
         raise DataError(f"{where}: has votes for {', '.join(EIGHT)}; --labels can't name them anew")
     used = {n for n, _ in lists}
     why = Counter(r.wrong.partition(":")[0] for r in records if r.wrong)
-    notes = ["the label is what most raters chose; their votes are the columns votes and ferplus_other"]
+    notes = [*repeated, "the label is what most raters chose; their votes are the columns votes and ferplus_other"]
     if why["no label"]:
         notes.append(f"{why['no label']:,} images without one: their first choices are level, or no expression")
     return found_files(scan, records, labels, "FER+ images", f"the votes in {', '.join(sorted(used))}", splits=splits,

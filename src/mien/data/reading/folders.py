@@ -84,6 +84,8 @@ def find_folders(scan: Scan, *, own_classes: bool) -> Found | None:
 
     own_classes: folders whose names are no expressions are classes too; False: only where one names an expression.
     """
+    if own_classes and scan.files_of_folders:
+        return None
     top = node_of(scan.images, scan.tree.folders)
     walk = _Walk(scan)
     _descend(walk, top, "", Placed(()), own_classes)
@@ -140,6 +142,9 @@ def find_loose(scan: Scan) -> Found | None:
         notes = [
             f"no labels: the folders {shown} are not read as classes; --labels {folders[0]}=NAME,... says they are"
         ]
+    for folder, file in list(scan.files_of_folders.items())[:1]:
+        notes = [f"no labels: folders such as {folder} are no classes, as files such as {file} are named after them; "
+                 "mien does not read these files"]  # fmt: skip
     notes += unread_lists(scan)
     return found_files(scan, records, labels, title, "", splits=splits, notes=notes)
 

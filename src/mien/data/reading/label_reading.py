@@ -11,6 +11,7 @@ import re
 import tomllib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 
 from mien.data.reading.trees import first_of
@@ -19,10 +20,7 @@ from mien.labels import EIGHT, ORDERS, canonical
 
 _NUMBER = re.compile(r"[+-]?\d{1,9}(\.0*)?(e[+-]?0+)?|\d\.0*e[+-]\d{2}", re.IGNORECASE)
 _FRACTION = re.compile(r"[+-]?(\d*\.\d+|\d+\.\d*)(e[+-]?\d+)?", re.IGNORECASE)
-_UNSTATED = ("fer2013",)
-"""Orders that are read where the numbers are exactly theirs and nothing says what they mean; the reading says so."""
-
-NO_LABEL = frozenset({"", "-1", "nan", "none", "null"})
+NO_LABEL = frozenset({"", "-1", "nan", "none", "null", "n/a", "#n/a", "<na>", "na", "?", "-", "--"})
 """Values that mean no label."""
 
 CODES: dict[str, str] = {
@@ -32,6 +30,10 @@ CODES: dict[str, str] = {
     "neu": "neutral", "con": "contempt",
 }  # fmt: skip
 """Short forms of expressions, as in JAFFE, KDEF and CREMA-D; they count only where all labels are such."""
+
+_WRITTEN = (*EIGHT, "anger", "disgusted", "fearful", "happiness", "sadness", "surprised", "contemptuous")
+_ALIKE = 0.82
+"""How alike, by `difflib`, two words are of which one may be the other, misspelt."""
 
 DROPPED = "-"
 """The name under which a user's mapping leaves a label out."""
@@ -134,13 +136,15 @@ def read_labels(
     order: str = "",
     usual: str = "",
     as_names: bool = False,
+    assume: bool = True,
 ) -> Labels:
     """What the distinct labels of a data set mean.
 
     written: the labels, as often as they like. where: names the data set in errors. choice: what the user says; it
     goes before everything else. declared: the data set's own names of the numbers 0, 1, 2, ... order: the key in
     `labels.ORDERS` that its published layout uses. usual: the one that files of its kind use, though nothing says so.
-    as_names: numbers are names too, and so are `none` and `nan` (of folders).
+    as_names: numbers are names too, and so are `none` and `nan` (of folders). assume: numbers that are exactly those
+    of FER2013 are read so where nothing says what they mean; the reading says that they are.
     Raises DataError where labels are numbers that nothing explains, fractions, or two names of one class.
     """
     texts = sorted({text for text in written if (text.strip() if as_names else not is_no_label(text))})
@@ -166,9 +170,8 @@ def read_labels(
     if len(numbers) < len(texts):
         raise _mixed(where, texts, numbers)
     found = set(numbers.values())
-    for key in _UNSTATED:
-        if found == numbers_of(key):
-            return _by_order(texts, key, stated=False)
+    if assume and found == numbers_of("fer2013"):
+        return _by_order(texts, "fer2013", stated=False)
     raise DataError(f"{where}: the labels are {span(found)}, and nothing says what they mean; {candidates(found)}")
 
 
@@ -275,7 +278,10 @@ def _named(texts: Sequence[str]) -> Labels:
 def _own(names: Iterable[str]) -> list[str]:
     """A line that names the classes that are no expressions; none where all are."""
     unknown = [name for name in names if name not in EIGHT]
-    return [f"not expressions that mien knows, kept as own classes: {', '.join(unknown[:20])}"] if unknown else []
+    said = [f"not expressions that mien knows, kept as own classes: {', '.join(unknown[:20])}"] if unknown else []
+    spelt = {name: near[0] for name in unknown if (near := get_close_matches(name, _WRITTEN, 1, _ALIKE))}
+    meant = ",".join(f"{name}={canonical(near)}" for name, near in spelt.items())
+    return [*said, f"misspelt? --labels {meant} would read them so"] if meant else said
 
 
 def _chosen(texts: Sequence[str], where: str, choice: LabelChoice, declared: Sequence[str]) -> Labels:

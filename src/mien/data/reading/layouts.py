@@ -8,7 +8,6 @@ from functools import partial
 
 from mien.data.reading.affectnet import find_affectnet, find_affectnet_lists
 from mien.data.reading.annotation_json import find_coco, find_create_ml, find_fiftyone, find_labelme, find_via
-from mien.data.reading.annotation_tables import find_tables
 from mien.data.reading.annotation_xml import find_cvat, find_voc
 from mien.data.reading.array_files import find_arrays, read_arrays
 from mien.data.reading.arrow_tables import SUFFIXES as TABLE_SUFFIXES
@@ -19,19 +18,19 @@ from mien.data.reading.lists import find_lists, find_manifest, find_one_list
 from mien.data.reading.name_labels import find_named_folders, find_named_images
 from mien.data.reading.parquet import find_parquet, read_parquet
 from mien.data.reading.pixel_tables import find_fer2013, find_pixel_table, holds_pixels, read_pixel_table
-from mien.data.reading.published import find_ck_plus, find_expw, find_raf_db, find_raf_folders
-from mien.data.reading.reading import Found, Layout, Scan
+from mien.data.reading.published import find_aff_wild, find_ck_plus, find_expw, find_raf_db, find_raf_folders
+from mien.data.reading.reading import Found, Layout, Scan, names_by_last
 from mien.data.reading.sources import ImageFiles
 from mien.data.reading.stored_arrays import HDF5_SUFFIXES
 from mien.data.reading.stored_arrays import SUFFIXES as ARRAY_SUFFIXES
 from mien.data.reading.text_tables import LIST_SUFFIXES
-from mien.data.reading.trees import Folder, base_name, split_named, suffix_of
+from mien.data.reading.trees import Folder, base_name, folded, split_named, suffix_of
 from mien.data.reading.unread import why_unread
 from mien.data.reading.webdataset import find_webdataset
 from mien.data.reading.yolo import find_yolo
 from mien.errors import DataError
 from mien.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES
-from mien.signatures import describe_file
+from mien.signatures import UNREAD_IMAGES, describe_file
 
 PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".joblib")
 _UNREAD_ANNOTATIONS = "holds no labels of a form that mien reads; where it has labels, export them as COCO or CSV"
@@ -40,6 +39,7 @@ PICKLE = "is a pickle, which can run code; save it as .npz"
 _FEW_IMAGES, _FEW_ARRAYS = 10, 50
 """At most 10 images may be banners beside the data set; more than 50 arrays hold a single image each."""
 
+_ANNOTATED = (".json", ".jsonl", ".ndjson", ".xml")
 _MASKS = {"masks", "mask", "segmentation", "segmentationclass", "segmentationobject", "seg"}
 _IMAGES = {"images", "image", "imgs", "img", "jpegimages"}
 _SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers")
@@ -49,7 +49,6 @@ LISTS = (find_raf_db, find_affectnet_lists, find_expw, find_ferplus)
 """Published lists that a user may name alone."""
 ANNOTATIONS = (
     find_coco, find_create_ml, find_via, find_labelme, find_fiftyone, find_label_studio, find_cvat, find_voc,
-    find_tables,
 )  # fmt: skip
 """Files of annotations that a user may name alone; the images are in their folder."""
 PACKED = {
@@ -108,9 +107,12 @@ def refuse_masks(scan: Scan) -> Found | None:
     return None
 
 
-def refuse_records(scan: Scan) -> Found | None:
-    """Raises DataError for containers of records that mien doesn't open, where there is nothing else to read."""
-    for name in scan.tree.names:
+def refuse_records(scan: Scan, only: str = "") -> Found | None:
+    """Raises DataError for containers of records that mien doesn't open, where there is nothing else to read.
+
+    only: the one file that is looked at.
+    """
+    for name in [only] if only else scan.tree.names:
         last = base_name(name).lower()
         kind = ""
         if suffix_of(name) in (".tfrecord", ".tfrecords", ".tfrec") or ".tfrecord-" in last:
@@ -149,6 +151,7 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout("ExpW", "lines of name, face, top, left, right, bottom, confidence, label", find_expw),
     Layout("FER+ images", "label.csv, or fer2013new.csv and images that it names", find_ferplus),
     Layout("CK+", "sequences and *_emotion.txt", find_ck_plus),
+    Layout("Aff-Wild2", "folders of frames, and CLIP.txt of names and of a number per frame", find_aff_wild),
     Layout("YOLO", "class numbers and boxes in a text file for each image; data.yaml, classes.txt", find_yolo),
     Layout("COCO", "JSON of images, annotations and categories; Roboflow's _annotations.coco.json", find_coco),
     Layout("Create ML", "JSON of images, each with labels and coordinates", find_create_ml),
@@ -158,7 +161,6 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout("Label Studio", "its exports as JSON, JSON-MIN and CSV: choices, rectangles, polygons", find_label_studio),
     Layout("CVAT for images", "annotations.xml of images with boxes and tags", find_cvat),
     Layout("Pascal VOC", "an XML file for each image, beside it or in Annotations/", find_voc),
-    Layout("Roboflow's CSV of classes", "_classes.csv: a column for each class", find_tables),
     Layout("class folders of a published data set", "both the folders' and the images' names", find_named_folders),
     Layout("class folders", "folders named after expressions", partial(find_folders, own_classes=False)),
     Layout("a list of images", "a column of images that are there, one of labels, maybe four of boxes", find_lists),
@@ -228,6 +230,7 @@ def _find_in_file(scan: Scan, name: str) -> Found | None:
             return read(scan, name)
     if suffix in (".yaml", ".yml"):
         return find_yolo(scan)
+    refuse_records(scan, name)
     if holds_pixels(scan, name):
         return read_pixel_table(scan, name)
     found = next((found for find in LISTS if (found := find(scan, name))), None)
@@ -248,10 +251,18 @@ def why_unused(scan: Scan, found: Found, name: str, read: Callable[[], Mapping[s
         (bool(unread), unread),
         (suffix in _SPREADSHEETS, "is a spreadsheet; save it as CSV"),
         (what in PACKED, f"is {what}; {PACKED.get(what)}"),
-        (what == "text" and suffix in (".json", ".jsonl", ".ndjson", ".xml"), _UNREAD_ANNOTATIONS),
+        (what in UNREAD_IMAGES, f"is {what}, which can't be read here; convert it to JPEG or PNG"),
+        (what == "text" and (suffix in _ANNOTATED or _is_named_after(scan, name)), _UNREAD_ANNOTATIONS),
         (what == "a video" or suffix in VIDEO_SUFFIXES, "is a video; take frames from it as images"),
     )
     return next((why for fits, why in reasons if fits), f"is {what}, not an image, and was not needed as a list")
+
+
+def _is_named_after(scan: Scan, name: str) -> bool:
+    """Whether a text is called as an image of the set, or as a folder of images: it may say what they show."""
+    stem = base_name(name).rpartition(".")[0]
+    of_folder = {stem, stem.partition("_")[0]} & scan.files_of_folders.keys()
+    return bool(of_folder) or any(n in scan.image_set for n in names_by_last(scan.tree).get(f"{folded(stem)}.", ()))
 
 
 def labels_read(found: Found) -> dict[str, str]:

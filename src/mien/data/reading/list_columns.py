@@ -10,7 +10,7 @@ from itertools import islice, pairwise
 from mien.data.reading.label_reading import is_number, plain
 from mien.data.reading.reading import ImagePaths, Scan, paths_of
 from mien.data.reading.text_tables import TextTable, one_value, open_text_table
-from mien.data.reading.trees import is_split_word, suffix_of
+from mien.data.reading.trees import base_name, is_split_word, suffix_of
 from mien.errors import DataError
 from mien.images import IMAGE_SUFFIXES
 from mien.labels import EIGHT, canonical
@@ -40,8 +40,8 @@ _BOXES = (
     ("left", "top", "right", "bottom"), ("left", "top", "width", "height"), ("x", "y", "w", "h"),
     ("x", "y", "width", "height"),
 )  # fmt: skip
-_YES = {"1", "1.0", "true", "yes"}
-_NO = {"0", "0.0", "false", "no", ""}
+_YES = {"1", "1.0", "true", "yes", "t", "y", "x"}
+_NO = {"0", "0.0", "false", "no", "f", "n", "-", ""}
 LOOKED_AT = 40
 """Lines that are read to recognise the columns."""
 _LONG_PATH = 30  # words; more are the grey values of an image
@@ -51,7 +51,7 @@ PIXEL_COLUMNS = ("pixels", "pixel", "pixel_values", "image_pixels")
 _LEAST_PIXELS = 64  # of an image that no column's name tells
 _DELIMITERS = (",", ";", "\t")
 _PIXEL_TITLE = re.compile(r"(?:pixel|pix|px|p)?_?(?:(?P<row>\d+)x)?(?P<number>\d+)")
-BLANKS = bytes.maketrans(b',;[]()"', b"       ")
+BLANKS = bytes.maketrans(b',;[]()"\r\n\t', b" " * 10)
 """Turns what stands between values into blanks."""
 
 
@@ -95,7 +95,8 @@ def columns_of(scan: Scan, table: TextTable) -> tuple[TextTable, ListColumns] | 
     image = wanted_image if wanted_image is not None else _image_column(titles, rows, paths)
     label = wanted_label if wanted_label is not None else label_column(titles, rows, image)
     split = split_column(titles, rows, (image, label))
-    hot = _one_hot(titles, rows, image) if label < 0 else ()
+    sure = base_name(table.name).lower() == "_classes.csv"  # of Roboflow
+    hot = _one_hot(titles, rows, image, sure=sure) if label < 0 else ()
     if image < 0 or (label < 0 and not hot):
         return None
     box, sized = box_columns(titles)
@@ -156,9 +157,9 @@ def vote_titles(titles: Sequence[str]) -> list[str]:
 
 
 def vote_counts(cells: Sequence[str]) -> list[float] | None:
-    """Raters' votes as numbers; None where a cell is no count of 0 or more."""
+    """Raters' votes as numbers, or as percents of them; None where a cell is no count of 0 or more."""
     try:
-        counts = [float(cell) for cell in cells]
+        counts = [float(cell.removesuffix("%")) for cell in cells]
     except ValueError:
         return None
     return counts if all(0 <= count < 1e6 for count in counts) else None  # NaN is neither
@@ -254,13 +255,20 @@ def _are_expressions(cells: Sequence[str]) -> bool:
     return len(set(names) & set(EIGHT)) > 1 and 10 * sum(name in EIGHT for name in names) >= 9 * len(names)
 
 
-def _one_hot(titles: Sequence[str], rows: Sequence[Sequence[str]], image: int) -> tuple[tuple[str, int], ...]:
-    """Columns of yes and no, one for each class: those of expressions, else all where each line has one yes."""
+def _one_hot(
+    titles: Sequence[str], rows: Sequence[Sequence[str]], image: int, *, sure: bool
+) -> tuple[tuple[str, int], ...]:
+    """Columns of yes and no, one for each class: those of expressions, else all where each line has one yes.
+
+    sure: all of them are classes.
+    """
     found = []
     for i, title in enumerate(titles):
         cells = {row[i].lower() for row in rows if i < len(row)}
         if i != image and title and cells and cells <= _YES | _NO and cells - {""}:
             found.append((title, i))
+    if sure:
+        return tuple(found)
     expressions = [(title, i) for title, i in found if canonical(title) in EIGHT]
     if len(found) > 1 and expressions:
         extra_fits = max(_yes_counts(rows, found), default=0) <= 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from mien.data.reading.label_reading import is_no_label, is_number, plain
 from mien.data.reading.list_columns import (
     IMAGE_COLUMNS,
     LABEL_COLUMNS,
+    PIXEL_COLUMNS,
     ListColumns,
     columns_of,
     first_rows,
@@ -28,6 +29,7 @@ from mien.data.reading.text_tables import LIST_SUFFIXES, TextTable, column_names
 from mien.data.reading.trees import base_name, first_of, leads_out, split_named, suffix_of
 from mien.data.reading.unread import holds_predictions, no_labels
 from mien.errors import DataError
+from mien.images import IMAGE_SUFFIXES
 from mien.labels import EIGHT, canonical
 from mien.signatures import describe_file
 
@@ -93,6 +95,8 @@ def find_one_list(scan: Scan, name: str) -> Found:
 
 def _no_list(where: str, table: TextTable) -> str:
     cells = ", ".join(table.columns or table.first) or "none"
+    if not table.delimiter and set(PIXEL_COLUMNS) & set(table.columns):
+        return f"{where}: holds pixels in JSON; they are read from CSV and Parquet alone: save it as one of these"
     if vote_titles(table.with_header().columns):
         return f"{where}: {no_labels(table.with_header())}"
     return (
@@ -113,13 +117,12 @@ def read_lists(scan: Scan, tables: Sequence[tuple[TextTable, ListColumns]]) -> F
     for table, c in tables:
         places = dict(c.others)
         same = replace(c, others=tuple((t, places.get(t, -1)) for t in titles), votes=c.votes if voted else ())
-        records += contradictions(list(_records(scan, table, same, paths_of(scan, table.name), splits)))
+        records += _contradictions(list(_records(scan, table, same, paths_of(scan, table.name), splits)))
     columns = replace(columns, others=tuple((t, 0) for t in titles), votes=columns.votes if voted else ())
-    records, again = without_repeats(records)
+    records, notes = _without_repeats(records)
     records = number_faces(records)
     fractions = all(0 <= v <= 1 for r in records for v in r.box or ())
     order = known_order(records)
-    notes = [f"{again:,} lines name an image again, with the same label"] if again else []
     if order and columns.split < 0:
         first_words = [base_name(r.name).partition("_")[0] for r in records]
         records = [replace(r, split=r.split or split_named(w) or "") for r, w in zip(records, first_words, strict=True)]
@@ -134,7 +137,9 @@ def read_lists(scan: Scan, tables: Sequence[tuple[TextTable, ListColumns]]) -> F
     numbers = all(is_number(label) or is_no_label(label) for label in usable)
     # A line below the table, such as a total, names no class.
     written = usable | {r.label for r in records if is_number(r.label) == numbers}
-    labels = scan.labels(written, scan.tree.where(first.name), **order)
+    written |= {name for name in declared if canonical(name) in EIGHT}
+    moods = {"valence", "arousal"} <= set(titles)  # kept by data sets whose numbers are none of FER2013's
+    labels = scan.labels(written, scan.tree.where(first.name), assume=not moods, **order)
     column = f"the columns {', '.join(declared)}"
     if columns.label >= 0:
         column = f"column '{first.columns[columns.label] if first.columns else columns.label + 1}'"
@@ -222,12 +227,15 @@ def _records(
     for number, given in table.rows():
         cells = [*given, *[""] * (1 + max(columns.image, columns.label, columns.split) - len(given))]
         path = cells[columns.image]
-        name = _of_split(scan, paths.fitting(path), of_list) if path else None
-        written = cells[columns.split] if columns.split >= 0 else of_list or _split_word(scan, name or "", file=False)
+        said = cells[columns.split] if columns.split >= 0 else of_list
+        name = _of_split(scan, paths.fitting(path), said) if path else None
+        written = said if columns.split >= 0 else said or _split_word(scan, name or "", file=False)
         split = scan.choices.split(written)
         if split is not None and written:
             splits[written] = split
         label, wrong = _label(cells, columns)
+        if name is None and suffix_of(path) not in IMAGE_SUFFIXES:
+            label = ""  # a second header, or a comment, names no class
         code = plain(cells[columns.numbers]) if 0 <= columns.numbers < len(cells) else ""
         if code and canonical(label) != meant.setdefault(code, canonical(label)):
             wrong = f"'{label[:40]}' here, and '{meant[code][:40]}' where the number is {code} too"
@@ -255,8 +263,13 @@ def _of_split(scan: Scan, fitting: Sequence[str], word: str) -> str | None:
     return fitting[0] if len(fitting) == 1 else None
 
 
-def without_repeats(records: Sequence[Record]) -> tuple[list[Record], int]:
-    """Records of which each image has one, and how many lines were left out.
+def one_record_each(records: Iterable[Record]) -> tuple[list[Record], list[str]]:
+    """The records of one list, one for each image; those whose lines differ are wrong. And a note on further lines."""
+    return _without_repeats(_contradictions(list(records)))
+
+
+def _without_repeats(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
+    """Records of which each image has one, and a note on the lines that were left out.
 
     Lines that contradict each other are wrong; but a list of a split counts against one of everything.
     """
@@ -275,10 +288,11 @@ def without_repeats(records: Sequence[Record]) -> tuple[list[Record], int]:
         kept.append(replace(r, wrong=f"'{r.label}' here and '{first.label}' in another line"))
         if not first.split or r.split:
             kept[places[key]] = replace(first, wrong=f"'{first.label}' here and '{r.label}' in another line")
-    return kept, len(records) - len(kept)
+    again = len(records) - len(kept)
+    return kept, [f"{again:,} lines name an image again, with the same label"] if again else []
 
 
-def contradictions(records: Sequence[Record]) -> list[Record]:
+def _contradictions(records: Sequence[Record]) -> list[Record]:
     """The records of one list; those of an image, or of a box in it, that its lines label differently are wrong."""
     labels: dict[tuple[str, Box | None], dict[str, str]] = {}
     for r in records:
@@ -295,8 +309,7 @@ def contradictions(records: Sequence[Record]) -> list[Record]:
 def _split_word(scan: Scan, name: str, *, file: bool = True) -> str:
     """The word that names a file's split: its own stem, or else the nearest folder above it; '' where none does."""
     *folders, last = name.split("/")
-    words = [*folders, *([last.partition(".")[0]] if file else ())]
-    return next((word for word in reversed(words) if word and scan.choices.split(word) is not None), "")
+    return scan.choices.split_word([*folders, last.partition(".")[0]] if file else folders)
 
 
 def _not_found(path: str, file: str, paths: ImagePaths) -> str:
@@ -322,7 +335,7 @@ def _label(cells: Sequence[str], columns: ListColumns) -> tuple[str, str]:
     hot = columns.hot(cells)
     if len(hot) > 1:
         return "", f"has {len(hot)} classes ({', '.join(hot)}); expected one"
-    return (hot[0] if hot else ""), ""
+    return (hot[0], "") if hot else ("", "has no label")
 
 
 def _box(cells: Sequence[str], columns: ListColumns, wrong: str) -> tuple[Box | None, str]:

@@ -271,18 +271,9 @@ def _are_of_the_challenge(split: Any) -> bool:
 
 def _splits_in_names(scan: Scan, files: Sequence[TableFile], counts: Sequence[int]) -> Coded:
     """Each row's split, as the name of its file or of the folders around it tells."""
-    words = [_split_in_name(scan, file.name) for file in files]
+    words = [scan.choices.split_word(file.name.rpartition(".")[0].split("/"), pieces=True) for file in files]
     values = list(dict.fromkeys(words))
     return Coded(values, np.repeat(np.array([values.index(word) for word in words], np.int64), counts))
-
-
-def _split_in_name(scan: Scan, name: str) -> str:
-    parts = name.rpartition(".")[0].split("/")
-    for part in reversed(parts):
-        for word in (part, *part.replace("_", "-").replace(".", "-").split("-")):
-            if word and scan.choices.split(word):
-                return word
-    return ""
 
 
 def _further(table: Any, where: str) -> dict[str, NDArray[Any]]:

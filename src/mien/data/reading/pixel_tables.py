@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,14 +17,16 @@ from numpy.typing import NDArray
 
 from mien.data.reading.archives import UNREADABLE
 from mien.data.reading.ferplus import check_join, read_ferplus, vote_columns
-from mien.data.reading.label_reading import Labels, is_no_label, plain
+from mien.data.reading.label_reading import is_no_label, plain
 from mien.data.reading.list_columns import BLANKS, PixelColumns, pixel_columns
 from mien.data.reading.pixels import pixels_of, scaled_pixels
-from mien.data.reading.reading import Found, Reading, Scan, split_words
+from mien.data.reading.reading import Found, Scan
+from mien.data.reading.sources import Coded, ImageRows, Written, found_rows
 from mien.data.reading.text_tables import MAX_LINE, column_names, open_text_table
 from mien.data.reading.trees import Folder, Tree, base_name, folder_of
-from mien.data.source import CHUNK, SPLITS, Chunk, Problem, Step, text_column
-from mien.errors import DataError
+from mien.data.reading.unread import no_labels
+from mien.data.source import CHUNK, SPLITS
+from mien.errors import DataError, ImageError
 from mien.labels import EIGHT
 
 FER2013_NAMES = ("fer2013.csv", "icml_face_data.csv")
@@ -43,93 +45,48 @@ class Fields(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class PixelTable:
-    """The `Source` of a CSV with the images' grey values in it.
+class _Cells:
+    """The images of the rows of a CSV.
 
-    splits: usage as written -> split. side: of the images, in pixels. scale: what a value is multiplied by; 0 for whole
-    numbers of 0 to 255, the usual ones. wanted: bool, rows to read. votes: FER+'s, float32 (rows, 10).
+    side: of the images, in pixels. scale: what a value is multiplied by; 0 for whole numbers of 0 to 255, the usual
+    ones.
     """
 
     tree: Tree
     name: str
     columns: PixelColumns
-    labels: Labels
-    splits: dict[str, str | None]
     side: int
     scale: float
-    wanted: NDArray[np.bool_]
-    fingerprint: str
-    votes: NDArray[np.float32] | None = None
-    steps: tuple[Step, ...] = ()
 
-    @property
-    def label_names(self) -> tuple[str, ...]:
-        """The classes."""
-        return self.labels.names
-
-    @property
-    def total(self) -> int | None:
-        """How many rows are read."""
-        return int(self.wanted.sum())
-
-    def chunks(self, start: int = 0) -> Iterator[Chunk]:
-        """The wanted rows from `start` on; rows before are only skipped."""
-        places = np.flatnonzero(self.wanted)[start:]
-        if not len(places):
-            return
-        held: list[tuple[int, int, bytes]] = []
-        wanted = self.wanted.copy()
-        wanted[: places[0]] = False
-        for row, (number, line) in enumerate(data_lines(self.tree, self.name, self.columns.skipped)):
-            if row < len(wanted) and wanted[row]:
-                held.append((row, number, line))
+    def read(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, Any]]:
+        """Each row and its image, or why it has none; rows are parsed many at a time."""
+        wanted = iter(rows.tolist())
+        row = next(wanted, None)
+        lines = (line for _, line in data_lines(self.tree, self.name, self.columns.skipped))
+        held: list[tuple[int, bytes]] = []
+        for place, line in enumerate(lines):
+            if row is None:
+                break
+            if place == row:
+                held.append((row, fields_of(line, self.columns).pixels))
+                row = next(wanted, None)
                 if len(held) == CHUNK:
-                    yield self._chunk(held)
+                    yield from self._parsed(held)
                     held = []
-        if held:
-            yield self._chunk(held)
+        yield from self._parsed(held)
 
-    def _chunk(self, lines: list[tuple[int, int, bytes]]) -> Chunk:
-        file = base_name(self.name)
-        problems: dict[int, str] = {}
-        kept: list[int] = []
-        texts: list[bytes] = []
-        labels: list[int] = []
-        splits: list[str] = []
-        for i, (_, number, line) in enumerate(lines):
-            fields = fields_of(line, self.columns)
-            label = self.labels.index(fields.label)
-            reason = fields.reason or self._wrong(fields, label)
-            if not reason:
-                kept.append(i)
-                texts.append(fields.pixels)
-                labels.append(-1 if label is None else label)
-                splits.append(self.splits[fields.usage] or "")
-            else:
-                _check_text(line, f"{self.tree.where(self.name)}:{number}")
-                problems[i] = reason
-        images, wrong = scaled_pixels(texts, self.side, self.scale) if self.scale else pixels_of(texts, self.side)
-        problems |= {kept[i]: reason for i, reason in wrong.items()}
-        good = np.array([i for i in range(len(kept)) if i not in wrong], np.intp)
-        rows = np.array([lines[i][0] for i in kept], np.intp)[good]
-        columns: dict[str, NDArray[Any]] = {
-            "source": text_column([f"{file}:{lines[kept[i]][1]}" for i in good.tolist()]),
-            "split": text_column([splits[i] for i in good.tolist()]),
-            "label": np.array(labels, np.int64)[good],
-        }
-        if self.votes is not None:
-            columns |= vote_columns(self.votes[rows])
-        reported = tuple(Problem(f"{file}:{lines[i][1]}", problems[i]) for i in sorted(problems))
-        return Chunk(images[good], columns, reported, len(lines))
+    def _parsed(self, held: Sequence[tuple[int, bytes]]) -> Iterator[tuple[int, Any]]:
+        texts = [text for _, text in held]
+        scale = self.scale
+        images, wrong = scaled_pixels(texts, self.side, scale) if scale else pixels_of(texts, self.side)
+        for i, (row, _) in enumerate(held):
+            yield row, wrong.get(i, images[i])
 
-    def _wrong(self, fields: Fields, label: int | None) -> str:
-        if self.splits.get(fields.usage) is None:
-            return (
-                f"Usage '{fields.usage[:40]}'; expected Training, PublicTest or PrivateTest (--split-map names others)"
-            )
-        if label is None:
-            return self.labels.wrong(fields.label)
-        return "has no label" if label < 0 and self.columns.label >= 0 else ""
+    def decode(self, cell: Any, source: str) -> NDArray[np.uint8]:
+        if isinstance(cell, str):
+            raise ImageError(cell)
+        image: NDArray[np.uint8] = cell
+        return image
 
 
 def find_fer2013(scan: Scan) -> Found | None:
@@ -144,12 +101,11 @@ def find_fer2013(scan: Scan) -> Found | None:
 def find_pixel_table(scan: Scan) -> Found | None:
     """The one CSV of a tree with labelled images in it; of several the challenge's own train.csv."""
     names = scan.with_suffix(".csv", ".tsv", ".txt", ".data", "")
-    labelled = [name for name in names if (found := pixel_columns(scan, name)) and found[1].label >= 0]
-    if len(labelled) > 1:
-        raise DataError(
-            f"{scan.root}: {len(labelled)} tables of images ({', '.join(labelled[:3])}); import them one by one"
-        )
-    return read_pixel_table(scan, labelled[0]) if labelled else None
+    tables = {name: found[1].label >= 0 for name in names if (found := pixel_columns(scan, name))}
+    read = [name for name, labelled in tables.items() if labelled or not (scan.images or any(tables.values()))]
+    if len(read) > 1:
+        raise DataError(f"{scan.root}: {len(read)} tables of images ({', '.join(read[:3])}); import them one by one")
+    return read_pixel_table(scan, read[0]) if read else None
 
 
 def holds_pixels(scan: Scan, name: str) -> bool:
@@ -174,45 +130,57 @@ def read_pixel_table(scan: Scan, name: str, *, beside: bool = False) -> Found:
     table, columns = found
     if table.encoding != "utf-8-sig":
         raise DataError(f"{where}: not UTF-8 text but {table.encoding.upper()}; save it as UTF-8")
+    written, texts = _read_rows(tree, name, columns)
+    side, scale = _size_and_scale(texts, where)
+    stamp, used, further = f"{tree.stamp(name)} {scan.choices.to_dict()}", {name}, {}
+    votes_at = _votes_file(scan, name, beside=beside)
+    if votes_at:
+        votes, there = read_ferplus(*votes_at)
+        stamp += f" {votes_at[0].stamp(votes_at[1])}"
+        used |= {votes_at[1]}
+        further = vote_columns(votes)
+    notes = [f"values of 0 to 1 are multiplied by 255 ({name})"] if scale == 255 else []
+    column = (table.columns[columns.label] if table.columns else f"{columns.label + 1}") if columns.label >= 0 else ""
+    if not column:
+        notes.append(f"the images of {name} have no labels: {no_labels(table.with_header())}")
+    rows = replace(written, usual=_usual_order(scan, written.labels), further=further)
+    read = found_rows(
+        scan, rows, _Cells(tree, name, columns, side, scale), where=where, stamp=stamp, used=used, notes=notes,
+        title="fer2013 CSV with FER+ votes" if votes_at else "fer2013 CSV",
+        labels_from=f"column '{column}' of {name}" if column else "",
+    )  # fmt: skip
+    if votes_at and isinstance(read.source, ImageRows):
+        splits, labels = (read.source.columns[key] for key in ("split", "label"))
+        codes = np.array([SPLITS.index(s) if s in SPLITS else -1 for s in splits.tolist()], np.int8)
+        check_join(where, votes_at[0].where(votes_at[1]), codes, there, labels, votes)
+    return read
+
+
+def _read_rows(tree: Tree, name: str, columns: PixelColumns) -> tuple[Written, list[bytes]]:
+    """All rows but their images, and the first rows' pixels as text. Raises DataError."""
+    where = tree.where(name)
+    sources: list[str] = []
     usages: list[str] = []
     written: list[str] = []
     texts: list[bytes] = []
+    wrong: dict[int, str] = {}
     for number, line in data_lines(tree, name, columns.skipped):
         fields = fields_of(line, columns)
-        if not fields.reason and ("\ufffd" in fields.label or "\ufffd" in fields.usage):
+        if fields.reason:
+            _check_text(line, f"{where}:{number}")
+            wrong[len(sources)] = fields.reason
+        elif "\ufffd" in fields.label + fields.usage:
             raise DataError(f"{where}:{number}: not UTF-8 text; save the file as UTF-8")
+        elif columns.label >= 0 and is_no_label(fields.label):
+            wrong[len(sources)] = "has no label"
+        sources.append(f"{base_name(name)}:{number}")
         usages.append(fields.usage)
         written.append(fields.label)
         if len(texts) < _LOOKED_AT and not fields.reason:
             texts.append(fields.pixels)
     if not usages:
         raise DataError(f"{where}: holds no rows; expected a header and a line for each image")
-    side, scale = _size_and_scale(texts)
-    splits = {usage: scan.choices.split(usage) for usage in set(usages)}
-    wanted = np.ones(len(usages), bool)
-    if scan.choices.splits is not None:  # rows of an unknown split stay in, to be reported as problems
-        taken = {usage for usage, split in splits.items() if split is None or split in scan.choices.splits}
-        wanted = np.array([usage in taken for usage in usages], bool)
-    labels = _labels(scan, Counter(written), where)
-    fingerprint = f"{tree.stamp(name)} {scan.choices.to_dict()} {scan.choices.splits}"
-    votes, used = None, {name}
-    votes_at = _votes_file(scan, name, beside=beside)
-    if votes_at:
-        votes, there = read_ferplus(*votes_at)
-        codes = np.array([SPLITS.index(s) if (s := splits[u]) else -1 for u in usages], np.int8)
-        indices = np.array([-1 if (i := labels.index(w)) is None else i for w in written])
-        check_join(where, votes_at[0].where(votes_at[1]), codes, there, indices, votes)
-        fingerprint += f" {votes_at[0].stamp(votes_at[1])}"
-        used |= {votes_at[1]}
-    title = "fer2013 CSV" if votes is None else "fer2013 CSV with FER+ votes"
-    source = PixelTable(tree, name, columns, labels, splits, side, scale, wanted, fingerprint, votes)
-    notes = [f"values of 0 to 1 are multiplied by 255 ({name})"] if scale == 255 else []
-    column = (table.columns[columns.label] if table.columns else f"{columns.label + 1}") if columns.label >= 0 else ""
-    come_from = f"column '{column}' of {name}" if column else ""
-    if not column:
-        notes.append(f"the images have no labels: none of the columns of {name} is known as labels: --label-column")
-    read_splits = split_words({usage: split or "" for usage, split in splits.items() if usage and split is not None})
-    return Found(source, Reading(title, come_from, labels, read_splits, tuple(notes)), used)
+    return Written(sources, Coded.of(written), Coded.of(usages), "Usage", wrong=wrong), texts
 
 
 def _votes_file(scan: Scan, name: str, *, beside: bool) -> tuple[Tree, str] | None:
@@ -222,33 +190,41 @@ def _votes_file(scan: Scan, name: str, *, beside: bool) -> tuple[Tree, str] | No
     return (scan.tree, votes) if beside and scan.tree.has(votes) else None
 
 
-def _labels(scan: Scan, written: Counter[str], where: str) -> Labels:
-    """The meaning of the labels: numbers are FER2013's, with 7 for contempt where it occurs, as in CK+ extended.
+def _usual_order(scan: Scan, labels: Coded) -> str:
+    """The order that numbers are in: FER2013's, with 7 for contempt where it occurs, as in CK+ extended; '' for none.
 
     Rows of other numbers are problems of their own; a file that counts from 1 is no file of this kind.
     """
-    texts = [text for text in written if not is_no_label(text)]
-    fitting = {plain(t) for t in texts} & {str(i) for i in range(len(EIGHT))}
+    counts = np.bincount(labels.codes, minlength=len(labels.values)).tolist()
+    written = {text: n for text, n in zip(labels.values, counts, strict=True) if not is_no_label(text)}
+    fitting = {plain(t) for t in written} & {str(i) for i in range(len(EIGHT))}
     rows = sum(n for t, n in written.items() if plain(t) in fitting)
-    if 2 * rows <= sum(written[t] for t in texts) or scan.choices.labels:
-        return scan.labels(texts, where)
-    if "7" in fitting and "0" not in fitting:
-        return scan.labels([t for t in texts if plain(t).isdecimal()], where)
-    return scan.labels(texts, where, usual="ckextended" if "7" in fitting else "fer2013")
+    if 2 * rows <= sum(written.values()) or scan.choices.labels or ("7" in fitting and "0" not in fitting):
+        return ""
+    return "ckextended" if "7" in fitting else "fer2013"
 
 
-def _size_and_scale(texts: Sequence[bytes]) -> tuple[int, float]:
-    """The side of the images, and what their values are multiplied by; 0 for whole numbers."""
+def _size_and_scale(texts: Sequence[bytes], where: str) -> tuple[int, float]:
+    """The side of the images, and what their values are multiplied by; 0 for whole numbers. By most rows, not by all.
+
+    Raises DataError where most rows hold values below 0, as scaled to -1 to 1 or to a mean of 0.
+    """
     counts = Counter(len(text.split()) for text in texts)
     squares = [n for n, _ in counts.most_common() if n and round(n**0.5) ** 2 == n]
     side = round(squares[0] ** 0.5) if squares else 48
     if not any(b"." in text for text in texts):
         return side, 0.0
     try:
-        highest = max(float(max(text.split(), key=float)) for text in texts if text.strip())
+        rows = [np.array(text.split(), np.float64) for text in texts]
     except ValueError:
         return side, 0.0
-    return side, 255.0 if highest <= 1 else 1.0
+    rows = [finite for row in rows if (finite := row[np.isfinite(row)]).size]
+    if not rows:
+        return side, 0.0
+    low, high = (float(np.median([of_row(row) for row in rows])) for of_row in (np.min, np.max))
+    if low < 0:
+        raise DataError(f"{where}: its pixels are from {low:g} to {high:g}; expected 0 to 255, or fractions of 0 to 1")
+    return side, 255.0 if high <= 1 else 1.0
 
 
 def data_lines(tree: Tree, name: str, skipped: int) -> Iterator[tuple[int, bytes]]:
@@ -263,11 +239,17 @@ def data_lines(tree: Tree, name: str, skipped: int) -> Iterator[tuple[int, bytes
                 file.readline(MAX_LINE)
             number = skipped
             while line := file.readline(MAX_LINE):
-                number += 1
-                if len(line) == MAX_LINE:
+                number = at = number + 1
+                while (
+                    b"[" in line and line.count(b'"') % 2 and len(line) < MAX_LINE and (more := file.readline(MAX_LINE))
+                ):
+                    line += more  # a cell of several lines, as NumPy prints arrays
+                    at += 1
+                if len(line) >= MAX_LINE:
                     raise DataError(f"{where}:{number}: a line of more than {MAX_LINE:,} bytes; expected a row a line")
                 if not line.isspace():
                     yield number, line
+                number = at
         except UNREADABLE as error:
             raise DataError(f"{where}: can't be read to its end ({error}); get a whole copy of the file") from error
 
@@ -287,7 +269,8 @@ def fields_of(line: bytes, columns: PixelColumns) -> Fields:
     pixels = cells[columns.pixels]
     if pixels[:1] in (b"[", b"(", b'"') or b"," in pixels or b";" in pixels:
         pixels = pixels.translate(BLANKS)
-    return Fields(pixels, label, usage)
+    cut = "its pixels are cut short (...), as NumPy prints long arrays; save all of them" * (b"..." in pixels)
+    return Fields(pixels, label, usage, cut)
 
 
 def _quoted(line: bytes, delimiter: bytes) -> list[bytes]:

@@ -1,22 +1,23 @@
-"""Data sets of images as their authors publish them: RAF-DB, ExpW, CK+."""
+"""Data sets of images as their authors publish them: RAF-DB, ExpW, CK+, Aff-Wild2."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from mien.data.reading.folders import split_of
-from mien.data.reading.label_reading import plain
-from mien.data.reading.list_columns import LABEL_COLUMNS, has_header
-from mien.data.reading.lists import RAF_NAME
+from mien.data.reading.label_reading import is_number, plain
+from mien.data.reading.list_columns import columns_of
+from mien.data.reading.lists import RAF_NAME, one_record_each
 from mien.data.reading.reading import Found, ImagePaths, Scan, paths_of
 from mien.data.reading.sources import Record, found_files, number_faces
-from mien.data.reading.text_tables import TextTable, open_text_table
-from mien.data.reading.trees import base_name, split_named, suffix_of
+from mien.data.reading.text_tables import open_text_table
+from mien.data.reading.trees import base_name, first_of, split_named, suffix_of
 from mien.errors import DataError
 from mien.images import IMAGE_SUFFIXES
+from mien.labels import EIGHT, canonical
 
 _RAF_LIST = re.compile(r"(?P<base>(?:.*?/)??)(EmoLabel/)?list_par?tition_label\.txt", re.IGNORECASE)
 _RAF_CLASSES = tuple("1234567")
@@ -28,28 +29,6 @@ _LOOKED_AT, _START = 40, 8192  # lines that are read to recognise a list, and th
 def split_above(scan: Scan, name: str) -> str:
     """The first folder above a file that means a split, as written; '' where none does."""
     return next((part for part in name.split("/")[:-1] if split_of(scan, part) is not None), "")
-
-
-def without_repeats(records: Iterable[tuple[Record, int]], listed: str) -> Iterator[Record]:
-    """The records of a list's lines; a file that is named again is a problem, and not used where its labels differ."""
-    held = list(records)
-    labels: dict[str, set[str]] = {}
-    first: dict[str, int] = {}
-    for record, _ in held:
-        if not record.wrong:
-            labels.setdefault(record.name, set()).add(plain(record.label))
-    for record, number in held:
-        if record.wrong:
-            yield record
-        elif len(labels[record.name]) > 1:
-            said = " and ".join(sorted(labels[record.name]))
-            yield replace(record, name=f"{listed}:{number}", wrong=f"{base_name(record.name)} has the labels {said}")
-        elif record.name in first:
-            reason = f"{base_name(record.name)} is in line {first[record.name]} already"
-            yield replace(record, name=f"{listed}:{number}", wrong=reason)
-        else:
-            first[record.name] = number
-            yield record
 
 
 # RAF-DB
@@ -72,14 +51,14 @@ def find_raf_db(scan: Scan, only: str = "") -> Found | None:
         images.setdefault(base_name(name).lower(), name)
     lines = [(i, line) for i, line in enumerate(scan.text(listed).splitlines(), start=1) if line.strip()]
     _refuse_compound(scan, listed, [line for _, line in lines])
-    records = list(without_repeats(((_raf_record(images, listed, i, line), i) for i, line in lines), listed))
+    records, notes = one_record_each(_raf_record(images, listed, i, line) for i, line in lines)
     if all(r.wrong for r in records):
         reason = records[0].wrong if records else "it is empty"
         raise DataError(f"{where}: none of its images can be used ({reason}); give the folder that holds EmoLabel and "
                         "Image")  # fmt: skip
     labels = scan.labels({r.label for r in records if not r.wrong}, where, order="raf-db")
     aligned = Counter("_aligned." in base_name(r.name).lower() for r in records if not r.wrong)
-    notes = [f"{aligned[True]:,} aligned faces and {aligned[False]:,} original images"] if len(aligned) > 1 else []
+    notes += [f"{aligned[True]:,} aligned faces and {aligned[False]:,} original images"] if len(aligned) > 1 else []
     splits = {r.split: r.split for r in records if r.split and not r.wrong}
     return found_files(scan, records, labels, "RAF-DB", listed, splits=splits, notes=notes, used={listed},
                        stray="is not listed, or another image of the same face is used")  # fmt: skip
@@ -171,28 +150,14 @@ def _agreeing(scan: Scan, records: list[Record]) -> tuple[list[Record], set[str]
 
 
 def _raf_rows(scan: Scan, listed: str) -> list[tuple[int, str, str]]:
+    """Line number, image and label of a list most of whose images have RAF-DB's names; none of another file."""
     table = open_text_table(scan.tree, listed)
-    if table is None or not table.delimiter:
+    opened = columns_of(scan, table) if table and table.delimiter else None
+    if opened is None or opened[1].label < 0:
         return []
-    table = table.with_header() if has_header(table) else table
-    rows = [(number, cells) for number, cells in table.rows() if len(cells) > 1]
-    images = [sum(bool(RAF_NAME.fullmatch(base_name(c).lower())) for c in column) for column in _columns(rows)]
-    if not images or max(images) * 2 < len(rows):
-        return []
-    image = images.index(max(images))
-    label = _label_column(table, rows, image)
-    return [(n, cells[image], cells[label]) for n, cells in rows if label < len(cells) and image < len(cells)]
-
-
-def _columns(rows: Sequence[tuple[int, list[str]]]) -> list[list[str]]:
-    width = min((len(cells) for _, cells in rows), default=0)
-    return [[cells[i] for _, cells in rows] for i in range(width)]
-
-
-def _label_column(table: TextTable, rows: Sequence[tuple[int, list[str]]], image: int) -> int:
-    titled = [i for i, title in enumerate(table.columns) if title in LABEL_COLUMNS and i != image]
-    numbers = [i for i, c in enumerate(_columns(rows)) if i != image and all(plain(v).isdecimal() for v in c)]
-    return next(iter(titled + numbers), len(table.first))
+    image, label = opened[1].image, opened[1].label
+    rows = [(n, c[image], c[label]) for n, c in opened[0].rows() if max(image, label) < len(c)]
+    return rows if 2 * sum(bool(RAF_NAME.fullmatch(base_name(r[1]).lower())) for r in rows) > len(rows) else []
 
 
 # ExpW
@@ -285,3 +250,48 @@ def find_ck_plus(scan: Scan) -> Found | None:
         notes.append(f"left out: {rest[True]:,} other frames of sequences with a label, {rest[False]:,} without one")
     return found_files(scan, records + missing, labels, "CK+", "the files *_emotion.txt", notes=notes,
                        used=set(texts.values()), stray="is no frame of CK+", extra={"identity": object})  # fmt: skip
+
+
+# Aff-Wild2
+
+
+def find_aff_wild(scan: Scan) -> Found | None:
+    """Aff-Wild2: folders of frames, `103/00001.jpg`, and for each `103.txt`: names, then a number for each frame."""
+    clips: dict[str, dict[str, str]] = {}
+    for name in scan.images:
+        folder, _, file = name.rpartition("/")
+        clips.setdefault(base_name(folder), {})[file.rpartition(".")[0].lstrip("0")] = name
+    lists = {
+        n: names
+        for n in scan.with_suffix(".txt")
+        if base_name(n)[:-4] in clips and (names := _names_above(scan.head(n, _START)))
+    }
+    if not lists:
+        return None
+    records: list[Record] = []
+    splits: dict[str, str] = {}
+    absent = 0
+    for listed, names in lists.items():
+        clip, word = base_name(listed)[:-4], split_above(scan, listed)
+        split = (split_of(scan, word) if word else "") or ""
+        splits |= {word: split} if word else {}
+        for frame, line in enumerate(scan.text(listed).splitlines()[1:], start=1):
+            image = clips[clip].get(str(frame))
+            code = plain(line)
+            known = code.isdecimal() and int(code) < len(names)
+            wrong = "" if known else f"{listed}:{frame + 1} says {code[:20] or 'nothing'}, which is no expression"
+            absent += image is None
+            if image:
+                records.append(Record(image, split, names[int(code)] if known else "", (clip,), wrong))
+    labels = scan.labels({r.label for r in records if not r.wrong}, str(scan.root))
+    notes = ["clips are the column identity"] + [f"{absent:,} lines are of frames that are not there"] * bool(absent)
+    return found_files(scan, records, labels, "Aff-Wild2", f"the numbers in {first_of(sorted(lists))}", splits=splits,
+                       notes=notes, used=lists, stray="no text file has a line for it",
+                       extra={"identity": object})  # fmt: skip
+
+
+def _names_above(head: bytes) -> list[str]:
+    """The names in the first line of a text whose second one is a number; none in others."""
+    names, second = (*head.decode("utf-8", "replace").splitlines(), "", "")[:2]
+    found = [name.strip() for name in names.split(",")]
+    return found if is_number(second) and sum(canonical(name) in EIGHT for name in found) > len(found) // 2 else []

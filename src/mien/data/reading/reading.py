@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from mien.data.reading.archives import UNREADABLE
 from mien.data.reading.class_names import class_names
 from mien.data.reading.label_reading import LabelChoice, Labels, is_no_label, is_number, plain, read_labels
-from mien.data.reading.trees import Folder, Tree, base_name, folder_of, leads_out, split_named, suffix_of
+from mien.data.reading.trees import Folder, Tree, base_name, folded, folder_of, leads_out, split_named, suffix_of
 from mien.data.source import SPLITS, Source, split_rank
 from mien.errors import DataError
 from mien.images import IMAGE_SUFFIXES
@@ -34,6 +34,9 @@ MAX_TEXT = 256 * 1024 * 1024
 EXPORTED = ".mien-export.json"
 """A hidden file in each exported folder: from what, by which settings and steps it was made."""
 
+_NAMES_IMAGES = re.compile(rb"\.(jpe?g|png|bmp|gif|tiff?|webp)\b", re.IGNORECASE)
+
+_APART = str.maketrans("-_.", "   ")
 NOT_PART = "is not part of the data set"
 
 
@@ -59,6 +62,14 @@ class Choices:
         if written in self.split_map:
             return self.split_map[written]
         return split_named(written) if written.strip() else ""
+
+    def split_word(self, names: Sequence[str], *, pieces: bool = False) -> str:
+        """The last of these names of folders and files that means a split, as written; '' where none does.
+
+        pieces: a word in a name may mean one too: train-00000-of-00003.
+        """
+        words = [word for name in reversed(names) for word in [name, *(name.translate(_APART).split() * pieces)]]
+        return next((word for word in words if word.strip() and self.split(word) is not None), "")
 
     def to_dict(self) -> dict[str, Any]:
         """What was chosen, as the manifest's history keeps it; what was not is left out."""
@@ -213,6 +224,29 @@ class Scan:
         except (DataError, ValueError, KeyError, TypeError):
             return ()
 
+    @cached_property
+    def files_of_folders(self) -> dict[str, str]:
+        """Folder -> a file of numbers that is named after it, for sibling folders of which most have one.
+
+        Such folders are clips or people, and no classes: 001/001.json of AFEW-VA, SN001_au1.txt of DISFA.
+        """
+        levels: dict[int, set[str]] = {}
+        for name in self.images:
+            for level, part in enumerate(name.split("/")[:-1]):
+                levels.setdefault(level, set()).add(part)
+        files: dict[str, str] = {}
+        for name in self.with_suffix(".txt", ".csv", ".json", ".mat", ".npy", ".xml"):
+            stem = base_name(name).rpartition(".")[0]
+            files.setdefault(stem, name)
+            files.setdefault(stem.partition("_")[0], name)
+        for folders in levels.values():
+            found = {folder: files[folder] for folder in sorted(folders) if folder in files}
+            if 1 < len(folders) <= 2 * len(found) and not any(
+                _NAMES_IMAGES.search(self.head(n)) for n in found.values()
+            ):
+                return found
+        return {}
+
     def _shows(self, name: str) -> bool:
         suffix = suffix_of(name)
         if suffix in IMAGE_SUFFIXES:
@@ -303,7 +337,7 @@ def names_by_last(tree: Tree) -> dict[str, list[str]]:
     if "names_by_last" not in kept:
         found: dict[str, list[str]] = {}
         for name in tree.names:
-            last = base_name(name).lower()
+            last = folded(base_name(name))
             found.setdefault(last, []).append(name)
             found.setdefault(last.rpartition(".")[0] + ".", []).append(name)
         kept["names_by_last"] = found
@@ -339,7 +373,7 @@ class ImagePaths:
                 if self.tree.has(self.folder + base + path):
                     return [self.folder + base + path]
         for form in dict.fromkeys((path, unquote(path))):
-            last = base_name(form).lower()
+            last = folded(base_name(form))
             for key in (last, *([] if "." in last else [f"{last}."])):
                 found = [
                     c for c in names_by_last(self.tree).get(key, []) if self._fits(c, form, stem=key.endswith("."))
@@ -350,9 +384,9 @@ class ImagePaths:
 
     def _fits(self, candidate: str, path: str, *, stem: bool) -> bool:
         """Whether a file of the same last name is the one that a path means: one path must end with the other."""
-        inside = candidate.removeprefix(self.folder).lower()
+        inside = folded(candidate.removeprefix(self.folder))
         inside = inside.rpartition(".")[0] if stem else inside
-        wanted = path.lower()
+        wanted = folded(path)
         if leads_out(path):
             return wanted.endswith("/" + inside)
         if wanted.endswith("/" + inside):  # from a folder above the tree: with its name, or another folder in common

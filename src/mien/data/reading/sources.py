@@ -350,8 +350,9 @@ def found_rows(
     columns = {"source": text_column(written.sources), "split": split, "label": of_values[written.labels.codes]}
     rows = np.arange(len(written.sources), dtype=np.int64)
     wanted = scan.choices.splits
-    if wanted is not None:  # rows that can't be used stay in, to be reported as problems
-        rows = rows[np.isin(split.astype(str), list(wanted)) | np.isin(rows, list(wrong))]
+    if wanted is not None:  # rows of no split that can't be used stay in, to be reported as problems
+        lost = np.isin(rows, list(wrong)) & (split == "")
+        rows = rows[np.isin(split.astype(str), list(wanted)) | lost]
     fingerprint = f"{stamp} {labels.names} {sorted(splits.items(), key=str)} {wanted or 'all'}"
     source = ImageRows(cells, {**columns, **written.further}, rows, wrong, labels.names, title, fingerprint)
     said = split_words({word: split for word, split in splits.items() if word and split is not None})

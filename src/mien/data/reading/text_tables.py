@@ -27,6 +27,7 @@ _SEP = re.compile(r"sep=.?", re.IGNORECASE)  # Excel writes it first
 _NO_COLON = re.compile(r"(^|[\s\"'])[A-Za-z]:[\\/]|://|\d:\d")  # drives, addresses and times
 _MOST_TITLES = 10  # lines above the header
 _SNIFF = 64 * 1024
+_ROWS = 50  # that are looked at
 csv.field_size_limit(MAX_LINE)
 
 LIST_SUFFIXES = (
@@ -132,7 +133,7 @@ def open_text_table(tree: Tree, name: str) -> TextTable | None:
     if not rows:
         return None
     width = min(len(line.split()) for line in rows) if delimiter == " " else 0
-    first = tuple(cell.strip() for cell in next(_cells(rows[:1], delimiter, width)))
+    first = tuple(cell.strip() for cell in next(_cells(rows, delimiter, width)))
     return TextTable(tree, name, encoding, delimiter, first, skipped=skipped, width=width)
 
 
@@ -141,11 +142,11 @@ def _shape(lines: Sequence[str]) -> tuple[str, int]:
     stated = next((i for i, line in enumerate(lines[:3]) if _SEP.fullmatch(line.strip())), -1)
     if stated >= 0:
         return lines[stated].strip()[4:] or "\t", stated + 1
-    delimiter = _delimiter([line for line in lines if line.strip()][:50])
+    delimiter = _delimiter([line for line in lines if line.strip()])
     if delimiter == " ":
         count = next((i for i, line in enumerate(lines) if line.strip() and not line.startswith("# ")), 0)
         return delimiter, count
-    widths = [len(next(_cells([line], delimiter))) if line.strip() else 0 for line in lines[:50]]
+    widths = [len(next(_cells([line], delimiter))) if line.strip() else 0 for line in lines[:_ROWS]]
     usual = Counter(width for width in widths if width).most_common(1)[0][0]
     skipped = 0
     while skipped < min(len(widths), _MOST_TITLES) and (
@@ -160,12 +161,12 @@ def _delimiter(lines: Sequence[str]) -> str:
     """What divides the cells of these lines into the same number each, the most frequent first; blanks otherwise."""
     best, fits, cells = " ", False, 1
     for delimiter in _DELIMITERS:
-        if delimiter == ":" and (cells > 1 or any(_NO_COLON.search(line) for line in lines)):
+        if delimiter == ":" and (cells > 1 or any(_NO_COLON.search(line) for line in lines[:_ROWS])):
             continue
-        widths = [len(row) for row in _cells(lines, delimiter)]
+        widths = [len(row) for row in islice(_cells(lines, delimiter), _ROWS)]
         width, often = Counter(widths).most_common(1)[0] if widths else (1, 0)
         first = bool(widths) and widths[0] == width  # not so where texts in a last column hold the delimiter
-        if width > 1 and often * 2 >= len(lines) and (first, width) > (fits, cells):
+        if width > 1 and often * 2 >= len(widths) and (first, width) > (fits, cells):
             best, fits, cells = delimiter, first, width
     return best
 
@@ -249,7 +250,7 @@ def _parsed(text: str) -> list[Any]:
     except ValueError:
         found = [json.loads(line) for line in text.splitlines() if line.strip()]
     if isinstance(found, list):
-        return _pairs(found) or found
+        return _pairs(found)
     if not isinstance(found, dict):
         return [found]
     return _of_images(found) or _of_splits(found) or rows_of_columns(found) or _wrapped(found) or [found]
@@ -260,10 +261,10 @@ def _is_image(value: Any) -> bool:
 
 
 def _pairs(rows: Sequence[Any]) -> list[Any]:
-    """[[image, label], ...] as objects."""
+    """[[image, label], ...] as objects; others as they are."""
     if rows and all(isinstance(row, list) and len(row) == 2 and _is_image(row[0]) for row in rows):
         return [{"image": image, "label": label} for image, label in rows]
-    return []
+    return list(rows)
 
 
 def _of_images(found: Mapping[str, Any]) -> list[Any]:
@@ -278,9 +279,13 @@ def _of_images(found: Mapping[str, Any]) -> list[Any]:
 
 
 def _of_splits(found: Mapping[str, Any]) -> list[Any]:
-    """{"train": [{...}, ...], "test": ...} as objects with their split."""
-    if found and all(split_named(key) and isinstance(rows, list) for key, rows in found.items()):
-        rows = [(key, row) for key, rows in found.items() for row in _pairs(rows) or rows]
+    """{"train": [{...}, ...], "test": {image: label, ...}} as objects with their split."""
+    if found and all(split_named(key) and isinstance(rows, list | dict) for key, rows in found.items()):
+        rows = [
+            (key, row)
+            for key, rows in found.items()
+            for row in (_pairs(rows) if isinstance(rows, list) else _of_images(rows) or [rows])
+        ]
         if all(isinstance(row, dict) for _, row in rows):
             return [{"split": key} | row for key, row in rows]
     return []
@@ -303,6 +308,7 @@ def rows_of_columns(found: Mapping[str, Any]) -> list[Any]:
 
 
 def _wrapped(found: Mapping[str, Any]) -> list[Any]:
-    """The one list of objects in an object, beside what is said of it: {"version": 1, "data": [{...}, ...]}."""
-    lists = [v for v in found.values() if isinstance(v, list) and v and all(isinstance(one, dict) for one in v)]
+    """The one list of objects, or pairs, in an object, beside what is said of it: {"labels": [[image, 3], ...]}."""
+    lists = [_pairs(v) for v in found.values() if isinstance(v, list) and v]
+    lists = [rows for rows in lists if all(isinstance(one, dict) for one in rows)]
     return lists[0] if len(lists) == 1 and any(map(_is_image, (str(x) for x in lists[0][0].values()))) else []

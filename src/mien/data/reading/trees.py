@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -90,7 +91,10 @@ class Tree(Protocol):
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder as a `Tree`. Folders that are links are not entered, but for those of splits right in the root."""
+    """A folder as a `Tree`. Links to folders are entered where they lead out of the root, each target once.
+
+    A link of a split right in the root may lead anywhere. A link to nothing counts as a file that can't be read.
+    """
 
     root: Path
 
@@ -99,6 +103,7 @@ class Folder:
         files: list[str] = []
         folders: list[str] = []
         todo = [""]
+        entered = {self.root.resolve()}
         while todo:
             prefix = todo.pop()
             try:
@@ -106,11 +111,13 @@ class Folder:
                     for entry in entries:
                         if hidden(entry.name):
                             continue
-                        linked_split = not prefix and split_named(entry.name) is not None
-                        if entry.is_dir(follow_symlinks=linked_split):
-                            folders.append(prefix + entry.name)
-                            todo.append(f"{prefix}{entry.name}/")
-                        elif entry.is_file():
+                        linked = entry.is_symlink()
+                        if entry.is_dir():
+                            split = not prefix and split_named(entry.name) is not None
+                            if not linked or split or _leads_elsewhere(Path(entry.path).resolve(), entered):
+                                folders.append(prefix + entry.name)
+                                todo.append(f"{prefix}{entry.name}/")
+                        elif entry.is_file() or (linked and not Path(entry.path).exists()):
                             files.append(prefix + entry.name)
             except OSError as error:
                 raise DataError(
@@ -166,11 +173,23 @@ class Folder:
         return f"{status.st_size}-{status.st_mtime_ns}"
 
 
+def _leads_elsewhere(target: Path, entered: set[Path]) -> bool:
+    """Whether a link's target neither lies in one of the folders that were entered, nor holds one; it is entered then.
+
+    So no image is read twice, and no link is followed for ever.
+    """
+    if any(target.is_relative_to(place) or place.is_relative_to(target) for place in entered):
+        return False
+    entered.add(target)
+    return True
+
+
 def is_split_word(text: str) -> bool:
     """Whether a text is nothing but the word of a split: Training, PublicTest, val."""
     return re.sub(r"[\W_]+", "", text.lower()) in _SPLIT_WORDS
 
 
+@lru_cache(1 << 16)  # lists and folders name the same ones over and over
 def split_named(name: str) -> str | None:
     """train, validation or test for what data sets call them: Training, PublicTest, val_set, 01_train, my_test_48x48.
 
@@ -210,6 +229,11 @@ def hidden(name: str) -> bool:
 def base_name(name: str) -> str:
     """A path's last part."""
     return name.rpartition("/")[2]
+
+
+def folded(name: str) -> str:
+    """A name as names are compared: in lower case, and each accent one character with its letter, unlike on a Mac."""
+    return (name if name.isascii() else unicodedata.normalize("NFC", name)).lower()
 
 
 def folder_of(name: str) -> str:

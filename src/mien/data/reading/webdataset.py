@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -167,11 +167,7 @@ def _split(scan: Scan, sample: _Sample, said: Mapping[str, Any]) -> tuple[str, s
     written = next((str(said[t]) for t in said if t.lower() in SPLIT_COLUMNS and said[t]), "")
     if written:
         return written, scan.choices.split(written)
-    parts: Collection[str] = sample.key.split("/")[:-1] or [scan.root.name]
-    if isinstance(scan.tree, TarArchive):
-        parts = [scan.root.name, *parts]
-    for part in parts:
-        for word in (part.removesuffix(".tar"), *part.removesuffix(".tar").replace("_", "-").split("-")):
-            if word and scan.choices.split(word):
-                return word, scan.choices.split(word)
-    return "", ""
+    parts = sample.key.split("/")[:-1] or [scan.root.name]
+    parts = [scan.root.name, *parts] if isinstance(scan.tree, TarArchive) else parts
+    word = scan.choices.split_word([part.removesuffix(".tar") for part in reversed(parts)], pieces=True)
+    return word, scan.choices.split(word)

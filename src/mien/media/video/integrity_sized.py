@@ -65,6 +65,8 @@ def walk_boxes() -> Walk:
                 break
             position = index_end  # odd contents of the index
             continue
+        if kind == b"ftyp" and position >= index_end and b"moov" in seen and not seen & {b"mvex", b"moof"}:
+            return End("a second video is joined to its end")  # by cat; FFmpeg plays the first
         if kind == b"sidx":
             body = yield position, min(size, 1 << 20)
             parts, length = _indexed_parts(body[start:])
