@@ -47,6 +47,12 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
 
 @pytest.fixture
+def unexported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs without their model files: an export takes a second, which is more than a small training."""
+    monkeypatch.setattr("mien.training.run.write_model_file", lambda *_, **__: None)
+
+
+@pytest.fixture
 def said() -> Iterator[list[str]]:
     """The warnings of a test, in lines."""
     lines: list[str] = []

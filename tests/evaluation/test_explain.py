@@ -93,7 +93,7 @@ def toy_run(tmp_path_factory):
     from mien.training.run import train_run
 
     folder = tmp_path_factory.mktemp("toy")
-    write_toy_folders(folder / "data", train=700, validation=140, test=0)
+    write_toy_folders(folder / "data", train=560, validation=70, test=0)
     train_run(load_recipe("toy"), folder / "data", folder / "run")
     return folder / "run"
 
@@ -104,7 +104,7 @@ def test_grad_cam_of_toy_faces_lies_on_mouth_and_brows(toy_run):
 
     run = RunMaps(toy_run)
     model = ModelFile(run.model_file)
-    faces = toy_faces(140, seed=9).images
+    faces = toy_faces(70, seed=9).images
     explanation = explain_faces(model, faces, [""] * len(faces), maps_of=run.maps)
     mass = explanation.maps.mean(0)
     rows = mass.sum(1) / mass.sum()

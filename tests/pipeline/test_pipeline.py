@@ -132,8 +132,10 @@ def killed(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def resumed(killed):
-    """The killed run, resumed."""
-    return killed, run_pipeline(killed / "mien.toml")
+    """The killed run, resumed, without the files of its charts, which take the most time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mien.pages.Page.write_figures", lambda *_, **__: None)
+        return killed, run_pipeline(killed / "mien.toml")
 
 
 @pytest.fixture

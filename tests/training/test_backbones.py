@@ -216,7 +216,7 @@ def test_weights_that_may_be_at_hand_need_no_connection(monkeypatch, tmp_path, k
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     (tmp_path / cached).mkdir(parents=True)
-    require_published_weights(kind, weights)
+    require_published_weights(kind, weights, tmp_path / "run")
 
 
 def test_torchvision_of_another_build_does_not_keep_timm_away(monkeypatch):

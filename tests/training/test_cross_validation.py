@@ -57,7 +57,7 @@ def test_the_folds_of_data_split_are_those_that_training_reads(data):
     assert all(len(set(fold[(people.columns["person"] == p) & (fold >= 0)])) <= 1 for p in range(16))
 
 
-def test_one_command_one_table_and_it_resumes(tmp_path):
+def test_one_command_one_table_and_it_resumes(tmp_path, unexported):
     write_toy_folders(tmp_path / "faces", train=56, validation=14, test=0, seed=3)
     arguments = ["train", "toy", "--data", str(tmp_path / "faces"), "--out", str(tmp_path / "out"), "--seeds", "2",
                  "--folds", "2", "--set", "optimizer.epochs=1", "--set", "optimizer.batch_size=8",

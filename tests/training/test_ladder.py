@@ -12,7 +12,7 @@ from mien.cli import app
 from mien.errors import DataError, RecipeError
 from mien.evaluation.validation import HeadAnswers, read_answers, write_answers
 from mien.pages import figure_png, new_figure
-from mien.training.ladder import LadderWatcher, climb_ladder, is_finished, plan_ladder
+from mien.training.ladder import climb_ladder, is_finished, plan_ladder
 from mien.training.ladder_steps import LADDER
 from mien.training.recipe import load_recipe
 from mien.training.run_page import write_run_page
@@ -64,7 +64,7 @@ def test_the_best_step_is_trained_longer_and_the_better_one_is_kept(scripted, tm
     trained.clear()
     (tmp_path / "out" / "ladder-07" / "validation.npz").unlink()  # as if killed before its end
     seen = []
-    climb_ladder(plan, tmp_path, tmp_path / "out", longer=1.5, watcher=LadderWatcher(lambda r, done: seen.append(done)))
+    climb_ladder(plan, tmp_path, tmp_path / "out", longer=1.5, progress=lambda _r, _name, done: seen.append(done))
     assert [r.name for r in trained] == ["ladder-07"]
     assert seen.count(True) == 12
 

@@ -85,7 +85,7 @@ def tell(names, out, rows, history=(), recipe=RECIPE):
     return warned
 
 
-def test_tensorboard_has_every_epoch_once_after_a_crash_and_a_resume(toy_folder, tmp_path):
+def test_tensorboard_has_every_epoch_once_after_a_crash_and_a_resume(toy_folder, tmp_path, unexported):
     pytest.importorskip("tensorboard")
     out = tmp_path / "run"
     with pytest.raises(Stopped):  # after the checkpoint, before the tracker is told

@@ -330,8 +330,8 @@ def test_refusals(toy_folder, tiny_run, tmp_path):
     assert not (tmp_path / "r").exists()
 
 
-def test_two_trainings_in_one_folder_are_refused(toy_folder, tmp_path):
-    recipe, told = load_recipe("toy", ["optimizer.epochs=2"]), []
+def test_two_trainings_in_one_folder_are_refused(toy_folder, tmp_path, unexported):
+    recipe, told = load_recipe("toy", TINY), []
 
     def second(_row):
         with pytest.raises(OutputError, match="another process trains in it") as refused:
@@ -343,8 +343,8 @@ def test_two_trainings_in_one_folder_are_refused(toy_folder, tmp_path):
     assert train_run(recipe, toy_folder, tmp_path / "run", resume=True, device=CPU).models == run.models
 
 
-def test_a_paused_run_goes_on_to_the_same_weights(toy_folder, tmp_path):
-    recipe = load_recipe("toy", ["optimizer.epochs=3"])
+def test_a_paused_run_goes_on_to_the_same_weights(toy_folder, tmp_path, unexported):
+    recipe = load_recipe("toy", [*TINY, "optimizer.epochs=3"])
     straight = train_run(recipe, toy_folder, tmp_path / "straight", device=CPU)
     paused = train_run(recipe, toy_folder, tmp_path / "paused", stop_after=2, device=CPU)
     assert (len(paused.history), paused.models) == (2, ())
@@ -353,7 +353,8 @@ def test_a_paused_run_goes_on_to_the_same_weights(toy_folder, tmp_path):
     assert len(again.history) == 2
     ended = train_run(recipe, toy_folder, paused.folder, resume=True, stop_after=3, device=CPU)
     assert ended.history == straight.history
-    assert [path.read_bytes() for path in ended.models] == [path.read_bytes() for path in straight.models]
+    for name in (BEST, LAST, "validation.npz"):
+        assert (ended.folder / name).read_bytes() == (straight.folder / name).read_bytes()
 
 
 def test_the_command_says_how_a_paused_run_goes_on(toy_folder, tmp_path):

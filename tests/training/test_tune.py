@@ -17,7 +17,7 @@ from mien.evaluation.validation import VALIDATION_FILE, HeadAnswers, write_answe
 from mien.pages.text import percent
 from mien.training.loop import CHECKPOINT
 from mien.training.recipe import load_recipe
-from mien.training.tune import TuneWatcher, run_trials
+from mien.training.tune import TuneSettings, TuneWatcher, run_trials
 
 optuna = pytest.importorskip("optuna", reason="tuning needs the extra [tune]")
 
@@ -51,7 +51,7 @@ from pathlib import Path
 import torch
 import mien.training.run
 from mien.training.callbacks import Watcher
-from mien.training.tune import TuneWatcher, run_trials
+from mien.training.tune import TuneSettings, TuneWatcher, run_trials
 mien.training.run._export_heads = lambda *_: ()
 begun = []
 def on_epoch(row):
@@ -59,7 +59,7 @@ def on_epoch(row):
         os.kill(os.getpid(), signal.SIGKILL)
 watcher = TuneWatcher(on_begin=lambda number, _: begun.append(number), training=Watcher(on_epoch=on_epoch))
 torch.set_num_threads(1)
-run_trials(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), trials=3, watcher=watcher)
+run_trials(TuneSettings(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), trials=3), watcher=watcher)
 """
 
 
@@ -94,7 +94,7 @@ def scripted(monkeypatch):
 
 
 @pytest.mark.slow
-def test_tuning_that_is_killed_goes_on_with_the_same_trial_and_loses_none(recipe, tmp_path, monkeypatch):
+def test_tuning_that_is_killed_goes_on_with_the_same_trial_and_loses_none(recipe, tmp_path, monkeypatch, undrawn):
     write_toy_folders(tmp_path / "toy", train=70, validation=35, test=7, seed=1)
     out = tmp_path / "out"
     killed = subprocess.run([sys.executable, "-c", KILLED, recipe, tmp_path / "toy", out], check=False)
@@ -104,7 +104,9 @@ def test_tuning_that_is_killed_goes_on_with_the_same_trial_and_loses_none(recipe
     monkeypatch.setattr("mien.training.run._export_heads", lambda *_: ())
     begun = []
     watcher = TuneWatcher(on_begin=lambda number, taken: begun.append((number, taken)))
-    found = run_trials(recipe, tmp_path / "toy", out, trials=3, device=torch.device("cpu"), watcher=watcher)
+    found = run_trials(
+        TuneSettings(recipe, tmp_path / "toy", out, trials=3), device=torch.device("cpu"), watcher=watcher
+    )
     assert [number for number, _ in begun] == [1, 2]
     assert [t.number for t in found.trials] == [0, 1, 2]
     assert {t.state for t in found.trials} <= {"complete", "pruned"}
@@ -114,13 +116,13 @@ def test_tuning_that_is_killed_goes_on_with_the_same_trial_and_loses_none(recipe
     assert best.name == "small-tuned"
     rows = list(csv.DictReader((out / "trials.csv").read_text().splitlines()))
     assert len(rows) == 3
-    again = run_trials(recipe, tmp_path / "toy", out, trials=3)
+    again = run_trials(TuneSettings(recipe, tmp_path / "toy", out, trials=3))
     assert (again.number, again.score) == (found.number, found.score)
 
 
-def test_the_best_settings_become_a_recipe_and_the_page_says_what_matters(recipe, scripted, tmp_path):
+def test_the_best_settings_become_a_recipe_and_the_page_says_what_matters(recipe, scripted, tmp_path, request):
     scripted(lambda rate, epoch: 0.9 - abs(rate - 0.01) * 10 - 0.1 / epoch)
-    found = run_trials(recipe, tmp_path, tmp_path / "out", trials=16)
+    found = run_trials(TuneSettings(recipe, tmp_path, tmp_path / "out", trials=16))
     assert len(found.trials) == 16
     best = load_recipe(str(tmp_path / "out" / "best.toml"))
     assert abs(best.optimizer.learning_rate - 0.01) < 0.005
@@ -138,19 +140,20 @@ def test_the_best_settings_become_a_recipe_and_the_page_says_what_matters(recipe
     assert {p.name for p in (tmp_path / "out" / "figures").glob("*.png")} == {
         "history.png", "importance.png", "keys.png", "parallel.png",
     }  # fmt: skip
-    more = run_trials(recipe, tmp_path, tmp_path / "out", trials=18)
+    request.getfixturevalue("undrawn")
+    more = run_trials(TuneSettings(recipe, tmp_path, tmp_path / "out", trials=18))
     assert [t.changes for t in more.trials[:16]] == [t.changes for t in found.trials]
     assert len({t.changes for t in more.trials}) > 14  # going on draws anew, not the same again
 
 
-def test_settings_that_diverge_are_failed_trials_and_other_errors_end_the_command(recipe, scripted, tmp_path):
+def test_settings_that_diverge_are_failed_trials_and_other_errors_end_the_command(recipe, scripted, tmp_path, undrawn):
     def accuracy(rate, _epoch):
         if rate > 0.01:
             raise DivergedError("the loss is no number")
         return rate
 
     scripted(accuracy)
-    found = run_trials(recipe, tmp_path, tmp_path / "out", trials=8)
+    found = run_trials(TuneSettings(recipe, tmp_path, tmp_path / "out", trials=8))
     states = [t.state for t in found.trials]
     assert "failed" in states
     assert len(states) == 8
@@ -161,22 +164,24 @@ def test_settings_that_diverge_are_failed_trials_and_other_errors_end_the_comman
 
     scripted(broken)
     with pytest.raises(TrainingError, match="device is gone"):
-        run_trials(recipe, tmp_path, tmp_path / "out", trials=9)
+        run_trials(TuneSettings(recipe, tmp_path, tmp_path / "out", trials=9))
     scripted(accuracy)
-    assert [t.number for t in run_trials(recipe, tmp_path, tmp_path / "out", trials=9).trials] == list(range(9))
+    assert [t.number for t in run_trials(TuneSettings(recipe, tmp_path, tmp_path / "out", trials=9)).trials] == list(
+        range(9)
+    )
 
     def never(*_):
         raise DivergedError("the loss is no number")
 
     scripted(never)
     with pytest.raises(TrainingError, match="none of 2 trials came to its end; trial 0: the loss is no number"):
-        run_trials(recipe, tmp_path, tmp_path / "never", trials=2)
+        run_trials(TuneSettings(recipe, tmp_path, tmp_path / "never", trials=2))
 
 
-def test_a_trial_that_trains_in_another_process_is_left_to_it(recipe, scripted, tmp_path):
+def test_a_trial_that_trains_in_another_process_is_left_to_it(recipe, scripted, tmp_path, undrawn):
     scripted(lambda rate, _epoch: rate)
     out = tmp_path / "out"
-    run_trials(recipe, tmp_path, out, trials=2)
+    run_trials(TuneSettings(recipe, tmp_path, out, trials=2))
     study = optuna.load_study(study_name="small", storage=f"sqlite:///{out / 'study.db'}")
     study.ask()
     holding = subprocess.Popen(
@@ -186,22 +191,30 @@ def test_a_trial_that_trains_in_another_process_is_left_to_it(recipe, scripted, 
     )  # fmt: skip
     with holding:
         holding.stdout.readline()
-        found = run_trials(recipe, tmp_path, out, trials=3)
+        found = run_trials(TuneSettings(recipe, tmp_path, out, trials=3))
         assert [t.state for t in found.trials] == ["complete", "complete", "running"]
         os.kill(holding.pid, signal.SIGKILL)
-    assert [t.state for t in run_trials(recipe, tmp_path, out, trials=3).trials] == ["complete"] * 3
+    assert [t.state for t in run_trials(TuneSettings(recipe, tmp_path, out, trials=3)).trials] == ["complete"] * 3
 
 
 def test_refusals(recipe, scripted, tmp_path):
     scripted(lambda rate, _epoch: rate)
-    run_trials(recipe, tmp_path, tmp_path / "out", trials=1)
+    run_trials(TuneSettings(recipe, tmp_path, tmp_path / "out", trials=1))
     with pytest.raises(TrainingError, match="holds trials of another recipe or search called 'small'"):
-        run_trials(recipe, tmp_path, tmp_path / "out", trials=2, overrides=("seed=2",))
+        run_trials(TuneSettings(recipe, tmp_path, tmp_path / "out", trials=2, overrides=("seed=2",)))
     (tmp_path / "none.toml").write_text("seed = 1\n")
     with pytest.raises(RecipeError, match=r"no \[search\] table"):
-        run_trials(str(tmp_path / "none.toml"), tmp_path, tmp_path / "none", trials=1)
+        run_trials(TuneSettings(str(tmp_path / "none.toml"), tmp_path, tmp_path / "none", trials=1))
     with pytest.raises(TrainingError, match="can't be used as a database of trials"):
-        run_trials(recipe, tmp_path, tmp_path / "out", trials=1, storage=f"sqlite:///{tmp_path}/no/such/folder.db")
+        run_trials(
+            TuneSettings(
+                recipe, tmp_path, tmp_path / "out", trials=1, storage=f"sqlite:///{tmp_path}/no/such/folder.db"
+            )
+        )
     with pytest.raises(TrainingError, match=r"^postgresql\+psycopg://127\.0\.0\.1/x: ") as refused:
-        run_trials(recipe, tmp_path, tmp_path / "out", trials=1, storage="postgresql+psycopg://me:secret@127.0.0.1:1/x")
+        run_trials(
+            TuneSettings(
+                recipe, tmp_path, tmp_path / "out", trials=1, storage="postgresql+psycopg://me:secret@127.0.0.1:1/x"
+            )
+        )
     assert "secret" not in str(refused.value)

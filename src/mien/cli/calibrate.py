@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from mien.cli.model_options import ModelArgument, OwnBalance
-from mien.cli.output_options import NewModel, NewName, Split
+from mien.cli.output_options import NewModel, NewName, Split, print_table
 
 if TYPE_CHECKING:
     from mien.evaluation.recalibrate import CalibratedModel
@@ -44,21 +44,16 @@ def calibrate(
 
 
 def _print(result: CalibratedModel, method: str) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False)
-    table = Table("on the faces it was fitted to", "before", "after")
-    for what, before, after in (
+    rows = (
         ("NLL", result.before.nll, result.after.nll),
         ("ECE", result.before.ece, result.after.ece),
         (f"accuracy (n = {result.after.n})", result.before.accuracy, result.after.accuracy),
-    ):
-        table.add_row(what, f"{before:.4f}", f"{after:.4f}")
-    console.print(table, markup=False)
-    console.print(f"these figures are at balance 0; the balance of the new file is {result.info.balance:g}")
+    )
+    cells = [(what, f"{before:.4f}", f"{after:.4f}") for what, before, after in rows]
+    print_table(("on the faces it was fitted to", "before", "after"), cells)
+    typer.echo(f"these figures are at balance 0; the balance of the new file is {result.info.balance:g}")
     if method == "temperature":
-        console.print(f"temperature times {1 / float(result.scale[0]):.4f}, now {result.info.temperature:.4f}")
+        typer.echo(f"temperature times {1 / float(result.scale[0]):.4f}, now {result.info.temperature:.4f}")
     else:
         for label, scale, bias in zip(result.info.labels, result.scale.tolist(), result.bias.tolist(), strict=True):
-            console.print(f"{label:10} weight {scale:6.3f}  bias {bias:+6.3f}", markup=False)
+            typer.echo(f"{label:10} weight {scale:6.3f}  bias {bias:+6.3f}")

@@ -51,8 +51,8 @@ def demo(
 def _train_and_measure(faces: Path, out: Path) -> list[tuple[Path, str]]:
     """Trains the recipe `toy`, evaluates the model on the test split; the files to look at."""
     import mien
-    from mien.cli.evaluate import print_evaluation
     from mien.evaluation.folder import METRICS_FILE, PREDICTIONS_FILE
+    from mien.evaluation.report import report_text
     from mien.training.callbacks import Watcher
     from mien.training.recipe import load_recipe
 
@@ -65,7 +65,7 @@ def _train_and_measure(faces: Path, out: Path) -> list[tuple[Path, str]]:
     folder, measured = out / "run", out / "evaluation"
     run = mien.train(recipe, faces, folder, progress=Watcher(on_epoch=print_epoch))
     typer.echo("3. Evaluating the new model on the test faces, which training did not use.")
-    print_evaluation(mien.evaluate(run.models[0], faces, out=measured))
+    typer.echo(report_text(mien.evaluate(run.models[0], faces, out=measured)))
     return [
         (folder / "curves.png", "the learning curves"),
         (run.models[0], "the model file"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from mien.cli.model_options import ModelArguments, OwnBalance
-from mien.cli.output_options import DataOption, NewModel, NewName, Split
+from mien.cli.output_options import DataOption, NewModel, NewName, Split, print_table
 
 if TYPE_CHECKING:
     from mien.evaluation.ensemble import Ensemble
@@ -67,35 +67,22 @@ def _weights(text: str, count: int) -> Literal["equal", "fit"] | list[float]:
 
 
 def _print(result: Ensemble, models: list[ModelFile], *, fitted: str) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     from mien.pages.text import percent
 
-    console, compared = Console(highlight=False), result.comparison
-    table = Table("", "model", "weight", *(("accuracy", "NLL", "ECE") if compared else ()))
+    compared, columns = result.comparison, ["", "model", "weight"]
+    rows = [[i, m.info.name, f"{w:.3f}"] for i, (m, w) in enumerate(zip(models, result.weights, strict=True), start=1)]
     if compared:
-        for i in range(len(models)):
-            table.add_column(f"≠ {i + 1}")
-    for column in table.columns[2:]:
-        column.justify = "right"
-    for i, (model, weight) in enumerate(zip(models, result.weights, strict=True)):
-        cells = [str(i + 1), model.info.name, f"{weight:.3f}"]
-        if compared:
-            f = compared.members[i]
-            cells += [f"{f.accuracy:.4f}", f"{f.nll:.4f}", f"{f.ece:.4f}"]
-            cells += ["" if i == j else percent(share) for j, share in enumerate(compared.disagreement[i].tolist())]
-        table.add_row(*cells)
+        columns += ["accuracy", "NLL", "ECE", *(f"≠ {i}" for i in range(1, len(models) + 1))]
+        rows.append(["", result.info.name, ""])
+        for row, f in zip(rows, (*compared.members, compared.ensemble), strict=True):
+            row += [f"{f.accuracy:.4f}", f"{f.nll:.4f}", f"{f.ece:.4f}"]
+        for i, (row, shares) in enumerate(zip(rows, compared.disagreement.tolist(), strict=False)):
+            row += ["" if i == j else percent(share) for j, share in enumerate(shares)]
+    print_table(columns, rows, left=2)
     if compared:
-        f = compared.ensemble
-        table.add_row("", result.info.name, "", f"{f.accuracy:.4f}", f"{f.nll:.4f}", f"{f.ece:.4f}")
-    console.print(table, markup=False)
-    if compared:
-        console.print("≠ n: the share of faces to which a model gives another label than model n", soft_wrap=True)
+        typer.echo("≠ n: the share of faces to which a model gives another label than model n")
     if fitted:
-        console.print(f"the weights were fitted to these faces ({fitted}), which flatters the last row", soft_wrap=True)
+        typer.echo(f"the weights were fitted to these faces ({fitted}), which flatters the last row")
         for model, weight in zip(models, result.weights, strict=True):
             if weight < 0.01:
-                console.print(
-                    f"note: {model.info.name} adds next to nothing; leave it out", markup=False, soft_wrap=True
-                )
+                typer.echo(f"note: {model.info.name} adds next to nothing; leave it out")

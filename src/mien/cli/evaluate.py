@@ -147,14 +147,16 @@ def evaluate(
 
 
 def _print(results: Mapping[str, Evaluation], format_: str) -> None:
-    """One evaluation, or a row for each model; as JSON, its metrics, or a list of them with model and folder."""
+    """The report of one evaluation, or a row for each model; as JSON, metrics, or a list with model and folder."""
     import json
+
+    from mien.evaluation.report import report_text
 
     first, *others = results.values()
     if not others and format_ == "json":
         typer.echo(json.dumps(first.to_dict(), indent=2))
     elif not others:
-        print_evaluation(first)
+        typer.echo(report_text(first), nl=False)
         typer.echo(", ".join(str(place) for place in first.files))
     elif format_ == "json":
         rows = [{"model": model, "folder": str(e.files[0].parent)} | e.to_dict() for model, e in results.items()]
@@ -164,26 +166,14 @@ def _print(results: Mapping[str, Evaluation], format_: str) -> None:
 
 
 def _print_rows(results: Mapping[str, Evaluation]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
+    """The tables that are also in the folder."""
     from mien.evaluation.paired import differences
-    from mien.evaluation.side_by_side import DIFFERENCE_COLUMNS, difference_rows
+    from mien.evaluation.side_by_side import DIFFERENCE_COLUMNS, MODEL_COLUMNS, difference_rows, model_rows
     from mien.evaluation.tables import plain_table
 
     first = next(iter(results.values()))
-    title = f"{first.n} faces of {first.split}, truth: {first.truth}"
-    table = Table(
-        "model", "accuracy", "95 %", "macro recall", "macro F1", "NLL", "ECE", title=title, title_justify="left"
-    )
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for model, e in results.items():
-        low, high = e.accuracy_95
-        figures = ("-" if v is None else f"{v:.4f}" for v in (e.balanced_accuracy, e.macro_f1, e.nll, e.ece))
-        table.add_row(Text(model), f"{e.accuracy:.4f}", f"{low:.3f}-{high:.3f}", *figures)
-    Console(highlight=False).print(table)
+    typer.echo(f"{first.n} faces of {first.split}, truth: {first.truth}")
+    typer.echo(plain_table(MODEL_COLUMNS, model_rows(results)))
     if pairs := difference_rows(differences(dict(results))):
         typer.echo(f"differences on the same faces\n{plain_table(DIFFERENCE_COLUMNS, pairs, left=2)}")
     for e in results.values():
@@ -248,23 +238,3 @@ def _data_to_measure(model: str, data: Path | None, trained_on: Path | None, spl
     split = split or "validation"
     warn(f"measuring on the {split} faces of {place}: {worth.get(split, worth['train'])}")
     return place
-
-
-def print_evaluation(result: Evaluation) -> None:
-    """A short table: a row per class, the figures below."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from mien.evaluation.report import key_figure_lines, title
-
-    console = Console(highlight=False)
-    table = Table("class", "faces", "recall", "95 %", "precision", "F1", title_justify="left")
-    for column in table.columns[1:]:
-        column.justify = "right"
-    table.title = title(result)
-    for c in result.per_class:
-        recall, f1 = ("-" if v is None else f"{v:.3f}" for v in (c.recall, c.f1))
-        interval = "-" if c.recall_95 is None else f"{c.recall_95[0]:.3f}-{c.recall_95[1]:.3f}"
-        table.add_row(c.label, str(c.support), recall, interval, f"{c.precision:.3f}", f1)
-    console.print(table, markup=False)
-    console.print("\n".join(key_figure_lines(result)), markup=False, soft_wrap=True)

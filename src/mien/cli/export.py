@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from mien.cli.model_options import Balance, ModelArgument, OneModel, Prior
-from mien.cli.output_options import DataOption, Force, Quiet, TableOrJson, out_option
+from mien.cli.output_options import DataOption, Force, Quiet, TableOrJson, out_option, print_table
 from mien.suggestions import did_you_mean
 
 if TYPE_CHECKING:
@@ -97,30 +97,24 @@ def model_(
 
 
 def _print(made: Export) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False)
     parity = made.parity
     if parity is not None:
-        table = Table(parity.shown, made.model, made.form)
-        for column in table.columns[1:]:
-            column.justify = "right"
+        rows = [
+            ("MB", f"{made.source_bytes / 1e6:.2f}", f"{made.bytes / 1e6:.2f}"),
+            ("faces a second", f"{parity.source_faces_s:,.0f}", f"{parity.export_faces_s:,.0f}"),
+        ]
         if parity.accuracy_before is not None and parity.accuracy_after is not None:
             right = f"accuracy ({parity.truth}, n = {parity.n})"
-            table.add_row(right, f"{parity.accuracy_before:.4f}", f"{parity.accuracy_after:.4f}")
-        table.add_row("MB", f"{made.source_bytes / 1e6:.2f}", f"{made.bytes / 1e6:.2f}")
-        table.add_row("faces a second", f"{parity.source_faces_s:,.0f}", f"{parity.export_faces_s:,.0f}")
-        console.print(table, markup=False)
-        console.print(
+            rows.insert(0, (right, f"{parity.accuracy_before:.4f}", f"{parity.accuracy_after:.4f}"))
+        print_table((parity.shown, made.model, made.form), rows)
+        typer.echo(
             f"probabilities of {parity.faces} faces: at most {parity.largest:.2g} apart, {parity.mean:.2g} on average; "
-            f"the same label for {100 * parity.same_label:.2f} %",
-            markup=False,
+            f"the same label for {100 * parity.same_label:.2f} %"
         )
         ratio = parity.speed_up
         verdict = f"{ratio:.2f} times as fast" if ratio >= 1 else f"slower: {ratio:.2f} times the faces a second"
-        console.print(f"{verdict}, on this processor", markup=False)
-    console.print(f"{made.path}{f' ({made.how})' if made.how else ''}", markup=False)
+        typer.echo(f"{verdict}, on this processor")
+    typer.echo(f"{made.path}{f' ({made.how})' if made.how else ''}")
 
 
 @app.command("web")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli.output_options import DryRun, Quiet, out_option, printer
+from mien.cli.output_options import DryRun, Quiet, out_option, print_table, printer
 from mien.cli.training_options import (
     Changes,
     NetworkOption,
@@ -23,7 +23,7 @@ from mien.reporting import warnings_to
 from mien.training.before_torch import require_published_weights, require_training
 
 if TYPE_CHECKING:
-    from mien.training.ladder import LadderWatcher
+    from mien.training.callbacks import Watcher
     from mien.training.ladder_steps import LadderStep
     from mien.training.recipe import Recipe
 
@@ -62,8 +62,8 @@ def ladder(
     - `mien ladder --backbone vgg16 --data faces/ --out runs/ladder --dry-run`
     """
     require_training("training")
-    if not dry_run and not out.exists():
-        require_published_weights(backbone, weights)
+    if not dry_run:
+        require_published_weights(backbone, weights, out)
     from mien.training.devices import pick_device
     from mien.training.ladder import climb_ladder, plan_ladder
     from mien.training.recipe import given_keys
@@ -78,39 +78,32 @@ def ladder(
     with interruptible(), warnings_to(log_line):
         found = climb_ladder(
             plan, data, out, longer=longer, given=given_keys(changes), trackers=log or (),
-            device=pick_device(device, threads=threads), watcher=_watcher(log_line),
+            device=pick_device(device, threads=threads), progress=_progress(log_line),
         )  # fmt: skip
     log_line(f"\n{found.steps.verdict}\n\nLonger: {found.longer.verdict}\n")
     for path in (out / "compare" / "compare.html", found.weights, found.model):
         typer.echo(str(path))
 
 
-def _watcher(log: Callable[[str], None]) -> LadderWatcher:
+def _progress(log: Callable[[str], None]) -> Callable[[Recipe, str, bool], Watcher]:
     """Logs each run as it begins, and each epoch."""
     from mien.training.callbacks import Watcher
-    from mien.training.ladder import LadderWatcher
 
-    def begin(recipe: Recipe, finished: bool) -> None:
+    def begin(recipe: Recipe, _: str, finished: bool) -> Watcher:
         log(f"{recipe.name}: {recipe.description}{' (finished)' if finished else ''}")
+        return Watcher(on_epoch=lambda row: log(f"  {epoch_line(row)}"))
 
-    return LadderWatcher(begin, Watcher(on_epoch=lambda row: log(f"  {epoch_line(row)}")))
+    return begin
 
 
 def _print_plan(plan: tuple[tuple[LadderStep, Recipe], ...]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in ("step", "what it changes", "learns", "optimizer", "augmentation", "epochs"):
-        table.add_column(title)
     from mien.training.diagram import recipe_facts
 
+    rows = []
     for step, recipe in plan:
         facts = recipe_facts(recipe)
         how = f"{facts['optimizer']} {facts['rate']}, batch {facts['batch']}"
-        cells = (step.name, step.change, facts["learns"], how, facts["augmentation"], facts["epochs"])
-        table.add_row(*map(Text, cells))
-    Console(highlight=False).print(table)
+        rows.append((step.name, step.change, facts["learns"], how, facts["augmentation"], facts["epochs"]))
+    print_table(("step", "what it changes", "learns", "optimizer", "augmentation", "epochs"), rows, left=5)
     first = plan[0][1]
     typer.echo(f"then the best one for longer; {first.network.kind} from {first.network.weights or 'random weights'}")

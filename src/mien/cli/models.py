@@ -11,7 +11,7 @@ import typer
 
 from mien.cli.completion import complete_released
 from mien.cli.model_options import InstalledModels, ModelArgument
-from mien.cli.output_options import Split, TableOrJson, out_option
+from mien.cli.output_options import Split, TableOrJson, out_option, print_table
 
 if TYPE_CHECKING:
     from mien.releases import Release
@@ -174,27 +174,15 @@ def pull(
 
 
 def _print_table(found: list[Release], speeds: dict[str, float]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("model", no_wrap=True)
-    table.add_column("for")
-    for title in ("trained on", "M param.", "MB", *(["ms/face"] if speeds else [])):
-        table.add_column(title, justify="right")
-    for title in ("FER+ acc.", "recall", "label acc.", "recall"):
-        table.add_column(title, justify="right")
-    for release in found:
-        table.add_row(
-            release.name,
-            release.about,
-            release.target,
-            f"{release.parameters / 1e6:.2f}",
-            f"{release.bytes / 1e6:.1f}",
-            *([f"{speeds[release.name]:.2f}"] if speeds else []),
-            *(f"{v:.3f}" for r in (release.votes, release.label) for v in (r.accuracy, r.macro_recall)),
+    times = ["ms/face"] if speeds else []
+    columns = ("model", "for", "trained on", "M param.", "MB", *times, "FER+ acc.", "recall", "label acc.", "recall")
+    rows = [
+        (
+            r.name, r.about, r.target, f"{r.parameters / 1e6:.2f}", f"{r.bytes / 1e6:.1f}",
+            *([f"{speeds[r.name]:.2f}"] if speeds else []),
+            *(f"{v:.3f}" for by in (r.votes, r.label) for v in (by.accuracy, by.macro_recall)),
         )
-    console = Console(highlight=False)
-    console.print(table)
-    licences = sorted({release.licence for release in found})
-    console.print(f"\nLicence: {'; '.join(licences)}.", style="dim")
+        for r in found
+    ]  # fmt: skip
+    print_table(columns, rows, left=2)
+    typer.echo(f"\nLicence: {'; '.join(sorted({release.licence for release in found}))}.")

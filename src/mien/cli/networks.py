@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.cli.completion import complete_network
-from mien.cli.output_options import TableOrJson
+from mien.cli.output_options import TableOrJson, print_table
 
 if TYPE_CHECKING:
     from mien.training.network_listing import ListedNetwork
@@ -44,20 +44,16 @@ def networks(
 
 
 def _print_all(found: tuple[ListedNetwork, ...]) -> None:
-    from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("network", no_wrap=True)
-    for title in ("parameters", "MACs", "input"):
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("what it is, and where it comes from", overflow="fold")
-    for network in found:
-        figures = (_millions(network.parameters), _millions(network.macs), f"{network.size} {_colour(network)}")
-        text = Text.assemble(network.description, "\n", (network.source, "dim"))
-        table.add_row(network.name, *figures, text)
-    Console(highlight=False, markup=False).print(table)
+    rows = [
+        (
+            n.name, _millions(n.parameters), _millions(n.macs), f"{n.size} {_colour(n)}",
+            Text.assemble(n.description, "\n", (n.source, "dim"), justify="left"),
+        )
+        for n in found
+    ]  # fmt: skip
+    print_table(("network", "parameters", "MACs", "input", "what it is, and where it comes from"), rows)
 
 
 def _print_one(network: ListedNetwork) -> None:

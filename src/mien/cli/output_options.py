@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -74,6 +74,24 @@ def chosen_format(given: str | None, out: Path | None, suffixes: Mapping[str, st
 
         raise OutputError(f"{out}: {wrong}; expected {', '.join(names)} or {last}, or a format by --format")
     return found
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "", *, left: int = 1) -> None:
+    """Prints a table as wide as the terminal: the first `left` columns stand left, numbers right.
+
+    Cells are texts as they are, or of rich.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, header_style="bold", pad_edge=False, title=title and Text(title), title_justify="left")
+    for i, name in enumerate(columns):
+        justify: Literal["left", "right"] = "left" if i < left else "right"
+        table.add_column(Text(name), justify=justify, no_wrap=i == 0, overflow="fold")
+    for row in rows:
+        table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
+    Console(highlight=False).print(table)
 
 
 NOT_ALL_READ = 3

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.cli.completion import complete_recipe
-from mien.cli.output_options import TableOrJson, out_option
+from mien.cli.output_options import TableOrJson, out_option, print_table
 
 if TYPE_CHECKING:
     from mien.training.recipe import Recipe
@@ -64,15 +64,10 @@ def recipes(
 
 
 def _print(found: list[Recipe]) -> None:
-    from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("recipe", no_wrap=True)
-    table.add_column("what it does", overflow="fold")
+    rows = []
     for recipe in found:
-        sees, epochs = recipe.input.enlarged, recipe.optimizer.epochs
-        about = f"{recipe.network.kind}, {sees} pixels, {epochs} epochs"
-        table.add_row(Text(recipe.name), Text.assemble(recipe.description, "\n", (about, "dim")))
-    Console(highlight=False).print(table)
+        about = f"{recipe.network.kind}, {recipe.input.enlarged} pixels, {recipe.optimizer.epochs} epochs"
+        rows.append((recipe.name, Text.assemble(recipe.description, "\n", (about, "dim"))))
+    print_table(("recipe", "what it does"), rows, left=2)

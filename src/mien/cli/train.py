@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -138,14 +139,14 @@ def _check(recipe: str, changes: Sequence[str], data: Dataset | Path, *, stream:
     """Prints the resolved recipe as TOML, and the number of faces on stderr; without PyTorch."""
     from mien.config import to_toml
     from mien.errors import MissingExtraError
+    from mien.training.learning_data import fit_to_faces, read_learning_data
     from mien.training.recipe import given_keys, load_recipe
-    from mien.training.train import check_training
 
     settings = load_recipe(recipe, changes, warn=warn)
-    found = check_training(settings, data, stream=stream, given=given_keys(changes))
-    for split, counts in (("train", found.train), ("validation", found.validation)):
-        labels = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-        warn(f"{split}: {sum(counts.values()):,} faces ({labels})")
+    found = read_learning_data(settings, data, partial(fit_to_faces, given=given_keys(changes)), stream=stream)
+    for split, faces in (("train", found.train), ("validation", found.validation)):
+        labels = ", ".join(f"{name} {(faces.labels == i).sum():,}" for i, name in enumerate(faces.label_names))
+        warn(f"{split}: {len(faces):,} faces ({labels})")
     try:
         typer.echo(to_toml(found.recipe), nl=False)
     except MissingExtraError as error:  # the check itself needs no extra

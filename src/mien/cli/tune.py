@@ -67,17 +67,14 @@ def tune(
     from mien.training.devices import pick_device
     from mien.training.tune import TuneSettings, run_trials
 
-    log_line, changes, trackers = printer(quiet=quiet), tuple(set_ or ()), tuple(log or ())
+    log_line = printer(quiet=quiet)
     watcher, workers = _watcher(log_line), ray.settings()
+    wanted = TuneSettings(recipe, data, out, trials, tuple(set_ or ()), storage, tuple(log or ()), device)
     with interruptible(), warnings_to(log_line):
         if workers is not None:
-            wanted = TuneSettings(recipe, data, out, trials, changes, storage, trackers, device)
             found = tune_on_ray(wanted, ray=workers, on_end=watcher.on_end)
         else:
-            found = run_trials(
-                recipe, data, out, trials=trials, overrides=changes, storage=storage, trackers=trackers,
-                device=pick_device(device, threads=threads), watcher=watcher,
-            )  # fmt: skip
+            found = run_trials(wanted, device=pick_device(device, threads=threads), watcher=watcher)
     if format_ == "json":
         _print_json(found)
     else:

@@ -37,7 +37,8 @@ class WatchFiles:
 
     record: Annotated[Path | None, typer.Option(metavar="OUT.mp4", help="Record the drawn frames, with sound.")] = None
     timeline: Annotated[
-        Path | None, typer.Option(metavar="OUT.csv", help="A row for each face and frame: .csv, .jsonl or .parquet.")
+        Path | None,
+        typer.Option(metavar="OUT.csv", help="A row for each face and frame: .csv, .jsonl or .parquet; - prints."),
     ] = None
     plot: Annotated[Path | None, typer.Option(metavar="OUT.png", help="Draw the expressions over time.")] = None
     events: Annotated[

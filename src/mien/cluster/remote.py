@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator
 from functools import cache
@@ -14,13 +13,7 @@ from mien.images import IMAGE_SUFFIXES
 MAX_BYTES = 64 * 1024 * 1024
 """The limit of a file at a URL, bytes. Several are in memory for each worker."""
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://")
 _TRIES, _PAUSE_S = 3, 0.5
-
-
-def is_url(text: str) -> bool:
-    """Whether a text is a URL (s3://, gs://, https://, memory://, file://, ...)."""
-    return _URL.match(text) is not None
 
 
 def open_url(url: str) -> tuple[Any, str]:

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mien.cluster.plan import pyarrow
-from mien.cluster.remote import is_url, read_url
+from mien.cluster.remote import read_url
 from mien.errors import ImageError
 from mien.media.addresses import source_name
+from mien.media.video.network import is_address
 from mien.recognition.recognizer import Recognizer
 from mien.recognition.scheduling import BatchLimit, DetectedImage, batches, run_ahead
 from mien.results import ImageResult, ModelSummary
@@ -100,7 +101,7 @@ def _results(
         _stopped(ThreadPoolExecutor(_READERS, thread_name_prefix="mien-read")) as readers,
         _stopped(ThreadPoolExecutor(workers, thread_name_prefix="mien")) as pool,
     ):
-        reads = ((source, readers.submit(read_url, source) if is_url(source) else None) for source in sources)
+        reads = ((source, readers.submit(read_url, source) if is_address(source) else None) for source in sources)
         detections = (pool.submit(_detect, recognizer, source, read) for source, read in reads)
         found = batches(run_ahead(detections, _READERS + 2 * workers), BatchLimit())
         for future in run_ahead((pool.submit(recognizer.classify, batch) for batch in found), workers + 1):

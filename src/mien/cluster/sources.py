@@ -10,10 +10,11 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
-from mien.cluster.remote import check_protocol, is_url, list_images
+from mien.cluster.remote import check_protocol, list_images
 from mien.errors import DataError, ImageError
 from mien.media.addresses import NamedImage
 from mien.media.sources import STANDARD_INPUT, SkippedFiles, expand_sources, read_listing
+from mien.media.video.network import is_address
 
 
 class Lists:
@@ -65,7 +66,7 @@ def expand_all(sources: Sequence[str], lists: Lists) -> Iterator[str]:
     Raises ImageError for a folder without images or a pattern without matches; DataError for a list or URL that can't
     be read.
     """
-    if not any(is_list(source) or is_url(source) for source in sources):
+    if not any(is_list(source) or is_address(source) for source in sources):
         yield from map(str, expand_sources(sources, skipped=lists.skipped))
         return
     seen: set[bytes] = set()
@@ -73,22 +74,22 @@ def expand_all(sources: Sequence[str], lists: Lists) -> Iterator[str]:
         empty = True
         for name in _expand(source, lists):
             empty = False
-            whole = name if is_url(name) or "\0" in name else os.path.realpath(name)
+            whole = name if is_address(name) or "\0" in name else os.path.realpath(name)
             key = hashlib.blake2b(os.fsencode(whole), digest_size=16).digest()
             if key not in seen:
                 seen.add(key)
                 yield name
-        if empty and is_url(source):
+        if empty and is_address(source):
             raise ImageError(f"{source}: no images at this URL; check it, or give a list of images")
 
 
 def _expand(source: str, lists: Lists) -> Iterator[str]:
     if is_list(source):
         for name in lists.lines(source):
-            if is_url(name):
+            if is_address(name):
                 check_protocol(name.partition("://")[0])
             yield name
-    elif is_url(source):
+    elif is_address(source):
         check_protocol(source.partition("://")[0])
         yield from list_images(source)
     else:

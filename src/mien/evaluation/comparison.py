@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -132,13 +132,18 @@ def rows_of(comparison: Comparison) -> list[tuple[object, ...]]:
     ]  # fmt: skip
 
 
+def mean_accuracy(row: Mapping[str, float]) -> float | None:
+    """The mean accuracy on validation over the heads of an epoch, by which runs keep their best weights.
+
+    Heads without an accuracy, as no validation face has a truth for them, do not count; None without any.
+    """
+    known = [value for head in HEADS if math.isfinite(value := row.get(f"{head}_accuracy", math.nan))]
+    return sum(known) / len(known) if known else None
+
+
 def chosen_epoch(history: Sequence[dict[str, float]]) -> int | None:
-    """The epoch whose weights are kept: that of the highest mean accuracy over the heads, the first of equals."""
-    scores = {}
-    for row in history:
-        own = [row[f"{head}_accuracy"] for head in HEADS if f"{head}_accuracy" in row]
-        if own and math.isfinite(sum(own)):
-            scores[int(row["epoch"])] = sum(own) / len(own)
+    """The epoch whose weights are kept: that of the highest `mean_accuracy`, the first of equals."""
+    scores = {int(row["epoch"]): score for row in history if (score := mean_accuracy(row)) is not None}
     return max(scores, key=lambda epoch: scores[epoch], default=None)
 
 

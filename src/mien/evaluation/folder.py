@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,42 +67,43 @@ def write_evaluation(evaluation: Evaluation, out: Path, *, table: Table = "csv")
     write_metrics(evaluation, out / METRICS_FILE)
 
 
+def _columns(e: Evaluation) -> dict[str, list[Any]]:
+    """The columns of the predictions file; None for what a face without a prediction lacks."""
+    said = (e.predicted_index >= 0).tolist()
+
+    def figures(values: NDArray[np.float64]) -> list[float | None]:
+        return [value if known else None for value, known in zip(values.tolist(), said, strict=True)]
+
+    columns: dict[str, list[Any]] = {
+        "source": list(e.sources),
+        "label": [e.labels[i] for i in e.truth_index],
+        "expression": [e.labels[i] if i >= 0 else None for i in e.predicted_index],
+    }
+    if e.confidence is not None:
+        columns["confidence"] = figures(e.confidence)
+    if e.probabilities is not None:
+        columns |= dict(zip(e.labels, map(figures, e.probabilities.T), strict=True))
+    return columns
+
+
 def _csv(evaluation: Evaluation) -> str:
-    labels, p = evaluation.labels, evaluation.probabilities
-    sure = evaluation.confidence
-    shown = [] if sure is None else ["confidence"]
-    rows: list[list[str]] = [["source", "label", "expression", *shown, *(() if p is None else labels)]]
-    for i, (source, right, called) in enumerate(
-        zip(evaluation.sources, evaluation.truth_index, evaluation.predicted_index, strict=True)
-    ):
-        figures = [*(() if sure is None else (sure[i],)), *(() if p is None else p[i])]
-        cells = [f"{v:.6f}" for v in figures] if called >= 0 else [""] * len(figures)
-        rows.append([source, labels[right], labels[called] if called >= 0 else "", *cells])
-    return csv_text(rows)
+    columns = _columns(evaluation)
+    cells = [[f"{v:.6f}" if isinstance(v, float) else v or "" for v in column] for column in columns.values()]
+    return csv_text([list(columns), *map(list, zip(*cells, strict=True))])
 
 
 def _parquet(evaluation: Evaluation) -> bytes:
-    """The same columns, probabilities as float32."""
+    """The same columns, figures as float32."""
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as error:
         raise MissingExtraError("data", "writing Parquet") from error
-    names = np.array((*evaluation.labels, None), object)  # -1, no prediction, indexes the last
-    unanswered = evaluation.predicted_index < 0
-
-    def column(values: NDArray[np.float64]) -> pa.Array:
-        return pa.array(values.astype(np.float32), mask=unanswered)
-
+    texts = ("source", "label", "expression")
     columns = {
-        "source": list(evaluation.sources),
-        "label": names[evaluation.truth_index],
-        "expression": pa.array(names[evaluation.predicted_index], pa.string()),
+        name: pa.array(column, pa.string() if name in texts else pa.float32())
+        for name, column in _columns(evaluation).items()
     }
-    if evaluation.confidence is not None:
-        columns["confidence"] = column(evaluation.confidence)
-    if evaluation.probabilities is not None:
-        columns |= dict(zip(evaluation.labels, map(column, evaluation.probabilities.T), strict=True))
     data = io.BytesIO()
     pq.write_table(pa.table(columns), data, compression="zstd")
     return data.getvalue()

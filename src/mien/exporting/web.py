@@ -22,7 +22,7 @@ from typing import Any
 from mien.balance import Balance, Prior, model_balance
 from mien.errors import ExportError, MissingExtraError
 from mien.faces.mesh import mesh_settings
-from mien.files import cannot_write
+from mien.files import atomic_folder
 from mien.model_file import ModelFile, load_model
 from mien.pages import DESIGN
 from mien.releases import releases
@@ -125,21 +125,13 @@ def export_web(
     _check_free(out, force=force)
     opened = load_model(model)
     chosen = model_balance([opened], balance, prior)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as hidden:
-            folder = Path(hidden, "new")
-            _copy_page(folder)
-            _add_recognizer(folder / "device", opened, chosen, details=details)
-            _add_runtime(folder / "device" / "runtime", onnxruntime_web)
-            _stamp(folder)
-            export = _describe(folder, opened)
-            (folder / MANIFEST).write_text(json.dumps(export.to_dict(), indent=1) + "\n", "utf-8")
-            if out.exists():
-                out.rename(Path(hidden, "old"))
-            folder.rename(out)
-    except OSError as error:
-        raise cannot_write(out, error) from error
+    with atomic_folder(out, replace=True) as folder:
+        _copy_page(folder)
+        _add_recognizer(folder / "device", opened, chosen, details=details)
+        _add_runtime(folder / "device" / "runtime", onnxruntime_web)
+        _stamp(folder)
+        export = _describe(folder, opened)
+        (folder / MANIFEST).write_text(json.dumps(export.to_dict(), indent=1) + "\n", "utf-8")
     return export
 
 
@@ -183,7 +175,7 @@ def _copy_page(folder: Path) -> None:
     """Copies the page, marks it as one without a server, and writes the headers file that some web hosts read."""
     package = Path(str(resources.files("mien")))
     of_a_server = shutil.ignore_patterns("api.html", "reference.js")
-    shutil.copytree(package / "serving" / "static", folder, ignore=of_a_server)
+    shutil.copytree(package / "serving" / "static", folder, ignore=of_a_server, dirs_exist_ok=True)
     shutil.copytree(DESIGN, folder / "design")
     shutil.copytree(package / "examples", folder / "examples", ignore=shutil.ignore_patterns("*.mp4"))
     index = folder / "index.html"

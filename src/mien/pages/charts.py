@@ -1,12 +1,13 @@
 """Charts as data: lines, columns of values with intervals, and matrices.
 
-Each is drawn twice from the same data: on a page (`Page.chart`), and by matplotlib for files (`mien.pages.drawing`).
+Each is drawn twice from the same data: on a page (`on_page`), and by matplotlib for files (`mien.pages.drawing`).
 """
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.labels import color_rgb
+from mien.pages.text import plain
 
 SERIES = ("#3c55c8", "#b45309", "#1b7a43", "#9d2f8f", "#0e7490", "#6b5d00",
           "#d6336c", "#2f9e44", "#7048e8", "#e8590c", "#1098ad", "#78828c")  # fmt: skip
@@ -189,3 +191,94 @@ def on_one_axis(
         values = np.interp(places, known, tops, left=np.nan, right=np.nan)
         found.append([number(v) for v in values.tolist()])
     return places.tolist(), found
+
+
+def on_page(chart: Chart) -> dict[str, Any]:
+    """What the template of a page draws of a chart."""
+    if isinstance(chart, Bars):
+        return {
+            "kind": "bars",
+            "chart": chart,
+            "cells": [[_track(chart, row, c) for c in chart.columns] for row in range(len(chart.rows))],
+        }
+    if isinstance(chart, Matrix):
+        shades = [[_shade((float(v) - chart.low) / (chart.top - chart.low)) for v in row] for row in chart.values]
+        return {"kind": "matrix", "chart": chart, "shades": shades}
+    named = {s.name: s for s in reversed(chart.series)}  # the first of a name
+    shown = [named[name] for name in dict.fromkeys(s.name for s in chart.series)] if chart.legend else []
+    legend = [(s.name, s.style, _css(s.color)) for s in shown]
+    return {"kind": "lines", "chart": chart, "legend": legend, "data": json.dumps(_plotted(chart))}
+
+
+def _css(color: str) -> str:
+    """A colour for a page: the tokens of series have a lighter value in the dark."""
+    return f"var(--series-{SERIES.index(color) + 1})" if color in SERIES[:6] else color
+
+
+def _shade(share: float) -> tuple[float, bool]:
+    """How much of the accent a cell has in percent, and whether its text is white.
+
+    Shades on which neither black nor white can be read are left out.
+    """
+    share = min(1.0, max(0.0, share))
+    return (round(86 + 35 * (share - 0.6), 1), True) if share > 0.6 else (round(90 * share, 1), False)
+
+
+def _track(chart: Bars, row: int, column: Any) -> dict[str, Any]:
+    """What a cell of bars shows: its text, and places in percent of its track."""
+    low, high = column.range
+
+    def place(value: float | None) -> float | None:
+        found = number(value)
+        return None if found is None else round(100 * min(1.0, max(0.0, (found - low) / (high - low))), 2)
+
+    ends = [place(side[row]) if side else None for side in (column.low, column.high)]
+    shape = ""
+    if column.shapes:
+        heights = column.shapes[row]
+        step = 100 / max(1, len(heights) - 1)
+        shape = " ".join(f"{i * step:.1f},{100 * (1 - h):.0f}" for i, h in enumerate(heights))
+    return {
+        "text": column.texts[row],
+        "note": column.notes[row] if column.notes else "",
+        "noted": bool(column.notes),
+        "at": place(column.values[row]),
+        "low": ends[0],
+        "high": ends[1],
+        "bar": column.bar,
+        "shape": shape,
+        "color": _css(chart.color(row, column)),
+        "letters": max(map(len, column.texts)),
+    }
+
+
+def _plotted(chart: Lines) -> dict[str, Any]:
+    """What the script draws."""
+
+    def rounded(values: Iterable[float | None]) -> list[float | None]:
+        return [None if (n := number(v)) is None else float(f"{n:.5g}") for v in values]
+
+    return {
+        "x": rounded(chart.places),
+        "names": [plain(name) for name in chart.categories],
+        "xLabel": plain(chart.x_label),
+        "yLabel": plain(chart.y_label),
+        "xLog": chart.x_log,
+        "whole": chart.whole,
+        "xRange": chart.x_range,
+        "yRange": chart.y_range,
+        "marks": [{"name": plain(m.name), "x": m.x, "y": m.y} for m in chart.marks],
+        "series": [
+            {
+                "name": plain(s.name),
+                "color": _css(s.color),
+                "style": s.style,
+                "opacity": s.opacity,
+                "marked": s.marked,
+                "values": rounded(s.values),
+                "low": rounded(s.low),
+                "high": rounded(s.high),
+            }
+            for s in chart.series
+        ],
+    }

@@ -22,7 +22,7 @@ import numpy as np
 from mien.errors import ArgumentError
 from mien.files import atomic_text, cannot_write, make_folder, write_bytes
 from mien.pages import drawing
-from mien.pages.charts import SERIES, Bars, Chart, Lines, Matrix, number
+from mien.pages.charts import Chart, on_page
 from mien.pages.files import DESIGN
 from mien.pages.images import Image, difference, png, same_length, shrink
 from mien.pages.text import plain
@@ -125,7 +125,7 @@ class Page:
         panels = list(charts) if isinstance(charts, Sequence) else [charts]
         if panels:
             self._figures |= {name: panels} if name else {}
-            self._add("charts", charts=[_chart(panel) for panel in panels], caption=caption)
+            self._add("charts", charts=[on_page(panel) for panel in panels], caption=caption)
 
     def keep(self, figure: Figure, name: str) -> None:
         """A figure of matplotlib that only `write_figures` writes."""
@@ -295,96 +295,6 @@ def _ticks(choices: Sequence[Choice], count: int) -> list[dict[str, Any] | None]
 def _image(png_bytes: bytes, alt: str) -> dict[str, Any]:
     height, width = int.from_bytes(png_bytes[20:24], "big"), int.from_bytes(png_bytes[16:20], "big")
     return {"data": base64.b64encode(png_bytes).decode(), "width": width, "height": height, "alt": alt}
-
-
-def _chart(chart: Chart) -> dict[str, Any]:
-    if isinstance(chart, Bars):
-        return {
-            "kind": "bars",
-            "chart": chart,
-            "cells": [[_track(chart, row, c) for c in chart.columns] for row in range(len(chart.rows))],
-        }
-    if isinstance(chart, Matrix):
-        shades = [[_shade((float(v) - chart.low) / (chart.top - chart.low)) for v in row] for row in chart.values]
-        return {"kind": "matrix", "chart": chart, "shades": shades}
-    named = {s.name: s for s in reversed(chart.series)}  # the first of a name
-    shown = [named[name] for name in dict.fromkeys(s.name for s in chart.series)] if chart.legend else []
-    legend = [(s.name, s.style, _css(s.color)) for s in shown]
-    return {"kind": "lines", "chart": chart, "legend": legend, "data": json.dumps(_plotted(chart))}
-
-
-def _css(color: str) -> str:
-    """A colour for a page: the tokens of series have a lighter value in the dark."""
-    return f"var(--series-{SERIES.index(color) + 1})" if color in SERIES[:6] else color
-
-
-def _shade(share: float) -> tuple[float, bool]:
-    """How much of the accent a cell has in percent, and whether its text is white.
-
-    Shades on which neither black nor white can be read are left out.
-    """
-    share = min(1.0, max(0.0, share))
-    return (round(86 + 35 * (share - 0.6), 1), True) if share > 0.6 else (round(90 * share, 1), False)
-
-
-def _track(chart: Bars, row: int, column: Any) -> dict[str, Any]:
-    """What a cell of bars shows: its text, and places in percent of its track."""
-    low, high = column.range
-
-    def place(value: float | None) -> float | None:
-        found = number(value)
-        return None if found is None else round(100 * min(1.0, max(0.0, (found - low) / (high - low))), 2)
-
-    ends = [place(side[row]) if side else None for side in (column.low, column.high)]
-    shape = ""
-    if column.shapes:
-        heights = column.shapes[row]
-        step = 100 / max(1, len(heights) - 1)
-        shape = " ".join(f"{i * step:.1f},{100 * (1 - h):.0f}" for i, h in enumerate(heights))
-    return {
-        "text": column.texts[row],
-        "note": column.notes[row] if column.notes else "",
-        "noted": bool(column.notes),
-        "at": place(column.values[row]),
-        "low": ends[0],
-        "high": ends[1],
-        "bar": column.bar,
-        "shape": shape,
-        "color": _css(chart.color(row, column)),
-        "letters": max(map(len, column.texts)),
-    }
-
-
-def _plotted(chart: Lines) -> dict[str, Any]:
-    """What the script draws."""
-
-    def rounded(values: Iterable[float | None]) -> list[float | None]:
-        return [None if (n := number(v)) is None else float(f"{n:.5g}") for v in values]
-
-    return {
-        "x": rounded(chart.places),
-        "names": [plain(name) for name in chart.categories],
-        "xLabel": plain(chart.x_label),
-        "yLabel": plain(chart.y_label),
-        "xLog": chart.x_log,
-        "whole": chart.whole,
-        "xRange": chart.x_range,
-        "yRange": chart.y_range,
-        "marks": [{"name": plain(m.name), "x": m.x, "y": m.y} for m in chart.marks],
-        "series": [
-            {
-                "name": plain(s.name),
-                "color": _css(s.color),
-                "style": s.style,
-                "opacity": s.opacity,
-                "marked": s.marked,
-                "values": rounded(s.values),
-                "low": rounded(s.low),
-                "high": rounded(s.high),
-            }
-            for s in chart.series
-        ],
-    }
 
 
 def _cell(value: Any) -> str:

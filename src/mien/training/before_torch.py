@@ -28,11 +28,14 @@ def require_training(needs: str) -> None:
         raise MissingExtraError("train", needs)
 
 
-def require_published_weights(kind: str, weights: str) -> None:
+def require_published_weights(kind: str, weights: str, out: Path) -> None:
     """Raises TrainingError where a network of timm starts from published weights that certainly can't be had.
 
     That is: the hub does not answer, and no cache holds anything that could be them. kind, weights: keys of [network].
+    out: the folder of the training; one that exists may resume, and needs them no more.
     """
+    if out.exists():
+        return
     published = weights == "imagenet" and (kind in TIMM_NAMES or kind.startswith(TIMM))
     if published and importlib.util.find_spec("timm") and not _may_be_cached(kind) and not hub_answers():
         raise no_published_weights(kind, "the Hugging Face Hub does not answer, and its cache does not hold them")

@@ -143,8 +143,7 @@ def cross_validate(
     if folds == 1 or folds < 0 or seeds < 1:
         raise RecipeError(f"folds {folds}, seeds {seeds}: expected 2 folds or more (0 for none), and 1 seed or more")
     recipe, given = recipe_with(recipe, settings, given)
-    if not Path(out).exists():
-        require_published_weights(recipe.network.kind, recipe.network.weights)
+    require_published_weights(recipe.network.kind, recipe.network.weights, Path(out))
     from mien.training.devices import pick_device
 
     dataset = data if isinstance(data, Dataset) else load_dataset(Path(data))

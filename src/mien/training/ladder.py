@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +27,6 @@ from mien.training.recipe import Recipe, given_keys, load_recipe, same_training
 from mien.training.run import asked_recipe, train_run
 
 LONGER, COMPARED = "longer", "compare"
-
-
-@dataclass(frozen=True, slots=True)
-class LadderWatcher:
-    """Callbacks of a ladder: as a run begins (its recipe, whether it is finished already), and in it."""
-
-    on_run: Callable[[Recipe, bool], None] = lambda *_: None
-    training: Watcher = field(default_factory=Watcher)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,27 +84,22 @@ def climb_ladder(
     given: Collection[str] = (),
     trackers: Sequence[str] = (),
     device: torch.device | None = None,
-    watcher: LadderWatcher | None = None,
+    progress: Callable[[Recipe, str, bool], Watcher] | None = None,
 ) -> Ladder:
     """Trains every step in its own folder below `out`, compares them, and trains the best `longer` times as long.
 
-    given, trackers: as in `train_run`, for each run. Finished runs are skipped, and a killed one is resumed.
+    given, trackers: as in `train_run`, for each run. progress: as in `run_unless_finished`. Finished runs are skipped,
+    and a killed one is resumed.
     Every step starts from the backbone's own weights.
     Leaves compare/ (the twelve), longer/ (the run) and longer/compare/, best.safetensors and the best model file.
     Raises RecipeError, DataError, OutputError, TrainingError.
     """
-    watcher = watcher or LadderWatcher()
     if longer < 1:
         raise RecipeError(f"longer is {longer:g}; expected how many times as long the best step is trained, 1 or more")
     make_folder(out)
     options = {"given": given, "trackers": trackers, "device": device}
-
-    def begin(recipe: Recipe, _: str, finished: bool) -> Watcher:
-        watcher.on_run(recipe, finished)
-        return watcher.training
-
     for step, recipe in plan:
-        run_unless_finished(recipe, data, out / step.name, begin, **options)
+        run_unless_finished(recipe, data, out / step.name, progress, **options)
     steps = compare([out / step.name for step, _ in plan])
     write_comparison(steps, out / COMPARED)
     winner = steps.runs[0].name
@@ -124,7 +111,7 @@ def climb_ladder(
         description=f"{recipe.description}; {epochs} epochs instead of {recipe.optimizer.epochs}",
         optimizer=replace(recipe.optimizer, epochs=epochs),
     )
-    run_unless_finished(longest, data, out / LONGER, begin, **options)
+    run_unless_finished(longest, data, out / LONGER, progress, **options)
     both = compare([out / winner, out / LONGER])
     write_comparison(both, out / LONGER / COMPARED)
     best = both.runs[0].name
@@ -139,16 +126,16 @@ def run_unless_finished(
     recipe: Recipe,
     data: Path | Dataset,
     folder: Path,
-    begin: Callable[[Recipe, str, bool], Watcher] | None,
+    progress: Callable[[Recipe, str, bool], Watcher] | None,
     **options: Any,
 ) -> None:
     """Trains or resumes a run, unless the folder holds it whole.
 
-    begin: called with the recipe, the folder's name and whether it is finished; returns what the run reports to.
+    progress: called with the recipe, the folder's name and whether it is finished; returns what the run reports to.
     options: of `train_run`.
     """
     finished = is_finished(recipe, folder)
-    watcher = begin(recipe, folder.name, finished) if begin else None
+    watcher = progress(recipe, folder.name, finished) if progress else None
     if not finished:
         train_run(recipe, data, folder, resume=True, watcher=watcher, **options)
 

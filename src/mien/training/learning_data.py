@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,13 +26,16 @@ from mien.training.recipe import Recipe
 from mien.training.recipe_sections import DataSettings, TargetSettings
 
 
-class LearningData(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class LearningData:
     """What a run trains on: the recipe, fitted to the faces, and the faces and targets of both splits.
 
-    held: the targets of the validation split.
+    asked: the recipe as it was given. name: of the data. held: the targets of the validation split.
     """
 
+    asked: Recipe
     recipe: Recipe
+    name: str
     train: Split
     validation: Split
     targets: tuple[HeadTargets, ...]
@@ -49,13 +51,14 @@ def read_learning_data(
     `read_splits`. Raises DataError, RecipeError.
     """
     name = data.name if isinstance(data, Dataset) else str(data)
+    short = Path(name).resolve().name
     sized, lines = fit_to_size(asked, *face_sizes(data))
     train, validation = read_splits(sized, data, stream=stream)
     targets, held = (head_targets(split, sized.targets, source=name) for split in (train, validation))
     recipe = fit(sized, len(train))
     for line in (*lines, *check_classes(targets, held, name), *fit_lines(sized, recipe, len(train))):
         log_warning(line)
-    return LearningData(recipe, train, validation, targets, held)
+    return LearningData(asked, recipe, short, train, validation, targets, held)
 
 
 def read_splits(recipe: Recipe, data: Path | Dataset, *, stream: bool) -> tuple[Split, Split]:

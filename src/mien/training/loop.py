@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mien.errors import DivergedError, RecipeError
+from mien.evaluation.comparison import mean_accuracy
 from mien.training.augment import augment, blend, central
 from mien.training.batches import Faces, StreamedImages, batches, epoch_order
 from mien.training.callbacks import TRAIN_PREFIX, Confusion, Timing, Watcher, write_records
@@ -97,7 +98,9 @@ def fit(
     state = _start(job, resume=resume)
     watcher.on_start(tuple(state.history), tuple(state.confusions))
     ended = state.epoch > 0 and (out / LAST).exists()
-    while not ended and state.epoch < settings.epochs and not should_stop(settings, _scores(state.history, weights)):
+    while not ended and state.epoch < settings.epochs:
+        if should_stop(settings, [mean_accuracy(row) or 0.0 for row in state.history]):
+            break
         if 0 < stop_after <= state.epoch:
             return state.history
         started = time.perf_counter()
@@ -113,7 +116,7 @@ def fit(
         state.history.append(row)
         confusions = _confusions(state.epoch, logits, validation)
         state.confusions += confusions
-        (score,) = _scores([row], weights)
+        score = mean_accuracy(row) or 0.0
         if score > state.best:
             state.best = score
             if workers.is_first:
@@ -163,12 +166,6 @@ def _rate(job: _Job, state: TrainingState) -> float:
     if job.recipe.optimizer.schedule == "plateau":
         losses = [float(np.mean([row[f"{head}_loss"] for head in job.losses])) for row in state.history]
     return learning_rate(job.recipe.optimizer, state.step, job.steps, losses)
-
-
-def _scores(history: list[dict[str, float]], heads: dict[str, float]) -> list[float]:
-    """Each epoch's mean validation accuracy over the heads; below all others where there is none."""
-    means = [float(np.mean([row[f"{head}_accuracy"] for head in heads])) for row in history]
-    return [-math.inf if math.isnan(mean) else mean for mean in means]
 
 
 def _train_epoch(job: _Job, state: TrainingState) -> tuple[float, Timing]:

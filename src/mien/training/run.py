@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -23,7 +23,6 @@ from torch.nn import functional as F
 
 from mien.config import flat_items, to_toml, toml_value
 from mien.data.dataset import Dataset
-from mien.data.samples import Split
 from mien.errors import OutputError, TrainingError
 from mien.evaluation.calibration import fit_temperature
 from mien.evaluation.operating_point import default_balance
@@ -40,12 +39,7 @@ from mien.training.distill import with_teachers
 from mien.training.export import write_model_file
 from mien.training.folder_lock import hold
 from mien.training.interpolate import interpolate_with_start
-from mien.training.learning_data import (
-    HeadTargets,
-    fit_to_faces,
-    read_learning_data,
-    training_mixes,
-)
+from mien.training.learning_data import LearningData, fit_to_faces, read_learning_data, training_mixes
 from mien.training.loop import BEST, CHECKPOINT, LAST, TRAIN_SEEN, fit, network_on, predict_logits
 from mien.training.networks import ExpressionNetwork, count_parameters
 from mien.training.own_parts import NO_OWN, OwnParts
@@ -114,20 +108,6 @@ class Run:
         return network.eval()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Lesson:
-    """What a run trains and validates on, and the recipe that was fitted to it."""
-
-    asked: Recipe
-    recipe: Recipe
-    name: str
-    train: Split
-    validation: Split
-    targets: tuple[HeadTargets, ...]
-    held: tuple[HeadTargets, ...]
-    own: OwnParts
-
-
 def train_run(
     recipe: Recipe,
     data: Path | Dataset,
@@ -157,7 +137,8 @@ def train_run(
                 watcher, trackers = None, ()
                 held.enter_context(warnings_to(lambda _: None))
             watcher = watcher or Watcher()
-            lesson = _read_lesson(recipe, own, data, out, workers.count, stream=stream, given=given)
+            fit_recipe = partial(_fitted, out=out, workers=workers.count, given=given)
+            lesson = read_learning_data(recipe, data, fit_recipe, stream=stream)
             if workers.is_first:
                 make_folder(out)
                 held.enter_context(_sole_trainer(out))
@@ -179,25 +160,10 @@ def train_run(
                 )  # fmt: skip
         if not workers.is_first or not (out / LAST).exists():
             return Run(out, lesson.recipe, history, (), own)
-        return _finished(lesson, out, history, faces, validation_faces)
+        return _finished(lesson, own, out, history, faces, validation_faces)
 
 
-def _read_lesson(
-    asked: Recipe,
-    own: OwnParts,
-    data: Path | Dataset,
-    out: Path,
-    workers: int,
-    *,
-    stream: bool,
-    given: Collection[str],
-) -> _Lesson:
-    found = read_learning_data(asked, data, partial(_fitted, out=out, workers=workers, given=given), stream=stream)
-    name = Path(data.name if isinstance(data, Dataset) else data).resolve().name
-    return _Lesson(asked, found.recipe, name, found.train, found.validation, found.targets, found.held, own)
-
-
-def _taught(lesson: _Lesson, out: Path, workers: WorkerGroup, watcher: Watcher) -> _Lesson:
+def _taught(lesson: LearningData, out: Path, workers: WorkerGroup, watcher: Watcher) -> LearningData:
     """Mixes the teachers' probabilities into the targets, if the recipe has teachers and the run has steps left."""
     if not lesson.recipe.distill.teachers or _is_finished(lesson.recipe, out):
         return lesson
@@ -207,15 +173,15 @@ def _taught(lesson: _Lesson, out: Path, workers: WorkerGroup, watcher: Watcher) 
     return replace(lesson, targets=targets)
 
 
-def _finished(lesson: _Lesson, out: Path, history: list[dict[str, float]], faces: Faces, validation: Faces) -> Run:
+def _finished(
+    lesson: LearningData, own: OwnParts, out: Path, history: list[dict[str, float]], faces: Faces, validation: Faces
+) -> Run:
     recipe = lesson.recipe
     write_curves(history, out / "curves.png", title=recipe.name)
-    about = f"{lesson.name}: {len(lesson.train)} faces to train on, {len(lesson.validation)} to validate"
-    mixes = training_mixes(lesson.train, recipe.targets, source=lesson.name)
-    models = _export_heads(lesson, out, about, faces, validation, mixes)
+    models = _export_heads(lesson, own, out, faces, validation)
     if models:
         write_run_page(recipe, out, lesson.validation.images)
-    return Run(out, recipe, history, models, lesson.own)
+    return Run(out, recipe, history, models, own)
 
 
 @contextmanager
@@ -281,11 +247,12 @@ def environment(device: torch.device) -> dict[str, object]:
 
 
 def _export_heads(
-    lesson: _Lesson, out: Path, data: str, train_faces: Faces, faces: Faces, mixes: Mapping[str, tuple[float, ...]]
+    lesson: LearningData, parts: OwnParts, out: Path, train_faces: Faces, faces: Faces
 ) -> tuple[Path, ...]:
     """Fits each head's temperature on validation and writes its model file, and the predictions for validation."""
     recipe, validation, targets = lesson.recipe, lesson.validation, lesson.held
-    network = network_on(recipe, {t.head: len(t.labels) for t in targets}, faces.images.device, lesson.own)
+    mixes = training_mixes(lesson.train, recipe.targets, source=lesson.name)
+    network = network_on(recipe, {t.head: len(t.labels) for t in targets}, faces.images.device, parts)
     load_weights(network, out / BEST)
     share = 1.0
     if recipe.network.interpolate:
@@ -316,7 +283,7 @@ def _export_heads(
             target=target.head,
             temperature=temperature,
             parameters=shared + count_parameters(network.heads[target.head]),
-            data=data,
+            data=f"{lesson.name}: {len(lesson.train)} faces to train on, {len(validation)} to validate",
             licence=recipe.licence,
             scores={
                 "validation_accuracy": round(accuracy, 4),

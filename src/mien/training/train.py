@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mien.config import flat_items, toml_value
 from mien.data.dataset import Dataset
 from mien.training.before_torch import require_published_weights, require_training
-from mien.training.learning_data import (
-    fit_to_faces,
-    read_learning_data,
-)
 from mien.training.recipe import Recipe, recipe_with
 
 if TYPE_CHECKING:
@@ -97,8 +91,8 @@ def train(
     settings |= {name: part for name, part in given_parts.items() if isinstance(part, Mapping)}
     own_parts: dict[str, Any] = {name: part for name, part in given_parts.items() if not isinstance(part, Mapping)}
     recipe, given = recipe_with(recipe, settings, given)
-    if own_parts.get("network") is None and not Path(out).exists():
-        require_published_weights(recipe.network.kind, recipe.network.weights)
+    if own_parts.get("network") is None:
+        require_published_weights(recipe.network.kind, recipe.network.weights, Path(out))
     from mien.training.callbacks import Watcher
     from mien.training.devices import pick_device
     from mien.training.own_parts import OwnParts
@@ -166,44 +160,8 @@ def tune(
     """
     require_training("tuning")
     from mien.training.devices import pick_device
-    from mien.training.tune import run_trials
+    from mien.training.tune import TuneSettings, run_trials
 
-    return run_trials(
-        str(recipe),
-        Path(data),
-        Path(out),
-        trials=trials,
-        overrides=tuple(f"{key}={toml_value(value)}" for key, value in flat_items(settings)),
-        storage=storage,
-        trackers=log,
-        device=pick_device(device, threads=threads),
-        watcher=progress,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Preparation:
-    """What a run would train on: the recipe, fitted to the faces, and the counts of each label.
-
-    train, validation: label -> number of faces.
-    """
-
-    recipe: Recipe
-    train: Mapping[str, int]
-    validation: Mapping[str, int]
-
-
-def check_training(
-    recipe: Recipe,
-    data: Path | Dataset,
-    *,
-    stream: bool = False,
-    given: Collection[str] = (),
-) -> Preparation:
-    """Checks a recipe and its data without training, and without PyTorch. Raises DataError, RecipeError."""
-    found = read_learning_data(recipe, data, partial(fit_to_faces, given=given), stream=stream)
-    counts = [
-        {name: int((split.labels == number).sum()) for number, name in enumerate(split.label_names)}
-        for split in (found.train, found.validation)
-    ]
-    return Preparation(found.recipe, *counts)
+    changes = tuple(f"{key}={toml_value(value)}" for key, value in flat_items(settings))
+    wanted = TuneSettings(str(recipe), Path(data), Path(out), trials, changes, storage, tuple(log))
+    return run_trials(wanted, device=pick_device(device, threads=threads), watcher=progress)

@@ -7,7 +7,6 @@ checkpoint. So the number of trials is exact, even after kills.
 
 from __future__ import annotations
 
-import math
 import platform
 import warnings
 from collections.abc import Callable, Sequence
@@ -22,7 +21,7 @@ import torch
 
 from mien.config import to_toml
 from mien.errors import DataError, DivergedError, RecipeError, TrainingError, import_extra
-from mien.evaluation.comparison import HEADS
+from mien.evaluation.comparison import mean_accuracy
 from mien.evaluation.paired import McNemar, mcnemar
 from mien.evaluation.validation import VALIDATION_FILE, read_answers
 from mien.files import make_folder
@@ -49,7 +48,11 @@ _RANDOM_TRIALS = 8
 
 @dataclass(frozen=True, slots=True)
 class TuneSettings:
-    """The arguments of `run_trials`. device: a name, resolved on each machine."""
+    """What is tuned. trials: in all processes together. overrides: `key=value`s for all of them.
+
+    storage: an SQLAlchemy URL of a database that several machines share; empty keeps study.db in `out`. trackers: as in
+    `train_run`, for each trial. device: a name, resolved on each machine of a cluster.
+    """
 
     recipe: str
     data: Path
@@ -76,27 +79,15 @@ class _GivenUp(Exception):
 
 @each_warning_once()
 def run_trials(
-    recipe: str,
-    data: Path,
-    out: Path,
-    *,
-    trials: int,
-    overrides: tuple[str, ...] = (),
-    storage: str = "",
-    trackers: Sequence[str] = (),
-    device: torch.device | None = None,
-    watcher: TuneWatcher | None = None,
+    settings: TuneSettings, *, device: torch.device | None = None, watcher: TuneWatcher | None = None
 ) -> Tuned:
-    """Trains trials of a recipe with a [search] until there are `trials` of them, in all processes together.
+    """Trains trials of a recipe with a [search] until there are enough.
 
-    storage: an SQLAlchemy URL of a database that several machines share; empty keeps study.db in `out`. trackers: as in
-    `train_run`, for each trial.
     Leaves best.toml, trials.csv, tune.html and figures/ in `out`, and each trial's run in trial-NNNN.
     Raises MissingExtraError without Optuna; RecipeError, DataError, OutputError; TrainingError if no trial
     finished.
     """
-    check_trackers(trackers)
-    settings = TuneSettings(recipe, data, out, trials, overrides, storage, tuple(trackers))
+    check_trackers(settings.trackers)
     while train_next_trial(settings, device=device, watcher=watcher) is not None:
         pass
     return conclude_tuning(settings)
@@ -268,7 +259,7 @@ def _train(
         training.on_epoch(row)
         step = round(row["epoch"]) - 1
         if step not in reported:
-            trial.report(_score(row), step)
+            trial.report(mean_accuracy(row) or 0.0, step)
         if trial.should_prune():
             raise _GivenUp
 
@@ -279,7 +270,7 @@ def _train(
             resume=True, given=given_keys(settings.overrides), trackers=settings.trackers, device=device,
             watcher=replace(training, on_epoch=on_epoch),
         )  # fmt: skip
-        study.tell(trial, max(_score(row) for row in run.history))
+        study.tell(trial, max(mean_accuracy(row) or 0.0 for row in run.history))
     except _GivenUp:
         study.tell(trial, state=TrialState.PRUNED)
     except (DivergedError, RecipeError) as error:
@@ -288,13 +279,6 @@ def _train(
         study.tell(trial, state=TrialState.PRUNED)
     for name in (CHECKPOINT, LAST):  # many trials fill a disk; the best weights and the model file stay
         (folder / name).unlink(missing_ok=True)
-
-
-def _score(row: dict[str, float]) -> float:
-    """The mean validation accuracy of a row of the history over its heads, by which runs keep their best weights."""
-    known = [row[f"{head}_accuracy"] for head in HEADS if f"{head}_accuracy" in row]
-    known = [value for value in known if math.isfinite(value)]
-    return sum(known) / len(known) if known else 0.0
 
 
 def _tried(trial: FrozenTrial, space: Search) -> Tried:

@@ -17,6 +17,7 @@ from mien.cli.output_options import (
     Quiet,
     Resume,
     out_option,
+    print_table,
     progress_bar,
     warn,
 )
@@ -154,20 +155,12 @@ def relabel(
 
 
 def _print_summary(summary: AuditSummary) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     from mien.data.audit_report import precision_text
     from mien.pages.text import percent
 
     splits = [split for split, _ in summary.kinds[0].by_split]
-    table = Table("flag", title=f"{summary.samples:,} samples", title_justify="left")
-    for name in ("all", *(split or "(no split)" for split in splits)):
-        table.add_column(Text(name), justify="right")
-    for kind in summary.kinds:
-        table.add_row(kind.kind, f"{kind.total:,}", *(f"{count:,}" for _, count in kind.by_split))
-    Console(highlight=False).print(table)
+    rows = [(kind.kind, f"{kind.total:,}", *(f"{count:,}" for _, count in kind.by_split)) for kind in summary.kinds]
+    print_table(("flag", "all", *(split or "(no split)" for split in splits)), rows, f"{summary.samples:,} samples")
     if summary.label_check:
         typer.echo(summary.label_check)
     if summary.judge:

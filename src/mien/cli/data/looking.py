@@ -9,12 +9,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli.output_options import NOT_ALL_READ, DataSet, Quiet, Seed, TableOrJson, out_option, progress_bar, warn
+from mien.cli.output_options import (
+    NOT_ALL_READ,
+    DataSet,
+    Quiet,
+    Seed,
+    TableOrJson,
+    out_option,
+    print_table,
+    progress_bar,
+    warn,
+)
 from mien.reporting import warnings_to
 
 if TYPE_CHECKING:
-    from rich.text import Text
-
     from mien.data.dataset import Dataset
     from mien.data.info import DatasetInfo
 
@@ -79,38 +87,27 @@ def open_counted(source: Path) -> tuple[Dataset, int]:
 
 
 def _print_info(found: DatasetInfo) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from mien.pages import plain
 
-    console = Console(highlight=False)
-    facts = Table.grid(padding=(0, 2))
     for name, value in _facts(found):
-        facts.add_row(_text(name), _text(value))
-    console.print(facts)
-
-    console.print()
+        typer.echo(plain(f"{name:8}  {value}"))
+    typer.echo()
     print_counts({split.split: split.counts(found.label_names) for split in found.splits})
-
-    if found.steps:
-        console.print("\nsteps")
-        steps = Table.grid(padding=(0, 2))
-        for step in found.steps:
-            settings = ", ".join(f"{k}={json.dumps(v)}" for k, v in step.settings.items() if v not in (None, [], ""))
-            problems = f", {step.problems:,} problems" if step.problems else ""
-            line = (
-                f"  {step.command}",
-                step.version,
-                f"{step.samples_in:,} -> {step.samples_out:,}{problems}",
-                settings,
-            )
-            steps.add_row(*map(_text, line))
-        console.print(steps)
+    steps = []
+    for step in found.steps:
+        settings = ", ".join(f"{k}={json.dumps(v)}" for k, v in step.settings.items() if v not in (None, [], ""))
+        problems = f", {step.problems:,} problems" if step.problems else ""
+        counts = f"{step.samples_in:,} -> {step.samples_out:,}{problems}"
+        steps.append([plain(text) for text in (step.command, step.version, counts, settings)])
+    if steps:
+        typer.echo()
+        print_table(("step", "version", "samples", "settings"), steps, left=4)
     if found.problems:
-        console.print(f"\n{len(found.problems):,} records could not be used")
+        typer.echo(f"\n{len(found.problems):,} records could not be used")
         for problem in found.problems[:_SHOWN]:
-            console.print(_text(f"  {problem.source}: {problem.reason}"))
+            typer.echo(plain(f"  {problem.source}: {problem.reason}"))
         if len(found.problems) > _SHOWN:
-            console.print(f"  and {len(found.problems) - _SHOWN:,} more")
+            typer.echo(f"  and {len(found.problems) - _SHOWN:,} more")
 
 
 def _facts(found: DatasetInfo) -> list[tuple[str, str]]:
@@ -133,34 +130,18 @@ def _facts(found: DatasetInfo) -> list[tuple[str, str]]:
     return facts
 
 
-def _text(value: str) -> Text:
-    """A text as it is, for rich: names may look like its markup, or hold characters that steer a terminal."""
-    from rich.text import Text
-
-    from mien.pages import plain
-
-    return Text(plain(value))
-
-
 def print_counts(counts: Mapping[str, Mapping[str, int]], title: str = "") -> None:
     """Prints split -> label -> count as a table: classes down, splits across, shares beside, on 80 columns.
 
     '' stands for no split, and for no label. Names come from files: what steers a terminal is left out of them.
     """
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     from mien.pages import plain
 
     labels = list(dict.fromkeys(label for of_split in counts.values() for label in of_split))
     columns = [*counts.values(), {name: sum(c.get(name, 0) for c in counts.values()) for name in labels}]
     totals = [sum(column.values()) for column in columns]
-    table = Table(box=None, header_style="bold", padding=(0, 1), title=title, title_justify="left")
-    table.add_column("class")
-    for name in (*(split or "(no split)" for split in counts), "all"):
-        table.add_column(Text(plain(name)), justify="right")
-        table.add_column("", justify="right", style="dim")
+    head = [cell for split in (*counts, "all") for cell in (plain(split or "(no split)"), "")]
+    rows = []
     for label in (*labels, None):
         values = totals if label is None else [column.get(label, 0) for column in columns]
         cells = [
@@ -168,7 +149,5 @@ def print_counts(counts: Mapping[str, Mapping[str, int]], title: str = "") -> No
             for value, total in zip(values, totals, strict=True)
             for cell in (f"{value:,}", f"{100 * value / total:.1f} %" if total else "")
         ]
-        table.add_row(
-            Text("all" if label is None else plain(label or "(no label)")), *cells, end_section=label == labels[-1]
-        )
-    Console(highlight=False).print(table)
+        rows.append(("all" if label is None else plain(label or "(no label)"), *cells))
+    print_table(("class", *head), rows, title)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mien.errors import RecipeError
+from mien.training.weights.layout import Layout
 
 
 class Trunk(nn.Module):
@@ -42,6 +43,10 @@ class Trunk(nn.Module):
         Raises RecipeError where there are none of that name.
         """
         raise RecipeError(f"network.weights is '{name}', but this network has no such weights of its own; give a file")
+
+    def layouts(self) -> tuple[Layout, ...]:
+        """The ways in which others have published weights for it; none where nobody has."""
+        return ()
 
     def initialise(self, mode: Literal["fan_in", "fan_out"] = "fan_out") -> None:
         """He's initialisation (2015) of all convolutions, for trunks that start from nothing.

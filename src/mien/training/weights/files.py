@@ -17,7 +17,7 @@ from mien.files import atomic_path
 from mien.training.network_table import row_of
 from mien.training.networks import build_trunk
 from mien.training.recipe_sections import NetworkSettings
-from mien.training.weights.layout import FileFormat, Importable, Layout, Stored, fill
+from mien.training.weights.layout import FileFormat, Layout, Stored, fill
 from mien.training.weights.tensorflow import find_index, open_checkpoint
 from mien.training.weights.tensorflowjs import open_manifest
 
@@ -143,7 +143,7 @@ def import_weights(file: Path, network: str, out: Path, *, layout: str = "auto")
         raise RecipeError(str(error)) from error
     row = row_of(network)
     trunk = build_trunk(settings, channels=row.channels, resolution=row.size)
-    if not isinstance(trunk, Importable):
+    if not trunk.layouts():
         raise RecipeError(f"{network}: nobody has published weights for it in a layout that is known; train it instead")
     chosen = _layout(trunk.layouts(), file, layout, network)
     with open_tensors(file, chosen.format) as stored:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -60,14 +60,6 @@ class Layout:
     format: FileFormat
     parts: tuple[Part, ...]
     expendable: tuple[str, ...] = ()
-
-
-@runtime_checkable
-class Importable(Protocol):
-    """A trunk that others have published weights for."""
-
-    def layouts(self) -> tuple[Layout, ...]:
-        """The ways in which they were published."""
 
 
 @dataclass(frozen=True, slots=True)
