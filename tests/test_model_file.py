@@ -63,7 +63,7 @@ def test_metadata_that_does_not_fit_is_refused(tmp_path, changes, said):
 
 def test_other_files_are_refused(tmp_path):
     inside = make_model(tmp_path / "run.onnx")
-    with pytest.raises(ModelFileError, match=f"is a folder; give the model in it: {re.escape(str(inside))}"):
+    with pytest.raises(ModelFileError, match=f"is a folder; give a model file, {re.escape(str(inside))}"):
         ModelFile(tmp_path)
     with pytest.raises(ModelFileError, match=r"no such model file; shipped: "):
         load_model("no-such-model")
@@ -77,8 +77,6 @@ def test_other_files_are_refused(tmp_path):
         with pytest.raises(ModelFileError, match=rf"{words}.*expected an ONNX file that `mien train` made"):
             ModelFile(text)
     foreign = onnx.load(make_model(tmp_path / "m.onnx"))
-    with pytest.raises(ModelFileError, match=r"is a folder; give a model file, .*m\.onnx"):
-        load_model(tmp_path)
     del foreign.metadata_props[:]
     onnx.save(foreign, tmp_path / "foreign.onnx")
     with pytest.raises(ModelFileError, match=f"has no '{METADATA_KEY}'"):

@@ -97,9 +97,6 @@ class ModelFile:
             inside = [*sorted(self.path.glob("*.onnx")), *sorted(self.path.glob("models/*.onnx"))]
             raise ModelFileError(f"{self.path}: is a folder; give a model file" + "".join(f", {m}" for m in inside))
         if not self.path.is_file():
-            inside = sorted(self.path.glob("*.onnx"))
-            if inside:
-                raise ModelFileError(f"{self.path}: is a folder; give the model in it: {inside[0]}")
             hint = did_you_mean(str(self.path), list_models())
             raise ModelFileError(
                 f"{self.path}: no such model file; {hint}shipped: {', '.join(shipped_models())}; "
