@@ -2,7 +2,8 @@
 
     python benchmarks/details.py
 
-The cost: a photo of 640 x 480 with five faces, and a clip of 640 x 360, with and without details, alternately. The
+The cost: a photo of 640 x 480 with five faces by a fast and a slow detector, and a clip of 640 x 360, with and without
+details, alternately. The
 crop: the distance from MediaPipe's points (tests/faces/mediapipe.npz) for crops of several sizes and places. The size:
 the distance from the points of the whole photograph when the photograph is made smaller.
 """
@@ -35,16 +36,17 @@ def photographs() -> dict[str, np.ndarray]:
 
 
 def cost(model: str, repeats: int) -> list[tuple[str, ...]]:
-    recognizers = [Recognizer(model), Recognizer(model, details=True)]
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         photo = Path(folder, "photo.jpg")
         photo_640(SHARED / "media/several-faces.jpg", photo)
         work = {
-            "photo 640 x 480, 5 faces": lambda r: r.predict(photo),
-            "clip 640 x 360, 1 face, a frame": lambda r: sum(1 for _ in r.watch(CLIP)),
+            ("photo 640 x 480, 5 faces", "auto"): lambda r: r.predict(photo),
+            ("photo 640 x 480, 5 faces", "mtcnn"): lambda r: r.predict(photo),
+            ("clip 640 x 360, 1 face, a frame", "auto"): lambda r: sum(1 for _ in r.watch(CLIP)),
         }
-        for name, run in work.items():
+        for (name, detector), run in work.items():
+            recognizers = [Recognizer(model, detector=detector, details=details) for details in (False, True)]
             times: list[list[float]] = [[], []]
             for turn in range(repeats + 1 if "photo" in name else 4):
                 for recognizer, seconds in zip(recognizers, times, strict=True):
@@ -55,7 +57,7 @@ def cost(model: str, repeats: int) -> list[tuple[str, ...]]:
                         seconds.append((time.perf_counter() - started) / frames)
             plain, detailed = (float(np.median(seconds)) for seconds in times)
             cells = f"{plain * 1000:.1f}", f"{detailed * 1000:.1f}", f"{detailed / plain:.2f}", f"{1 / detailed:.0f}"
-            rows.append((name, *cells))
+            rows.append((name, detector, *cells))
     return rows
 
 
@@ -119,8 +121,9 @@ def main() -> None:
     parser.add_argument("--model", default=DEFAULT_MODEL)
     options = parser.parse_args()
     recognizer, images = Recognizer(options.model, details=True, threads=1), photographs()
+    titles = ("work", "detector", "without, ms", "with details, ms", "ratio", "a second")
     lines = [
-        *table(("work", "without, ms", "with details, ms", "ratio", "a second"), cost(options.model, options.repeats)),
+        *table(titles, cost(options.model, options.repeats)),
         "",
         "Distance from MediaPipe's points, percent of the distance between the eyes, median of each face:",
         "",

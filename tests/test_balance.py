@@ -133,7 +133,7 @@ def test_a_mix_of_the_user_asks_for_the_whole_correction(tmp_path: Path) -> None
     ("text", "reason"),
     [
         ('{"happy": 1}', r"no number for angry, disgust"),
-        ('{"hapy": 1}', r"unknown label 'hapy'; did you mean 'happy'\?"),
+        ('{"happie": 1}', r"unknown label 'happie'; did you mean 'happy'\?"),
         ('{"happy": 0}', r"'happy' is 0; expected a count or share above 0"),
         ('{"happy": 1e999}', r"'happy' is inf; expected"),
         ('{"happy": 1' + 400 * "0" + "}", r"'happy' is 10+; expected"),
