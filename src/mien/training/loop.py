@@ -83,10 +83,9 @@ def fit(
 ) -> list[dict[str, float]]:
     """Trains and leaves checkpoint, records, best and last weights in `out`; returns the history, a row per epoch.
 
-    weights: each head's share of the loss. stop_after: pause after this many epochs, the last weights unwritten;
-    0 for never. workers: this process among others that were given the same; the first
-    alone writes. Raises TrainingError when the loss is no longer a number or a worker is gone, RecipeError for what
-    can't be trained so, OutputError for a full disk.
+    weights: each head's share of the loss. stop_after: pause after this epoch, the last weights unwritten; 0: never.
+    workers: this process among others that were given the same; the first alone writes. Raises TrainingError when the
+    loss is no longer a number or a worker is gone, RecipeError for what it can't train, OutputError for a full disk.
     """
     settings = recipe.optimizer
     if settings.batch_size % workers.count:
