@@ -311,7 +311,7 @@ def ray_process(parent):
 
 @pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds the workers in /proc")
-def test_the_command_survives_a_killed_worker_and_goes_on_after_ctrl_c(photos, model, tmp_path):
+def test_the_command_survives_a_killed_worker_and_resumes_after_ctrl_c(photos, model, tmp_path):
     import json
     import subprocess
 
@@ -338,7 +338,7 @@ def test_the_command_survives_a_killed_worker_and_goes_on_after_ctrl_c(photos, m
     running.send_signal(signal.SIGINT)
     _, told = running.communicate(timeout=120)
     assert running.returncode == 130, told
-    assert told == f"mien: stopped; what is done is in {out}, the same command goes on\n"
+    assert told == f"mien: stopped; finished shards are in {out}, the same command resumes\n"
     ended = subprocess.run(call, check=True, capture_output=True, text=True)
     assert ended.stderr == ""
     assert json.loads(ended.stdout)["images"] == 3000
