@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
+import threading
+import time
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mien.images import read_image
+from mien.media.video.frames import Frame
 from places import ASTRONAUT
 
 TONE_RATE = 48000
@@ -131,3 +134,24 @@ def animated(kind: str, frames: int) -> bytes:
     buffer = io.BytesIO()
     images[0].save(buffer, kind, save_all=True, append_images=images[1:], duration=40)
     return buffer.getvalue()
+
+
+def is_scene(frame: Frame, number: int) -> bool:
+    expected = scene(number, *frame.image.shape[1::-1])
+    return bool(np.abs(frame.image.astype(int) - expected)[2:-2, 2:-2].mean() < 4)
+
+
+def assert_ends_when_closed(source: object) -> None:
+    ended = threading.Event()
+
+    def read() -> None:
+        for _ in source:  # type: ignore[attr-defined]
+            pass
+        ended.set()
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    time.sleep(0.3)
+    assert not ended.is_set()
+    source.close()  # type: ignore[attr-defined]
+    assert ended.wait(5)
