@@ -3,9 +3,8 @@
     python benchmarks/details.py
 
 The cost: a photo of 640 x 480 with five faces by a fast and a slow detector, and a clip of 640 x 360, with and without
-details, alternately. The
-crop: the distance from MediaPipe's points (tests/faces/mediapipe.npz) for crops of several sizes and places. The size:
-the distance from the points of the whole photograph when the photograph is made smaller.
+details, alternately. The crop: the distance from MediaPipe's points (tests/faces/mediapipe.npz) for crops of several
+sizes and places. The size: the distance from the points of the whole photograph when the photograph is made smaller.
 """
 
 from __future__ import annotations

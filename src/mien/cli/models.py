@@ -174,18 +174,16 @@ def pull(
 
 
 def _print_table(found: list[Release], speeds: dict[str, float]) -> None:
-    from rich.text import Text
-
     times = ["ms/face"] if speeds else []
     rows = [
         (
             r.name, r.target, f"{r.parameters / 1e6:.2f} M", f"{r.bytes / 1e6:.1f}",
             *([f"{speeds[r.name]:.2f}"] if speeds else []),
             *(f"{by.accuracy:.3f}/{by.macro_recall:.3f}" for by in (r.votes, r.label)),
-            Text(r.about, justify="left"),
+            r.about,
         )
         for r in found
     ]  # fmt: skip
-    print_table(("model", "target", "params", "MB", *times, "FER+", "label", "for"), rows, left=2)
+    print_table(("model", "target", "params", "MB", *times, "FER+", "label", "for"), rows, left=2, words=True)
     typer.echo("\nAccuracy/macro recall on PublicTest, by the majority of FER+'s raters and by the original label.")
     typer.echo(f"Licence: {'; '.join(sorted({release.licence for release in found}))}.")

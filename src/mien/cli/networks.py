@@ -49,11 +49,11 @@ def _print_all(found: tuple[ListedNetwork, ...]) -> None:
     rows = [
         (
             n.name, _millions(n.parameters), _millions(n.macs), f"{n.size} {_colour(n)}",
-            Text.assemble(n.description, "\n", (n.source, "dim"), justify="left"),
+            Text.assemble(n.description, "\n", (n.source, "dim")),
         )
         for n in found
     ]  # fmt: skip
-    print_table(("network", "parameters", "MACs", "input", "what it is, and where it comes from"), rows)
+    print_table(("network", "parameters", "MACs", "input", "what it is, and where it comes from"), rows, words=True)
 
 
 def _print_one(network: ListedNetwork) -> None:

@@ -76,10 +76,12 @@ def chosen_format(given: str | None, out: Path | None, suffixes: Mapping[str, st
     return found
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "", *, left: int = 1) -> None:
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "", *, left: int = 1, words: bool = False
+) -> None:
     """Prints a table as wide as the terminal: the first `left` columns stand left, numbers right.
 
-    Cells are texts as they are, or of rich.
+    Cells are texts as they are, or of rich. words: the last column is of words, and stands left too.
     """
     from rich.console import Console
     from rich.table import Table
@@ -87,7 +89,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title:
 
     table = Table(box=None, header_style="bold", pad_edge=False, title=title and Text(title), title_justify="left")
     for i, name in enumerate(columns):
-        justify: Literal["left", "right"] = "left" if i < left else "right"
+        justify: Literal["left", "right"] = "left" if i < left or (words and i == len(columns) - 1) else "right"
         table.add_column(Text(name), justify=justify, no_wrap=i == 0, overflow="fold")
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))

@@ -70,4 +70,4 @@ def _print(found: list[Recipe]) -> None:
     for recipe in found:
         about = f"{recipe.network.kind}, {recipe.input.enlarged} pixels, {recipe.optimizer.epochs} epochs"
         rows.append((recipe.name, Text.assemble(recipe.description, "\n", (about, "dim"))))
-    print_table(("recipe", "what it does"), rows, left=2)
+    print_table(("recipe", "what it does"), rows, words=True)

@@ -50,7 +50,7 @@ _DESCRIPTION = (
     "it is removed."
 )
 Form = Annotated[Literal["json", "csv"], Query(alias="format", description="csv: one row per face")]
-Annotate = Annotated[bool, Query(description="return the drawn image instead of JSON; one image per request")]
+Annotate = Annotated[bool, Query(description="the image with boxes and labels instead of JSON; one image per request")]
 
 
 def create_app(settings: ServeSettings) -> FastAPI:
