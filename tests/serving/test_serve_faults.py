@@ -188,7 +188,7 @@ class Watch:
         assert self.probes
         assert {status for status, _ in self.probes} == {200}
         assert {status for status, _ in self.photos} == {200}
-        assert slowest <= 2
+        assert slowest <= 10  # seconds: well below the limit of a request, whatever else the machine does
         assert self.most_mb <= most_mb
         assert now <= self._before + 300
 

@@ -103,3 +103,26 @@ def test_a_client_has_its_share_of_received_bytes() -> None:
             pass
     with budget.received("b", 50 * MILLION):
         pass
+
+
+def test_freed_memory_is_returned_where_no_work_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    resident, returned = [100 * MILLION], [0]
+    monkeypatch.setattr("mien.serving.memory.resident_bytes", lambda: resident[-1])
+    monkeypatch.setattr("mien.serving.memory._return_free_pages", lambda: returned.append(resident[-1] // MILLION))
+    _, budget = turns_of()
+
+    def return_freed(now: int) -> None:
+        resident.append(now * MILLION)
+        asyncio.run(budget.return_freed())
+
+    return_freed(100)
+    return_freed(149)  # some is kept for the next image
+    assert returned == [0, 100]
+    return_freed(300)
+    return_freed(300)  # what can't be returned is not tried again
+    assert returned == [0, 100, 300]
+    with budget.received("a", 30 * MILLION):
+        return_freed(370)  # 30 of which are an upload's
+    assert returned == [0, 100, 300]
+    return_freed(370)
+    assert returned == [0, 100, 300, 370]

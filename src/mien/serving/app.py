@@ -28,7 +28,7 @@ from mien.results.draw import draw_faces, encode_image
 from mien.serving import schemas
 from mien.serving.engine import NO_DETECTOR, Engine, Upload
 from mien.serving.gate import STATE, Connections, Envelope, Gate
-from mien.serving.memory import Budget, resident_bytes, return_free_memory, settle_allocator
+from mien.serving.memory import Budget, settle_allocator
 from mien.serving.metrics import Metrics
 from mien.serving.page import page_or
 from mien.serving.receiving import Receiver, client_of
@@ -42,7 +42,7 @@ from mien.serving.videos import VideoJobs, videos_offered
 from mien.version import __version__
 
 T = TypeVar("T")
-_KEEP_EVERY_S, _KEPT_BYTES = 0.25, 50_000_000
+_KEEP_EVERY_S = 0.25
 _ANSWER_FIRST_S = 1.0
 _DESCRIPTION = (
     "Apparent facial expressions in images, as human raters label them; not what a person feels. "
@@ -200,16 +200,11 @@ class _Api:
 
     async def keep(self, connections: Connections) -> None:
         """Closes slow connections, and returns freed memory to the system when work has ended."""
-        least, returned = 0, True
         while True:
             await asyncio.sleep(_KEEP_EVERY_S)
             connections.check()
-            if not self.turns.idle:
-                returned = False
-            elif not returned and resident_bytes() > least + _KEPT_BYTES:
-                returned = True
-                await asyncio.to_thread(return_free_memory)
-                least = resident_bytes()
+            if self.turns.idle:
+                await self._budget.return_freed()
 
 
 def answer_first(stopping: threading.Event) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import math
 import os
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _RECEIVED = 0.4  # share of uploads and streams; the rest is for the work on them
 _SPARE = 0.1  # share that nobody may take: small objects, fragments, buffers of connections
 _SMALL, _FOR_SMALL = 1_000_000, 0.1  # bytes of a small upload, and the share that is kept for those
+_KEPT = 50_000_000  # bytes that are freed and kept for the next image
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # of glibc's mallopt
 
 
@@ -31,7 +33,7 @@ class Budget:
         """client_share: of received bytes that one client may hold."""
         self._most, self._client_share, self._metrics = most_mb * 1_000_000, client_share, metrics
         self._received: Counter[str] = Counter()
-        self._at_work = 0
+        self._at_work = self._least = 0
         self.limit = self._most // 2
 
     def settle(self) -> None:
@@ -63,12 +65,17 @@ class Budget:
             yield take
         finally:
             change(-held)
-            if not self._received[client]:
-                del self._received[client]
+            self._received = +self._received  # without clients that have none
 
     def has_room(self, count: int) -> bool:
         """Whether work may take this number of bytes now."""
         return self._received.total() + self._at_work + count <= self.limit
+
+    async def return_freed(self) -> None:
+        """Returns freed memory to the system if there is much more than after the last time; some milliseconds."""
+        if resident_bytes() - self._received.total() > self._least + _KEPT:
+            await asyncio.to_thread(_return_free_pages)
+            self._least = resident_bytes() - self._received.total()
 
     def work(self, count: int) -> None:
         """Adds bytes of work, or subtracts them."""
@@ -104,8 +111,7 @@ class Places:
 
     def _change(self, client: str, count: int) -> None:
         self._taken[client] += count
-        if not self._taken[client]:
-            del self._taken[client]
+        self._taken = +self._taken  # without clients that have none
         if self._gauge is not None:
             self._gauge.set(self._taken.total())
 
@@ -130,7 +136,6 @@ def settle_allocator() -> None:
         libc.mallopt(_ARENA_MAX, 4)
 
 
-def return_free_memory() -> None:
-    """Returns free pages inside of the heap to the system; some milliseconds, in any thread."""
+def _return_free_pages() -> None:
     with suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
