@@ -178,17 +178,18 @@ class Watch:
         end = time.monotonic() + 20
         while (now := self.server.memory_mb()) > self._before + 300 and time.monotonic() < end:
             time.sleep(0.2)
-        slowest = max(seconds for _, seconds in self.photos)
+        times = sorted(seconds for _, seconds in self.photos)
         print(
             f"probes {sum(status == 200 for status, _ in self.probes)} of {len(self.probes)}, slowest "
             f"{max(seconds for _, seconds in self.probes):.2f} s; photos {sum(s == 200 for s, _ in self.photos)} of "
-            f"{len(self.photos)}, slowest {slowest:.2f} s; memory MB {self._before:.0f}, most {self.most_mb:.0f}, "
+            f"{len(self.photos)}, slowest {times[-1]:.2f} s; memory MB {self._before:.0f}, most {self.most_mb:.0f}, "
             f"after {now:.0f}"
         )
         assert self.probes
         assert {status for status, _ in self.probes} == {200}
         assert {status for status, _ in self.photos} == {200}
-        assert slowest <= 10  # seconds: well below the limit of a request, whatever else the machine does
+        assert times[len(times) // 2] <= 2
+        assert times[-1] <= 10  # the clients of this test take both cores at times
         assert self.most_mb <= most_mb
         assert now <= self._before + 300
 
