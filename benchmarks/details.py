@@ -3,8 +3,9 @@
     python benchmarks/details.py
 
 The cost: a photo of 640 x 480 with five faces by a fast and a slow detector, and a clip of 640 x 360, with and without
-details, alternately. The crop: the distance from MediaPipe's points (tests/faces/mediapipe.npz) for crops of several
-sizes and places. The size: the distance from the points of the whole photograph when the photograph is made smaller.
+details, alternately. The pose: of turned and mirrored copies of photographs. The crop: the distance from MediaPipe's
+points (tests/faces/mediapipe.npz) for crops of several sizes and places. The size: the distance from the points of the
+whole photograph when the photograph is made smaller.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from detectors import pairs, turned
 from page import ROOT, SHARED, arguments, table, write_page
 from photo import photo_640
 
@@ -88,6 +90,29 @@ def crop_rows(recognizer: Recognizer, images: dict[str, np.ndarray]) -> list[tup
     return rows
 
 
+def pose_rows(recognizer: Recognizer, images: dict[str, np.ndarray]) -> list[tuple[str, ...]]:
+    """How far roll is from the angle of turned copies, and yaw from its opposite in mirrored ones; degrees."""
+    roll: list[float] = []
+    yaw: list[float] = []
+    for image in images.values():
+        upright = recognizer.predict(image)
+        for angle in (15, 30, 45, 90, 180, 270):
+            copy, matrix = turned(image, angle)
+            for face, other in pairs(upright, matrix, recognizer.predict(copy)):
+                if face.pose and other.pose:
+                    roll.append(abs((other.pose.roll - face.pose.roll - angle + 180) % 360 - 180))
+        mirror = np.array([[-1, 0, image.shape[1] - 1], [0, 1, 0]], np.float64)
+        mirrored = np.ascontiguousarray(image[:, ::-1])
+        for face, other in pairs(upright, mirror, recognizer.predict(mirrored)):
+            if face.pose and other.pose:
+                yaw.append(abs(other.pose.yaw + face.pose.yaw))
+    named = {"roll of turned copies": roll, "yaw of mirrored copies": yaw}
+    return [
+        (name, str(len(far)), f"{np.median(far):.2f}", f"{np.quantile(far, 0.9):.2f}", f"{max(far):.2f}")
+        for name, far in named.items()
+    ]
+
+
 def size_rows(recognizer: Recognizer, images: dict[str, np.ndarray]) -> list[tuple[str, ...]]:
     edges: dict[int, list[float]] = {}
     for image in images.values():
@@ -123,6 +148,10 @@ def main() -> None:
     titles = ("work", "detector", "without, ms", "with details, ms", "ratio", "a second")
     lines = [
         *table(titles, cost(options.model, options.repeats)),
+        "",
+        "Pose of copies, degrees from what it was:",
+        "",
+        *table(("copies", "faces", "median", "nine in ten below", "largest"), pose_rows(recognizer, images)),
         "",
         "Distance from MediaPipe's points, percent of the distance between the eyes, median of each face:",
         "",

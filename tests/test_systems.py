@@ -73,4 +73,4 @@ def test_without_glibc_the_server_keeps_its_allocator(monkeypatch):
     memory = pytest.importorskip("mien.serving.memory", reason="the extra [web] is not installed")
     monkeypatch.setattr(memory.ctypes, "CDLL", no_library)
     memory.settle_allocator()
-    memory.return_free_memory()
+    memory._return_free_pages()

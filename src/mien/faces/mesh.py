@@ -34,6 +34,10 @@ LEAST_FACE, LEAST_PRESENCE, MOST_YAW = 40.0, 7.0, 60.0
 """Details are absent for a smaller face (longer edge of its box, pixels), one with a lower score of the network (a
 logit), and one that is turned further (degrees): half of it can't be seen. docs/details.md has the measurements."""
 
+SMALL_FACE, MOST_TURN, AROUND = 64.0, 8.0, 1.5
+"""A detector's five points are rough on smaller faces than this (pixels), and where the mesh is turned from its crop by
+more than this (degrees). The network then looks again, at a square around the mesh, this many times as large."""
+
 # Points of the mesh: corners of the right and the left eye, outer first; centres of the irises; the lips' inner edges
 # and corners.
 _EYES, _IRISES = np.array([[33, 133], [263, 362]]), np.array([468, 473])
@@ -71,15 +75,16 @@ class FaceMesh:
         places = squares(detections, MESH_CROP)
 
         def read(i: int) -> Details:
-            crop = resampled(image, places[i], MESH_SIZE)
-            points, presence, blendshapes = self._network.run(_OUTPUTS, {"image": crop[None]})
-            return self._read(points[0], presence[0], blendshapes[0], places[i])
+            return self._read(image, places[i], 0 if edges[i] < SMALL_FACE else MOST_TURN)
 
         for i, details in zip(chosen, (map if len(chosen) == 1 else self._pool.map)(read, chosen), strict=True):
             found[i] = details
         return found
 
-    def _read(self, points: Floats, presence: float, blendshapes: Floats, square: Square) -> Details:
+    def _read(self, image: NDArray[np.uint8], square: Square, most_turn: float) -> Details:
+        """most_turn: degrees by which the mesh may be turned from the square."""
+        outputs = self._network.run(_OUTPUTS, {"image": resampled(image, square, MESH_SIZE)[None]})
+        points, presence, blendshapes = (output[0] for output in outputs)
         if presence < LEAST_PRESENCE:
             return Details(error="covered, dark or blurred: no mesh fits well")
         mesh = _placed(points, square)
@@ -87,6 +92,8 @@ class FaceMesh:
         pose = _angles(turn)
         if abs(pose.yaw) > MOST_YAW:
             return Details(error=f"in profile: turned by {abs(pose.yaw):.0f} degrees")
+        if abs((pose.roll - np.degrees(square.roll) + 180) % 360 - 180) > most_turn:
+            return self._read(image, _around(mesh, np.radians(pose.roll)), np.inf)
         left, right = (1 - blendshapes[_BLINKS]).clip(0, 1).tolist()
         irises = ((mesh[_IRISES] - mesh[_EYES].mean(axis=1)) / size)[[right >= _CLOSED, left >= _CLOSED], :2]
         gap, width = (float(np.linalg.norm(mesh[one] - mesh[other])) for one, other in (_LIPS, _MOUTH))
@@ -124,8 +131,9 @@ def mesh_settings() -> dict[str, Any]:
     pose = _pose_points(open_shipped("mesh", threads=1, device="cpu")).tolist()
     return {
         "crop": asdict(MESH_CROP), "size": MESH_SIZE, "least_face": LEAST_FACE, "least_presence": LEAST_PRESENCE,
-        "most_yaw": MOST_YAW, "eyes": _EYES.tolist(), "irises": _IRISES.tolist(), "lips": _LIPS, "mouth": _MOUTH,
-        "blinks": _BLINKS, "closed": _CLOSED, "rest": _REST.tolist(), "back": _BACK.tolist(), "eyeball": _EYEBALL,
+        "most_yaw": MOST_YAW, "small_face": SMALL_FACE, "most_turn": MOST_TURN, "around": AROUND,
+        "eyes": _EYES.tolist(), "irises": _IRISES.tolist(), "lips": _LIPS, "mouth": _MOUTH, "blinks": _BLINKS,
+        "closed": _CLOSED, "rest": _REST.tolist(), "back": _BACK.tolist(), "eyeball": _EYEBALL,
         "blendshapes": BLENDSHAPES, "pose": [[int(index), *values] for index, *values in pose],
     }  # fmt: skip
 
@@ -136,6 +144,14 @@ def _pose_points(network: Any) -> NDArray[np.float64]:
     points[:, 1] /= points[:, 1].sum()
     points[:, 2:] *= (1, -1, -1)  # the canonical face's y goes up and its z to the camera
     return points
+
+
+def _around(mesh: Floats, roll: float) -> Square:
+    cos, sin = np.cos(roll), np.sin(roll)
+    turn = np.array([[cos, -sin], [sin, cos]])
+    upright = mesh[: _IRISES[0], :2] @ turn
+    x, y = turn @ (upright.min(axis=0) + upright.max(axis=0)) / 2
+    return Square(x, y, np.ptp(upright, axis=0).max() * AROUND, roll)
 
 
 def _placed(points: Floats, square: Square) -> Floats:

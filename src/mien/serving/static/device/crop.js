@@ -52,7 +52,7 @@ function fitFace(face, size, channels) {
 }
 
 /** One face, resampled once where it grows, and without aliasing where it shrinks. */
-function resampled(image, { x: centreX, y: centreY, side, roll }, size) {
+export function resampled(image, { x: centreX, y: centreY, side, roll }, size) {
   const [cos, sin] = [Math.cos(roll), Math.sin(roll)];
 
   // Only the part of the image around the square is touched, first averaged down to about twice the wanted size.

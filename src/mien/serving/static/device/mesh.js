@@ -1,6 +1,6 @@
 // What a face does, as mien/faces/mesh.py: mesh, head pose, gaze, eyes, mouth, blendshapes. MediaPipe's Face Landmarker.
 
-import { cropFaces, squares } from "./crop.js";
+import { resampled, squares } from "./crop.js";
 import { rounded } from "./resample.js";
 
 const degrees = (radians) => rounded((radians * 180) / Math.PI, 1);
@@ -23,35 +23,38 @@ export class FaceMesh {
 
   /** What each face does, as the API's JSON has it. image: RGB; found: as the detector returns it. */
   async details(image, found) {
-    const { crop, size, least_face: leastFace } = this.#settings;
+    const { crop, least_face: leastFace, small_face: smallFace, most_turn: mostTurn } = this.#settings;
     const answers = [];
     for (const [i, box] of found.boxes.entries()) {
-      const one = { boxes: [box], landmarks: found.landmarks && [found.landmarks[i]], cropped: false };
+      const one = { boxes: [box], landmarks: found.landmarks && [found.landmarks[i]] };
       const edge = Math.max(box[2] - box[0], box[3] - box[1]);
       if (found.cropped) answers.push(absent("a face crop: details need an image in which a detector finds the face"));
       else if (edge < leastFace) answers.push(absent(`smaller than ${leastFace} pixels`));
-      else {
-        const pixels = cropFaces(image, one, crop, { size, channels: 3 });
-        answers.push(this.#read(await this.#network(pixels, [1, size, size, 3]), squares(one, crop)[0]));
-      }
+      else answers.push(await this.#read(image, squares(one, crop)[0], edge < smallFace ? 0 : mostTurn));
     }
     return answers;
   }
 
-  #read({ mesh: { data }, presence: { data: [presence] }, blendshapes: { data: shapes } }, square) {
+  /** mostTurn: degrees by which the mesh may be turned from the square; beyond, the network looks again. */
+  async #read(image, square, mostTurn) {
     const s = this.#settings;
+    const outputs = await this.#network(resampled(image, square, s.size).data, [1, s.size, s.size, 3]);
+    const { mesh: { data }, presence: { data: [presence] }, blendshapes: { data: shapes } } = outputs;
     if (presence < s.least_presence) return absent("covered, dark or blurred: no mesh fits well");
     const mesh = placed(data, square, s.size);
     const { turn, size } = fit(s.pose.map(([index]) => mesh[index]), s.pose);
     const yaw = Math.asin(Math.min(1, Math.max(-1, -turn[2][0])));
     if (Math.abs(yaw) > (s.most_yaw * Math.PI) / 180) return absent(`in profile: turned by ${Math.abs(degrees(yaw)).toFixed(0)} degrees`);
+    const roll = Math.atan2(turn[1][0], turn[0][0]);
+    const apart = ((roll - square.roll) * 180) / Math.PI;
+    if (Math.abs(((((apart + 180) % 360) + 360) % 360) - 180) > mostTurn) return this.#read(image, around(mesh.slice(0, s.irises[0]), roll, s.around), Infinity);
     const [left, right] = s.blinks.map((blink) => Math.min(1, Math.max(0, 1 - shapes[blink])));
     const irises = s.irises.map((iris, eye) => minus(mesh[iris], middleOf(s.eyes[eye].map((corner) => mesh[corner]))));
     const open = irises.filter((_, eye) => [right, left][eye] >= s.closed).map((iris) => iris.map((value) => value / size));
     const [gap, width] = [s.lips, s.mouth].map(([one, other]) => Math.hypot(...minus(mesh[one], mesh[other])));
     return {
       mesh: mesh.map((point) => point.map((value) => rounded(value, 1))),
-      pose: { yaw: degrees(yaw), pitch: degrees(Math.atan2(turn[2][1], turn[2][2])), roll: degrees(Math.atan2(turn[1][0], turn[0][0])) },
+      pose: { yaw: degrees(yaw), pitch: degrees(Math.atan2(turn[2][1], turn[2][2])), roll: degrees(roll) },
       gaze: open.length ? gaze(middleOf(open), turn, s) : null,
       eyes_open: { left: rounded(left, 4), right: rounded(right, 4) },
       mouth_open: rounded(Math.min(1, gap / Math.max(width, 1e-6)), 4),
@@ -63,6 +66,15 @@ export class FaceMesh {
 
 function absent(error) {
   return { mesh: null, pose: null, gaze: null, eyes_open: null, mouth_open: null, blendshapes: null, error };
+}
+
+/** The square around a mesh, upright by `roll`, `share` times as large. */
+function around(mesh, roll, share) {
+  const [cos, sin] = [Math.cos(roll), Math.sin(roll)];
+  const [xs, ys] = [mesh.map(([x, y]) => x * cos + y * sin), mesh.map(([x, y]) => y * cos - x * sin)];
+  const [[left, right], [top, bottom]] = [xs, ys].map((values) => [Math.min(...values), Math.max(...values)]);
+  const [x, y] = [(left + right) / 2, (top + bottom) / 2];
+  return { x: x * cos - y * sin, y: x * sin + y * cos, side: Math.max(right - left, bottom - top) * share, roll };
 }
 
 /** Points of the network's square as points of the image: [[x, y, depth]]. */
