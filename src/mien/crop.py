@@ -145,6 +145,16 @@ def resampled(image: NDArray[np.uint8], square: Square, size: int) -> NDArray[np
     return face if n == size else cv2.resize(face, (size, size), interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
 
 
+def sampled(image: NDArray[np.uint8], square: Square, size: int) -> NDArray[np.uint8]:
+    """A square of an RGB image as uint8 (size, size, 3), bilinear from corner to corner, as MediaPipe does."""
+    cos, sin = math.cos(square.roll), math.sin(square.roll)
+    part, left, top = _part(image, square.x, square.y, square.side / 2 * (abs(cos) + abs(sin)) + 2)
+    turn = np.array([[cos, -sin], [sin, cos]]) * (square.side / size)
+    offset = np.array([square.x - left, square.y - top]) - turn @ np.full(2, size / 2)
+    way, matrix = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, np.hstack([turn, offset[:, None]])
+    return cv2.warpAffine(part, matrix, (size, size), flags=way, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[return-value]
+
+
 def _part(image: Image, x: float, y: float, reach: float) -> tuple[Image, int, int]:
     """What lies within reach of a point, with the border's pixels repeated outside; and its left and top."""
     left, x1, x2, right = _span(x, reach, image.shape[1])

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.crop import Square, resampled, squares
+from mien.crop import Square, sampled, squares
 from mien.crop_spec import CropSpec
 from mien.faces.geometry import Floats
 from mien.faces.networks import open_shipped
@@ -83,7 +83,7 @@ class FaceMesh:
 
     def _read(self, image: NDArray[np.uint8], square: Square, most_turn: float) -> Details:
         """most_turn: degrees by which the mesh may be turned from the square."""
-        outputs = self._network.run(_OUTPUTS, {"image": resampled(image, square, MESH_SIZE)[None]})
+        outputs = self._network.run(_OUTPUTS, {"image": sampled(image, square, MESH_SIZE)[None]})
         points, presence, blendshapes = (output[0] for output in outputs)
         if presence < LEAST_PRESENCE:
             return Details(error="covered, dark or blurred: no mesh fits well")

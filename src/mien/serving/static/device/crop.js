@@ -51,8 +51,15 @@ function fitFace(face, size, channels) {
   return channels === 1 ? data.filter((_, i) => i % 3 === 0) : data;
 }
 
+/** A square of an image, bilinear and from corner to corner: as MediaPipe samples it. */
+export function sampled(image, { x, y, side, roll }, size) {
+  const [along, across] = [(Math.cos(roll) * side) / size, (Math.sin(roll) * side) / size];
+  const matrix = [along, -across, x - ((along - across) * size) / 2, across, along, y - ((across + along) * size) / 2];
+  return warp(image, matrix, size, { cubic: false });
+}
+
 /** One face, resampled once where it grows, and without aliasing where it shrinks. */
-export function resampled(image, { x: centreX, y: centreY, side, roll }, size) {
+function resampled(image, { x: centreX, y: centreY, side, roll }, size) {
   const [cos, sin] = [Math.cos(roll), Math.sin(roll)];
 
   // Only the part of the image around the square is touched, first averaged down to about twice the wanted size.

@@ -1,6 +1,6 @@
 // What a face does, as mien/faces/mesh.py: mesh, head pose, gaze, eyes, mouth, blendshapes. MediaPipe's Face Landmarker.
 
-import { resampled, squares } from "./crop.js";
+import { sampled, squares } from "./crop.js";
 import { rounded } from "./resample.js";
 
 const degrees = (radians) => rounded((radians * 180) / Math.PI, 1);
@@ -38,7 +38,7 @@ export class FaceMesh {
   /** mostTurn: degrees by which the mesh may be turned from the square; beyond, the network looks again. */
   async #read(image, square, mostTurn) {
     const s = this.#settings;
-    const outputs = await this.#network(resampled(image, square, s.size).data, [1, s.size, s.size, 3]);
+    const outputs = await this.#network(sampled(image, square, s.size).data, [1, s.size, s.size, 3]);
     const { mesh: { data }, presence: { data: [presence] }, blendshapes: { data: shapes } } = outputs;
     if (presence < s.least_presence) return absent("covered, dark or blurred: no mesh fits well");
     const mesh = placed(data, square, s.size);
