@@ -167,6 +167,11 @@ CLASS_FILES = {
     "labels.txt": "0: sad\n1: happy\n2: angry\n",
     "label_map.json": json.dumps({"0": "sad", "1": "happy", "2": "angry"}),
     "class_to_idx.json": json.dumps({"sad": 0, "happy": 1, "angry": 2}),
+    "my_meanings.json": json.dumps({"sad": 0, "happy": 1, "angry": 2}),
+    "config.json": json.dumps({"architectures": ["ViT"], "id2label": {"0": "sad", "1": "happy", "2": "angry"}}),
+    "classes.csv": "id,name\n0,sad\n1,happy\n2,angry\n",
+    "data.yaml": "train: train\nnames: [sad, happy, angry]\n",
+    "dataset.yml": "path: .\nnames:\n  0: sad\n  1: happy\n  2: angry\n",
 }
 
 
@@ -185,6 +190,15 @@ def test_a_file_of_class_names_explains_numbers(tmp_path, file, kind):
     assert counted(found) == PAIRS
     assert not problems
     assert source.reading.labels.said == (f"0 sad, 1 happy, 2 angry (named in {file})",)
+
+
+def test_numbers_beside_other_names_are_no_names_of_classes(tmp_path):
+    put(tmp_path, *(f"{number}/{number}{letter}.png" for number in range(3) for letter in "ab"))
+    write_list(tmp_path, json.dumps({"width": 0, "height": 1, "depth": 2}), "sizes.json")
+    write_list(tmp_path, "sad\nhappy\nangry\n", "notes.txt")
+    _, problems, source = read(tmp_path)
+    assert source.reading.labels.names == ("0", "1", "2")
+    assert {where.rpartition("/")[2] for where in problems} == {"sizes.json", "notes.txt"}
 
 
 def test_files_of_class_names_that_differ_are_refused(tmp_path):

@@ -55,10 +55,13 @@ def find_lists(scan: Scan) -> Found | None:
         raise faults[0]
     if not readable:
         return None
-    if len(readable) > 1:  # `1 happy` names a number rather than the image 1.png
-        named = [t for t, _ in readable if base_name(t.name).lower() in CLASS_FILES]
-        classes = {t.name for t in named if names_in(scan.text(t.name))}
-        readable = [(t, c) for t, c in readable if t.name not in classes] or readable
+    # `1 happy` names a number rather than the image 1.png where there are more images, or another list.
+    named = {t.name: names_in(scan.text(t.name)) for t, _ in readable if base_name(t.name).lower() in CLASS_FILES}
+    classes = {name for name, names in named.items() if 0 < len(names) < len(scan.images) / 2}
+    classes |= {name for name, names in named.items() if names and len(readable) > len(named)}
+    readable = [(t, c) for t, c in readable if t.name not in classes]
+    if not readable:
+        return None
     alike = [(t, c) for t, c in readable if _labels_of(c) == _labels_of(readable[0][1])]
     # A list with splits is read before one of everything: what both name has the split then.
     return read_lists(scan, sorted(alike, key=lambda pair: not (pair[1].split >= 0 or _split_of_file(pair[0].name))))

@@ -28,7 +28,7 @@ _OTHER_SUFFIXES = frozenset({
 })  # fmt: skip
 """Names that are not opened to see whether they are images while a data set is looked over."""
 
-MAX_TEXT = 256 * 1024 * 1024
+MAX_TEXT, _MOST_NAMES = 256 * 1024 * 1024, 100_000
 """The most bytes of a list or an annotation file."""
 
 EXPORTED = ".mien-export.json"
@@ -205,7 +205,11 @@ class Scan:
             return read_labels(written, where, **known)
         # Beside one file; deeper folders may be of other data.
         beside = [place.name for place in self.root.iterdir()] if self.one_file else self.tree.names
-        files, names = class_names(beside, {int(plain(text)) for text in texts}, self.text, where)
+
+        def small_text(name: str) -> str:
+            return self.text(name) if self.tree.size(name) <= _MOST_NAMES else ""
+
+        files, names = class_names(beside, {int(plain(text)) for text in texts}, small_text, where)
         if not names:
             return read_labels(written, where, **known)
         self.class_files.extend(files)
