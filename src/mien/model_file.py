@@ -92,6 +92,10 @@ class ModelFile:
         self.info = self._read_info()
         self._check_graph()
 
+    def __repr__(self) -> str:
+        info = self.info
+        return f"ModelFile({str(self.path)!r}, {info.size}x{info.size}x{info.channels}: {', '.join(info.labels)})"
+
     def _open(self) -> Any:
         if self.path.is_dir():
             inside = [*sorted(self.path.glob("*.onnx")), *sorted(self.path.glob("models/*.onnx"))]

@@ -309,6 +309,10 @@ class AuditReport:
     summary: AuditSummary
     probabilities: NDArray[np.float32] | None = None
 
+    def __repr__(self) -> str:
+        kinds = ", ".join(f"{kind.kind} {kind.total:,}" for kind in self.summary.kinds if kind.total)
+        return f"AuditReport({self.dataset.name!r}, {self.summary.samples:,} images; flagged: {kinds or 'none'})"
+
     def to_dict(self) -> dict[str, Any]:
         """Returns the summary, as summary.json has it."""
         return asdict(self.summary)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -77,6 +78,11 @@ class Dataset(SampleTable):
         >>> data.to_huggingface()["validation"].num_rows
         7
     """
+
+    def __repr__(self) -> str:
+        counts = Counter(self.splits.tolist())
+        splits = ", ".join(f"{split or 'no split'} {counts[split]:,}" for split in self)
+        return f"Dataset({self.name!r}, {len(self):,} images: {splits}; labels {', '.join(self.label_names) or 'none'})"
 
     @staticmethod
     def from_arrays(

@@ -91,6 +91,9 @@ class Comparison:
     verdict: str
     unfinished: tuple[UnfinishedRun, ...] = ()
 
+    def __repr__(self) -> str:
+        return f"Comparison(runs={len(self.runs)}, by={self.by!r}: {self.verdict})"
+
     @property
     def in_order(self) -> tuple[ComparedRun, ...]:
         """The runs in the order in which they were given, as figures show them."""

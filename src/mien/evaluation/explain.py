@@ -151,6 +151,9 @@ class Explanation:
     test: MapTest
     problems: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        return f"Explanation({self.model!r}, {self.method}: {', '.join(self.expressions) or 'no face'})"
+
 
 def explain(
     model: str | Path | ModelFile,

@@ -278,6 +278,11 @@ class Evaluation:
     balance: BalanceReport | None = None
     files: tuple[Path, ...] = ()
 
+    def __repr__(self) -> str:
+        figures = f"accuracy {self.accuracy:.4f}, macro recall {self.balanced_accuracy:.4f}"
+        names = "+".join(model.name for model in self.models) or self.predictions
+        return f"Evaluation({names!r}, {self.n:,} images by {self.truth}: {figures})"
+
     @property
     def interval(self) -> tuple[float, float]:
         """The 95 % Wilson interval of the accuracy, low and high: the same as `accuracy_95`."""

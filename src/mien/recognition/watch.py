@@ -148,6 +148,9 @@ class Watch(ClosedAtExit):
         self._latencies: deque[float] = deque(maxlen=_LATENCIES)
         self._decode_s = self._detect_s = self._follow_s = self._classify_s = 0.0
 
+    def __repr__(self) -> str:
+        return f"Watch({self._source.name!r}, returned={self._returned})"
+
     @property
     def source(self) -> FrameSource:
         """Where the frames come from."""

@@ -73,6 +73,10 @@ class Details:
     blendshapes: dict[str, float] | None = None
     error: str | None = None
 
+    def __repr__(self) -> str:
+        pose = self.pose and ", ".join(f"{name} {angle:.0f}" for name, angle in self.pose._asdict().items())
+        return f"Details({pose or self.error})"
+
     def to_dict(self) -> DetailsDocument:
         """The details as JSON has them: pixels and degrees rounded to a tenth, shares to four digits."""
         return {

@@ -68,6 +68,9 @@ class CrossValidation:
     runs: tuple[RepeatedRun, ...]
     folder: Path
 
+    def __repr__(self) -> str:
+        return f"CrossValidation({str(self.folder)!r}, runs={len(self.runs)}: accuracy {self.mean():.4f})"
+
     def mean(self, figure: str = "accuracy", head: str = "") -> float:
         """The mean of a figure of `RepeatedRun` over all runs. head: the first one without it."""
         return float(self._values(figure, head).mean())

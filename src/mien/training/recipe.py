@@ -60,6 +60,9 @@ class Recipe:
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     crop: CropSpec = field(default_factory=CropSpec)
 
+    def __repr__(self) -> str:
+        return f"Recipe({self.name!r}, network={self.network.kind!r}, epochs={self.optimizer.epochs})"
+
     def __post_init__(self) -> None:
         check(bool(self.name) and "/" not in self.name, "name: expected a name without '/'")
         check(self.seed >= 0, f"seed is {self.seed}; expected 0 or more")
