@@ -20,7 +20,7 @@ from detectors import pairs, turned
 from page import ROOT, SHARED, arguments, table, write_page
 from photo import photo_640
 
-from mien.crop import crop_faces, squares
+from mien.crop import sampled, squares
 from mien.crop_spec import CropSpec
 from mien.faces import mesh
 from mien.images import read_image
@@ -63,9 +63,10 @@ def cost(model: str, repeats: int) -> list[tuple[str, ...]]:
 
 
 def found_in(network: mesh.FaceMesh, image: np.ndarray, detections: Detections, spec: CropSpec) -> np.ndarray:
-    crops = crop_faces(image, detections, spec, size=mesh.MESH_SIZE, channels=3)
+    places = squares(detections, spec)
+    crops = np.stack([sampled(image, place, mesh.MESH_SIZE) for place in places])
     points, _, _ = network._network.run(None, {"image": crops})
-    return np.stack([mesh._placed(p, s) for p, s in zip(points, squares(detections, spec), strict=True)])
+    return np.stack([mesh._placed(p, s) for p, s in zip(points, places, strict=True)])
 
 
 def apart(points: np.ndarray, reference: np.ndarray) -> np.ndarray:

@@ -67,13 +67,14 @@ def compared(image: np.ndarray, box: list[float], detector: Any, landmarker: Any
     for each in detector.detect(seen).detections:
         place, eyes = each.bounding_box, [(p.x * width, p.y * height) for p in each.keypoints[:2]]
         roll = np.arctan2(eyes[1][1] - eyes[0][1], eyes[1][0] - eyes[0][0])
-        # The box is cut to whole pixels: half a pixel of each number is lost, on average.
-        origin_x, origin_y = place.origin_x + 0.5 + left, place.origin_y + 0.5 + top
+        # The box is cut to whole pixels: half a pixel of each number is lost, on average. And MediaPipe's pixels have
+        # their centres at whole numbers, mien's at halves.
+        origin_x, origin_y = place.origin_x + 1 + left, place.origin_y + 1 + top
         across, down = place.width + 0.5, place.height + 0.5
         squares.append((origin_x + across / 2, origin_y + down / 2, 1.5 * max(across, down), roll))
     result = landmarker.detect(seen)
     meshes = [
-        np.array([(p.x * width + left, p.y * height + top, p.z * width) for p in face], np.float32)
+        np.array([(p.x * width + left + 0.5, p.y * height + top + 0.5, p.z * width) for p in face], np.float32)
         for face in result.face_landmarks
     ]
     away = [np.hypot(*(mesh[:, :2].mean(axis=0) - (x, y))) for mesh in meshes]

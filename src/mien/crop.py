@@ -146,11 +146,14 @@ def resampled(image: NDArray[np.uint8], square: Square, size: int) -> NDArray[np
 
 
 def sampled(image: NDArray[np.uint8], square: Square, size: int) -> NDArray[np.uint8]:
-    """A square of an RGB image as uint8 (size, size, 3), bilinear from corner to corner, as MediaPipe does."""
+    """A square of an RGB image as uint8 (size, size, 3), bilinear from corner to corner, as MediaPipe does.
+
+    Pixel u of it shows the point u, where `resampled` shows u + 0.5. The image's own pixel centres lie at halves.
+    """
     cos, sin = math.cos(square.roll), math.sin(square.roll)
     part, left, top = _part(image, square.x, square.y, square.side / 2 * (abs(cos) + abs(sin)) + 2)
     turn = np.array([[cos, -sin], [sin, cos]]) * (square.side / size)
-    offset = np.array([square.x - left, square.y - top]) - turn @ np.full(2, size / 2)
+    offset = np.array([square.x - left, square.y - top]) - 0.5 - turn @ np.full(2, size / 2)
     way, matrix = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, np.hstack([turn, offset[:, None]])
     return cv2.warpAffine(part, matrix, (size, size), flags=way, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[return-value]
 

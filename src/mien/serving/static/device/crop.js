@@ -54,7 +54,10 @@ function fitFace(face, size, channels) {
 /** A square of an image, bilinear and from corner to corner: as MediaPipe samples it. */
 export function sampled(image, { x, y, side, roll }, size) {
   const [along, across] = [(Math.cos(roll) * side) / size, (Math.sin(roll) * side) / size];
-  const matrix = [along, -across, x - ((along - across) * size) / 2, across, along, y - ((across + along) * size) / 2];
+  const matrix = [
+    along, -across, x - 0.5 - ((along - across) * size) / 2,
+    across, along, y - 0.5 - ((across + along) * size) / 2,
+  ];
   return warp(image, matrix, size, { cubic: false });
 }
 
