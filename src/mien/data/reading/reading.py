@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -179,16 +179,14 @@ class Scan:
         except (*UNREADABLE, DataError):
             return b""
 
-    def text(self, name: str) -> str:
-        """A whole text file: as `decode_text` reads it. Raises DataError."""
-        where = self.tree.where(name)
-        if self.tree.size(name) > MAX_TEXT:
-            raise DataError(
-                f"{where}: has {self.tree.size(name) / 1e6:,.0f} MB; the limit for lists is {MAX_TEXT // 10**6}"
-            )
+    def text(self, name: str, *, most: int = MAX_TEXT) -> str:
+        """A whole text file of at most `most` bytes: as `decode_text` reads it. Raises DataError."""
+        where, size = self.tree.where(name), self.tree.size(name)
+        if size > most:
+            raise DataError(f"{where}: has {size / 1e6:,.0f} MB; the limit for lists is {most // 10**6}")
         try:
             with self.tree.open(name) as file:
-                data = file.read(MAX_TEXT)
+                data = file.read(most)
         except UNREADABLE as error:
             raise DataError(f"{where}: can't be read ({error}); get a whole copy of the file") from error
         return decode_text(data, where)
@@ -206,10 +204,8 @@ class Scan:
         # Beside one file; deeper folders may be of other data.
         beside = [place.name for place in self.root.iterdir()] if self.one_file else self.tree.names
 
-        def small_text(name: str) -> str:
-            return self.text(name) if self.tree.size(name) <= _MOST_NAMES else ""
-
-        files, names = class_names(beside, {int(plain(text)) for text in texts}, small_text, where)
+        small = partial(self.text, most=_MOST_NAMES)
+        files, names = class_names(beside, {int(plain(text)) for text in texts}, small, where)
         if not names:
             return read_labels(written, where, **known)
         self.class_files.extend(files)
