@@ -102,7 +102,7 @@ def pose_rows(recognizer: Recognizer, images: dict[str, np.ndarray]) -> list[tup
             for face, other in pairs(upright, matrix, recognizer.predict(copy)):
                 if face.pose and other.pose:
                     roll.append(abs((other.pose.roll - face.pose.roll - angle + 180) % 360 - 180))
-        mirror = np.array([[-1, 0, image.shape[1] - 1], [0, 1, 0]], np.float64)
+        mirror = np.array([[-1, 0, image.shape[1]], [0, 1, 0]], np.float64)
         mirrored = np.ascontiguousarray(image[:, ::-1])
         for face, other in pairs(upright, mirror, recognizer.predict(mirrored)):
             if face.pose and other.pose:

@@ -24,6 +24,9 @@ CLASS_FILES = frozenset(
 """Their names, in lower case. A file of another name must write the numbers, or have a key of `_KEYS`, and half of its
 names must be of expressions."""
 
+MOST_BYTES = 100_000
+"""Of a file of names; a larger one is something else."""
+
 _SUFFIXES = ("txt", "json", "csv", "yaml", "yml")
 # Where larger files have them: YOLO's, a model's.
 _KEYS = ("names", "id2label", "label2id", "classes", "class_names", "class_to_idx")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mien.data.reading.annotations import floats
-from mien.data.reading.class_names import CLASS_FILES, names_in
+from mien.data.reading.class_names import CLASS_FILES, MOST_BYTES, names_in
 from mien.data.reading.label_reading import is_no_label, is_number, plain
 from mien.data.reading.list_columns import (
     IMAGE_COLUMNS,
@@ -53,12 +53,11 @@ def find_lists(scan: Scan) -> Found | None:
                 readable.append(opened)
     if not readable and faults:
         raise faults[0]
-    if not readable:
-        return None
     # `1 happy` names a number rather than the image 1.png where there are more images, or another list.
-    named = {t.name: names_in(scan.text(t.name)) for t, _ in readable if base_name(t.name).lower() in CLASS_FILES}
+    called = [t.name for t, _ in readable if base_name(t.name).lower() in CLASS_FILES]
+    named = {name: names_in(scan.text(name)) for name in called if scan.tree.size(name) <= MOST_BYTES}
     classes = {name for name, names in named.items() if 0 < len(names) < len(scan.images) / 2}
-    classes |= {name for name, names in named.items() if names and len(readable) > len(named)}
+    classes |= {name for name, names in named.items() if names and len(readable) > len(called)}
     readable = [(t, c) for t, c in readable if t.name not in classes]
     if not readable:
         return None

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from mien.data.reading.archives import UNREADABLE
-from mien.data.reading.class_names import class_names
+from mien.data.reading.class_names import MOST_BYTES, class_names
 from mien.data.reading.label_reading import LabelChoice, Labels, is_no_label, is_number, plain, read_labels
 from mien.data.reading.trees import Folder, Tree, base_name, folded, folder_of, leads_out, split_named, suffix_of
 from mien.data.source import SPLITS, Source, split_rank
@@ -28,7 +28,7 @@ _OTHER_SUFFIXES = frozenset({
 })  # fmt: skip
 """Names that are not opened to see whether they are images while a data set is looked over."""
 
-MAX_TEXT, _MOST_NAMES = 256 * 1024 * 1024, 100_000
+MAX_TEXT = 256 * 1024 * 1024
 """The most bytes of a list or an annotation file."""
 
 EXPORTED = ".mien-export.json"
@@ -203,8 +203,7 @@ class Scan:
             return read_labels(written, where, **known)
         # Beside one file; deeper folders may be of other data.
         beside = [place.name for place in self.root.iterdir()] if self.one_file else self.tree.names
-
-        small = partial(self.text, most=_MOST_NAMES)
+        small = partial(self.text, most=MOST_BYTES)
         files, names = class_names(beside, {int(plain(text)) for text in texts}, small, where)
         if not names:
             return read_labels(written, where, **known)
