@@ -93,6 +93,21 @@ def test_half_the_share_leaves_half_of_the_faces_as_they_are():
     assert same == pytest.approx(0.5, abs=0.1)
 
 
+def test_views_without_their_damage_are_otherwise_the_same():
+    faces, settings = torch.from_numpy(_faces(200))[:, None], replace(LEVELS["mid"], **MOST, erase=0.2, spoilt=0.4)
+    spoilt, whole = (
+        augment(faces, settings, view=44, generator=torch.Generator().manual_seed(0), damage=damage)
+        for damage in (True, False)
+    )
+    same = ((spoilt - whole).abs().amax((1, 2, 3)) < 0.01).float().mean()
+    assert same == pytest.approx(0.6 * 0.8, abs=0.1)
+    unlit = replace(settings, contrast=0.0)  # its pivot is the view's own mean
+    small, large = (
+        augment(faces, unlit, view=view, generator=torch.Generator().manual_seed(0), damage=False) for view in (44, 48)
+    )
+    assert torch.allclose(large[:, :, 2:46, 2:46], small, atol=0.1)
+
+
 def test_least_contrast_makes_dark_faces_equal_to_bright_ones_and_leaves_the_others():
     network = build_network(NetworkSettings(widths=(8, 8)), InputSettings(least_contrast=40.0), {"votes": 8}, seed=0)
     bright = torch.linspace(0, 255, 44).expand(4, 1, 44, 44)

@@ -14,7 +14,7 @@ from mien.data.samples import Samples
 from mien.data.toy import toy_faces, write_toy_folders
 from mien.errors import DataError, OutputError, RecipeError, TrainingError
 from mien.labels import EIGHT, FER2013
-from mien.model_file import ModelFile
+from mien.model_file import ModelFile, load_model
 from mien.training.augment import augment, central
 from mien.training.callbacks import Watcher
 from mien.training.checkpoint import (
@@ -25,12 +25,13 @@ from mien.training.checkpoint import (
     save_weights,
     start_from,
 )
-from mien.training.distill import with_teachers
+from mien.training.distill import ViewTeachers, with_teachers
 from mien.training.finetune import load_start
 from mien.training.interpolate import interpolate_with_start
 from mien.training.learning_data import head_targets, training_mixes
 from mien.training.loop import BEST, CHECKPOINT, LAST, Faces, network_on, predict_logits
 from mien.training.networks import count_parameters
+from mien.training.own_parts import OwnParts
 from mien.training.recipe import load_recipe
 from mien.training.recipe_sections import AugmentSettings, DistillSettings, TargetSettings
 from mien.training.run import train_run
@@ -424,3 +425,41 @@ def test_asking_tells_how_far_it_is(tiny_run, tmp_path):
         with_teachers(targets, samples.images, settings, kept=tmp_path, on_asking=lambda *one: told.append(one))
     assert [(done, total) for done, total, _ in told] == [(64, 140), (128, 140), (134, 140), (140, 140)]
     assert all(rate > 0 for *_, rate in told)
+
+
+# Teachers that see each view
+
+
+def test_view_teachers_say_what_their_files_say_of_undamaged_faces():
+    names = ("mien-small", "mien-small-fer2013")
+    changes = replace(NO_CHANGE, cover=0.4, noise=40.0, spoilt=1.0)
+    recipe = replace(load_recipe("toy"), augment=changes, distill=DistillSettings(names, weight=1.0, each_view=True))
+    faces = toy_faces(20, seed=3).images
+    there, labels = torch.from_numpy(faces.transpose(0, 3, 1, 2).copy()), {"votes": EIGHT, "label": FER2013}
+    teachers = ViewTeachers.of(recipe, labels, there)
+    assert len(teachers.networks) == 1  # both heads are of one network
+    targets = {head: torch.full((20, len(own)), 1 / len(own)) for head, own in labels.items()}
+    found = teachers.blended(targets, there, torch.Generator().manual_seed(0))
+    for head, name in zip(labels, names, strict=True):
+        np.testing.assert_allclose(found[head].numpy(), load_model(name).probabilities(faces), atol=0.03)  # bfloat16
+
+
+def test_a_view_teacher_without_a_head_teaches_nothing(said):
+    recipe = replace(load_recipe("toy"), distill=DistillSettings(("mien-nano",), weight=1.0, each_view=True))
+    faces = torch.zeros(4, 1, 48, 48, dtype=torch.uint8)
+    teachers = ViewTeachers.of(recipe, {"label": ("a", "b")}, faces)
+    target = torch.rand(4, 2)
+    assert torch.equal(teachers.blended({"label": target}, faces, torch.Generator())["label"], target)
+    assert "left out" in said[0]
+
+
+def test_training_with_view_teachers_goes_on_to_the_same_weights(tiny_run, toy_folder, tmp_path, unexported):
+    taught = ["distill.each_view=true", f'distill.teachers=["{tiny_run.models[0].as_posix()}"]', "distill.weight=0.9"]
+    recipe = load_recipe("toy", [*TINY, *taught])
+    straight = train_run(recipe, toy_folder, tmp_path / "straight", device=CPU)
+    paused = train_run(recipe, toy_folder, tmp_path / "paused", stop_after=1, device=CPU)
+    ended = train_run(recipe, toy_folder, paused.folder, resume=True, device=CPU)
+    assert ended.history == straight.history != tiny_run.history
+    assert (ended.folder / LAST).read_bytes() == (straight.folder / LAST).read_bytes()
+    with pytest.raises(RecipeError, match=r"distill\.each_view.*leave augment= or the key out"):
+        train_run(recipe, toy_folder, tmp_path / "own", device=CPU, own=OwnParts(augment=lambda faces: faces))

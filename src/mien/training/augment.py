@@ -13,11 +13,14 @@ from mien.training import spoiling
 from mien.training.recipe_sections import AugmentSettings
 
 
-def augment(faces: Tensor, settings: AugmentSettings, *, view: int, generator: torch.Generator) -> Tensor:
+def augment(
+    faces: Tensor, settings: AugmentSettings, *, view: int, generator: torch.Generator, damage: bool = True
+) -> Tensor:
     """Flipped, rotated, scaled, sheared, shifted, lit, spoilt and partly erased views of a batch.
 
     faces: uint8 (N, C, S, S). Returns float32 (N, C, view, view) of range 0-255: the central `view` pixels of each
-    changed face. Equal generators on the CPU give equal views on every device.
+    changed face. Equal generators on the CPU give equal views on every device. damage: False leaves the same views
+    unspoilt and whole, as a teacher sees them.
     """
     n, _, size, _ = faces.shape
     device = faces.device
@@ -25,9 +28,10 @@ def augment(faces: Tensor, settings: AugmentSettings, *, view: int, generator: t
     def uniform(low: float, high: float) -> Tensor:
         return (torch.rand(n, generator=generator) * (high - low) + low).to(device)
 
-    damage = spoiling.amounts(settings, uniform)
-    if "cover" in damage:
-        faces = spoiling.covered(faces, damage["cover"], uniform)
+    amounts = spoiling.amounts(settings, uniform)
+    if "cover" in amounts:
+        partly = spoiling.covered(faces, amounts["cover"], uniform)  # drawn in any case, so that views are the same
+        faces = partly if damage else faces
 
     angle = uniform(-settings.rotate_deg, settings.rotate_deg) * (math.pi / 180)
     zoom = torch.exp(uniform(-1, 1) * math.log1p(settings.scale)) * (view / size)
@@ -49,7 +53,9 @@ def augment(faces: Tensor, settings: AugmentSettings, *, view: int, generator: t
     if settings.gamma > 0:
         power = torch.exp(uniform(-1, 1) * math.log1p(settings.gamma)).view(n, 1, 1, 1)
         views = 255 * (views / 255) ** power
-    views = _photographed(views, damage, settings, size, generator)
+    if not damage:
+        return views
+    views = _photographed(views, amounts, settings, size, generator)
     return _erase(views, settings.erase, uniform) if settings.erase > 0 else views
 
 

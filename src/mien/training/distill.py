@@ -1,20 +1,22 @@
 """Distillation (Hinton et al. 2015): soft outputs of other model files as targets.
 
 The teachers classify each training face once, in several views, and their predictions are kept on disk. That is cheap
-on any machine. A resumed run, or one with additional teachers, does not compute them again.
+on any machine. A resumed run, or one with additional teachers, does not compute them again. With `distill.each_view`
+they classify what the student sees, in each step (Beyer et al. 2022, arXiv:2106.05237): dearer, and better.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from mien.crop import fit_face
 from mien.data.samples import Images
@@ -22,8 +24,13 @@ from mien.errors import RecipeError
 from mien.files import atomic_path, make_folder
 from mien.model_file import ModelFile, load_model
 from mien.reporting import log_warning
+from mien.training.augment import augment, central
+from mien.training.devices import has_fast_bf16
 from mien.training.learning_data import HeadTargets
+from mien.training.networks import ExpressionNetwork
+from mien.training.recipe import Recipe
 from mien.training.recipe_sections import DistillSettings
+from mien.training.start_from_model import network_with_heads
 
 _AT_ONCE = 64  # few enough that what a network holds of them stays near the processor, and little memory is taken
 
@@ -47,7 +54,10 @@ def with_teachers(
     the total over all teachers and views, and faces/s. Raises ModelFileError for a teacher that is missing, OutputError
     where the folder can't be written.
     """
-    pairs = [pair for name in _files(settings.teachers) if (pair := _with_head(name, targets))]
+    by_head = {t.head: t for t in targets}
+    labels = {t.head: t.labels for t in targets}
+    found = [pair for name in _files(settings.teachers) if (pair := _with_head(name, labels))]
+    pairs = [(teacher, by_head[head]) for teacher, head in found]
     faces = _fingerprint(images)
     places = [None if kept is None else kept / _kept_name(t, faces, settings.views) for t, _ in pairs]
     known = [_read(place, (len(images), len(t.info.labels))) for place, (t, _) in zip(places, pairs, strict=True)]
@@ -71,6 +81,60 @@ def with_teachers(
     return tuple(_blended(t, taught[t.head], settings.weight) if t.head in taught else t for t in targets)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ViewTeachers:
+    """Teachers that classify each changed face, undamaged, in the step in which the student learns from it.
+
+    networks: each teacher, with the heads that it teaches, on the device, and how many of a face's central pixels it
+    sees.
+    """
+
+    recipe: Recipe
+    networks: tuple[tuple[ExpressionNetwork, int], ...]
+
+    @classmethod
+    def of(cls, recipe: Recipe, labels: Mapping[str, tuple[str, ...]], faces: Tensor) -> ViewTeachers:
+        """The recipe's teachers. labels: of the student's heads; faces: some hundred, uint8 (N, C, S, S).
+
+        `NAME` and `NAME-fer2013` are one network with two heads. A teacher without a head is left out, and named.
+        Raises ModelFileError; TrainingError for a teacher whose network can't be built from its file.
+        """
+        families: dict[Path, dict[str, ModelFile]] = {}
+        for name in _files(recipe.distill.teachers):
+            if pair := _with_head(name, labels):
+                teacher, head = pair
+                family = teacher.path.with_name(teacher.path.stem.removesuffix("-fer2013"))
+                families.setdefault(family, {})[head] = teacher
+        networks = []
+        for heads in families.values():
+            network, seen = network_with_heads({h: (m, labels[h]) for h, m in heads.items()}, faces)
+            networks.append((network.to(faces.device, memory_format=torch.channels_last).eval(), seen))  # type: ignore[call-overload]
+        return cls(recipe, tuple(networks))
+
+    @torch.no_grad()
+    def blended(self, targets: dict[str, Tensor], faces: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        """Each head's targets, float (N, K), mixed with the teachers' probabilities of the faces, uint8 (N, C, S, S).
+
+        generator: in the state in which the student's views are drawn.
+        """
+        size, weight = faces.shape[-1], self.recipe.distill.weight
+        views = augment(faces, self.recipe.augment, view=size, generator=generator, damage=False)
+        said: dict[str, list[Tensor]] = {}
+        for network, seen in self.networks:
+            with torch.autocast(views.device.type, torch.bfloat16, enabled=has_fast_bf16(views.device)):
+                logits = network(central(views, seen).contiguous(memory_format=torch.channels_last))
+            for head, own in logits.items():
+                said.setdefault(head, []).append(own.float().softmax(1))
+        return {head: _mixed(target, said.get(head, []), weight) for head, target in targets.items()}
+
+
+def _mixed(target: Tensor, said: list[Tensor], weight: float) -> Tensor:
+    if not said:
+        return target
+    taught = torch.stack(said).mean(0)
+    return torch.where(target.sum(1, keepdim=True) == 0, taught, (1 - weight) * target + weight * taught)
+
+
 def _files(teachers: Iterable[str]) -> Iterator[str]:
     """The teachers' files or names; a run's folder is replaced by the model files in it."""
     for name in teachers:
@@ -82,16 +146,16 @@ def _files(teachers: Iterable[str]) -> Iterator[str]:
         yield from found
 
 
-def _with_head(name: str, targets: tuple[HeadTargets, ...]) -> tuple[ModelFile, HeadTargets] | None:
-    """A teacher, and the head that it teaches; None where there is none."""
+def _with_head(name: str, labels: Mapping[str, tuple[str, ...]]) -> tuple[ModelFile, str] | None:
+    """A teacher, and the head that it teaches; None where there is none. labels: of each head."""
     teacher = load_model(name, threads=torch.get_num_threads())
-    labels = teacher.info.labels
-    heads = [t for t in targets if set(t.labels) == set(labels)]
+    own = teacher.info.labels
+    heads = [head for head, names in labels.items() if set(names) == set(own)]
     if not heads:
-        log_warning(f"distill.teachers: left out {name}: it has the labels {', '.join(labels)}, which no head has")
+        log_warning(f"distill.teachers: left out {name}: it has the labels {', '.join(own)}, which no head has")
         return None
     # A votes teacher and a label teacher of an eight-class set share their labels: prefer the head of its kind.
-    return teacher, next((t for t in heads if t.head == teacher.info.target), heads[0])
+    return teacher, teacher.info.target if teacher.info.target in heads else heads[0]
 
 
 def _fingerprint(images: Images) -> str:

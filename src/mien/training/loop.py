@@ -25,6 +25,7 @@ from mien.training.batches import Faces, StreamedImages, batches, epoch_order
 from mien.training.callbacks import TRAIN_PREFIX, Confusion, Timing, Watcher, write_records
 from mien.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint, save_weights
 from mien.training.devices import has_fast_bf16
+from mien.training.distill import ViewTeachers
 from mien.training.finetune import load_start, parameter_groups, set_learning
 from mien.training.losses import HeadLoss, class_counts, head_loss
 from mien.training.networks import ExpressionNetwork
@@ -58,6 +59,7 @@ class _Job:
     own: OwnParts
     seen: Faces
     """As many of the training faces as are validated on: what they are called, unaugmented, is training accuracy."""
+    teachers: ViewTeachers | None = None
 
 
 def network_on(
@@ -93,7 +95,9 @@ def fit(
     losses = {head: _loss(recipe, train, head, share, own) for head, share in weights.items()}
     size = settings.batch_size * settings.accumulate
     seen = train.some(min(len(validation.images), TRAIN_SEEN), seed=recipe.seed)
-    job = _Job(recipe, train, losses, max(1, len(train.images) // size), size, out, workers, watcher, own, seen)
+    teachers = _view_teachers(recipe, train, own) if recipe.distill.each_view else None
+    steps = max(1, len(train.images) // size)
+    job = _Job(recipe, train, losses, steps, size, out, workers, watcher, own, seen, teachers)
     state = _start(job, resume=resume)
     watcher.on_start(tuple(state.history), tuple(state.confusions))
     ended = state.epoch > 0 and (out / LAST).exists()
@@ -145,6 +149,12 @@ def _start(job: _Job, *, resume: bool) -> TrainingState:
     return state
 
 
+def _view_teachers(recipe: Recipe, train: Faces, own: OwnParts) -> ViewTeachers:
+    if own.augment is not None:
+        raise RecipeError("distill.each_view: teachers see the recipe's changes alone; leave augment= or the key out")
+    return ViewTeachers.of(recipe, train.labels, train.some(512, seed=recipe.seed).images[:])
+
+
 def _loss(recipe: Recipe, train: Faces, head: str, share: float, own: OwnParts) -> HeadLoss | OwnLoss:
     if own.loss is not None:
         return OwnLoss(share, own.loss)
@@ -190,8 +200,12 @@ def _train_epoch(job: _Job, state: TrainingState) -> tuple[float, Timing]:
     total = loading = augmenting = 0.0
     started = time.perf_counter()
     for step, batch in enumerate(batches(job.train, own)):
-        began = time.perf_counter()
+        began, drawn = time.perf_counter(), generator.get_state()
         views, targets = _views(job, batch.images, generator), batch.targets
+        if job.teachers:
+            same = torch.Generator()
+            same.set_state(drawn)
+            targets = job.teachers.blended(targets, batch.images, same)
         if blended:
             views, targets = blend(views, targets, recipe.augment, generator)
         augmenting += time.perf_counter() - began

@@ -181,12 +181,15 @@ class TargetSettings:
 class DistillSettings(InRange):
     """Soft outputs of other models as targets: each teacher teaches the head that has its labels.
 
-    `teachers`: model files, shipped models, or folders of runs, whose model files all teach.
+    `teachers`: model files, shipped models, or folders of runs, whose model files all teach. Each classifies every
+    face once, as the mean of `views`. `each_view`: they classify what the student sees instead, in every step; for
+    networks of mien alone.
     """
 
     teachers: tuple[str, ...] = ()
     weight: Annotated[float, within(0, 1)] = 0.5
     views: Annotated[int, within(1)] = 8
+    each_view: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,10 +165,10 @@ def train_run(
 
 def _taught(lesson: LearningData, out: Path, workers: WorkerGroup, watcher: Watcher) -> LearningData:
     """Mixes the teachers' probabilities into the targets, if the recipe has teachers and the run has steps left."""
-    if not lesson.recipe.distill.teachers or _is_finished(lesson.recipe, out):
+    distill = lesson.recipe.distill
+    if not distill.teachers or distill.each_view or _is_finished(lesson.recipe, out):
         return lesson
-    kept = out / TAUGHT if workers.is_first else None
-    images, distill = lesson.train.images, lesson.recipe.distill
+    kept, images = out / TAUGHT if workers.is_first else None, lesson.train.images
     targets = with_teachers(lesson.targets, images, distill, kept=kept, on_asking=watcher.on_asking)
     return replace(lesson, targets=targets)
 

@@ -12,6 +12,7 @@ import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 from mien.config import from_table
 from mien.errors import TrainingError
 from mien.model_file import ModelFile, load_model
+from mien.training.augment import central
 from mien.training.networks import ExpressionNetwork, build_network
 from mien.training.networks.resnet import ResNet, SqueezeExcite
 from mien.training.recipe_sections import InputSettings, NetworkSettings
@@ -39,11 +41,38 @@ def network_of_model(
     later version.
     """
     opened = load_model(model)
+    settings = from_table(NetworkSettings, _recipe_of(opened)["network"], source=str(opened.path), prefix="network.")
+    return build_network(settings, input, {head: len(names) for head, names in labels.items()}, seed=0)
+
+
+def network_with_heads(
+    models: Mapping[str, tuple[ModelFile, tuple[str, ...]]], faces: Tensor
+) -> tuple[ExpressionNetwork, int]:
+    """One network with the trained heads of model files that share its trunk, and the central pixels that it sees.
+
+    models: head -> the file and the order of the head's labels. faces: uint8 (N, C, S, S), some hundred. Its logits are
+    calibrated as the files are. Raises TrainingError for a file without a recipe or with layers before its head.
+    """
+    labels = {head: names for head, (_, names) in models.items()}
+    first = next(iter(models.values()))[0]
+    input = from_table(InputSettings, _recipe_of(first)["input"], source=str(first.path), prefix="input.")
+    network = network_of_model(first.path, input, labels)
+    views = central(faces, input.view).to(torch.float32)
+    start_from_model(network.to(views.device), first.path, views)
+    for head, (model, names) in models.items():
+        if not isinstance(network.heads[head], nn.Linear) or len(network.neck) > 1:
+            raise TrainingError(f"{model.path}: has layers before its head, and can't teach each view")
+        _fill_heads(network, model, {head: names})
+        with torch.no_grad():
+            for parameter in network.heads[head].parameters():
+                parameter.div_(model.info.temperature)
+    return network, input.seen
+
+
+def _recipe_of(opened: ModelFile) -> dict[str, Any]:
     if not opened.info.recipe:
         raise TrainingError(f"{opened.path}: has no recipe inside, so what network it holds is not known")
-    table = tomllib.loads(opened.info.recipe)["network"]
-    settings = from_table(NetworkSettings, table, source=str(opened.path), prefix="network.")
-    return build_network(settings, input, {head: len(names) for head, names in labels.items()}, seed=0)
+    return tomllib.loads(opened.info.recipe)
 
 
 def start_from_model(
