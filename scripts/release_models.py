@@ -54,7 +54,7 @@ SMALLEST_SHARED = 64
 
 TRUTHS: tuple[Truth, ...] = ("votes", "label")
 
-RECIPES = {"mien-base": "mien-base", "mien-small": "mien-small-11", "mien-nano": "mien-nano-7"}
+RECIPES = {"mien-base": "mien-base-2", "mien-small": "mien-small-11", "mien-nano": "mien-nano-7"}
 """Each model's last stage of training, in scripts/family; a `-fer2013` model shares it with the votes model."""
 
 MEANING = {

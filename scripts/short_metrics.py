@@ -29,12 +29,15 @@ def read_short_metrics(place: Path) -> Evaluation:
     if (balance := figures.get("balance")) is not None:
         points = [SimpleNamespace(**point) for point in balance["points"]]
         figures["balance"] = SimpleNamespace(**(balance | {"points": points}))
-    return cast(Evaluation, SimpleNamespace(**(figures | {"per_class": classes})))
+    models = tuple(SimpleNamespace(**model) for model in figures["models"])
+    return cast(Evaluation, SimpleNamespace(**(figures | {"per_class": classes, "models": models})))
 
 
 def replace_checksum(place: Path, old: str, new: str) -> None:
     """Replaces a model's sha256 in such a file. Raises ValueError where the file is not about that model."""
     text = place.read_text("utf-8")
+    if new in text:
+        return  # a file that was completed, and has given its weights back
     if old not in text:
         raise ValueError(f"{place}: no sha256 {old}; measure the model again")
     place.write_text(text.replace(old, new), "utf-8")

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from mien.training.network_table import NETWORKS, TIMM_NAMES
 from mien.training.networks import NetworkCost, build_network, count_macs, count_parameters, network_cost
 from mien.training.recipe import Recipe, load_recipe, network_settings
 from mien.training.recipe_sections import InputSettings, NetworkSettings
+from mien.training.start_from_model import start_from_model
 
 HEADS = {"label": 7, "votes": 8}
 EXPORTED = ("cnn2-bn-dropout", "cnn3-avg", "mini-xception")
@@ -236,3 +238,13 @@ def test_command_lists_networks(monkeypatch):
     monkeypatch.setattr("mien.errors.find_spec", lambda _: None)  # else it is measured once more
     table = runner.invoke(app, ["networks"], catch_exceptions=False).stdout
     assert all(name in table for name in NETWORKS)
+
+
+def test_a_network_with_gates_starts_from_its_file(tmp_path):
+    settings, input = NetworkSettings(stem=4, widths=(8, 16), depths=(1, 2), squeeze=True, dropout=0.0), InputSettings()
+    network, other = (build_network(settings, input, {"label": 7}, seed=seed) for seed in (1, 2))
+    assert_parity(network, replace(input, size=44), tmp_path / "n.onnx")
+    views = as_views(faces_for(replace(input, size=44), 8))
+    start_from_model(other, tmp_path / "n.onnx", views, {"label": tuple("abcdefg")})
+    with torch.no_grad():
+        torch.testing.assert_close(other.eval()(views)["label"], network(views)["label"], atol=0.02, rtol=0.02)

@@ -95,7 +95,7 @@ def fit(
     losses = {head: _loss(recipe, train, head, share, own) for head, share in weights.items()}
     size = settings.batch_size * settings.accumulate
     seen = train.some(min(len(validation.images), TRAIN_SEEN), seed=recipe.seed)
-    teachers = _view_teachers(recipe, train, own) if recipe.distill.each_view else None
+    teachers = _view_teachers(recipe, train, own) if recipe.distill.each_view and recipe.distill.teachers else None
     steps = max(1, len(train.images) // size)
     job = _Job(recipe, train, losses, steps, size, out, workers, watcher, own, seen, teachers)
     state = _start(job, resume=resume)

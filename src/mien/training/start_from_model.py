@@ -83,8 +83,8 @@ def start_from_model(
     faces: float (N, C, V, V) of range 0-255, some hundred faces of the training data, on its device. labels: of the
     network's heads; rows of the file's labels are copied, and others stay as they are. A head `label`
     beside `votes` takes the rows of `NAME-fer2013.onnx` beside the file, the other head of its training.
-    Works where every convolution of the trunk is followed by its batch norm, as in mien's residual networks. Raises
-    ModelFileError; TrainingError where the file has another network.
+    Works where every convolution of the trunk has a batch norm behind it or a bias, as in mien's residual networks.
+    Raises ModelFileError; TrainingError where the file has another network.
     """
     opened = load_model(model)
     path = opened.path
@@ -98,10 +98,14 @@ def start_from_model(
         if place is None:
             raise other
         weight, bias = found.pop(place)
-        if norm.running_mean is None or norm.running_var is None:
-            raise other
         with torch.no_grad():
             convolution.weight.copy_(torch.from_numpy(weight))
+            if norm is None:
+                assert convolution.bias is not None
+                convolution.bias.copy_(torch.from_numpy(bias))
+                continue
+            if norm.running_mean is None or norm.running_var is None:
+                raise other
             norm.weight.fill_(1.0)
             norm.bias.copy_(torch.from_numpy(bias))
             norm.running_mean.zero_()
@@ -139,18 +143,20 @@ def _fill_heads(network: ExpressionNetwork, opened: ModelFile, labels: Mapping[s
                     linear.bias[row] = float(bias[known])
 
 
-def _pairs(trunk: nn.Module) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
-    """Convolutions and the batch norms behind them, in order."""
+def _pairs(trunk: nn.Module) -> list[tuple[nn.Conv2d, nn.BatchNorm2d | None]]:
+    """Convolutions in order, each with the batch norm behind it, or None where it has a bias instead."""
     convolutions = [m for m in trunk.modules() if isinstance(m, nn.Conv2d)]
-    norms = [m for m in trunk.modules() if isinstance(m, nn.BatchNorm2d)]
-    fitting = len(convolutions) == len(norms) and all(
-        c.out_channels == n.num_features and c.bias is None for c, n in zip(convolutions, norms, strict=True)
-    )
-    return list(zip(convolutions, norms, strict=True)) if fitting else []
+    norms = iter([m for m in trunk.modules() if isinstance(m, nn.BatchNorm2d)])
+    pairs = [(c, next(norms, None) if c.bias is None else None) for c in convolutions]
+    fitting = all(c.bias is not None if n is None else n.num_features == c.out_channels for c, n in pairs)
+    return pairs if fitting and next(norms, None) is None else []
 
 
 def _convolutions(path: Path) -> list[_Convolution]:
-    """Weights (out, in, h, w) and biases (out,) of all convolutions in a file, in order, float32."""
+    """Weights (out, in, h, w) and biases (out,) of all convolutions in a file, in order, float32.
+
+    A file leaves biases out that are zero.
+    """
     graph = onnx.load(path).graph
     tensors = {tensor.name: tensor for tensor in graph.initializer}
     casts = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Cast"}
@@ -160,7 +166,8 @@ def _convolutions(path: Path) -> list[_Convolution]:
         return np.array(array, np.float32)
 
     try:
-        return [(values(n.input[1]), values(n.input[2])) for n in graph.node if n.op_type == "Conv"]
+        weights = [(values(n.input[1]), n.input[2:]) for n in graph.node if n.op_type == "Conv"]
+        return [(w, values(bias[0]) if bias else np.zeros(len(w), np.float32)) for w, bias in weights]
     except (KeyError, IndexError) as error:
         raise TrainingError(f"{path}: its convolutions can't be read ({error})") from error
 

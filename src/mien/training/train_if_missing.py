@@ -7,7 +7,6 @@ and the run. A killed command resumes there; the model file is written last, ato
 from __future__ import annotations
 
 import shutil
-import tomllib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,6 @@ from mien.data.source import Fitted
 from mien.data.splits import divide
 from mien.errors import DataError, ModelFileError, OutputError, TrainingError
 from mien.files import atomic_path, make_folder
-from mien.model_file import load_model
 from mien.reporting import log_warning
 from mien.training.callbacks import Watcher
 from mien.training.checkpoint import epochs_done
@@ -123,10 +121,8 @@ def default_recipe(faces: Dataset, overrides: Iterable[str] = ()) -> Recipe:
     count = int((faces.splits == "train").sum())
     own = ["distill.teachers=[]"] if faces.votes is not None else ["distill.teachers=[]", "targets.votes=0"]
     if count < FEW_FACES:
-        shipped = tomllib.loads(load_model(_START).info.recipe)["input"]
         own += [
             f"network.weights={toml_value(_START)}",
-            f"input.least_contrast={shipped.get('least_contrast', 0.0)}",  # a step of the network that has no weights
             f"optimizer.batch_size={fitting_batch(count, at_most=32)}",
             "optimizer.learning_rate=0.01",
             "optimizer.epochs=20",
