@@ -2,7 +2,7 @@
 
 The teachers classify each training face once, in several views, and their predictions are kept on disk. That is cheap
 on any machine. A resumed run, or one with additional teachers, does not compute them again. With `distill.each_view`
-they classify what the student sees, in each step (Beyer et al. 2022, arXiv:2106.05237): dearer, but it learns faster.
+they classify what the student sees, in each step (Beyer et al. 2022, arXiv:2106.05237), at their cost in every epoch.
 """
 
 from __future__ import annotations
