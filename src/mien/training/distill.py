@@ -117,6 +117,8 @@ class ViewTeachers:
 
         generator: in the state in which the student's views are drawn.
         """
+        if not self.networks:
+            return targets
         size, weight = faces.shape[-1], self.recipe.distill.weight
         views = augment(faces, self.recipe.augment, view=size, generator=generator, damage=False)
         said: dict[str, list[Tensor]] = {}

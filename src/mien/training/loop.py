@@ -200,12 +200,12 @@ def _train_epoch(job: _Job, state: TrainingState) -> tuple[float, Timing]:
     total = loading = augmenting = 0.0
     started = time.perf_counter()
     for step, batch in enumerate(batches(job.train, own)):
-        began, drawn = time.perf_counter(), generator.get_state()
-        views, targets = _views(job, batch.images, generator), batch.targets
+        began, targets = time.perf_counter(), batch.targets
         if job.teachers:
             same = torch.Generator()
-            same.set_state(drawn)
+            same.set_state(generator.get_state())
             targets = job.teachers.blended(targets, batch.images, same)
+        views = _views(job, batch.images, generator)
         if blended:
             views, targets = blend(views, targets, recipe.augment, generator)
         augmenting += time.perf_counter() - began
